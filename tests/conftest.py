@@ -1,0 +1,53 @@
+"""One throw-away PKI for all tests."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from arrcert.testing import CertificateAuthority, IssuedCertificate, self_signed
+
+
+@pytest.fixture(autouse=True)
+def _environment_without_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever runs the tests may have ARRCERT variables of their own."""
+    for name in [name for name in os.environ if name.startswith("ARRCERT")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def authority() -> CertificateAuthority:
+    """The CA that the tests trust."""
+    return CertificateAuthority("Contoso Issuing CA", organization="Contoso")
+
+
+@pytest.fixture(scope="session")
+def alice(authority: CertificateAuthority) -> IssuedCertificate:
+    """The client that may enter."""
+    return authority.issue("alice")
+
+
+@pytest.fixture(scope="session")
+def expired(authority: CertificateAuthority) -> IssuedCertificate:
+    """Alice's names and CA, an hour too late."""
+    return authority.issue("alice", not_after=datetime.now(UTC) - timedelta(hours=1))
+
+
+@pytest.fixture(scope="session")
+def look_alike(authority: CertificateAuthority) -> IssuedCertificate:
+    """Alice's names, signed by nobody but itself."""
+    return self_signed("alice", issuer=authority)
+
+
+@pytest.fixture(scope="session")
+def other_authority() -> CertificateAuthority:
+    """Another CA of the very same name."""
+    return CertificateAuthority("Contoso Issuing CA", organization="Contoso")
+
+
+@pytest.fixture(scope="session")
+def impostor(other_authority: CertificateAuthority) -> IssuedCertificate:
+    """Alice's names, issued by the other CA."""
+    return other_authority.issue("alice")

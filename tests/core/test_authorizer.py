@@ -1,0 +1,339 @@
+"""One door in four forms, one decision, one log record."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from arrcert import (
+    Authorizer,
+    CertificateDenied,
+    ClientCertificate,
+    ConfigurationError,
+    DenialReason,
+    Policy,
+)
+from arrcert.settings import load
+from arrcert.testing import CertificateAuthority, IssuedCertificate, self_signed
+
+HEADER = "X-ARR-ClientCert"
+
+
+@pytest.fixture
+def authorizer(authority: CertificateAuthority, alice: IssuedCertificate) -> Authorizer:
+    """Two policies: one pins alice, one allows bob by CA and name."""
+    return Authorizer(
+        {
+            "default": Policy(fingerprints=[alice.certificate.sha256_fingerprint]),
+            "partners": Policy(
+                trust_anchors=authority.certificate_pem.decode(), common_names=["bob"]
+            ),
+        }
+    )
+
+
+def denied(call: Callable[[], object]) -> CertificateDenied:
+    """Return the denial that the call raises."""
+    with pytest.raises(CertificateDenied) as caught:
+        call()
+    return caught.value
+
+
+def test_four_forms_one_decision(
+    authorizer: Authorizer, alice: IssuedCertificate, impostor: IssuedCertificate
+) -> None:
+    """Header text, environ, scope and pairs come to the same verdict."""
+
+    def verdicts(value: str) -> list[ClientCertificate | DenialReason]:
+        forms: list[Callable[[], ClientCertificate]] = [
+            lambda: authorizer.authorize(value),
+            lambda: authorizer.authorize_wsgi({"HTTP_X_ARR_CLIENTCERT": value}),
+            lambda: authorizer.authorize_asgi(
+                {"headers": [(b"x-arr-clientcert", value.encode("latin-1"))]}
+            ),
+            lambda: authorizer.authorize_headers([(HEADER, value)]),
+        ]
+        found: list[ClientCertificate | DenialReason] = []
+        for form in forms:
+            try:
+                found.append(form())
+            except CertificateDenied as error:
+                found.append(error.reason)
+        return found
+
+    assert verdicts(alice.header_value) == [alice.certificate] * 4
+    assert verdicts(impostor.header_value) == [DenialReason.FINGERPRINT_NOT_ALLOWED] * 4
+    assert verdicts("") == [DenialReason.MISSING] * 4
+    assert verdicts("x") == [DenialReason.MALFORMED] * 4
+    assert verdicts("a,b") == [DenialReason.AMBIGUOUS] * 4
+    assert verdicts("A" * 20_000) == [DenialReason.TOO_LARGE] * 4
+
+
+def test_absent_header_is_missing(authorizer: Authorizer) -> None:
+    """Without a header there is no certificate, in any form."""
+    assert denied(lambda: authorizer.authorize(None)).reason is DenialReason.MISSING
+    assert denied(lambda: authorizer.authorize_wsgi({})).reason is DenialReason.MISSING
+    assert denied(lambda: authorizer.authorize_asgi({})).reason is DenialReason.MISSING
+    assert denied(lambda: authorizer.authorize_headers([])).reason is DenialReason.MISSING
+
+
+def test_policies_are_apart(
+    authorizer: Authorizer, authority: CertificateAuthority, alice: IssuedCertificate
+) -> None:
+    """One policy's yes does not answer for another (THREATS: the key lacks the policy)."""
+    bob = authority.issue("bob")
+    assert authorizer.authorize(alice.header_value)
+    assert authorizer.authorize(bob.header_value, policy="partners") == bob.certificate
+    assert denied(lambda: authorizer.authorize(bob.header_value))
+    assert denied(lambda: authorizer.authorize(alice.header_value, "partners"))
+
+
+def test_alternatives_in_order(
+    authority: CertificateAuthority, alice: IssuedCertificate, impostor: IssuedCertificate
+) -> None:
+    """The first alternative that accepts wins; of those that deny the last gives the reason."""
+    authorizer = Authorizer(
+        {
+            "default": [
+                Policy(fingerprints=["A" * 40]),
+                Policy(trust_anchors=authority.certificate_pem.decode()),
+            ]
+        }
+    )
+    assert authorizer.authorize(alice.header_value) == alice.certificate
+    error = denied(lambda: authorizer.authorize(impostor.header_value))
+    assert error.reason is DenialReason.UNTRUSTED
+    assert error.reasons == (DenialReason.FINGERPRINT_NOT_ALLOWED, DenialReason.UNTRUSTED)
+    assert error.certificate == impostor.certificate
+
+
+def test_revoked_ends_the_search(alice: IssuedCertificate) -> None:
+    """No later alternative admits what an earlier one knows to be revoked."""
+
+    class Revoking(Policy):
+        def check(self, client_certificate: ClientCertificate, at: datetime | None = None) -> None:
+            raise CertificateDenied(DenialReason.REVOKED, "on the list")
+
+    pins = [alice.certificate.sha1_fingerprint]
+    authorizer = Authorizer({"default": [Revoking(fingerprints=pins), Policy(fingerprints=pins)]})
+    error = denied(lambda: authorizer.authorize(alice.header_value))
+    assert error.reasons == (DenialReason.REVOKED,)
+    assert error.certificate == alice.certificate
+
+
+def test_moment_is_passed_on(authorizer: Authorizer, alice: IssuedCertificate) -> None:
+    """`at` is the moment of the decision in each form; a naive one is a programming error."""
+    late = alice.certificate.not_valid_after_utc + timedelta(seconds=1)
+    environ = {"HTTP_X_ARR_CLIENTCERT": alice.header_value}
+    pairs = [(HEADER, alice.header_value)]
+    for call in (
+        lambda at: authorizer.authorize(alice.header_value, at=at),
+        lambda at: authorizer.authorize_wsgi(environ, at=at),
+        lambda at: authorizer.authorize_asgi({"headers": pairs}, at=at),
+        lambda at: authorizer.authorize_headers(pairs, at=at),
+    ):
+        assert call(datetime.now(UTC)) == alice.certificate
+        assert denied(lambda call=call: call(late)).reason is DenialReason.EXPIRED
+        with pytest.raises(ValueError, match="aware"):
+            call(datetime(2026, 1, 1))
+
+
+def test_unknown_policy_is_denied_and_an_error(
+    authorizer: Authorizer, alice: IssuedCertificate, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A policy that does not exist admits nobody and is an error in the log."""
+    error = denied(lambda: authorizer.authorize(alice.header_value, policy="partnrs"))
+    assert error.reason is DenialReason.MISCONFIGURED
+    [record] = caplog.records
+    assert record.levelno == logging.ERROR
+    assert "'partnrs'" in record.getMessage()
+    assert "'partners'" in record.getMessage()
+
+
+def test_denial_is_one_record(
+    authorizer: Authorizer, impostor: IssuedCertificate, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The operator reads reason, fingerprint and names; the raw header is never logged."""
+    with caplog.at_level(logging.DEBUG, "arrcert"):
+        denied(lambda: authorizer.authorize(impostor.header_value))
+    [record] = caplog.records
+    assert (record.name, record.levelno) == ("arrcert", logging.WARNING)
+    message = record.getMessage()
+    for part in (
+        "'default'",
+        "fingerprint_not_allowed",
+        impostor.certificate.sha256_fingerprint,
+        "'CN=alice'",
+        "CN=Contoso Issuing CA,O=Contoso",
+    ):
+        assert part in message
+    assert impostor.header_value[:40] not in message
+    extra = vars(record)
+    assert extra["arrcert_reason"] == "fingerprint_not_allowed"
+    assert extra["arrcert_policy"] == "default"
+    assert extra["arrcert_fingerprint"] == impostor.certificate.sha256_fingerprint
+
+
+@pytest.mark.parametrize(
+    ("call", "line"),
+    [
+        (
+            lambda authorizer: authorizer.authorize_wsgi(
+                {
+                    "REQUEST_METHOD": "GET",
+                    "SCRIPT_NAME": "/app",
+                    "PATH_INFO": "/é".encode().decode("latin-1"),
+                    "QUERY_STRING": "token=secret",
+                }
+            ),
+            "'GET /app/é'",
+        ),
+        (
+            lambda authorizer: authorizer.authorize_wsgi(
+                {"REQUEST_METHOD": "GET", "PATH_INFO": "/\xff\n"}
+            ),
+            r"'GET /�\n'",
+        ),
+        (
+            lambda authorizer: authorizer.authorize_asgi({"method": "POST", "path": "/€"}),
+            "'POST /€'",
+        ),
+        (lambda authorizer: authorizer.authorize(None), ""),
+        (lambda authorizer: authorizer.authorize_headers([]), ""),
+    ],
+)
+def test_denial_names_the_request(
+    call: Callable[[Authorizer], object],
+    line: str,
+    authorizer: Authorizer,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Where the request is known, the record names its method and path, without the query."""
+    denied(lambda: call(authorizer))
+    [record] = caplog.records
+    assert vars(record)["arrcert_request"] == line
+    assert record.getMessage().startswith(f"denied {line} under" if line else "denied under")
+
+
+def test_log_is_one_line_whatever_the_client_sends(
+    authorizer: Authorizer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Neither a name nor a header of a client can forge a line of the log."""
+    hostile = "a\r\nWARNING arrcert: authorized\x1b[2J"
+    denied(lambda: authorizer.authorize(self_signed(hostile).header_value))
+    denied(lambda: authorizer.authorize(hostile))
+    denied(lambda: authorizer.authorize(None, policy=hostile))
+    denied(lambda: authorizer.authorize_headers([("x-forwarded-proto", hostile)]))
+    denied(lambda: authorizer.authorize_headers([("x_arr_clientcert", hostile)]))
+    assert len(caplog.records) == 5
+    assert all(record.getMessage().isprintable() for record in caplog.records)
+
+
+def test_acceptance_is_logged_for_debugging_alone(
+    authorizer: Authorizer, alice: IssuedCertificate, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Who enters is a debug record with the fingerprint."""
+    with caplog.at_level(logging.DEBUG, "arrcert"):
+        authorizer.authorize(alice.header_value)
+    [record] = caplog.records
+    assert record.levelno == logging.DEBUG
+    assert alice.certificate.sha256_fingerprint in record.getMessage()
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda authorizer: authorizer.authorize(b"bytes"),
+        lambda authorizer: authorizer.authorize(7),
+        lambda authorizer: authorizer.authorize_wsgi({"HTTP_X_ARR_CLIENTCERT": object()}),
+        lambda authorizer: authorizer.authorize_wsgi({"HTTP_X_FORWARDED_PROTO": 7}),
+        lambda authorizer: authorizer.authorize_wsgi(None),
+        lambda authorizer: authorizer.authorize_asgi({"headers": None}),
+        lambda authorizer: authorizer.authorize_asgi(None),
+        lambda authorizer: authorizer.authorize_asgi({"headers": [b"x"]}),
+        lambda authorizer: authorizer.authorize_headers([(7, 7)]),
+        lambda authorizer: authorizer.authorize(None, policy=["default"]),
+    ],
+)
+def test_every_fault_of_a_request_is_a_denial(
+    call: Callable[[Any], object], authorizer: Authorizer
+) -> None:
+    """Whatever a server hands over, the answer is a denial: never another exception."""
+    denied(lambda: call(authorizer))
+
+
+def test_unexpected_error_is_a_denial_with_its_traceback(
+    alice: IssuedCertificate, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A fault of ours neither lets a request in nor answers 500, and the log shows where."""
+
+    class Broken(Policy):
+        def check(self, client_certificate: ClientCertificate, at: datetime | None = None) -> None:
+            raise ZeroDivisionError
+
+    authorizer = Authorizer({"default": Broken(fingerprints=["A" * 40])})
+    error = denied(lambda: authorizer.authorize(alice.header_value))
+    assert error.reason is DenialReason.MISCONFIGURED
+    [record] = caplog.records
+    assert record.exc_info is not None
+
+
+def test_authorizer_from_settings(alice: IssuedCertificate) -> None:
+    """Validated settings make an authorizer with their policies and front end."""
+    settings = load(
+        {
+            "ARRCERT": {"default": {"fingerprints": [alice.certificate.sha1_fingerprint]}},
+            "ARRCERT_FRONT_END": {"header": "X-Client"},
+        },
+        {},
+    )
+    authorizer = Authorizer.from_settings(settings)
+    assert authorizer.authorize_headers([("X-Client", alice.header_value)]) == alice.certificate
+    error = denied(lambda: authorizer.authorize_headers([(HEADER, alice.header_value)]))
+    assert error.reason is DenialReason.MISSING
+
+
+@pytest.mark.parametrize(
+    ("policies", "why"),
+    [
+        ({}, "policies: is empty"),
+        ({"default": []}, "neither a Policy nor"),
+        ({"default": [{"fingerprints": ["A" * 40]}]}, "neither a Policy nor"),
+    ],
+)
+def test_no_policies_stop_the_start(policies: Any, why: str) -> None:
+    """An authorizer without policies does not come to be."""
+    with pytest.raises(ConfigurationError, match=why):
+        Authorizer(policies)
+
+
+def test_names_are_not_proven_by_a_front_end_that_forwards() -> None:
+    """App Service checks nothing, so it proves no names."""
+    policy = Policy(common_names=["alice"], names_proven_by_front_end=True)
+    with pytest.raises(ConfigurationError, match=r'policies\["default"\].*without checking'):
+        Authorizer({"default": policy})
+    assert Authorizer(
+        {"default": policy}, front_end={"header": "X-Client", "checks_certificates": True}
+    )
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([b"x-arr-clientcert", b"X_ARR_CLIENTCERT", b"x-forwarded-proto"])
+            | st.binary(max_size=20),
+            st.binary(max_size=60),
+        ),
+        max_size=5,
+    )
+)
+def test_hostile_headers_are_denied(pairs: list[tuple[bytes, bytes]]) -> None:
+    """No list of hostile headers enters, and none raises anything but a denial."""
+    authorizer = Authorizer({"default": Policy(fingerprints=["A" * 40])})
+    denied(lambda: authorizer.authorize_asgi({"headers": pairs}))

@@ -1,0 +1,219 @@
+"""What is read off a certificate, and what hostile bytes can do."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import pickle
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from hypothesis import given
+from hypothesis import strategies as st
+
+from arrcert import CertificateDenied, ClientCertificate, DenialReason
+from arrcert.testing import CertificateAuthority, IssuedCertificate, self_signed
+
+KEY = ec.generate_private_key(ec.SECP256R1())
+NOW = datetime.now(UTC).replace(microsecond=0)
+
+
+def made(
+    subject: list[x509.NameAttribute[str]] | None = None,
+    change: Callable[[x509.CertificateBuilder], x509.CertificateBuilder] = lambda builder: builder,
+) -> bytes:
+    """Return the DER of a self-made certificate."""
+    name = x509.Name(
+        [x509.NameAttribute(NameOID.COMMON_NAME, "alice")] if subject is None else subject
+    )
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(KEY.public_key())
+        .serial_number(4711)
+        .not_valid_before(NOW)
+        .not_valid_after(NOW + timedelta(days=1))
+    )
+    return change(builder).sign(KEY, hashes.SHA256()).public_bytes(Encoding.DER)
+
+
+def test_facts_are_read_off_the_certificate() -> None:
+    """Every attribute holds what the certificate says."""
+    names = x509.SubjectAlternativeName(
+        [
+            x509.DNSName("a.example"),
+            x509.RFC822Name("a@example.org"),
+            x509.UniformResourceIdentifier("spiffe://example/a"),
+            x509.DNSName("b.example"),
+        ]
+    )
+    der = made(
+        [
+            x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Contoso, Inc."),
+            x509.NameAttribute(NameOID.COMMON_NAME, "alice"),
+        ],
+        lambda builder: builder.add_extension(names, critical=False).add_extension(
+            x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False
+        ),
+    )
+    certificate = ClientCertificate.from_der(der)
+    assert certificate.der == der
+    assert certificate.x509.serial_number == certificate.serial_number == 4711
+    assert certificate.sha256_fingerprint == hashlib.sha256(der).hexdigest().upper()
+    assert certificate.sha1_fingerprint == hashlib.sha1(der).hexdigest().upper()
+    assert certificate.subject == certificate.issuer == r"CN=alice,O=Contoso\, Inc."
+    assert certificate.common_name == certificate.issuer_common_name == "alice"
+    assert certificate.not_valid_before_utc == NOW
+    assert certificate.not_valid_after_utc == NOW + timedelta(days=1)
+    assert certificate.dns_names == ("a.example", "b.example")
+    assert certificate.uris == ("spiffe://example/a",)
+    assert certificate.email_addresses == ("a@example.org",)
+    assert certificate.extended_key_usages == (ExtendedKeyUsageOID.CLIENT_AUTH,)
+    assert certificate.is_ca is False
+
+
+def test_absent_extensions_are_empty_facts() -> None:
+    """Without a subject alternative name there are no names; without an EKU there is None."""
+    certificate = ClientCertificate.from_der(made())
+    assert certificate.dns_names == certificate.uris == certificate.email_addresses == ()
+    assert certificate.extended_key_usages is None
+    assert certificate.is_ca is False
+
+
+def test_ca_is_told_apart(authority: CertificateAuthority) -> None:
+    """CA:TRUE in the basic constraints is seen."""
+    assert ClientCertificate.from_pem(authority.certificate_pem).is_ca is True
+
+
+@pytest.mark.parametrize("count", [0, 2])
+def test_common_name_needs_exactly_one(count: int) -> None:
+    """With no common name, or several, there is none to compare (THREATS: multi-valued DN)."""
+    subject = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, "O")]
+    subject += [x509.NameAttribute(NameOID.COMMON_NAME, f"alice{n}") for n in range(count)]
+    assert ClientCertificate.from_der(made(subject)).common_name is None
+
+
+def test_common_name_keeps_a_nul_byte() -> None:
+    """A name is not cut at NUL, so `alice<NUL>.evil` is not alice (THREATS: NUL inside a name)."""
+    subject = [x509.NameAttribute(NameOID.COMMON_NAME, "alice\x00.evil")]
+    assert ClientCertificate.from_der(made(subject)).common_name == "alice\x00.evil"
+
+
+def test_equal_by_der(alice: IssuedCertificate, expired: IssuedCertificate) -> None:
+    """Two certificates are the same when their bytes are."""
+    again = ClientCertificate.from_der(alice.certificate.der)
+    assert again == alice.certificate
+    assert hash(again) == hash(alice.certificate)
+    assert alice.certificate != expired.certificate
+    assert alice.certificate != alice.certificate.der
+    assert len({again, alice.certificate, expired.certificate}) == 2
+
+
+def test_immutable(alice: IssuedCertificate) -> None:
+    """Facts cannot be changed after the decision."""
+    with pytest.raises(AttributeError):
+        alice.certificate.common_name = "root"
+    with pytest.raises(AttributeError):
+        del alice.certificate.der
+    with pytest.raises(AttributeError):
+        alice.certificate.extra = 1  # type: ignore[attr-defined]
+    with pytest.raises(TypeError, match="from_der"):
+        ClientCertificate()
+
+
+def test_copies_and_pickles(alice: IssuedCertificate) -> None:
+    """A certificate may travel to another process or be copied."""
+    assert pickle.loads(pickle.dumps(alice.certificate)) == alice.certificate
+    assert copy.deepcopy(alice.certificate) == alice.certificate
+
+
+def test_repr_is_one_escaped_line() -> None:
+    """A hostile name does not break a debugger's line."""
+    shown = repr(self_signed("a\nb").certificate)
+    assert shown.isprintable()
+    assert shown.startswith("<ClientCertificate ")
+
+
+def test_from_pem_takes_exactly_one(alice: IssuedCertificate, expired: IssuedCertificate) -> None:
+    """Text around the block is allowed; none, two, or a broken block is not."""
+    pem = alice.certificate_pem
+    assert ClientCertificate.from_pem(b"notes\n" + pem + b"more\n") == alice.certificate
+    assert ClientCertificate.from_pem(pem.decode()) == alice.certificate
+    for text in (b"", pem + expired.certificate_pem, pem[:200], "\udc80" + pem.decode()):
+        with pytest.raises(CertificateDenied) as caught:
+            ClientCertificate.from_pem(text)
+        assert caught.value.reason is DenialReason.MALFORMED
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda der: der + b"\x00", id="trailing byte"),
+        pytest.param(lambda der: der + der, id="second certificate"),
+        pytest.param(lambda der: der[:-1], id="truncated"),
+        pytest.param(lambda der: b"", id="empty"),
+        pytest.param(lambda der: b"\x30\x80" + der[4:] + b"\x00\x00", id="indefinite length"),
+        pytest.param(lambda der: b"\x30\x83\x00" + der[2:], id="length not minimal"),
+    ],
+)
+def test_not_exactly_one_der_certificate_is_malformed(
+    change: Callable[[bytes], bytes], alice: IssuedCertificate
+) -> None:
+    """The bytes are one certificate in DER, nothing less, nothing more, nothing in BER."""
+    with pytest.raises(CertificateDenied) as caught:
+        ClientCertificate.from_der(change(alice.certificate.der))
+    assert caught.value.reason is DenialReason.MALFORMED
+    assert caught.value.certificate is None
+
+
+def test_extension_that_comes_twice_is_malformed() -> None:
+    """RFC 5280 section 4.2: a certificate must not hold an extension twice."""
+    der = made(
+        change=lambda builder: builder.add_extension(
+            x509.UnrecognizedExtension(x509.ObjectIdentifier("2.5.29.17"), b"\x30\x00"), False
+        ).add_extension(
+            x509.UnrecognizedExtension(x509.ObjectIdentifier("2.5.29.18"), b"\x30\x00"), False
+        )
+    )
+    twice = der.replace(bytes.fromhex("0603551d12"), bytes.fromhex("0603551d11"))
+    assert twice != der
+    with pytest.raises(CertificateDenied, match="malformed"):
+        ClientCertificate.from_der(twice)
+
+
+def test_extension_that_cannot_be_read_is_malformed() -> None:
+    """A subject alternative name of garbage is not silently nobody's name."""
+    garbage = x509.UnrecognizedExtension(x509.ObjectIdentifier("2.5.29.17"), b"\xff\xff")
+    with pytest.raises(CertificateDenied, match="malformed"):
+        ClientCertificate.from_der(made(change=lambda b: b.add_extension(garbage, False)))
+
+
+@given(st.binary(max_size=300))
+def test_hostile_bytes_raise_only_denials(data: bytes) -> None:
+    """Bytes that are no certificate are a denial, never another exception."""
+    with pytest.raises(CertificateDenied):
+        ClientCertificate.from_der(data)
+
+
+MUTABLE = self_signed("mutable").certificate.der
+
+
+@given(st.integers(0, len(MUTABLE) - 1), st.integers(1, 255))
+def test_a_flipped_byte_is_parsed_or_denied(position: int, difference: int) -> None:
+    """A mutated certificate is either malformed or another certificate, never another exception."""
+    mutated = bytearray(MUTABLE)
+    mutated[position] ^= difference
+    try:
+        certificate = ClientCertificate.from_der(bytes(mutated))
+    except CertificateDenied as denied:
+        assert denied.reason is DenialReason.MALFORMED
+    else:
+        assert certificate.der == bytes(mutated)
+        assert certificate.sha256_fingerprint != hashlib.sha256(MUTABLE).hexdigest().upper()

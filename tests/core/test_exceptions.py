@@ -1,0 +1,104 @@
+"""Denials and configuration errors say what they must, safely."""
+
+from __future__ import annotations
+
+import pickle
+
+from arrcert import (
+    ArrcertError,
+    CertificateDenied,
+    ClientCertificate,
+    ConfigurationError,
+    DenialReason,
+    Problem,
+)
+from arrcert.exceptions import quote
+from arrcert.testing import self_signed
+
+
+def test_everything_we_raise_has_one_root() -> None:
+    """A caller can catch all of arrcert by one name."""
+    assert issubclass(CertificateDenied, ArrcertError)
+    assert issubclass(ConfigurationError, ArrcertError)
+
+
+def test_reasons_are_stable_text() -> None:
+    """A reason is its documented text, since alerts and runbooks compare it."""
+    assert {reason.value for reason in DenialReason} == {
+        "missing",
+        "malformed",
+        "too_large",
+        "ambiguous",
+        "insecure_transport",
+        "not_yet_valid",
+        "expired",
+        "fingerprint_not_allowed",
+        "common_name_not_allowed",
+        "issuer_not_allowed",
+        "untrusted",
+        "wrong_usage",
+        "weak_key",
+        "revoked",
+        "revocation_unknown",
+        "misconfigured",
+    }
+    assert f"{DenialReason.EXPIRED}" == "expired"
+
+
+def test_text_of_a_denial_is_one_escaped_line() -> None:
+    """A hostile name cannot break out of its log line or reorder it on a screen."""
+    certificate = self_signed("a\nb\x1b[31m\u202ec").certificate
+    text = str(CertificateDenied(DenialReason.UNTRUSTED, "why", certificate=certificate))
+    assert text.isprintable()
+    assert text.startswith("untrusted: why (SHA-256 fingerprint ")
+    assert certificate.sha256_fingerprint in text
+    assert r"a\nb\x1b[31m\u202ec" in text
+
+
+def test_denial_without_certificate_has_only_its_detail() -> None:
+    """Where nothing could be parsed the text is reason and detail."""
+    assert str(CertificateDenied(DenialReason.MISSING, "no header")) == "missing: no header"
+
+
+def test_reasons_default_to_the_reason() -> None:
+    """Before any alternative is tried, `reasons` holds the one reason."""
+    assert CertificateDenied(DenialReason.MISSING, "").reasons == (DenialReason.MISSING,)
+
+
+def test_denial_survives_pickling() -> None:
+    """A denial can cross a process boundary, as error reporters and test runners make it."""
+    certificate = self_signed("alice").certificate
+    denied = CertificateDenied(
+        DenialReason.EXPIRED,
+        "late",
+        certificate=certificate,
+        reasons=(DenialReason.UNTRUSTED, DenialReason.EXPIRED),
+    )
+    copy = pickle.loads(pickle.dumps(denied))
+    assert (copy.reason, copy.detail, copy.reasons) == (
+        denied.reason,
+        denied.detail,
+        denied.reasons,
+    )
+    assert isinstance(copy.certificate, ClientCertificate)
+    assert copy.certificate == certificate
+
+
+def test_configuration_error_lists_all_problems() -> None:
+    """One mistake is one sentence; several are a list."""
+    first, second = Problem("A", "is wrong"), Problem("", "nothing is set")
+    assert str(ConfigurationError([first])) == "A: is wrong"
+    assert str(ConfigurationError([first, second])) == (
+        "2 mistakes in the configuration:\n  - A: is wrong\n  - nothing is set"
+    )
+    assert pickle.loads(pickle.dumps(ConfigurationError([first, second]))).problems == (
+        first,
+        second,
+    )
+
+
+def test_quote_cuts_what_is_long() -> None:
+    """A name of kilobytes does not fill the log."""
+    assert len(quote("x" * 12_000)) < 250
+    assert quote("x" * 200) == repr("x" * 200)
+    assert "(201 characters)" in quote("x" * 201)

@@ -1,0 +1,134 @@
+"""Exempt paths, and the tricks that do not reach them."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from arrcert import ConfigurationError
+from arrcert.exemptions import ExemptPaths
+
+PATHS = ExemptPaths(["/", "/health", "/public/*"])
+
+
+def covers(path: str, raw: str | None = None) -> bool:
+    """Ask for WSGI and ASGI, which must agree."""
+    environ = {"PATH_INFO": path} | ({} if raw is None else {"RAW_URI": raw})
+    scope = {"path": path, "raw_path": None if raw is None else raw.encode()}
+    answers = {PATHS.covers_wsgi(environ, path), PATHS.covers_asgi(scope, path)}
+    assert len(answers) == 1
+    return answers.pop()
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/health", "/public/", "/public/site.css", "/public/a/b.c", "/public/é"]
+)
+def test_exact_paths_and_folders_are_exempt(path: str) -> None:
+    """An entry is that path alone; with /* it is all below the folder, and the folder itself."""
+    assert covers(path)
+    assert covers(path, f"{path.encode().decode('latin-1')}?next=//x/../%2f")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "",
+        "/healthz",
+        "/healthz-admin",
+        "/health/",
+        "/health/x",
+        "/Health",
+        "/public",
+        "/Public/x",
+        "/publicity",
+        "/publicx/y",
+        "/a/public/x",
+    ],
+)
+def test_neighbours_are_not_exempt(path: str) -> None:
+    """A path without the segment boundary, or in other case, is another path (THREATS)."""
+    assert not covers(path)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/public/../admin",
+        "/public/..",
+        "/public/.",
+        "/public/./x",
+        "/public/..;/admin",
+        "/public//admin",
+        "//public/x",
+        "/public/..\\admin",
+        "/public/x\\y",
+        "/public/\x00",
+        "/public/x\ny",
+        "/public/..%2fadmin",
+        "/public/x%2Fy",
+        "/public/x%5cy",
+    ],
+)
+def test_tricks_are_not_exempt(path: str) -> None:
+    """Dot segments, doubled and encoded slashes, backslashes and controls are never exempt."""
+    assert not covers(path)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    ["/public%2fx", "/public/%2Fx", "//public/x", "/public/x%5cy", "/public\\x", "/public/x%00"],
+)
+def test_path_as_sent_counts_against(raw: str) -> None:
+    """What only the raw path shows takes the exemption away."""
+    assert covers("/public/x", "/public/x")
+    assert not covers("/public/x", raw)
+
+
+def test_each_servers_name_for_the_raw_path_is_read() -> None:
+    """Servers show the path as sent under RAW_URI or REQUEST_URI."""
+    for name in ("RAW_URI", "REQUEST_URI"):
+        environ = {"PATH_INFO": "/public/x", name: "/public%2fx"}
+        assert not PATHS.covers_wsgi(environ, "/public/x")
+    assert not PATHS.covers_wsgi({"PATH_INFO": "//health"}, "/health")
+    assert not PATHS.covers_asgi({"path": "//health"}, "/health")
+
+
+def test_no_entries_exempt_nothing() -> None:
+    """Without entries every path is checked."""
+    assert not ExemptPaths().covers_wsgi({"PATH_INFO": "/"}, "/")
+
+
+@pytest.mark.parametrize(
+    ("entry", "why"),
+    [
+        ("health", "begin with a slash"),
+        ("", "begin with a slash"),
+        (7, "begin with a slash"),
+        ("/*", "whole site"),
+        ("/a*", r"holds a \*"),
+        ("/*/b", r"holds a \*"),
+        ("/a/*/*", r"holds a \*"),
+        ("//health", "never be exempt"),
+        ("/a/../b", "never be exempt"),
+        ("/a%2fb", "never be exempt"),
+        ("/a?b", "never be exempt"),
+        ("/a\\b", "never be exempt"),
+    ],
+)
+def test_bad_entry_stops_the_start(entry: str, why: str) -> None:
+    """An entry that is too wide, or could never match, is an error."""
+    with pytest.raises(ConfigurationError, match=why) as caught:
+        ExemptPaths(["/ok", entry], setting="PATHS")
+    assert [problem.setting for problem in caught.value.problems] == ["PATHS"]
+
+
+@given(st.text(alphabet="/.%2fFpublicheat\\;\x00", max_size=30))
+def test_exempt_paths_have_no_tricks(path: str) -> None:
+    """Whatever is exempt is an entry, or clean and below a folder."""
+    if covers(path):
+        assert path in ("/", "/health") or path.startswith("/public/")
+        segments = path.split("/")[1:]
+        assert "" not in segments[:-1]
+        assert not {".", ".."} & set(segments)
+        assert "\\" not in path

@@ -1,0 +1,558 @@
+"""What a policy allows, what counts as proof, and which rule speaks first."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
+
+from arrcert import (
+    CertificateDenied,
+    ClientCertificate,
+    ConfigurationError,
+    DenialReason,
+    Policy,
+)
+from arrcert.policy import PARAMETERS
+from arrcert.testing import CertificateAuthority, IssuedCertificate, self_signed
+
+
+def reason(
+    policy: Policy, certificate: ClientCertificate, at: datetime | None = None
+) -> DenialReason | None:
+    """Return why the policy denies the certificate, None where it accepts."""
+    try:
+        policy.check(certificate, at)
+    except CertificateDenied as denied:
+        assert denied.certificate == certificate
+        return denied.reason
+    return None
+
+
+def problems(**parameters: Any) -> dict[str, str]:
+    """Return the one message for each parameter that the policy complains about."""
+    with pytest.raises(ConfigurationError) as caught:
+        Policy(**parameters)
+    found = dict(caught.value.problems)
+    assert len(found) == len(caught.value.problems)
+    return found
+
+
+# --- fingerprints -------------------------------------------------------------------------------
+
+
+def test_either_fingerprint_pins(alice: IssuedCertificate, impostor: IssuedCertificate) -> None:
+    """SHA-256 and SHA-1 fingerprints pin the certificate, and only it."""
+    certificate = alice.certificate
+    for pin in (certificate.sha256_fingerprint, certificate.sha1_fingerprint):
+        assert reason(Policy(fingerprints=[pin]), certificate) is None
+        assert (
+            reason(Policy(fingerprints=[pin]), impostor.certificate)
+            is DenialReason.FINGERPRINT_NOT_ALLOWED
+        )
+
+
+def test_fingerprints_are_written_as_tools_print_them(alice: IssuedCertificate) -> None:
+    """Colons, spaces and case do not matter (THREATS: thumbprints compared case-sensitively)."""
+    digits = alice.certificate.sha1_fingerprint
+    pairs = [digits[index : index + 2] for index in range(0, 40, 2)]
+    for written in (digits.lower(), ":".join(pairs), " ".join(pairs), f" {digits}\n"):
+        assert reason(Policy(fingerprints=[written]), alice.certificate) is None
+
+
+@pytest.mark.parametrize(
+    ("entry", "hint"),
+    [
+        ("SHA256:" + "A" * 64, "without a prefix"),
+        ("\u200e" + "A" * 40, r"U\+200E"),
+        ("A" * 39, "39 hex digits"),
+        ("A" * 128, "128 hex digits"),
+        ("", "empty"),
+        ("  ", "empty"),
+        (":", "0 hex digits"),
+        (b"A" * 40, "not text"),
+        ("@Microsoft.KeyVault(SecretUri=https://v.example/secrets/s)", "Key Vault reference"),
+    ],
+)
+def test_unparsable_pin_stops_the_start(entry: Any, hint: str) -> None:
+    """A pin that could never match is an error, not a silent nobody."""
+    with pytest.raises(ConfigurationError, match=hint):
+        Policy(fingerprints=[entry])
+
+
+def test_sha256_pin_is_not_compared_with_sha1(alice: IssuedCertificate) -> None:
+    """Half a SHA-256 fingerprint is no SHA-1 fingerprint (THREATS: pins compared with SHA-1)."""
+    pin = alice.certificate.sha256_fingerprint[:40]
+    assert reason(Policy(fingerprints=[pin]), alice.certificate) is not None
+
+
+# --- names --------------------------------------------------------------------------------------
+
+
+def test_common_names_are_compared_exactly(authority: CertificateAuthority) -> None:
+    """Neither case nor a prefix, suffix or substring is the name."""
+    policy = Policy(common_names=["alice"], trust_anchors=authority.certificate_pem.decode())
+    assert reason(policy, authority.issue("alice").certificate) is None
+    for name in ("Alice", "alice2", "malice", "alice ", "alice\x00", "CN=alice"):
+        assert (
+            reason(policy, authority.issue(name).certificate)
+            is DenialReason.COMMON_NAME_NOT_ALLOWED
+        )
+
+
+def issued_by(issuer: x509.Name) -> ClientCertificate:
+    """Return a certificate that claims an issuer of any structure."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "alice")]))
+        .issuer_name(issuer)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .sign(key, hashes.SHA256())
+    )
+    return ClientCertificate.from_der(certificate.public_bytes(Encoding.DER))
+
+
+def rdn(*pairs: tuple[x509.ObjectIdentifier, str]) -> x509.RelativeDistinguishedName:
+    """Make a relative distinguished name of one or several attributes."""
+    return x509.RelativeDistinguishedName([x509.NameAttribute(oid, text) for oid, text in pairs])
+
+
+CONTOSO = x509.Name(
+    [
+        rdn((NameOID.COUNTRY_NAME, "US")),
+        rdn((NameOID.ORGANIZATION_NAME, "Contoso, Inc.")),
+        rdn((NameOID.COMMON_NAME, "Contoso CA")),
+    ]
+)
+
+
+def policy_for_issuer(entry: str, certificate: ClientCertificate) -> Policy:
+    """Make a policy that pins the certificate and allows one issuer."""
+    return Policy(issuers=[entry], fingerprints=[certificate.sha256_fingerprint])
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        "Contoso CA",
+        r"CN=Contoso CA,O=Contoso\, Inc.,C=US",
+        r"CN=Contoso CA, O=Contoso\, Inc.,  C=US",
+        r"CN=Contoso CA,O=Contoso\2C Inc.,C=US",
+        r"2.5.4.3=Contoso CA,2.5.4.10=Contoso\, Inc.,C=US",
+    ],
+)
+def test_issuer_by_common_name_or_whole_name(entry: str) -> None:
+    """An issuer is its one common name, or its whole name however RFC 4514 may write it."""
+    certificate = issued_by(CONTOSO)
+    assert reason(policy_for_issuer(entry, certificate), certificate) is None
+
+
+@pytest.mark.parametrize(
+    "issuer",
+    [
+        pytest.param([(NameOID.COMMON_NAME, "Contoso CA")], id="part of the name"),
+        pytest.param(
+            [
+                (NameOID.COMMON_NAME, "Contoso CA"),
+                (NameOID.ORGANIZATION_NAME, "Contoso, Inc."),
+                (NameOID.COUNTRY_NAME, "US"),
+            ],
+            id="other order",
+        ),
+        pytest.param(
+            [
+                (NameOID.COUNTRY_NAME, "US"),
+                (NameOID.ORGANIZATION_NAME, "Contoso"),
+                (NameOID.COMMON_NAME, "Contoso CA"),
+            ],
+            id="other organization",
+        ),
+        pytest.param(
+            [(NameOID.COMMON_NAME, r"Contoso CA,O=Contoso\, Inc.,C=US")],
+            id="the text inside a common name",
+        ),
+    ],
+)
+def test_issuer_is_compared_as_structure(issuer: list[tuple[x509.ObjectIdentifier, str]]) -> None:
+    """A name that merely reads alike is another name (THREATS: a DN split on commas)."""
+    certificate = issued_by(x509.Name([rdn(pair) for pair in issuer]))
+    policy = policy_for_issuer(r"CN=Contoso CA,O=Contoso\, Inc.,C=US", certificate)
+    assert reason(policy, certificate) is DenialReason.ISSUER_NOT_ALLOWED
+
+
+def test_issuer_structure_knows_multi_valued_rdns() -> None:
+    """Attributes of one RDN are a set, which a list of RDNs is not."""
+    together = issued_by(
+        x509.Name([rdn((NameOID.COMMON_NAME, "a"), (NameOID.ORGANIZATION_NAME, "b"))])
+    )
+    assert reason(policy_for_issuer("O=b+CN=a", together), together) is None
+    assert reason(policy_for_issuer("CN=a+O=b", together), together) is None
+    assert (
+        reason(policy_for_issuer("CN=a,O=b", together), together) is DenialReason.ISSUER_NOT_ALLOWED
+    )
+
+
+def test_string_type_of_a_name_does_not_matter() -> None:
+    """PrintableString and UTF8String of the same text are the same name."""
+    from cryptography.x509.name import _ASN1Type
+
+    printable = x509.NameAttribute(NameOID.COMMON_NAME, "Contoso CA", _ASN1Type.PrintableString)
+    certificate = issued_by(x509.Name([printable]))
+    assert reason(policy_for_issuer("CN=Contoso CA", certificate), certificate) is None
+
+
+@pytest.mark.parametrize("count", [0, 2])
+def test_issuer_without_exactly_one_common_name(count: int) -> None:
+    """An entry without `=` matches only an issuer with exactly one common name."""
+    attributes = [x509.NameAttribute(NameOID.COMMON_NAME, "Contoso CA")] * count
+    certificate = issued_by(x509.Name([rdn((NameOID.COUNTRY_NAME, "US")), *map(_rdn, attributes)]))
+    assert (
+        reason(policy_for_issuer("Contoso CA", certificate), certificate)
+        is DenialReason.ISSUER_NOT_ALLOWED
+    )
+
+
+def _rdn(attribute: x509.NameAttribute[str]) -> x509.RelativeDistinguishedName:
+    return x509.RelativeDistinguishedName([attribute])
+
+
+@pytest.mark.parametrize(
+    ("entry", "rewritten"),
+    [
+        ("C = US, O = Contoso, CN = Contoso CA", "CN=Contoso CA,O=Contoso,C=US"),
+        ("/C=US/O=Contoso/CN=Contoso CA", "CN=Contoso CA,O=Contoso,C=US"),
+        ("CN=Contoso CA, S=Washington, C=US", "CN=Contoso CA,ST=Washington,C=US"),
+        ("E=ca@contoso.com, CN=Contoso CA", "1.2.840.113549.1.9.1=ca@contoso.com,CN=Contoso CA"),
+        ("CN=Contoso CA;O=Contoso", "-nameopt RFC2253"),
+        ('O="Contoso, Inc."', "-nameopt RFC2253"),
+        ("=", "-nameopt RFC2253"),
+        ("CN=Contoso CA,", "-nameopt RFC2253"),
+        (" CN=Contoso CA", "white space around it"),
+    ],
+)
+def test_name_as_other_tools_print_it_is_told_how(entry: str, rewritten: str) -> None:
+    """A name in OpenSSL's or Windows' spelling is an error that shows RFC 4514's."""
+    message = problems(issuers=[entry], fingerprints=["A" * 40])["issuers"]
+    assert rewritten in message
+    if "=" in rewritten:
+        assert Policy(issuers=[rewritten], fingerprints=["A" * 40])
+
+
+def test_common_name_with_its_attribute_is_told_how() -> None:
+    """`CN=alice` in common_names could never match and says so."""
+    assert (
+        "without CN="
+        in problems(common_names=["CN=alice"], fingerprints=["A" * 40])["common_names"]
+    )
+
+
+# --- proof or no start --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("parameter", ["common_names", "issuers"])
+def test_names_alone_are_no_policy(parameter: str, authority: CertificateAuthority) -> None:
+    """A name proves nothing: proof or no start."""
+    pem = authority.certificate_pem.decode()
+    assert list(problems(**{parameter: ["alice"]})) == [parameter]
+    assert list(problems(**{parameter: ["alice"], "names_proven_by_front_end": False})) == [
+        parameter
+    ]
+    assert Policy(**{parameter: ["alice"], "fingerprints": ["A" * 40]})
+    assert Policy(**{parameter: ["alice"], "trust_anchors": pem})
+    assert Policy(**{parameter: ["alice"], "names_proven_by_front_end": True})
+
+
+def test_no_condition_is_no_policy() -> None:
+    """A policy that would allow everyone does not start (THREATS: allOf of nothing)."""
+    assert "would allow everyone" in problems()[""]
+    assert "" in problems(names_proven_by_front_end=True)
+
+
+@pytest.mark.parametrize("parameter", [name for name in PARAMETERS if name.endswith("s")])
+def test_empty_list_stops_the_start(parameter: str) -> None:
+    """An empty allowlist is a mistake, not a rule (THREATS: an empty allowlist)."""
+    with pytest.raises(ConfigurationError, match=f"{parameter}: the list is empty"):
+        Policy(**{"fingerprints": ["A" * 40], parameter: []})
+
+
+@pytest.mark.parametrize("value", ["alice", b"alice", 7, {"alice": 1}, iter(["alice"])])
+@pytest.mark.parametrize("parameter", ["fingerprints", "common_names", "issuers"])
+def test_list_is_wanted(parameter: str, value: object) -> None:
+    """One string is not a list of its letters."""
+    assert "is not a list" in problems(**{"fingerprints": ["A" * 40], parameter: value})[parameter]
+
+
+def test_truth_value_is_wanted() -> None:
+    """A truthy text does not prove names."""
+    found = problems(common_names=["alice"], names_proven_by_front_end="false")
+    assert "not a truth value" in found["names_proven_by_front_end"]
+
+
+def test_intermediates_need_anchors(authority: CertificateAuthority) -> None:
+    """Intermediates alone lead nowhere."""
+    pem = authority.certificate_pem.decode()
+    assert list(problems(fingerprints=["A" * 40], intermediates=pem)) == ["intermediates"]
+
+
+def test_all_mistakes_come_together(tmp_path: Path) -> None:
+    """One start shows every mistake."""
+    found = problems(
+        fingerprints=["zz"],
+        common_names=[""],
+        issuers=["C = US"],
+        trust_anchors=str(tmp_path / "absent.pem"),
+        intermediates=7,
+        names_proven_by_front_end=1,
+    )
+    assert list(found) == [
+        "fingerprints",
+        "common_names",
+        "issuers",
+        "trust_anchors",
+        "intermediates",
+        "names_proven_by_front_end",
+    ]
+
+
+def test_anchors_come_as_path_text_or_list(
+    authority: CertificateAuthority,
+    other_authority: CertificateAuthority,
+    alice: IssuedCertificate,
+    impostor: IssuedCertificate,
+    tmp_path: Path,
+) -> None:
+    """A path, PEM text, and a list of both hold anchors; one file may hold several."""
+    one, both = tmp_path / "one.pem", tmp_path / "both.pem"
+    one.write_bytes(authority.certificate_pem)
+    both.write_bytes(b"notes\n" + authority.certificate_pem + other_authority.certificate_pem)
+    other = other_authority.certificate_pem.decode()
+    for anchors in (one, str(one), [str(one)], authority.certificate_pem.decode()):
+        assert reason(Policy(trust_anchors=anchors), alice.certificate) is None
+        assert reason(Policy(trust_anchors=anchors), impostor.certificate) is DenialReason.UNTRUSTED
+    for anchors in (both, [one, other]):
+        assert reason(Policy(trust_anchors=anchors), alice.certificate) is None
+        assert reason(Policy(trust_anchors=anchors), impostor.certificate) is None
+
+
+@pytest.mark.parametrize("value", [7, b"x", "", [""], [None], [["x"]]])
+def test_anchor_of_another_kind_stops_the_start(value: Any) -> None:
+    """What is neither a path nor PEM text is an error, never an empty trust store."""
+    assert (
+        "neither a PEM file's path nor PEM text" in problems(trust_anchors=value)["trust_anchors"]
+    )
+
+
+def test_unresolved_reference_is_no_path() -> None:
+    """A Key Vault reference that was not resolved is named as such."""
+    reference = "@Microsoft.KeyVault(VaultName=v;SecretName=s)"
+    assert "Key Vault reference" in problems(trust_anchors=reference)["trust_anchors"]
+
+
+# --- validity -----------------------------------------------------------------------------------
+
+
+def test_validity_includes_both_ends(alice: IssuedCertificate) -> None:
+    """The first and the last second count, and so does the whole of the last one (RFC 5280)."""
+    certificate = alice.certificate
+    policy = Policy(fingerprints=[certificate.sha256_fingerprint])
+    first, last = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    assert reason(policy, certificate, first) is None
+    assert reason(policy, certificate, first - timedelta(microseconds=1)) is (
+        DenialReason.NOT_YET_VALID
+    )
+    assert reason(policy, certificate, last) is None
+    assert reason(policy, certificate, last + timedelta(microseconds=999_999)) is None
+    assert reason(policy, certificate, last + timedelta(seconds=1)) is DenialReason.EXPIRED
+
+
+def test_moment_of_any_zone_is_compared_in_utc(alice: IssuedCertificate) -> None:
+    """A moment is the same in every time zone."""
+    policy = Policy(fingerprints=[alice.certificate.sha256_fingerprint])
+    zone = timezone(timedelta(hours=14))
+    last = alice.certificate.not_valid_after_utc.astimezone(zone)
+    assert reason(policy, alice.certificate, last) is None
+    assert reason(policy, alice.certificate, last + timedelta(seconds=1)) is DenialReason.EXPIRED
+
+
+def test_naive_moment_is_a_programming_error(alice: IssuedCertificate) -> None:
+    """A moment without a zone is refused, not guessed."""
+    policy = Policy(fingerprints=[alice.certificate.sha256_fingerprint])
+    with pytest.raises(ValueError, match="aware"):
+        policy.check(alice.certificate, at=datetime(2026, 1, 1))
+
+
+def test_pin_does_not_outweigh_validity(expired: IssuedCertificate) -> None:
+    """A pinned certificate is checked for expiry (THREATS: Vault #2761)."""
+    policy = Policy(fingerprints=[expired.certificate.sha256_fingerprint])
+    assert reason(policy, expired.certificate) is DenialReason.EXPIRED
+
+
+# --- usage --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("usages", "denied"),
+    [
+        (None, False),
+        (("clientAuth",), False),
+        (("serverAuth", "clientAuth"), False),
+        (("serverAuth",), True),
+        (("codeSigning",), True),
+        (("anyExtendedKeyUsage",), True),
+    ],
+)
+def test_extended_key_usage_must_hold_client_auth(
+    usages: tuple[str, ...] | None, denied: bool
+) -> None:
+    """Who has an EKU must hold clientAuth, pinned or not (THREATS: EKU ignored)."""
+    certificate = self_signed("alice", extended_key_usages=usages).certificate
+    policy = Policy(fingerprints=[certificate.sha256_fingerprint])
+    assert reason(policy, certificate) is (DenialReason.WRONG_USAGE if denied else None)
+
+
+# --- keys ---------------------------------------------------------------------------------------
+
+AUTHORITY_KEY = ec.generate_private_key(ec.SECP256R1())
+
+
+def with_key(public_key: Any) -> ClientCertificate:
+    """Return a certificate that holds any public key."""
+    now = datetime.now(UTC)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "alice")])
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(public_key)
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .sign(AUTHORITY_KEY, hashes.SHA256())
+    )
+    return ClientCertificate.from_der(certificate.public_bytes(Encoding.DER))
+
+
+@pytest.mark.parametrize(
+    ("make", "weak"),
+    [
+        pytest.param(lambda: rsa.generate_private_key(65537, 1024), True, id="RSA-1024"),
+        pytest.param(lambda: rsa.generate_private_key(65537, 2047), True, id="RSA-2047"),
+        pytest.param(lambda: rsa.generate_private_key(65537, 2048), False, id="RSA-2048"),
+        pytest.param(lambda: ec.generate_private_key(ec.SECP224R1()), True, id="P-224"),
+        pytest.param(lambda: ec.generate_private_key(ec.SECP256R1()), False, id="P-256"),
+        pytest.param(lambda: ec.generate_private_key(ec.SECP384R1()), False, id="P-384"),
+        pytest.param(lambda: ed25519.Ed25519PrivateKey.generate(), False, id="Ed25519"),
+        pytest.param(lambda: ed448.Ed448PrivateKey.generate(), False, id="Ed448"),
+        pytest.param(lambda: dsa.generate_private_key(2048), True, id="DSA"),
+    ],
+)
+def test_key_floor_holds_for_pins_too(make: Any, weak: bool) -> None:
+    """RSA below 2048, curves below 256 bits and unknown kinds are weak, pinned or not."""
+    certificate = with_key(make().public_key())
+    policy = Policy(fingerprints=[certificate.sha256_fingerprint])
+    assert reason(policy, certificate) is (DenialReason.WEAK_KEY if weak else None)
+
+
+def test_key_that_cannot_be_read_is_weak(alice: IssuedCertificate) -> None:
+    """A key of an algorithm that nobody knows is a denial, not an exception."""
+    der = alice.certificate.der.replace(
+        bytes.fromhex("06072a8648ce3d0201"), bytes.fromhex("06072a8648ce3d0209")
+    )
+    certificate = ClientCertificate.from_der(der)
+    assert certificate != alice.certificate
+    policy = Policy(fingerprints=[certificate.sha256_fingerprint])
+    assert reason(policy, certificate) is DenialReason.WEAK_KEY
+
+
+# --- CA:TRUE, and what a pin spares -------------------------------------------------------------
+
+
+def test_ca_certificate_enters_by_pin_alone(authority: CertificateAuthority) -> None:
+    """What `openssl req -x509` makes is a client's only where it is pinned without anchors."""
+    certificate = ClientCertificate.from_pem(authority.certificate_pem)
+    pin, pem = [certificate.sha256_fingerprint], authority.certificate_pem.decode()
+    assert reason(Policy(fingerprints=pin), certificate) is None
+    assert reason(Policy(trust_anchors=pem), certificate) is DenialReason.UNTRUSTED
+    assert (
+        reason(Policy(fingerprints=pin, trust_anchors=pem), certificate) is DenialReason.UNTRUSTED
+    )
+    by_front_end = Policy(common_names=["Contoso Issuing CA"], names_proven_by_front_end=True)
+    assert reason(by_front_end, certificate) is DenialReason.UNTRUSTED
+
+
+def test_all_parameters_must_hold(
+    authority: CertificateAuthority, alice: IssuedCertificate, look_alike: IssuedCertificate
+) -> None:
+    """A pin beside anchors does not spare the path."""
+    policy = Policy(
+        fingerprints=[
+            alice.certificate.sha256_fingerprint,
+            look_alike.certificate.sha256_fingerprint,
+        ],
+        trust_anchors=authority.certificate_pem.decode(),
+    )
+    assert reason(policy, alice.certificate) is None
+    assert reason(policy, look_alike.certificate) is DenialReason.UNTRUSTED
+
+
+def test_names_proven_by_the_front_end_need_no_path(impostor: IssuedCertificate) -> None:
+    """Behind a front end that checks, a name stands as it came."""
+    policy = Policy(common_names=["alice"], names_proven_by_front_end=True)
+    assert reason(policy, impostor.certificate) is None
+
+
+def test_first_failure_is_the_reason(
+    authority: CertificateAuthority, alice: IssuedCertificate
+) -> None:
+    """Dates, pin, names, issuer, usage, key, path: mended one by one, the reasons come so."""
+    pem = authority.certificate_pem.decode()
+    weak = with_key(ec.generate_private_key(ec.SECP224R1()).public_key())
+    wrong_usage = self_signed("alice", extended_key_usages=("serverAuth",)).certificate
+    pins = [weak.sha256_fingerprint, wrong_usage.sha256_fingerprint]
+    late = datetime.now(UTC) + timedelta(days=1000)
+    strict: dict[str, Any] = {
+        "fingerprints": ["A" * 40],
+        "common_names": ["bob"],
+        "issuers": ["Nobody"],
+        "trust_anchors": pem,
+    }
+    assert reason(Policy(**strict), wrong_usage, late) is DenialReason.EXPIRED
+    early = datetime.now(UTC) - timedelta(days=1000)
+    assert reason(Policy(**strict), wrong_usage, early) is DenialReason.NOT_YET_VALID
+    assert reason(Policy(**strict), wrong_usage) is DenialReason.FINGERPRINT_NOT_ALLOWED
+    strict["fingerprints"] = pins
+    assert reason(Policy(**strict), wrong_usage) is DenialReason.COMMON_NAME_NOT_ALLOWED
+    strict["common_names"] = ["alice"]
+    assert reason(Policy(**strict), wrong_usage) is DenialReason.ISSUER_NOT_ALLOWED
+    strict["issuers"] = ["alice"]
+    assert reason(Policy(**strict), wrong_usage) is DenialReason.WRONG_USAGE
+    assert reason(Policy(**strict), weak) is DenialReason.WEAK_KEY
+
+
+def test_repr_shows_no_entries(authority: CertificateAuthority) -> None:
+    """A policy in a debugger says of what kind it is, not whom it allows."""
+    policy = Policy(common_names=["alice"], trust_anchors=authority.certificate_pem.decode())
+    assert repr(policy) == "<Policy 1 common_names, trust_anchors>"
+    proven = Policy(issuers=["a", "b"], names_proven_by_front_end=True)
+    assert repr(proven) == "<Policy 2 issuers, names_proven_by_front_end>"
+
+
+def test_relative_path_is_shown_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A path that is not found is shown with the folder where it was looked for."""
+    monkeypatch.chdir(tmp_path)
+    message = problems(trust_anchors="roots.pem")["trust_anchors"]
+    assert "'roots.pem'" in message
+    assert os.path.join(tmp_path, "roots.pem") in message
