@@ -1,0 +1,23 @@
+"""arrcert for Flask: a view, a blueprint or a whole app opens to the right client certificate."""
+
+from arrcert_flask.authorization import (
+    ClientCertificateForbidden,
+    certificate_denied,
+    get_client_certificate,
+)
+from arrcert_flask.decorators import (
+    authorize_certificate,
+    certificate_exempt,
+    require_client_certificate,
+)
+from arrcert_flask.extension import Arrcert
+
+__all__ = [
+    "Arrcert",
+    "ClientCertificateForbidden",
+    "authorize_certificate",
+    "certificate_denied",
+    "certificate_exempt",
+    "get_client_certificate",
+    "require_client_certificate",
+]

@@ -1,0 +1,91 @@
+"""One request, one policy: ask the core, remember the answer on the request, deny by raising."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, NamedTuple
+
+from blinker import Namespace
+from flask import Flask, current_app, has_request_context, request
+from werkzeug.exceptions import Forbidden
+
+from arrcert import Authorizer, CertificateDenied, ClientCertificate, DenialReason
+from arrcert.exemptions import ExemptPaths
+
+logger = logging.getLogger("arrcert")
+
+certificate_denied = Namespace().signal("arrcert-certificate-denied")
+"""Sent with the app as sender and `denied`, the `CertificateDenied`, after it was logged."""
+
+_ACCEPTED = "_arrcert_accepted"
+
+
+class Extension(NamedTuple):
+    """What `Arrcert.init_app` leaves in `app.extensions["arrcert"]`."""
+
+    authorizer: Authorizer
+    exempt_paths: ExemptPaths
+    protect_all: bool
+
+
+class ClientCertificateForbidden(Forbidden):
+    """The 403 of a denied client certificate; `__cause__` is the `CertificateDenied`.
+
+    It tells the client nothing. A handler for 403, or for this class, restyles it.
+    """
+
+
+def authorize_request(policy: str) -> None:
+    """Let the current request pass under a policy, or raise its 403.
+
+    Args:
+        policy: the policy's name.
+
+    Raises:
+        ClientCertificateForbidden: the request is denied; it has been logged and signalled.
+
+    It asks the core once for each policy and request.
+    """
+    accepted: dict[str, ClientCertificate] = getattr(request, _ACCEPTED, {})
+    if policy in accepted:
+        return
+    try:
+        certificate = _extension().authorizer.authorize_wsgi(request.environ, policy)
+    except CertificateDenied as denied:
+        _signal(denied)
+        raise ClientCertificateForbidden from denied
+    setattr(request, _ACCEPTED, {**accepted, policy: certificate})
+
+
+def get_client_certificate() -> ClientCertificate | None:
+    """Return the certificate that was accepted for the current request, None where none was.
+
+    A certificate that a request merely carries is never returned: first a decorator, a hook or
+    `ARRCERT_PROTECT_ALL` must have accepted it.
+    """
+    if not has_request_context():
+        return None
+    accepted: dict[str, ClientCertificate] = getattr(request, _ACCEPTED, {})
+    return next(iter(accepted.values()), None)
+
+
+def _extension() -> Extension:
+    extension: Extension | None = current_app.extensions.get("arrcert")
+    if extension is None:
+        denied = CertificateDenied(
+            DenialReason.MISCONFIGURED, "Arrcert(app) was never called for this app"
+        )
+        logger.error("denied: %s", denied)
+        raise denied
+    return extension
+
+
+def _signal(denied: CertificateDenied) -> None:
+    app: Any = current_app
+    sender: Flask = app._get_current_object()
+    for receiver in certificate_denied.receivers_for(sender):
+        try:
+            sender.ensure_sync(receiver)(sender, denied=denied)
+        # A receiver's fault must not turn a denial into a 500.
+        except Exception:
+            logger.exception("a receiver of certificate_denied failed")

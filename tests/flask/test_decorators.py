@@ -1,0 +1,471 @@
+"""Marks on views."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from flask import Blueprint, Flask
+from flask.views import MethodView, View
+
+from arrcert import ConfigurationError
+from arrcert.testing import IssuedCertificate
+from arrcert_flask import (
+    authorize_certificate,
+    certificate_exempt,
+    get_client_certificate,
+    require_client_certificate,
+)
+
+
+def body() -> str:
+    """A view that says who entered."""
+    certificate = get_client_certificate()
+    return f"hello {certificate.common_name if certificate else 'nobody'}"
+
+
+def statuses(app: Flask, path: str, *clients: IssuedCertificate | None, method: str = "GET") -> Any:
+    """Return what each client is answered."""
+    return [
+        app.test_client()
+        .open(path, method=method, headers=client.headers if client else {})
+        .status_code
+        for client in clients
+    ]
+
+
+def test_bare_decorator_checks_default(
+    app: Flask, alice: IssuedCertificate, bob: IssuedCertificate, impostor: IssuedCertificate
+) -> None:
+    """Two lines protect a view under the policy "default"."""
+
+    @app.get("/hellocert")
+    @authorize_certificate
+    def hellocert() -> str:
+        return body()
+
+    assert statuses(app, "/hellocert", alice, bob, impostor, None) == [200, 403, 403, 403]
+    response = app.test_client().get("/hellocert", headers=alice.headers)
+    assert response.text == "hello alice"
+
+
+def test_called_decorator_checks_its_policy(
+    app: Flask, alice: IssuedCertificate, bob: IssuedCertificate
+) -> None:
+    """A named policy is checked alone; called without one it is "default"."""
+
+    @app.get("/partner")
+    @authorize_certificate(policy="partners")
+    def partner() -> str:
+        return body()
+
+    @app.get("/hello")
+    @authorize_certificate()
+    def hello() -> str:
+        return body()
+
+    assert statuses(app, "/partner", alice, bob, None) == [403, 200, 403]
+    assert statuses(app, "/hello", alice, bob, None) == [200, 403, 403]
+
+
+def test_async_views_stay_async(app: Flask, alice: IssuedCertificate) -> None:
+    """An async view is checked before its coroutine runs."""
+    ran = []
+
+    @app.get("/async")
+    @authorize_certificate
+    async def view() -> str:
+        ran.append(True)
+        return body()
+
+    assert statuses(app, "/async", None) == [403]
+    assert not ran
+    assert statuses(app, "/async", alice) == [200]
+    assert ran
+
+
+def test_view_does_not_run_for_the_denied(app: Flask, impostor: IssuedCertificate) -> None:
+    """The check comes before the view, for every method."""
+    ran = []
+
+    @app.route("/x", methods=["GET", "POST", "OPTIONS"])
+    @authorize_certificate
+    def view() -> str:
+        ran.append(True)
+        return ""
+
+    for method in ("GET", "HEAD", "POST", "OPTIONS"):
+        assert statuses(app, "/x", impostor, None, method=method) == [403, 403]
+    assert not ran
+
+
+def test_automatic_options_answer_is_protected_too(app: Flask, alice: IssuedCertificate) -> None:
+    """The OPTIONS answer that Flask gives by itself asks for the certificate too (THREATS)."""
+
+    @app.get("/x")
+    @authorize_certificate
+    def view() -> str:
+        return ""
+
+    @app.get("/open")
+    def open_view() -> str:
+        return ""
+
+    assert statuses(app, "/x", None, alice, method="OPTIONS") == [403, 200]
+    assert statuses(app, "/open", None, method="OPTIONS") == [200]
+
+
+def test_wrapped_view_keeps_name_and_arguments(app: Flask, alice: IssuedCertificate) -> None:
+    """The decorated view is named, documented and called as the bare one."""
+
+    @app.get("/items/<int:number>")
+    @authorize_certificate
+    def item(number: int) -> str:
+        """An item."""
+        return f"item {number}"
+
+    assert (item.__name__, item.__doc__) == ("item", "An item.")
+    assert app.test_client().get("/items/7", headers=alice.headers).text == "item 7"
+
+
+def test_other_decorators_may_stand_around(app: Flask, alice: IssuedCertificate) -> None:
+    """Above or below another decorator the view is protected, OPTIONS included."""
+
+    def shout(view: Callable[..., str]) -> Callable[..., str]:
+        @functools.wraps(view)
+        def wrapper(*args: Any, **kwargs: Any) -> str:
+            return view(*args, **kwargs).upper()
+
+        return wrapper
+
+    @app.get("/above")
+    @shout
+    @authorize_certificate
+    def above() -> str:
+        return "x"
+
+    @app.get("/below")
+    @authorize_certificate
+    @shout
+    def below() -> str:
+        return "x"
+
+    for path in ("/above", "/below"):
+        assert statuses(app, path, alice, None) == [200, 403]
+        assert statuses(app, path, None, method="OPTIONS") == [403]
+
+
+def test_class_based_views_take_it_in_decorators(
+    app: Flask, alice: IssuedCertificate, bob: IssuedCertificate
+) -> None:
+    """Flask's own way to decorate a class-based view protects all its methods."""
+
+    class Report(MethodView):
+        decorators = [authorize_certificate(policy="partners")]  # noqa: RUF012
+
+        def get(self) -> str:
+            return body()
+
+        def post(self) -> str:
+            return body()
+
+    app.add_url_rule("/report", view_func=Report.as_view("report"))
+    for method in ("GET", "HEAD", "POST", "OPTIONS"):
+        assert statuses(app, "/report", bob, alice, None, method=method) == [200, 403, 403]
+
+
+def test_single_method_of_a_class_may_be_decorated(
+    app: Flask, alice: IssuedCertificate, bob: IssuedCertificate
+) -> None:
+    """A method has its own policy; the OPTIONS answer for all methods asks for all policies."""
+
+    class Report(MethodView):
+        def get(self) -> str:
+            return body()
+
+        @authorize_certificate(policy="partners")
+        def post(self) -> str:
+            return body()
+
+    app.add_url_rule("/report", view_func=Report.as_view("report"))
+    assert statuses(app, "/report", None) == [200]
+    assert statuses(app, "/report", None, alice, bob, method="POST") == [403, 403, 200]
+    assert statuses(app, "/report", None, bob, method="OPTIONS") == [403, 200]
+
+
+def test_decorating_as_view(app: Flask, alice: IssuedCertificate) -> None:
+    """What as_view() returns is a function and can be decorated."""
+
+    class Page(View):
+        def dispatch_request(self) -> str:
+            return body()
+
+    app.add_url_rule("/page", view_func=authorize_certificate(Page.as_view("page")))
+    assert statuses(app, "/page", alice, None) == [200, 403]
+
+
+def test_wrong_use_is_a_type_error() -> None:
+    """A class, a positional policy, or no function at all: a sentence that says what to write."""
+    with pytest.raises(TypeError, match=r"decorators = \[authorize_certificate\]"):
+        authorize_certificate(MethodView)
+    with pytest.raises(TypeError, match=r"policy='partners'"):
+        authorize_certificate("partners")  # type: ignore[type-var]
+    with pytest.raises(TypeError, match="decorates a view function"):
+        authorize_certificate(7)  # type: ignore[type-var]
+
+
+def test_decorator_without_the_extension_denies(
+    alice: IssuedCertificate, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where Arrcert(app) was forgotten, nobody enters and the log says why."""
+    app = Flask(__name__)
+
+    @app.get("/x")
+    @authorize_certificate
+    def view() -> str:
+        return ""
+
+    assert statuses(app, "/x", alice) == [403]
+    assert "Arrcert(app) was never called" in caplog.text
+
+
+def test_unknown_policy_denies(
+    app: Flask, alice: IssuedCertificate, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A policy that does not exist admits nobody and is an error in the log."""
+
+    @app.get("/x")
+    @authorize_certificate(policy="partnrs")
+    def view() -> str:
+        return ""
+
+    assert statuses(app, "/x", alice) == [403]
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+
+
+_routes: list[Callable[..., Any]] = []
+
+
+def register(view: Callable[..., Any]) -> Callable[..., Any]:
+    """Keep the bare view and return it, as a route does."""
+    _routes.append(view)
+    return view
+
+
+# --- the decorator that the route left behind ---------------------------------------------------
+
+
+def misplaced(app: Flask | Blueprint, decorate: Any = authorize_certificate) -> None:
+    """Register a view below its decorator, as people do by mistake."""
+
+    @decorate
+    @app.get("/lost")
+    def lost() -> str:
+        raise AssertionError("the bare view ran")
+
+
+def test_decorator_above_the_route_is_refused(app: Flask, alice: IssuedCertificate) -> None:
+    """The route would register the bare view, so no request at all is served."""
+
+    @app.get("/open")
+    def open_view() -> str:
+        return ""
+
+    misplaced(app)
+    for path in ("/lost", "/open", "/unknown", "/lost"):
+        with pytest.raises(ConfigurationError, match="write the decorator below"):
+            app.test_client().get(path, headers=alice.headers)
+    app.testing = False
+    assert statuses(app, "/lost", alice, None) == [500, 500]
+
+
+def test_decorator_above_a_blueprints_route_is_refused(app: Flask) -> None:
+    """A blueprint's route is no other, nor is the called form."""
+    blueprint = Blueprint("bp", __name__)
+    misplaced(blueprint, authorize_certificate(policy="partners"))
+    app.register_blueprint(blueprint)
+    with pytest.raises(ConfigurationError, match=r"endpoint 'bp\.lost'"):
+        app.test_client().get("/lost")
+
+
+def test_decorator_above_a_decorated_route_is_refused(app: Flask) -> None:
+    """Another decorator between the two hides nothing."""
+
+    def plain(view: Any) -> Any:
+        @functools.wraps(view)
+        def wrapper() -> Any:
+            return view()
+
+        return wrapper
+
+    misplaced(app, lambda view: authorize_certificate(plain(view)))
+    with pytest.raises(ConfigurationError, match="'lost'"):
+        app.test_client().get("/lost")
+
+
+@authorize_certificate
+@register
+def module_level() -> str:
+    """A view of a module, below a decorator that stands above its route."""
+    raise AssertionError("the bare view ran")
+
+
+def test_decorator_above_the_route_of_a_module(app: Flask) -> None:
+    """At module level the decorator binds the name anew, and the bare view is found too."""
+    app.add_url_rule("/lost", "lost", _routes[0])
+    with pytest.raises(ConfigurationError, match="'lost'"):
+        app.test_client().get("/lost")
+
+
+def test_view_registered_both_ways_on_purpose(app: Flask, alice: IssuedCertificate) -> None:
+    """One function may serve an open and a protected endpoint."""
+
+    def view() -> str:
+        return body()
+
+    app.add_url_rule("/open", "open", view)
+    app.add_url_rule("/closed", "closed", authorize_certificate(view))
+    assert statuses(app, "/open", None) == [200]
+    assert statuses(app, "/closed", None, alice) == [403, 200]
+
+
+def test_view_that_another_app_protects(app: Flask) -> None:
+    """A decorated copy elsewhere does not close a view that this app leaves open."""
+    authorize_certificate(body)
+    app.add_url_rule("/open", "open", body)
+    assert statuses(app, "/open", None) == [200]
+
+
+def test_inner_function_that_is_open_on_purpose(app: Flask) -> None:
+    """Where no name tells, a view that is bare on purpose is marked exempt, and then serves."""
+
+    def view() -> str:
+        return ""
+
+    authorize_certificate(view)
+    app.add_url_rule("/open", "open", certificate_exempt(view))
+    assert statuses(app, "/open", None) == [200]
+
+
+# --- exemptions ---------------------------------------------------------------------------------
+
+
+def test_exempt_view_is_open(protected_app: Flask) -> None:
+    """An exempt view serves without a certificate, above or below the route."""
+
+    @protected_app.get("/a")
+    @certificate_exempt
+    def a() -> str:
+        return ""
+
+    @certificate_exempt
+    @protected_app.get("/b")
+    def b() -> str:
+        return ""
+
+    @protected_app.get("/c")
+    def c() -> str:
+        return ""
+
+    assert statuses(protected_app, "/a", None) == [200]
+    assert statuses(protected_app, "/b", None) == [200]
+    assert statuses(protected_app, "/c", None) == [403]
+    assert statuses(protected_app, "/a", None, method="OPTIONS") == [200]
+
+
+def test_exemption_is_not_copied_along(protected_app: Flask) -> None:
+    """A mark that functools.wraps copies along frees no other view (THREATS)."""
+
+    @certificate_exempt
+    def exempt() -> str:
+        return ""
+
+    @protected_app.get("/x")
+    @functools.wraps(exempt)
+    def other() -> str:
+        return ""
+
+    assert statuses(protected_app, "/x", None) == [403]
+
+
+def test_exemption_is_not_bound_to_a_name(protected_app: Flask) -> None:
+    """Two views of one name are two views (THREATS: keyed on module.name)."""
+
+    def make() -> Callable[[], str]:
+        def view() -> str:
+            return ""
+
+        return view
+
+    protected_app.add_url_rule("/open", "open", certificate_exempt(make()))
+    protected_app.add_url_rule("/closed", "closed", make())
+    assert statuses(protected_app, "/open", None) == [200]
+    assert statuses(protected_app, "/closed", None) == [403]
+
+
+def test_exempt_as_view(protected_app: Flask) -> None:
+    """What as_view() returns can be exempt; the class's other views are not."""
+
+    class Page(View):
+        def dispatch_request(self) -> str:
+            return ""
+
+    protected_app.add_url_rule("/open", view_func=certificate_exempt(Page.as_view("open")))
+    protected_app.add_url_rule("/closed", view_func=Page.as_view("closed"))
+    assert statuses(protected_app, "/open", None) == [200]
+    assert statuses(protected_app, "/closed", None) == [403]
+
+
+def test_exemption_does_not_disable_the_decorator(protected_app: Flask) -> None:
+    """On a view that carries both, the decorator holds, whichever stands above."""
+
+    @protected_app.get("/a")
+    @certificate_exempt
+    @authorize_certificate
+    def a() -> str:
+        return ""
+
+    @protected_app.get("/b")
+    @authorize_certificate
+    @certificate_exempt
+    def b() -> str:
+        return ""
+
+    assert statuses(protected_app, "/a", None) == [403]
+    assert statuses(protected_app, "/b", None) == [403]
+
+
+def test_exemption_takes_a_function() -> None:
+    """Anything without an identity of its own is a TypeError."""
+
+    class Page(View):
+        def method(self) -> str:
+            return ""
+
+    for view in (Page, Page().method, functools.partial(body), "health"):
+        with pytest.raises(TypeError, match="marks a view function"):
+            certificate_exempt(view)  # type: ignore[type-var]
+
+
+# --- hooks --------------------------------------------------------------------------------------
+
+
+def test_blueprint_hook(app: Flask, alice: IssuedCertificate, bob: IssuedCertificate) -> None:
+    """A blueprint's hook protects its views and no others, automatic OPTIONS included."""
+    blueprint = Blueprint("bp", __name__)
+    blueprint.before_request(require_client_certificate(policy="partners"))
+    blueprint.add_url_rule("/in", "in", body)
+    app.register_blueprint(blueprint)
+    app.add_url_rule("/out", "out", body)
+    assert statuses(app, "/in", bob, alice, None) == [200, 403, 403]
+    assert statuses(app, "/in", None, method="OPTIONS") == [403]
+    assert statuses(app, "/out", None) == [200]
+
+
+def test_app_hook(app: Flask, alice: IssuedCertificate) -> None:
+    """The hook protects a whole app too, under "default" unless it is told otherwise."""
+    app.before_request(require_client_certificate())
+    app.add_url_rule("/x", "x", body)
+    assert statuses(app, "/x", alice, None) == [200, 403]

@@ -1,0 +1,174 @@
+"""Start-up, and the gate before every request."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Blueprint, Flask
+
+from arrcert import ConfigurationError
+from arrcert.testing import IssuedCertificate
+from arrcert_flask import (
+    Arrcert,
+    authorize_certificate,
+    certificate_exempt,
+    require_client_certificate,
+)
+
+
+def status(app: Flask, path: str, client: IssuedCertificate | None = None, **kwargs: Any) -> int:
+    """Return what the client is answered."""
+    headers = client.headers if client else {}
+    return app.test_client().open(path, headers=headers, **kwargs).status_code
+
+
+def test_bad_configuration_stops_the_start(config: dict[str, Any]) -> None:
+    """init_app raises with every mistake, and the app is not half protected."""
+    app = Flask(__name__)
+    app.config.update(config, ARRCERT_PROTECT_AL=True, ARRCERT_FRONT_END="iis")
+    with pytest.raises(ConfigurationError) as caught:
+        Arrcert(app)
+    assert [problem.setting for problem in caught.value.problems] == [
+        "ARRCERT_PROTECT_AL",
+        "ARRCERT_FRONT_END",
+    ]
+
+
+def test_no_configuration_stops_the_start() -> None:
+    """Without ARRCERT there is no start."""
+    with pytest.raises(ConfigurationError, match="ARRCERT: is not set"):
+        Arrcert(Flask(__name__))
+
+
+def test_environment_is_enough(
+    monkeypatch: pytest.MonkeyPatch, alice: IssuedCertificate, impostor: IssuedCertificate
+) -> None:
+    """App Service's app settings configure a site without a line of code."""
+    monkeypatch.setenv("ARRCERT_FINGERPRINTS", alice.certificate.sha1_fingerprint)
+    monkeypatch.setenv("ARRCERT_PROTECT_ALL", "true")
+    app = Flask(__name__)
+    Arrcert().init_app(app)
+    assert status(app, "/", alice) == 404
+    assert status(app, "/", impostor) == 403
+
+
+def test_two_apps_in_one_process(
+    config: dict[str, Any], alice: IssuedCertificate, bob: IssuedCertificate
+) -> None:
+    """Each app has its own configuration, read at init_app and fixed from then on."""
+    extension = Arrcert()
+    apps = []
+    for client in (alice, bob):
+        app = Flask(__name__)
+        app.config["ARRCERT"] = {"default": {"fingerprints": [client.certificate.sha1_fingerprint]}}
+        app.add_url_rule("/x", "x", authorize_certificate(lambda: ""))
+        extension.init_app(app)
+        app.config["ARRCERT"] = {}
+        apps.append(app)
+    assert [status(app, "/x", alice) for app in apps] == [200, 403]
+    assert [status(app, "/x", bob) for app in apps] == [403, 200]
+
+
+def test_initialising_twice_is_refused(app: Flask) -> None:
+    """One app has one configuration."""
+    with pytest.raises(RuntimeError, match="twice"):
+        Arrcert(app)
+
+
+def test_protect_all_checks_every_endpoint(
+    protected_app: Flask, alice: IssuedCertificate, impostor: IssuedCertificate
+) -> None:
+    """Views, unknown paths, wrong methods, static files, OPTIONS: all ask for a certificate."""
+    protected_app.add_url_rule("/view", "view", lambda: "")
+    for path, method, allowed in (
+        ("/view", "GET", 200),
+        ("/view", "HEAD", 200),
+        ("/view", "OPTIONS", 200),
+        ("/view", "DELETE", 405),
+        ("/unknown", "GET", 404),
+        ("/unknown", "OPTIONS", 404),
+        ("/static/absent.css", "GET", 404),
+    ):
+        assert status(protected_app, path, alice, method=method) == allowed
+        assert status(protected_app, path, impostor, method=method) == 403
+        assert status(protected_app, path, method=method) == 403
+
+
+def test_exempt_paths(protected_app: Flask) -> None:
+    """Exempt paths serve without a certificate; tricks around them do not."""
+    protected_app.add_url_rule("/health", "health", lambda: "ok")
+    protected_app.add_url_rule("/public/<path:rest>", "public", lambda rest: rest)
+    protected_app.add_url_rule("/healthz", "healthz", lambda: "ok")
+    assert status(protected_app, "/health") == 200
+    assert status(protected_app, "/public/a/b") == 200
+    for path in ("/healthz", "/Health", "/public/../healthz", "/public/%2e%2e/x", "/public/a%2fb"):
+        assert status(protected_app, path) == 403
+    assert status(protected_app, "/", environ_overrides={"PATH_INFO": "//health"}) == 403
+    assert status(protected_app, "/health", environ_overrides={"SCRIPT_NAME": "/app"}) == 200
+    assert (
+        status(protected_app, "/x", environ_overrides={"SCRIPT_NAME": "/health", "PATH_INFO": "/x"})
+        == 403
+    )
+
+
+def test_exempt_path_does_not_disable_a_decorator(
+    protected_app: Flask, bob: IssuedCertificate, alice: IssuedCertificate
+) -> None:
+    """A decorated view under an exempt path still asks for its certificate."""
+
+    @protected_app.get("/public/report")
+    @authorize_certificate(policy="partners")
+    def report() -> str:
+        return ""
+
+    assert status(protected_app, "/public/report") == 403
+    assert status(protected_app, "/public/report", alice) == 403
+    assert status(protected_app, "/public/report", bob) == 200
+
+
+def test_named_policy_is_checked_alone(
+    protected_app: Flask, alice: IssuedCertificate, bob: IssuedCertificate
+) -> None:
+    """Site-wide protection checks "default" only where the view names no policy."""
+    blueprint = Blueprint("bp", __name__)
+    blueprint.before_request(require_client_certificate(policy="partners"))
+    blueprint.add_url_rule("/in", "in", lambda: "")
+    blueprint.add_url_rule("/exempt", "exempt", certificate_exempt(lambda: ""))
+    protected_app.register_blueprint(blueprint)
+    protected_app.add_url_rule(
+        "/decorated", "decorated", authorize_certificate(policy="partners")(lambda: "")
+    )
+    for path in ("/in", "/exempt", "/decorated"):
+        assert status(protected_app, path, bob) == 200
+        assert status(protected_app, path, alice) == 403
+        assert status(protected_app, path) == 403
+
+
+def test_gate_stands_before_other_hooks(config: dict[str, Any], alice: IssuedCertificate) -> None:
+    """No hook or URL preprocessor acts, or answers, before the request is authorized."""
+    acted = []
+    app = Flask(__name__)
+    app.config.update(config, ARRCERT_PROTECT_ALL=True)
+    app.url_value_preprocessor(lambda endpoint, values: acted.append("preprocessor"))
+    app.before_request(lambda: acted.append("hook") or "answered")  # type: ignore[func-returns-value]
+    Arrcert(app)
+    assert status(app, "/") == 403
+    assert not acted
+    assert status(app, "/", alice) == 200
+    assert acted == ["preprocessor", "hook"]
+
+
+def test_gate_stands_before_the_body_is_read(config: dict[str, Any], tmp_path: Path) -> None:
+    """A stranger cannot make the app parse an upload."""
+    app = Flask(__name__)
+    app.config.update(config, ARRCERT_PROTECT_ALL=True)
+    Arrcert(app)
+
+    class Unreadable:
+        def read(self, *_: int) -> bytes:
+            raise AssertionError("the body was read")
+
+    environ = {"wsgi.input": Unreadable(), "CONTENT_LENGTH": "9", "REQUEST_METHOD": "POST"}
+    assert status(app, "/", environ_overrides=environ) == 403
