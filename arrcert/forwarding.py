@@ -181,6 +181,7 @@ def header_from_pairs(
     wanted = front_end.header.lower()
     folded = fold_header_name(wanted)
     values: list[str] = []
+    protos: list[str] = []
     look_alike: str | None = None
     for raw_name, raw_value in pairs:
         name = _text(raw_name).lower()
@@ -189,10 +190,12 @@ def header_from_pairs(
         if name == wanted:
             values.append(_text(raw_value))
         elif name == _FORWARDED_PROTO:
-            if front_end.only_over_https:
-                _require_https(_text(raw_value))
+            protos.append(_text(raw_value))
         elif fold_header_name(name) == folded:
             look_alike = name
+    if front_end.only_over_https and protos:
+        # Joined as a WSGI server joins them: a header that comes twice is not one word.
+        _require_https(",".join(protos))
     if look_alike is not None:
         raise CertificateDenied(
             DenialReason.AMBIGUOUS,

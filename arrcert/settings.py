@@ -19,6 +19,14 @@ from arrcert.policy import (
 POLICIES = "ARRCERT"
 """The setting that holds the policies, and the environment variable that holds them as JSON."""
 
+NOT_CONFIGURED = Problem(
+    POLICIES,
+    "is not set, neither in the framework's settings nor in the environment; write"
+    ' ARRCERT = {"default": {"fingerprints": ["..."]}}, or set the environment variable'
+    " ARRCERT_FINGERPRINTS",
+)
+"""The mistake of a site that has no policies at all."""
+
 _FRONT_END = "ARRCERT_FRONT_END"
 _EXEMPT_PATHS = "ARRCERT_EXEMPT_PATHS"
 _PROTECT_ALL = "ARRCERT_PROTECT_ALL"
@@ -164,12 +172,7 @@ class _Loader:
             return {} if mapping is None else self._named_policies(mapping)
         if flat:
             return self._flat_policy({name: environ[name] for name in flat})
-        self._complain(
-            POLICIES,
-            "is not set, neither in the framework's settings nor in the environment; write"
-            ' ARRCERT = {"default": {"fingerprints": ["..."]}}, or set the environment variable'
-            " ARRCERT_FINGERPRINTS",
-        )
+        self.problems.append(NOT_CONFIGURED)
         return {}
 
     def _named_policies(self, value: Any) -> dict[str, tuple[Policy, ...]]:
