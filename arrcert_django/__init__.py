@@ -1,0 +1,1 @@
+"""Client certificates in Django, as a TLS-terminating front end forwards them."""

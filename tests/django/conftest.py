@@ -1,0 +1,134 @@
+"""A Django site that each test puts together, and two ways to call it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from types import ModuleType
+from typing import Any
+
+import django
+import pytest
+from django.conf import settings as django_settings
+from django.http import HttpResponseBase
+from django.test import AsyncClient, Client
+from django.urls import URLPattern
+
+from arrcert.testing import CertificateAuthority, IssuedCertificate, self_signed
+
+# No settings module and no environment variable: nothing that another suite in the same process
+# would see. Everything else is set test by test, so it matters little who configures first.
+if not django_settings.configured:
+    django_settings.configure(
+        INSTALLED_APPS=["arrcert_django"], SECRET_KEY="for tests", USE_TZ=True
+    )
+    django.setup()
+
+MIDDLEWARE = "arrcert_django.middleware.ClientCertificateMiddleware"
+
+Site = Callable[..., None]
+Visit = Callable[..., HttpResponseBase]
+
+
+@pytest.fixture(scope="session")
+def allowed(authority: CertificateAuthority) -> IssuedCertificate:
+    """The certificate that the policy "default" allows."""
+    return authority.issue("client")
+
+
+@pytest.fixture(scope="session")
+def partner(authority: CertificateAuthority) -> IssuedCertificate:
+    """The certificate that the policy "partners" allows."""
+    return authority.issue("partner")
+
+
+@pytest.fixture(scope="session")
+def stranger() -> IssuedCertificate:
+    """A certificate that bears the allowed one's name and that no policy allows."""
+    return self_signed("client")
+
+
+@pytest.fixture(autouse=True)
+def _configuration(
+    settings: Any,
+    allowed: IssuedCertificate,
+    partner: IssuedCertificate,
+) -> None:
+    settings.ALLOWED_HOSTS = ["*"]
+    settings.ARRCERT = {
+        "default": {"fingerprints": [allowed.certificate.sha256_fingerprint]},
+        "partners": {"fingerprints": [partner.certificate.sha256_fingerprint]},
+    }
+
+
+@pytest.fixture
+def site(settings: Any) -> Site:
+    """Return a function that makes the site of the test: routes, middleware, settings."""
+
+    def build(
+        *routes: URLPattern,
+        middleware: Sequence[str] = (MIDDLEWARE,),
+        handler403: Callable[..., Any] | None = None,
+        **more: Any,
+    ) -> None:
+        urlconf = ModuleType("urls_of_the_test")
+        urlconf.urlpatterns = list(routes)  # type: ignore[attr-defined]
+        if handler403 is not None:
+            urlconf.handler403 = handler403  # type: ignore[attr-defined]
+        settings.ROOT_URLCONF = urlconf
+        settings.MIDDLEWARE = list(middleware)
+        for name, value in more.items():
+            setattr(settings, name, value)
+
+    return build
+
+
+@pytest.fixture(params=["wsgi", "asgi"])
+def visit(request: pytest.FixtureRequest) -> Visit:
+    """Return a function that calls the site, which starts at the first call; once on each stack."""
+    if request.param == "wsgi":
+        return wsgi_visit()
+    return asgi_visit()
+
+
+@pytest.fixture
+def visit_wsgi() -> Visit:
+    """Return a function that calls the site through Django's WSGI handler."""
+    return wsgi_visit()
+
+
+@pytest.fixture
+def visit_asgi() -> Visit:
+    """Return a function that calls the site through Django's ASGI handler."""
+    return asgi_visit()
+
+
+def wsgi_visit() -> Visit:
+    """Make a caller with a WSGI client of its own."""
+    client = Client()
+
+    def visit(
+        path: str, who: IssuedCertificate | None = None, method: str = "GET", **headers: str
+    ) -> HttpResponseBase:
+        sent = headers | (who.headers if who else {})
+        response: HttpResponseBase = client.generic(method, path, headers=sent)
+        return response
+
+    return visit
+
+
+def asgi_visit() -> Visit:
+    """Make a caller with an ASGI client of its own, in an event loop of this thread."""
+    client = AsyncClient()
+
+    def visit(
+        path: str, who: IssuedCertificate | None = None, method: str = "GET", **headers: str
+    ) -> HttpResponseBase:
+        async def go() -> HttpResponseBase:
+            sent = headers | (who.headers if who else {})
+            response: HttpResponseBase = await client.generic(method, path, headers=sent)
+            return response
+
+        return asyncio.run(go())
+
+    return visit

@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.core.checks import CheckMessage, Error, Tags, run_checks
+from django.core.management import call_command
+from django.core.management.base import SystemCheckError
+
+from arrcert_django.middleware import ClientCertificateMiddleware
+
+SECURITY = "django.middleware.security.SecurityMiddleware"
+COMMON = "django.middleware.common.CommonMiddleware"
+OURS = "arrcert_django.middleware.ClientCertificateMiddleware"
+
+
+class SubclassedMiddleware(ClientCertificateMiddleware):
+    pass
+
+
+def _messages() -> list[CheckMessage]:
+    messages = run_checks(tags=[Tags.security])
+    return [message for message in messages if (message.id or "").startswith("arrcert.")]
+
+
+def _ids() -> list[str | None]:
+    return [message.id for message in _messages()]
+
+
+@pytest.fixture(autouse=True)
+def _ordinary_site(settings: Any) -> None:
+    settings.MIDDLEWARE = [SECURITY, OURS, COMMON]
+
+
+def test_an_ordinary_site_has_nothing_to_report() -> None:
+    """The middleware directly after SecurityMiddleware and a policy are all that is asked for."""
+    assert _ids() == []
+
+
+def test_each_mistake_is_an_error_of_its_own(settings: Any) -> None:
+    """All mistakes are reported together, each naming its setting and with a hint."""
+    settings.ARRCERT = {"default": {"fingerprint": ["A" * 64]}}
+    settings.ARRCERT_EXEMPT_PATHS = ["health"]
+    messages = _messages()
+    assert {message.id for message in messages} == {"arrcert.E001"}
+    assert all(isinstance(message, Error) and message.hint for message in messages)
+    text = "\n".join(message.msg for message in messages)
+    assert "ARRCERT_EXEMPT_PATHS" in text
+    assert "fingerprint" in text
+
+
+def test_no_policy_at_all_has_an_error_of_its_own(settings: Any) -> None:
+    """A site that is not configured is told so, once."""
+    del settings.ARRCERT
+    messages = _messages()
+    assert [message.id for message in messages] == ["arrcert.E002"]
+    assert messages[0].hint
+    assert "ARRCERT" in messages[0].msg
+
+
+def test_an_empty_setting_is_a_mistake_rather_than_missing(settings: Any) -> None:
+    """Whoever wrote ARRCERT = {} is told what is wrong with it."""
+    settings.ARRCERT = {}
+    assert _ids() == ["arrcert.E001"]
+
+
+def test_an_error_stops_manage_py(settings: Any) -> None:
+    """`manage.py check`, and what runs it first, fails on a configuration that cannot stand."""
+    settings.ARRCERT = {}
+    with pytest.raises(SystemCheckError, match=r"arrcert\.E001"):
+        call_command("check", tags=["security"])
+
+
+def test_a_missing_middleware_is_a_warning(settings: Any) -> None:
+    """Without the middleware only decorated views are protected; that can be meant."""
+    settings.MIDDLEWARE = [SECURITY, COMMON]
+    messages = _messages()
+    assert [message.id for message in messages] == ["arrcert.W001"]
+    assert "SILENCED_SYSTEM_CHECKS" in (messages[0].hint or "")
+
+
+@pytest.mark.parametrize(
+    "middleware",
+    [
+        [OURS],
+        [OURS, COMMON],
+        [COMMON, SECURITY, OURS],
+        [SECURITY, f"{__name__}.SubclassedMiddleware", COMMON],
+        [SECURITY, OURS, "there.is.no.such.Middleware"],
+    ],
+)
+def test_the_right_place_is_accepted(settings: Any, middleware: list[str]) -> None:
+    """Directly after SecurityMiddleware, or first; a subclass counts, whatever else is listed."""
+    settings.MIDDLEWARE = middleware
+    assert _ids() == []
+
+
+@pytest.mark.parametrize(
+    "middleware",
+    [
+        [SECURITY, COMMON, OURS],
+        [OURS, SECURITY],
+        [COMMON, OURS],
+        [COMMON, f"{__name__}.SubclassedMiddleware"],
+        [SECURITY, "whitenoise.middleware.WhiteNoiseMiddleware", OURS],
+    ],
+)
+def test_a_wrong_place_is_a_warning(settings: Any, middleware: list[str]) -> None:
+    """What stands between SecurityMiddleware and ours answers unchecked."""
+    settings.MIDDLEWARE = middleware
+    messages = _messages()
+    assert [message.id for message in messages] == ["arrcert.W002"]
+    assert "Move it" in (messages[0].hint or "")
+
+
+def test_flask_s_own_setting_is_a_warning(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ARRCERT_PROTECT_ALL protects nothing in Django, wherever it stands."""
+    settings.ARRCERT_PROTECT_ALL = True
+    assert _ids() == ["arrcert.W003"]
+    del settings.ARRCERT_PROTECT_ALL
+    monkeypatch.setenv("ARRCERT_PROTECT_ALL", "true")
+    assert "arrcert.W003" in _ids()
+
+
+def test_the_checks_leave_the_snapshot_alone(settings: Any) -> None:
+    """A check reads the configuration for itself and changes nothing for requests."""
+    from arrcert_django import conf
+
+    before: Any = conf.current()
+    _ids()
+    assert conf.current() is before

@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings as django_settings
+from django.http import HttpResponse
+from django.test import override_settings
+from django.urls import path
+
+from arrcert import settings as core_settings
+from arrcert.exceptions import ConfigurationError
+from arrcert.testing import IssuedCertificate
+from arrcert_django import conf
+
+
+def _hello(request: Any) -> Any:
+    return HttpResponse("hello")
+
+
+def test_the_snapshot_is_remembered() -> None:
+    """The configuration is read once, not once a request."""
+    assert conf.current() is conf.current()
+
+
+@pytest.mark.parametrize("name", ["ARRCERT", "ARRCERT_EXEMPT_PATHS", "ARRCERT_FRONT_END"])
+def test_a_changed_setting_drops_the_snapshot(name: str) -> None:
+    """Any setting of arrcert that changes makes a new snapshot, and its return another one."""
+    before = conf.current()
+    values = {
+        "ARRCERT": {"default": {"fingerprints": ["A" * 64]}},
+        "ARRCERT_EXEMPT_PATHS": ["/health"],
+        "ARRCERT_FRONT_END": "app-service",
+    }
+    with override_settings(**{name: values[name]}):
+        during = conf.current()
+    assert len({id(before), id(during), id(conf.current())}) == 3
+
+
+def test_other_settings_leave_the_snapshot_alone() -> None:
+    """A setting of another app is none of ours."""
+    before = conf.current()
+    with override_settings(LANGUAGE_CODE="de"):
+        assert conf.current() is before
+
+
+def test_an_assignment_to_the_setting_is_seen(allowed: IssuedCertificate) -> None:
+    """`settings.ARRCERT = ...` sends no signal and still holds for the next request."""
+    before = conf.current()
+    with override_settings(ARRCERT=django_settings.ARRCERT):
+        conf.current()
+        django_settings.ARRCERT = {"default": {"fingerprints": ["A" * 64]}}
+        assert conf.current() is not before
+        assert conf.current().source is django_settings.ARRCERT
+
+
+def test_a_change_while_settings_are_read_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A snapshot that was being made while the settings changed is not used."""
+    load = core_settings.load
+
+    def load_slowly(*arguments: Any) -> Any:
+        loaded = load(*arguments)
+        monkeypatch.setattr(conf, "load", load)
+        with override_settings(ARRCERT_EXEMPT_PATHS=["/health"]):
+            pass
+        return loaded
+
+    monkeypatch.setattr(conf, "load", load_slowly)
+    stale = conf.refresh()
+    assert conf.current() is not stale
+
+
+def test_the_environment_counts_where_the_settings_say_nothing(
+    settings: Any, monkeypatch: pytest.MonkeyPatch, allowed: IssuedCertificate
+) -> None:
+    """App Service's app settings are enough."""
+    monkeypatch.setenv("ARRCERT_FINGERPRINTS", allowed.certificate.sha1_fingerprint)
+    del settings.ARRCERT
+    snapshot = conf.current()
+    assert snapshot.source is None
+    assert conf.current() is snapshot
+    accepted = snapshot.authorizer.authorize(allowed.header_value)
+    assert accepted == allowed.certificate
+
+
+def test_a_start_reads_the_environment_anew(
+    settings: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    site: Callable[..., None],
+    visit: Callable[..., Any],
+    allowed: IssuedCertificate,
+    partner: IssuedCertificate,
+) -> None:
+    """What the middleware validated at the start is what requests are checked against."""
+    del settings.ARRCERT
+    monkeypatch.setenv("ARRCERT_FINGERPRINTS", partner.certificate.sha256_fingerprint)
+    conf.current()
+    monkeypatch.setenv("ARRCERT_FINGERPRINTS", allowed.certificate.sha256_fingerprint)
+    site(path("hello", _hello))
+    assert visit("/hello", allowed).status_code == 200
+    assert visit("/hello", partner).status_code == 403
+
+
+def test_two_sources_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Django's settings beside the environment are refused, not merged."""
+    monkeypatch.setenv("ARRCERT_FINGERPRINTS", "A" * 64)
+    with pytest.raises(ConfigurationError, match="ARRCERT_FINGERPRINTS"):
+        conf.build()
+
+
+def test_a_misspelt_setting_is_an_error(settings: Any) -> None:
+    """Every setting that begins with ARRCERT is looked at, known or not."""
+    settings.ARRCERT_EXEMPT_PATH = ["/health"]
+    with pytest.raises(ConfigurationError, match="ARRCERT_EXEMPT_PATH: "):
+        conf.build()
+
+
+def test_a_broken_configuration_is_not_remembered(
+    settings: Any, tmp_path: Path, authority: Any
+) -> None:
+    """Once the cause is gone the next request is checked as usual."""
+    roots = tmp_path / "roots.pem"
+    settings.ARRCERT = {"default": {"trust_anchors": str(roots)}}
+    with pytest.raises(ConfigurationError, match=r"roots\.pem"):
+        conf.current()
+    roots.write_bytes(authority.certificate_pem)
+    assert conf.current().source is settings.ARRCERT

@@ -1,0 +1,725 @@
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from functools import wraps
+from io import BytesIO
+from types import ModuleType
+from typing import Any
+
+import pytest
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+from django.core.asgi import get_asgi_application
+from django.core.exceptions import PermissionDenied
+from django.core.signals import request_finished
+from django.core.wsgi import get_wsgi_application
+from django.http import (
+    FileResponse,
+    Http404,
+    HttpRequest,
+    HttpResponse,
+    HttpResponseRedirect,
+    StreamingHttpResponse,
+)
+from django.test import AsyncRequestFactory, RequestFactory, override_settings
+from django.urls import get_urlconf, path
+from django.utils.decorators import method_decorator
+from django.views import View
+
+from arrcert.authorizer import Authorizer
+from arrcert.exceptions import CertificateDenied, ConfigurationError
+from arrcert.testing import IssuedCertificate
+from arrcert_django.decorators import authorize_certificate, certificate_exempt
+from arrcert_django.middleware import ClientCertificateMiddleware
+from arrcert_django.mixins import ClientCertificateRequiredMixin
+
+OURS = "arrcert_django.middleware.ClientCertificateMiddleware"
+METHODS = [
+    "GET",
+    "HEAD",
+    "OPTIONS",
+    "POST",
+    "PUT",
+    "DELETE",
+    "TRACE",
+    "BREW",
+    "AS_VIEW",
+    "__CLASS__",
+]
+
+
+def _hello(request: Any) -> HttpResponse:
+    return HttpResponse("hello")
+
+
+async def _ahello(request: Any) -> HttpResponse:
+    return HttpResponse("hello")
+
+
+def _never(request: HttpRequest) -> HttpResponse:
+    raise AssertionError("not reached")
+
+
+# Middlewares that the tests put before or behind ours. --------------------------------------------
+
+answers: dict[str, Callable[[], HttpResponse]] = {}
+
+
+class _Answering:
+    """Answers known paths by itself, as a static file server does; sync and async."""
+
+    async_capable = True
+
+    def __init__(self, get_response: Any) -> None:
+        self.get_response = get_response
+        if iscoroutinefunction(get_response):
+            markcoroutinefunction(self)
+
+    def __call__(self, request: HttpRequest) -> Any:
+        if request.path_info in answers:
+            return self._answer(answers[request.path_info]())
+        return self.get_response(request)
+
+    def _answer(self, response: HttpResponse) -> Any:
+        async def answer() -> HttpResponse:
+            return response
+
+        return answer() if iscoroutinefunction(self) else response
+
+
+class _AnsweringAView(_Answering):
+    """Answers where the view is already known, before the next middleware sees it."""
+
+    def __call__(self, request: HttpRequest) -> Any:
+        return self.get_response(request)
+
+    def process_view(self, request: HttpRequest, *args: Any) -> HttpResponse | None:
+        answer = answers.get(request.path_info)
+        return answer() if answer else None
+
+
+class _SyncOnly:
+    """Forces every middleware before it into sync mode, under ASGI too."""
+
+    def __init__(self, get_response: Any) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        response: HttpResponse = self.get_response(request)
+        return response
+
+
+class _AsyncOnly:
+    """Forces every middleware before it into async mode, under WSGI too."""
+
+    sync_capable = False
+    async_capable = True
+
+    def __init__(self, get_response: Any) -> None:
+        self.get_response = get_response
+        markcoroutinefunction(self)
+
+    async def __call__(self, request: HttpRequest) -> HttpResponse:
+        response: HttpResponse = await self.get_response(request)
+        return response
+
+
+class _Rewriting(_SyncOnly):
+    """Sends /old to /new before the URL is resolved."""
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        request.path_info = request.path_info.replace("/old", "/new")
+        return super().__call__(request)
+
+
+class _Stricter(ClientCertificateMiddleware):
+    """A site's own subclass: one header is never let in, another is not looked at."""
+
+    def process_view(self, request: HttpRequest, *args: Any) -> None:
+        if "X-Blocked" in request.headers:
+            raise PermissionDenied
+        if "X-Public" not in request.headers:
+            super().process_view(request, *args)
+
+
+@pytest.fixture(autouse=True)
+def _no_answers() -> Iterator[None]:
+    answers.clear()
+    yield
+    answers.clear()
+
+
+# What is let in and what is kept out. -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("view", [_hello, _ahello])
+def test_every_view_is_checked_against_default(
+    site: Any,
+    visit: Any,
+    view: Any,
+    allowed: IssuedCertificate,
+    partner: IssuedCertificate,
+    stranger: IssuedCertificate,
+) -> None:
+    """A view that says nothing lets in whom "default" accepts."""
+    site(path("", view))
+    assert visit("/", allowed).content == b"hello"
+    for who in (None, partner, stranger):
+        assert visit("/", who).status_code == 403
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("url", ["/function", "/class", "/unknown"])
+def test_no_method_is_free(site: Any, visit: Any, method: str, url: str) -> None:
+    """Whatever the method and wherever it leads, no certificate is a 403 before any view runs."""
+
+    class Guarded(View):
+        get = head = options = post = put = delete = staticmethod(_never)
+
+    site(path("function", _never), path("class", Guarded.as_view()))
+    assert visit(url, method=method).status_code == 403
+
+
+def test_an_unknown_path_is_403_to_strangers_and_404_to_others(
+    site: Any, visit: Any, allowed: IssuedCertificate, stranger: IssuedCertificate
+) -> None:
+    """Who may not enter does not learn which paths exist."""
+    site(path("known", _hello))
+    assert visit("/unknown").status_code == 403
+    assert visit("/unknown", stranger).status_code == 403
+    assert visit("/unknown", allowed).status_code == 404
+    assert visit("/known").content == visit("/unknown").content
+
+
+def test_an_unknown_path_shows_no_routes_in_debug_mode(site: Any, visit: Any) -> None:
+    """The technical 404 page, which lists every route, is withheld."""
+    site(path("known-to-few", _hello), DEBUG=True)
+    response = visit("/unknown")
+    assert response.status_code == 403
+    assert b"known-to-few" not in response.content
+
+
+def test_the_certificate_is_on_the_request(
+    site: Any, visit: Any, allowed: IssuedCertificate
+) -> None:
+    """The view finds the accepted certificate, and None where nothing was decided."""
+    seen: list[Any] = []
+
+    def view(request: Any) -> HttpResponse:
+        seen.append(request.client_certificate)
+        return HttpResponse()
+
+    site(path("a", view), path("health", view), ARRCERT_EXEMPT_PATHS=["/health"])
+    visit("/a", allowed)
+    visit("/health", allowed)
+    assert seen == [allowed.certificate, None]
+
+
+def test_a_denial_reaches_the_handler_for_403(
+    site: Any, visit: Any, stranger: IssuedCertificate
+) -> None:
+    """Views and unknown paths are denied by the same exception, without text, with its cause."""
+    seen: list[Any] = []
+
+    def handler(request: Any, exception: Exception) -> HttpResponse:
+        seen.append((exception.args, type(exception.__cause__), request.client_certificate))
+        return HttpResponse("ours", status=403)
+
+    site(path("known", _never), handler403=handler)
+    assert visit("/known", stranger).content == b"ours"
+    assert visit("/unknown", stranger).content == b"ours"
+    assert seen == [((), CertificateDenied, None)] * 2
+
+
+def test_a_denied_request_is_decided_and_logged_once(
+    site: Any, visit: Any, stranger: IssuedCertificate, caplog: Any
+) -> None:
+    """The 403 of a view that was denied is not checked a second time on its way out."""
+    site(path("known", _never))
+    for url in ("/known", "/unknown"):
+        caplog.clear()
+        assert visit(url, stranger).status_code == 403
+        assert len([record for record in caplog.records if record.name == "arrcert"]) == 1
+
+
+# Views that name a policy. ------------------------------------------------------------------------
+
+
+def _wrapped(view: Any) -> Any:
+    @wraps(view)
+    def wrapper(request: HttpRequest, *args: Any) -> HttpResponse:
+        response: HttpResponse = view(request, *args)
+        return response
+
+    return wrapper
+
+
+def _subclass(base: type, **attributes: Any) -> Any:
+    return type("Subclass", (base,), attributes)
+
+
+class _Plain(View):
+    def get(self, request: HttpRequest) -> HttpResponse:
+        return HttpResponse("hello")
+
+
+class _Mixed(ClientCertificateRequiredMixin, _Plain):
+    certificate_policy = "partners"
+
+
+class _OnGet(View):
+    @method_decorator(authorize_certificate(policy="partners"))
+    def get(self, request: HttpRequest) -> HttpResponse:
+        return HttpResponse("hello")
+
+    def post(self, request: HttpRequest) -> HttpResponse:
+        return HttpResponse("posted")
+
+
+_partners = authorize_certificate(policy="partners")
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        _partners(_hello),
+        _partners(_ahello),
+        _wrapped(_partners(_hello)),
+        _partners(_Plain.as_view()),
+        method_decorator(_partners, name="dispatch")(_subclass(_Plain)).as_view(),
+        _OnGet.as_view(),
+        _Mixed.as_view(),
+        _wrapped(_Mixed.as_view()),
+        _subclass(_Mixed, certificate_policy="default").as_view(certificate_policy="partners"),
+    ],
+)
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_a_named_policy_is_checked_alone(
+    site: Any,
+    visit: Any,
+    view: Any,
+    method: str,
+    allowed: IssuedCertificate,
+    partner: IssuedCertificate,
+) -> None:
+    """However a view names its policy, it takes the place of "default"."""
+    site(path("", view))
+    assert visit("/", partner, method=method).status_code == 200
+    assert visit("/", allowed, method=method).status_code == 403
+    assert visit("/", method=method).status_code == 403
+
+
+def test_a_method_s_policy_is_that_method_s_alone(
+    site: Any, visit: Any, allowed: IssuedCertificate, partner: IssuedCertificate
+) -> None:
+    """A policy on `get` covers HEAD, which Django answers with it, and no other method."""
+    site(path("", _OnGet.as_view()))
+    for method in ("POST", "OPTIONS"):
+        assert visit("/", partner, method=method).status_code == 403
+        assert visit("/", allowed, method=method).status_code == 200
+    assert visit("/", partner, method="DELETE").status_code == 403
+    assert visit("/", allowed, method="DELETE").status_code == 405
+
+
+def test_a_head_method_of_its_own_has_its_own_policy(
+    site: Any, visit: Any, allowed: IssuedCertificate, partner: IssuedCertificate
+) -> None:
+    """Where a class defines `head`, the policy of its `get` says nothing about HEAD."""
+
+    class OwnHead(_OnGet):
+        def head(self, request: HttpRequest) -> HttpResponse:
+            return HttpResponse()
+
+    site(path("", OwnHead.as_view()))
+    assert visit("/", partner, method="HEAD").status_code == 403
+    assert visit("/", allowed, method="HEAD").status_code == 200
+
+
+def test_a_method_that_django_does_not_dispatch_names_no_policy(
+    site: Any, visit: Any, partner: IssuedCertificate
+) -> None:
+    """A decorated attribute that is no HTTP method of the class is not asked, whoever calls it."""
+
+    class Helper(_Plain):
+        @method_decorator(_partners)
+        def helper(self, request: HttpRequest) -> HttpResponse:
+            raise AssertionError("not reached")
+
+    site(path("", Helper.as_view()))
+    assert visit("/", partner, method="HELPER").status_code == 403
+
+
+def test_a_mark_that_is_no_name_is_no_policy(
+    site: Any, visit: Any, allowed: IssuedCertificate
+) -> None:
+    """A view that has every attribute one asks for names no policy by that."""
+
+    class Obliging:
+        def __call__(self, request: HttpRequest) -> HttpResponse:
+            return HttpResponse()
+
+        def __getattr__(self, name: str) -> Any:
+            if name.startswith("__") or name == "view_class":
+                raise AttributeError(name)
+            return set()
+
+    site(path("", Obliging()))
+    assert visit("/").status_code == 403
+    assert visit("/", allowed).status_code == 200
+
+
+def test_an_unknown_policy_denies(
+    site: Any, visit: Any, allowed: IssuedCertificate, caplog: Any
+) -> None:
+    """A policy name that nobody configured lets nobody in, and is an error in the log."""
+    site(path("", authorize_certificate(policy="parnters")(_never)))
+    assert visit("/", allowed).status_code == 403
+    assert "ERROR" in [record.levelname for record in caplog.records if record.name == "arrcert"]
+
+
+# Exemptions. --------------------------------------------------------------------------------------
+
+
+def test_an_exempt_path_is_open(site: Any, visit: Any) -> None:
+    """The paths in ARRCERT_EXEMPT_PATHS need no certificate; their neighbours do."""
+    site(
+        path("health", _hello),
+        path("healthz", _never),
+        path("health/", _never),
+        path("public/a", _hello),
+        ARRCERT_EXEMPT_PATHS=["/health", "/public/*", "/missing"],
+    )
+    assert visit("/health").status_code == 200
+    assert visit("/public/a").status_code == 200
+    assert visit("/missing").status_code == 404
+    for url in ("/healthz", "/health/", "/HEALTH", "//health", "/public", "/public/../healthz"):
+        assert visit(url).status_code == 403
+
+
+def test_an_exempt_path_below_a_script_name(site: Any) -> None:
+    """Paths are compared without SCRIPT_NAME, under which the site may be mounted."""
+    site(path("health", _hello), ARRCERT_EXEMPT_PATHS=["/health"])
+    check = ClientCertificateMiddleware(lambda request: HttpResponse())
+    mounted = RequestFactory().get("/site/health", SCRIPT_NAME="/site")
+    mounted.path_info = "/health"
+    assert check(mounted).status_code == 200  # type: ignore[union-attr]
+    faked = RequestFactory().get("/health/secret", SCRIPT_NAME="/health")
+    faked.path_info = "/secret"
+    with pytest.raises(PermissionDenied):
+        check(faked)
+
+
+@pytest.mark.parametrize(
+    "view", [_partners(_never), _subclass(_Mixed, get=_never).as_view(), _OnGet.as_view()]
+)
+def test_an_exempt_path_frees_from_no_decorator(
+    site: Any, visit: Any, view: Any, allowed: IssuedCertificate
+) -> None:
+    """A view that names a policy is checked on an exempt path, and as an exempt view."""
+    site(
+        path("health", view),
+        path("exempt", certificate_exempt(_wrapped(view))),
+        ARRCERT_EXEMPT_PATHS=["/health"],
+    )
+    for url in ("/health", "/exempt"):
+        for who in (None, allowed):
+            assert visit(url, who).status_code == 403
+
+
+def test_an_exempt_view_whose_path_is_answered_by_another_middleware(site: Any, visit: Any) -> None:
+    """The exemption is the view's: where it does not answer, the path is checked."""
+    view = certificate_exempt(_wrapped(_hello))
+    answers["/a"] = lambda: HttpResponse("not the view")
+    site(path("a", view), path("b", view), middleware=[OURS, f"{__name__}._Answering"])
+    assert visit("/a").status_code == 403
+    assert visit("/b").status_code == 200
+
+
+def test_the_path_that_is_resolved_is_the_one_that_counts(site: Any, visit: Any) -> None:
+    """A middleware that rewrites an exempt path leads to a view that is not exempt."""
+    site(
+        path("new", _never),
+        middleware=[OURS, f"{__name__}._Rewriting"],
+        ARRCERT_EXEMPT_PATHS=["/old"],
+    )
+    assert visit("/old").status_code == 403
+
+
+# Where the view was never reached. ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("answering", ["Answering", "AnsweringAView"])
+def test_what_another_middleware_answers_is_withheld(
+    site: Any, visit: Any, answering: str, allowed: IssuedCertificate
+) -> None:
+    """A response that was never decided about is released to those alone whom "default" accepts."""
+    answers["/static"] = lambda: HttpResponse("secret")
+    answers["/moved"] = lambda: HttpResponseRedirect("/elsewhere")
+    answers["/public"] = lambda: HttpResponse("public")
+    site(
+        *(path(url[1:], _never) for url in answers),
+        # Of two process_view the one listed first runs first.
+        middleware=[f"{__name__}._AnsweringAView", OURS]
+        if answering == "AnsweringAView"
+        else [OURS, f"{__name__}._Answering"],
+        ARRCERT_EXEMPT_PATHS=["/public"],
+    )
+    for url in ("/static", "/moved"):
+        assert visit(url).status_code == 403
+    assert visit("/static", allowed).content == b"secret"
+    assert visit("/moved", allowed).status_code == 302
+    assert visit("/public").content == b"public"
+
+
+class _Page(HttpResponse):
+    def __init__(self, closed: list[str], **kwargs: Any) -> None:
+        super().__init__("secret", **kwargs)
+        self._told = closed
+
+    def close(self) -> None:
+        super().close()
+        self._told.append("closed")
+
+
+def test_a_withheld_response_is_closed(site: Any, visit: Any) -> None:
+    """Files and generators behind a response that is not sent are closed."""
+    file, told = BytesIO(b"secret"), list[str]()
+
+    def stream() -> Iterator[bytes]:
+        try:
+            yield b"secret"
+        finally:
+            told.append("streamed")
+
+    def streaming() -> StreamingHttpResponse:
+        chunks = stream()
+        next(chunks)
+        return StreamingHttpResponse(chunks)
+
+    answers["/file"] = lambda: FileResponse(file)  # type: ignore[assignment, return-value]
+    answers["/page"] = lambda: _Page(told)
+    answers["/stream"] = streaming  # type: ignore[assignment]
+    site(middleware=[OURS, f"{__name__}._Answering"])
+    for url in answers:
+        assert visit(url).status_code == 403
+    assert file.closed
+    assert told == ["closed", "streamed"]
+
+
+def test_a_response_that_fails_to_close_is_withheld_all_the_same(
+    site: Any, visit: Any, caplog: Any
+) -> None:
+    """A receiver of request_finished that fails turns the 403 into nothing else."""
+
+    class Failing(HttpResponse):
+        def close(self) -> None:
+            raise LookupError("it fails to close")
+
+    answers["/page"] = lambda: Failing("secret")
+    site(middleware=[OURS, f"{__name__}._Answering"])
+    response = visit("/page")
+    assert response.status_code == 403
+    assert b"secret" not in response.content
+    assert "it fails to close" in caplog.text
+
+
+def test_closing_a_withheld_response_keeps_the_urlconf(site: Any, visit: Any) -> None:
+    """The 403 page still belongs to the request's own URLconf, not to the site's."""
+    seen: list[Any] = []
+
+    def handler(request: Any, exception: Exception) -> HttpResponse:
+        seen.append(get_urlconf())
+        return HttpResponse("tenant", status=403)
+
+    tenant.handler403 = handler  # type: ignore[attr-defined]
+    site(path("", _hello), middleware=[OURS, f"{__name__}._Tenant"])
+    assert visit("/unknown").content == b"tenant"
+    assert seen == [tenant]
+
+
+tenant = ModuleType("urls_of_a_tenant")
+tenant.urlpatterns = []  # type: ignore[attr-defined]
+
+
+class _Tenant(_SyncOnly):
+    """Gives the request a URLconf of its own."""
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        request.urlconf = tenant  # type: ignore[assignment]
+        return super().__call__(request)
+
+
+def test_a_fault_behind_the_middleware_is_403_to_strangers(
+    site: Any, visit: Any, allowed: IssuedCertificate
+) -> None:
+    """An answer about a fault that came before the view is withheld like any other."""
+
+    def fail() -> HttpResponse:
+        raise Http404
+
+    answers["/a"] = fail
+    site(middleware=[OURS, f"{__name__}._Answering"])
+    assert visit("/a").status_code == 403
+    assert visit("/a", allowed).status_code == 404
+
+
+# Modes. -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("neighbour", ["SyncOnly", "AsyncOnly"])
+@pytest.mark.parametrize("view", [_hello, _ahello])
+def test_neighbours_of_either_kind(
+    site: Any, visit: Any, neighbour: str, view: Any, allowed: IssuedCertificate
+) -> None:
+    """A sync middleware under ASGI and an async one under WSGI change no verdict."""
+    site(
+        path("known", view),
+        path("partners", _partners(view)),
+        middleware=[OURS, f"{__name__}._{neighbour}"],
+    )
+    for url in ("/known", "/unknown", "/partners"):
+        assert visit(url).status_code == 403
+    assert visit("/known", allowed).status_code == 200
+    assert visit("/unknown", allowed).status_code == 404
+    assert visit("/partners", allowed).status_code == 403
+
+
+def test_async_all_the_way_starts_no_thread(
+    site: Any, visit_asgi: Any, allowed: IssuedCertificate, monkeypatch: Any
+) -> None:
+    """Under ASGI an async view is decided in the event loop's own thread."""
+    threads: list[int] = []
+    original = Authorizer.authorize_asgi
+
+    def spy(self: Authorizer, scope: Any, policy: str) -> Any:
+        threads.append(threading.get_ident())
+        return original(self, scope, policy=policy)
+
+    monkeypatch.setattr(Authorizer, "authorize_asgi", spy)
+    site(path("", _ahello))
+    assert visit_asgi("/", allowed).status_code == 200
+    assert visit_asgi("/").status_code == 403
+    assert visit_asgi("/unknown", allowed).status_code == 404
+    assert threads == [threading.get_ident()] * 3
+
+
+def test_django_sees_what_the_middleware_is() -> None:
+    """The instance is a coroutine function exactly where what it wraps is one."""
+
+    async def get_response(request: HttpRequest) -> HttpResponse:
+        return HttpResponse()
+
+    on_async: Any = ClientCertificateMiddleware(get_response)
+    on_sync: Any = ClientCertificateMiddleware(lambda request: HttpResponse())
+    assert [iscoroutinefunction(thing) for thing in (on_async, on_async.process_view)] == [True] * 2
+    assert [iscoroutinefunction(thing) for thing in (on_sync, on_sync.process_view)] == [False] * 2
+
+
+def test_a_subclass_keeps_its_own_process_view(
+    site: Any, visit: Any, allowed: IssuedCertificate
+) -> None:
+    """A sync process_view of a subclass runs on both stacks; what it skips, "default" catches."""
+    site(path("", _hello), middleware=[f"{__name__}._Stricter"])
+    assert visit("/").status_code == 403
+    assert visit("/", allowed).status_code == 200
+    assert visit("/", allowed, **{"X-Blocked": "1"}).status_code == 403
+    assert visit("/", **{"X-Public": "1"}).status_code == 403
+
+
+def test_the_middleware_twice_is_the_middleware(
+    site: Any, visit: Any, allowed: IssuedCertificate, partner: IssuedCertificate
+) -> None:
+    """Listed twice by mistake it decides the same."""
+    site(path("a", _hello), path("b", _partners(_hello)), middleware=[OURS, OURS])
+    assert visit("/a").status_code == 403
+    assert visit("/a", allowed).status_code == 200
+    assert visit("/b", partner).status_code == 200
+    assert visit("/unknown", allowed).status_code == 404
+
+
+# The configuration. -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("application", [get_wsgi_application, get_asgi_application])
+@pytest.mark.parametrize("broken", [{}, {"default": {}}, {"default": {"common_names": ["client"]}}])
+def test_a_bad_configuration_stops_the_start(site: Any, application: Any, broken: Any) -> None:
+    """Servers call get_wsgi_application() or get_asgi_application(), where no check runs."""
+    site(path("", _hello), ARRCERT=broken)
+    with pytest.raises(ConfigurationError, match="ARRCERT"):
+        application()
+
+
+def test_a_missing_configuration_stops_the_start(settings: Any) -> None:
+    """Without ARRCERT, in the settings or the environment, the site does not start."""
+    del settings.ARRCERT
+    with pytest.raises(ConfigurationError, match="ARRCERT"):
+        ClientCertificateMiddleware(lambda request: HttpResponse())
+
+
+def test_settings_are_followed_after_the_start(
+    site: Any, visit: Any, allowed: IssuedCertificate, partner: IssuedCertificate
+) -> None:
+    """Nothing is captured at the start: policies and exempt paths follow override_settings."""
+    site(path("", _hello))
+    assert visit("/", allowed).status_code == 200
+    pinned = {"fingerprints": [partner.certificate.sha256_fingerprint]}
+    with override_settings(ARRCERT={"default": pinned}):
+        assert visit("/", allowed).status_code == 403
+        assert visit("/", partner).status_code == 200
+    with override_settings(ARRCERT_EXEMPT_PATHS=["/"]):
+        assert visit("/").status_code == 200
+    assert visit("/").status_code == 403
+    assert visit("/", allowed).status_code == 200
+
+
+@pytest.mark.parametrize("url", ["/known", "/unknown", "/partners"])
+def test_a_configuration_that_breaks_later_denies(
+    site: Any, visit: Any, url: str, allowed: IssuedCertificate, caplog: Any
+) -> None:
+    """In a request a configuration that cannot stand is a 403 and an error, and exempts nothing."""
+    site(
+        path("known", _hello),
+        path("partners", _partners(_hello)),
+        ARRCERT_EXEMPT_PATHS=["/known", "/unknown"],
+    )
+    assert visit("/known").status_code == 200
+    with override_settings(ARRCERT={"default": {"fingerprints": []}}):
+        response = visit(url, allowed)
+        assert response.status_code == 403
+    (record,) = [record for record in caplog.records if record.name == "arrcert"]
+    assert record.arrcert_reason == "misconfigured"
+    assert record.levelname == "ERROR"
+    assert "fingerprints" in record.message
+    assert visit("/known").status_code == 200
+
+
+def test_the_end_of_a_served_request_is_told_once(
+    site: Any, visit: Any, allowed: IssuedCertificate
+) -> None:
+    """Only a withheld response is closed here; an answered request ends as Django ends it."""
+    told: list[Any] = []
+
+    def receiver(**_: Any) -> None:
+        told.append(1)
+
+    request_finished.connect(receiver)
+    try:
+        site(path("", _hello))
+        visit("/", allowed)
+    finally:
+        request_finished.disconnect(receiver)
+    assert len(told) == 1
+
+
+def test_the_async_call_can_be_awaited_by_hand(allowed: IssuedCertificate) -> None:
+    """`__call__` in async mode returns what `__acall__` does."""
+
+    async def get_response(request: HttpRequest) -> HttpResponse:
+        return HttpResponse("inner")
+
+    async def go() -> Any:
+        request = AsyncRequestFactory().get("/", headers=allowed.headers)
+        return await ClientCertificateMiddleware(get_response)(request)  # type: ignore[misc]
+
+    assert asyncio.run(go()).content == b"inner"
