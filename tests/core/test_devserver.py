@@ -1,0 +1,988 @@
+"""The local front end, over real sockets and real TLS."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import http.client
+import json
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa, x25519
+from cryptography.x509.oid import NameOID
+
+pytest.importorskip("cheroot")
+pytest.importorskip("OpenSSL")
+
+from arrcert import devserver
+from arrcert.devserver import FrontEndServer
+from arrcert.exceptions import ConfigurationError
+from arrcert.testing import CertificateAuthority, IssuedCertificate, self_signed
+
+AUTHORITY = CertificateAuthority("Front end test CA")
+SERVER = AUTHORITY.issue(
+    "localhost",
+    dns_names=["localhost"],
+    ip_addresses=["127.0.0.1"],
+    extended_key_usages=("serverAuth",),
+)
+CLIENT = AUTHORITY.issue("client")
+YESTERDAY = datetime.now(UTC) - timedelta(days=1)
+FORGED = base64.b64encode(self_signed("somebody else").certificate.der).decode("ascii")
+TLS_VERSIONS = [
+    pytest.param(ssl.TLSVersion.TLSv1_2, id="TLS 1.2"),
+    pytest.param(ssl.TLSVersion.TLSv1_3, id="TLS 1.3"),
+]
+
+
+def unusual_certificate(key: Any, *, extra_bytes: int = 0, signer: Any = None) -> tuple[bytes, Any]:
+    """Return the DER of a certificate for a key, padded by a private extension, and the key."""
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "unusual")])
+    padding = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), bytes(extra_bytes))
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1 << 140)
+        .not_valid_before(YESTERDAY)
+        .not_valid_after(YESTERDAY + timedelta(days=9))
+        .add_extension(padding, critical=False)
+        .sign(
+            signer or key, None if isinstance(key, ed25519.Ed25519PrivateKey) else hashes.SHA256()
+        )
+    )
+    return certificate.public_bytes(serialization.Encoding.DER), key
+
+
+def der_and_key(issued: IssuedCertificate) -> tuple[bytes, Any]:
+    """Return what a client presents and proves with."""
+    return issued.certificate.der, issued.private_key
+
+
+def echo(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+    """Answer with what reached the app: its environ's texts and the body."""
+    seen = {key: value for key, value in environ.items() if isinstance(value, str)}
+    seen["body"] = environ["wsgi.input"].read().decode("latin-1")
+    body = json.dumps(seen).encode()
+    start_response(
+        "200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
+    )
+    return [body]
+
+
+@pytest.fixture(autouse=True)
+def _quick_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devserver._Server, "expiration_interval", 0.01)
+
+
+@pytest.fixture(scope="module")
+def serve() -> Iterator[Callable[..., FrontEndServer]]:
+    """Start front ends, and stop them after the last test; equal echoing ones are started once."""
+    servers = []
+    echoing: dict[str, FrontEndServer] = {}
+
+    def start(app: Any = echo, **options: Any) -> FrontEndServer:
+        shareable = app is echo and "log" not in options
+        if shareable and repr(options) in echoing:
+            return echoing[repr(options)]
+        server = FrontEndServer(
+            app,
+            certificate=SERVER.certificate_pem,
+            key=SERVER.private_key_pem,
+            bind=("127.0.0.1", 0),
+            **options,
+        )
+        server.start()
+        servers.append(server)
+        if shareable:
+            echoing[repr(options)] = server
+        return server
+
+    yield start
+    for server in servers:
+        server.stop()
+
+
+@pytest.fixture
+def client_context(tmp_path: Path) -> Callable[..., ssl.SSLContext]:
+    """Make TLS client contexts, with or without a client certificate."""
+
+    def make(
+        credentials: tuple[bytes, Any] | None = None,
+        version: ssl.TLSVersion | None = None,
+        security_level: int = 2,
+    ) -> ssl.SSLContext:
+        context = ssl.create_default_context(cadata=AUTHORITY.certificate_pem.decode("ascii"))
+        context.set_ciphers(f"DEFAULT@SECLEVEL={security_level}")
+        if version is not None:
+            context.minimum_version = context.maximum_version = version
+        if credentials is not None:
+            der, key = credentials
+            file = tmp_path / "client.pem"
+            file.write_bytes(
+                ssl.DER_cert_to_PEM_cert(der).encode("ascii")
+                + key.private_bytes(
+                    serialization.Encoding.PEM,
+                    serialization.PrivateFormat.PKCS8,
+                    serialization.NoEncryption(),
+                )
+            )
+            context.load_cert_chain(file)
+        return context
+
+    return make
+
+
+def port_of(server: FrontEndServer) -> int:
+    """Return the real port, which the URL ends in."""
+    return int(server.url.rpartition(":")[2])
+
+
+def plain_connection(server: FrontEndServer) -> socket.socket:
+    """Connect without TLS."""
+    return socket.create_connection(("127.0.0.1", port_of(server)), timeout=10)
+
+
+def tls_connection(
+    server: FrontEndServer, context: ssl.SSLContext, session: ssl.SSLSession | None = None
+) -> ssl.SSLSocket:
+    """Connect and shake hands."""
+    return context.wrap_socket(
+        plain_connection(server), server_hostname="localhost", session=session
+    )
+
+
+def answer(connection: socket.socket, method: str = "GET") -> tuple[int, bytes]:
+    """Read one response from a raw connection."""
+    with contextlib.closing(http.client.HTTPResponse(connection, method=method)) as response:
+        response.begin()
+        return response.status, response.read()
+
+
+def exchange(connection: socket.socket, request: bytes) -> dict[str, str]:
+    """Send raw bytes; return the environ that the echo app saw."""
+    connection.sendall(request)
+    status, body = answer(connection)
+    assert status == 200, body
+    environ: dict[str, str] = json.loads(body)
+    return environ
+
+
+def get(
+    server: FrontEndServer, context: ssl.SSLContext, target: str = "/", headers: str = ""
+) -> tuple[int, bytes]:
+    """Send one GET with raw header lines; return status and body."""
+    with tls_connection(server, context) as connection:
+        connection.sendall(f"GET {target} HTTP/1.1\r\nHost: a\r\n{headers}\r\n".encode("latin-1"))
+        return answer(connection)
+
+
+def environ_of(
+    server: FrontEndServer, context: ssl.SSLContext, target: str = "/", headers: str = ""
+) -> dict[str, str]:
+    """Send one GET with raw header lines; return the environ that the echo app saw."""
+    status, body = get(server, context, target, headers)
+    assert status == 200, body
+    environ: dict[str, str] = json.loads(body)
+    return environ
+
+
+def wait_for_lines(lines: list[str], count: int = 1) -> None:
+    """Wait until the server, which logs after it has answered, has done so."""
+    deadline = time.monotonic() + 5
+    while len(lines) < count and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+
+class TestCertificates:
+    @pytest.mark.parametrize("version", TLS_VERSIONS)
+    @pytest.mark.parametrize(
+        "credentials",
+        [
+            pytest.param(der_and_key(CLIENT), id="the server's CA"),
+            pytest.param(der_and_key(self_signed("me")), id="self-signed"),
+            pytest.param(der_and_key(CertificateAuthority("?").issue("me")), id="unknown CA"),
+            pytest.param(der_and_key(AUTHORITY.issue("old", not_after=YESTERDAY)), id="expired"),
+            pytest.param(
+                der_and_key(
+                    AUTHORITY.issue(
+                        "new",
+                        not_before=YESTERDAY + timedelta(days=9),
+                        not_after=YESTERDAY + timedelta(days=10),
+                    )
+                ),
+                id="not yet valid",
+            ),
+            pytest.param(
+                der_and_key(AUTHORITY.issue("usage", extended_key_usages=("serverAuth",))),
+                id="server's usage",
+            ),
+            pytest.param(unusual_certificate(ed25519.Ed25519PrivateKey.generate()), id="Ed25519"),
+            pytest.param(
+                unusual_certificate(ec.generate_private_key(ec.SECP256R1()), extra_bytes=40_000),
+                id="40 KB",
+            ),
+        ],
+    )
+    def test_forwards_every_kind_byte_for_byte(
+        self, serve: Any, client_context: Any, credentials: Any, version: ssl.TLSVersion
+    ) -> None:
+        """Whatever certificate a client presents, the app gets its DER as bare base64."""
+        environ = environ_of(serve(), client_context(credentials, version))
+        assert environ["HTTP_X_ARR_CLIENTCERT"] == base64.b64encode(credentials[0]).decode()
+
+    def test_forwards_a_weak_key(self, serve: Any, client_context: Any) -> None:
+        """A key too short for OpenSSL's own defaults is the app's to refuse."""
+        key = rsa.generate_private_key(public_exponent=65537, key_size=1024)
+        credentials = unusual_certificate(key)
+        environ = environ_of(serve(), client_context(credentials, security_level=0))
+        assert environ["HTTP_X_ARR_CLIENTCERT"] == base64.b64encode(credentials[0]).decode()
+
+    def test_forwards_what_pyca_cannot_parse(self, serve: Any, client_context: Any) -> None:
+        """A certificate of an impossible version is forwarded as it came."""
+        der, key = unusual_certificate(ec.generate_private_key(ec.SECP256R1()))
+        version_3, version_5 = bytes.fromhex("a003020102"), bytes.fromhex("a003020104")
+        assert der.count(version_3) == 1
+        der = der.replace(version_3, version_5)
+        with pytest.raises(x509.InvalidVersion):
+            x509.load_der_x509_certificate(der)
+        environ = environ_of(serve(), client_context((der, key)))
+        assert environ["HTTP_X_ARR_CLIENTCERT"] == base64.b64encode(der).decode()
+
+    def test_sends_the_leaf_alone(self, serve: Any, client_context: Any, tmp_path: Path) -> None:
+        """Intermediates that a client sends never reach the app."""
+        intermediate = CertificateAuthority("Intermediate", issuer=AUTHORITY)
+        issued = intermediate.issue("client")
+        chain = tmp_path / "chain.pem"
+        chain.write_bytes(
+            issued.certificate_pem + intermediate.certificate_pem + issued.private_key_pem
+        )
+        context = client_context()
+        context.load_cert_chain(chain)
+        environ = environ_of(serve(), context)
+        assert environ["HTTP_X_ARR_CLIENTCERT"] == issued.header_value
+
+    def test_no_certificate_means_no_header(self, serve: Any, client_context: Any) -> None:
+        """A client without a certificate reaches the app without the header."""
+        assert "HTTP_X_ARR_CLIENTCERT" not in environ_of(serve(), client_context())
+
+    @pytest.mark.parametrize("version", TLS_VERSIONS)
+    @pytest.mark.parametrize("extra_bytes", [0, 20_000])
+    def test_a_resumed_session_keeps_its_certificate(
+        self, serve: Any, client_context: Any, version: ssl.TLSVersion, extra_bytes: int
+    ) -> None:
+        """A client that resumes its TLS session is still the one with the certificate."""
+        credentials = unusual_certificate(
+            ec.generate_private_key(ec.SECP256R1()), extra_bytes=extra_bytes
+        )
+        server, context = serve(), client_context(credentials, version)
+        with tls_connection(server, context) as first:
+            exchange(first, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            session = first.session
+        with tls_connection(server, context, session) as second:
+            environ = exchange(second, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert second.session_reused
+        assert environ["HTTP_X_ARR_CLIENTCERT"] == base64.b64encode(credentials[0]).decode()
+
+    def test_every_request_of_a_connection_carries_it(
+        self, serve: Any, client_context: Any
+    ) -> None:
+        """On a connection that is kept alive each request gets the header, pipelined ones too."""
+        with tls_connection(serve(), client_context(der_and_key(CLIENT))) as connection:
+            for _ in range(3):
+                environ = exchange(connection, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+                assert environ["HTTP_X_ARR_CLIENTCERT"] == CLIENT.header_value
+            two = b"GET /1 HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n"
+            response = exchange(connection, two)
+            assert response["PATH_INFO"] == "/1"
+            environ = exchange(connection, b"")
+            assert environ["PATH_INFO"] == "/2"
+            assert environ["HTTP_X_ARR_CLIENTCERT"] == CLIENT.header_value
+
+    def test_tls_1_1_is_refused(self, serve: Any, client_context: Any) -> None:
+        """Nothing below TLS 1.2 is spoken."""
+        context = client_context(security_level=0)
+        with pytest.warns(DeprecationWarning, match="TLSv1_1"):
+            context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_1
+        with pytest.raises(ssl.SSLError):
+            get(serve(), context)
+
+
+SMUGGLED = {
+    "the name itself": f"X-ARR-ClientCert: {FORGED}\r\n",
+    "lower case": f"x-arr-clientcert: {FORGED}\r\n",
+    "underscores": f"X_ARR_ClientCert: {FORGED}\r\n",
+    "dots": f"X.ARR.ClientCert: {FORGED}\r\n",
+    "all mixed": f"x_ArR.cLiEnTcErT: {FORGED}\r\n",
+    "dash, then underscore": f"X-ARR-ClientCert: {FORGED}\r\nX_ARR_ClientCert: {FORGED}\r\n",
+    "underscore, then dash": f"X_ARR_ClientCert: {FORGED}\r\nX-ARR-ClientCert: {FORGED}\r\n",
+    "twice": f"X-ARR-ClientCert: {FORGED}\r\n" * 2,
+    "empty, then underscore": f"X-ARR-ClientCert:\r\nX_ARR_ClientCert: {FORGED}\r\n",
+    "space before the colon": f"X-ARR-ClientCert : {FORGED}\r\n",
+    "tab before the colon": f"X_ARR_ClientCert\t: {FORGED}\r\n",
+    "form feed around the name": f"\x0cX-ARR-ClientCert\x0c: {FORGED}\r\n",
+    "continued on the next line": f"X-ARR-ClientCert:\r\n {FORGED}\r\n",
+    "continued by a tab": f"X_ARR_ClientCert: {FORGED[:20]}\r\n\t{FORGED[20:]}\r\n",
+    "continued twice": f"X-ARR-ClientCert:\r\n {FORGED}\r\n {FORGED}\r\n",
+    "named hop-by-hop": f"Connection: X-ARR-ClientCert\r\nX-ARR-ClientCert: {FORGED}\r\n",
+}
+
+
+class TestHeaders:
+    @pytest.mark.parametrize("mode", ["optional", "ignore"])
+    @pytest.mark.parametrize("headers", SMUGGLED.values(), ids=SMUGGLED)
+    def test_smuggled_without_a_certificate(
+        self, serve: Any, client_context: Any, headers: str, mode: str
+    ) -> None:
+        """No spelling of the header that a client sends reaches the app, in any value."""
+        environ = environ_of(
+            serve(client_cert_mode=mode), client_context(), headers=f"A: 1\r\n{headers}Z: 2\r\n"
+        )
+        assert not [value for value in environ.values() if FORGED[:20] in value]
+        assert not [key for key in environ if "ARR" in key.upper()]
+        assert (environ["HTTP_A"], environ["HTTP_Z"]) == ("1", "2")
+
+    @pytest.mark.parametrize("headers", SMUGGLED.values(), ids=SMUGGLED)
+    def test_smuggled_beside_a_certificate(
+        self, serve: Any, client_context: Any, headers: str
+    ) -> None:
+        """A client with a certificate is that certificate, whatever else it claims."""
+        environ = environ_of(serve(), client_context(der_and_key(CLIENT)), headers=headers)
+        assert environ["HTTP_X_ARR_CLIENTCERT"] == CLIENT.header_value
+        assert len([key for key in environ if "ARR" in key.upper()]) == 1
+
+    def test_continuation_of_another_header_is_no_header(
+        self, serve: Any, client_context: Any
+    ) -> None:
+        """A continued line is part of the value before it, even if it looks like the header."""
+        environ = environ_of(
+            serve(), client_context(), headers=f"A: 1\r\n X-ARR-ClientCert: {FORGED}\r\n"
+        )
+        assert "HTTP_X_ARR_CLIENTCERT" not in environ
+
+    @pytest.mark.parametrize("cut", [1, 6, 7, 16, 17, 30])
+    def test_a_header_in_two_pieces_is_one(self, serve: Any, client_context: Any, cut: int) -> None:
+        """Where a record ends within a line decides nothing."""
+        line = f"X_ARR_ClientCert: {FORGED}\r\n\r\n".encode()
+        with tls_connection(serve(), client_context()) as connection:
+            connection.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n" + line[:cut])
+            time.sleep(0.02)
+            environ = exchange(connection, line[cut:])
+        assert {key for key in environ if key.startswith("HTTP_")} == {
+            "HTTP_HOST",
+            "HTTP_X_FORWARDED_PROTO",
+        }
+
+    def test_trailers_reach_nobody(self, serve: Any, client_context: Any) -> None:
+        """Trailers of a chunked body are neither headers nor the start of the next request."""
+        chunked = (
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n"
+            "Trailer: X-ARR-ClientCert, X_ARR_ClientCert\r\n\r\n"
+            "3\r\nabc\r\n0\r\n"
+            f"X-ARR-ClientCert: {FORGED}\r\nX_ARR_ClientCert: {FORGED}\r\n\r\n"
+        ).encode()
+        with tls_connection(serve(), client_context()) as connection:
+            environ = exchange(connection, chunked)
+            assert environ["body"] == "abc"
+            assert "HTTP_X_ARR_CLIENTCERT" not in environ
+            environ = exchange(connection, b"GET /next HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert environ["PATH_INFO"] == "/next"
+            assert "HTTP_X_ARR_CLIENTCERT" not in environ
+
+    def test_a_chunked_body_that_the_app_ignores_is_not_the_next_request(
+        self, serve: Any, client_context: Any
+    ) -> None:
+        """What the app leaves of a chunked body is read off before the next request."""
+
+        def ignore(environ: Any, start_response: Any) -> list[bytes]:
+            start_response("200 OK", [("Content-Length", "1")])
+            return [environ["PATH_INFO"][-1].encode()]
+
+        head = b"POST /1 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+        with tls_connection(serve(ignore), client_context()) as connection:
+            connection.sendall(head + b"16\r\nGET /evil HTTP/1.1\r\n\r\n\r\n0\r\n\r\n")
+            assert answer(connection) == (200, b"1")
+            connection.sendall(b"GET /2 HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert answer(connection) == (200, b"2")
+            connection.sendall(head + b"no length\r\n")
+            assert answer(connection) == (200, b"1")
+            assert connection.recv(1) == b""
+
+    @pytest.mark.parametrize(
+        "headers",
+        [
+            "",
+            "X-Forwarded-Proto: http\r\n",
+            "X_Forwarded_Proto: http\r\n",
+            "x.forwarded-PROTO : http\r\nX-Forwarded-Proto: http\r\n",
+            "X-Forwarded-Proto: https\r\nX_Forwarded_Proto: http\r\n",
+        ],
+    )
+    def test_x_forwarded_proto_is_https(
+        self, serve: Any, client_context: Any, headers: str
+    ) -> None:
+        """The app sees X-Forwarded-Proto: https, whatever the client sends."""
+        environ = environ_of(serve(), client_context(), headers=headers)
+        assert environ["HTTP_X_FORWARDED_PROTO"] == "https"
+        assert environ["wsgi.url_scheme"] == "https"
+
+    def test_other_x_forwarded_headers_are_removed(self, serve: Any, client_context: Any) -> None:
+        """Nobody poses as a proxy in front of the front end."""
+        environ = environ_of(
+            serve(),
+            client_context(),
+            headers="X-Forwarded-For: 1.2.3.4\r\nX_Forwarded_Host: b\r\nX-Forwarded: c\r\n",
+        )
+        forwarded = {key for key in environ if "FORWARDED" in key}
+        assert forwarded == {"HTTP_X_FORWARDED_PROTO", "HTTP_X_FORWARDED"}
+
+    def test_sixty_kilobytes_of_headers_pass(self, serve: Any, client_context: Any) -> None:
+        """A header near the platform's limit reaches the app whole."""
+        environ = environ_of(serve(), client_context(), headers=f"Big: {'b' * 60_000}\r\n")
+        assert len(environ["HTTP_BIG"]) == 60_000
+
+    def test_more_than_64_kilobytes_of_headers_are_refused(
+        self, serve: Any, client_context: Any
+    ) -> None:
+        """Headers above the platform's limit are answered by 413."""
+        status, _ = get(serve(), client_context(), headers=f"Big: {'b' * 70_000}\r\n")
+        assert status == 413
+
+    def test_server_names_itself(self, serve: Any, client_context: Any) -> None:
+        """The environ holds the address that the app is served at."""
+        server = serve()
+        environ = environ_of(server, client_context())
+        assert (environ["SERVER_NAME"], environ["SERVER_SOFTWARE"]) == ("127.0.0.1", "arrcert")
+        assert int(environ["SERVER_PORT"]) == port_of(server)
+
+
+class TestModes:
+    def test_required_refuses_a_client_without_a_certificate(
+        self, serve: Any, client_context: Any
+    ) -> None:
+        """In required mode the front end answers 403 itself; the app never runs."""
+        calls: list[object] = []
+        server = serve(
+            lambda environ, start_response: calls.append(environ) or [], client_cert_mode="required"
+        )
+        with tls_connection(server, client_context()) as connection:
+            for method in ("GET", "HEAD", "OPTIONS"):
+                connection.sendall(f"{method} / HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+                status, body = answer(connection, method)
+                assert status == 403
+                assert body == (b"" if method == "HEAD" else devserver._FORBIDDEN_BODY)
+        assert calls == []
+
+    def test_required_passes_a_certificate_on(self, serve: Any, client_context: Any) -> None:
+        """In required mode any certificate will do."""
+        me = self_signed("me")
+        server = serve(client_cert_mode="required")
+        environ = environ_of(server, client_context(der_and_key(me)))
+        assert environ["HTTP_X_ARR_CLIENTCERT"] == me.header_value
+
+    @pytest.mark.parametrize("headers", SMUGGLED.values(), ids=SMUGGLED)
+    def test_required_takes_no_header_for_a_certificate(
+        self, serve: Any, client_context: Any, headers: str
+    ) -> None:
+        """In required mode a smuggled header opens nothing."""
+        status, _ = get(serve(client_cert_mode="required"), client_context(), headers=headers)
+        assert status == 403
+
+    def test_ignore_does_not_ask(self, serve: Any, client_context: Any) -> None:
+        """In ignore mode no certificate is asked for, and none is forwarded."""
+        server = serve(client_cert_mode="ignore")
+        environ = environ_of(server, client_context(der_and_key(CLIENT)))
+        assert "HTTP_X_ARR_CLIENTCERT" not in environ
+
+    @pytest.mark.parametrize(
+        "target",
+        [
+            "/health",
+            "/Health",
+            "/healthz-admin",
+            "/health/../hellocert",
+            "/health?a=1",
+            "/b;c",
+            "/B",
+        ],
+    )
+    def test_excluded_paths(self, serve: Any, client_context: Any, target: str) -> None:
+        """A path that starts with an entry, in any case, gets no certificate and no 403."""
+        server = serve(client_cert_mode="required", excluded_paths=["/health;/A", " /b , "])
+        environ = environ_of(server, client_context(der_and_key(CLIENT)), target)
+        assert "HTTP_X_ARR_CLIENTCERT" not in environ
+        assert get(server, client_context(), target)[0] == 200
+
+    @pytest.mark.parametrize(
+        "target", ["/", "/hellocert", "/h%65alth", "/x/health", "/x?/health", "//health", "/heal"]
+    )
+    def test_other_paths_are_not_excluded(
+        self, serve: Any, client_context: Any, target: str
+    ) -> None:
+        """The path as it was sent counts, not what it decodes to, nor the query."""
+        server = serve(client_cert_mode="required", excluded_paths="/health")
+        assert get(server, client_context(), target)[0] in {400, 403}
+
+    def test_an_absolute_target_is_not_excluded(self, serve: Any, client_context: Any) -> None:
+        """A target in absolute form changes neither exclusion nor scheme."""
+        server = serve(excluded_paths="/health")
+        with tls_connection(server, client_context(der_and_key(CLIENT))) as connection:
+            environ = exchange(connection, b"OPTIONS http://a/health HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert environ["HTTP_X_ARR_CLIENTCERT"] == CLIENT.header_value
+        assert environ["wsgi.url_scheme"] == "https"
+
+    def test_each_request_is_excluded_for_itself(self, serve: Any, client_context: Any) -> None:
+        """An excluded request does not excuse the next one of its connection."""
+        server = serve(excluded_paths="/health")
+        with tls_connection(server, client_context(der_and_key(CLIENT))) as connection:
+            environ = exchange(connection, b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert "HTTP_X_ARR_CLIENTCERT" not in environ
+            environ = exchange(connection, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert environ["HTTP_X_ARR_CLIENTCERT"] == CLIENT.header_value
+
+
+class TestBadClients:
+    """None of them stops the server or makes it print a traceback."""
+
+    @pytest.fixture
+    def lines(self) -> list[str]:
+        """The log."""
+        return []
+
+    @pytest.fixture
+    def server(
+        self,
+        serve: Any,
+        lines: list[str],
+        client_context: Any,
+        capfd: pytest.CaptureFixture[str],
+    ) -> Iterator[FrontEndServer]:
+        """A server that must still serve after the test, and must not have printed anything."""
+        server: FrontEndServer = serve(log=lines.append)
+        yield server
+        assert environ_of(server, client_context(der_and_key(CLIENT)))["HTTP_X_ARR_CLIENTCERT"]
+        assert capfd.readouterr() == ("", "")
+
+    def test_plain_http_is_told_so(self, server: FrontEndServer, lines: list[str]) -> None:
+        """A plain HTTP request on the TLS port gets a 400 that says what to write."""
+        with plain_connection(server) as connection:
+            connection.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            status, body = answer(connection)
+        assert status == 400
+        assert b"https://" in body
+        wait_for_lines(lines)
+        assert lines[0].endswith("- - - TLS handshake failed: the client spoke plain HTTP")
+
+    def test_garbage(self, server: FrontEndServer, lines: list[str]) -> None:
+        """Garbage instead of a handshake is one line of the log."""
+        with plain_connection(server) as connection:
+            connection.sendall(b"\x16\x03\x01\x00\x05garbage")
+            connection.settimeout(5)
+            while connection.recv(100):
+                pass
+        wait_for_lines(lines)
+        assert len(lines) == 1
+        assert "TLS handshake failed" in lines[0]
+
+    def test_a_client_that_trusts_another_ca(
+        self, server: FrontEndServer, lines: list[str]
+    ) -> None:
+        """A client that refuses the server's certificate is one line of the log."""
+        with pytest.raises(ssl.SSLCertVerificationError):
+            get(server, ssl.create_default_context())
+        wait_for_lines(lines)
+        assert lines[0].endswith("unknown ca")
+
+    def test_a_client_that_leaves_at_once(self, server: FrontEndServer, lines: list[str]) -> None:
+        """A connection that is closed before a word is not worth a line."""
+        plain_connection(server).close()
+        time.sleep(0.1)
+        assert lines == []
+
+    def test_a_reset_during_the_handshake(self, server: FrontEndServer, lines: list[str]) -> None:
+        """A connection that is reset during the handshake is one line of the log."""
+        connection = plain_connection(server)
+        connection.sendall(b"\x16\x03\x01\x02")
+        time.sleep(0.1)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        connection.close()
+        wait_for_lines(lines)
+        assert "TLS handshake failed" in lines[0]
+
+    @pytest.mark.parametrize(
+        "request_bytes",
+        [
+            pytest.param(b"GET / HTTP/1.1\r\nHost", id="in the headers"),
+            pytest.param(b"POST / HTTP/1.1\r\nContent-Length: 99\r\n\r\nabc", id="in the body"),
+        ],
+    )
+    def test_a_client_that_leaves_in_the_middle(
+        self, server: FrontEndServer, client_context: Any, request_bytes: bytes
+    ) -> None:
+        """A client that disconnects in the middle of a request harms nobody."""
+        with tls_connection(server, client_context()) as connection:
+            connection.sendall(request_bytes)
+            time.sleep(0.1)
+
+    @pytest.mark.parametrize(
+        "request_bytes",
+        [
+            b"nonsense\r\n\r\n",
+            b"GET / HTTP/1.1\n\n",
+            b"get / HTTP/1.1\r\n\r\n",
+            b"GET //[ HTTP/1.1\r\n\r\n",
+            b"GET http://a/ HTTP/1.1\r\n\r\n",
+            b"GET / HTTP/1.1\r\n X-ARR-ClientCert: continues nothing\r\n\r\n",
+            b"GET / HTTP/1.1\r\nno colon\r\n\r\n",
+            b"GET / HTTP/1.1\r\nX-A: 1\nX-ARR-ClientCert: bare line feed\r\n\r\n",
+            b"POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
+            b"POST / HTTP/1.1\r\nContent-Length: 1_0\r\n\r\n",
+            b"POST / HTTP/1.1\r\nContent-Length: ten\r\n\r\n",
+        ],
+    )
+    def test_malformed_requests(
+        self,
+        server: FrontEndServer,
+        lines: list[str],
+        client_context: Any,
+        request_bytes: bytes,
+    ) -> None:
+        """A request that is not HTTP gets a 400 and one line."""
+        with tls_connection(server, client_context()) as connection:
+            connection.sendall(request_bytes)
+            assert answer(connection)[0] == 400
+        wait_for_lines(lines)
+        assert len(lines) == 1
+        assert lines[0].endswith(" 400 -")
+
+    def test_the_middle_of_a_line_may_come_later(
+        self, server: FrontEndServer, client_context: Any
+    ) -> None:
+        """A request in many small pieces is read like one that comes at once."""
+        request = b"POST /slow HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody"
+        with tls_connection(server, client_context()) as connection:
+            for start in range(0, len(request), 9):
+                connection.sendall(request[start : start + 9])
+                time.sleep(0.02)
+            status, body = answer(connection)
+        assert (status, json.loads(body)["body"]) == (200, "body")
+
+    def test_silence_ends_the_connection(self, server: FrontEndServer, client_context: Any) -> None:
+        """An idle connection is answered by 408 once its time is up, without a line."""
+        server._server.timeout = 0.2
+        with tls_connection(server, client_context()) as connection:
+            assert answer(connection)[0] == 408
+
+    def test_a_silent_handshake_ends(self, server: FrontEndServer, lines: list[str]) -> None:
+        """A client that connects and says nothing is dropped once its time is up."""
+        server._server.timeout = 0.2
+        with plain_connection(server) as connection:
+            assert connection.recv(1) == b""
+        wait_for_lines(lines)
+        assert lines[0].endswith("TLS handshake failed: timed out")
+
+
+class TestApps:
+    @pytest.mark.parametrize(
+        "error",
+        [ValueError("a fault"), FileNotFoundError(2, "a fault"), SystemExit("a fault")],
+    )
+    def test_an_exception_is_a_500_with_a_traceback(
+        self,
+        serve: Any,
+        client_context: Any,
+        capfd: pytest.CaptureFixture[str],
+        error: BaseException,
+    ) -> None:
+        """The client sees a bare 500, the developer the traceback, and the server goes on."""
+
+        def app(environ: Any, start_response: Any) -> list[bytes]:
+            start_response("200 OK", [("Content-Length", "1000")])
+            raise error
+
+        lines: list[str] = []
+        server = serve(app, log=lines.append)
+        for _ in range(2):
+            status, body = get(server, client_context(), "/path")
+            assert (status, body) == (500, b"500 Internal Server Error\n")
+        assert "a fault" in capfd.readouterr().err
+        wait_for_lines(lines, 2)
+        assert [line.split()[1:] for line in lines] == [["GET", "/path", "500", "-"]] * 2
+
+    def test_an_exception_in_the_middle_cuts_the_connection(
+        self, serve: Any, client_context: Any, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        """Half an answer does not look like a whole one."""
+
+        def app(environ: Any, start_response: Any) -> Iterator[bytes]:
+            start_response("200 OK", [])
+            yield b"half"
+            raise ValueError("a fault")
+
+        with pytest.raises(http.client.IncompleteRead):
+            get(serve(app), client_context())
+        assert capfd.readouterr().err.count("Traceback") == 1
+
+    def test_a_response_is_closed(self, serve: Any, client_context: Any) -> None:
+        """PEP 3333: the server calls close() of what the app returns."""
+        closed = threading.Event()
+
+        class Response(list[bytes]):
+            def close(self) -> None:
+                closed.set()
+
+        def app(environ: Any, start_response: Any) -> Response:
+            start_response("200 OK", [("Content-Length", "2")])
+            return Response([b"o", b"k"])
+
+        assert get(serve(app), client_context()) == (200, b"ok")
+        assert closed.wait(5)
+
+    def test_a_fault_of_the_wsgi_protocol(
+        self, serve: Any, client_context: Any, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        """An app that never calls start_response ends its connection and shows a traceback."""
+        lines: list[str] = []
+        server = serve(lambda environ, start_response: [], log=lines.append)
+        for _ in range(2):
+            with pytest.raises(http.client.RemoteDisconnected):
+                get(server, client_context())
+        wait_for_lines(lines, 2)
+        assert capfd.readouterr().err.count("Traceback") == 2
+        assert lines[0].endswith("GET / - -")
+
+    @pytest.mark.parametrize(
+        "framing",
+        [
+            b"Content-Length: 8\r\n\r\none\ntwo\n",
+            b"Transfer-Encoding: chunked\r\n\r\n5\r\none\nt\r\n3\r\nwo\n\r\n0\r\n\r\n",
+        ],
+    )
+    def test_a_body_can_be_read_line_by_line(
+        self, serve: Any, client_context: Any, framing: bytes
+    ) -> None:
+        """wsgi.input is a file in every respect, however the body was framed."""
+
+        def app(environ: Any, start_response: Any) -> list[bytes]:
+            body = b"|".join([environ["wsgi.input"].readline(), *environ["wsgi.input"]])
+            start_response("200 OK", [("Content-Length", str(len(body)))])
+            return [body]
+
+        with tls_connection(serve(app), client_context()) as connection:
+            connection.sendall(b"POST / HTTP/1.1\r\nHost: a\r\n" + framing)
+            assert answer(connection) == (200, b"one\n|two\n")
+
+    def test_large_bodies_in_both_directions(self, serve: Any, client_context: Any) -> None:
+        """Bodies larger than any buffer arrive whole."""
+
+        def app(environ: Any, start_response: Any) -> Any:
+            start_response("200 OK", [])
+            return 4 * [environ["wsgi.input"].read()]
+
+        sent = bytes(range(256)) * 12_000
+        with tls_connection(serve(app), client_context()) as connection:
+            head = f"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {len(sent)}\r\n\r\n"
+            connection.sendall(head.encode() + sent)
+            # Long enough for the server to fill every buffer on the way.
+            time.sleep(0.2)
+            assert answer(connection) == (200, 4 * sent)
+
+    def test_a_client_that_leaves_during_the_answer(
+        self, serve: Any, client_context: Any, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        """An answer that nobody waits for is dropped without a traceback."""
+        finished = threading.Event()
+
+        def app(environ: Any, start_response: Any) -> Iterator[bytes]:
+            start_response("200 OK", [])
+            try:
+                while True:
+                    yield bytes(100_000)
+            finally:
+                finished.set()
+
+        with tls_connection(serve(app), client_context()) as connection:
+            connection.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            connection.recv(100)
+        assert finished.wait(5)
+        assert capfd.readouterr().err == ""
+
+
+class TestLog:
+    def test_one_line_for_each_request(self, serve: Any, client_context: Any) -> None:
+        """A line holds method, path without query, status and the short fingerprint."""
+        lines: list[str] = []
+        server = serve(log=lines.append, excluded_paths="/health")
+        get(server, client_context(), "/a?token=secret")
+        get(server, client_context(der_and_key(CLIENT)), "/b")
+        get(server, client_context(der_and_key(CLIENT)), "/health")
+        server.stop()
+        assert [line.split()[1:] for line in lines] == [
+            ["GET", "/a", "200", "-"],
+            ["GET", "/b", "200", CLIENT.certificate.sha256_fingerprint[:16]],
+            ["GET", "/health", "200", "-"],
+        ]
+
+    def test_hostile_bytes_are_escaped_and_cut(self, serve: Any, client_context: Any) -> None:
+        """No request colours the terminal, forges a line, or fills the screen."""
+        lines: list[str] = []
+        server = serve(log=lines.append)
+        get(server, client_context(), "/\x1b[31m\r\xe9\x9b\\" + 400 * "a")
+        server.stop()
+        (line,) = lines
+        assert line.isascii()
+        assert line.isprintable()
+        assert "/\\x1b[31m\\x0d\\xe9\\x9b\\x5caaa" in line
+        assert len(line) < 400
+        assert "..." in line
+
+    def test_cheroots_messages_are_one_escaped_line(self, serve: Any) -> None:
+        """What the library underneath reports becomes a line of the same log."""
+        lines: list[str] = []
+        serve(log=lines.append)._server.error_log("a\nmessage")
+        assert lines[0].endswith("- - - 'a\\nmessage'")
+
+
+class TestLife:
+    def make(self, **options: Any) -> FrontEndServer:
+        """Make a server that works, but for the options given."""
+        defaults = {
+            "certificate": SERVER.certificate_pem,
+            "key": SERVER.private_key_pem,
+            "bind": ("127.0.0.1", 0),
+        }
+        return FrontEndServer(echo, **{**defaults, **options})
+
+    def test_a_context_manager_starts_and_stops_it(self, client_context: Any) -> None:
+        """The server runs inside the with block, and its port is free afterwards."""
+        with self.make() as server:
+            assert get(server, client_context())[0] == 200
+        with pytest.raises(ConnectionRefusedError):
+            plain_connection(server)
+
+    def test_it_can_be_stopped_without_having_run(self) -> None:
+        """A server that was never started gives its port back, once or twice."""
+        server = self.make()
+        server.stop()
+        server.stop()
+        with pytest.raises(ConnectionRefusedError):
+            plain_connection(server)
+
+    @pytest.mark.parametrize(
+        ("bind", "url"),
+        [
+            (("127.0.0.1", 0), "https://127.0.0.1:"),
+            (("0.0.0.0", 0), "https://127.0.0.1:"),
+            (("localhost", 0), "https://"),
+        ],
+    )
+    def test_url_can_be_opened(self, bind: tuple[str, int], url: str) -> None:
+        """The URL holds an address that a client can connect to, and the real port."""
+        with self.make(bind=bind) as server:
+            assert server.url.startswith(url)
+            assert port_of(server) > 0
+
+    @pytest.mark.parametrize("host", ["::1", "::"])
+    def test_ipv6(self, host: str) -> None:
+        """An IPv6 address stands in brackets in the URL."""
+        try:
+            server = self.make(bind=(host, 0))
+        except OSError:
+            pytest.skip("this machine has no IPv6")
+        with server:
+            assert server.url.startswith("https://[::1]:")
+            socket.create_connection(("::1", port_of(server))).close()
+
+    def test_a_taken_port_is_an_error(self) -> None:
+        """Two servers cannot have one port, and the second leaves nothing behind."""
+        with self.make() as server, pytest.raises(OSError, match="already in use"):
+            self.make(bind=("127.0.0.1", port_of(server)))
+
+    def test_stop_does_not_wait_for_ever(
+        self, serve: Any, client_context: Any, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        """A request that never ends and a client that says nothing do not hold up the stop."""
+        running, release = threading.Event(), threading.Event()
+
+        def app(environ: Any, start_response: Any) -> list[bytes]:
+            running.set()
+            release.wait(20)
+            start_response("200 OK", [])
+            return []
+
+        server = serve(app)
+        with (
+            plain_connection(server),
+            tls_connection(server, client_context()) as idle,
+            tls_connection(server, client_context()) as connection,
+        ):
+            idle.sendall(b"GET")
+            connection.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert running.wait(5)
+            started = time.monotonic()
+            server.stop()
+            assert time.monotonic() - started < devserver.SHUTDOWN_SECONDS + 2
+            release.set()
+        assert "Traceback" not in capfd.readouterr().err
+
+    def test_an_intermediate_is_sent_along(self, client_context: Any) -> None:
+        """What follows the leaf in the server's PEM completes its path for the client."""
+        intermediate = CertificateAuthority("Intermediate", issuer=AUTHORITY)
+        issued = intermediate.issue(
+            "localhost", dns_names=["localhost"], extended_key_usages=("serverAuth",)
+        )
+        chain = issued.certificate_pem + intermediate.certificate_pem
+        with self.make(certificate=chain, key=issued.private_key_pem) as server:
+            assert get(server, client_context())[0] == 200
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"certificate": b"nonsense"}, "certificate: holds no PEM certificate"),
+            ({"certificate": CLIENT.private_key_pem}, "certificate: holds no PEM certificate"),
+            ({"key": b"nonsense"}, "key: holds no PEM private key"),
+            ({"key": CLIENT.private_key_pem}, "key: does not belong to the certificate"),
+            (
+                {
+                    "key": SERVER.private_key.private_bytes(
+                        serialization.Encoding.PEM,
+                        serialization.PrivateFormat.PKCS8,
+                        serialization.BestAvailableEncryption(b"password"),
+                    )
+                },
+                "key: is encrypted",
+            ),
+            ({"client_cert_mode": "Required"}, "client_cert_mode: 'Required' is none of required"),
+            ({"excluded_paths": "/a,health"}, "excluded_paths: 'health' excludes nothing"),
+        ],
+    )
+    def test_mistakes_name_the_setting(self, options: dict[str, Any], message: str) -> None:
+        """A configuration that cannot work is one error that says which setting is wrong."""
+        with pytest.raises(ConfigurationError) as caught:
+            self.make(**options)
+        assert str(caught.value).startswith(message)
+
+    def test_a_key_that_tls_cannot_use_is_a_mistake(self) -> None:
+        """A certificate for key agreement alone is refused at once, not at the first handshake."""
+        key = x25519.X25519PrivateKey.generate()
+        der, _ = unusual_certificate(key, signer=ec.generate_private_key(ec.SECP256R1()))
+        with pytest.raises(ConfigurationError, match="of a kind that TLS cannot use"):
+            self.make(
+                certificate=ssl.DER_cert_to_PEM_cert(der).encode(),
+                key=key.private_bytes(
+                    serialization.Encoding.PEM,
+                    serialization.PrivateFormat.PKCS8,
+                    serialization.NoEncryption(),
+                ),
+            )
