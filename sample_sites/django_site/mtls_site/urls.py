@@ -1,0 +1,13 @@
+"""The pages of the site. Which of them are public stands in `ARRCERT_EXEMPT_PATHS`, not here."""
+
+from django.urls import path
+
+from mtls_site import views
+
+urlpatterns = [
+    path("", views.index, name="index"),
+    path("hellocert", views.hellocert, name="hellocert"),
+    path("cert-info", views.cert_info, name="cert_info"),
+    path("partners", views.partners, name="partners"),
+    path("health", views.health, name="health"),
+]

@@ -1,0 +1,100 @@
+"""A small Flask site behind client certificates, as it runs on App Service.
+
+Here each protected view says so itself, with `@authorize_certificate`: good for a site that is
+mostly public. The Django site beside this one shows the other way, everything closed except a list
+of paths; in Flask that is the setting `ARRCERT_PROTECT_ALL`.
+
+Nothing is configured in code. The policies come from the environment variable `ARRCERT`.
+"""
+
+import logging
+from datetime import UTC, datetime
+
+from flask import Flask, Response, jsonify, render_template, request
+
+from arrcert import ClientCertificate
+from arrcert_flask import Arrcert, authorize_certificate, get_client_certificate
+
+# The logger "arrcert" says why a request was denied; App Service shows stderr in its log stream.
+logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+
+app = Flask(__name__)
+Arrcert(app)
+
+
+@app.get("/")
+def index() -> str:
+    return render_template("index.html")
+
+
+@app.get("/hellocert")
+@authorize_certificate
+def hellocert() -> str:
+    return render_template("hellocert.html", certificate=get_client_certificate())
+
+
+@app.get("/cert-info")
+@authorize_certificate
+def cert_info() -> Response:
+    certificate = get_client_certificate()
+    # Behind @authorize_certificate there always is one; the type cannot say so.
+    assert certificate is not None  # noqa: S101
+    facts = certificate_facts(certificate)
+    # Of two types that a client likes equally (`*/*`) the first is taken: a page for people.
+    best = request.accept_mimetypes.best_match(["text/html", "application/json"])
+    if best == "application/json":
+        response = jsonify(facts)
+    else:
+        page = render_template("cert_info.html", certificate=certificate, facts=facts)
+        response = Response(page)
+    response.vary.add("Accept")
+    return response
+
+
+@app.get("/partners")
+@authorize_certificate(policy="partners")
+def partners() -> str:
+    return render_template("partners.html", certificate=get_client_certificate())
+
+
+@app.get("/health")
+def health() -> Response:
+    # The platform's probe brings no certificate, so this page is open and shows nothing.
+    return Response("ok", mimetype="text/plain")
+
+
+@app.errorhandler(403)
+def forbidden(_error: Exception) -> tuple[str, int]:
+    # The same page for every reason: whoever is denied learns nothing, the log says the rest.
+    return render_template("403.html"), 403
+
+
+@app.errorhandler(404)
+def not_found(_error: Exception) -> tuple[str, int]:
+    return render_template("404.html"), 404
+
+
+@app.after_request
+def harden(response: Response) -> Response:
+    """Keep what one certificate may see out of caches, and browsers from guessing."""
+    if request.endpoint != "static":
+        response.headers["Cache-Control"] = "private, no-store"
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers["X-Frame-Options"] = "DENY"
+    response.headers["Referrer-Policy"] = "same-origin"
+    return response
+
+
+def certificate_facts(certificate: ClientCertificate) -> dict[str, str | int]:
+    """Return what `/cert-info` shows, in the order in which it shows it."""
+    return {
+        "subject": certificate.subject,
+        "issuer": certificate.issuer,
+        "sha256_fingerprint": certificate.sha256_fingerprint,
+        "sha1_fingerprint": certificate.sha1_fingerprint,
+        # Up to 160 bits: as a number in JSON it would lose digits in many languages.
+        "serial_number": f"{certificate.serial_number:X}",
+        "not_valid_before": certificate.not_valid_before_utc.isoformat(),
+        "not_valid_after": certificate.not_valid_after_utc.isoformat(),
+        "days_left": (certificate.not_valid_after_utc - datetime.now(UTC)).days,
+    }

@@ -1,0 +1,377 @@
+"""Both sample sites behind the local front end, over TLS."""
+
+from __future__ import annotations
+
+import html
+import http.client
+import importlib.util
+import json
+import os
+import shutil
+import ssl
+import subprocess
+import sys
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from arrcert import DenialReason
+from arrcert.testing import CertificateAuthority
+
+SAMPLE_SITES = Path(__file__).resolve().parents[2] / "sample_sites"
+_spec = importlib.util.spec_from_file_location("sample_sites_demo", SAMPLE_SITES / "demo.py")
+demo = sys.modules[_spec.name] = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(demo)
+
+HOSTILE_NAME = "<script>alert('cn')</script>&amp;"
+HEADER = "X-ARR-ClientCert"
+LOOK_ALIKE = "X_ARR_ClientCert"
+
+# certificate, forged header, path, status
+VERDICTS = [
+    pytest.param(None, None, "/", 200, id="no certificate, front page"),
+    pytest.param(None, None, "/health", 200, id="no certificate, health"),
+    pytest.param(None, None, "/static/site.css", 200, id="no certificate, style sheet"),
+    pytest.param(None, None, "/hellocert", 403, id="no certificate, hellocert"),
+    pytest.param(None, None, "/cert-info", 403, id="no certificate, cert-info"),
+    pytest.param(None, None, "/partners", 403, id="no certificate, partners"),
+    pytest.param("allowed", None, "/hellocert", 200, id="allowed, hellocert"),
+    pytest.param("allowed", None, "/cert-info", 200, id="allowed, cert-info"),
+    pytest.param("allowed", None, "/partners", 403, id="allowed, partners"),
+    pytest.param("lookalike", None, "/hellocert", 403, id="self-signed with the same names"),
+    pytest.param("expired", None, "/hellocert", 403, id="expired and pinned"),
+    pytest.param("stranger", None, "/hellocert", 403, id="stranger"),
+    pytest.param(None, HEADER, "/hellocert", 403, id="no certificate, forged header"),
+    pytest.param(None, LOOK_ALIKE, "/hellocert", 403, id="no certificate, forged look-alike"),
+    pytest.param("stranger", HEADER, "/hellocert", 403, id="stranger, forged header"),
+    pytest.param("stranger", LOOK_ALIKE, "/hellocert", 403, id="stranger, forged look-alike"),
+    pytest.param("allowed", HEADER, "/hellocert", 200, id="allowed, forged header"),
+    pytest.param("partner", None, "/partners", 200, id="partner, partners"),
+    pytest.param("partner", None, "/hellocert", 403, id="partner, hellocert"),
+    pytest.param("impostor", None, "/partners", 403, id="same CN from another CA of that name"),
+]
+
+
+@dataclass
+class Answer:
+    status: int
+    headers: dict[str, str]
+    text: str
+
+
+@pytest.fixture(scope="module")
+def pki(tmp_path_factory):
+    """The demonstration's certificates, and one whose names are markup."""
+    pki = demo.Pki.issue(tmp_path_factory.mktemp("pki"))
+    hostile = CertificateAuthority("<b>CA</b>").issue(HOSTILE_NAME)
+    pki.path("hostile").write_bytes(hostile.certificate_pem)
+    pki.path("hostile", "key").write_bytes(hostile.private_key_pem)
+    return pki
+
+
+@pytest.fixture(scope="module")
+def sites(pki):
+    """Both sites, running."""
+    policies = pki.policies()
+    policies["default"]["fingerprints"].append(pki.certificate("hostile").sha256_fingerprint)
+    with demo.running_sites(pki, policies) as sites:
+        yield {site.name: site for site in sites}
+
+
+@pytest.fixture(params=["Flask", "Django"])
+def site(request, sites):
+    """Each of the two sites in turn."""
+    return sites[request.param]
+
+
+@pytest.fixture
+def get(pki, site):
+    """A function that asks the site for a page, with a certificate of the PKI or without."""
+
+    def get(path, certificate=None, headers=None):
+        context = ssl.create_default_context(cafile=pki.path("server-ca"))
+        if certificate is not None:
+            context.load_cert_chain(pki.path(certificate), pki.path(certificate, "key"))
+        connection = http.client.HTTPSConnection("127.0.0.1", site.port, context=context)
+        with closing(connection):
+            connection.request("GET", path, headers=headers or {})
+            response = connection.getresponse()
+            text = response.read().decode()
+            # "Date" differs from second to second and says nothing about the request.
+            kept = {name: value for name, value in response.getheaders() if name != "Date"}
+            return Answer(response.status, kept, text)
+
+    return get
+
+
+def django_command(*arguments, **variables):
+    """Run manage.py with these variables as its only settings."""
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("ARRCERT", "DJANGO_", "WEBSITE_"))
+    }
+    return subprocess.run(
+        [sys.executable, "manage.py", *arguments],
+        cwd=SAMPLE_SITES / "django_site",
+        env=inherited | variables,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def example_environment(pki):
+    """Return what .env.example sets, read by a shell, with the path in it made a real one."""
+    script = "set -a; . ./.env.example; exec env -0"
+    printed = subprocess.run(
+        ["/bin/sh", "-c", script], cwd=SAMPLE_SITES, env={}, capture_output=True, check=True
+    )
+    variables = dict(entry.split("=", 1) for entry in printed.stdout.decode().split("\0") if entry)
+    wanted = ("ARRCERT", "DJANGO_")
+    variables = {name: value for name, value in variables.items() if name.startswith(wanted)}
+    anchor = "/path/to/contoso-issuing-ca.pem"
+    assert anchor in variables["ARRCERT"]
+    variables["ARRCERT"] = variables["ARRCERT"].replace(anchor, str(pki.path("issuing-ca")))
+    return variables
+
+
+@pytest.mark.parametrize(("certificate", "forged", "path", "status"), VERDICTS)
+def test_verdicts_for_python_clients(pki, get, certificate, forged, path, status):
+    """Each client gets its 200 or 403 from both sites, through Python's own TLS."""
+    headers = {forged: pki.forged_header()} if forged else {}
+    assert get(path, certificate, headers).status == status
+
+
+@pytest.mark.parametrize(("certificate", "forged", "path", "status"), VERDICTS)
+def test_verdicts_for_curl(pki, site, certificate, forged, path, status):
+    """Each client gets its 200 or 403 from both sites, through curl."""
+    curl = shutil.which("curl")
+    if curl is None:
+        pytest.skip("the curl binary is missing")
+    command = [curl, "--silent", "--show-error", "--output", os.devnull, "--noproxy", "*"]
+    command += ["--write-out", "%{http_code}", "--cacert", str(pki.path("server-ca"))]
+    if certificate is not None:
+        command += ["--cert", str(pki.path(certificate))]
+        command += ["--key", str(pki.path(certificate, "key"))]
+    if forged is not None:
+        command += ["--header", f"{forged}: {pki.forged_header()}"]
+    done = subprocess.run([*command, site.url + path], capture_output=True, text=True, timeout=30)
+    assert (done.stdout, done.stderr) == (str(status), "")
+
+
+def test_front_page_says_what_is_behind_the_door(get):
+    """The public front page links every page and says that a certificate is needed."""
+    page = get("/")
+    for path in ("/hellocert", "/cert-info", "/partners", "/health"):
+        assert f'href="{path}"' in page.text
+    assert "certificate needed" in page.text
+    assert page.headers["Content-Type"] == "text/html; charset=utf-8"
+
+
+@pytest.mark.parametrize("path", ["/", "/hellocert"])
+def test_pages_are_readable_on_a_phone_and_load_nothing_from_elsewhere(get, path):
+    """Pages name their language and viewport, and refer to no other host."""
+    page = get(path)
+    assert '<html lang="en">' in page.text
+    assert 'name="viewport"' in page.text
+    assert "://" not in page.text
+    assert "<script" not in page.text
+
+
+def test_hellocert_greets_the_common_name(get):
+    """The greeting holds the common name of the certificate that opened the page."""
+    assert f"Hello, {demo.ALLOWED_NAME}</h1>" in get("/hellocert", "allowed").text
+
+
+def test_partners_page_names_the_partner(get):
+    """The partners' page shows the partner's common name and the issuer."""
+    page = get("/partners", "partner")
+    assert demo.PARTNER_NAME in page.text
+    assert demo.ISSUING_CA in page.text
+
+
+def test_cert_info_page_shows_the_certificate(pki, get):
+    """The page shows fingerprints, names, serial number, validity and days left."""
+    page = get("/cert-info", "allowed")
+    certificate = pki.certificate("allowed")
+    for shown in (
+        certificate.sha256_fingerprint,
+        certificate.sha1_fingerprint,
+        certificate.subject,
+        certificate.issuer,
+        f"{certificate.serial_number:X}",
+        certificate.not_valid_before_utc.isoformat(),
+        certificate.not_valid_after_utc.strftime("%d %B %Y, %H:%M UTC"),
+        "364 more days",
+    ):
+        assert shown in html.unescape(page.text)
+
+
+def test_cert_info_as_json(pki, get):
+    """A client that asks for JSON gets the same facts as JSON."""
+    answer = get("/cert-info", "allowed", {"Accept": "application/json"})
+    certificate = pki.certificate("allowed")
+    assert answer.headers["Content-Type"] == "application/json"
+    assert json.loads(answer.text) == {
+        "subject": certificate.subject,
+        "issuer": certificate.issuer,
+        "sha256_fingerprint": certificate.sha256_fingerprint,
+        "sha1_fingerprint": certificate.sha1_fingerprint,
+        "serial_number": f"{certificate.serial_number:X}",
+        "not_valid_before": certificate.not_valid_before_utc.isoformat(),
+        "not_valid_after": certificate.not_valid_after_utc.isoformat(),
+        "days_left": 364,
+    }
+
+
+@pytest.mark.parametrize(
+    ("accept", "content_type"),
+    [
+        ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", "text/html"),
+        ("*/*", "text/html"),
+        ("application/json;q=0.5,text/html;q=0.9", "text/html"),
+        ("image/png", "text/html"),
+        ("text/html;q=0.5,application/json", "application/json"),
+        ("application/json,*/*;q=0.1", "application/json"),
+    ],
+)
+def test_cert_info_weighs_what_the_client_prefers(get, accept, content_type):
+    """JSON goes only to those who prefer it, by quality, and caches are told so."""
+    answer = get("/cert-info", "allowed", {"Accept": accept})
+    assert answer.headers["Content-Type"].partition(";")[0] == content_type
+    assert "Accept" in answer.headers["Vary"]
+
+
+@pytest.mark.parametrize("path", ["/hellocert", "/cert-info"])
+def test_pages_behind_the_door_stay_out_of_caches(get, path):
+    """What one certificate may see is never stored for another."""
+    assert "no-store" in get(path, "allowed").headers["Cache-Control"]
+
+
+@pytest.mark.parametrize("path", ["/hellocert", "/cert-info"])
+def test_hostile_names_are_escaped(get, path):
+    """Markup in a certificate's names arrives in the page as text."""
+    page = get(path, "hostile")
+    assert page.status == 200
+    assert "<script" not in page.text
+    assert "<b>CA" not in page.text
+    assert "&lt;script" in page.text
+
+
+def test_denial_is_the_same_for_every_reason(pki, get):
+    """Status, headers and page of a 403 do not depend on who was denied, where or why."""
+    forged = {HEADER: pki.forged_header()}
+    answers = [
+        get("/hellocert"),
+        get("/hellocert", "lookalike"),
+        get("/hellocert", "expired"),
+        get("/hellocert", "stranger"),
+        get("/hellocert", "partner"),
+        get("/hellocert", None, forged),
+        get("/hellocert", "stranger", forged),
+        get("/cert-info", "stranger", {"Accept": "application/json"}),
+        get("/partners"),
+        get("/partners", "allowed"),
+        get("/partners", "impostor"),
+    ]
+    first = answers[0]
+    assert first.status == 403
+    assert all(answer == first for answer in answers)
+
+
+def test_denial_tells_nothing(pki, get):
+    """The 403 page is for people and holds no reason, name or fingerprint."""
+    page = get("/partners", "impostor")
+    assert "<h1>You are not admitted to this page</h1>" in page.text
+    certificate = pki.certificate("impostor")
+    secrets = [
+        *DenialReason,
+        certificate.sha256_fingerprint,
+        certificate.sha1_fingerprint,
+        demo.PARTNER_NAME,
+        demo.ISSUING_CA,
+        "fingerprint",
+    ]
+    assert not [secret for secret in secrets if secret.lower() in page.text.lower()]
+
+
+def test_denials_are_logged_as_lines(get, site):
+    """A denial leaves one line with its reason in the site's log, and no traceback."""
+    before = site.lines_so_far()
+    assert get("/hellocert", "stranger").status == 403
+    assert site.wait_for_line(demo.DENIAL_RECORD, start=before, seconds=5)[1] == (
+        "fingerprint_not_allowed"
+    )
+    logged = site.output().splitlines()[before:]
+    assert len([line for line in logged if demo.DENIAL_RECORD.search(line)]) == 1
+    assert "Traceback" not in site.output()
+
+
+def test_health_shows_nothing(get):
+    """The health page is the two letters and nothing else."""
+    answer = get("/health")
+    assert (answer.status, answer.text) == (200, "ok")
+    assert answer.headers["Content-Type"].startswith("text/plain")
+
+
+def test_unknown_page(get, site):
+    """An unknown address is a page for people; behind Django's middleware for the admitted only."""
+    answer = get("/nothing-here", "allowed")
+    assert answer.status == 404
+    assert "<h1>There is no such page</h1>" in answer.text
+    assert get("/nothing-here").status == (404 if site.name == "Flask" else 403)
+
+
+@pytest.mark.parametrize("name", ["site.css", "icon.svg"])
+def test_both_sites_have_one_design(name):
+    """The sites' style sheets and icons are the same files."""
+    flask = SAMPLE_SITES / "flask_site/static" / name
+    django = SAMPLE_SITES / "django_site/mtls_site/static" / name
+    assert flask.read_bytes() == django.read_bytes()
+
+
+def test_example_environment_is_complete(pki):
+    """With .env.example and a secret key alone, Django's deployment checks find nothing."""
+    variables = example_environment(pki)
+    assert set(json.loads(variables["ARRCERT"])) == {"default", "partners"}
+    variables |= {"DJANGO_SECRET_KEY": "k" * 30 + "0123456789-abcdefghij-KLMNOP"}
+    # As on the platform, where HSTS is sent.
+    variables |= {"WEBSITE_HOSTNAME": "example.azurewebsites.net"}
+    done = django_command("check", "--deploy", "--fail-level", "WARNING", **variables)
+    assert done.returncode == 0, done.stderr
+
+
+def test_django_needs_a_secret_key(pki):
+    """Without DJANGO_SECRET_KEY the Django site stops with a sentence that names it."""
+    done = django_command("check", **example_environment(pki))
+    assert done.returncode != 0
+    assert "DJANGO_SECRET_KEY is not set" in done.stderr
+
+
+def test_django_refuses_an_unclear_debug_setting(pki):
+    """A DJANGO_DEBUG that is neither true nor false stops the Django site."""
+    done = django_command("check", **example_environment(pki) | {"DJANGO_DEBUG": "yes"})
+    assert done.returncode != 0
+    assert "DJANGO_DEBUG is 'yes'; write true or false." in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("folder", "module"), [("flask_site", "app"), ("django_site", "mtls_site.wsgi")]
+)
+def test_no_policies_no_start(pki, folder, module):
+    """A site without ARRCERT does not start, and says what is missing."""
+    variables = {"DJANGO_SECRET_KEY": "x" * 50, "PATH": os.environ.get("PATH", "")}
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", f"import {module}"],
+        cwd=SAMPLE_SITES / folder,
+        env=variables,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode != 0
+    assert "ConfigurationError" in done.stderr
+    assert "ARRCERT" in done.stderr
