@@ -1,0 +1,78 @@
+"""The site of the parity table, in Django; configured by the environment alone."""
+
+import sys
+
+from django.conf import settings
+from django.core.asgi import get_asgi_application
+from django.core.wsgi import get_wsgi_application
+from django.http import HttpRequest, HttpResponse
+from django.urls import path
+
+settings.configure(
+    SECRET_KEY="parity",
+    ALLOWED_HOSTS=["*"],
+    APPEND_SLASH=False,
+    ROOT_URLCONF=__name__,
+    INSTALLED_APPS=["arrcert_django"],
+    MIDDLEWARE=[
+        "django.middleware.security.SecurityMiddleware",
+        "arrcert_django.middleware.ClientCertificateMiddleware",
+        "django.middleware.common.CommonMiddleware",
+    ],
+    LOGGING={
+        "version": 1,
+        "disable_existing_loggers": False,
+        "handlers": {"stderr": {"class": "logging.StreamHandler"}},
+        "loggers": {"arrcert": {"handlers": ["stderr"], "level": "WARNING"}},
+    },
+)
+
+from arrcert_django.decorators import authorize_certificate, certificate_exempt  # noqa: E402
+
+
+def body(request: HttpRequest) -> HttpResponse:
+    """Say who entered."""
+    certificate = request.client_certificate  # type: ignore[attr-defined]
+    return HttpResponse(f"entered: {certificate.common_name if certificate else None}")
+
+
+def plain_sync(request: HttpRequest) -> HttpResponse:
+    """Protected site-wide, where its path is not exempt."""
+    return body(request)
+
+
+async def plain_async(request: HttpRequest) -> HttpResponse:
+    """Protected site-wide, async."""
+    return body(request)
+
+
+@certificate_exempt
+def exempt_sync(request: HttpRequest) -> HttpResponse:
+    """Exempt by its identity."""
+    return body(request)
+
+
+@certificate_exempt
+async def exempt_async(request: HttpRequest) -> HttpResponse:
+    """Exempt by its identity, async."""
+    return body(request)
+
+
+partners = authorize_certificate(policy="partners")
+urlpatterns = [
+    path("sync", authorize_certificate(plain_sync)),
+    path("async", authorize_certificate(plain_async)),
+    path("partner/sync", partners(plain_sync)),
+    path("partner/async", partners(plain_async)),
+    path("plain/sync", plain_sync),
+    path("plain/async", plain_async),
+    path("exempt/sync", exempt_sync),
+    path("exempt/async", exempt_async),
+    path("health", plain_sync),
+    path("healthz", plain_sync),
+    path("public/page", plain_sync),
+]
+
+wsgi = get_wsgi_application()
+# The ASGI handler loads the middleware anew, in async mode; only a server that asks for it may pay.
+asgi = get_asgi_application() if "uvicorn" in sys.modules else None
