@@ -1,0 +1,52 @@
+# The only commands one needs: each sets up .venv by itself and is quick the second time.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.PHONY: help demo serve test lint types clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(VENV)/demo ## both sample sites behind real TLS, and every kind of client against them
+	@$(BIN)/python sample_sites/demo.py
+
+serve: $(VENV)/demo ## the sample sites for your own browser and curl, until Ctrl-C
+	@$(BIN)/python sample_sites/demo.py --serve
+
+test: $(VENV)/test ## all tests, with coverage
+	@$(BIN)/coverage run -m pytest
+	@$(BIN)/python tests/coverage_floor.py
+
+lint: $(VENV)/lint ## ruff
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: $(VENV)/lint $(VENV)/test ## mypy --strict
+	@$(BIN)/mypy
+
+clean: ## remove .venv and what tools leave behind
+	rm -rf $(VENV) .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache dist
+
+$(VENV)/pip:
+	@echo "Setting up $(VENV) ..."
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "arrcert needs Python 3.11 or newer; try: make PYTHON=python3.13")'
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) --upgrade "pip>=25.1"
+	@touch $@
+
+$(VENV)/demo: $(VENV)/pip pyproject.toml
+	@echo "Installing arrcert, Flask, Django and the local front end ..."
+	@$(PIP) --editable ".[flask,django,dev]" "whitenoise>=6.7"
+	@touch $@
+
+$(VENV)/test: $(VENV)/demo pyproject.toml
+	@echo "Installing what the tests need ..."
+	@$(PIP) --group test
+	@touch $@
+
+$(VENV)/lint: $(VENV)/pip pyproject.toml
+	@echo "Installing linter and type checker ..."
+	@$(PIP) --group lint --group typing
+	@touch $@

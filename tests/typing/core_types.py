@@ -1,0 +1,53 @@
+"""What a type checker must say about the core; checked by `make types`, never run."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import assert_type
+
+from arrcert import (
+    Authorizer,
+    CertificateDenied,
+    ClientCertificate,
+    DenialReason,
+    Policy,
+)
+
+policy = Policy(
+    fingerprints=["A" * 40],
+    common_names=("alice",),
+    issuers={"CN=Contoso CA,O=Contoso"},
+    trust_anchors=[Path("roots.pem"), "more.pem"],
+    intermediates="intermediates.pem",
+    names_proven_by_front_end=False,
+)
+authorizer = Authorizer({"default": policy, "partners": [policy, policy]}, front_end="app-service")
+Authorizer({"default": policy}, front_end={"header": "X-Client"})
+assert_type(authorizer.authorize(None), ClientCertificate)
+assert_type(authorizer.authorize("x", policy="partners", at=datetime.now(UTC)), ClientCertificate)
+assert_type(authorizer.authorize_wsgi({}), ClientCertificate)
+assert_type(authorizer.authorize_asgi({}), ClientCertificate)
+assert_type(authorizer.authorize_headers([("a", "b")]), ClientCertificate)
+authorizer.authorize_headers({"a": "b"}.items())
+authorizer.authorize_headers([(b"a", b"b")])
+
+certificate = ClientCertificate.from_der(b"")
+assert_type(certificate.common_name, str | None)
+assert_type(certificate.dns_names, tuple[str, ...])
+policy.check(certificate)
+
+try:
+    authorizer.authorize(None)
+except CertificateDenied as denied:
+    assert_type(denied.reason, DenialReason)
+    assert_type(denied.reasons, tuple[DenialReason, ...])
+    assert_type(denied.certificate, ClientCertificate | None)
+
+Policy(["A" * 40])  # type: ignore[call-arg]
+Policy(fingerprint=["A" * 40])  # type: ignore[call-arg]
+Policy(fingerprints=7)  # type: ignore[arg-type]
+authorizer.authorize(b"x")  # type: ignore[arg-type]
+authorizer.authorize("x", at="now")  # type: ignore[arg-type]
+authorizer.authorize_headers({"a": "b"})  # type: ignore[dict-item]
+certificate.common_name.upper()  # type: ignore[union-attr]

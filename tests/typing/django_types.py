@@ -1,0 +1,57 @@
+"""What a type checker must say about a Django site; checked by `make types`, never run."""
+
+from __future__ import annotations
+
+from typing import assert_type
+
+from django.http import HttpRequest, HttpResponse
+from django.utils.decorators import method_decorator
+from django.views import View
+
+from arrcert_django.decorators import authorize_certificate, certificate_exempt
+from arrcert_django.mixins import ClientCertificateRequiredMixin
+
+
+@authorize_certificate
+def bare(request: HttpRequest, number: int) -> HttpResponse:
+    """A decorated view keeps its signature."""
+    return HttpResponse(str(number))
+
+
+@authorize_certificate(policy="partners")
+async def called(request: HttpRequest) -> HttpResponse:
+    """So does an async one."""
+    return HttpResponse()
+
+
+@certificate_exempt
+def exempt(request: HttpRequest) -> HttpResponse:
+    """And an exempt one."""
+    return HttpResponse()
+
+
+@method_decorator(authorize_certificate(policy="partners"), name="dispatch")
+class Page(View):
+    """Django's own way to decorate a class."""
+
+
+class Report(ClientCertificateRequiredMixin, View):
+    """The mixin's policy is a name."""
+
+    certificate_policy = "partners"
+
+
+class Wrong(ClientCertificateRequiredMixin, View):
+    """And nothing else."""
+
+    certificate_policy = 7  # type: ignore[assignment]
+
+
+assert_type(bare(HttpRequest(), 1), HttpResponse)
+assert_type(exempt(HttpRequest()), HttpResponse)
+protected = authorize_certificate(Page.as_view())
+
+bare(HttpRequest(), "one")  # type: ignore[arg-type]
+waiting = called()  # type: ignore[call-arg]
+authorize_certificate("partners")  # type: ignore[call-overload]
+authorize_certificate(policy=7)  # type: ignore[call-overload]
