@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+import operator
+import threading
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, cast
 
 from arrcert.certificate import ClientCertificate
 from arrcert.exceptions import CertificateDenied, ConfigurationError, DenialReason, Problem, quote
@@ -16,17 +19,22 @@ from arrcert.forwarding import (
     header_from_pairs,
     header_from_wsgi,
 )
-from arrcert.policy import Policy
+from arrcert.policy import Acceptance, Policy
 from arrcert.settings import Settings, require_proof
+from arrcert.trust import TrustStore
 
 logger = logging.getLogger("arrcert")
+
+MOST_REMEMBERED = 1024
+"""Accepted certificates that are remembered for each policy."""
 
 
 class Authorizer:
     """Decides whether a request may enter, and logs why not.
 
-    It never changes after it was made, so threads and tasks may share it. Every denial is one
-    record on the logger `arrcert`, which also has the attributes `arrcert_reason`,
+    Threads and tasks may share it. What it accepted it remembers by the header's exact text, never
+    past any date that the decision rests on, nor past a change of the policy's files. Every denial
+    is one record on the logger `arrcert`, which also has the attributes `arrcert_reason`,
     `arrcert_policy`, `arrcert_request` and `arrcert_fingerprint` for structured logs.
 
     Args:
@@ -47,14 +55,14 @@ class Authorizer:
         front_end: str | FrontEnd | Mapping[str, Any] = "app-service",
     ) -> None:
         self._front_end = front_end_from(front_end)
-        self._policies = {
+        named = {
             name: (value,) if isinstance(value, Policy) else tuple(value)
             for name, value in policies.items()
         }
         problems = []
-        if not self._policies:
+        if not named:
             problems.append(Problem("policies", 'is empty; write {"default": Policy(...)}'))
-        for name, alternatives in self._policies.items():
+        for name, alternatives in named.items():
             where = f'policies["{name}"]'
             if not alternatives or not all(isinstance(policy, Policy) for policy in alternatives):
                 problems.append(Problem(where, "is neither a Policy nor a list of alternatives"))
@@ -65,6 +73,7 @@ class Authorizer:
                 problems += [Problem(where, problem.message) for problem in error.problems]
         if problems:
             raise ConfigurationError(problems)
+        self._policies = {name: _Alternatives(value) for name, value in named.items()}
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Authorizer:
@@ -118,7 +127,7 @@ class Authorizer:
         """
         return self._decide(
             lambda: header_from_wsgi(self._front_end, environ),
-            lambda: quote(f"{environ.get('REQUEST_METHOD')} {_wsgi_path(environ)}"),
+            lambda: describe_wsgi(environ),
             policy,
             at,
         )
@@ -144,7 +153,7 @@ class Authorizer:
         """
         return self._decide(
             lambda: header_from_pairs(self._front_end, scope.get("headers", ())),
-            lambda: quote(f"{scope.get('method')} {scope.get('path')}"),
+            lambda: describe_asgi(scope),
             policy,
             at,
         )
@@ -196,72 +205,168 @@ class Authorizer:
                     f"no policy is called {quote(policy)}; there is"
                     f" {', '.join(quote(name) for name in self._policies)}",
                 )
-            der = decode(self._front_end, header())
-            certificate = ClientCertificate.from_der(der)
-            _check_alternatives(alternatives, certificate, at)
+            # What the request itself shows comes first, before anything remembered is asked.
+            value = header()
+            if at is not None:
+                return self._decide_anew(alternatives, alternatives.trust_stores(), value, at)[0]
+            memory = alternatives.memory()
+            remembered = memory.recall(value)
+            if remembered is not None:
+                return remembered
+            certificate, acceptance = self._decide_anew(
+                alternatives, memory.trust_stores, value, datetime.now(UTC)
+            )
+            if acceptance.is_certain:
+                memory.remember(cast("str", value), certificate, acceptance.until)
         except CertificateDenied as denied:
-            _log(denied, policy, request)
+            log_denial(denied, policy=policy, request=request())
             raise
         # A fault of ours, or of the server's, must neither let a request in nor answer 500.
         except Exception as error:
             fault = CertificateDenied(
                 DenialReason.MISCONFIGURED, f"an unexpected error: {quote(error)}"
             )
-            _log(fault, policy, lambda: "", exc_info=True)
+            log_denial(fault, policy=str(policy), exc_info=True)
             raise fault from error
-        logger.debug(
-            "authorized under policy %s: %s", quote(policy), certificate.sha256_fingerprint
-        )
+        logger.debug("authorized under policy %r: %s", policy, certificate.sha256_fingerprint)
         return certificate
 
-
-def _check_alternatives(
-    alternatives: Sequence[Policy], certificate: ClientCertificate, at: datetime | None
-) -> None:
-    """Try the alternatives in order; the first that accepts wins, and `revoked` ends the search."""
-    reasons: list[DenialReason] = []
-    details: list[str] = []
-    for policy in alternatives:
-        try:
-            return policy.check(certificate, at)
-        except CertificateDenied as denied:
-            reasons.append(denied.reason)
-            details.append(denied.detail)
-            if denied.reason is DenialReason.REVOKED:
-                break
-    raise CertificateDenied(
-        reasons[-1],
-        "; then ".join(dict.fromkeys(details)),
-        certificate=certificate,
-        reasons=tuple(reasons),
-    )
+    def _decide_anew(
+        self,
+        alternatives: _Alternatives,
+        trust_stores: Sequence[TrustStore | None],
+        value: str | None,
+        at: datetime,
+    ) -> tuple[ClientCertificate, Acceptance]:
+        certificate = ClientCertificate.from_der(decode(self._front_end, value))
+        at = at.astimezone(UTC).replace(microsecond=0)
+        return certificate, alternatives.decide(certificate, at, trust_stores)
 
 
-def _wsgi_path(environ: Mapping[str, Any]) -> str:
-    """Return the path as text; WSGI holds its UTF-8 bytes as Latin-1 (PEP 3333)."""
+class _Alternatives:
+    """The policies of one name, and what they accepted."""
+
+    def __init__(self, policies: Sequence[Policy]) -> None:
+        self._policies = policies
+        self._memory = _Memory(self.trust_stores())
+
+    def trust_stores(self) -> list[TrustStore | None]:
+        """Return the snapshot of files that each policy has at the moment."""
+        return [policy.trust_store() for policy in self._policies]
+
+    def memory(self) -> _Memory:
+        """Return the memory that belongs to the snapshots of the moment, a new one for new ones."""
+        memory = self._memory
+        trust_stores = self.trust_stores()
+        if not all(map(operator.is_, trust_stores, memory.trust_stores)):
+            self._memory = memory = _Memory(trust_stores)
+        return memory
+
+    def decide(
+        self,
+        certificate: ClientCertificate,
+        at: datetime,
+        trust_stores: Sequence[TrustStore | None],
+    ) -> Acceptance:
+        """Try the policies in order: the first that accepts wins, `revoked` ends the search."""
+        reasons: list[DenialReason] = []
+        details: list[str] = []
+        for policy, trust_store in zip(self._policies, trust_stores, strict=True):
+            try:
+                return policy.decide(certificate, at, trust_store)
+            except CertificateDenied as denied:
+                reasons.append(denied.reason)
+                details.append(denied.detail)
+                if denied.reason is DenialReason.REVOKED:
+                    break
+        if len(self._policies) > 1:
+            details = [f"alternative {n}: {detail}" for n, detail in enumerate(details, start=1)]
+        raise CertificateDenied(
+            reasons[-1], "; ".join(details), certificate=certificate, reasons=tuple(reasons)
+        )
+
+
+class _Memory:
+    """What was accepted under one snapshot of files, keyed by the header's exact text.
+
+    A yes that is decided while the files are replaced is remembered here, where nobody looks any
+    more, and dies with the snapshot. Readers take no lock: what they see is there or is not.
+    """
+
+    def __init__(self, trust_stores: Sequence[TrustStore | None]) -> None:
+        self.trust_stores = trust_stores
+        self._accepted: dict[str, tuple[ClientCertificate, float, float]] = {}
+        self._writing = threading.Lock()
+
+    def recall(self, value: str | None) -> ClientCertificate | None:
+        """Return the certificate that was accepted for this text, if the yes still holds."""
+        found = self._accepted.get(value)  # type: ignore[arg-type]
+        if found is None:
+            return None
+        certificate, since, until = found
+        # A clock that was set back would otherwise prolong a yes.
+        return certificate if since <= time.time() < until else None
+
+    def remember(self, value: str, certificate: ClientCertificate, until: datetime) -> None:
+        """Remember a yes until it ends; the oldest gives way where there are too many."""
+        now = time.time()
+        with self._writing:
+            self._accepted.pop(value, None)
+            while len(self._accepted) >= MOST_REMEMBERED:
+                del self._accepted[next(iter(self._accepted))]
+            # The whole of the last second counts.
+            self._accepted[value] = (certificate, now, until.timestamp() + 1)
+
+
+def describe_wsgi(environ: Mapping[str, Any]) -> str:
+    """Return a WSGI request's method and path for the log, escaped, without the query.
+
+    Args:
+        environ: the WSGI environ, which holds a path's UTF-8 bytes as Latin-1 (PEP 3333).
+    """
     path = str(environ.get("SCRIPT_NAME", "")) + str(environ.get("PATH_INFO", ""))
-    return path.encode("latin-1", "replace").decode("utf-8", "replace")
+    path = path.encode("latin-1", "replace").decode("utf-8", "replace")
+    return _one_line(f"{environ.get('REQUEST_METHOD')} {path}")
 
 
-def _log(
-    denied: CertificateDenied,
-    policy: str,
-    request: Callable[[], str],
-    *,
-    exc_info: bool = False,
+def describe_asgi(scope: Mapping[str, Any]) -> str:
+    """Return an ASGI request's method and path for the log, escaped, without the query.
+
+    Args:
+        scope: the ASGI connection scope; a WebSocket handshake has no method.
+    """
+    return _one_line(f"{scope.get('method', 'WEBSOCKET')} {scope.get('path')}")
+
+
+def _one_line(text: str) -> str:
+    """Escape as `quote` does, without the quotes."""
+    return quote(text)[1:-1]
+
+
+def log_denial(
+    denied: CertificateDenied, *, policy: str, request: str = "", exc_info: bool = False
 ) -> None:
-    line = request()
+    """Write the one record of a denial on the logger `arrcert`.
+
+    Args:
+        denied: what was denied and why.
+        policy: the policy's name.
+        request: what `describe_wsgi` or `describe_asgi` returned; empty where it is not known.
+        exc_info: whether the traceback of the exception being handled belongs to it.
+
+    `misconfigured` is an ERROR, all else a WARNING. It does not write the header's value.
+    """
     logger.log(
         logging.ERROR if denied.reason is DenialReason.MISCONFIGURED else logging.WARNING,
         "denied %sunder policy %s: %s",
-        f"{line} " if line else "",
+        f"{request} " if request else "",
         quote(policy),
         denied,
         exc_info=exc_info,
         extra={
             "arrcert_reason": denied.reason.value,
             "arrcert_policy": policy,
-            "arrcert_request": line,
+            "arrcert_request": request,
             "arrcert_fingerprint": denied.certificate and denied.certificate.sha256_fingerprint,
         },
     )

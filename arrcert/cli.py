@@ -1,8 +1,12 @@
-"""The `arrcert` command. It needs the extra `dev`; the library never imports it."""
+"""The `arrcert` command. It needs click, and `serve` the rest of the extra `dev`.
+
+The library never imports it.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib
 import inspect
 import ipaddress
@@ -12,18 +16,14 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 from wsgiref.types import WSGIApplication
 
 try:
     import click
-
-    from arrcert.devserver import ClientCertMode, FrontEndServer
 except ModuleNotFoundError as missing:
-    if (missing.name or "").partition(".")[0] not in {"click", "cheroot", "OpenSSL"}:
-        raise
     # The console script exists without the extra as well, and imports this module first.
     print(
         f"Error: the arrcert command needs {missing.name}; run: pip install 'arrcert[dev]'",
@@ -31,8 +31,18 @@ except ModuleNotFoundError as missing:
     )
     raise SystemExit(2) from None
 
-from arrcert.exceptions import ConfigurationError
+from arrcert.exceptions import ConfigurationError, quote
+from arrcert.fetching import (
+    NotFetchedError,
+    fetch_revocation_lists,
+    is_web_address,
+    without_secrets,
+)
+from arrcert.pem import parse_certificates
 from arrcert.testing import CertificateAuthority, IssuedCertificate
+
+if TYPE_CHECKING:
+    from arrcert.devserver import ClientCertMode
 
 _MODES: dict[ClientCertMode, str] = {
     "required": "a request without one gets this front end's own 403",
@@ -70,7 +80,7 @@ def main() -> None:
 @click.argument("app", metavar="MODULE:APP")
 @click.option(
     "--client-cert-mode",
-    type=click.Choice(list(_MODES)),
+    type=click.Choice(list(_MODES), case_sensitive=False),
     default="optional",
     show_default=True,
     help="What App Service calls the client certificate mode. 'optional' passes requests without"
@@ -124,6 +134,15 @@ def serve(
 
     For development only, never for production.
     """
+    try:
+        # Not above: fetch-crls runs where only click is installed.
+        from arrcert.devserver import FrontEndServer
+    except ModuleNotFoundError as missing:
+        if (missing.name or "").partition(".")[0] not in {"cheroot", "OpenSSL"}:
+            raise
+        raise _Failure(
+            f"arrcert serve needs {missing.name}; run: pip install 'arrcert[dev]'"
+        ) from None
     if (certificate is None) != (key is None):
         raise click.UsageError("--certificate and --key belong together: give both or neither.")
     application = _load_app(app)
@@ -151,16 +170,105 @@ def serve(
                 log=lambda line: click.echo(line, err=True),
             )
         except ConfigurationError as error:
-            raise _Failure(str(error)) from error
+            raise _Failure(str(_by_option(error))) from error
         except OSError as error:
             # Python adds the address once more, in parentheses.
             why = str(error.strerror).partition(" (")[0]
+            if error.errno == errno.EADDRINUSE:
+                why += "; choose another with --bind"
             raise _Failure(f"cannot listen on {bind[0]} port {bind[1]}: {why}") from error
         with server:
             _print_banner(app, server.url, client_cert_mode, excluded_paths, ca_file)
             # Windows delivers no signal to a thread that waits without a timeout.
             while not stop.wait(1):
                 pass
+
+
+def _parse_downloads(
+    _context: click.Context, _parameter: click.Parameter, value: tuple[tuple[str, Path], ...]
+) -> tuple[tuple[str, Path], ...]:
+    for url, _ in value:
+        if not is_web_address(url):
+            raise click.BadParameter(f"{without_secrets(url)!r} is no http:// or https:// URL")
+    paths = [os.path.realpath(path) for _, path in value]
+    if len(set(paths)) != len(paths):
+        raise click.BadParameter("two lists cannot be kept in one FILE; write one for each")
+    return value
+
+
+@main.command(
+    "fetch-crls", short_help="Download revocation lists, check them, replace files atomically."
+)
+@click.option(
+    "--issuer",
+    "issuer_files",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    required=True,
+    help="PEM file with certificates of the CAs that sign the lists: what trust_anchors and"
+    " intermediates name. Repeat it for several.",
+)
+@click.option(
+    "--crl",
+    "downloads",
+    metavar="URL FILE",
+    type=(str, click.Path(path_type=Path)),
+    callback=_parse_downloads,
+    multiple=True,
+    required=True,
+    help="Where a list is, http:// or https://, and the file to keep it in: what crls names."
+    " Repeat it for several.",
+)
+@click.option(
+    "--timeout",
+    metavar="SECONDS",
+    type=click.FloatRange(0, min_open=True),
+    default=30,
+    show_default=True,
+    help="How long to wait for a server to answer or to go on. A download that takes more than ten"
+    " minutes in all is given up.",
+)
+@click.option(
+    "--max-bytes",
+    metavar="BYTES",
+    type=click.IntRange(1),
+    default=256 * 1024 * 1024,
+    show_default=True,
+    help="Give up a download that is larger.",
+)
+def fetch_crls(
+    issuer_files: tuple[Path, ...],
+    downloads: tuple[tuple[str, Path], ...],
+    timeout: float,
+    max_bytes: int,
+) -> None:
+    """Download revocation lists, check them, and replace files atomically.
+
+    For a cron job or a WebJob; a running site notices the new file by itself. A list replaces FILE
+    only if it is whole, signed by one of the --issuer certificates, current, and not older than
+    the list in FILE; otherwise FILE stays as it is. What is fetched is what --crl names: no
+    address in a certificate is ever contacted.
+
+    Prints one line for each list. The exit code is 0 where all are good, 1 where any failed.
+    """
+    issuers = []
+    for path in issuer_files:
+        try:
+            issuers += parse_certificates(_read("--issuer", path), f"--issuer: {quote(path)}")
+        except ValueError as error:
+            raise _Failure(str(error)) from error
+    failed = False
+    for url, path in downloads:
+        try:
+            outcome = fetch_revocation_lists(
+                url, path, issuers, timeout=timeout, max_bytes=max_bytes
+            )
+            click.echo(f"{path}: {outcome}")
+        except NotFetchedError as error:
+            failed = True
+            click.echo(f"{path}: failed: {error}", err=True)
+    raise SystemExit(1 if failed else 0)
 
 
 @contextlib.contextmanager
@@ -178,32 +286,53 @@ def _stop_signals() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
+def _by_option(error: ConfigurationError) -> ConfigurationError:
+    """Name the options that the parameters of the server came from."""
+    options = {"certificate": "--certificate", "key": "--key", "excluded_paths": "--exclude"}
+    return ConfigurationError(
+        problem._replace(setting=options.get(problem.setting, problem.setting))
+        for problem in error.problems
+    )
+
+
 def _load_app(reference: str) -> WSGIApplication:
     module_name, _, attribute = reference.partition(":")
     name = attribute.removesuffix("()")
-    if not name.isidentifier() or not all(map(str.isidentifier, module_name.split("."))):
-        raise _Failure(
-            f"{reference!r} is not MODULE:APP, such as 'shop.wsgi:app' or 'shop:create_app()'"
+    if not _is_reference(module_name, name):
+        meant = _dotted(module_name), attribute or "app"
+        hint = (
+            f"did you mean {':'.join(meant)!r}?"
+            if _is_reference(meant[0], meant[1].removesuffix("()"))
+            else "such as 'shop.wsgi:app' or 'shop:create_app()'"
         )
+        raise _Failure(f"{reference!r} is not MODULE:APP; {hint}")
     sys.path.insert(0, os.getcwd())
     with _failures_of_the_app(f"importing {module_name!r}", f"import {module_name}"):
         try:
             module = importlib.import_module(module_name)
         except ModuleNotFoundError as error:
             if f"{module_name}.".startswith(f"{error.name}."):
-                raise _Failure(
-                    f"no module named {module_name!r}; write it as in an import, seen from the"
-                    " current directory"
-                ) from error
+                hint = (
+                    f"write '{_dotted(module_name)}:{attribute}'"
+                    if module_name != _dotted(module_name)
+                    else "write it as in an import, seen from the current directory"
+                )
+                raise _Failure(f"no module named {module_name!r}; {hint}") from error
             raise
     if not hasattr(module, name):
-        raise _Failure(f"module {module_name!r} has no {name!r}")
+        raise _Failure(f"module {module_name!r} has no {name!r}{_apps_in(module, module_name)}")
     app = getattr(module, name)
     if attribute != name:
         with _failures_of_the_app(
             f"calling {reference!r}", f"import {module_name}; {module_name}.{attribute}"
         ):
             app = app()
+    if _takes_asgi_arguments(app):
+        wsgi = reference.replace("asgi", "wsgi")
+        raise _Failure(
+            f"{reference!r} is an ASGI app, and arrcert serve runs WSGI; name"
+            f" {wsgi if wsgi != reference else 'a WSGI app, such as mysite.wsgi:application'}"
+        )
     if not _takes_wsgi_arguments(app):
         raise _Failure(
             f"{reference!r} is no WSGI app, which is called with environ and start_response;"
@@ -227,11 +356,37 @@ def _failures_of_the_app(what: str, statement: str) -> Iterator[None]:
         ) from error
 
 
-def _takes_wsgi_arguments(app: object) -> bool:
+def _is_reference(module_name: str, name: str) -> bool:
+    return name.isidentifier() and all(map(str.isidentifier, module_name.split(".")))
+
+
+def _dotted(module_name: str) -> str:
+    """Return a file's path as a module's name."""
+    return module_name.removeprefix("./").removesuffix(".py").replace("/", ".").replace("\\", ".")
+
+
+def _apps_in(module: object, module_name: str) -> str:
+    """Name what the module has that looks like an app."""
+    names = [name for name in ("app", "application") if callable(getattr(module, name, None))]
+    factories = ("create_app", "make_app")
+    names += [f"{name}()" for name in factories if callable(getattr(module, name, None))]
+    return f"; it has {' and '.join(f'{module_name}:{name}' for name in names)}" if names else ""
+
+
+def _takes_asgi_arguments(app: object) -> bool:
     if not callable(app):
         return False
+    is_async = inspect.iscoroutinefunction(app) or inspect.iscoroutinefunction(app.__call__)
+    return is_async and _can_be_called(app, {}, None, None)
+
+
+def _takes_wsgi_arguments(app: object) -> bool:
+    return callable(app) and _can_be_called(app, {}, None)
+
+
+def _can_be_called(app: Callable[..., object], *arguments: object) -> bool:
     try:
-        inspect.signature(app).bind({}, None)
+        inspect.signature(app).bind(*arguments)
     except TypeError:
         return False
     except ValueError:  # Written in C, perhaps: it does not tell.

@@ -6,6 +6,7 @@ App Service: https://learn.microsoft.com/azure/app-service/app-service-web-confi
 from __future__ import annotations
 
 import binascii
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -81,7 +82,13 @@ def front_end_from(value: object, *, setting: str = "front_end") -> FrontEnd:
         )
     if not isinstance(value, Mapping):
         raise ConfigurationError(
-            [Problem(setting, f"{quote(value)} is neither a front end's name nor a mapping")]
+            [
+                Problem(
+                    setting,
+                    f"{quote(value)} is neither a front end's name nor a mapping; write"
+                    ' "app-service" or {"header": "X-Client-Cert"}',
+                )
+            ]
         )
     return _described_front_end(value, setting)
 
@@ -99,10 +106,12 @@ def _described_front_end(description: Mapping[Any, Any], setting: str) -> FrontE
     header = description.get("header")
     if not isinstance(header, str) or not _is_header_name(header):
         problems.append(
-            Problem(
-                f'{setting}["header"]',
-                f"{quote(header)} is not a header's name; write the header that your front end"
-                ' sets, such as "X-Client-Cert"',
+            Problem(f'{setting}["header"]', _why_no_header_name(header))
+            if "header" in description
+            else Problem(
+                setting,
+                '"header" is missing; write the header that your front end sets, such as'
+                ' {"header": "X-Client-Cert"}',
             )
         )
     encoding = description.get("encoding", "base64-der")
@@ -129,6 +138,17 @@ def _described_front_end(description: Mapping[Any, Any], setting: str) -> FrontE
 def _is_header_name(text: str) -> bool:
     """Tell whether text is a token that can be told apart in WSGI (RFC 9110 section 5.1)."""
     return text.isascii() and text.replace("-", "").isalnum()
+
+
+def _why_no_header_name(header: object) -> str:
+    name = header.strip(" :").replace("_", "-") if isinstance(header, str) else ""
+    name = re.sub("(?i)^HTTP-", "", name)
+    example = (
+        quote(name)
+        if _is_header_name(name)
+        else 'the header that your front end sets, such as "X-Client-Cert"'
+    )
+    return f"{quote(header)} is not a header's name; write {example}"
 
 
 def fold_header_name(name: str) -> str:
@@ -214,12 +234,18 @@ def _text(value: str | bytes) -> str:
 
 
 def _require_https(proto: object) -> None:
-    if not isinstance(proto, str) or proto.lower() != "https":
-        raise CertificateDenied(
-            DenialReason.INSECURE_TRANSPORT,
-            f"X-Forwarded-Proto is {quote(proto)}, so the request did not come over TLS and no"
-            " certificate can have come with it; set httpsOnly on the app",
-        )
+    if isinstance(proto, str) and proto.lower() == "https":
+        return
+    why = (
+        "which is more than one value: somebody sent the header a second time, or a second proxy"
+        " added one"
+        if isinstance(proto, str) and "," in proto
+        else "so the request did not come over TLS and no certificate can have come with it; turn"
+        " on HTTPS Only for the app"
+    )
+    raise CertificateDenied(
+        DenialReason.INSECURE_TRANSPORT, f"X-Forwarded-Proto is {quote(proto)}, {why}"
+    )
 
 
 def decode(front_end: FrontEnd, value: object) -> bytes:
@@ -263,7 +289,8 @@ def decode_base64_der(front_end: FrontEnd, value: str) -> bytes:
     if "," in value:
         raise CertificateDenied(
             DenialReason.AMBIGUOUS,
-            f"{front_end.header} holds a comma: somebody sent the header a second time",
+            f"{front_end.header} holds a comma: somebody sent the header a second time, or a second"
+            " proxy added one",
         )
     try:
         der = binascii.a2b_base64(value, strict_mode=True)

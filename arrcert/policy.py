@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import os
-import re
-from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
-from typing import NoReturn, TypeVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple, NoReturn, TypeVar, final
 
-from cryptography.x509 import Certificate, Name
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.x509 import Name
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from arrcert import names
 from arrcert.certificate import ClientCertificate
 from arrcert.exceptions import (
     CertificateDenied,
@@ -19,82 +20,128 @@ from arrcert.exceptions import (
     Problem,
     quote,
 )
-from arrcert.trust import TrustStore, load_certificates, weakness_of_key
+from arrcert.pins import Pin, fingerprint_pin, public_key_fingerprint, public_key_pin
+from arrcert.trust import TrustStore, weakness_of_key
+from arrcert.trust_files import Source, TrustFiles
+
+logger = logging.getLogger("arrcert")
+
+LARGEST_CLOCK_SKEW = 300
+"""Seconds; clocks that differ by more are to be set, not to be excused."""
 
 _T = TypeVar("_T")
+_Sources = Source | Iterable[Source]
+_PinEntry = str | Mapping[str, Any]
 
-_SHA1_DIGITS, _SHA256_DIGITS = 40, 64
+
+class Acceptance(NamedTuple):
+    """A policy's yes.
+
+    Attributes:
+        until: the last moment for which it holds, as far as is known now.
+        is_certain: whether it holds until then; False where revocation could not be checked and
+            the policy accepts that.
+    """
+
+    until: datetime
+    is_certain: bool
 
 
+@final
 class Policy:
     """Which client certificates may enter.
 
     Within a parameter any entry suffices; across parameters all must hold. Names prove nothing by
-    themselves, so a policy that allows by name also holds fingerprints or trust anchors.
+    themselves, so a policy that allows by name also holds a pin or trust anchors.
 
     Args:
         fingerprints: SHA-256 or SHA-1 over the DER, in hex; colons, spaces and case are ignored.
+            An entry may be `{"fingerprint": "...", "not_after": "2027-01-31", "note": "..."}`.
+        public_keys: SHA-256 of the SubjectPublicKeyInfo, in hex or base64; it survives a renewal
+            with the same key. An entry may be a mapping with `public_key`, likewise.
         common_names: exact common names; the subject must hold exactly one.
+        dns_names: DNS names of the subject alternative name, without case; `*.partner.example`
+            stands for one label.
+        uris: URIs of the subject alternative name, exact; `spiffe://partner.example/*` stands for
+            all below that folder.
+        email_addresses: e-mail addresses of the subject alternative name.
         issuers: exact names of the issuer. `"Contoso Issuing CA"` is its one common name; an entry
             with `=` in it is its whole name as RFC 4514 writes it, `"CN=Contoso CA,O=Contoso"`.
-        trust_anchors: certificates to which a path must lead: a path, PEM text, or a list of them.
+        trust_anchors: certificates to which a path must lead: the path of a PEM or DER file, PEM
+            text, or a list of them. Files may be replaced under a running site.
         intermediates: CA certificates that may stand on the path; likewise.
+        crls: revocation lists for every link of the path: PEM or DER files, folders, PEM texts.
+        revocation: `"hard"` (the default) denies where no list speaks for a link, `"soft"` accepts
+            and logs it.
+        clock_skew: seconds by which clocks may differ, 0 by default and at most 300; applied to
+            the validity of the certificate and of its path.
         names_proven_by_front_end: the front end checks certificates, so that names may stand
             without proof. `Authorizer` refuses it behind one that merely forwards.
 
     Raises:
         ConfigurationError: all mistakes of the parameters together.
 
-    It does not check revocation, key usage, or certificate policies (RFC 5280 sections 4.2.1.3 and
-    4.2.1.4).
+    It does not check the key usage or the certificate policies of the certificate (RFC 5280
+    sections 4.2.1.3 and 4.2.1.4), nor OCSP.
     """
 
     def __init__(
         self,
         *,
-        fingerprints: Iterable[str] | None = None,
+        fingerprints: Iterable[_PinEntry] | None = None,
+        public_keys: Iterable[_PinEntry] | None = None,
         common_names: Iterable[str] | None = None,
+        dns_names: Iterable[str] | None = None,
+        uris: Iterable[str] | None = None,
+        email_addresses: Iterable[str] | None = None,
         issuers: Iterable[str] | None = None,
-        trust_anchors: str | os.PathLike[str] | Iterable[str | os.PathLike[str]] | None = None,
-        intermediates: str | os.PathLike[str] | Iterable[str | os.PathLike[str]] | None = None,
+        trust_anchors: _Sources | None = None,
+        intermediates: _Sources | None = None,
+        crls: _Sources | None = None,
+        revocation: str = "hard",
+        clock_skew: int = 0,
         names_proven_by_front_end: bool = False,
     ) -> None:
-        problems: list[Problem] = []
-        pins = _entries("fingerprints", fingerprints, _fingerprint, problems)
-        names = _entries("common_names", common_names, _common_name, problems)
-        issuer_names = _entries("issuers", issuers, _issuer, problems)
-        anchors = _certificates("trust_anchors", trust_anchors, problems)
-        helpers = _certificates("intermediates", intermediates, problems)
-        if not isinstance(names_proven_by_front_end, bool):
-            problems.append(
-                Problem(
-                    "names_proven_by_front_end",
-                    f"{quote(names_proven_by_front_end)} is not a truth value; write True or False",
-                )
-            )
-        problems += _missing_proof(
-            named=[
-                parameter
-                for parameter, value in (("common_names", names), ("issuers", issuer_names))
-                if value is not None
-            ],
-            proven=pins is not None or anchors is not None or bool(names_proven_by_front_end),
-            anything=any(value is not None for value in (pins, names, issuer_names, anchors)),
-        )
-        if helpers is not None and anchors is None:
-            problems.append(
-                Problem(
-                    "intermediates",
-                    "there are no trust_anchors for a path to lead to; write trust_anchors too",
-                )
-            )
-        if problems:
-            raise ConfigurationError(problems)
-        self.names_proven_by_front_end = names_proven_by_front_end
-        self._fingerprints = None if pins is None else frozenset(pins)
-        self._common_names = None if names is None else frozenset(names)
+        read = _Reader()
+        self._fingerprints = read.pins("fingerprints", fingerprints, fingerprint_pin)
+        self._public_keys = read.pins("public_keys", public_keys, public_key_pin)
+        common = read.names("common_names", common_names, names.common_name)
+        self._common_names = None if common is None else frozenset(common)
+        self._dns_names = read.names("dns_names", dns_names, names.dns_name)
+        self._uris = read.names("uris", uris, names.uri)
+        self._email_addresses = read.names("email_addresses", email_addresses, names.email_address)
+        issuer_names = read.names("issuers", issuers, names.issuer)
         self._issuers = None if issuer_names is None else frozenset(issuer_names)
-        self._trust_store = None if anchors is None else TrustStore(anchors, helpers or ())
+        self._is_hard = read.choice("revocation", revocation, ("hard", "soft")) == "hard"
+        self._clock_skew = read.seconds("clock_skew", clock_skew, LARGEST_CLOCK_SKEW)
+        self.names_proven_by_front_end = read.truth(
+            "names_proven_by_front_end", names_proven_by_front_end
+        )
+        self._trust_files = read.trust_files(trust_anchors, intermediates, crls)
+        if crls is None and revocation == "soft":
+            read.complain("revocation", "there are no crls to be soft about; write crls too")
+        given = {
+            "fingerprints": fingerprints,
+            "public_keys": public_keys,
+            "common_names": common_names,
+            "dns_names": dns_names,
+            "uris": uris,
+            "email_addresses": email_addresses,
+            "issuers": issuers,
+            "trust_anchors": trust_anchors,
+        }
+        read.require_proof(
+            [parameter for parameter, value in given.items() if value is not None],
+            proven_by_front_end=bool(names_proven_by_front_end),
+        )
+        if read.problems:
+            raise ConfigurationError(read.problems)
+
+    def __init_subclass__(cls) -> NoReturn:
+        # Whoever overrides `check` would believe that requests are held against it.
+        raise TypeError(
+            "Policy cannot be subclassed; write rules of your own behind the authorizer"
+        )
 
     def check(self, client_certificate: ClientCertificate, at: datetime | None = None) -> None:
         """Return if the certificate may enter; the first rule that fails is the reason.
@@ -104,46 +151,143 @@ class Policy:
             at: the moment, aware; now by default.
 
         Raises:
-            CertificateDenied: any reason from `not_yet_valid` to `untrusted`.
+            CertificateDenied: any reason from `not_yet_valid` to `revocation_unknown`.
             ValueError: `at` is naive.
         """
-        moment = _whole_second(at)
-        self._check_validity(client_certificate, moment)
-        self._check_fingerprint(client_certificate)
-        self._check_common_name(client_certificate)
-        self._check_issuer(client_certificate)
-        self._check_usage(client_certificate)
-        self._check_key(client_certificate)
-        self._check_path(client_certificate, moment)
+        self.decide(client_certificate, _whole_second(at), self.trust_store())
 
-    def _check_validity(self, certificate: ClientCertificate, at: datetime) -> None:
+    def trust_store(self) -> TrustStore | None:
+        """Return the snapshot of anchors, intermediates and lists of the moment, if there is one.
+
+        Two answers are the same object as long as no file has changed.
+        """
+        return None if self._trust_files is None else self._trust_files.current()
+
+    def decide(
+        self, certificate: ClientCertificate, at: datetime, trust_store: TrustStore | None
+    ) -> Acceptance:
+        """Do as `check` does, against one snapshot, and tell until when the yes holds.
+
+        Args:
+            certificate: what a client presented.
+            at: the moment, aware, in whole seconds.
+            trust_store: what `trust_store` returned.
+
+        Raises:
+            CertificateDenied: as `check`.
+        """
+        ends = [
+            self._check_validity(certificate, at),
+            self._check_pin(
+                self._fingerprints,
+                (certificate.sha256_fingerprint, certificate.sha1_fingerprint),
+                certificate,
+                at,
+            ),
+            self._check_pin(
+                self._public_keys,
+                (public_key_fingerprint(certificate),) if self._public_keys else (),
+                certificate,
+                at,
+            ),
+        ]
+        self._check_common_name(certificate)
+        self._check_alternative_names(certificate)
+        self._check_issuer(certificate)
+        self._check_usage(certificate)
+        self._check_key(certificate)
+        if trust_store is None:
+            self._refuse_unpinned_ca(certificate)
+            return Acceptance(min(end for end in ends if end is not None), is_certain=True)
+        path = trust_store.authenticate(certificate, at, self._clock_skew)
+        ends += [link.not_valid_after_utc for link in path]
+        is_certain = True
+        try:
+            ends.append(trust_store.check_revocation(certificate, path, at))
+        except CertificateDenied as denied:
+            if self._is_hard or denied.reason is not DenialReason.REVOCATION_UNKNOWN:
+                raise
+            logger.warning("accepted in spite of %s", denied)
+            is_certain = False
+        return Acceptance(min(end for end in ends if end is not None), is_certain)
+
+    def warnings(self, at: datetime | None = None) -> list[Problem]:
+        """Return what does not stop the start, and is likely to be a mistake or to deny somebody.
+
+        Args:
+            at: the moment, aware; now by default.
+
+        It tells of pins that have retired, certificates and lists that have ended, and of several
+        CAs that could issue each other's names.
+        """
+        moment = _whole_second(at)
+        problems = [
+            Problem(parameter, f"the pin {pin} retired at {pin.not_after}; remove it")
+            for parameter, pins in (
+                ("fingerprints", self._fingerprints),
+                ("public_keys", self._public_keys),
+            )
+            for pin in (pins or {}).values()
+            if pin.not_after is not None and pin.not_after < moment
+        ]
+        if self._trust_files is None:
+            return problems
+        problems += self._trust_files.warnings(moment)
+        by_name = any((self._common_names, self._dns_names, self._uris, self._email_addresses))
+        anchors = self._trust_files.anchors()
+        if by_name and self._issuers is None and len(anchors) > 1:
+            problems.append(
+                Problem(
+                    "trust_anchors",
+                    f"each of the {len(anchors)} trust anchors may issue every name of this policy,"
+                    " the others' too; write a list of alternatives, one policy for each CA with"
+                    " its own names, or name the issuers",
+                )
+            )
+        return problems
+
+    def _check_validity(self, certificate: ClientCertificate, at: datetime) -> datetime:
         """RFC 5280 section 4.1.2.5: both ends belong to the validity."""
-        if at < certificate.not_valid_before_utc:
+        # Added to the moment, which is far from the ends of the calendar, unlike hostile dates.
+        if at + self._clock_skew < certificate.not_valid_before_utc:
             _deny(
                 DenialReason.NOT_YET_VALID,
                 f"valid from {certificate.not_valid_before_utc:%Y-%m-%dT%H:%M:%SZ},"
                 f" and it is {at:%Y-%m-%dT%H:%M:%SZ}",
                 certificate,
             )
-        if at > certificate.not_valid_after_utc:
+        if at - self._clock_skew > certificate.not_valid_after_utc:
             _deny(
                 DenialReason.EXPIRED,
                 f"valid until {certificate.not_valid_after_utc:%Y-%m-%dT%H:%M:%SZ},"
                 f" and it is {at:%Y-%m-%dT%H:%M:%SZ}",
                 certificate,
             )
+        return certificate.not_valid_after_utc
 
-    def _check_fingerprint(self, certificate: ClientCertificate) -> None:
-        if self._fingerprints is None:
-            return
-        if certificate.sha256_fingerprint in self._fingerprints:
-            return
-        if certificate.sha1_fingerprint in self._fingerprints:
-            return
+    def _check_pin(
+        self,
+        pins: Mapping[str, Pin] | None,
+        found: Iterable[str | None],
+        certificate: ClientCertificate,
+        at: datetime,
+    ) -> datetime | None:
+        """Return until when the pin counts; None where it has no end, or none is asked for."""
+        if pins is None:
+            return None
+        matching = [pins[value] for value in found if value is not None and value in pins]
+        for pin in matching:
+            if pin.not_after is None or at <= pin.not_after:
+                return pin.not_after
+        what = "certificates" if pins is self._fingerprints else "public keys"
+        why = (
+            f"the pin {quote(matching[0])} retired at {matching[0].not_after}"
+            if matching
+            else f"it is none of the {len(pins)} pinned {what}"
+        )
         _deny(
             DenialReason.FINGERPRINT_NOT_ALLOWED,
-            f"it is none of the {len(self._fingerprints)} pinned certificates; its thumbprint"
-            f" (SHA-1) is {certificate.sha1_fingerprint}",
+            f"{why}; its thumbprint (SHA-1) is {certificate.sha1_fingerprint}",
             certificate,
         )
 
@@ -157,14 +301,31 @@ class Policy:
         )
         _deny(DenialReason.COMMON_NAME_NOT_ALLOWED, found, certificate)
 
+    def _check_alternative_names(self, certificate: ClientCertificate) -> None:
+        for allowed, found, what in (
+            (self._dns_names, certificate.dns_names, "DNS names"),
+            (self._uris, certificate.uris, "URIs"),
+            (self._email_addresses, certificate.email_addresses, "e-mail addresses"),
+        ):
+            if allowed is not None and not names.any_matches(allowed, found):
+                held = ", ".join(found) or "none"
+                _deny(
+                    DenialReason.COMMON_NAME_NOT_ALLOWED,
+                    f"none of the {what} of its subject alternative name is allowed; it holds"
+                    f" {quote(held)}",
+                    certificate,
+                )
+
     def _check_issuer(self, certificate: ClientCertificate) -> None:
         if self._issuers is None or certificate.issuer_common_name in self._issuers:
             return
         if certificate.x509.issuer in self._issuers:
             return
+        turned = Name(reversed(certificate.x509.issuer.rdns)) in self._issuers
+        hint = "; the list holds it the other way round, most general first" if turned else ""
         _deny(
             DenialReason.ISSUER_NOT_ALLOWED,
-            f"the issuer {quote(certificate.issuer)} is not allowed",
+            f"the issuer {quote(certificate.issuer)} is not allowed{hint}",
             certificate,
         )
 
@@ -186,27 +347,28 @@ class Policy:
     def _check_key(self, certificate: ClientCertificate) -> None:
         weakness = weakness_of_key(certificate)
         if weakness is not None:
-            _deny(DenialReason.WEAK_KEY, weakness, certificate)
+            _deny(DenialReason.WEAK_KEY, f"it {weakness}", certificate)
 
-    def _check_path(self, certificate: ClientCertificate, at: datetime) -> None:
-        if self._trust_store is not None:
-            self._trust_store.authenticate(certificate, at)
-        elif certificate.is_ca and self._fingerprints is None:
+    def _refuse_unpinned_ca(self, certificate: ClientCertificate) -> None:
+        if certificate.is_ca and self._fingerprints is None and self._public_keys is None:
             _deny(
                 DenialReason.UNTRUSTED,
-                "it is a CA certificate (CA:TRUE), which is a client's only where its fingerprint"
-                " is pinned",
+                "it is a CA certificate (CA:TRUE), which is a client's only where it is pinned",
                 certificate,
             )
 
     def __repr__(self) -> str:
-        rules = {
+        rules: dict[str, Any] = {
             "fingerprints": self._fingerprints,
+            "public_keys": self._public_keys,
             "common_names": self._common_names,
+            "dns_names": self._dns_names,
+            "uris": self._uris,
+            "email_addresses": self._email_addresses,
             "issuers": self._issuers,
         }
         parts = [f"{len(rule)} {name}" for name, rule in rules.items() if rule is not None]
-        if self._trust_store is not None:
+        if self._trust_files is not None:
             parts.append("trust_anchors")
         if self.names_proven_by_front_end:
             parts.append("names_proven_by_front_end")
@@ -246,168 +408,151 @@ def _whole_second(at: datetime | None) -> datetime:
     return at.astimezone(UTC).replace(microsecond=0)
 
 
-def _missing_proof(*, named: list[str], proven: bool, anything: bool) -> list[Problem]:
-    """Hold the law "proof or no start" against a policy."""
-    if not anything:
-        return [
-            Problem(
-                "",
-                "the policy holds no condition and would allow everyone; write fingerprints or"
-                " trust_anchors",
-            )
-        ]
-    if named and not proven:
-        return [
-            Problem(
-                parameter,
-                "a name proves nothing, since anybody can issue a certificate with it; write"
-                " trust_anchors (the CA's certificate) or fingerprints beside it",
-            )
-            for parameter in named
-        ]
-    return []
+def _texts_in(entry: object) -> list[str]:
+    texts = entry.values() if isinstance(entry, Mapping) else [entry]
+    return [text for text in texts if isinstance(text, str)]
 
 
-def _entries(
-    parameter: str,
-    value: object,
-    parse: Callable[[str], _T],
-    problems: list[Problem],
-) -> list[_T] | None:
-    """Parse a list of text, adding to the problems; None where the parameter is not given."""
-    if value is None:
-        return None
-    if isinstance(value, str | bytes) or not isinstance(value, list | tuple | set | frozenset):
-        hint = f"write a list: [{quote(value)}]" if isinstance(value, str) else "write a list"
-        problems.append(Problem(parameter, f"{quote(value)} is not a list of text; {hint}"))
-        return []
-    if not value:
-        problems.append(
-            Problem(
-                parameter,
-                "the list is empty and would allow nobody; write an entry, or leave it out",
-            )
-        )
-    parsed: list[_T] = []
-    for entry in value:
-        try:
+class _Reader:
+    """Reads a policy's parameters and gathers what is wrong with them."""
+
+    def __init__(self) -> None:
+        self.problems: list[Problem] = []
+
+    def complain(self, parameter: str, message: str) -> None:
+        self.problems.append(Problem(parameter, message))
+
+    def pins(
+        self, parameter: str, value: object, parse: Callable[[object], Pin]
+    ) -> dict[str, Pin] | None:
+        """Read a list of pins; None where the parameter is not given."""
+        pins: dict[str, Pin] | None = None if value is None else {}
+        for pin in self._entries(parameter, value, parse):
+            pins = {} if pins is None else pins
+            if pins.setdefault(pin.value, pin).not_after != pin.not_after:
+                self.complain(
+                    parameter, f"{pin.value} stands twice, with different ends; drop one of them"
+                )
+        return pins
+
+    def names(
+        self, parameter: str, value: object, parse: Callable[[str], _T]
+    ) -> tuple[_T, ...] | None:
+        """Read a list of text; None where the parameter is not given."""
+
+        def parse_text(entry: object) -> _T:
             if not isinstance(entry, str):
                 raise ValueError("is not text; write it as a string")
             if not entry.strip():
                 raise ValueError("is empty; write an entry, or leave it out")
-            if is_unresolved_reference(entry):
-                raise ValueError(UNRESOLVED_REFERENCE)
-            parsed.append(parse(entry))
-        except ValueError as error:
-            problems.append(Problem(parameter, f"{quote(entry)} {error}"))
-    return parsed
+            return parse(entry)
 
+        entries = self._entries(parameter, value, parse_text)
+        return None if value is None else tuple(entries)
 
-def _fingerprint(entry: str) -> str:
-    """Return a fingerprint as `ClientCertificate` writes it."""
-    digits = re.sub(r"[:\s]", "", entry).upper()
-    if re.fullmatch(r"[0-9A-F]*", digits):
-        if len(digits) in (_SHA1_DIGITS, _SHA256_DIGITS):
-            return digits
-        raise ValueError(
-            f"has {len(digits)} hex digits; write the {_SHA256_DIGITS} of a SHA-256 fingerprint or"
-            f" the {_SHA1_DIGITS} of a SHA-1 thumbprint"
-        )
-    invisible = next((character for character in digits if not character.isprintable()), None)
-    if invisible is not None:
-        raise ValueError(
-            f"holds the invisible character U+{ord(invisible):04X}, which copying from the"
-            " Windows certificate dialog brings along; type it anew"
-        )
-    raise ValueError(
-        "is not hex; write the digits alone, without a prefix such as SHA256: -"
-        " openssl x509 -in client.pem -noout -fingerprint -sha256 prints them after the ="
-    )
-
-
-def _common_name(entry: str) -> str:
-    _require_bare(entry)
-    if re.match(r"CN\s*=", entry, re.IGNORECASE):
-        raise ValueError("is a whole name; write the common name alone, without CN=")
-    return entry
-
-
-def _require_bare(entry: str) -> None:
-    if entry.strip() != entry:
-        raise ValueError("has white space around it, and names are compared exactly; drop it")
-
-
-_OTHER_ATTRIBUTE_NAMES = {
-    "E": NameOID.EMAIL_ADDRESS,
-    "EMAIL": NameOID.EMAIL_ADDRESS,
-    "emailAddress": NameOID.EMAIL_ADDRESS,
-    "S": NameOID.STATE_OR_PROVINCE_NAME,
-    "SN": NameOID.SURNAME,
-    "GN": NameOID.GIVEN_NAME,
-    "SERIALNUMBER": NameOID.SERIAL_NUMBER,
-    "serialNumber": NameOID.SERIAL_NUMBER,
-    "T": NameOID.TITLE,
-    "title": NameOID.TITLE,
-}
-"""What OpenSSL and Windows call attributes for which RFC 4514 section 3 has no short name."""
-
-
-def _issuer(entry: str) -> str | Name:
-    """Return a common name as text, or a whole name as the structure that it denotes."""
-    _require_bare(entry)
-    if "=" not in entry:
-        return entry
-    try:
-        return Name.from_rfc4514_string(_without_spaces_after_commas(entry))
-    except ValueError as error:
-        raise ValueError(f"is not a name as RFC 4514 writes it; {_rfc4514_hint(entry)}") from error
-
-
-def _without_spaces_after_commas(name: str) -> str:
-    """Drop the spaces that people put after a comma that separates, not after an escaped one."""
-    return re.sub(r"(\\.)|,\s+", lambda match: match[1] or ",", name)
-
-
-def _rfc4514_hint(entry: str) -> str:
-    """Say how RFC 4514 writes a name that OpenSSL or Windows printed."""
-    most_general_first = entry.startswith("/") or " = " in entry
-    text = entry.removeprefix("/").replace("/", ",") if entry.startswith("/") else entry
-    text = _without_spaces_after_commas(re.sub(r"\s*=\s*", "=", text))
-    try:
-        name = Name.from_rfc4514_string(text, _OTHER_ATTRIBUTE_NAMES)
-    except ValueError:
-        return (
-            "most special first, a comma between: CN=Contoso CA,O=Contoso,C=US; this prints it:"
-            " openssl x509 -in client.pem -noout -issuer -nameopt RFC2253"
-        )
-    if most_general_first:
-        name = Name(reversed(name.rdns))
-    return f"write {name.rfc4514_string()!r}"
-
-
-def _certificates(
-    parameter: str, value: object, problems: list[Problem]
-) -> list[Certificate] | None:
-    """Load a path, PEM text or a list of them; None where the parameter is not given."""
-    if value is None:
-        return None
-    sources = value if isinstance(value, list | tuple | set | frozenset) else [value]
-    if not sources:
-        problems.append(
-            Problem(parameter, "the list is empty; write the path of a PEM file, or leave it out")
-        )
-    certificates: list[Certificate] = []
-    for source in sources:
-        if not isinstance(source, str | os.PathLike) or source == "":
-            problems.append(
-                Problem(parameter, f"{quote(source)} is neither a PEM file's path nor PEM text")
+    def _entries(
+        self, parameter: str, value: object, parse: Callable[[object], _T]
+    ) -> Sequence[_T]:
+        if value is None:
+            return ()
+        if not isinstance(value, list | tuple | set | frozenset):
+            hint = f"write a list: [{quote(value)}]" if isinstance(value, str) else "write a list"
+            self.complain(parameter, f"{quote(value)} is not a list; {hint}")
+            return ()
+        if not value:
+            self.complain(
+                parameter,
+                "the list is empty and would allow nobody; write an entry, or leave it out",
             )
-            continue
-        if isinstance(source, str) and is_unresolved_reference(source):
-            problems.append(Problem(parameter, f"{quote(source)} {UNRESOLVED_REFERENCE}"))
-            continue
+        parsed: list[_T] = []
+        for entry in value:
+            try:
+                if any(map(is_unresolved_reference, _texts_in(entry))):
+                    raise ValueError(UNRESOLVED_REFERENCE)
+                parsed.append(parse(entry))
+            except ValueError as error:
+                self.complain(parameter, f"{quote(entry)} {error}")
+        return parsed
+
+    def choice(self, parameter: str, value: object, choices: Sequence[str]) -> str:
+        """Read one of several words."""
+        if isinstance(value, str) and value in choices:
+            return value
+        self.complain(parameter, f"{quote(value)} is not known; write one of {', '.join(choices)}")
+        return choices[0]
+
+    def seconds(self, parameter: str, value: object, largest: int) -> timedelta:
+        """Read a number of seconds."""
+        if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= largest:
+            return timedelta(seconds=value)
+        self.complain(
+            parameter, f"{quote(value)} is no whole number of seconds; write 0 to {largest}"
+        )
+        return timedelta()
+
+    def truth(self, parameter: str, value: object) -> bool:
+        """Read True or False."""
+        if isinstance(value, bool):
+            return value
+        self.complain(parameter, f"{quote(value)} is not a truth value; write True or False")
+        return False
+
+    def trust_files(
+        self, trust_anchors: object, intermediates: object, crls: object
+    ) -> TrustFiles | None:
+        """Read the files; None where there are no trust anchors."""
+        anchors = self._sources("trust_anchors", trust_anchors)
+        between = self._sources("intermediates", intermediates)
+        lists = self._sources("crls", crls)
+        for parameter, value in (("intermediates", intermediates), ("crls", crls)):
+            if value is not None and trust_anchors is None:
+                self.complain(
+                    parameter,
+                    "there are no trust_anchors for a path to lead to; write trust_anchors too",
+                )
+        if not anchors:
+            return None
         try:
-            certificates += load_certificates(source)
-        except ValueError as error:
-            problems.append(Problem(parameter, str(error)))
-    return certificates
+            return TrustFiles(anchors, between, None if crls is None else lists)
+        except ConfigurationError as error:
+            self.problems += error.problems
+            return None
+
+    def _sources(self, parameter: str, value: object) -> list[Source]:
+        if value is None:
+            return []
+        sources = value if isinstance(value, list | tuple | set | frozenset) else [value]
+        if not sources:
+            self.complain(
+                parameter, "the list is empty; write the path of a PEM or DER file, or leave it out"
+            )
+        readable: list[Source] = []
+        for source in sources:
+            if isinstance(source, bytes | bytearray):
+                self.complain(parameter, "is bytes; write PEM text (.decode()), or a file's path")
+            elif not isinstance(source, str | os.PathLike) or source == "":
+                self.complain(
+                    parameter, f"{quote(source)} is neither a PEM or DER file's path nor PEM text"
+                )
+            elif isinstance(source, str) and is_unresolved_reference(source):
+                self.complain(parameter, f"{quote(source)} {UNRESOLVED_REFERENCE}")
+            else:
+                readable.append(source)
+        return readable
+
+    def require_proof(self, given: Sequence[str], *, proven_by_front_end: bool) -> None:
+        """Hold the law "proof or no start" against a policy."""
+        if not given:
+            self.complain(
+                "",
+                "the policy holds no condition and would allow everyone; write fingerprints or"
+                " trust_anchors",
+            )
+        if proven_by_front_end or {"fingerprints", "public_keys", "trust_anchors"} & set(given):
+            return
+        for parameter in given:
+            self.complain(
+                parameter,
+                "a name proves nothing, since anybody can issue a certificate with it; write"
+                " trust_anchors (the CA's certificate) or fingerprints beside it",
+            )

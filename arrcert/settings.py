@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from arrcert.exceptions import ConfigurationError, Problem, quote
@@ -33,6 +34,24 @@ _PROTECT_ALL = "ARRCERT_PROTECT_ALL"
 _BESIDE_POLICIES = (_FRONT_END, _EXEMPT_PATHS, _PROTECT_ALL)
 _FLAT = {f"ARRCERT_{parameter.upper()}": parameter for parameter in PARAMETERS}
 """The environment variables that hold the default policy, one for each parameter."""
+_PLATFORMS = ("ALLOWED_CLIENT_CERT_THUMBPRINTS", "ALLOWED_CLIENT_CERT_COMMON_NAMES")
+"""What a recipe for the platform's own sample reads."""
+
+
+class Place(NamedTuple):
+    """Where a policy is written.
+
+    Attributes:
+        where: `ARRCERT["partners"][1]`; empty for the flat variables.
+    """
+
+    where: str
+
+    def setting(self, parameter: str = "") -> str:
+        """Return what an error calls a parameter there, or the policy itself."""
+        if not self.where:
+            return f"ARRCERT_{parameter.upper()}" if parameter else POLICIES
+        return f'{self.where}["{parameter}"]' if parameter else self.where
 
 
 class Settings(NamedTuple):
@@ -43,12 +62,25 @@ class Settings(NamedTuple):
         front_end: the front end that is declared to set the header.
         exempt_paths: paths that the site-wide check leaves out.
         protect_all: whether the site-wide check is on (Flask; Django's middleware is always).
+        places: every policy once more, with the place where it is written.
     """
 
     policies: Mapping[str, tuple[Policy, ...]]
     front_end: FrontEnd
     exempt_paths: ExemptPaths
     protect_all: bool
+    places: tuple[tuple[Place, Policy], ...] = ()
+
+    def warnings(self) -> list[Problem]:
+        """Return what does not stop the start, and is likely to be a mistake or to deny somebody.
+
+        It looks at the policies as they are now, and at no request.
+        """
+        return [
+            Problem(place.setting(problem.setting), problem.message)
+            for place, policy in self.places
+            for problem in policy.warnings()
+        ]
 
 
 def load(framework_settings: Mapping[str, Any], environ: Mapping[str, str]) -> Settings:
@@ -68,38 +100,66 @@ def load(framework_settings: Mapping[str, Any], environ: Mapping[str, str]) -> S
     It does not read settings again later: what it returns never changes.
     """
     loader = _Loader()
-    settings = loader.load(
-        {name: value for name, value in framework_settings.items() if value is not None},
-        {name: value for name, value in environ.items() if name.startswith("ARRCERT")},
-    )
+    settings = loader.load(framework_settings, environ)
     if loader.problems:
         raise ConfigurationError(loader.problems)
     return settings
 
 
 class _Loader:
-    """Gathers the problems of one configuration."""
+    """Gathers the problems of one configuration, and the policies that have none."""
 
     def __init__(self) -> None:
         self.problems: list[Problem] = []
+        self._places: list[tuple[Place, Policy]] = []
+        self._names: list[str] = []
+        self._is_misspelt = False
 
     def load(self, framework: Mapping[str, Any], environ: Mapping[str, str]) -> Settings:
-        self._refuse_unknown(framework, (POLICIES, *_BESIDE_POLICIES), "setting")
-        self._refuse_unknown(environ, (POLICIES, *_BESIDE_POLICIES, *_FLAT), "environment variable")
-        front_end = self._front_end(self._beside_policies(_FRONT_END, framework, environ))
-        exempt_paths = self._exempt_paths(self._beside_policies(_EXEMPT_PATHS, framework, environ))
-        protect_all = self._protect_all(self._beside_policies(_PROTECT_ALL, framework, environ))
-        policies = self._policies(framework, environ)
-        self._refuse_names_without_proof(policies, front_end)
-        return Settings(policies, front_end, exempt_paths, protect_all)
+        ours = {name: value for name, value in environ.items() if name.startswith("ARRCERT")}
+        self._refuse_unknown(framework, ours)
+        for name in (POLICIES, *_BESIDE_POLICIES):
+            if name in framework and framework[name] is None:
+                self._complain(name, "is None; write a value, or leave it out")
+        front_end = self._front_end(
+            self._beside_policies(_FRONT_END, framework, ours), is_json=_FRONT_END in ours
+        )
+        exempt_paths = self._exempt_paths(self._beside_policies(_EXEMPT_PATHS, framework, ours))
+        protect_all = self._protect_all(self._beside_policies(_PROTECT_ALL, framework, ours))
+        policies = self._policies(framework, ours, environ)
+        self._refuse_names_without_proof(front_end)
+        if protect_all and self._names and "default" not in self._names:
+            self._complain_of_no_default()
+        return Settings(policies, front_end, exempt_paths, protect_all, tuple(self._places))
 
     def _complain(self, setting: str, message: str) -> None:
         self.problems.append(Problem(setting, message))
 
-    def _refuse_unknown(self, settings: Mapping[str, Any], known: Iterable[str], kind: str) -> None:
-        for name in settings:
-            if name not in known:
-                self._complain(name, f"there is no such {kind}; {_did_you_mean(name, known)}")
+    def _refuse_unknown(self, framework: Mapping[str, Any], environ: Mapping[str, str]) -> None:
+        known = (POLICIES, *_BESIDE_POLICIES)
+        for name in framework:
+            if name in _FLAT:
+                self._is_misspelt = True
+                self._complain(
+                    name,
+                    "is an environment variable only; in settings write"
+                    f' ARRCERT = {{"default": {_example(_FLAT[name])}}}',
+                )
+            elif name not in known:
+                self._refuse_name(name, known, "setting")
+        for name in environ:
+            if name not in known and name not in _FLAT:
+                self._refuse_name(name, (*known, *_FLAT), "environment variable")
+
+    def _refuse_name(self, name: str, known: Iterable[str], kind: str) -> None:
+        close = _closest(name, known)
+        self._is_misspelt |= close == POLICIES or close in _FLAT
+        hint = (
+            f"did you mean {close}?"
+            if close
+            else "names that begin with ARRCERT are reserved; choose another prefix"
+        )
+        self._complain(name, f"there is no such {kind}; {hint}")
 
     def _beside_policies(
         self, name: str, framework: Mapping[str, Any], environ: Mapping[str, str]
@@ -107,28 +167,40 @@ class _Loader:
         """Return a setting that may stand in either place, None where it is in neither."""
         if name not in environ:
             return framework.get(name)
-        if name in framework or POLICIES in framework:
-            other = name if name in framework else POLICIES
+        held = [other for other in (name, POLICIES) if framework.get(other) is not None]
+        if held:
             self._complain(
                 name,
-                f"is set in the environment, while the framework's settings hold {other}: two"
+                f"is set in the environment, while the framework's settings hold {held[0]}: two"
                 " sources; keep one of the two",
             )
-        text = environ[name].strip()
-        if not text:
-            self._complain(name, "the environment variable is empty; set it or remove it")
+        text = self._variable(name, environ[name])
+        if text is None:
             return None
         if name == _PROTECT_ALL:
             return self._flat_truth(name, text)
         if name == _EXEMPT_PATHS:
-            return self._flat_list(name, text)
+            paths = self._flat_list(name, text)
+            if paths == []:
+                self._complain(name, "the list is empty; write a path, or remove the variable")
+            return paths
         return self._json(name, text) if text.startswith("{") else text
 
-    def _front_end(self, value: Any) -> FrontEnd:
+    def _variable(self, name: str, text: str) -> str | None:
+        """Return a variable's text without the space around it; None where it cannot be used."""
+        if not text.strip():
+            self._complain(name, "the environment variable is empty; set it or remove it")
+            return None
+        if is_unresolved_reference(text):
+            self._complain(name, f"{quote(text)} {UNRESOLVED_REFERENCE}")
+            return None
+        return text.strip()
+
+    def _front_end(self, value: Any, *, is_json: bool) -> FrontEnd:
         try:
             return front_end_from("app-service" if value is None else value, setting=_FRONT_END)
         except ConfigurationError as error:
-            self.problems += error.problems
+            self.problems += map(_as_json, error.problems) if is_json else error.problems
             return FRONT_ENDS["app-service"]
 
     def _exempt_paths(self, value: Any) -> ExemptPaths:
@@ -149,44 +221,67 @@ class _Loader:
         return value is True
 
     def _policies(
-        self, framework: Mapping[str, Any], environ: Mapping[str, str]
+        self, framework: Mapping[str, Any], ours: Mapping[str, str], environ: Mapping[str, str]
     ) -> dict[str, tuple[Policy, ...]]:
-        flat = [name for name in environ if name in _FLAT]
+        flat = [name for name in ours if name in _FLAT]
         sources = [
-            *(["the framework's setting ARRCERT"] if POLICIES in framework else []),
-            *(["the environment variable ARRCERT"] if POLICIES in environ else []),
+            *(["the framework's setting ARRCERT"] if framework.get(POLICIES) is not None else []),
+            *(["the environment variable ARRCERT"] if POLICIES in ours else []),
             *([f"the environment variables {', '.join(sorted(flat))}"] if flat else []),
         ]
         if len(sources) > 1:
             self._complain(
                 POLICIES, f"has more than one source: {' and '.join(sources)}; keep one of them"
             )
-            return {}
-        if POLICIES in framework:
-            return self._named_policies(framework[POLICIES])
-        if POLICIES in environ:
-            if not environ[POLICIES].strip():
-                self._complain(POLICIES, "the environment variable is empty; set it or remove it")
-                return {}
-            mapping = self._json(POLICIES, environ[POLICIES])
-            return {} if mapping is None else self._named_policies(mapping)
-        if flat:
-            return self._flat_policy({name: environ[name] for name in flat})
-        self.problems.append(NOT_CONFIGURED)
+        elif POLICIES in framework:
+            value = framework[POLICIES]
+            return {} if value is None else self._named_policies(value)
+        elif POLICIES in ours:
+            return self._policies_as_json(ours[POLICIES])
+        elif flat:
+            return self._flat_policy({name: ours[name] for name in flat})
+        elif not self._is_misspelt:
+            self.problems.append(NOT_CONFIGURED)
+            for name in _PLATFORMS:
+                if name in environ:
+                    self._complain(
+                        name,
+                        "is not read by arrcert; README.md says under \"Coming from the platform's"
+                        ' sample" what to write instead',
+                    )
         return {}
 
-    def _named_policies(self, value: Any) -> dict[str, tuple[Policy, ...]]:
-        example = '{"default": {"fingerprints": ["..."]}}'
-        if not isinstance(value, Mapping) or not value:
-            self._complain(
-                POLICIES, f"{quote(value)} is not a mapping of policies; write {example}"
-            )
+    def _policies_as_json(self, text: str) -> dict[str, tuple[Policy, ...]]:
+        stripped = self._variable(POLICIES, text)
+        value = None if stripped is None else self._json(POLICIES, stripped)
+        if value is None:
             return {}
+        before = len(self.problems)
+        policies = self._named_policies(value)
+        self.problems[before:] = map(_as_json, self.problems[before:])
+        return policies
+
+    def _named_policies(self, value: Any) -> dict[str, tuple[Policy, ...]]:
+        if not isinstance(value, Mapping) or not value:
+            is_text = isinstance(value, str) and value.lstrip().startswith("{")
+            hint = (
+                "write the mapping itself, without quotation marks around it"
+                if is_text
+                else f"write {_EXAMPLE}"
+            )
+            self._complain(POLICIES, f"{quote(value)} is not a mapping of policies; {hint}")
+            return {}
+        self._names = [name for name in value if isinstance(name, str)]
+        stray = {name: _stray_key(name, held) for name, held in value.items()}
+        if any(stray.values()):
+            self._complain_of_stray_keys({name: key for name, key in stray.items() if key})
         policies: dict[str, tuple[Policy, ...]] = {}
         for name, alternatives in value.items():
             where = f'{POLICIES}["{name}"]'
+            if stray[name]:
+                continue
             if not isinstance(name, str) or not name:
-                self._complain(POLICIES, f"{quote(name)} is not a policy's name; write {example}")
+                self._complain(POLICIES, f"{quote(name)} is not a policy's name; write {_EXAMPLE}")
             elif isinstance(alternatives, Mapping):
                 policies[name] = self._alternatives([(where, alternatives)])
             elif isinstance(alternatives, list | tuple) and alternatives:
@@ -201,60 +296,90 @@ class _Loader:
                 )
         return policies
 
+    def _complain_of_stray_keys(self, stray: Mapping[str, str]) -> None:
+        """Tell of a level left out; no complaint of a missing policy follows from it."""
+        self._names = []
+        beside = {name: key for name, key in stray.items() if key in _BESIDE_POLICIES}
+        for name, setting in beside.items():
+            self._complain(POLICIES, f'"{name}" is no policy; write the setting {setting}')
+        keys = [(name, key) for name, key in stray.items() if name not in beside]
+        if keys:
+            inner = ", ".join(_example(key)[1:-1] for _, key in keys)
+            self._complain(
+                POLICIES,
+                f"\"{keys[0][0]}\" is a policy's key, not a policy's name; write"
+                f' {{"default": {{{inner}}}}}',
+            )
+
+    def _complain_of_no_default(self) -> None:
+        names = " and ".join(f'"{name}"' for name in self._names)
+        there, rename = ("is", "it") if len(self._names) == 1 else ("are", "one")
+        self._complain(
+            POLICIES,
+            f'there is no policy "default", which {_PROTECT_ALL} uses; there {there} {names};'
+            f' rename {rename}, or add "default"',
+        )
+
     def _alternatives(self, described: Iterable[tuple[str, Any]]) -> tuple[Policy, ...]:
-        policies = (self._policy(where, description) for where, description in described)
+        policies = [self._policy(Place(where), description) for where, description in described]
         return tuple(policy for policy in policies if policy is not None)
 
-    def _policy(self, where: str, description: Any) -> Policy | None:
+    def _policy(self, place: Place, description: Any) -> Policy | None:
         if not isinstance(description, Mapping):
             self._complain(
-                where, f'{quote(description)} is not a policy; write {{"fingerprints": ["..."]}}'
+                place.where,
+                f'{quote(description)} is not a policy; write {{"fingerprints": ["..."]}}',
             )
             return None
-        known = {key: value for key, value in description.items() if key in PARAMETERS}
-        for key in description:
+        before = len(self.problems)
+        for key, value in description.items():
             if key not in PARAMETERS:
-                self._complain(
-                    f'{where}["{key}"]',
-                    f"a policy has no such key; {_did_you_mean(str(key), PARAMETERS)}",
-                )
-        for key, value in known.items():
-            if value is None:
-                self._complain(f'{where}["{key}"]', "is None; write a value, or leave the key out")
+                self._complain(place.setting(key), f"a policy has no such key; {_hint(key)}")
+            elif value is None:
+                self._complain(place.setting(key), "is None; write a value, or leave the key out")
         return self._built(
-            known, lambda parameter: f'{where}["{parameter}"]' if parameter else where
+            place,
+            {key: value for key, value in description.items() if key in PARAMETERS},
+            is_whole=len(self.problems) == before,
         )
 
     def _flat_policy(self, variables: Mapping[str, str]) -> dict[str, tuple[Policy, ...]]:
-        description: dict[str, Any] = {}
-        for name, text in variables.items():
-            parameter = _FLAT[name]
-            if not text.strip():
-                self._complain(name, "the environment variable is empty; set it or remove it")
-            elif parameter == "names_proven_by_front_end":
-                description[parameter] = self._flat_truth(name, text.strip())
-            else:
-                description[parameter] = self._flat_list(name, text.strip())
-        if any(value is None for value in description.values()) or len(description) < len(
-            variables
-        ):
+        self._names = ["default"]
+        description = {_FLAT[name]: self._flat(name, text) for name, text in variables.items()}
+        if None in description.values():
             return {}
-        policy = self._built(
-            description,
-            lambda parameter: f"ARRCERT_{parameter.upper()}" if parameter else POLICIES,
-        )
+        policy = self._built(Place(""), description, is_whole=True)
         return {} if policy is None else {"default": (policy,)}
 
     def _built(
-        self, description: Mapping[str, Any], setting: Callable[[str], str]
+        self, place: Place, description: Mapping[str, Any], *, is_whole: bool
     ) -> Policy | None:
+        """Build a policy; where a key was refused, do not say that a condition is missing."""
         try:
-            return Policy(**description)
+            policy = Policy(**description)
         except ConfigurationError as error:
             self.problems += [
-                Problem(setting(problem.setting), problem.message) for problem in error.problems
+                Problem(place.setting(problem.setting), problem.message)
+                for problem in error.problems
+                if is_whole or problem.setting
             ]
             return None
+        self._places.append((place, policy))
+        return policy
+
+    def _flat(self, name: str, text: str) -> Any:
+        """Return what a flat variable holds, None where it holds nothing that can be used."""
+        stripped = self._variable(name, text)
+        if stripped is None:
+            return None
+        parameter = _FLAT[name]
+        if parameter == "names_proven_by_front_end":
+            return self._flat_truth(name, stripped)
+        if parameter == "clock_skew":
+            return int(stripped) if re.fullmatch("[0-9]{1,9}", stripped) else stripped
+        if parameter == "revocation":
+            return stripped
+        return self._flat_list(name, stripped)
 
     def _flat_truth(self, name: str, text: str) -> bool | None:
         if text.lower() in ("true", "false"):
@@ -264,12 +389,12 @@ class _Loader:
 
     def _flat_list(self, name: str, text: str) -> list[Any] | None:
         """Split on semicolons, or read a JSON list; None where it is neither."""
-        if is_unresolved_reference(text):
-            self._complain(name, f"{quote(text)} {UNRESOLVED_REFERENCE}")
-            return None
         if text.startswith("["):
             value = self._json(name, text)
             return value if isinstance(value, list) else None
+        if text.startswith("{"):
+            self._complain(name, f"{quote(text)} is no list; write a JSON list of it: [{{...}}]")
+            return None
         entries = [entry.strip() for entry in text.split(";")]
         if "," in text and name != "ARRCERT_ISSUERS" and "-----BEGIN" not in text:
             self._complain(
@@ -284,24 +409,34 @@ class _Loader:
         return entries
 
     def _json(self, name: str, text: str) -> Any:
-        if is_unresolved_reference(text):
-            self._complain(name, f"{quote(text)} {UNRESOLVED_REFERENCE}")
-            return None
+        """Return what the JSON holds, None where it holds nothing that can be used."""
         try:
-            return json.loads(text, object_pairs_hook=_without_repetition)
+            value = json.loads(text, object_pairs_hook=_without_repetition)
+        except _RepetitionError as error:
+            self._complain(name, f"{quote(text)}: {error}; keep one of the two")
         except (ValueError, RecursionError) as error:
-            self._complain(name, f"{quote(text)} is not JSON: {error}; write it with double quotes")
-            return None
+            self._complain(name, f"{quote(text)} is not JSON: {_why_not_json(name, text, error)}")
+        else:
+            if isinstance(value, str):
+                self._complain(
+                    name,
+                    f"{quote(text)} is JSON encoded twice; drop the quotation marks around it and"
+                    " the backslashes before those in it",
+                )
+            elif value is None:
+                self._complain(name, f"'null' holds nothing; write {_example_of(name)}")
+            else:
+                return value
+        return None
 
-    def _refuse_names_without_proof(
-        self, policies: Mapping[str, tuple[Policy, ...]], front_end: FrontEnd
-    ) -> None:
-        for name, alternatives in policies.items():
+    def _refuse_names_without_proof(self, front_end: FrontEnd) -> None:
+        for place, policy in self._places:
             try:
-                require_proof(alternatives, front_end)
+                require_proof([policy], front_end)
             except ConfigurationError as error:
                 self.problems += [
-                    Problem(f'{POLICIES}["{name}"]', problem.message) for problem in error.problems
+                    Problem(place.setting(problem.setting), problem.message)
+                    for problem in error.problems
                 ]
 
 
@@ -330,20 +465,107 @@ def require_proof(alternatives: Iterable[Policy], front_end: FrontEnd) -> None:
         )
 
 
+_EXAMPLE = '{"default": {"fingerprints": ["..."]}}'
+
+_SYNONYMS = {
+    synonym: name
+    for name, synonyms in {
+        "arrcert": "policies policy config",
+        "front_end": "header proxy",
+        "exempt_paths": "exclude excluded_paths exempt public_paths",
+        "protect_all": "protect require_all",
+        "fingerprints": "thumbprints thumbprint allowed_thumbprints pins pin sha256 sha1",
+        "public_keys": "spki spki_pins pubkeys",
+        "common_names": "subject subjects cn cns allowed_common_names",
+        "dns_names": "san sans hosts",
+        "email_addresses": "emails email",
+        "trust_anchors": "ca cas ca_cert ca_certs ca_certificates ca_file roots root anchors trust",
+        "intermediates": "chain",
+    }.items()
+    for synonym in synonyms.split()
+}
+"""What others call our settings and keys."""
+
+
+def _closest(name: object, known: Iterable[str]) -> str | None:
+    """Return what somebody meant who wrote a name that is not known, None where nobody can tell."""
+    # Imported on the way out: difflib costs a start-up that goes well nothing.
+    from difflib import get_close_matches
+
+    # The prefix that all share would make all alike.
+    by_word = {known_name.removeprefix("ARRCERT_").lower(): known_name for known_name in known}
+    word = str(name).removeprefix("ARRCERT_").lower()
+    close = [_SYNONYMS.get(word), *get_close_matches(word, by_word, n=1, cutoff=0.8)]
+    return next((by_word[word] for word in close if word in by_word), None)
+
+
+def _hint(key: object) -> str:
+    """Say what to write instead of a key that a policy does not have."""
+    close = _closest(key, PARAMETERS)
+    if close:
+        return f"did you mean {close}?"
+    setting = _closest(key, _BESIDE_POLICIES)
+    if setting:
+        return f"write the setting {setting} beside ARRCERT"
+    return f"write one of {', '.join(PARAMETERS)}"
+
+
+def _stray_key(name: object, held: object) -> str | None:
+    """Return which key or setting stands where a policy's name belongs, None where a name does."""
+    if isinstance(held, Mapping):
+        return None
+    if isinstance(held, list | tuple) and any(isinstance(entry, Mapping) for entry in held):
+        return name if isinstance(name, str) and name in PARAMETERS else None
+    return _closest(name, (*PARAMETERS, *_BESIDE_POLICIES)) if isinstance(name, str) else None
+
+
+_NO_LISTS = {"names_proven_by_front_end": "...", "clock_skew": "...", "revocation": "..."}
+
+
+def _example(parameter: str) -> str:
+    return f'{{"{parameter}": {_NO_LISTS.get(parameter, "[...]")}}}'
+
+
+def _example_of(name: str) -> str:
+    return {POLICIES: _EXAMPLE, _FRONT_END: '{"header": "X-Client-Cert"}'}.get(name, '["..."]')
+
+
+class _RepetitionError(ValueError):
+    """JSON that gives a key twice."""
+
+
 def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     mapping = dict(pairs)
     if len(mapping) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the key {quote(twice)} stands twice")
+        raise _RepetitionError(f"the key {quote(twice)} stands twice")
     return mapping
 
 
-def _did_you_mean(name: str, known: Iterable[str]) -> str:
-    # Imported on the way out: difflib costs a start-up that goes well nothing.
-    from difflib import get_close_matches
+_NOT_JSON = (
+    ("[\u2018-\u201f\xab\xbb]", 'it holds typographic quotation marks; write " instead'),
+    (r"""\A(['`]).*\1\Z""", "quotation marks stand around the whole; drop them"),
+    (r"\A[^{\[\"]*\Z", "it looks like plain text or a file's path; write {example}"),
+    (r"[{\[,:]\s*'", 'it holds single quotation marks; write " instead'),
+    (r",\s*[}\]]", "a comma stands before a closing bracket; drop it"),
+    (r"[:\[,]\s*(?:True|False|None)\b", "JSON writes true, false and null"),
+    (r"[{,]\s*\w+\s*:", 'a key stands without quotation marks; write "key": ...'),
+)
+"""What people write instead of JSON, by a pattern, and what to write."""
 
-    close = get_close_matches(name, known, n=1)
-    if close:
-        return f"did you mean {close[0]}?"
-    return f"write one of {', '.join(known)}"
+
+def _why_not_json(name: str, text: str, error: Exception) -> str:
+    if isinstance(error, RecursionError):
+        return f"it is nested too deeply; write {_example_of(name)}"
+    if "control character" in str(error):
+        return "a text in it holds a line break; write \\n for it or, for PEM, a file's path"
+    for pattern, hint in _NOT_JSON:
+        if re.search(pattern, text, re.DOTALL):
+            return hint.format(example=_example_of(name))
+    return f"{error}; write {_example_of(name)}"
+
+
+def _as_json(problem: Problem) -> Problem:
+    """Speak of JSON to whoever wrote JSON."""
+    return problem._replace(message=problem.message.replace("True or False", "true or false"))

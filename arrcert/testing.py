@@ -148,6 +148,57 @@ class CertificateAuthority:
         )
         return IssuedCertificate(certificate, key)
 
+    def revocation_list(
+        self,
+        *revoked: IssuedCertificate | CertificateAuthority,
+        number: int | None = 1,
+        last_update: datetime | None = None,
+        next_update: datetime | None = None,
+        extensions: Iterable[tuple[x509.ExtensionType, bool]] = (),
+    ) -> bytes:
+        """Make a revocation list (RFC 5280 section 5) as PEM: what `crls` takes.
+
+        Args:
+            *revoked: what this authority issued and takes back: clients, or authorities below it.
+            number: the CRLNumber; None leaves the extension out.
+            last_update: when it is issued, aware; by default an hour ago. pyca's name for
+                thisUpdate.
+            next_update: until when it holds, aware; by default for a week.
+            extensions: further extensions of the list, each with whether it is critical.
+
+        It does not remember what was revoked: name all of them each time.
+        """
+        now = datetime.now(UTC).replace(microsecond=0)
+        next_update = next_update or now + timedelta(days=7)
+        last_update = last_update or min(now, next_update) - timedelta(hours=1)
+        builder = (
+            x509.CertificateRevocationListBuilder()
+            .issuer_name(self.name)
+            .last_update(last_update)
+            .next_update(next_update)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()),
+                critical=False,
+            )
+        )
+        if number is not None:
+            builder = builder.add_extension(x509.CRLNumber(number), critical=False)
+        for extension, critical in extensions:
+            builder = builder.add_extension(extension, critical=critical)
+        for taken_back in revoked:
+            certificate = (
+                taken_back.x509
+                if isinstance(taken_back, CertificateAuthority)
+                else taken_back.certificate.x509
+            )
+            builder = builder.add_revoked_certificate(
+                x509.RevokedCertificateBuilder()
+                .serial_number(certificate.serial_number)
+                .revocation_date(last_update)
+                .build()
+            )
+        return builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
 
 def self_signed(
     common_name: str,

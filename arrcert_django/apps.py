@@ -22,5 +22,5 @@ class ArrcertConfig(AppConfig):
         """Register the checks, which the tag `security` selects."""
         from arrcert_django import checks
 
-        register(checks.check_configuration, Tags.security)
-        register(checks.check_middleware, Tags.security)
+        for check in (checks.check_configuration, checks.check_middleware, checks.check_views):
+            register(check, Tags.security)

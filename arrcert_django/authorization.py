@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import logging
+from typing import TypeVar
 
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.utils.cache import patch_cache_control
 
+from arrcert.authorizer import describe_asgi, describe_wsgi, log_denial
 from arrcert.exceptions import CertificateDenied, ConfigurationError, DenialReason
 from arrcert_django import conf
 from arrcert_django.signals import certificate_denied
 
 _logger = logging.getLogger("arrcert")
-_RECEIVER_FAILED = "A receiver of certificate_denied failed; the request stays denied."
+_Response = TypeVar("_Response")
+_RECEIVER_FAILED = "a receiver of certificate_denied failed; the request stays denied"
 
 
 def authorize(request: HttpRequest, policy: str) -> None:
@@ -59,7 +64,7 @@ async def aauthorize(request: HttpRequest, policy: str) -> None:
 def is_exempt(request: HttpRequest) -> bool:
     """Tell whether the site-wide check leaves out the path of the request."""
     try:
-        exempt_paths = conf.current().exempt_paths
+        exempt_paths = conf.current().settings.exempt_paths
     except ConfigurationError:
         # Nothing is exempt by a configuration that cannot be read; authorize() reports it.
         return False
@@ -68,25 +73,46 @@ def is_exempt(request: HttpRequest) -> bool:
     return exempt_paths.covers_wsgi(request.META, request.path_info)
 
 
+def is_authorized(request: HttpRequest) -> bool:
+    """Tell whether any policy has accepted the certificate of the request."""
+    return hasattr(request, "_arrcert_policy")
+
+
+def keep_private(response: _Response) -> _Response:
+    """Keep a response that a certificate opened out of every cache that others share.
+
+    Args:
+        response: it becomes `Cache-Control: private`, unless it says no-store. Anything but a
+            response is returned as it is.
+
+    It does not reach a page that the view itself has already put into a cache.
+    """
+    if isinstance(response, HttpResponseBase):
+        said = response.get("Cache-Control", "").lower().split(",")
+        if "no-store" not in map(str.strip, said):
+            patch_cache_control(response, private=True)
+    return response
+
+
 def _decide(request: HttpRequest, policy: str) -> None:
-    if getattr(request, "_arrcert_policy", None) == policy:
-        return
+    if getattr(request, "_arrcert_policy", None) != policy:
+        _decide_anew(request, policy)
+    # Django's site-wide cache, and a cache_page above the check, must not store the page: they
+    # would serve it before the view can be asked again. They look at this and at Cache-Control,
+    # which comes too late for the former.
+    request._cache_update_cache = False  # type: ignore[attr-defined]
+
+
+def _decide_anew(request: HttpRequest, policy: str) -> None:
     try:
         authorizer = conf.current().authorizer
     except ConfigurationError as error:
-        denied = CertificateDenied(DenialReason.MISCONFIGURED, "the configuration cannot stand")
-        # The core logs its own denials, in this form; this one never gets there.
-        _logger.error(
-            "denied under policy %r: %s: %s",
-            policy,
-            denied,
-            error,
-            extra={
-                "arrcert_reason": denied.reason.value,
-                "arrcert_policy": policy,
-                "arrcert_fingerprint": None,
-            },
+        denied = CertificateDenied(
+            DenialReason.MISCONFIGURED,
+            f"the configuration cannot stand: {'; '.join(map(str, error.problems))}",
         )
+        # The core logs its own denials; this one never gets there.
+        log_denial(denied, policy=policy, request=_describe(request))
         raise denied from error
     if _is_asgi(request):
         certificate = authorizer.authorize_asgi(request.scope, policy=policy)  # type: ignore[attr-defined]
@@ -94,6 +120,12 @@ def _decide(request: HttpRequest, policy: str) -> None:
         certificate = authorizer.authorize_wsgi(request.META, policy=policy)
     request.client_certificate = certificate  # type: ignore[attr-defined]
     request._arrcert_policy = policy  # type: ignore[attr-defined]
+
+
+def _describe(request: HttpRequest) -> str:
+    if _is_asgi(request):
+        return describe_asgi(request.scope)  # type: ignore[attr-defined]
+    return describe_wsgi(request.META)
 
 
 def _is_asgi(request: HttpRequest) -> bool:

@@ -10,8 +10,7 @@ from django.core.signals import setting_changed
 from django.dispatch import receiver
 
 from arrcert.authorizer import Authorizer
-from arrcert.exemptions import ExemptPaths
-from arrcert.settings import load
+from arrcert.settings import Settings, load
 
 __all__ = ["Snapshot", "build", "current", "framework_settings", "refresh"]
 
@@ -23,13 +22,13 @@ class Snapshot(NamedTuple):
 
     Attributes:
         authorizer: decides about certificates.
-        exempt_paths: what the middleware leaves out.
+        settings: what it was made of.
         source: the object that `settings.ARRCERT` was, or None.
         generation: which settings it belongs to; see `current`.
     """
 
     authorizer: Authorizer
-    exempt_paths: ExemptPaths
+    settings: Settings
     source: object
     generation: object
 
@@ -50,12 +49,7 @@ def build() -> Snapshot:
     generation = _generation
     ours = framework_settings()
     loaded = load(ours, os.environ)
-    return Snapshot(
-        Authorizer.from_settings(loaded),
-        loaded.exempt_paths,
-        ours.get(_PREFIX),
-        generation,
-    )
+    return Snapshot(Authorizer.from_settings(loaded), loaded, ours.get(_PREFIX), generation)
 
 
 def refresh() -> Snapshot:

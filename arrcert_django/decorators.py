@@ -11,7 +11,7 @@ from weakref import WeakSet
 from asgiref.sync import iscoroutinefunction
 from django.http import HttpRequest
 
-from arrcert_django.authorization import aauthorize, authorize
+from arrcert_django.authorization import aauthorize, authorize, keep_private
 
 __all__ = ["authorize_certificate", "certificate_exempt"]
 
@@ -35,7 +35,9 @@ def authorize_certificate(
     Bare (`@authorize_certificate`) or called (`@authorize_certificate(policy="partners")`), on sync
     and async views, on what `as_view()` returns, and on methods through Django's
     `method_decorator`. The view finds the certificate in `request.client_certificate`. Behind the
-    middleware the view is checked against this policy alone.
+    middleware the view is checked against this policy alone. What the view answers goes out as
+    `Cache-Control: private`, and no `cache_page` above keeps it; one below, which the check
+    precedes, gives one page to everybody whom the policy accepts.
 
     Args:
         view: the view.
@@ -61,6 +63,9 @@ def certificate_exempt(view: _View) -> _View:
     The view itself is remembered, not its name and not an attribute that `functools.wraps` would
     copy: in a stack of decorators this one comes first, and a wrapper around the view is
     checked like any other. A policy that the view names still holds.
+
+    A page that Django's site-wide cache serves comes from no view, hence from no exempt one: from
+    the second visit on it is a 403. Give cached pages an exempt path (`ARRCERT_EXEMPT_PATHS`).
 
     Args:
         view: a function, which what `as_view()` returns is too.
@@ -88,7 +93,7 @@ def certificate_exempt(view: _View) -> _View:
 
 
 def is_exempt_view(view: object) -> bool:
-    """Tell whether this very object was given to `certificate_exempt`."""
+    """Tell whether this very function was given to `certificate_exempt`."""
     # Functions alone are compared by identity whatever their authors wished.
     return isinstance(view, FunctionType) and view in _exempt_views
 
@@ -124,14 +129,14 @@ def _protect(view: _View, policy: str) -> _View:
         @wraps(view)
         async def protected(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
             await aauthorize(request, policy)
-            return await view(request, *args, **kwargs)
+            return keep_private(await view(request, *args, **kwargs))
 
     else:
 
         @wraps(view)
         def protected(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
             authorize(request, policy)
-            return view(request, *args, **kwargs)
+            return keep_private(view(request, *args, **kwargs))
 
     # After wraps(), which copied the mark of an inner decorator.
     protected._arrcert_policy = policy  # type: ignore[attr-defined]

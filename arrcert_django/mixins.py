@@ -11,7 +11,7 @@ from django.http.response import HttpResponseBase
 from django.utils.decorators import classonlymethod
 from django.views import View
 
-from arrcert_django.authorization import aauthorize, authorize
+from arrcert_django.authorization import aauthorize, authorize, keep_private
 from arrcert_django.decorators import authorize_certificate
 
 __all__ = ["ClientCertificateRequiredMixin"]
@@ -72,12 +72,12 @@ class ClientCertificateRequiredMixin(_Base):
         if self.view_is_async:
             return cast("HttpResponseBase", self._adispatch(request, *args, **kwargs))
         authorize(request, self.certificate_policy)
-        return super().dispatch(request, *args, **kwargs)
+        return keep_private(super().dispatch(request, *args, **kwargs))
 
     async def _adispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         await aauthorize(request, self.certificate_policy)
         response = super().dispatch(request, *args, **kwargs)
         # A sync mixin behind this one may answer by itself.
         if isawaitable(response):
-            return await cast("Awaitable[HttpResponseBase]", response)
-        return response
+            response = await cast("Awaitable[HttpResponseBase]", response)
+        return keep_private(response)

@@ -1,16 +1,13 @@
 """arrcert for Flask: a view, a blueprint or a whole app opens to the right client certificate."""
 
-from arrcert_flask.authorization import (
-    ClientCertificateForbidden,
-    certificate_denied,
-    get_client_certificate,
-)
+from arrcert_flask.authorization import ClientCertificateForbidden, get_client_certificate
 from arrcert_flask.decorators import (
     authorize_certificate,
     certificate_exempt,
     require_client_certificate,
 )
 from arrcert_flask.extension import Arrcert
+from arrcert_flask.signals import certificate_denied
 
 __all__ = [
     "Arrcert",

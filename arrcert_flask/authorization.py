@@ -5,17 +5,15 @@ from __future__ import annotations
 import logging
 from typing import Any, NamedTuple
 
-from blinker import Namespace
-from flask import Flask, current_app, has_request_context, request
+from flask import Flask, Response, current_app, has_request_context, request
 from werkzeug.exceptions import Forbidden
 
 from arrcert import Authorizer, CertificateDenied, ClientCertificate, DenialReason
-from arrcert.exemptions import ExemptPaths
+from arrcert.authorizer import describe_wsgi, log_denial
+from arrcert.settings import Settings
+from arrcert_flask.signals import certificate_denied
 
-logger = logging.getLogger("arrcert")
-
-certificate_denied = Namespace().signal("arrcert-certificate-denied")
-"""Sent with the app as sender and `denied`, the `CertificateDenied`, after it was logged."""
+_logger = logging.getLogger("arrcert")
 
 _ACCEPTED = "_arrcert_accepted"
 
@@ -24,8 +22,7 @@ class Extension(NamedTuple):
     """What `Arrcert.init_app` leaves in `app.extensions["arrcert"]`."""
 
     authorizer: Authorizer
-    exempt_paths: ExemptPaths
-    protect_all: bool
+    settings: Settings
 
 
 class ClientCertificateForbidden(Forbidden):
@@ -35,7 +32,7 @@ class ClientCertificateForbidden(Forbidden):
     """
 
 
-def authorize_request(policy: str) -> None:
+def authorize(policy: str) -> None:
     """Let the current request pass under a policy, or raise its 403.
 
     Args:
@@ -50,7 +47,7 @@ def authorize_request(policy: str) -> None:
     if policy in accepted:
         return
     try:
-        certificate = _extension().authorizer.authorize_wsgi(request.environ, policy)
+        certificate = _authorizer(policy).authorize_wsgi(request.environ, policy)
     except CertificateDenied as denied:
         _signal(denied)
         raise ClientCertificateForbidden from denied
@@ -69,15 +66,30 @@ def get_client_certificate() -> ClientCertificate | None:
     return next(iter(accepted.values()), None)
 
 
-def _extension() -> Extension:
+def keep_private(response: Response) -> Response:
+    """Keep a response that a certificate opened out of every cache that others share.
+
+    Args:
+        response: it becomes `Cache-Control: private`, unless it says no-store.
+
+    It does not reach what the app itself remembers, such as a memoized view.
+    """
+    if get_client_certificate() is not None and not response.cache_control.no_store:
+        response.cache_control.public = False
+        response.cache_control.private = True
+    return response
+
+
+def _authorizer(policy: str) -> Authorizer:
     extension: Extension | None = current_app.extensions.get("arrcert")
     if extension is None:
         denied = CertificateDenied(
             DenialReason.MISCONFIGURED, "Arrcert(app) was never called for this app"
         )
-        logger.error("denied: %s", denied)
+        # The core logs its own denials; this one never gets there.
+        log_denial(denied, policy=policy, request=describe_wsgi(request.environ))
         raise denied
-    return extension
+    return extension.authorizer
 
 
 def _signal(denied: CertificateDenied) -> None:
@@ -85,7 +97,7 @@ def _signal(denied: CertificateDenied) -> None:
     sender: Flask = app._get_current_object()
     for receiver in certificate_denied.receivers_for(sender):
         try:
-            sender.ensure_sync(receiver)(sender, denied=denied)
+            sender.ensure_sync(receiver)(sender, reason=denied.reason, denied=denied)
         # A receiver's fault must not turn a denial into a 500.
         except Exception:
-            logger.exception("a receiver of certificate_denied failed")
+            _logger.exception("a receiver of certificate_denied failed; the request stays denied")

@@ -6,17 +6,20 @@ import functools
 import inspect
 import sys
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import FunctionType
 from typing import Any, TypeVar, cast, overload
 
-from arrcert_flask.authorization import authorize_request
+from arrcert_flask.authorization import authorize
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 _POLICY = "_arrcert_policy"
 """The mark of a view or hook that names a policy. functools.wraps may copy it along: a view that
 carries it is checked before it runs, whoever wrapped it."""
+
+_DEEPEST_STACK = 100
+"""More decorators than anybody stacks; something that wraps itself is not followed for ever."""
 
 _exempt: weakref.WeakSet[Callable[..., Any]] = weakref.WeakSet()
 """Exempt views by identity: a mark that functools.wraps copies along would free other views."""
@@ -48,11 +51,14 @@ def authorize_certificate(
         policy: the policy's name.
 
     Raises:
-        TypeError: it decorates a class, or got a policy without its name.
+        TypeError: it decorates a class, or `policy` is not a name.
 
     A denied request gets a `ClientCertificateForbidden`. It does not check anything for requests
-    that reach the function other than through its decorated form.
+    that reach the function other than through its decorated form. Above the route it would protect
+    nothing, which is found before the first request, unless a decorator without `functools.wraps`
+    stands between the two and hides the one function from the other.
     """
+    _require_name(policy)
     if view is None:
         return functools.partial(_authorize_certificate, policy=policy)
     return _authorize_certificate(view, policy=policy)
@@ -72,7 +78,7 @@ def _authorize_certificate(view: Callable[..., Any], *, policy: str) -> Callable
 
         @functools.wraps(view)
         async def async_wrapper(*args: Any, **kwargs: Any) -> Any:
-            authorize_request(policy)
+            authorize(policy)
             return await view(*args, **kwargs)
 
         wrapper = async_wrapper
@@ -80,7 +86,7 @@ def _authorize_certificate(view: Callable[..., Any], *, policy: str) -> Callable
 
         @functools.wraps(view)
         def sync_wrapper(*args: Any, **kwargs: Any) -> Any:
-            authorize_request(policy)
+            authorize(policy)
             return view(*args, **kwargs)
 
         wrapper = sync_wrapper
@@ -118,23 +124,28 @@ def require_client_certificate(*, policy: str = "default") -> Callable[[], None]
     Args:
         policy: the policy's name.
 
+    Raises:
+        TypeError: `policy` is not a name.
+
     It does not free the blueprint's views from hooks that others registered.
     """
+    _require_name(policy)
 
     def client_certificate_required() -> None:
-        authorize_request(policy)
+        authorize(policy)
 
     setattr(client_certificate_required, _POLICY, policy)
     return client_certificate_required
 
 
-def policy_of(view: Callable[..., Any] | None) -> str | None:
+def policy_named_by(view: Callable[..., Any] | None) -> str | None:
     """Return the policy that a view or hook names, None where it names none."""
-    return getattr(view, _POLICY, None)
+    policy = getattr(view, _POLICY, None)
+    return policy if isinstance(policy, str) else None
 
 
-def is_exempt(view: Callable[..., Any] | None) -> bool:
-    """Tell whether this very function was marked by `certificate_exempt`."""
+def is_exempt_view(view: Callable[..., Any] | None) -> bool:
+    """Tell whether this very function was given to `certificate_exempt`."""
     return isinstance(view, FunctionType) and view in _exempt
 
 
@@ -155,23 +166,56 @@ def registered_bare(views: dict[str, Callable[..., Any]]) -> Iterator[str]:
         if function in _tokens
     }
     for endpoint, view in views.items():
-        if is_exempt(view) or policy_of(view) is not None or _keeps_its_name(view):
+        if is_exempt_view(view) or policy_named_by(view) is not None or _keeps_its_name(view):
             continue
-        tokens = _decorated.get(view, set()) if isinstance(view, FunctionType) else set()
+        tokens = _decorated.get(view, set()) if _can_be_remembered(view) else set()
         if tokens and tokens.isdisjoint(registered):
             yield endpoint
 
 
+def hooks_without_parentheses(
+    hooks: Mapping[str | None, Iterable[Callable[..., Any]]],
+) -> Iterator[str | None]:
+    """Yield the blueprint's name (None: the app) for each hook that was passed and not called.
+
+    Args:
+        hooks: an app's `before_request_funcs`.
+
+    `before_request(require_client_certificate)` does that: each request would get a function as its
+    answer, hence a 500.
+    """
+    for name, functions in hooks.items():
+        if any(hook in (require_client_certificate, authorize_certificate) for hook in functions):
+            yield name
+
+
+def _require_name(policy: object) -> None:
+    if not isinstance(policy, str) or not policy:
+        raise TypeError(f"policy is {policy!r}; write the name of one of the policies in ARRCERT")
+
+
 def _keeps_its_name(view: Callable[..., Any]) -> bool:
-    found: Any = sys.modules.get(view.__module__)
+    found: Any = sys.modules.get(getattr(view, "__module__", ""))
     for part in getattr(view, "__qualname__", "").split("."):
         found = getattr(found, part, None)
     return found is view
 
 
 def _beneath(view: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
-    """Yield the function and those that it wraps, outermost first."""
-    function: Any = view
-    while isinstance(function, FunctionType):
-        yield function
-        function = getattr(function, "__wrapped__", None)
+    """Yield the callable and those that it wraps, outermost first."""
+    wrapped: Any = view
+    for _ in range(_DEEPEST_STACK):
+        if not callable(wrapped):
+            return
+        if _can_be_remembered(wrapped):
+            yield wrapped
+        wrapped = getattr(wrapped, "__wrapped__", None)
+
+
+def _can_be_remembered(view: Callable[..., Any]) -> bool:
+    """Tell whether a weak dictionary takes it: functions, functools.cache objects, most others."""
+    try:
+        hash(weakref.ref(view))
+    except TypeError:
+        return False
+    return True

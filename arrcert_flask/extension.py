@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -9,9 +10,19 @@ from typing import Any
 from flask import Flask, current_app, request
 
 from arrcert import Authorizer, ConfigurationError, Problem
-from arrcert.settings import load
-from arrcert_flask.authorization import Extension, authorize_request
-from arrcert_flask.decorators import is_exempt, policy_of, registered_bare
+from arrcert.settings import Settings, load
+from arrcert_flask.authorization import Extension, authorize, keep_private
+from arrcert_flask.decorators import (
+    hooks_without_parentheses,
+    is_exempt_view,
+    policy_named_by,
+    registered_bare,
+)
+
+_logger = logging.getLogger("arrcert")
+
+_EXEMPT_PATHS = "ARRCERT_EXEMPT_PATHS"
+_PROTECT_ALL = "ARRCERT_PROTECT_ALL"
 
 
 class Arrcert:
@@ -39,46 +50,58 @@ class Arrcert:
             RuntimeError: the app has been given to an `Arrcert` before.
 
         With `ARRCERT_PROTECT_ALL` every endpoint is checked, unknown paths, static files and
-        automatic OPTIONS answers too. It does not check requests that never reach this app, such
-        as those that a WSGI middleware answers.
+        automatic OPTIONS answers too. Whatever a certificate opened goes out as `Cache-Control:
+        private`. What is likely to be a mistake, and stops nothing, is a warning in the log.
+
+        It does not check requests that never reach this app, such as those that a WSGI middleware
+        answers. A blueprint's own `after_request` and error handlers see the 403 of its views
+        alone: one that marks it tells strangers which of the unknown paths exist.
         """
         if "arrcert" in app.extensions:
-            raise RuntimeError("Arrcert(app) was called twice for the same app")
-        settings = load(
-            {key: value for key, value in app.config.items() if key.startswith("ARRCERT")},
-            os.environ,
-        )
-        app.extensions["arrcert"] = Extension(
-            Authorizer.from_settings(settings), settings.exempt_paths, settings.protect_all
-        )
+            raise RuntimeError(
+                "Arrcert(app) was called twice for the same app; remove one of the two calls, of"
+                " Arrcert(app) and Arrcert().init_app(app) too"
+            )
+        read = _settings_of(app)
+        settings = load(read, os.environ)
+        app.extensions["arrcert"] = Extension(Authorizer.from_settings(settings), settings)
+        for problem in _warnings(settings, read):
+            _logger.warning("configuration: %s", problem)
         # URL value preprocessors are the first code of an app that Flask runs for a request. Ahead
         # of all others, so that none of them can answer, or act, before the request is authorized.
-        app.url_value_preprocessors.setdefault(None, []).insert(0, _Gate(app))
+        app.url_value_preprocessors.setdefault(None, []).insert(0, _Gate(app, read))
+        # Flask runs these last to first: behind the app's own, so that none of them undoes it.
+        app.after_request_funcs.setdefault(None, []).insert(0, keep_private)
 
 
 class _Gate:
     """What stands before every request of one app."""
 
-    def __init__(self, app: Flask) -> None:
+    def __init__(self, app: Flask, read: dict[str, Any]) -> None:
         self._app = app
-        self._decorators_found = False
+        self._read = read
+        self._app_was_examined = False
 
     def __call__(self, endpoint: str | None, _values: dict[str, Any] | None) -> None:
-        if not self._decorators_found:
-            self._refuse_bare_views()
-        extension: Extension = self._app.extensions["arrcert"]
+        if not self._app_was_examined:
+            self._examine_app()
         view = self._app.view_functions.get(endpoint or "")
         policies = list(_policies_named_for(view))
         for policy in policies:
-            authorize_request(policy)
-        if policies or not extension.protect_all:
+            authorize(policy)
+        settings = self._settings
+        if policies or not settings.protect_all or is_exempt_view(view):
             return
-        if is_exempt(view) or extension.exempt_paths.covers_wsgi(request.environ, request.path):
-            return
-        authorize_request("default")
+        if not settings.exempt_paths.covers_wsgi(request.environ, request.path):
+            authorize("default")
 
-    def _refuse_bare_views(self) -> None:
-        """Refuse to serve where a decorator was lost; all views are registered by now."""
+    @property
+    def _settings(self) -> Settings:
+        extension: Extension = self._app.extensions["arrcert"]
+        return extension.settings
+
+    def _examine_app(self) -> None:
+        """Refuse to serve where protection was lost; views, hooks and config are there by now."""
         problems = [
             Problem(
                 f"the endpoint {endpoint!r}",
@@ -88,9 +111,45 @@ class _Gate:
             )
             for endpoint in registered_bare(self._app.view_functions)
         ]
+        problems += [
+            Problem(
+                f"the blueprint {name!r}" if name else "the app",
+                "a before_request hook lacks its parentheses; write"
+                " before_request(require_client_certificate())",
+            )
+            for name in hooks_without_parentheses(self._app.before_request_funcs)
+        ]
+        now = _settings_of(self._app)
+        late = sorted(
+            name for name in self._read.keys() | now if self._read.get(name) != now.get(name)
+        )
+        too_late = Problem(
+            ", ".join(late),
+            "was set in app.config after Arrcert(app) had read it, so it has no effect; set it"
+            " before Arrcert(app), or call Arrcert().init_app(app) last",
+        )
+        if _PROTECT_ALL in late and now.get(_PROTECT_ALL) and not self._settings.protect_all:
+            problems.append(too_late._replace(setting=_PROTECT_ALL))
         if problems:
             raise ConfigurationError(problems)
-        self._decorators_found = True
+        self._app_was_examined = True
+        if late:
+            _logger.error("configuration: %s", too_late)
+
+
+def _settings_of(app: Flask) -> dict[str, Any]:
+    return {name: value for name, value in app.config.items() if name.startswith("ARRCERT")}
+
+
+def _warnings(settings: Settings, read: dict[str, Any]) -> Iterator[Problem]:
+    yield from settings.warnings()
+    # In the environment it may be shared with other sites.
+    if read.get(_EXEMPT_PATHS) and not settings.protect_all:
+        yield Problem(
+            _EXEMPT_PATHS,
+            f"has no effect without {_PROTECT_ALL}: nothing is protected site-wide; set"
+            f" {_PROTECT_ALL} = True, or remove it",
+        )
 
 
 def _policies_named_for(view: Callable[..., Any] | None) -> Iterator[str]:
@@ -99,7 +158,7 @@ def _policies_named_for(view: Callable[..., Any] | None) -> Iterator[str]:
     for blueprint in request.blueprints:
         candidates += current_app.before_request_funcs.get(blueprint, ())
     for candidate in candidates:
-        policy = policy_of(candidate)
+        policy = policy_named_by(candidate)
         if policy is not None:
             yield policy
 

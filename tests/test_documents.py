@@ -108,8 +108,11 @@ def follow(reader: Reader, shell: list[str], questions: str) -> str:
     for line in preparation:
         reader.types(line)
     with reader.serves(serve) as log:
-        for question in commands(questions):
-            reader.asks(question)
+        for line in commands(questions):
+            if line.startswith("curl "):
+                reader.asks(line)
+            else:
+                reader.types(line)
         return log.read_text()
 
 
@@ -133,6 +136,18 @@ def test_django_quick_start(reader: Reader) -> None:
         file.write(settings)
     follow(reader, commands(shell), questions)
     assert "worked successfully" in (reader.folder / "answer.txt").read_text()
+
+
+def test_private_ca(reader: Reader) -> None:
+    """The private CA leads from `openssl req` to a 200 and, once revoked, to a 403."""
+    (_, _), (_, app), *_ = blocks("Flask in two minutes")
+    (_, config), (_, issue), (_, shell), (_, questions), (_, fetch) = blocks("A private CA")
+    (reader.folder / "app.py").write_text(app)
+    (reader.folder / "ca.cnf").write_text(config)
+    said = follow(reader, [*commands(issue), *commands(shell)], questions)
+    assert "'default': revoked: " in said
+    options = reader.types("arrcert fetch-crls --help")
+    assert all(word in options for word in re.findall(r"--\w+", fetch))
 
 
 def test_name_alone_proves_nothing(reader: Reader) -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
+import threading
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,7 +21,9 @@ from arrcert import (
     ConfigurationError,
     DenialReason,
     Policy,
+    trust_files,
 )
+from arrcert import authorizer as module
 from arrcert.settings import load
 from arrcert.testing import CertificateAuthority, IssuedCertificate, self_signed
 
@@ -113,18 +118,17 @@ def test_alternatives_in_order(
     assert error.certificate == impostor.certificate
 
 
-def test_revoked_ends_the_search(alice: IssuedCertificate) -> None:
+def test_revoked_ends_the_search(authority: CertificateAuthority) -> None:
     """No later alternative admits what an earlier one knows to be revoked."""
-
-    class Revoking(Policy):
-        def check(self, client_certificate: ClientCertificate, at: datetime | None = None) -> None:
-            raise CertificateDenied(DenialReason.REVOKED, "on the list")
-
-    pins = [alice.certificate.sha1_fingerprint]
-    authorizer = Authorizer({"default": [Revoking(fingerprints=pins), Policy(fingerprints=pins)]})
-    error = denied(lambda: authorizer.authorize(alice.header_value))
+    bob = authority.issue("bob")
+    pem = authority.certificate_pem.decode()
+    revoking = Policy(trust_anchors=pem, crls=authority.revocation_list(bob).decode())
+    pinning = Policy(fingerprints=[bob.certificate.sha1_fingerprint])
+    authorizer = Authorizer({"default": [revoking, pinning]})
+    error = denied(lambda: authorizer.authorize(bob.header_value))
     assert error.reasons == (DenialReason.REVOKED,)
-    assert error.certificate == alice.certificate
+    assert error.certificate == bob.certificate
+    assert Authorizer({"default": pinning}).authorize(bob.header_value)
 
 
 def test_moment_is_passed_on(authorizer: Authorizer, alice: IssuedCertificate) -> None:
@@ -192,17 +196,17 @@ def test_denial_is_one_record(
                     "QUERY_STRING": "token=secret",
                 }
             ),
-            "'GET /app/é'",
+            "GET /app/é",
         ),
         (
             lambda authorizer: authorizer.authorize_wsgi(
                 {"REQUEST_METHOD": "GET", "PATH_INFO": "/\xff\n"}
             ),
-            r"'GET /�\n'",
+            r"GET /�\n",
         ),
         (
             lambda authorizer: authorizer.authorize_asgi({"method": "POST", "path": "/€"}),
-            "'POST /€'",
+            "POST /€",
         ),
         (lambda authorizer: authorizer.authorize(None), ""),
         (lambda authorizer: authorizer.authorize_headers([]), ""),
@@ -269,15 +273,17 @@ def test_every_fault_of_a_request_is_a_denial(
 
 
 def test_unexpected_error_is_a_denial_with_its_traceback(
-    alice: IssuedCertificate, caplog: pytest.LogCaptureFixture
+    authorizer: Authorizer,
+    alice: IssuedCertificate,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """A fault of ours neither lets a request in nor answers 500, and the log shows where."""
 
-    class Broken(Policy):
-        def check(self, client_certificate: ClientCertificate, at: datetime | None = None) -> None:
-            raise ZeroDivisionError
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError
 
-    authorizer = Authorizer({"default": Broken(fingerprints=["A" * 40])})
+    monkeypatch.setattr(Policy, "decide", broken)
     error = denied(lambda: authorizer.authorize(alice.header_value))
     assert error.reason is DenialReason.MISCONFIGURED
     [record] = caplog.records
@@ -321,6 +327,199 @@ def test_names_are_not_proven_by_a_front_end_that_forwards() -> None:
     assert Authorizer(
         {"default": policy}, front_end={"header": "X-Client", "checks_certificates": True}
     )
+
+
+# --- what is remembered --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def decisions(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """Every decision that a policy makes."""
+    made: list[object] = []
+    decide = Policy.decide
+
+    def counted(self: Policy, *arguments: Any) -> Any:
+        made.append(self)
+        return decide(self, *arguments)
+
+    monkeypatch.setattr(Policy, "decide", counted)
+    return made
+
+
+def test_accepted_certificate_is_remembered(
+    authorizer: Authorizer, alice: IssuedCertificate, decisions: list[object]
+) -> None:
+    """The same text is decided on once, and `at` neither asks the memory nor fills it."""
+    now = datetime.now(UTC)
+    for _ in range(2):
+        authorizer.authorize(alice.header_value, at=now)
+    assert len(decisions) == 2
+    for _ in range(3):
+        assert authorizer.authorize(alice.header_value) == alice.certificate
+    assert authorizer.authorize_headers([(HEADER, alice.header_value)]) == alice.certificate
+    assert len(decisions) == 3
+    authorizer.authorize(alice.header_value, at=now)
+    assert len(decisions) == 4
+
+
+def test_memory_is_apart_for_each_policy(
+    authorizer: Authorizer, alice: IssuedCertificate, decisions: list[object]
+) -> None:
+    """One policy's remembered yes does not answer for another (THREATS)."""
+    authorizer.authorize(alice.header_value)
+    for _ in range(2):
+        denied(lambda: authorizer.authorize(alice.header_value, "partners"))
+    assert len(decisions) == 3
+
+
+def test_request_is_looked_at_before_the_memory(
+    authorizer: Authorizer, alice: IssuedCertificate
+) -> None:
+    """Look-alikes and plain HTTP are denied however well the certificate is known."""
+    value = alice.header_value
+    authorizer.authorize(value)
+    for pairs in (
+        [(HEADER, value), ("X_ARR_ClientCert", value)],
+        [(HEADER, value), (HEADER, value)],
+        [(HEADER, value), ("X-Forwarded-Proto", "http")],
+    ):
+        denied(lambda pairs=pairs: authorizer.authorize_headers(pairs))  # type: ignore[misc]
+
+
+def test_memory_ends_with_the_certificate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A yes is remembered through the last second of validity, and not in the next (THREATS)."""
+    end = (datetime.now(UTC) + timedelta(hours=1)).replace(microsecond=0)
+    client = self_signed("alice", not_after=end)
+    policy = Policy(fingerprints=[client.certificate.sha256_fingerprint])
+    authorizer = Authorizer({"default": policy})
+    authorizer.authorize(client.header_value)
+    memory = authorizer._policies["default"].memory()
+    moment = time.time()
+    monkeypatch.setattr(module.time, "time", lambda: moment)
+    assert memory.recall(client.header_value) == client.certificate
+    moment = end.timestamp() + 0.999
+    assert memory.recall(client.header_value) == client.certificate
+    moment = end.timestamp() + 1
+    assert memory.recall(client.header_value) is None
+    moment = end.timestamp() - 7200  # Set back, to before it was decided.
+    assert memory.recall(client.header_value) is None
+
+
+def test_what_is_denied_is_not_remembered(
+    authorizer: Authorizer, impostor: IssuedCertificate
+) -> None:
+    """Failures take no place among the accepted (THREATS: failures evict the good)."""
+    for _ in range(3):
+        denied(lambda: authorizer.authorize(impostor.header_value))
+        denied(lambda: authorizer.authorize(None))
+    assert not authorizer._policies["default"].memory()._accepted
+
+
+def test_soft_yes_is_not_remembered(
+    authority: CertificateAuthority, decisions: list[object]
+) -> None:
+    """What was accepted although revocation is unknown is decided on each time."""
+    issuing = CertificateAuthority("Issuing", issuer=authority)
+    client = issuing.issue("alice")
+    policy = Policy(
+        trust_anchors=authority.certificate_pem.decode(),
+        intermediates=issuing.certificate_pem.decode(),
+        crls=authority.revocation_list().decode(),
+        revocation="soft",
+    )
+    authorizer = Authorizer({"default": policy})
+    for _ in range(3):
+        authorizer.authorize(client.header_value)
+    assert len(decisions) == 3
+
+
+def test_memory_is_bounded_and_the_oldest_gives_way(
+    authority: CertificateAuthority, monkeypatch: pytest.MonkeyPatch, decisions: list[object]
+) -> None:
+    """However many are accepted, a fixed number is remembered, the newest."""
+    monkeypatch.setattr(module, "MOST_REMEMBERED", 2)
+    authorizer = Authorizer({"default": Policy(trust_anchors=authority.certificate_pem.decode())})
+    clients = [authority.issue(f"client {number}") for number in range(3)]
+    for client in clients:
+        authorizer.authorize(client.header_value)
+    for client in clients[1:]:
+        authorizer.authorize(client.header_value)
+    assert len(decisions) == 3
+    authorizer.authorize(clients[0].header_value)
+    assert len(decisions) == 4
+    assert len(authorizer._policies["default"].memory()._accepted) == 2
+
+
+def test_reload_between_decision_and_remembering(
+    tmp_path: Path,
+    authority: CertificateAuthority,
+    alice: IssuedCertificate,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A yes that is decided while the files are replaced dies with the old snapshot (THREATS)."""
+    monkeypatch.setattr(trust_files, "SECONDS_BETWEEN_LOOKS", 0.0)
+    path = tmp_path / "roots.pem"
+    path.write_bytes(authority.certificate_pem)
+    policy = Policy(trust_anchors=path)
+    authorizer = Authorizer({"default": policy})
+    decided, replaced = threading.Barrier(2), threading.Barrier(2)
+    remember = module._Memory.remember
+
+    def late(*arguments: Any) -> None:
+        decided.wait(10)
+        replaced.wait(10)
+        remember(*arguments)
+
+    monkeypatch.setattr(module._Memory, "remember", late)
+    slow = threading.Thread(target=authorizer.authorize, args=(alice.header_value,))
+    slow.start()
+    decided.wait(10)
+    before = policy.trust_store()
+    path.write_bytes(CertificateAuthority("Another").certificate_pem)
+    while policy.trust_store() is before:
+        time.sleep(0.01)
+    replaced.wait(10)
+    slow.join(10)
+    error = denied(lambda: authorizer.authorize(alice.header_value))
+    assert error.reason is DenialReason.UNTRUSTED
+
+
+def test_many_threads_share_one_memory(
+    authority: CertificateAuthority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Threads that fill and empty the memory at once get the right certificate every time."""
+    monkeypatch.setattr(module, "MOST_REMEMBERED", 3)
+    authorizer = Authorizer({"default": Policy(trust_anchors=authority.certificate_pem.decode())})
+    clients = [authority.issue(f"client {number}") for number in range(6)]
+    stranger = self_signed("client 0")
+    wrong: list[object] = []
+
+    def knock(offset: int) -> None:
+        for turn in range(200):
+            client = clients[(turn + offset) % len(clients)]
+            try:
+                if authorizer.authorize(client.header_value) != client.certificate:
+                    wrong.append(client)
+                authorizer.authorize(stranger.header_value)
+            except CertificateDenied as error:
+                if error.certificate != stranger.certificate:
+                    wrong.append(error)
+            else:
+                wrong.append(stranger)
+
+    threads = [threading.Thread(target=knock, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_warm_read_takes_no_lock(authorizer: Authorizer, alice: IssuedCertificate) -> None:
+    """Who is remembered enters even while somebody else is writing."""
+    authorizer.authorize(alice.header_value)
+    with authorizer._policies["default"].memory()._writing:
+        assert authorizer.authorize(alice.header_value) == alice.certificate
 
 
 @given(

@@ -21,6 +21,7 @@ from arrcert import (
     DenialReason,
     Policy,
 )
+from arrcert.pins import public_key_fingerprint
 from arrcert.policy import PARAMETERS
 from arrcert.testing import CertificateAuthority, IssuedCertificate, self_signed
 
@@ -193,6 +194,14 @@ def test_issuer_is_compared_as_structure(issuer: list[tuple[x509.ObjectIdentifie
     assert reason(policy, certificate) is DenialReason.ISSUER_NOT_ALLOWED
 
 
+def test_issuer_written_the_other_way_round_is_told() -> None:
+    """A name that was written most general first is denied, and the log says that it was."""
+    certificate = issued_by(CONTOSO)
+    policy = policy_for_issuer(r"C=US,O=Contoso\, Inc.,CN=Contoso CA", certificate)
+    with pytest.raises(CertificateDenied, match="the other way round"):
+        policy.check(certificate)
+
+
 def test_issuer_structure_knows_multi_valued_rdns() -> None:
     """Attributes of one RDN are a set, which a list of RDNs is not."""
     together = issued_by(
@@ -249,6 +258,14 @@ def test_name_as_other_tools_print_it_is_told_how(entry: str, rewritten: str) ->
     assert rewritten in message
     if "=" in rewritten:
         assert Policy(issuers=[rewritten], fingerprints=["A" * 40])
+
+
+@pytest.mark.parametrize("entry", [7, None, b"alice", ["alice"], "", "  "])
+@pytest.mark.parametrize("parameter", ["common_names", "dns_names", "uris", "issuers"])
+def test_name_is_text(parameter: str, entry: Any) -> None:
+    """An entry that is no text, or empty, is an error, not a name that nobody has."""
+    found = problems(**{parameter: [entry]}, fingerprints=["A" * 40])
+    assert "is not text" in found[parameter] or "is empty" in found[parameter]
 
 
 def test_common_name_with_its_attribute_is_told_how() -> None:
@@ -317,14 +334,14 @@ def test_all_mistakes_come_together(tmp_path: Path) -> None:
         intermediates=7,
         names_proven_by_front_end=1,
     )
-    assert list(found) == [
+    assert set(found) == {
         "fingerprints",
         "common_names",
         "issuers",
         "trust_anchors",
         "intermediates",
         "names_proven_by_front_end",
-    ]
+    }
 
 
 def test_anchors_come_as_path_text_or_list(
@@ -347,18 +364,282 @@ def test_anchors_come_as_path_text_or_list(
         assert reason(Policy(trust_anchors=anchors), impostor.certificate) is None
 
 
-@pytest.mark.parametrize("value", [7, b"x", "", [""], [None], [["x"]]])
+def test_bytes_are_told_to_be_text(authority: CertificateAuthority) -> None:
+    """PEM as bytes is told what makes it text."""
+    assert ".decode()" in problems(trust_anchors=authority.certificate_pem)["trust_anchors"]
+
+
+@pytest.mark.parametrize("value", [7, "", [""], [None], [["x"]]])
 def test_anchor_of_another_kind_stops_the_start(value: Any) -> None:
     """What is neither a path nor PEM text is an error, never an empty trust store."""
     assert (
-        "neither a PEM file's path nor PEM text" in problems(trust_anchors=value)["trust_anchors"]
+        "neither a PEM or DER file's path nor PEM text"
+        in problems(trust_anchors=value)["trust_anchors"]
     )
+
+
+def test_unresolved_reference_in_a_retiring_pin() -> None:
+    """A Key Vault reference is found inside a mapping too."""
+    entry = {"fingerprint": "@Microsoft.KeyVault(VaultName=v;SecretName=s)"}
+    assert "Key Vault reference" in problems(fingerprints=[entry])["fingerprints"]
 
 
 def test_unresolved_reference_is_no_path() -> None:
     """A Key Vault reference that was not resolved is named as such."""
     reference = "@Microsoft.KeyVault(VaultName=v;SecretName=s)"
     assert "Key Vault reference" in problems(trust_anchors=reference)["trust_anchors"]
+
+
+# --- pins that retire, pins of keys --------------------------------------------------------------
+
+
+def test_public_key_survives_renewal(authority: CertificateAuthority) -> None:
+    """A pinned public key admits the renewed certificate, and no other key (THREATS)."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    old, renewed = with_key(key.public_key()), with_key(key.public_key())
+    pin = public_key_fingerprint(old)
+    assert pin is not None
+    policy = Policy(public_keys=[pin])
+    assert old != renewed
+    assert reason(policy, old) is None
+    assert reason(policy, renewed) is None
+    other = with_key(ec.generate_private_key(ec.SECP256R1()).public_key())
+    assert reason(policy, other) is DenialReason.FINGERPRINT_NOT_ALLOWED
+
+
+def test_public_key_spares_ca_true(authority: CertificateAuthority) -> None:
+    """A pinned key admits what `openssl req -x509` makes, renewed with the same key."""
+    certificate = ClientCertificate.from_pem(authority.certificate_pem)
+    pin = public_key_fingerprint(certificate)
+    assert pin is not None
+    assert reason(Policy(public_keys=[pin]), certificate) is None
+
+
+def test_both_kinds_of_pins_must_hold(alice: IssuedCertificate) -> None:
+    """Fingerprints and public keys are two parameters, and across parameters all must hold."""
+    pin = public_key_fingerprint(alice.certificate)
+    assert pin is not None
+    policy = Policy(fingerprints=["A" * 40], public_keys=[pin])
+    assert reason(policy, alice.certificate) is DenialReason.FINGERPRINT_NOT_ALLOWED
+
+
+def test_pin_retires_by_itself(alice: IssuedCertificate) -> None:
+    """A pin counts through the whole of its last day in UTC, and then says whose it was."""
+    today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    entry = {
+        "fingerprint": alice.certificate.sha256_fingerprint,
+        "not_after": f"{today:%Y-%m-%d}",
+        "note": "old gateway",
+    }
+    policy = Policy(fingerprints=[entry, "A" * 40])
+    last = today + timedelta(days=1) - timedelta(seconds=1)
+    assert reason(policy, alice.certificate, last) is None
+    late = last + timedelta(seconds=1)
+    assert reason(policy, alice.certificate, late) is DenialReason.FINGERPRINT_NOT_ALLOWED
+    with pytest.raises(CertificateDenied, match=r"old gateway.*retired"):
+        policy.check(alice.certificate, late)
+    assert policy.decide(alice.certificate, today, None).until == last
+    assert policy.warnings(last) == []
+    [warning] = policy.warnings(late)
+    assert warning.setting == "fingerprints"
+    assert "old gateway" in warning.message
+
+
+def test_one_fingerprint_of_two_may_retire(alice: IssuedCertificate) -> None:
+    """A certificate that is pinned by SHA-1 until some day and by SHA-256 for ever stays."""
+    policy = Policy(
+        fingerprints=[
+            {"fingerprint": alice.certificate.sha256_fingerprint, "not_after": "2020-01-01"},
+            alice.certificate.sha1_fingerprint,
+        ]
+    )
+    assert reason(policy, alice.certificate) is None
+
+
+def test_pin_with_two_ends_is_a_mistake() -> None:
+    """One pin cannot end on two days; said twice alike it is said once."""
+    ending = {"fingerprint": "A" * 40, "not_after": "2027-01-31"}
+    assert "different ends" in problems(fingerprints=["A" * 40, ending])["fingerprints"]
+    assert Policy(fingerprints=["A" * 40, "a" * 40])
+
+
+# --- subject alternative names -------------------------------------------------------------------
+
+
+def named(*names: x509.GeneralName) -> ClientCertificate:
+    """Return a certificate with these names in its subject alternative name."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "alice")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    return ClientCertificate.from_der(certificate.public_bytes(Encoding.DER))
+
+
+@pytest.mark.parametrize(
+    ("parameter", "entry", "inside", "outside"),
+    [
+        (
+            "dns_names",
+            "*.partner.example",
+            x509.DNSName("A.Partner.example"),
+            x509.DNSName("a.b.partner.example"),
+        ),
+        (
+            "uris",
+            "spiffe://partner.example/ns/*",
+            x509.UniformResourceIdentifier("spiffe://partner.example/ns/a"),
+            x509.UniformResourceIdentifier("spiffe://partner.example/nsa"),
+        ),
+        (
+            "email_addresses",
+            "ops@partner.example",
+            x509.RFC822Name("ops@PARTNER.example"),
+            x509.RFC822Name("Ops@partner.example"),
+        ),
+    ],
+)
+def test_alternative_names(
+    parameter: str, entry: str, inside: x509.GeneralName, outside: x509.GeneralName
+) -> None:
+    """Any name of the kind suffices; a name of another kind is not of this one (THREATS)."""
+    right, wrong = named(outside, inside), named(outside)
+    confused = named(x509.DNSName("ops@partner.example"), x509.RFC822Name("a.partner.example"))
+    for certificate, denied in ((right, None), (wrong, True), (confused, True), (named(), True)):
+        policy = Policy(
+            **{parameter: [entry]},
+            fingerprints=[certificate.sha256_fingerprint],
+        )
+        expected = DenialReason.COMMON_NAME_NOT_ALLOWED if denied else None
+        assert reason(policy, certificate) is expected
+
+
+@pytest.mark.parametrize("parameter", ["dns_names", "uris", "email_addresses"])
+def test_alternative_names_need_proof(parameter: str) -> None:
+    """A name in the SAN proves as little as one in the subject."""
+    entry = {"dns_names": "a.example", "uris": "urn:a", "email_addresses": "a@example"}[parameter]
+    assert "proves nothing" in problems(**{parameter: [entry]})[parameter]
+
+
+# --- revocation and clocks -----------------------------------------------------------------------
+
+
+def test_revoked_certificate_does_not_enter(authority: CertificateAuthority) -> None:
+    """Who is on the list of the CA is denied; who is not on it enters."""
+    good, bad = authority.issue("good"), authority.issue("bad")
+    pem = authority.certificate_pem.decode()
+    policy = Policy(trust_anchors=pem, crls=[authority.revocation_list(bad).decode()])
+    assert reason(policy, good.certificate) is None
+    assert reason(policy, bad.certificate) is DenialReason.REVOKED
+
+
+def test_missing_list_is_a_denial_unless_soft(
+    authority: CertificateAuthority, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Without a list that speaks for a link nobody enters; softly they do, and the log says it."""
+    issuing = CertificateAuthority("Issuing", issuer=authority)
+    client, revoked = issuing.issue("alice"), issuing.issue("bob")
+    files: dict[str, Any] = {
+        "trust_anchors": authority.certificate_pem.decode(),
+        "intermediates": issuing.certificate_pem.decode(),
+        "crls": issuing.revocation_list(revoked).decode(),
+    }
+    hard, soft = Policy(**files), Policy(**files, revocation="soft")
+    assert reason(hard, client.certificate) is DenialReason.REVOCATION_UNKNOWN
+    assert reason(hard, revoked.certificate) is DenialReason.REVOKED
+    assert not caplog.records
+    assert reason(soft, client.certificate) is None
+    assert "accepted in spite of revocation_unknown" in caplog.text
+    assert reason(soft, revoked.certificate) is DenialReason.REVOKED
+    now = datetime.now(UTC)
+    assert not soft.decide(client.certificate, now, soft.trust_store()).is_certain
+
+
+def test_lists_need_anchors_and_softness_needs_lists(authority: CertificateAuthority) -> None:
+    """Lists without trust_anchors, or softness without lists, are errors."""
+    crl = authority.revocation_list().decode()
+    assert list(problems(fingerprints=["A" * 40], crls=crl)) == ["crls"]
+    assert list(problems(fingerprints=["A" * 40], revocation="soft")) == ["revocation"]
+    assert (
+        "'medium' is not known"
+        in problems(fingerprints=["A" * 40], revocation="medium")["revocation"]
+    )
+
+
+def test_clock_skew_widens_the_validity(
+    authority: CertificateAuthority, alice: IssuedCertificate
+) -> None:
+    """Clocks may differ by the configured seconds at both ends, for the leaf and its path."""
+    first = alice.certificate.not_valid_before_utc
+    last = alice.certificate.not_valid_after_utc
+    for proof in (
+        {"fingerprints": [alice.certificate.sha256_fingerprint]},
+        {"trust_anchors": authority.certificate_pem.decode()},
+    ):
+        policy = Policy(**proof, clock_skew=60)
+        assert reason(policy, alice.certificate, first - timedelta(seconds=60)) is None
+        assert reason(policy, alice.certificate, last + timedelta(seconds=60)) is None
+        early, late = first - timedelta(seconds=61), last + timedelta(seconds=61)
+        assert reason(policy, alice.certificate, early) is DenialReason.NOT_YET_VALID
+        assert reason(policy, alice.certificate, late) is DenialReason.EXPIRED
+
+
+@pytest.mark.parametrize("value", [-1, 301, 1.5, True, "60", None])
+def test_clock_skew_is_whole_seconds_up_to_five_minutes(value: Any) -> None:
+    """Clocks that differ by more are to be set."""
+    assert "write 0 to 300" in problems(fingerprints=["A" * 40], clock_skew=value)["clock_skew"]
+    assert Policy(fingerprints=["A" * 40], clock_skew=300)
+
+
+def test_yes_ends_with_what_it_rests_on(authority: CertificateAuthority) -> None:
+    """A yes holds until the first of leaf, CA, pin and list ends (THREATS: outlives notAfter)."""
+    now = datetime.now(UTC).replace(microsecond=0)
+    days = [now + timedelta(days=n) for n in range(1, 5)]
+    issuing = CertificateAuthority("Issuing", issuer=authority, not_after=days[2])
+    certificate = issuing.issue("alice", not_after=days[3]).certificate
+    anchors = issuing.certificate_pem.decode()
+    crl = issuing.revocation_list(next_update=days[1]).decode()
+    pin = {"fingerprint": certificate.sha256_fingerprint, "not_after": days[0]}
+
+    def until(**parameters: Any) -> datetime:
+        policy = Policy(**parameters)
+        return policy.decide(certificate, now, policy.trust_store()).until
+
+    assert until(fingerprints=[certificate.sha256_fingerprint]) == days[3]
+    assert until(trust_anchors=anchors) == days[2]
+    assert until(trust_anchors=anchors, crls=crl) == days[1]
+    assert until(trust_anchors=anchors, crls=crl, fingerprints=[pin]) == days[0]
+
+
+# --- warnings, and the rest ----------------------------------------------------------------------
+
+
+def test_several_cas_under_one_roof(
+    authority: CertificateAuthority, other_authority: CertificateAuthority
+) -> None:
+    """Several anchors and names without issuers let each CA issue the other's names."""
+    both = [authority.certificate_pem.decode(), other_authority.certificate_pem.decode()]
+    [warning] = Policy(trust_anchors=both, common_names=["alice"]).warnings()
+    assert warning.setting == "trust_anchors"
+    assert "list of alternatives" in warning.message
+    assert Policy(trust_anchors=both).warnings() == []
+    assert Policy(trust_anchors=both[0], common_names=["alice"]).warnings() == []
+    assert Policy(trust_anchors=both, common_names=["a"], issuers=["CN=A"]).warnings() == []
+
+
+def test_policy_is_not_for_subclassing() -> None:
+    """Who overrides a rule would believe that requests are held against it."""
+    with pytest.raises(TypeError, match="cannot be subclassed"):
+        type("Mine", (Policy,), {})
 
 
 # --- validity -----------------------------------------------------------------------------------

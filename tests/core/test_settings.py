@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,11 +12,13 @@ from hypothesis import strategies as st
 
 from arrcert import CertificateDenied, ConfigurationError
 from arrcert.policy import PARAMETERS
-from arrcert.settings import Settings, load
+from arrcert.settings import NOT_CONFIGURED, Settings, load
 from arrcert.testing import CertificateAuthority, IssuedCertificate
 
+ROOT = Path(__file__).parents[2]
 PIN = "A" * 40
 POLICY = {"default": {"fingerprints": [PIN]}}
+PROVEN = {"names_proven_by_front_end": True}
 
 
 def problems(
@@ -122,7 +125,31 @@ def test_no_source_stops_the_start() -> None:
     setting, message = only_problem()
     assert setting == "ARRCERT"
     assert "is not set" in message
-    assert only_problem({"ARRCERT": None})[0] == "ARRCERT"
+    assert NOT_CONFIGURED in problems()
+
+
+def test_variables_of_the_platforms_recipe_are_answered() -> None:
+    """Who comes from the platform's recipe is led to the README, beside the mistake itself."""
+    for name in ("ALLOWED_CLIENT_CERT_THUMBPRINTS", "ALLOWED_CLIENT_CERT_COMMON_NAMES"):
+        first, second = problems({}, {name: "x"})
+        assert first == NOT_CONFIGURED
+        assert second[0] == name
+        assert "Coming from the platform's sample" in second[1]
+        assert "Coming from the platform's sample" in (ROOT / "README.md").read_text()
+        assert load({"ARRCERT": POLICY}, {name: "x"})
+
+
+@pytest.mark.parametrize(
+    "name", ["ARRCERT", "ARRCERT_FRONT_END", "ARRCERT_EXEMPT_PATHS", "ARRCERT_PROTECT_ALL"]
+)
+def test_none_is_no_value(name: str) -> None:
+    """None, as `os.environ.get("TYPO")` gives it, is an error and not a setting left out."""
+    framework = {"ARRCERT": POLICY, name: None}
+    assert only_problem(framework) == (name, "is None; write a value, or leave it out")
+    if name != "ARRCERT":
+        environ = {name: "true" if name.endswith("ALL") else "/x"}
+        assert (name, "is None; write a value, or leave it out") in problems(framework, environ)
+    only_problem({"ARRCERT": None}, {"ARRCERT_FINGERPRINTS": PIN})
 
 
 @pytest.mark.parametrize(
@@ -234,7 +261,84 @@ def test_settings_from_the_environment() -> None:
         (
             {"ARRCERT": {"default": {"fingerprints": [PIN], "thumbprint": []}}},
             'ARRCERT["default"]["thumbprint"]',
+            "did you mean fingerprints?",
+        ),
+        (
+            {"ARRCERT": {"default": {"fingerprints": [PIN], "colour": "red"}}},
+            'ARRCERT["default"]["colour"]',
             "no such key; write one of fingerprints",
+        ),
+        (
+            {"ARRCERT": {"default": {"fingerprints": [PIN], 7: "x"}}},
+            'ARRCERT["default"]["7"]',
+            "no such key; write one of fingerprints",
+        ),
+        (
+            {"ARRCERT": {"default": {"fingerprints": [PIN], "exempt_paths": ["/health"]}}},
+            'ARRCERT["default"]["exempt_paths"]',
+            "write the setting ARRCERT_EXEMPT_PATHS beside ARRCERT",
+        ),
+        ({"ARRCERT": {"default": {"thumbprints": [PIN]}}}, 'ARRCERT["default"]["thumbprints"]', ""),
+        ({"ARRCERT": {"default": {"issuers": None}}}, 'ARRCERT["default"]["issuers"]', "is None"),
+        (
+            {"ARRCERT": {"fingerprints": [PIN]}},
+            "ARRCERT",
+            "\"fingerprints\" is a policy's key, not a policy's name; write"
+            ' {"default": {"fingerprints": [...]}}',
+        ),
+        (
+            {"ARRCERT": {"common_names": ["a"], "thumbprints": [PIN], "clock_skew": 5}},
+            "ARRCERT",
+            'write {"default": {"common_names": [...], "fingerprints": [...], "clock_skew": ...}}',
+        ),
+        (
+            {"ARRCERT": {"fingerprints": [{"fingerprint": PIN}]}, "ARRCERT_PROTECT_ALL": True},
+            "ARRCERT",
+            "is a policy's key",
+        ),
+        (
+            {"ARRCERT": {**POLICY, "exempt_paths": ["/health"]}},
+            "ARRCERT",
+            '"exempt_paths" is no policy; write the setting ARRCERT_EXEMPT_PATHS',
+        ),
+        ({"ARRCERT": {**POLICY, "front_end": "x"}}, "ARRCERT", "the setting ARRCERT_FRONT_END"),
+        ({"ARRCERT": {**POLICY, "protect_all": 1}}, "ARRCERT", "the setting ARRCERT_PROTECT_ALL"),
+        ({"ARRCERT": json.dumps(POLICY)}, "ARRCERT", "write the mapping itself, without quotation"),
+        (
+            {"ARRCERT": {"Default": {"fingerprints": [PIN]}}, "ARRCERT_PROTECT_ALL": True},
+            "ARRCERT",
+            'there is no policy "default", which ARRCERT_PROTECT_ALL uses; there is "Default";'
+            ' rename it, or add "default"',
+        ),
+        (
+            {
+                "ARRCERT": {"a": {"fingerprints": [PIN]}, "b": {"fingerprints": [PIN]}},
+                "ARRCERT_PROTECT_ALL": True,
+            },
+            "ARRCERT",
+            'there are "a" and "b"; rename one, or add "default"',
+        ),
+        (
+            {"ARRCERT_FINGERPRINTS": [PIN]},
+            "ARRCERT_FINGERPRINTS",
+            "is an environment variable only; in settings write"
+            ' ARRCERT = {"default": {"fingerprints": [...]}}',
+        ),
+        (
+            {"ARRCERT": POLICY, "ARRCERT_CLOCK_SKEW": 7},
+            "ARRCERT_CLOCK_SKEW",
+            'ARRCERT = {"default": {"clock_skew": ...}}',
+        ),
+        ({"ARRCERT_POLICIES": POLICY}, "ARRCERT_POLICIES", "did you mean ARRCERT?"),
+        (
+            {"ARRCERT": POLICY, "ARRCERT_COLOUR": "red"},
+            "ARRCERT_COLOUR",
+            "names that begin with ARRCERT are reserved; choose another prefix",
+        ),
+        (
+            {"ARRCERT": {"a": [{"fingerprints": [PIN]}, {"fingerprints": [PIN], **PROVEN}]}},
+            'ARRCERT["a"][1]["names_proven_by_front_end"]',
+            "without checking them",
         ),
         (
             {"ARRCERT": {"default": {"fingerprints": [PIN], "comon_names": []}}},
@@ -253,11 +357,11 @@ def test_settings_from_the_environment() -> None:
         ),
         (
             {"ARRCERT": {"default": {"fingerprints": [PIN], "names_proven_by_front_end": True}}},
-            'ARRCERT["default"]',
+            'ARRCERT["default"]["names_proven_by_front_end"]',
             "'app-service' forwards certificates without checking them",
         ),
         ({"ARRCERT": POLICY, "ARRCERT_FRONTEND": "x"}, "ARRCERT_FRONTEND", "ARRCERT_FRONT_END?"),
-        ({"ARRCERT": POLICY, "ARRCERT_FINGERPRINTS": [PIN]}, "ARRCERT_FINGERPRINTS", "no such"),
+        ({"ARRCERT": POLICY, "ARRCERT_FINGERPRINTS": [PIN]}, "ARRCERT_FINGERPRINTS", "only"),
         ({"ARRCERT": POLICY, "ARRCERT_FRONT_END": "iis"}, "ARRCERT_FRONT_END", "'iis'"),
         ({"ARRCERT": POLICY, "ARRCERT_PROTECT_ALL": 1}, "ARRCERT_PROTECT_ALL", "1"),
         ({"ARRCERT": POLICY, "ARRCERT_EXEMPT_PATHS": "/x"}, "ARRCERT_EXEMPT_PATHS", "not a list"),
@@ -303,7 +407,7 @@ def test_mistake_in_the_framework_settings(
         ),
         (
             {"ARRCERT_FINGERPRINTS": PIN, "ARRCERT_NAMES_PROVEN_BY_FRONT_END": "true"},
-            'ARRCERT["default"]',
+            "ARRCERT_NAMES_PROVEN_BY_FRONT_END",
             "without checking them",
         ),
         ({"ARRCERT_FINGERPRINTS": PIN, "ARRCERT_PIN": "x"}, "ARRCERT_PIN", "environment variable"),
@@ -323,6 +427,158 @@ def test_mistake_in_the_environment(environ: dict[str, str], setting: str, messa
     found_setting, found_message = only_problem({}, environ)
     assert found_setting == setting
     assert message in found_message
+
+
+FINE = json.dumps(POLICY)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("null", "'null' holds nothing; write {\"default\""),
+        (f"'{FINE}'", "quotation marks stand around the whole; drop them"),
+        (FINE.replace('"', "'"), 'single quotation marks; write " instead'),
+        (FINE.replace('"', "\u201d"), 'typographic quotation marks; write " instead'),
+        (json.dumps(FINE), "is JSON encoded twice"),
+        (FINE.replace("]", ",]"), "comma stands before a closing bracket"),
+        (FINE.replace(f'"{PIN}"', "True"), "true, false and null"),
+        (FINE.replace('"default"', "default"), "without quotation marks"),
+        (FINE.replace(PIN, "-----BEGIN\nAB"), r"write \n for it or, for PEM, a file's path"),
+        ("/home/site/arrcert.json", 'plain text or a file\'s path; write {"default"'),
+        ("policies.json", "plain text or a file's path"),
+        (FINE[:-1], "Expecting ',' delimiter"),
+        ("{" * 100_000 + '"', 'write {"default"'),
+        ('{"a":' * 100_000, "nested too deeply; write"),
+        ('{"default": {}, "default": {}}', "'default' stands twice; keep one of the two"),
+        ("@Microsoft.KeyVault(SecretUri=x)", "Key Vault reference"),
+    ],
+)
+def test_what_is_no_json_is_told(text: str, message: str) -> None:
+    """The hint fits the mistake, and never contradicts the value."""
+    setting, found = only_problem({}, {"ARRCERT": text})
+    assert setting == "ARRCERT"
+    assert message in found
+
+
+@pytest.mark.parametrize(
+    ("environ", "setting"),
+    [
+        (
+            {"ARRCERT": '{"default": {"names_proven_by_front_end": "yes", "trust_anchors": 7}}'},
+            'ARRCERT["default"]["names_proven_by_front_end"]',
+        ),
+        (
+            {
+                "ARRCERT_FINGERPRINTS": PIN,
+                "ARRCERT_FRONT_END": '{"header": "X-C", "checks_certificates": "yes"}',
+            },
+            'ARRCERT_FRONT_END["checks_certificates"]',
+        ),
+    ],
+)
+def test_json_is_spoken_of_as_json(environ: dict[str, str], setting: str) -> None:
+    """In JSON the truth is written true and false."""
+    message = dict(problems({}, environ))[setting]
+    assert message == "'yes' is not a truth value; write true or false"
+
+
+def test_every_parameter_has_a_flat_variable(authority: CertificateAuthority) -> None:
+    """Each key of a policy can be written as an app setting of its own."""
+    values = {
+        "FINGERPRINTS": f'["{PIN}", {{"fingerprint": "{"B" * 64}", "not_after": "2099-01-31"}}]',
+        "PUBLIC_KEYS": "A" * 64,
+        "COMMON_NAMES": "alice; bob",
+        "DNS_NAMES": "*.partner.example;gw.partner.example",
+        "URIS": "spiffe://partner.example/*",
+        "EMAIL_ADDRESSES": "ops@partner.example",
+        "ISSUERS": "Contoso CA; CN=Fabrikam CA,O=Fabrikam",
+        "TRUST_ANCHORS": authority.certificate_pem.decode(),
+        "INTERMEDIATES": authority.certificate_pem.decode(),
+        "CLOCK_SKEW": " 300 ",
+        "NAMES_PROVEN_BY_FRONT_END": "false",
+    }
+    environ = {f"ARRCERT_{name}": value for name, value in values.items()}
+    [policy] = load({}, environ).policies["default"]
+    for part in ("2 fingerprints", "1 public_keys", "2 common_names", "2 dns_names", "1 uris"):
+        assert part in repr(policy)
+    assert {f"ARRCERT_{parameter.upper()}" for parameter in PARAMETERS} == {
+        *environ,
+        "ARRCERT_CRLS",
+        "ARRCERT_REVOCATION",
+    }
+    crls = {"ARRCERT_CRLS": "/absent.crl", "ARRCERT_REVOCATION": " soft "}
+    setting, message = only_problem({}, {**environ, **crls})
+    assert setting == "ARRCERT_CRLS"
+    assert "/absent.crl" in message
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("ARRCERT_CLOCK_SKEW", "301", "write 0 to 300"),
+        ("ARRCERT_CLOCK_SKEW", "-1", "'-1' is no whole number"),
+        ("ARRCERT_CLOCK_SKEW", "5s", "'5s' is no whole number"),
+        ("ARRCERT_CLOCK_SKEW", "9" * 5000, "is no whole number"),
+        ("ARRCERT_CLOCK_SKEW", "", "is empty"),
+        ("ARRCERT_CLOCK_SKEW", "@Microsoft.KeyVault(x)", "Key Vault reference"),
+        ("ARRCERT_REVOCATION", "off", "write one of hard, soft"),
+        ("ARRCERT_PUBLIC_KEYS", PIN, "write the 64 of a SHA-256"),
+        ("ARRCERT_DNS_NAMES", "*.example", "top-level domain"),
+        ("ARRCERT_DNS_NAMES", "a.example,b.example", "separate entries by ;"),
+        ("ARRCERT_URIS", "spiffe://*", "is no URI"),
+        ("ARRCERT_EMAIL_ADDRESSES", "ops", "is no e-mail address"),
+        ("ARRCERT_FINGERPRINTS", f'{{"fingerprint": "{PIN}"}}', "write a JSON list of it: [{...}]"),
+        ("ARRCERT_FINGERPRINTS", f"['{PIN}']", 'single quotation marks; write " instead'),
+        ("ARRCERT_FINGERPRINTS", f'"{PIN}"', "drop them"),
+        ("ARRCERT_EXEMPT_PATHS", "[]", "the list is empty; write a path"),
+        ("ARRCERT_EXEMPT_PATHS", "@Microsoft.KeyVault(x)", "Key Vault reference"),
+        ("ARRCERT_FRONT_END", "{}", '"header" is missing'),
+        ("ARRCERT_TRUST_ANCHOR", "ca.pem", "did you mean ARRCERT_TRUST_ANCHORS?"),
+        ("ARRCERT_SAMPLE_APP", "x", "reserved; choose another prefix"),
+    ],
+)
+def test_each_flat_variable_names_its_mistake(name: str, value: str, message: str) -> None:
+    """A mistake in a flat variable is that variable's, with what to write instead."""
+    setting, found = problems({}, {"ARRCERT_FINGERPRINTS": PIN, name: value})[0]
+    assert setting == name
+    assert message in found
+
+
+def test_a_misspelt_variable_is_one_mistake() -> None:
+    """Nobody is told besides that nothing is configured."""
+    assert only_problem({}, {"ARRCERT_THUMBPRINTS": PIN})[1].endswith(
+        "did you mean ARRCERT_FINGERPRINTS?"
+    )
+    assert NOT_CONFIGURED in problems({}, {"ARRCERT_SAMPLE_APP": "x"})
+
+
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [
+        ("thumbprints", "fingerprints"),
+        ("pins", "fingerprints"),
+        ("spki", "public_keys"),
+        ("subject", "common_names"),
+        *((name, "trust_anchors") for name in ("ca", "cas", "ca_certs", "roots")),
+        ("issuer", "issuers"),
+    ],
+)
+def test_synonyms_are_known(key: str, meant: str) -> None:
+    """What others call a key leads to ours."""
+    assert f"did you mean {meant}?" in only_problem({"ARRCERT": {"default": {key: "x"}}})[1]
+
+
+def test_warnings_name_the_place() -> None:
+    """A warning stands where the policy is written: in a list, in a mapping, in a variable."""
+    retired = {"fingerprint": PIN, "not_after": "2020-01-31"}
+    policy = {"fingerprints": [retired]}
+    mapping = {"default": policy, "partners": [{"fingerprints": ["B" * 40]}, policy]}
+    assert [setting for setting, _ in load({"ARRCERT": mapping}, {}).warnings()] == [
+        'ARRCERT["default"]["fingerprints"]',
+        'ARRCERT["partners"][1]["fingerprints"]',
+    ]
+    flat = load({}, {"ARRCERT_FINGERPRINTS": json.dumps([retired])})
+    assert [setting for setting, _ in flat.warnings()] == ["ARRCERT_FINGERPRINTS"]
 
 
 def test_names_may_be_proven_by_a_front_end_that_checks() -> None:

@@ -1,133 +1,589 @@
-"""Certification paths, and the files they are built from."""
+"""Certification paths: what private CAs issue is accepted, what proves nothing is not."""
 
 from __future__ import annotations
 
+import subprocess
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509 import load_pem_x509_certificate
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 
-from arrcert import CertificateDenied, ClientCertificate, DenialReason
+from arrcert import CertificateDenied, ClientCertificate, DenialReason, trust
 from arrcert.testing import CertificateAuthority, IssuedCertificate, self_signed
-from arrcert.trust import TrustStore, load_certificates
+from arrcert.trust import TrustStore, why_unusable
 
-NOW = datetime.now(UTC)
+NOW = datetime.now(UTC).replace(microsecond=0)
+KEYS = {name: ec.generate_private_key(ec.SECP256R1()) for name in ("ca", "issuing", "client")}
+KEYS["CA"] = KEYS["Issuing"] = KEYS["ca"]
+
+Extensions = Iterable[tuple[x509.ExtensionType, bool]]
+
+CA = x509.BasicConstraints(ca=True, path_length=None)
+END_ENTITY = x509.BasicConstraints(ca=False, path_length=None)
+CLIENT_AUTH = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH])
+UNKNOWN = x509.UnrecognizedExtension(ObjectIdentifier("1.2.3.4"), b"\x05\x00")
 
 
-def is_trusted(store: TrustStore, certificate: ClientCertificate, at: datetime = NOW) -> bool:
-    """Tell whether a path leads to the store's anchors."""
+def key_usage(*usages: str) -> x509.KeyUsage:
+    """Make a key usage by the names that pyca has for the bits."""
+    every = (
+        "digital_signature",
+        "content_commitment",
+        "key_encipherment",
+        "data_encipherment",
+        "key_agreement",
+        "key_cert_sign",
+        "crl_sign",
+        "encipher_only",
+        "decipher_only",
+    )
+    return x509.KeyUsage(**{usage: usage in usages for usage in every})
+
+
+def name(common_name: str, email: str | None = None) -> x509.Name:
+    """Make a name, with an emailAddress if asked."""
+    attributes = [x509.NameAttribute(NameOID.COMMON_NAME, common_name)] if common_name else []
+    if email is not None:
+        attributes.append(x509.NameAttribute(NameOID.EMAIL_ADDRESS, email))
+    return x509.Name(attributes)
+
+
+def sign(
+    subject: x509.Name,
+    key: Any,
+    issuer: x509.Name,
+    issuer_key: Any,
+    extensions: Extensions = (),
+    *,
+    algorithm: hashes.HashAlgorithm | None = hashes.SHA256(),  # noqa: B008
+    not_before: datetime = NOW - timedelta(days=1),
+    not_after: datetime = NOW + timedelta(days=1),
+) -> x509.Certificate:
+    """Issue exactly these extensions, none besides."""
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(not_before)
+        .not_valid_after(not_after)
+    )
+    for extension, critical in extensions:
+        builder = builder.add_extension(extension, critical)
+    return builder.sign(issuer_key, algorithm)
+
+
+def root(extensions: Extensions = ((CA, True),), **kwargs: Any) -> x509.Certificate:
+    """Make a self-signed CA named CA."""
+    return sign(name("CA"), KEYS["ca"], name("CA"), KEYS["ca"], extensions, **kwargs)
+
+
+def leaf(
+    extensions: Extensions = (), subject: x509.Name | None = None, **kwargs: Any
+) -> ClientCertificate:
+    """Make a client's certificate, issued by CA."""
+    return client(
+        sign(subject or name("alice"), KEYS["client"], name("CA"), KEYS["ca"], extensions, **kwargs)
+    )
+
+
+def client(certificate: x509.Certificate) -> ClientCertificate:
+    """Read a certificate as it comes from a client."""
+    return ClientCertificate.from_der(certificate.public_bytes(Encoding.DER))
+
+
+def why_not(
+    certificate: ClientCertificate,
+    anchors: Sequence[x509.Certificate],
+    intermediates: Sequence[x509.Certificate] = (),
+    at: datetime = NOW,
+    clock_skew: timedelta = timedelta(),
+) -> str | None:
+    """Return why no path leads to the anchors, None where one does."""
     try:
-        store.authenticate(certificate, at)
+        path = TrustStore(anchors, intermediates).authenticate(certificate, at, clock_skew)
     except CertificateDenied as denied:
         assert denied.reason is DenialReason.UNTRUSTED
         assert denied.certificate == certificate
-        return False
-    return True
+        return denied.detail
+    assert path[0] == certificate.x509
+    assert path[-1] in anchors
+    return None
 
 
-def test_path_leads_to_the_anchor(
+# --- what private CAs issue ---------------------------------------------------------------------
+
+SKI = x509.SubjectKeyIdentifier.from_public_key(KEYS["client"].public_key())
+AKI = x509.AuthorityKeyIdentifier.from_issuer_public_key(KEYS["ca"].public_key())
+CA_SKI = x509.SubjectKeyIdentifier.from_public_key(KEYS["ca"].public_key())
+SAN = x509.SubjectAlternativeName([x509.DNSName("alice.example")])
+SIGNS = key_usage("key_cert_sign", "crl_sign")
+UPN = x509.SubjectAlternativeName(
+    [x509.OtherName(ObjectIdentifier("1.3.6.1.4.1.311.20.2.3"), b"\x0c\x07alice@x")]
+)
+CRL_PLACE = x509.CRLDistributionPoints(
+    [
+        x509.DistributionPoint(
+            [x509.UniformResourceIdentifier("ldap:///CN=CA,DC=example")], None, None, None
+        )
+    ]
+)
+POLICIES = x509.CertificatePolicies([x509.PolicyInformation(ObjectIdentifier("1.2.3"), None)])
+
+
+def vendor(oid: str) -> x509.UnrecognizedExtension:
+    """Make an extension that only its vendor knows."""
+    return x509.UnrecognizedExtension(ObjectIdentifier(oid), b"\x05\x00")
+
+
+@pytest.mark.parametrize(
+    ("ca", "end"),
+    [
+        pytest.param([(CA, True)], [], id="nothing but a name"),
+        pytest.param([(CA, True)], [(SAN, False)], id="without AKI"),
+        pytest.param([(CA, True)], [(AKI, False)], id="without SAN"),
+        pytest.param([(CA, True)], [(CLIENT_AUTH, True)], id="critical EKU"),
+        pytest.param([(CA, True)], [(SAN, True)], id="critical SAN"),
+        pytest.param([(CA, False)], [(CLIENT_AUTH, False)], id="basicConstraints not critical"),
+        pytest.param([(CA, True), (SIGNS, False)], [], id="keyUsage not critical"),
+        pytest.param([(CA, True), (CLIENT_AUTH, False)], [], id="CA confined to clientAuth"),
+        pytest.param(
+            [(CA, True), (x509.ExtendedKeyUsage([ObjectIdentifier("2.5.29.37.0")]), False)],
+            [],
+            id="CA with anyExtendedKeyUsage",
+        ),
+        pytest.param(
+            [(CA_SKI, False), (AKI, False), (CA, True)],
+            [(END_ENTITY, False), (SKI, False), (AKI, False)],
+            id="openssl",
+        ),
+        pytest.param(
+            [(SIGNS, True), (x509.BasicConstraints(True, 1), True), (CA_SKI, False)],
+            [
+                (key_usage("digital_signature"), True),
+                (
+                    x509.ExtendedKeyUsage(
+                        [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
+                    ),
+                    False,
+                ),
+                (SKI, False),
+                (AKI, False),
+                (SAN, False),
+                (vendor("1.3.6.1.4.1.37476.9000.64.1"), False),
+            ],
+            id="step-ca",
+        ),
+        pytest.param(
+            [(SIGNS, True), (CA, True), (CA_SKI, False), (AKI, False)],
+            [
+                (key_usage("digital_signature", "key_encipherment", "key_agreement"), True),
+                (CLIENT_AUTH, False),
+                (SKI, False),
+                (AKI, False),
+            ],
+            id="Vault",
+        ),
+        pytest.param(
+            [
+                (key_usage("digital_signature", "key_encipherment", "key_cert_sign"), True),
+                (CA, True),
+                (CA_SKI, False),
+            ],
+            [
+                (key_usage("digital_signature", "key_encipherment"), True),
+                (CLIENT_AUTH, False),
+                (END_ENTITY, True),
+                (AKI, False),
+                (SAN, True),
+            ],
+            id="cert-manager",
+        ),
+        pytest.param(
+            [(SIGNS, True), (CA, True), (CA_SKI, False), (AKI, False), (POLICIES, False)],
+            [
+                (END_ENTITY, True),
+                (AKI, False),
+                (POLICIES, False),
+                (
+                    x509.ExtendedKeyUsage(
+                        [ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.EMAIL_PROTECTION]
+                    ),
+                    False,
+                ),
+                (CRL_PLACE, False),
+                (SKI, False),
+                (key_usage("digital_signature", "content_commitment", "key_encipherment"), True),
+            ],
+            id="EJBCA",
+        ),
+        pytest.param(
+            [
+                (key_usage("digital_signature", "key_cert_sign", "crl_sign"), False),
+                (CA, True),
+                (CA_SKI, False),
+                (vendor("1.3.6.1.4.1.311.21.1"), False),
+            ],
+            [
+                (
+                    x509.MSCertificateTemplate(ObjectIdentifier("1.3.6.1.4.1.311.21.8.1"), 1, 0),
+                    False,
+                ),
+                (CLIENT_AUTH, False),
+                (key_usage("digital_signature", "key_encipherment"), True),
+                (vendor("1.3.6.1.4.1.311.21.10"), False),
+                (SKI, False),
+                (AKI, False),
+                (CRL_PLACE, False),
+                (UPN, False),
+            ],
+            id="AD CS",
+        ),
+    ],
+)
+def test_private_cas_as_they_are(ca: Extensions, end: Extensions) -> None:
+    """What private CAs issue for client authentication is proven to their anchor."""
+    assert why_not(leaf(end), [root(ca)]) is None
+
+
+def openssl(folder: Path, *arguments: str) -> None:
+    """Run openssl in a folder."""
+    subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
+
+
+@pytest.mark.parametrize("key", [["rsa:2048"], ["ec", "-pkeyopt", "ec_paramgen_curve:P-256"]])
+def test_openssl_commands(tmp_path: Path, key: list[str]) -> None:
+    """A CA and a client made by OpenSSL's own commands, without a configuration, are accepted."""
+    made = ["-newkey", *key, "-nodes"]
+    (tmp_path / "client.ext").write_text("extendedKeyUsage=critical,clientAuth\n")
+    openssl(
+        *(tmp_path, "req", "-x509", *made, "-subj", "/O=Contoso/CN=Contoso CA", "-days", "30"),
+        *("-keyout", "ca.key", "-out", "ca.pem"),
+    )
+    openssl(
+        *(tmp_path, "req", *made, "-subj", "/CN=alice", "-keyout", "c.key", "-out", "c.csr"),
+    )
+    openssl(
+        *(tmp_path, "x509", "-req", "-in", "c.csr", "-CA", "ca.pem", "-CAkey", "ca.key"),
+        *("-CAcreateserial", "-days", "30", "-extfile", "client.ext", "-out", "c.pem"),
+    )
+    [anchor] = x509.load_pem_x509_certificates((tmp_path / "ca.pem").read_bytes())
+    certificate = ClientCertificate.from_pem((tmp_path / "c.pem").read_bytes())
+    assert why_not(certificate, [anchor], at=datetime.now(UTC)) is None
+
+
+@pytest.mark.parametrize("digest", ["sha1", "md5"])
+def test_weak_signatures_prove_nothing(tmp_path: Path, digest: str) -> None:
+    """A signature over SHA-1 or MD5 does not make a path."""
+    openssl(
+        *(tmp_path, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=CA"),
+        *("-keyout", "ca.key", "-out", "ca.pem"),
+    )
+    openssl(
+        *(tmp_path, "req", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=alice"),
+        *("-keyout", "c.key", "-out", "c.csr"),
+    )
+    (tmp_path / "c.ext").write_text("extendedKeyUsage=clientAuth\n")
+    openssl(
+        *(tmp_path, "x509", "-req", "-in", "c.csr", "-CA", "ca.pem", "-CAkey", "ca.key"),
+        *("-CAcreateserial", f"-{digest}", "-extfile", "c.ext", "-out", "c.pem"),
+    )
+    [anchor] = x509.load_pem_x509_certificates((tmp_path / "ca.pem").read_bytes())
+    certificate = ClientCertificate.from_pem((tmp_path / "c.pem").read_bytes())
+    assert f"signed over {digest}" in str(why_not(certificate, [anchor], at=datetime.now(UTC)))
+
+
+def test_version_1_is_refused_with_the_remedy(tmp_path: Path) -> None:
+    """`openssl x509 -req` without extensions makes X.509 v1, which the denial says."""
+    openssl(
+        *(tmp_path, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=CA"),
+        *("-keyout", "ca.key", "-out", "ca.pem"),
+    )
+    openssl(
+        *(tmp_path, "req", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=alice"),
+        *("-keyout", "c.key", "-out", "c.csr"),
+    )
+    openssl(
+        *(tmp_path, "x509", "-req", "-in", "c.csr", "-CA", "ca.pem", "-CAkey", "ca.key"),
+        *("-CAcreateserial", "-out", "c.pem"),
+    )
+    [anchor] = x509.load_pem_x509_certificates((tmp_path / "ca.pem").read_bytes())
+    certificate = ClientCertificate.from_pem((tmp_path / "c.pem").read_bytes())
+    if certificate.x509.version is x509.Version.v1:
+        assert "X.509 v1" in str(why_not(certificate, [anchor]))
+        assert "v1" in str(why_unusable(certificate.x509, is_anchor=True))
+    else:
+        assert why_not(certificate, [anchor], at=datetime.now(UTC)) is None
+
+
+# --- anchors, intermediates, leaves -------------------------------------------------------------
+
+
+def test_only_the_anchors_key_makes_a_path(
     authority: CertificateAuthority,
     alice: IssuedCertificate,
     look_alike: IssuedCertificate,
     impostor: IssuedCertificate,
 ) -> None:
-    """Only the anchor's own key makes a path; its name, claimed by another key, makes none."""
-    store = TrustStore([authority.x509])
-    assert is_trusted(store, alice.certificate)
-    assert not is_trusted(store, look_alike.certificate)
-    assert not is_trusted(store, impostor.certificate)
-    assert not is_trusted(store, self_signed("alice").certificate)
+    """A CA's name that another key claims makes no path, and the denial says which it is."""
+    assert why_not(alice.certificate, [authority.x509]) is None
+    for stranger in (look_alike, impostor):
+        assert "another key signed it" in str(why_not(stranger.certificate, [authority.x509]))
+    unknown = why_not(self_signed("alice").certificate, [authority.x509])
+    assert "no CA certificate of the name 'CN=alice' is configured" in str(unknown)
 
 
 def test_intermediates_help_and_prove_nothing(authority: CertificateAuthority) -> None:
-    """A configured intermediate may stand on the path; alone it is no anchor."""
+    """A configured intermediate may stand on the path, or be the anchor; alone it is none."""
     issuing = CertificateAuthority("Contoso Issuing CA 2", issuer=authority)
     certificate = issuing.issue("alice").certificate
     stranger = CertificateAuthority("Stranger")
-    assert not is_trusted(TrustStore([authority.x509]), certificate)
-    assert is_trusted(TrustStore([authority.x509], [issuing.x509]), certificate)
-    assert is_trusted(TrustStore([issuing.x509]), certificate)
-    assert not is_trusted(TrustStore([stranger.x509], [issuing.x509, authority.x509]), certificate)
+    assert "is configured; add it" in str(why_not(certificate, [authority.x509]))
+    assert why_not(certificate, [authority.x509], [issuing.x509]) is None
+    assert why_not(certificate, [issuing.x509]) is None
+    assert why_not(certificate, [stranger.x509], [issuing.x509, authority.x509]) is not None
 
 
-def test_every_link_is_valid_at_the_moment() -> None:
-    """An expired anchor or intermediate breaks the path, at the moment asked for."""
-    soon = NOW + timedelta(days=2)
-    root = CertificateAuthority("Root", not_after=NOW + timedelta(days=10))
-    issuing = CertificateAuthority("Issuing", issuer=root, not_after=soon)
-    certificate = issuing.issue("alice").certificate
-    store = TrustStore([root.x509], [issuing.x509])
-    assert is_trusted(store, certificate)
-    assert is_trusted(store, certificate, issuing.x509.not_valid_after_utc)
-    assert not is_trusted(store, certificate, soon + timedelta(seconds=1))
-    assert not is_trusted(
-        TrustStore([issuing.x509]), certificate, issuing.x509.not_valid_before_utc - timedelta(1)
-    )
+def test_self_signed_leaf_is_its_own_anchor() -> None:
+    """A self-signed leaf without CA:TRUE may be an anchor: for itself alone."""
+    own = self_signed("alice").certificate
+    other = self_signed("alice").certificate
+    assert why_not(own, [own.x509]) is None
+    assert why_not(other, [own.x509]) is not None
+
+
+def test_nothing_hangs_below_a_leaf() -> None:
+    """A path does not continue below a pinned self-signed leaf (THREATS)."""
+    own = sign(name("CA"), KEYS["ca"], name("CA"), KEYS["ca"], [(END_ENTITY, True)])
+    assert why_not(leaf(), [own]) is not None
+    assert why_not(leaf(), [root([])]) is not None
 
 
 def test_ca_certificate_is_no_client(authority: CertificateAuthority) -> None:
     """A CA certificate presented as a client's is refused with the remedy."""
     certificate = ClientCertificate.from_pem(authority.certificate_pem)
-    with pytest.raises(CertificateDenied, match="pin its fingerprint"):
-        TrustStore([authority.x509]).authenticate(certificate, NOW)
+    assert "pin its fingerprint" in str(why_not(certificate, [authority.x509]))
 
 
-def test_nothing_hangs_below_a_leaf(alice: IssuedCertificate) -> None:
-    """A path does not continue below a certificate that is no CA (THREATS)."""
-    below = CertificateAuthority.__new__(CertificateAuthority)
-    below._key, below.name, below.x509 = (  # type: ignore[assignment]
-        alice.private_key,
-        alice.certificate.x509.subject,
-        alice.certificate.x509,
+# --- what breaks a path -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("ca", "end"),
+    [
+        pytest.param([(END_ENTITY, True)], [], id="issuer says CA:FALSE"),
+        pytest.param([], [], id="issuer without basicConstraints"),
+        pytest.param(
+            [(CA, True), (key_usage("digital_signature"), True)], [], id="issuer may not sign"
+        ),
+        pytest.param(
+            [(CA, True), (x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), False)],
+            [],
+            id="issuer confined to serverAuth",
+        ),
+        pytest.param([(CA, True), (UNKNOWN, True)], [], id="unknown critical in the issuer"),
+        pytest.param([(CA, True)], [(UNKNOWN, True)], id="unknown critical in the leaf"),
+        pytest.param(
+            [(CA, True)],
+            [(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), False)],
+            id="serverAuth alone",
+        ),
+        pytest.param(
+            [(CA, True)],
+            [(x509.ExtendedKeyUsage([ObjectIdentifier("2.5.29.37.0")]), False)],
+            id="anyExtendedKeyUsage alone",
+        ),
+        pytest.param([(CA, True)], [(SIGNS, True)], id="leaf that may sign certificates"),
+    ],
+)
+def test_what_breaks_a_path(ca: Extensions, end: Extensions) -> None:
+    """Relaxed are the forms that private CAs use, not the rules (THREATS: EKU ignored)."""
+    assert why_not(leaf(end), [root(ca)]) is not None
+
+
+def test_what_a_validator_replaces_it_checks_itself() -> None:
+    """That an issuer is a CA does not hang on what cryptography checks besides."""
+    with pytest.raises(ValueError, match="CA:FALSE"):
+        trust._require_ca(None, root(), END_ENTITY)
+    trust._require_ca(None, root(), CA)
+
+
+def test_unknown_signature_algorithm_proves_nothing() -> None:
+    """A signature of an algorithm that nobody knows is a denial like any other."""
+    unknown = changed(leaf().x509, "06082a8648ce3d040302", "06082a8648ce3d040309")
+    assert why_not(client(unknown), [root()]) is not None
+
+
+def test_path_length_is_upheld() -> None:
+    """A CA below a path length of zero issues nothing that counts."""
+    top = root([(x509.BasicConstraints(True, 0), True)])
+    issuing = sign(name("Issuing"), KEYS["issuing"], name("CA"), KEYS["ca"], [(CA, True)])
+    certificate = client(sign(name("alice"), KEYS["client"], name("Issuing"), KEYS["issuing"]))
+    assert why_not(certificate, [root()], [issuing]) is None
+    assert "path length" in str(why_not(certificate, [top], [issuing]))
+
+
+def test_every_link_is_valid_at_the_moment() -> None:
+    """An expired or not yet valid link breaks the path, and the denial names an expired CA."""
+    soon = NOW + timedelta(days=2)
+    top = CertificateAuthority("Root", not_after=NOW + timedelta(days=10))
+    issuing = CertificateAuthority("Issuing", issuer=top, not_after=soon)
+    certificate = issuing.issue("alice").certificate
+    arguments = (certificate, [top.x509], [issuing.x509])
+    assert why_not(*arguments) is None
+    assert why_not(*arguments, at=issuing.x509.not_valid_after_utc) is None
+    assert "'CN=Issuing' has expired" in str(why_not(*arguments, at=soon + timedelta(seconds=1)))
+    early = issuing.x509.not_valid_before_utc - timedelta(seconds=1)
+    assert why_not(certificate, [issuing.x509], at=early) is not None
+
+
+def test_clock_skew_applies_to_the_path() -> None:
+    """Clocks may differ by as much as was configured, at both ends, and by no second more."""
+    certificate = leaf()
+    late = root(not_before=NOW + timedelta(seconds=60))
+    early = root(not_after=NOW - timedelta(seconds=60))
+    for anchor in (late, early):
+        assert why_not(certificate, [anchor], at=datetime.now(UTC)) is not None
+        assert why_not(certificate, [anchor], clock_skew=timedelta(seconds=59)) is not None
+        assert why_not(certificate, [anchor], clock_skew=timedelta(seconds=60)) is None
+
+
+# --- name constraints ---------------------------------------------------------------------------
+
+
+def test_violated_name_constraints() -> None:
+    """A name outside of its CA's constraints breaks the path, in the SAN (THREATS)."""
+    within = x509.SubjectAlternativeName([x509.DNSName("a.contoso.example")])
+    outside = x509.SubjectAlternativeName([x509.DNSName("a.evil.example")])
+    for critical in (True, False):
+        limited = root(
+            [
+                (CA, True),
+                (x509.NameConstraints([x509.DNSName("contoso.example")], None), critical),
+            ]
+        )
+        assert why_not(leaf([(within, False)]), [limited]) is None
+        assert why_not(leaf([(outside, False)]), [limited]) is not None
+
+
+def test_name_in_the_subject_is_held_against_constraints() -> None:
+    """A name that stands in the subject alone does not evade them (THREATS: skipped)."""
+    limited = root(
+        [(CA, True), (x509.NameConstraints([x509.DNSName("contoso.example")], None), True)]
     )
-    certificate = below.issue("mallory").certificate
-    assert not is_trusted(TrustStore([alice.certificate.x509]), certificate)
+    assert why_not(leaf(subject=name("a.contoso.example")), [limited]) is None
+    assert "violates" in str(why_not(leaf(subject=name("a.evil.example")), [limited]))
 
 
-def test_file_may_hold_several(
-    tmp_path: Path, authority: CertificateAuthority, other_authority: CertificateAuthority
+@pytest.mark.parametrize("critical", [True, False])
+@pytest.mark.parametrize(
+    ("base", "kind"),
+    [
+        (x509.DirectoryName(name("alice")), "directory names"),
+        (x509.UniformResourceIdentifier("contoso.example"), "URIs"),
+    ],
+)
+@pytest.mark.parametrize("excluded", [True, False])
+def test_constraints_that_cannot_be_upheld(
+    base: x509.GeneralName, kind: str, critical: bool, excluded: bool
 ) -> None:
-    """Every block of a file is read, and text around them is allowed."""
-    path = tmp_path / "roots.pem"
-    path.write_bytes(
-        b"# our roots\r\n" + authority.certificate_pem + b"and\n" + other_authority.certificate_pem
-    )
-    expected = [authority.x509, other_authority.x509]
-    assert load_certificates(path) == load_certificates(str(path)) == expected
-    assert load_certificates(path.read_text()) == expected
+    """A CA with constraints on directory names or URIs is refused, at the start and on a path."""
+    constraints = x509.NameConstraints(None if excluded else [base], [base] if excluded else None)
+    limited = root([(CA, True), (constraints, critical)])
+    assert kind in str(why_unusable(limited, is_anchor=True))
+    assert why_not(leaf(), [limited]) is not None
 
 
-def test_bad_file_is_a_sentence(
-    tmp_path: Path, alice: IssuedCertificate, authority: CertificateAuthority
+# --- what can never work ------------------------------------------------------------------------
+
+
+def signed_by_itself(key: Any, algorithm: hashes.HashAlgorithm | None) -> x509.Certificate:
+    """Make a CA with any key."""
+    return sign(name("CA"), key, name("CA"), key, [(CA, True)], algorithm=algorithm)
+
+
+@pytest.mark.parametrize(
+    ("ca", "why"),
+    [
+        pytest.param(
+            signed_by_itself(ed25519.Ed25519PrivateKey.generate(), None),
+            "Ed25519PublicKey",
+            id="Ed25519",
+        ),
+        pytest.param(
+            signed_by_itself(rsa.generate_private_key(65537, 1024), hashes.SHA256()),
+            "1024 bits",
+            id="RSA-1024",
+        ),
+        pytest.param(
+            signed_by_itself(ec.generate_private_key(ec.SECP224R1()), hashes.SHA256()),
+            "secp224r1",
+            id="P-224",
+        ),
+        pytest.param(
+            signed_by_itself(ec.generate_private_key(ec.BrainpoolP256R1()), hashes.SHA256()),
+            "brainpoolP256r1",
+            id="brainpool",
+        ),
+    ],
+)
+def test_ca_that_can_prove_nothing_is_told_at_the_start(ca: x509.Certificate, why: str) -> None:
+    """A CA whose signatures are not validated is refused before a client comes."""
+    assert why in str(why_unusable(ca, is_anchor=True))
+    assert why in str(why_unusable(ca, is_anchor=False))
+
+
+def test_leaf_may_be_an_anchor_and_no_intermediate() -> None:
+    """A certificate without CA:TRUE can be its own anchor, never an intermediate."""
+    own = self_signed("alice").certificate.x509
+    assert why_unusable(own, is_anchor=True) is None
+    assert "is no CA" in str(why_unusable(own, is_anchor=False))
+    assert "is no CA" in str(why_unusable(root([]), is_anchor=False))
+
+
+def test_usable_authorities(authority: CertificateAuthority) -> None:
+    """RSA and the NIST curves are validated."""
+    for ca in (
+        authority.x509,
+        signed_by_itself(rsa.generate_private_key(65537, 2048), hashes.SHA256()),
+        signed_by_itself(ec.generate_private_key(ec.SECP384R1()), hashes.SHA384()),
+    ):
+        assert why_unusable(ca, is_anchor=True) is None
+        assert why_unusable(ca, is_anchor=False) is None
+
+
+def changed(certificate: x509.Certificate, old: str, new: str) -> x509.Certificate:
+    """Return a certificate with other bytes; its signature no longer holds."""
+    der = certificate.public_bytes(Encoding.DER)
+    replaced = der.replace(bytes.fromhex(old), bytes.fromhex(new))
+    assert replaced != der
+    return x509.load_der_x509_certificate(replaced)
+
+
+def test_authority_that_cannot_be_read() -> None:
+    """A key of an unknown algorithm, or a garbled extension, is told at the start."""
+    unknown_key = changed(root(), "06072a8648ce3d0201", "06072a8648ce3d0209")
+    assert "public key that cannot be read" in str(why_unusable(unknown_key, is_anchor=True))
+    garbage = x509.UnrecognizedExtension(ObjectIdentifier("2.5.29.17"), b"\xff\xff")
+    garbled = root([(CA, True), (garbage, False)])
+    assert "extension that cannot be read" in str(why_unusable(garbled, is_anchor=True))
+
+
+# --- revocation ---------------------------------------------------------------------------------
+
+
+def test_without_lists_no_revocation_is_asked(
+    authority: CertificateAuthority, alice: IssuedCertificate
 ) -> None:
-    """What cannot be an anchor says which file and why (THREATS: a missing trust store)."""
-    pem = authority.certificate_pem
-    der = load_pem_x509_certificate(pem).public_bytes(Encoding.DER)
-    for content, why in (
-        (b"", "holds no PEM certificate; it must hold"),
-        (b"hello", "holds no PEM certificate; it must hold"),
-        (der, "it is DER; turn it into PEM"),
-        (pem + alice.private_key_pem, "holds a private key"),
-        (pem.replace(b"-----END", b"-----ENDE"), "roots.pem"),
-        (pem[:100] + b"\n-----END CERTIFICATE-----\n", "broken"),
-        (pem + b"-----BEGIN CERTIFICATE-----\nMIIB\n", "roots.pem"),
-    ):
-        path = tmp_path / "roots.pem"
-        path.write_bytes(content)
-        with pytest.raises(ValueError, match=why) as caught:
-            load_certificates(path)
-        assert "roots.pem" in str(caught.value)
-        assert b"PRIVATE KEY" not in str(caught.value).encode()
-
-
-def test_unreadable_path_is_a_sentence(tmp_path: Path) -> None:
-    """An absent file, a folder and an impossible name are told apart."""
-    for path, why in (
-        (tmp_path / "absent.pem", "No such file"),
-        (tmp_path, "directory"),
-        ("a\x00b", "null"),
-    ):
-        with pytest.raises(ValueError, match=why):
-            load_certificates(path)
+    """A trust store without lists answers nothing about revocation."""
+    store = TrustStore([authority.x509])
+    path = store.authenticate(alice.certificate, NOW)
+    assert store.check_revocation(alice.certificate, path, NOW) is None

@@ -15,7 +15,7 @@ def test_the_app_registers_its_checks_under_security() -> None:
     """`INSTALLED_APPS` alone turns the checks on, and `check --tag security` selects them."""
     apps.get_app_config("arrcert_django").ready()
     registered: Any = registry.get_checks()
-    ours: Any = (checks.check_configuration, checks.check_middleware)
+    ours: Any = (checks.check_configuration, checks.check_middleware, checks.check_views)
     for check in ours:
         assert [known.tags for known in registered if known is check] == [(Tags.security,)]
 

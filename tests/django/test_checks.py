@@ -1,13 +1,22 @@
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+from types import ModuleType
 from typing import Any
 
 import pytest
-from django.core.checks import CheckMessage, Error, Tags, run_checks
+from django.core.checks import CheckMessage, Error, Tags, Warning, run_checks  # noqa: A004
 from django.core.management import call_command
 from django.core.management.base import SystemCheckError
+from django.http import HttpRequest, HttpResponse
+from django.urls import include, path
+from django.utils.decorators import method_decorator
+from django.views import View
 
+from arrcert.testing import CertificateAuthority
+from arrcert_django.decorators import authorize_certificate
 from arrcert_django.middleware import ClientCertificateMiddleware
+from arrcert_django.mixins import ClientCertificateRequiredMixin
 
 SECURITY = "django.middleware.security.SecurityMiddleware"
 COMMON = "django.middleware.common.CommonMiddleware"
@@ -120,6 +129,97 @@ def test_flask_s_own_setting_is_a_warning(settings: Any, monkeypatch: pytest.Mon
     del settings.ARRCERT_PROTECT_ALL
     monkeypatch.setenv("ARRCERT_PROTECT_ALL", "true")
     assert "arrcert.W003" in _ids()
+
+
+def test_a_warning_of_the_configuration_is_a_warning(settings: Any) -> None:
+    """What stops no start, an expired trust anchor for one, is told with its setting."""
+    past = CertificateAuthority("Past CA", not_after=datetime.now(UTC) - timedelta(hours=1))
+    settings.ARRCERT = settings.ARRCERT | {"past": {"trust_anchors": past.certificate_pem.decode()}}
+    [message] = _messages()
+    assert (message.id, isinstance(message, Warning)) == ("arrcert.W004", True)
+    assert message.msg.startswith('ARRCERT["past"]["trust_anchors"]: ')
+    assert message.hint
+
+
+@pytest.mark.parametrize("middleware", [[SECURITY, OURS], [SECURITY]])
+def test_the_middleware_without_its_policy_is_a_warning(
+    settings: Any, middleware: list[str]
+) -> None:
+    """Without "default" a view that names no policy lets nobody in; the names there are told."""
+    settings.MIDDLEWARE = middleware
+    settings.ARRCERT = {"Default": settings.ARRCERT["default"], "b": settings.ARRCERT["partners"]}
+    if OURS not in middleware:
+        assert _ids() == ["arrcert.W001"]
+        return
+    [message] = _messages()
+    assert (message.id, isinstance(message, Warning)) == ("arrcert.W005", True)
+    assert message.msg == (
+        'ARRCERT has no policy "default", which the middleware uses for every view that names none;'
+        ' there is "Default", "b".'
+    )
+    assert message.hint
+
+
+class _Report(ClientCertificateRequiredMixin, View):
+    certificate_policy = "partnrs"
+
+
+class _OnGet(View):
+    @method_decorator(authorize_certificate(policy="auditors"))
+    def get(self, request: HttpRequest) -> HttpResponse:
+        raise AssertionError("not reached")
+
+
+def _plain(request: HttpRequest) -> HttpResponse:
+    raise AssertionError("not reached")
+
+
+class _Odd:
+    """A view whose attributes cannot be asked for."""
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        raise AssertionError("not reached")
+
+    @property
+    def view_class(self) -> Any:
+        raise LookupError
+
+
+def _urlconf(*routes: Any) -> ModuleType:
+    urlconf = ModuleType("urls_of_the_test")
+    urlconf.urlpatterns = list(routes)  # type: ignore[attr-defined]
+    return urlconf
+
+
+def test_a_view_that_names_an_unknown_policy_is_an_error(settings: Any) -> None:
+    """Decorator, mixin and a decorated method are found, in included URLconfs too, once each."""
+    unknown = authorize_certificate(policy="partner")(_plain)
+    settings.ROOT_URLCONF = _urlconf(
+        path("plain", _plain),
+        path("good", authorize_certificate(policy="partners")(_plain)),
+        path("included/", include(_urlconf(path("a", unknown), path("b", unknown)))),
+        path("fails/", include(_urlconf(path("odd", _Odd())))),
+        path("report", _Report.as_view()),
+        path("auditors", _OnGet.as_view()),
+    )
+    messages = _messages()
+    assert {message.id for message in messages} == {"arrcert.E003"}
+    assert all(isinstance(message, Error) and message.hint for message in messages)
+    assert [message.msg.removeprefix(f"The view {__name__}.") for message in messages] == [
+        "_plain names the policy 'partner', which does not exist; did you mean \"partners\"?",
+        "_Report names the policy 'partnrs', which does not exist; did you mean \"partners\"?",
+        "_OnGet names the policy 'auditors', which does not exist; there is \"default\","
+        ' "partners".',
+    ]
+
+
+def test_a_urlconf_that_fails_is_not_reported_twice(settings: Any) -> None:
+    """Django's own checks speak of URLconfs; where policies are broken the views are not asked."""
+    settings.ROOT_URLCONF = "there.is.no.such.urlconf"
+    assert _ids() == []
+    settings.ROOT_URLCONF = _urlconf(path("report", _Report.as_view()))
+    settings.ARRCERT = {}
+    assert _ids() == ["arrcert.E001"]
 
 
 def test_the_checks_leave_the_snapshot_alone(settings: Any) -> None:

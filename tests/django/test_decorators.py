@@ -344,6 +344,13 @@ def test_a_bare_method_is_refused() -> None:
                 raise AssertionError("not reached")
 
 
+def test_what_is_no_response_is_returned_as_it_is(allowed: IssuedCertificate) -> None:
+    """A view that hands back something else, a coroutine for one, is Django's to judge."""
+    answer = object()
+    request = RequestFactory().get("/", headers=allowed.headers)
+    assert authorize_certificate(lambda request: answer)(request) is answer
+
+
 def test_an_async_view_is_denied_before_it_starts() -> None:
     """The body of an async view does not run, not even to its first await."""
     ran: list[bool] = []

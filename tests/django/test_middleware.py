@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.core.asgi import get_asgi_application
+from django.core.cache import cache
 from django.core.exceptions import PermissionDenied
 from django.core.signals import request_finished
 from django.core.wsgi import get_wsgi_application
@@ -26,6 +27,7 @@ from django.test import AsyncRequestFactory, RequestFactory, override_settings
 from django.urls import get_urlconf, path
 from django.utils.decorators import method_decorator
 from django.views import View
+from django.views.decorators.cache import cache_page
 
 from arrcert.authorizer import Authorizer
 from arrcert.exceptions import CertificateDenied, ConfigurationError
@@ -241,6 +243,286 @@ def test_a_denied_request_is_decided_and_logged_once(
         caplog.clear()
         assert visit(url, stranger).status_code == 403
         assert len([record for record in caplog.records if record.name == "arrcert"]) == 1
+
+
+def test_a_denied_request_is_told_once_to_django_too(
+    site: Any, visit: Any, stranger: IssuedCertificate, caplog: Any
+) -> None:
+    """Each 403 is one call of handler403 and one record of django.request, known path or not."""
+    seen: list[str] = []
+
+    def handler(request: Any, exception: Exception) -> HttpResponse:
+        seen.append(request.path)
+        return HttpResponse("ours", status=403)
+
+    site(path("known", _never), path("partners", _partners(_never)), handler403=handler)
+    urls = ["/known", "/partners", "/unknown"]
+    for url in urls:
+        visit(url, stranger)
+    assert seen == urls
+    told = [record for record in caplog.records if record.name == "django.request"]
+    # Django warns of the 404 before it is withheld.
+    assert [record.args[0] for record in told if record.status_code == 403] == urls
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_known_and_unknown_paths_are_denied_alike(site: Any, visit: Any, method: str) -> None:
+    """Whatever inner middlewares add to a view's 403, a stranger cannot tell which paths exist."""
+    site(
+        path("known", _never),
+        path("partners", _partners(_never)),
+        path("class", _Mixed.as_view()),
+        path("slash/", _never),
+        middleware=[
+            "django.middleware.security.SecurityMiddleware",
+            OURS,
+            "django.middleware.locale.LocaleMiddleware",
+            "django.middleware.http.ConditionalGetMiddleware",
+            "django.middleware.gzip.GZipMiddleware",
+            "django.middleware.common.CommonMiddleware",
+            "django.middleware.clickjacking.XFrameOptionsMiddleware",
+            f"{__name__}._Marking",
+        ],
+    )
+    answers = [
+        visit(url, method=method)
+        for url in ("/known", "/partners", "/class", "/slash/", "/slash", "/unknown")
+    ]
+    [(code, headers, _)] = {
+        (answer.status_code, tuple(answer.headers.items()), answer.content) for answer in answers
+    }
+    assert code == 403
+    assert not {"X-Marked", "X-Frame-Options", "Cache-Control"} & dict(headers).keys()
+
+
+class _Marking(_SyncOnly):
+    """Marks what a view answers, as many middlewares do."""
+
+    def process_view(self, request: HttpRequest, *args: Any) -> None:
+        request.marked = True  # type: ignore[attr-defined]
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        response = super().__call__(request)
+        response["X-Marked"] = str(request.resolver_match is not None)
+        return response
+
+
+def test_process_view_denies_by_raising(site: Any, stranger: IssuedCertificate) -> None:
+    """A subclass that calls it and forgets what it returned lets nobody in."""
+    site(path("", _never))
+    check: Any = ClientCertificateMiddleware(lambda request: HttpResponse())
+    request = RequestFactory().get("/", headers=stranger.headers)
+    with pytest.raises(PermissionDenied) as caught:
+        ClientCertificateMiddleware.process_view(check, request, _never, (), {})
+    with pytest.raises(PermissionDenied) as again:
+        check(request)
+    assert again.value.__cause__ is caught.value.__cause__
+    assert isinstance(again.value.__cause__, CertificateDenied)
+
+
+def test_a_fault_before_the_decision_is_403_to_strangers(
+    site: Any, visit: Any, allowed: IssuedCertificate
+) -> None:
+    """A view whose attributes cannot be asked for is no way to an error page."""
+
+    class Odd:
+        def __call__(self, request: HttpRequest) -> HttpResponse:
+            raise AssertionError("not reached")
+
+        @property
+        def _arrcert_policy(self) -> str:
+            raise Http404("secret")
+
+    site(path("", Odd()), DEBUG=True)
+    response = visit("/")
+    assert response.status_code == 403
+    assert b"secret" not in response.content
+    assert visit("/", allowed).status_code == 404
+
+
+# Caches. ------------------------------------------------------------------------------------------
+
+SITE_CACHE = [
+    "django.middleware.cache.UpdateCacheMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.cache.FetchFromCacheMiddleware",
+]
+
+
+@pytest.fixture
+def _empty_cache() -> Iterator[None]:
+    cache.clear()
+    yield
+    cache.clear()
+
+
+def _who(request: Any) -> HttpResponse:
+    certificate = getattr(request, "client_certificate", None)
+    return HttpResponse(f"hello {certificate and certificate.sha256_fingerprint}")
+
+
+async def _awho(request: Any) -> HttpResponse:
+    return _who(request)
+
+
+@pytest.mark.usefixtures("_empty_cache")
+@pytest.mark.parametrize("view", [_who, _awho])
+@pytest.mark.parametrize("middleware", [[OURS, *SITE_CACHE], [*SITE_CACHE, OURS], SITE_CACHE])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_the_site_s_cache_keeps_no_protected_page(
+    site: Any,
+    visit: Any,
+    view: Any,
+    middleware: list[str],
+    method: str,
+    allowed: IssuedCertificate,
+    partner: IssuedCertificate,
+) -> None:
+    """A page of one policy is given to nobody else, wherever Django's cache stands (THREATS)."""
+    site(
+        path("partners", _partners(view)),
+        path("default", authorize_certificate(view)),
+        path("class", method_decorator(_partners, name="dispatch")(_subclass(_Who)).as_view()),
+        middleware=middleware,
+    )
+    for url, entering, other in (
+        ("/partners", partner, allowed),
+        ("/class", partner, allowed),
+        ("/default", allowed, partner),
+    ):
+        for _ in range(2):
+            answer = visit(url, entering, method=method)
+            assert answer.status_code == 200
+            assert answer["Cache-Control"] == "private"
+            assert "Age" not in answer.headers
+        assert visit(url, other, method=method).status_code == 403
+        assert visit(url, method=method).status_code == 403
+
+
+@pytest.mark.usefixtures("_empty_cache")
+def test_the_site_s_cache_keeps_no_page_that_the_middleware_opened(
+    site: Any, visit: Any, allowed: IssuedCertificate
+) -> None:
+    """Django's cache honours `_cache_update_cache`, a name of its own, in every version (THREATS).
+
+    The middleware's own `private` comes too late for a cache behind it.
+    """
+    ran: list[Any] = []
+
+    def view(request: Any) -> HttpResponse:
+        ran.append(request)
+        return _who(request)
+
+    site(path("a", view), middleware=[OURS, *SITE_CACHE])
+    for _ in range(2):
+        assert "Age" not in visit("/a", allowed).headers
+    assert len(ran) == 2
+    assert [request._cache_update_cache for request in ran] == [False, False]
+
+
+class _Who(View):
+    def get(self, request: HttpRequest) -> HttpResponse:
+        return _who(request)
+
+
+@pytest.mark.usefixtures("_empty_cache")
+@pytest.mark.parametrize("middleware", [[OURS], [OURS, *SITE_CACHE], []])
+def test_cache_page_above_the_decorator_keeps_nothing(
+    site: Any,
+    visit: Any,
+    middleware: list[str],
+    allowed: IssuedCertificate,
+    partner: IssuedCertificate,
+) -> None:
+    """cache_page runs before the decorator, which must not be passed by (THREATS)."""
+    site(path("a", cache_page(60)(_partners(_who))), middleware=middleware)
+    for _ in range(2):
+        assert visit("/a", partner)["Cache-Control"] == "private"
+        assert visit("/a", allowed).status_code == 403
+        assert visit("/a").status_code == 403
+
+
+@pytest.mark.usefixtures("_empty_cache")
+def test_a_page_that_a_view_caches_is_checked_against_the_view_s_policy(
+    site: Any, visit: Any, allowed: IssuedCertificate, partner: IssuedCertificate
+) -> None:
+    """What cache_page below a decorator keeps, the site's cache finds under the same key."""
+    view = _partners(cache_page(60)(_hello))
+    site(
+        path("a", view),
+        path("public/a", view),
+        middleware=[OURS, *SITE_CACHE],
+        ARRCERT_EXEMPT_PATHS=["/public/*"],
+    )
+    for url in ("/a", "/public/a"):
+        for _ in range(2):
+            assert visit(url, partner).content == b"hello"
+            assert visit(url, allowed).status_code == 403
+            assert visit(url).status_code == 403
+
+
+@pytest.mark.usefixtures("_empty_cache")
+def test_the_site_s_cache_keeps_exempt_pages(
+    site: Any, visit: Any, allowed: IssuedCertificate
+) -> None:
+    """An exempt path is served from the cache; an exempt view's page is not released from it."""
+    site(
+        path("health", _hello),
+        path("exempt", certificate_exempt(_wrapped(_hello))),
+        middleware=[OURS, *SITE_CACHE],
+        ARRCERT_EXEMPT_PATHS=["/health"],
+    )
+    assert "Age" not in visit("/health").headers
+    again = visit("/health")
+    assert again.content == b"hello"
+    assert "Age" in again.headers
+    assert "private" not in again["Cache-Control"]
+    assert visit("/exempt").status_code == 200
+    assert visit("/exempt").status_code == 403
+    assert visit("/exempt", allowed).status_code == 200
+
+
+@pytest.mark.parametrize("middleware", [[OURS], []])
+@pytest.mark.parametrize(
+    ("said", "becomes"),
+    [
+        (None, {"private"}),
+        ("public, max-age=60", {"private", "max-age=60"}),
+        ("No-Store", {"No-Store"}),
+        ("max-age=0, no-store, public", {"max-age=0", "no-store", "public"}),
+    ],
+)
+def test_what_a_certificate_opened_is_private(
+    site: Any,
+    visit: Any,
+    middleware: list[str],
+    said: str | None,
+    becomes: set[str],
+    allowed: IssuedCertificate,
+) -> None:
+    """A cache before the site must not keep it, unless the view was stricter by itself."""
+
+    def view(request: HttpRequest) -> HttpResponse:
+        return HttpResponse(headers={"Cache-Control": said} if said else {})
+
+    site(
+        path("", authorize_certificate(view)),
+        path("open", view),
+        middleware=middleware,
+        ARRCERT_EXEMPT_PATHS=["/open"],
+    )
+    assert set(visit("/", allowed)["Cache-Control"].split(", ")) == becomes
+    assert visit("/open", allowed).get("Cache-Control") == said
+
+
+def test_other_answers_to_the_authorized_are_private_too(
+    site: Any, visit: Any, allowed: IssuedCertificate
+) -> None:
+    """Errors, unknown paths and what a middleware answers are as private as a view's page."""
+    answers["/static"] = lambda: HttpResponse("secret", headers={"Cache-Control": "public"})
+    site(path("plain", _hello), middleware=[OURS, f"{__name__}._Answering"])
+    for url in ("/plain", "/static", "/unknown"):
+        assert visit(url, allowed)["Cache-Control"] == "private"
 
 
 # Views that name a policy. ------------------------------------------------------------------------
@@ -684,13 +966,17 @@ def test_a_configuration_that_breaks_later_denies(
         ARRCERT_EXEMPT_PATHS=["/known", "/unknown"],
     )
     assert visit("/known").status_code == 200
-    with override_settings(ARRCERT={"default": {"fingerprints": []}}):
+    broken = {"default": {"fingerprints": []}, "partners": {}}
+    with override_settings(ARRCERT=broken):
         response = visit(url, allowed)
         assert response.status_code == 403
     (record,) = [record for record in caplog.records if record.name == "arrcert"]
     assert record.arrcert_reason == "misconfigured"
     assert record.levelname == "ERROR"
+    assert (record.arrcert_request, record.arrcert_fingerprint) == (f"GET {url}", None)
+    assert record.arrcert_policy == ("partners" if url == "/partners" else "default")
     assert "fingerprints" in record.message
+    assert "\n" not in record.message
     assert visit("/known").status_code == 200
 
 

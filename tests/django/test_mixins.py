@@ -164,7 +164,7 @@ def test_a_framework_s_base_view_before_the_mixin_s_is_protected(site: Any, visi
 
 
 def test_dispatch_is_protected_without_as_view(allowed: IssuedCertificate) -> None:
-    """Whoever makes the view by hand meets the same check."""
+    """Whoever makes the view by hand meets the same check, and gets an answer as private."""
     request = RequestFactory().get("/")
     view = _Report()
     view.setup(request)
@@ -172,11 +172,12 @@ def test_dispatch_is_protected_without_as_view(allowed: IssuedCertificate) -> No
         view.dispatch(request)
     request = RequestFactory().get("/", headers=allowed.headers)
     view.setup(request)
-    assert view.dispatch(request).status_code == 200
+    response = view.dispatch(request)
+    assert (response.status_code, response["Cache-Control"]) == (200, "private")
 
 
 def test_async_dispatch_is_protected_without_as_view(allowed: IssuedCertificate) -> None:
-    """Whoever makes an async view by hand meets the same check."""
+    """Whoever makes an async view by hand meets the same check, and gets an answer as private."""
 
     async def go() -> None:
         view: Any = _AsyncReport()
@@ -186,7 +187,8 @@ def test_async_dispatch_is_protected_without_as_view(allowed: IssuedCertificate)
             await view.dispatch(request)
         request = AsyncRequestFactory().get("/", headers=allowed.headers)
         view.setup(request)
-        assert (await view.dispatch(request)).status_code == 200
+        response = await view.dispatch(request)
+        assert (response.status_code, response["Cache-Control"]) == (200, "private")
 
     asyncio.run(go())
 

@@ -117,7 +117,7 @@ def test_an_async_receiver_cannot_break_a_sync_view_inside_an_event_loop(
     with pytest.raises(PermissionDenied):
         asyncio.run(view(AsyncRequestFactory().get("/hello")))
     assert [record.message for record in caplog.records if record.levelno == logging.ERROR] == [
-        "A receiver of certificate_denied failed; the request stays denied."
+        "a receiver of certificate_denied failed; the request stays denied"
     ]
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from flask import Flask
+from flask import Flask, Response
 
 from arrcert import CertificateDenied, DenialReason
 from arrcert.testing import IssuedCertificate
 from arrcert_flask import (
+    Arrcert,
     ClientCertificateForbidden,
     authorize_certificate,
     certificate_denied,
@@ -45,8 +46,9 @@ def test_denial_is_constant_and_tells_nothing(
             client.get("/protected", headers={"X-ARR-ClientCert": "A" * 20_000}),
         )
     }
-    [(status, text, _)] = answers
+    [(status, text, headers)] = answers
     assert status == 403
+    assert "Cache-Control" not in dict(headers)
     assert "alice" not in text
     assert "certificate" not in text.lower()
 
@@ -72,32 +74,33 @@ def test_denial_is_a_forbidden_that_handlers_restyle(
 
 
 def test_signal_carries_the_denial(site: Flask, impostor: IssuedCertificate) -> None:
-    """Receivers get app and denial, sync and async alike."""
-    heard: list[tuple[Any, DenialReason]] = []
+    """Receivers get app, reason and denial, sync and async alike."""
+    heard: list[tuple[Any, DenialReason, CertificateDenied]] = []
 
-    def receiver(sender: Flask, denied: CertificateDenied) -> None:
-        heard.append((sender, denied.reason))
+    def receiver(sender: Flask, reason: DenialReason, denied: CertificateDenied) -> None:
+        heard.append((sender, reason, denied))
 
-    async def async_receiver(sender: Flask, denied: CertificateDenied) -> None:
-        heard.append((sender, denied.reason))
+    async def async_receiver(sender: Flask, reason: Any, denied: CertificateDenied) -> None:
+        heard.append((sender, reason, denied))
 
     with (
         certificate_denied.connected_to(receiver, site),
         certificate_denied.connected_to(async_receiver, site),
     ):
         site.test_client().get("/protected", headers=impostor.headers)
-    assert heard == [(site, DenialReason.FINGERPRINT_NOT_ALLOWED)] * 2
+    assert [fact[:2] for fact in heard] == [(site, DenialReason.FINGERPRINT_NOT_ALLOWED)] * 2
+    assert [fact[2].certificate for fact in heard] == [impostor.certificate] * 2
 
 
 def test_receiver_that_fails_changes_nothing(site: Flask, caplog: pytest.LogCaptureFixture) -> None:
     """A receiver's fault does not turn a denial into a 500 or an entry."""
 
-    def receiver(sender: Flask, denied: CertificateDenied) -> None:
+    def receiver(sender: Flask, **_: Any) -> None:
         raise ZeroDivisionError
 
     with certificate_denied.connected_to(receiver, site):
         assert site.test_client().get("/protected").status_code == 403
-    assert "a receiver of certificate_denied failed" in caplog.text
+    assert "a receiver of certificate_denied failed; the request stays denied" in caplog.text
 
 
 def test_only_an_accepted_certificate_is_given(site: Flask, alice: IssuedCertificate) -> None:
@@ -123,3 +126,58 @@ def test_core_is_asked_once_for_each_request(
     """Gate and decorator together make one decision and one log record."""
     site.test_client().get("/protected", headers=impostor.headers)
     assert len([record for record in caplog.records if record.name == "arrcert"]) == 1
+
+
+CACHING = ["public", "public, max-age=60", "max-age=60, s-maxage=60", 'private="Set-Cookie"', None]
+
+
+@pytest.mark.parametrize("said", CACHING)
+def test_what_a_certificate_opened_is_private(
+    site: Flask, alice: IssuedCertificate, said: str | None
+) -> None:
+    """A cache before the site must not give one client's page to the next."""
+
+    @site.after_request
+    def cacheable(response: Response) -> Response:
+        if said is not None:
+            response.headers["Cache-Control"] = said
+        return response
+
+    client = site.test_client()
+    control = client.get("/protected", headers=alice.headers).cache_control
+    assert control.private == "*" or control.private is True or control["private"] is None
+    assert not control.public
+    assert client.get("/open", headers=alice.headers).headers.get("Cache-Control") == said
+    assert client.get("/open").headers.get("Cache-Control") == said
+
+
+def test_a_response_that_is_not_stored_says_so_as_the_app_wrote_it(
+    site: Flask, alice: IssuedCertificate
+) -> None:
+    """no-store is stricter than private, and stays as it is."""
+
+    @site.after_request
+    def cacheable(response: Response) -> Response:
+        response.headers["Cache-Control"] = "no-store"
+        return response
+
+    answer = site.test_client().get("/protected", headers=alice.headers)
+    assert answer.headers["Cache-Control"] == "no-store"
+
+
+def test_a_hook_from_before_the_extension_makes_nothing_public(
+    config: dict[str, Any], alice: IssuedCertificate
+) -> None:
+    """Whichever came first, the app's own after_request runs before ours."""
+    app = Flask(__name__)
+    app.config.update(config)
+
+    @app.after_request
+    def cacheable(response: Response) -> Response:
+        response.headers["Cache-Control"] = "public"
+        return response
+
+    Arrcert(app)
+    app.add_url_rule("/x", "x", authorize_certificate(lambda: ""))
+    answer = app.test_client().get("/x", headers=alice.headers)
+    assert answer.headers["Cache-Control"] == "private"

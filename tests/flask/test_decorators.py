@@ -216,6 +216,32 @@ def test_wrong_use_is_a_type_error() -> None:
         authorize_certificate(7)  # type: ignore[type-var]
 
 
+@pytest.mark.parametrize("policy", [None, "", 7, ["partners"]])
+def test_policy_is_a_name(policy: Any) -> None:
+    """Whatever else is given as a policy is refused where it is written."""
+    for decorator in (authorize_certificate, require_client_certificate):
+        with pytest.raises(TypeError, match="write the name of one of the policies in ARRCERT"):
+            decorator(policy=policy)
+
+
+def test_mark_that_is_no_name_is_no_policy(protected_app: Flask, alice: IssuedCertificate) -> None:
+    """A view that has every attribute one asks for names no policy by that."""
+
+    class Obliging:
+        __name__ = "obliging"
+
+        def __call__(self) -> str:
+            return ""
+
+        def __getattr__(self, name: str) -> Any:
+            if name.startswith("__") or name in ("view_class", "methods"):
+                raise AttributeError(name)
+            return set()
+
+    protected_app.add_url_rule("/x", "x", Obliging())
+    assert statuses(protected_app, "/x", None, alice) == [403, 200]
+
+
 def test_decorator_without_the_extension_denies(
     alice: IssuedCertificate, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -228,7 +254,11 @@ def test_decorator_without_the_extension_denies(
         return ""
 
     assert statuses(app, "/x", alice) == [403]
-    assert "Arrcert(app) was never called" in caplog.text
+    [record] = caplog.records
+    assert "Arrcert(app) was never called" in record.getMessage()
+    facts = [getattr(record, f"arrcert_{name}") for name in ("reason", "policy", "request")]
+    assert facts == ["misconfigured", "default", "GET /x"]
+    assert record.__dict__["arrcert_fingerprint"] is None
 
 
 def test_unknown_policy_denies(
@@ -303,6 +333,55 @@ def test_decorator_above_a_decorated_route_is_refused(app: Flask) -> None:
     misplaced(app, lambda view: authorize_certificate(plain(view)))
     with pytest.raises(ConfigurationError, match="'lost'"):
         app.test_client().get("/lost")
+
+
+@pytest.mark.parametrize(
+    "remembering",
+    [functools.cache, lambda view: functools.cache(functools.wraps(view)(functools.partial(view)))],
+)
+def test_decorator_above_the_route_of_a_memoized_view_is_refused(
+    app: Flask, remembering: Any
+) -> None:
+    """What the route registered need not be a plain function."""
+
+    @authorize_certificate
+    @app.get("/lost")
+    @remembering
+    def lost() -> str:
+        raise AssertionError("the bare view ran")
+
+    with pytest.raises(ConfigurationError, match="'lost'"):
+        app.test_client().get("/lost")
+
+
+def test_views_that_cannot_be_remembered_are_served(app: Flask, alice: IssuedCertificate) -> None:
+    """A callable without hash or weak reference, or one that wraps itself, is a view as any."""
+
+    class Unhashable:
+        __hash__ = None  # type: ignore[assignment]
+        __name__ = "unhashable"
+
+        def __call__(self) -> str:
+            return ""
+
+    class Slotted:
+        __slots__ = ()
+        __name__ = "slotted"
+
+        def __call__(self) -> str:
+            return ""
+
+    def winding() -> str:
+        return ""
+
+    winding.__wrapped__ = winding  # type: ignore[attr-defined]
+    for view in (Unhashable(), Slotted(), functools.partial(winding), winding):
+        endpoint = type(view).__name__
+        app.add_url_rule(f"/open/{endpoint}", f"{endpoint} open", view)
+        app.add_url_rule(f"/{endpoint}", endpoint, authorize_certificate(view))
+    for endpoint in ("Unhashable", "Slotted", "partial", "function"):
+        assert statuses(app, f"/open/{endpoint}", None) == [200]
+        assert statuses(app, f"/{endpoint}", None, alice) == [403, 200]
 
 
 @authorize_certificate
@@ -469,3 +548,18 @@ def test_app_hook(app: Flask, alice: IssuedCertificate) -> None:
     app.before_request(require_client_certificate())
     app.add_url_rule("/x", "x", body)
     assert statuses(app, "/x", alice, None) == [200, 403]
+
+
+@pytest.mark.parametrize("mistaken", [require_client_certificate, authorize_certificate])
+@pytest.mark.parametrize("whole_app", [True, False])
+def test_hook_without_parentheses_is_refused(app: Flask, mistaken: Any, whole_app: bool) -> None:
+    """A hook that was passed and not called would answer every request with a function."""
+    blueprint = Blueprint("bp", __name__)
+    (blueprint.before_app_request if whole_app else blueprint.before_request)(mistaken)
+    app.register_blueprint(blueprint)
+    app.before_request(lambda: None)
+    where = "the app" if whole_app else "the blueprint 'bp'"
+    sentence = rf"{where}: .*write before_request\(require_client_certificate\(\)\)"
+    for _ in range(2):
+        with pytest.raises(ConfigurationError, match=sentence):
+            app.test_client().get("/unknown")

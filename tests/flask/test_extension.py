@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ import pytest
 from flask import Blueprint, Flask
 
 from arrcert import ConfigurationError
-from arrcert.testing import IssuedCertificate
+from arrcert.testing import CertificateAuthority, IssuedCertificate
 from arrcert_flask import (
     Arrcert,
     authorize_certificate,
@@ -22,6 +24,14 @@ def status(app: Flask, path: str, client: IssuedCertificate | None = None, **kwa
     """Return what the client is answered."""
     headers = client.headers if client else {}
     return app.test_client().open(path, headers=headers, **kwargs).status_code
+
+
+def too_late(name: str) -> str:
+    """Return a pattern for what is said of a setting that came after init_app."""
+    return re.escape(
+        f"{name}: was set in app.config after Arrcert(app) had read it, so it has no effect; set it"
+        " before Arrcert(app), or call Arrcert().init_app(app) last"
+    )
 
 
 def test_bad_configuration_stops_the_start(config: dict[str, Any]) -> None:
@@ -72,9 +82,94 @@ def test_two_apps_in_one_process(
 
 
 def test_initialising_twice_is_refused(app: Flask) -> None:
-    """One app has one configuration."""
-    with pytest.raises(RuntimeError, match="twice"):
+    """One app has one configuration, and the error says what to do."""
+    with pytest.raises(RuntimeError, match=r"twice for the same app; remove one of the two calls"):
         Arrcert(app)
+
+
+def test_site_wide_protection_that_comes_too_late_is_refused(
+    app: Flask, alice: IssuedCertificate
+) -> None:
+    """A site that is meant to be closed does not serve openly."""
+    app.config["ARRCERT_PROTECT_ALL"] = True
+    app.config["ARRCERT_EXEMPT_PATHS"] = ["/health"]
+    for _ in range(2):
+        with pytest.raises(ConfigurationError, match=f"^{too_late('ARRCERT_PROTECT_ALL')}$"):
+            app.test_client().get("/")
+    app.testing = False
+    assert status(app, "/", alice) == 500
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ARRCERT_EXEMPT_PATHS", ["/", "/health"]),
+        ("ARRCERT_PROTECT_ALL", False),
+        ("ARRCERT_PROTECT_ALL", 1.5),
+        ("ARRCERT", {}),
+        ("ARRCERT_NEW", None),
+    ],
+)
+def test_settings_that_come_too_late_have_no_effect_and_are_an_error_in_the_log(
+    protected_app: Flask,
+    name: str,
+    value: Any,
+    alice: IssuedCertificate,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The config is fixed at init_app, and whoever changes it later is told once."""
+    protected_app.config[name] = value
+    if value is None:
+        del protected_app.config["ARRCERT_EXEMPT_PATHS"]
+        name = "ARRCERT_EXEMPT_PATHS"
+    for _ in range(2):
+        assert status(protected_app, "/", alice) == 404
+    [record] = caplog.records
+    assert (record.name, record.levelname) == ("arrcert", "ERROR")
+    assert re.fullmatch(f"configuration: {too_late(name)}", record.getMessage())
+    assert status(protected_app, "/") == 403
+    assert status(protected_app, "/health") == 404
+
+
+def test_exempt_paths_without_site_wide_protection_are_a_warning(
+    config: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever writes exempt paths into app.config takes the rest for protected."""
+    app = Flask(__name__)
+    app.config.update(config, ARRCERT_EXEMPT_PATHS=["/health"])
+    Arrcert(app)
+    [record] = caplog.records
+    assert (record.name, record.levelname) == ("arrcert", "WARNING")
+    assert record.getMessage().startswith(
+        "configuration: ARRCERT_EXEMPT_PATHS: has no effect without ARRCERT_PROTECT_ALL"
+    )
+
+
+def test_exempt_paths_that_sites_share_are_no_warning(
+    alice: IssuedCertificate,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """In the environment they may be another site's."""
+    monkeypatch.setenv("ARRCERT_FINGERPRINTS", alice.certificate.sha256_fingerprint)
+    monkeypatch.setenv("ARRCERT_EXEMPT_PATHS", "/health")
+    Arrcert(Flask(__name__))
+    assert not caplog.records
+
+
+def test_what_the_configuration_warns_of_is_logged_at_the_start(
+    config: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """An expired trust anchor stops no start, and is told before it denies somebody."""
+    past = datetime.now(UTC) - timedelta(hours=1)
+    authority = CertificateAuthority("Past CA", not_after=past)
+    config["ARRCERT"]["past"] = {"trust_anchors": authority.certificate_pem.decode()}
+    app = Flask(__name__)
+    app.config.update(config)
+    Arrcert(app)
+    [record] = caplog.records
+    assert (record.name, record.levelname) == ("arrcert", "WARNING")
+    assert record.getMessage().startswith('configuration: ARRCERT["past"]["trust_anchors"]: ')
 
 
 def test_protect_all_checks_every_endpoint(
@@ -172,3 +267,31 @@ def test_gate_stands_before_the_body_is_read(config: dict[str, Any], tmp_path: P
 
     environ = {"wsgi.input": Unreadable(), "CONTENT_LENGTH": "9", "REQUEST_METHOD": "POST"}
     assert status(app, "/", environ_overrides=environ) == 403
+
+
+def test_known_and_unknown_paths_are_denied_alike(protected_app: Flask) -> None:
+    """Status, headers and body of a 403 do not tell which paths exist."""
+    blueprint = Blueprint("bp", __name__, url_prefix="/bp")
+    blueprint.add_url_rule("/known", "known", lambda: "")
+    protected_app.register_blueprint(blueprint)
+    protected_app.add_url_rule("/known", "known", lambda: "")
+    client = protected_app.test_client()
+    answers = [client.get(path) for path in ("/known", "/bp/known", "/unknown")]
+    [(code, _, _)] = {
+        (answer.status_code, tuple(answer.headers), answer.text) for answer in answers
+    }
+    assert code == 403
+
+
+def test_static_files_that_a_certificate_opened_are_private(
+    config: dict[str, Any], alice: IssuedCertificate, tmp_path: Path
+) -> None:
+    """A file's `public, max-age` is not for caches before the site."""
+    (tmp_path / "logo.svg").write_text("<svg/>")
+    app = Flask(__name__, static_folder=str(tmp_path), static_url_path="/static")
+    app.config.update(config, ARRCERT_PROTECT_ALL=True, SEND_FILE_MAX_AGE_DEFAULT=60)
+    Arrcert(app)
+    answer = app.test_client().get("/static/logo.svg", headers=alice.headers)
+    answer.close()
+    directives = answer.headers["Cache-Control"].replace(" ", "").split(",")
+    assert set(directives) == {"private", "max-age=60"}

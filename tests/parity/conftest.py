@@ -1,4 +1,4 @@
-"""Three stacks, each on a real server, all configured alike."""
+"""Four stacks, each on a real server, all configured alike."""
 
 from __future__ import annotations
 
@@ -18,8 +18,11 @@ from arrcert.testing import CertificateAuthority, IssuedCertificate
 HERE = Path(__file__).parent
 GUNICORN = ["-m", "gunicorn", "--limit-request-field_size", "65536", "--log-level", "warning"]
 UVICORN = ["-m", "uvicorn", "--http", "h11", "--log-level", "warning", "--lifespan", "off"]
+# Told to, it leaves X-Forwarded-Proto alone; it cannot inherit a socket.
+WAITRESS = ["-m", "waitress", "--no-clear-untrusted-proxy-headers"]
 STACKS = {
     "Flask on gunicorn": [*GUNICORN, "--bind", "fd://{fd}", "flask_site:app"],
+    "Flask on waitress": [*WAITRESS, "--listen", "127.0.0.1:{port}", "flask_site:app"],
     "Django WSGI on gunicorn": [*GUNICORN, "--bind", "fd://{fd}", "django_site:wsgi"],
     "Django ASGI on uvicorn": [*UVICORN, "--fd", "{fd}", "django_site:asgi"],
 }
@@ -57,21 +60,24 @@ def stack(
         "ARRCERT_PROTECT_ALL": "true",
         "ARRCERT_EXEMPT_PATHS": "/health;/public/*",
     }
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        arguments = [word.format(fd=listener.fileno()) for word in STACKS[request.param]]
-        server = subprocess.Popen(
-            [sys.executable, *arguments],
-            cwd=HERE,
-            env=environ,
-            pass_fds=[listener.fileno()],
-        )
-        try:
-            port = listener.getsockname()[1]
-            _wait_until_it_answers(port, server)
-            yield port
-        finally:
-            server.terminate()
-            server.wait(10)
+    listener = socket.create_server(("127.0.0.1", 0))
+    port = listener.getsockname()[1]
+    words = STACKS[request.param]
+    if "{port}" in "".join(words):
+        listener.close()
+    server = subprocess.Popen(
+        [sys.executable, *(word.format(fd=listener.fileno(), port=port) for word in words)],
+        cwd=HERE,
+        env=environ,
+        pass_fds=[] if listener.fileno() < 0 else [listener.fileno()],
+    )
+    try:
+        _wait_until_it_answers(port, server)
+        yield port
+    finally:
+        listener.close()
+        server.terminate()
+        server.wait(10)
 
 
 def _wait_until_it_answers(port: int, server: subprocess.Popen[bytes]) -> None:

@@ -18,6 +18,7 @@ settings.configure(
         "django.middleware.security.SecurityMiddleware",
         "arrcert_django.middleware.ClientCertificateMiddleware",
         "django.middleware.common.CommonMiddleware",
+        "django.middleware.clickjacking.XFrameOptionsMiddleware",
     ],
     LOGGING={
         "version": 1,

@@ -176,6 +176,34 @@ def test_verdict(
             assert b"alice" not in answer
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "OPTIONS"])
+def test_known_and_unknown_paths_are_denied_alike(stack: int, method: str) -> None:
+    """A 403 does not tell which paths exist: status, headers and body are the same."""
+    answers = set()
+    for path in ("/sync", "/async", "/partner/sync", "/plain/sync", "/plain/async", "/unknown"):
+        request = f"{method} {path} HTTP/1.1\r\nHost: parity\r\nConnection: close\r\n\r\n"
+        head, _, body = exchange(stack, request.encode()).partition(b"\r\n\r\n")
+        lines = [line for line in head.split(b"\r\n") if not line.lower().startswith(b"date:")]
+        answers.add((*lines, body))
+    [(status_line, *_)] = answers
+    assert status_line.split()[1] == b"403"
+
+
+def test_what_a_certificate_opened_is_private(stack: int, alice: IssuedCertificate) -> None:
+    """No cache before the site keeps what one client was answered; open pages stay as they are."""
+    for path, sent, private in (
+        ("/sync", ALICE, True),
+        ("/plain/async", ALICE, True),
+        ("/unknown", ALICE, True),
+        ("/exempt/sync", ALICE, False),
+        ("/health", "X-Nothing:", False),
+    ):
+        lines = [f"GET {path} HTTP/1.1", "Host: parity", sent.format(alice=alice.header_value)]
+        text = "\r\n".join([*lines, "Connection: close", "", ""])
+        head = exchange(stack, text.encode()).partition(b"\r\n\r\n")[0].lower()
+        assert (b"\r\ncache-control: private" in head) == private, head
+
+
 def exchange(port: int, request: bytes) -> bytes:
     """Send raw bytes and return all that comes back."""
     with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:

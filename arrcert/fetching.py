@@ -1,0 +1,237 @@
+"""Downloads of revocation lists, for a cron job: never while a request waits."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import os
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NoReturn, Protocol, cast
+from urllib.error import HTTPError, URLError
+from urllib.parse import urlsplit
+
+from cryptography.x509 import Certificate
+
+from arrcert.exceptions import ArrcertError, quote
+from arrcert.revocation import RevocationList, RevocationLists, read_revocation_lists
+
+_LONGEST_DOWNLOAD = 600.0
+"""Seconds after which a download is given up, however steadily it drips."""
+_CHUNK = 64 * 1024
+
+
+class NotFetchedError(ArrcertError):
+    """Why lists did not replace their file, in a sentence for the operator."""
+
+
+def fetch_revocation_lists(
+    url: str, path: Path, issuers: Sequence[Certificate], *, timeout: float, max_bytes: int
+) -> str:
+    """Download what a URL serves, check it, and replace the file atomically if it is good.
+
+    Args:
+        url: http or https, and so is whatever it redirects to.
+        path: the file. It stays as it is unless everything that was downloaded is good.
+        issuers: CA certificates that the lists may be signed by.
+        timeout: seconds to wait for the server to answer, or to go on.
+        max_bytes: more than this is given up.
+
+    Returns:
+        What came of it: `ok: ...`, or `unchanged: ...` where the file holds the same bytes.
+
+    Raises:
+        NotFetchedError: the download failed, or `read_revocation_lists` refuses it, or a list in it
+            is not current or older than the one in the file.
+
+    It does not check that the CA publishes its lists at this URL: a signature is the same wherever
+    it comes from.
+    """
+    return _replace(path, _download(url, timeout, max_bytes), issuers, url)
+
+
+class _Answer(Protocol):
+    """What of `http.client.HTTPResponse` is used."""
+
+    def read1(self, n: int, /) -> bytes: ...
+    def getheader(self, name: str, /) -> str | None: ...
+
+
+def is_web_address(url: str) -> bool:
+    """Tell whether it is an absolute http or https URL."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    return parts.scheme in {"http", "https"} and bool(parts.hostname)
+
+
+def without_secrets(url: str) -> str:
+    """Return a URL for a log: without user, password and query, which may hold a signature."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "the URL"
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
+
+
+def _download(url: str, timeout: float, max_bytes: int) -> bytes:
+    class Redirects(urllib.request.HTTPRedirectHandler):
+        def redirect_request(
+            self, req: urllib.request.Request, fp: object, *args: object
+        ) -> urllib.request.Request | None:
+            target = str(args[-1])
+            if not is_web_address(target):
+                raise NotFetchedError(
+                    f"{where} redirects to {quote(without_secrets(target))}, which is no http://"
+                    " or https:// URL"
+                )
+            return super().redirect_request(req, fp, *args)  # type: ignore[arg-type]
+
+    where = without_secrets(url)
+    opener = urllib.request.OpenerDirector()
+    # Not build_opener, which brings handlers for file:, ftp: and data: along.
+    for handler in (
+        urllib.request.ProxyHandler,
+        urllib.request.HTTPHandler,
+        urllib.request.HTTPSHandler,
+        urllib.request.HTTPDefaultErrorHandler,
+        urllib.request.HTTPErrorProcessor,
+        Redirects,
+    ):
+        opener.add_handler(handler())
+    opener.addheaders = [("User-Agent", "arrcert fetch-crls")]
+    try:
+        with contextlib.closing(opener.open(url, timeout=timeout)) as answer:
+            return _receive(cast("_Answer", answer), where, max_bytes)
+    except HTTPError as error:
+        error.close()
+        raise NotFetchedError(f"{where} answered {error.code} {quote(error.reason)}") from error
+    except URLError as error:
+        raise NotFetchedError(f"{where} cannot be reached ({quote(error.reason)})") from error
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        text = f"{type(error).__name__}: {error}"
+        raise NotFetchedError(f"{where} broke off ({quote(text)})") from error
+
+
+def _receive(answer: _Answer, where: str, max_bytes: int) -> bytes:
+    length = answer.getheader("Content-Length")
+    expected = int(length) if length is not None and length.isdecimal() else None
+    if expected is not None and expected > max_bytes:
+        _give_up_large(where, max_bytes)
+    received = bytearray()
+    deadline = time.monotonic() + _LONGEST_DOWNLOAD
+    with _Progress(where, expected) as progress:
+        # One byte more than asked for tells a list that is too large from one that just fits.
+        while chunk := answer.read1(min(_CHUNK, max_bytes + 1 - len(received))):
+            received += chunk
+            if len(received) > max_bytes:
+                _give_up_large(where, max_bytes)
+            if time.monotonic() > deadline:
+                raise NotFetchedError(f"{where} was not done after {_LONGEST_DOWNLOAD:.0f} seconds")
+            progress.show(len(received))
+    if expected is not None and len(received) != expected:
+        raise NotFetchedError(f"{where} broke off after {len(received)} of {expected} bytes")
+    return bytes(received)
+
+
+def _give_up_large(where: str, max_bytes: int) -> NoReturn:
+    raise NotFetchedError(f"{where} is larger than {max_bytes} bytes; --max-bytes allows more")
+
+
+class _Progress:
+    """One line that counts up, on a terminal only, and only where there is time to read it."""
+
+    def __init__(self, where: str, expected: int | None) -> None:
+        self._where, self._expected = where, expected
+        self._next = time.monotonic() + 1 if sys.stderr.isatty() else float("inf")
+        self._is_shown = False
+
+    def __enter__(self) -> _Progress:
+        return self
+
+    def show(self, received: int) -> None:
+        if time.monotonic() < self._next:
+            return
+        self._next = time.monotonic() + 0.2
+        self._is_shown = True
+        of = "" if self._expected is None else f" of {self._expected / 1e6:.1f}"
+        sys.stderr.write(f"\r{self._where}: {received / 1e6:.1f}{of} MB\x1b[K")
+        sys.stderr.flush()
+
+    def __exit__(self, *_: object) -> None:
+        if self._is_shown:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+
+
+def _replace(path: Path, data: bytes, issuers: Sequence[Certificate], url: str) -> str:
+    """Check what was downloaded, put it into the file, and say what came of it."""
+    now = datetime.now(UTC).replace(microsecond=0)
+    try:
+        lists = read_revocation_lists(data, source=without_secrets(url), issuers=issuers)
+    except ValueError as error:
+        raise NotFetchedError(str(error)) from error
+    for fetched in lists:
+        why = fetched.why_not_current(now)
+        if why is not None:
+            raise NotFetchedError(why)
+    try:
+        old_data = path.read_bytes()
+    except FileNotFoundError:
+        old_data = b""
+    except OSError as error:
+        raise NotFetchedError(f"it cannot be read: {error.strerror}") from error
+    entries = sum(map(len, lists))
+    facts = (
+        f"{entries} {'entry' if entries == 1 else 'entries'}, next update"
+        f" {min(fetched.next_update_utc for fetched in lists):%Y-%m-%dT%H:%M:%SZ}"
+    )
+    if data == old_data:
+        return f"unchanged: {facts}"
+    _require_not_older(lists, old_data, issuers, path)
+    try:
+        _write_atomically(path, data)
+    except OSError as error:
+        raise NotFetchedError(f"it cannot be written: {error.strerror}") from error
+    return f"ok: {facts}"
+
+
+def _require_not_older(
+    lists: Sequence[RevocationList], old_data: bytes, issuers: Sequence[Certificate], path: Path
+) -> None:
+    try:
+        held = read_revocation_lists(old_data, source=str(path), issuers=issuers)
+    except ValueError:
+        # Absent or broken, or of a CA that was replaced: anything good is better.
+        return
+    if RevocationLists(held).replaced_by(lists).refused:
+        raise NotFetchedError(
+            "what was downloaded is older than the list in the file; if the CA began to count anew,"
+            " remove the file"
+        )
+
+
+def _write_atomically(path: Path, data: bytes) -> None:
+    """Replace a file so that whoever reads it, at any moment, finds it whole."""
+    target = Path(os.path.realpath(path))
+    # A folder of lists is read whole, without names that begin with a dot.
+    descriptor, temporary = tempfile.mkstemp(
+        dir=target.parent, prefix=f".{target.name}.", suffix=".tmp"
+    )
+    try:
+        with open(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(target)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            Path(temporary).unlink()
+        raise

@@ -1,0 +1,151 @@
+"""Name constraints where cryptography does not look: in the subject, and of other kinds.
+
+`cryptography.x509.verification` holds constraints against the subject alternative name. A
+certificate that carries its name in the subject alone passes them all, and constraints on directory
+names or URIs are ignored or refused by chance.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterator, Sequence
+from typing import cast
+
+from cryptography.x509 import (
+    Certificate,
+    DirectoryName,
+    DNSName,
+    ExtensionNotFound,
+    GeneralName,
+    IPAddress,
+    NameConstraints,
+    RFC822Name,
+    UniformResourceIdentifier,
+)
+from cryptography.x509.oid import NameOID
+
+from arrcert.exceptions import quote
+
+_LOOKS_LIKE_DNS = re.compile(r"[^\s@]+\.[^\s@]+")
+
+
+def unsupported_constraint(ca: Certificate) -> str | None:
+    """Tell why a CA's name constraints cannot be upheld, None where they can.
+
+    Args:
+        ca: the CA certificate.
+
+    Directory names and URIs are the kinds that `cryptography` does not compare. They are refused,
+    marked critical or not, since a CA that was given limits must not be trusted without them.
+    """
+    constraints = _constraints_of(ca)
+    if constraints is None:
+        return None
+    for name in (*(constraints.permitted_subtrees or ()), *(constraints.excluded_subtrees or ())):
+        if isinstance(name, DirectoryName):
+            return "its name constraints limit directory names, which cannot be upheld here"
+        if isinstance(name, UniformResourceIdentifier):
+            return "its name constraints limit URIs, which cannot be upheld here"
+    return None
+
+
+def violation(path: Sequence[Certificate]) -> str | None:
+    """Tell how a certification path violates its CAs' name constraints, None where it does not.
+
+    Args:
+        path: from the leaf to the trust anchor, accepted by `cryptography`'s verifier, which has
+            held the subject alternative names against the constraints.
+
+    RFC 5280 section 4.2.1.10 applies constraints on e-mail addresses to the subject's emailAddress.
+    The leaf's common names are held against those on DNS names, IP addresses and e-mail addresses
+    as well, since a policy may allow by them.
+    """
+    for depth, ca in enumerate(path[1:], start=1):
+        unsupported = unsupported_constraint(ca)
+        if unsupported is not None:
+            return f"the CA {_subject(ca)} cannot be trusted: {unsupported}"
+        constraints = _constraints_of(ca)
+        if constraints is None:
+            continue
+        for below, certificate in enumerate(path[:depth]):
+            for name in _names_in_subject(certificate, is_leaf=below == 0):
+                if not _within(name, constraints):
+                    return (
+                        f"the name {quote(name.value)} in the subject of {_subject(certificate)}"
+                        f" violates the name constraints of the CA {_subject(ca)}"
+                    )
+    return None
+
+
+def _constraints_of(ca: Certificate) -> NameConstraints | None:
+    try:
+        return ca.extensions.get_extension_for_class(NameConstraints).value
+    except ExtensionNotFound:
+        return None
+
+
+def _subject(certificate: Certificate) -> str:
+    return quote(certificate.subject.rfc4514_string())
+
+
+class _Name:
+    """A name found in a subject, as the kind of general name that it amounts to."""
+
+    def __init__(self, kind: type[GeneralName], value: str) -> None:
+        self.kind = kind
+        self.value = value
+
+
+def _names_in_subject(certificate: Certificate, *, is_leaf: bool) -> Iterator[_Name]:
+    if not is_leaf and certificate.subject == certificate.issuer:
+        return  # RFC 5280 section 6.1.3 (b): a self-issued CA is not held against constraints.
+    for attribute in certificate.subject.get_attributes_for_oid(NameOID.EMAIL_ADDRESS):
+        yield _Name(RFC822Name, str(attribute.value))
+    if not is_leaf:
+        return
+    for attribute in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME):
+        text = str(attribute.value)
+        if _is_ip_address(text):
+            yield _Name(IPAddress, text)
+        elif "@" in text:
+            yield _Name(RFC822Name, text)
+        elif _LOOKS_LIKE_DNS.fullmatch(text):
+            yield _Name(DNSName, text)
+
+
+def _is_ip_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _within(name: _Name, constraints: NameConstraints) -> bool:
+    """Tell whether a name is permitted, if names of its kind must be, and not excluded."""
+    permitted = [base for base in constraints.permitted_subtrees or () if type(base) is name.kind]
+    excluded = [base for base in constraints.excluded_subtrees or () if type(base) is name.kind]
+    if any(_in_subtree(name, base, doubtful=True) for base in excluded):
+        return False
+    return not permitted or any(_in_subtree(name, base, doubtful=False) for base in permitted)
+
+
+def _in_subtree(name: _Name, base: GeneralName, *, doubtful: bool) -> bool:
+    """Tell whether a name lies in a subtree; `doubtful` is the answer where it cannot be told."""
+    text = name.value.lower().rstrip(".")
+    if isinstance(base, IPAddress):
+        network = cast("ipaddress.IPv4Network | ipaddress.IPv6Network", base.value)
+        return ipaddress.ip_address(name.value) in network
+    limit = str(base.value)
+    if isinstance(base, DNSName):
+        limit = limit.lower()
+        return not limit or text == limit or text.endswith(f".{limit.removeprefix('.')}")
+    mailbox, at, host = name.value.rpartition("@")
+    if not (mailbox and at and host):
+        return doubtful
+    limited_mailbox, at, limited_host = limit.rpartition("@")
+    if at and mailbox != limited_mailbox:
+        return False
+    host, limited_host = host.lower(), limited_host.lower()
+    return host.endswith(limited_host) if limited_host.startswith(".") else host == limited_host

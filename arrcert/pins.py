@@ -1,0 +1,225 @@
+"""Pins: fingerprints of certificates and of public keys, some of which retire by themselves."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import re
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, time
+from typing import Any, NamedTuple
+
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from arrcert.certificate import ClientCertificate
+from arrcert.exceptions import CertificateDenied, quote
+
+
+class Pin(NamedTuple):
+    """One pinned certificate or public key.
+
+    Attributes:
+        value: upper-case hex.
+        not_after: the last second in which it counts; None for ever.
+        note: the operator's own words.
+    """
+
+    value: str
+    not_after: datetime | None = None
+    note: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.value} ({self.note})" if self.note else self.value
+
+
+def fingerprint_pin(entry: object) -> Pin:
+    """Read an entry of `fingerprints`: hex, or a mapping that holds it under `fingerprint`.
+
+    Args:
+        entry: as it stands in the settings.
+
+    Raises:
+        ValueError: with what is wrong and what to write instead.
+    """
+    return _pin(entry, "fingerprint")
+
+
+def public_key_pin(entry: object) -> Pin:
+    """Read an entry of `public_keys`: hex or base64, or a mapping with it under `public_key`.
+
+    Args:
+        entry: as it stands in the settings.
+
+    Raises:
+        ValueError: with what is wrong and what to write instead.
+    """
+    return _pin(entry, "public_key")
+
+
+def public_key_fingerprint(certificate: ClientCertificate) -> str | None:
+    """Return the SHA-256 of the SubjectPublicKeyInfo (RFC 7469 section 2.4) in upper-case hex.
+
+    Args:
+        certificate: whose key it is.
+
+    Returns:
+        The fingerprint; None where the key cannot be read.
+    """
+    try:
+        key = certificate.x509.public_key()
+    # Hostile bytes: ValueError, UnsupportedAlgorithm. A key that cannot be read is on no list.
+    except Exception:
+        return None
+    info = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return hashlib.sha256(info).hexdigest().upper()
+
+
+def _pin(entry: object, key: str) -> Pin:
+    if not isinstance(entry, Mapping):
+        return Pin(_digits(entry, key))
+    for name in entry:
+        if name not in (key, "not_after", "note"):
+            raise ValueError(
+                f'has the unknown key {quote(name)}; write "{key}", "not_after" or "note"'
+            )
+    if key not in entry:
+        raise ValueError(f'has no "{key}"; write it beside "not_after" and "note"')
+    note = entry.get("note", "")
+    if not isinstance(note, str):
+        raise ValueError('has a "note" that is no text; write a few words')
+    not_after = _moment(entry["not_after"]) if "not_after" in entry else None
+    try:
+        return Pin(_digits(entry[key], key), not_after, note)
+    except ValueError as error:
+        raise ValueError(f'has a "{key}" that {error}') from error
+
+
+def _moment(value: Any) -> datetime:
+    """Return the last second of a day, or the moment itself."""
+    try:
+        end = value
+        if isinstance(value, str):
+            end = date.fromisoformat(value) if len(value) == 10 else datetime.fromisoformat(value)
+        if isinstance(end, datetime):
+            if end.utcoffset() is None:
+                raise ValueError
+            return end.astimezone(UTC)
+        if isinstance(end, date):
+            return datetime.combine(end, time(23, 59, 59), UTC)
+    except (ValueError, OverflowError):
+        pass
+    raise ValueError(
+        f'has the "not_after" {quote(value)}; write a day, "2027-01-31", which counts whole in UTC,'
+        ' or a moment with its zone, "2027-01-31T12:00:00Z"'
+    )
+
+
+def _digits(value: object, key: str) -> str:
+    if not isinstance(value, str):
+        raise ValueError("is not text; write it as a string")
+    if not value.strip():
+        raise ValueError("is empty; write an entry, or leave it out")
+    digits = _fingerprint_digits(value) if key == "fingerprint" else _public_key_digits(value)
+    if digits is not None:
+        return digits
+    raise ValueError(_why_no_digits(value.strip(), key))
+
+
+def _fingerprint_digits(entry: str) -> str | None:
+    digits = re.sub(r"[:\s]", "", entry)
+    is_whole = re.fullmatch(r"[0-9A-Fa-f]+", digits) and len(digits) in (40, 64)
+    return digits.upper() if is_whole else None
+
+
+def _public_key_digits(entry: str) -> str | None:
+    text = re.sub(r"\s", "", entry).removeprefix("sha256/")
+    digits = text.replace(":", "")
+    if re.fullmatch(r"[0-9A-Fa-f]{64}", digits):
+        return digits.upper()
+    try:
+        digest = binascii.a2b_base64(text, strict_mode=True)
+    except ValueError:
+        return None
+    is_canonical = base64.b64encode(digest).decode("ascii") == text
+    return digest.hex().upper() if is_canonical and len(digest) == 32 else None
+
+
+_HOW_TO_PRINT = {
+    "fingerprint": "openssl x509 -in client.pem -noout -fingerprint -sha256",
+    "public_key": "openssl x509 -in client.pem -noout -pubkey | openssl pkey -pubin -outform der"
+    " | openssl dgst -sha256",
+}
+"""What prints the value that an entry takes; it stands after the = there."""
+
+_KNOWN_FORMS: tuple[tuple[str, str], ...] = (
+    (r"['\"`\u2018-\u201f\xab\xbb]", "holds quotation marks; drop them"),
+    (
+        r"(?i)(?:fingerprint|thumbprint|\(stdin\))\s*=\s*(?P<rest>[0-9a-f:]+)\Z",
+        "is the whole line; write what stands after the =: '{rest}'",
+    ),
+    (
+        r"(?i)\Asha-?(?:1|2-256|256)\s*(?::|=|//?|\s)\s*(?P<rest>[0-9a-f:\s]+|[\w+/]{43}=)\Z",
+        "is to be written without a prefix: '{rest}'",
+    ),
+    (r"[,;]", "holds a comma or semicolon; write each as an entry of its own"),
+    (r"(?i)\A[0-9a-f]+(?:[-._][0-9a-f]+)+\Z", "holds dashes or dots; write colons or nothing"),
+    (r"(?i)\A0x[0-9a-f]+\Z", "is to be written without a prefix; drop the 0x"),
+    (
+        r"(?i)[/\\].*\.\w+\Z|\.(?:pem|crt|cer|der|pfx|p12|txt)\Z",
+        "looks like a file's path; write the digits themselves, which this prints: {command}",
+    ),
+)
+"""What people paste instead of digits, by a pattern, and what to write."""
+
+
+def _why_no_digits(entry: str, key: str) -> str:
+    command = _HOW_TO_PRINT[key]
+    if entry.startswith(("-----BEGIN", "MII")) and len(entry) > 100:
+        return _why_no_certificate(entry, key)
+    _refuse_invisible(re.sub(r"\s", "", entry))
+    for pattern, hint in _KNOWN_FORMS:
+        found = re.search(pattern, entry)
+        if found:
+            return hint.format(command=command, **found.groupdict())
+    digits = re.sub(r"[:\s]", "", entry)
+    if re.fullmatch(r"[0-9A-Fa-f]*", digits):
+        return _why_wrong_length(len(digits), key)
+    what = "hex" if key == "fingerprint" else "the SHA-256 of a public key in hex or base64"
+    return f"is not {what}; write what this prints after the = sign: {command}"
+
+
+def _why_wrong_length(count: int, key: str) -> str:
+    if key == "public_key":
+        return f"has {count} hex digits; write the 64 of a SHA-256"
+    if count in (80, 104, 128):
+        return (
+            f"has {count} hex digits, which look like two fingerprints; write each as an entry of"
+            " its own, in a variable with a ; between them"
+        )
+    return (
+        f"has {count} hex digits; write the 64 of a SHA-256 fingerprint or the 40 of a SHA-1"
+        " thumbprint"
+    )
+
+
+def _why_no_certificate(entry: str, key: str) -> str:
+    """Answer whoever pasted the certificate itself with what to write."""
+    if not entry.startswith("-----BEGIN"):
+        entry = f"-----BEGIN CERTIFICATE-----\n{entry}\n-----END CERTIFICATE-----\n"
+    try:
+        certificate = ClientCertificate.from_pem(entry)
+    except CertificateDenied:
+        return f"is a PEM block; write the digits, which this prints: {_HOW_TO_PRINT[key]}"
+    if key == "fingerprint":
+        return f"is a certificate; its fingerprint is {certificate.sha256_fingerprint!r}"
+    return f"is a certificate; the SHA-256 of its key is {public_key_fingerprint(certificate)!r}"
+
+
+def _refuse_invisible(text: str) -> None:
+    invisible = next((character for character in text if not character.isprintable()), None)
+    if invisible is not None:
+        raise ValueError(
+            f"holds the invisible character U+{ord(invisible):04X}, which copying from the"
+            " Windows certificate dialog brings along; type it anew"
+        )
