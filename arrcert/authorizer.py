@@ -8,17 +8,14 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any
+
+from cryptography.x509 import Certificate
 
 from arrcert.certificate import ClientCertificate
 from arrcert.exceptions import CertificateDenied, ConfigurationError, DenialReason, Problem, quote
-from arrcert.forwarding import (
-    FrontEnd,
-    decode,
-    front_end_from,
-    header_from_pairs,
-    header_from_wsgi,
-)
+from arrcert.forwarding import FrontEnd, decode, front_end_from
+from arrcert.ingress import Forwarded, Ingress
 from arrcert.policy import Acceptance, Policy
 from arrcert.settings import Settings, require_proof
 from arrcert.trust import TrustStore
@@ -39,7 +36,8 @@ class Authorizer:
 
     Args:
         policies: each policy's name and the `Policy`, or a list of alternatives in order.
-        front_end: a known front end's name, or a mapping that describes one (see the settings).
+        front_end: a known front end's name, or a mapping that describes one (see the settings); an
+            `Ingress` where the peer or a secret is to be checked as well.
 
     Raises:
         ConfigurationError: no policies, something that is no `Policy`, an unknown front end, or a
@@ -52,9 +50,11 @@ class Authorizer:
         self,
         policies: Mapping[str, Policy | Sequence[Policy]],
         *,
-        front_end: str | FrontEnd | Mapping[str, Any] = "app-service",
+        front_end: str | FrontEnd | Mapping[str, Any] | Ingress = "app-service",
     ) -> None:
-        self._front_end = front_end_from(front_end)
+        self._ingress = (
+            front_end if isinstance(front_end, Ingress) else Ingress(front_end_from(front_end))
+        )
         named = {
             name: (value,) if isinstance(value, Policy) else tuple(value)
             for name, value in policies.items()
@@ -68,7 +68,7 @@ class Authorizer:
                 problems.append(Problem(where, "is neither a Policy nor a list of alternatives"))
                 continue
             try:
-                require_proof(alternatives, self._front_end)
+                require_proof(alternatives, self._ingress.front_end)
             except ConfigurationError as error:
                 problems += [Problem(where, problem.message) for problem in error.problems]
         if problems:
@@ -82,7 +82,7 @@ class Authorizer:
         Args:
             settings: what `arrcert.settings.load` returned.
         """
-        return cls(settings.policies, front_end=settings.front_end)
+        return cls(settings.policies, front_end=settings.ingress)
 
     def authorize(
         self, header_value: str | None, policy: str = "default", at: datetime | None = None
@@ -104,7 +104,7 @@ class Authorizer:
         It does not see other headers: repetition, look-alike names and `X-Forwarded-Proto` are
         only checked by the forms below.
         """
-        return self._decide(lambda: header_value, lambda: "", policy, at)
+        return self._decide(lambda: self._ingress.from_text(header_value), lambda: "", policy, at)
 
     def authorize_wsgi(
         self, environ: Mapping[str, Any], policy: str = "default", at: datetime | None = None
@@ -126,7 +126,7 @@ class Authorizer:
         It cannot see look-alike names that a server has folded into one key of the environ.
         """
         return self._decide(
-            lambda: header_from_wsgi(self._front_end, environ),
+            lambda: self._ingress.from_wsgi(environ),
             lambda: describe_wsgi(environ),
             policy,
             at,
@@ -152,7 +152,7 @@ class Authorizer:
         It does not check who the direct peer is.
         """
         return self._decide(
-            lambda: header_from_pairs(self._front_end, scope.get("headers", ())),
+            lambda: self._ingress.from_asgi(scope),
             lambda: describe_asgi(scope),
             policy,
             at,
@@ -180,13 +180,11 @@ class Authorizer:
 
         It does not see what a framework has merged or dropped before.
         """
-        return self._decide(
-            lambda: header_from_pairs(self._front_end, pairs), lambda: "", policy, at
-        )
+        return self._decide(lambda: self._ingress.from_pairs(pairs), lambda: "", policy, at)
 
     def _decide(
         self,
-        header: Callable[[], str | None],
+        read: Callable[[], Forwarded],
         request: Callable[[], str],
         policy: str,
         at: datetime | None,
@@ -206,18 +204,19 @@ class Authorizer:
                     f" {', '.join(quote(name) for name in self._policies)}",
                 )
             # What the request itself shows comes first, before anything remembered is asked.
-            value = header()
+            forwarded = read()
             if at is not None:
-                return self._decide_anew(alternatives, alternatives.trust_stores(), value, at)[0]
+                stores = alternatives.trust_stores()
+                return self._decide_anew(alternatives, stores, forwarded, at)[0]
             memory = alternatives.memory()
-            remembered = memory.recall(value)
+            remembered = memory.recall(forwarded)
             if remembered is not None:
                 return remembered
             certificate, acceptance = self._decide_anew(
-                alternatives, memory.trust_stores, value, datetime.now(UTC)
+                alternatives, memory.trust_stores, forwarded, datetime.now(UTC)
             )
             if acceptance.is_certain:
-                memory.remember(cast("str", value), certificate, acceptance.until)
+                memory.remember(forwarded, certificate, acceptance.until)
         except CertificateDenied as denied:
             log_denial(denied, policy=policy, request=request())
             raise
@@ -235,12 +234,14 @@ class Authorizer:
         self,
         alternatives: _Alternatives,
         trust_stores: Sequence[TrustStore | None],
-        value: str | None,
+        forwarded: Forwarded,
         at: datetime,
     ) -> tuple[ClientCertificate, Acceptance]:
-        certificate = ClientCertificate.from_der(decode(self._front_end, value))
+        leaf, *others = decode(self._ingress.front_end, forwarded.value, forwarded.chain)
+        certificate = ClientCertificate.from_der(leaf)
+        intermediates = [ClientCertificate.from_der(other).x509 for other in others]
         at = at.astimezone(UTC).replace(microsecond=0)
-        return certificate, alternatives.decide(certificate, at, trust_stores)
+        return certificate, alternatives.decide(certificate, at, trust_stores, intermediates)
 
 
 class _Alternatives:
@@ -267,13 +268,14 @@ class _Alternatives:
         certificate: ClientCertificate,
         at: datetime,
         trust_stores: Sequence[TrustStore | None],
+        intermediates: Sequence[Certificate],
     ) -> Acceptance:
         """Try the policies in order: the first that accepts wins, `revoked` ends the search."""
         reasons: list[DenialReason] = []
         details: list[str] = []
         for policy, trust_store in zip(self._policies, trust_stores, strict=True):
             try:
-                return policy.decide(certificate, at, trust_store)
+                return policy.decide(certificate, at, trust_store, intermediates)
             except CertificateDenied as denied:
                 reasons.append(denied.reason)
                 details.append(denied.detail)
@@ -295,27 +297,29 @@ class _Memory:
 
     def __init__(self, trust_stores: Sequence[TrustStore | None]) -> None:
         self.trust_stores = trust_stores
-        self._accepted: dict[str, tuple[ClientCertificate, float, float]] = {}
+        self._accepted: dict[Forwarded, tuple[ClientCertificate, float, float]] = {}
         self._writing = threading.Lock()
 
-    def recall(self, value: str | None) -> ClientCertificate | None:
+    def recall(self, forwarded: Forwarded) -> ClientCertificate | None:
         """Return the certificate that was accepted for this text, if the yes still holds."""
-        found = self._accepted.get(value)  # type: ignore[arg-type]
+        found = self._accepted.get(forwarded)
         if found is None:
             return None
         certificate, since, until = found
         # A clock that was set back would otherwise prolong a yes.
         return certificate if since <= time.time() < until else None
 
-    def remember(self, value: str, certificate: ClientCertificate, until: datetime) -> None:
+    def remember(
+        self, forwarded: Forwarded, certificate: ClientCertificate, until: datetime
+    ) -> None:
         """Remember a yes until it ends; the oldest gives way where there are too many."""
         now = time.time()
         with self._writing:
-            self._accepted.pop(value, None)
+            self._accepted.pop(forwarded, None)
             while len(self._accepted) >= MOST_REMEMBERED:
                 del self._accepted[next(iter(self._accepted))]
             # The whole of the last second counts.
-            self._accepted[value] = (certificate, now, until.timestamp() + 1)
+            self._accepted[forwarded] = (certificate, now, until.timestamp() + 1)
 
 
 def describe_wsgi(environ: Mapping[str, Any]) -> str:

@@ -145,6 +145,8 @@ def serve(
         ) from None
     if (certificate is None) != (key is None):
         raise click.UsageError("--certificate and --key belong together: give both or neither.")
+    # The app is to take this for App Service, whose front end it imitates.
+    os.environ.setdefault("WEBSITE_SITE_NAME", "arrcert-serve")
     application = _load_app(app)
     with contextlib.ExitStack() as resources:
         stop = resources.enter_context(_stop_signals())

@@ -34,6 +34,7 @@ from OpenSSL import SSL, crypto
 
 from arrcert.exceptions import ConfigurationError, Problem, quote
 from arrcert.forwarding import FRONT_ENDS, fold_header_name
+from arrcert.ingress import wsgi_key
 
 __all__ = ["ClientCertMode", "FrontEndServer"]
 
@@ -167,7 +168,7 @@ class FrontEndServer:
         """Answer one request: the WSGI application that cheroot runs."""
         if (
             self._mode == "required"
-            and _wsgi_key(_HEADER) not in environ
+            and wsgi_key(_HEADER) not in environ
             and self._forwards_certificate(environ["REQUEST_URI"])
         ):
             start_response("403 Forbidden", _text_headers(_FORBIDDEN_BODY))
@@ -212,10 +213,6 @@ def _excluded_prefixes(excluded_paths: str | Iterable[str]) -> tuple[str, ...]:
                 f"{quote(prefix)} excludes nothing; write {quote('/' + prefix)}",
             )
     return prefixes
-
-
-def _wsgi_key(header: str) -> str:
-    return "HTTP_" + header.upper().replace("-", "_")
 
 
 def _text_headers(body: bytes) -> list[tuple[str, str]]:

@@ -1,15 +1,15 @@
-"""From what a front end forwards to DER: who sends what, and how strictly it is read.
+"""The front ends, what each promises, and from what it forwards to DER.
 
 App Service: https://learn.microsoft.com/azure/app-service/app-service-web-configure-tls-mutual-auth
 """
 
 from __future__ import annotations
 
-import binascii
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from arrcert.encodings import ENCODINGS
 from arrcert.exceptions import (
     CertificateDenied,
     ConfigurationError,
@@ -25,8 +25,6 @@ App Service passes on up to 64 KB of headers; the bound keeps small what a stran
 parse.
 """
 
-_FORWARDED_PROTO = "x-forwarded-proto"
-
 
 class FrontEnd(NamedTuple):
     """What a TLS-terminating front end promises.
@@ -35,6 +33,10 @@ class FrontEnd(NamedTuple):
         name: how settings name it.
         header: the one header that holds the client certificate.
         encoding: a key of `ENCODINGS`.
+        chain_header: the header that holds intermediates; None where none are sent.
+        verify_header: the header in which it says whether it validated the certificate.
+        verify_value: what stands there when it did.
+        trusted_hops: which element of `xfcc`, counted from the right, is the client's.
         checks_certificates: whether it validates certificates, or merely forwards them.
         only_over_https: whether a request that says `X-Forwarded-Proto: http` cannot carry one.
     """
@@ -42,26 +44,70 @@ class FrontEnd(NamedTuple):
     name: str
     header: str
     encoding: str = "base64-der"
+    chain_header: str | None = None
+    verify_header: str | None = None
+    verify_value: str | None = None
+    trusted_hops: int = 1
     checks_certificates: bool = False
     only_over_https: bool = False
 
 
+_APP_SERVICE = FrontEnd("app-service", "X-ARR-ClientCert", only_over_https=True)
+
 FRONT_ENDS: dict[str, FrontEnd] = {
-    "app-service": FrontEnd("app-service", "X-ARR-ClientCert", only_over_https=True),
+    front_end.name: front_end
+    for front_end in (
+        # Forward whatever they were given, unchecked.
+        _APP_SERVICE,
+        _APP_SERVICE._replace(name="functions"),
+        FrontEnd("container-apps", "X-Forwarded-Client-Cert", "xfcc"),
+        FrontEnd("api-management", "X-Client-Cert"),
+        FrontEnd("envoy", "X-Forwarded-Client-Cert", "xfcc"),
+        FrontEnd("rfc9440", "Client-Cert", "rfc9440", chain_header="Client-Cert-Chain"),
+        # Say in a header of their own whether they validated it. Their headers' names are chosen in
+        # their configuration; the documentation shows the lines that set these.
+        FrontEnd(
+            "application-gateway",
+            "X-Client-Cert",
+            "percent-encoded-pem",
+            verify_header="X-Client-Cert-Verification",
+            verify_value="SUCCESS",
+            checks_certificates=True,
+        ),
+        FrontEnd(
+            "nginx",
+            "X-Client-Cert",
+            "percent-encoded-pem",
+            verify_header="X-Client-Verify",
+            verify_value="SUCCESS",
+            checks_certificates=True,
+        ),
+        FrontEnd(
+            "haproxy",
+            "X-Client-Cert",
+            verify_header="X-Client-Verify",
+            verify_value="0",
+            checks_certificates=True,
+        ),
+    )
 }
-"""The front ends that settings may name. App Service forwards whatever it was given, unchecked."""
+"""The front ends that settings may name."""
+
+_KEYS = tuple(field for field in FrontEnd._fields if field not in ("name", "only_over_https"))
+_MOST_HOPS = 10
 
 
 def front_end_from(value: object, *, setting: str = "front_end") -> FrontEnd:
     """Return the front end that a setting declares.
 
     Args:
-        value: a name in `FRONT_ENDS`, a `FrontEnd`, or a mapping that describes one by `header`,
-            `encoding` (default `"base64-der"`) and `checks_certificates` (default False).
+        value: a name in `FRONT_ENDS`, a `FrontEnd`, or a mapping that describes one by its
+            attributes; `header` is the one that must be there.
         setting: what an error calls the setting.
 
     Raises:
-        ConfigurationError: an unknown name or key, or a value of the wrong kind.
+        ConfigurationError: an unknown name or key, a value of the wrong kind, or half a pair of
+            `verify_header` and `verify_value`.
 
     It cannot check that the front end keeps its promise.
     """
@@ -94,58 +140,68 @@ def front_end_from(value: object, *, setting: str = "front_end") -> FrontEnd:
 
 
 def _described_front_end(description: Mapping[Any, Any], setting: str) -> FrontEnd:
-    problems = [
-        Problem(
-            setting,
-            f"{quote(key)} is not a key of a front end; write"
-            ' "header", "encoding" or "checks_certificates"',
+    problems: list[Problem] = []
+
+    def complain(key: str, message: str) -> None:
+        problems.append(Problem(f'{setting}["{key}"]' if key else setting, message))
+
+    keys = ", ".join(f'"{key}"' for key in _KEYS)
+    for key in description:
+        if key not in _KEYS:
+            complain("", f"{quote(key)} is not a key of a front end; write one of {keys}")
+    if "header" not in description:
+        complain(
+            "",
+            '"header" is missing; write the header that your front end sets, such as'
+            ' {"header": "X-Client-Cert"}',
         )
-        for key in description
-        if key not in ("header", "encoding", "checks_certificates")
-    ]
-    header = description.get("header")
-    if not isinstance(header, str) or not _is_header_name(header):
-        problems.append(
-            Problem(f'{setting}["header"]', _why_no_header_name(header))
-            if "header" in description
-            else Problem(
-                setting,
-                '"header" is missing; write the header that your front end sets, such as'
-                ' {"header": "X-Client-Cert"}',
-            )
-        )
+    names = [key for key in ("header", "chain_header", "verify_header") if key in description]
+    for key in names:
+        if not isinstance(description[key], str) or not is_header_name(description[key]):
+            complain(key, why_no_header_name(description[key]))
+    folded = [fold_header_name(str(description[key])) for key in names]
+    if len(set(folded)) < len(folded):
+        complain("", "one header cannot say two things; name each of its headers once")
     encoding = description.get("encoding", "base64-der")
     if not isinstance(encoding, str) or encoding not in ENCODINGS:
         known = ", ".join(f'"{name}"' for name in ENCODINGS)
-        problems.append(
-            Problem(
-                f'{setting}["encoding"]', f"{quote(encoding)} is not known; write one of {known}"
-            )
-        )
+        complain("encoding", f"{quote(encoding)} is not known; write one of {known}")
+    elif "chain_header" in description and ENCODINGS[encoding].decode_chain is None:
+        complain("chain_header", f'no chain comes beside "{encoding}"; drop it, or write "rfc9440"')
+    for key, other in (("verify_header", "verify_value"), ("verify_value", "verify_header")):
+        if key in description and other not in description:
+            complain(key, f'stands without "{other}", so nothing would be checked; write both')
+    verify_value = description.get("verify_value")
+    if "verify_value" in description and not (isinstance(verify_value, str) and verify_value):
+        complain("verify_value", f'{quote(verify_value)} is no text; write "SUCCESS"')
+    hops = description.get("trusted_hops", 1)
+    if not isinstance(hops, int) or isinstance(hops, bool) or not 1 <= hops <= _MOST_HOPS:
+        complain("trusted_hops", f"{quote(hops)} is no number of hops; write 1 to {_MOST_HOPS}")
+    elif "trusted_hops" in description and encoding != "xfcc":
+        complain("trusted_hops", 'counts elements of "xfcc" alone; drop it')
     checks_certificates = description.get("checks_certificates", False)
     if not isinstance(checks_certificates, bool):
-        problems.append(
-            Problem(
-                f'{setting}["checks_certificates"]',
-                f"{quote(checks_certificates)} is not a truth value; write True or False",
-            )
+        complain(
+            "checks_certificates",
+            f"{quote(checks_certificates)} is not a truth value; write True or False",
         )
     if problems:
         raise ConfigurationError(problems)
-    return FrontEnd(str(header), str(header), str(encoding), bool(checks_certificates))
+    return FrontEnd(name=description["header"], **description)
 
 
-def _is_header_name(text: str) -> bool:
+def is_header_name(text: str) -> bool:
     """Tell whether text is a token that can be told apart in WSGI (RFC 9110 section 5.1)."""
     return text.isascii() and text.replace("-", "").isalnum()
 
 
-def _why_no_header_name(header: object) -> str:
+def why_no_header_name(header: object) -> str:
+    """Say what to write instead of something that is no header's name."""
     name = header.strip(" :").replace("_", "-") if isinstance(header, str) else ""
     name = re.sub("(?i)^HTTP-", "", name)
     example = (
         quote(name)
-        if _is_header_name(name)
+        if is_header_name(name)
         else 'the header that your front end sets, such as "X-Client-Cert"'
     )
     return f"{quote(header)} is not a header's name; write {example}"
@@ -162,98 +218,13 @@ def fold_header_name(name: str) -> str:
     return name.strip().lower().replace("_", "-").replace(".", "-")
 
 
-def header_from_wsgi(front_end: FrontEnd, environ: Mapping[str, Any]) -> str | None:
-    """Return the declared header's text from a WSGI environ (PEP 3333), None where it is absent.
-
-    Args:
-        front_end: whose header is wanted.
-        environ: the WSGI environ of the request.
-
-    Raises:
-        CertificateDenied: `insecure_transport`.
-
-    A WSGI server joins repeated headers by commas, which decoding refuses, and may fold a
-    look-alike name into the same key, which cannot be seen from here.
-    """
-    if front_end.only_over_https:
-        proto = environ.get("HTTP_X_FORWARDED_PROTO")
-        if proto is not None:
-            _require_https(proto)
-    value: str | None = environ.get("HTTP_" + front_end.header.upper().replace("-", "_"))
-    return value
-
-
-def header_from_pairs(
-    front_end: FrontEnd, pairs: Iterable[tuple[str | bytes, str | bytes]]
-) -> str | None:
-    """Return the declared header's text from a list of headers, None where it is absent.
-
-    Args:
-        front_end: whose header is wanted.
-        pairs: every header of the request as (name, value), text or bytes, in any case.
-
-    Raises:
-        CertificateDenied: `insecure_transport`; `ambiguous` where the header comes twice or beside
-            a name that looks like it.
-
-    It sees what the server hands over: trailers that a server appends count as headers.
-    """
-    wanted = front_end.header.lower()
-    folded = fold_header_name(wanted)
-    values: list[str] = []
-    protos: list[str] = []
-    look_alike: str | None = None
-    for raw_name, raw_value in pairs:
-        name = _text(raw_name).lower()
-        if len(name) < len(folded) and name != _FORWARDED_PROTO:
-            continue
-        if name == wanted:
-            values.append(_text(raw_value))
-        elif name == _FORWARDED_PROTO:
-            protos.append(_text(raw_value))
-        elif fold_header_name(name) == folded:
-            look_alike = name
-    if front_end.only_over_https and protos:
-        # Joined as a WSGI server joins them: a header that comes twice is not one word.
-        _require_https(",".join(protos))
-    if look_alike is not None:
-        raise CertificateDenied(
-            DenialReason.AMBIGUOUS,
-            f"the header {quote(look_alike)} looks like {front_end.header}, which the front end"
-            " sets; nobody but an attacker sends it",
-        )
-    if len(values) > 1:
-        raise CertificateDenied(
-            DenialReason.AMBIGUOUS, f"{front_end.header} came {len(values)} times"
-        )
-    return values[0] if values else None
-
-
-def _text(value: str | bytes) -> str:
-    return value.decode("latin-1") if isinstance(value, bytes) else value
-
-
-def _require_https(proto: object) -> None:
-    if isinstance(proto, str) and proto.lower() == "https":
-        return
-    why = (
-        "which is more than one value: somebody sent the header a second time, or a second proxy"
-        " added one"
-        if isinstance(proto, str) and "," in proto
-        else "so the request did not come over TLS and no certificate can have come with it; turn"
-        " on HTTPS Only for the app"
-    )
-    raise CertificateDenied(
-        DenialReason.INSECURE_TRANSPORT, f"X-Forwarded-Proto is {quote(proto)}, {why}"
-    )
-
-
-def decode(front_end: FrontEnd, value: object) -> bytes:
-    """Return the DER that the front end's header holds.
+def decode(front_end: FrontEnd, value: object, chain: str | None = None) -> list[bytes]:
+    """Return the DER that the front end's headers hold, the leaf first.
 
     Args:
         front_end: whose encoding is expected.
         value: the header's text; None or "" where there is none.
+        chain: the chain header's text, where there is one.
 
     Raises:
         CertificateDenied: `missing`, `too_large`, `ambiguous` or `malformed`.
@@ -265,63 +236,27 @@ def decode(front_end: FrontEnd, value: object) -> bytes:
             DenialReason.MISSING, f"no {front_end.header}: the client presented no certificate"
         )
     if not isinstance(value, str):
-        raise _malformed(front_end, f"is {type(value).__name__}, not text")
-    if len(value) > MAX_HEADER_CHARACTERS:
+        raise CertificateDenied(
+            DenialReason.MALFORMED, f"{front_end.header} is {type(value).__name__}, not text"
+        )
+    encoding = ENCODINGS[front_end.encoding]
+    try:
+        _require_short(value)
+        certificates = encoding.decode(value, front_end.trusted_hops)
+        if chain and encoding.decode_chain is not None:
+            _require_short(chain)
+            certificates += encoding.decode_chain(chain)
+    except CertificateDenied as denied:
+        raise CertificateDenied(
+            denied.reason,
+            f"{front_end.header}, read as {front_end.encoding}: {denied.detail}",
+        ) from denied
+    return certificates
+
+
+def _require_short(text: str) -> None:
+    if len(text) > MAX_HEADER_CHARACTERS:
         raise CertificateDenied(
             DenialReason.TOO_LARGE,
-            f"{front_end.header} has {len(value)} characters; at most"
-            f" {MAX_HEADER_CHARACTERS} are read",
+            f"it has {len(text)} characters; at most {MAX_HEADER_CHARACTERS} are read",
         )
-    return ENCODINGS[front_end.encoding](front_end, value)
-
-
-def decode_base64_der(front_end: FrontEnd, value: str) -> bytes:
-    """Decode bare base64 (RFC 4648 section 4) of one DER certificate, as App Service writes it.
-
-    Args:
-        front_end: whose header it is, for the text of a denial.
-        value: the header's text, not empty.
-
-    Raises:
-        CertificateDenied: `ambiguous` where a comma joins two values; `malformed` where the text is
-            anything but the one canonical encoding of the bytes. Nothing is repaired.
-    """
-    if "," in value:
-        raise CertificateDenied(
-            DenialReason.AMBIGUOUS,
-            f"{front_end.header} holds a comma: somebody sent the header a second time, or a second"
-            " proxy added one",
-        )
-    try:
-        der = binascii.a2b_base64(value, strict_mode=True)
-    except ValueError as error:
-        raise _malformed(front_end, _why_not_base64(value)) from error
-    if binascii.b2a_base64(der, newline=False) != value.encode("ascii"):
-        raise _malformed(
-            front_end, "is base64 with wrong padding, or with padding bits that are not zero"
-        )
-    return der
-
-
-def _why_not_base64(value: str) -> str:
-    """Tell the operator which well-known other form the text has."""
-    if value.startswith("-----BEGIN"):
-        return "has PEM armour"
-    if "%" in value:
-        return "is percent-encoded; is another front end in front of the app than was declared?"
-    if any(character.isspace() for character in value):
-        return "holds white space"
-    if "-" in value or "_" in value:
-        return "is URL-safe base64"
-    return "is not base64"
-
-
-def _malformed(front_end: FrontEnd, what: str) -> CertificateDenied:
-    return CertificateDenied(
-        DenialReason.MALFORMED,
-        f"{front_end.header} {what}; expected is exactly one certificate as {front_end.encoding}",
-    )
-
-
-ENCODINGS: dict[str, Callable[[FrontEnd, str], bytes]] = {"base64-der": decode_base64_der}
-"""The encodings that a front end may be described by, and what decodes each."""

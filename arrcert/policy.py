@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple, NoReturn, TypeVar, final
 
-from cryptography.x509 import Name
+from cryptography.x509 import Certificate, Name
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from arrcert import names
@@ -164,7 +164,11 @@ class Policy:
         return None if self._trust_files is None else self._trust_files.current()
 
     def decide(
-        self, certificate: ClientCertificate, at: datetime, trust_store: TrustStore | None
+        self,
+        certificate: ClientCertificate,
+        at: datetime,
+        trust_store: TrustStore | None,
+        intermediates: Sequence[Certificate] = (),
     ) -> Acceptance:
         """Do as `check` does, against one snapshot, and tell until when the yes holds.
 
@@ -172,6 +176,8 @@ class Policy:
             certificate: what a client presented.
             at: the moment, aware, in whole seconds.
             trust_store: what `trust_store` returned.
+            intermediates: CA certificates that the front end forwarded with it; they help to build
+                the path and prove nothing.
 
         Raises:
             CertificateDenied: as `check`.
@@ -199,7 +205,7 @@ class Policy:
         if trust_store is None:
             self._refuse_unpinned_ca(certificate)
             return Acceptance(min(end for end in ends if end is not None), is_certain=True)
-        path = trust_store.authenticate(certificate, at, self._clock_skew)
+        path = trust_store.authenticate(certificate, at, self._clock_skew, intermediates)
         ends += [link.not_valid_after_utc for link in path]
         is_certain = True
         try:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple, TypeVar
 
 from arrcert.exceptions import ConfigurationError, Problem, quote
 from arrcert.exemptions import ExemptPaths
 from arrcert.forwarding import FRONT_ENDS, FrontEnd, front_end_from
+from arrcert.ingress import Ingress, networks_from, secret_header_from
 from arrcert.policy import (
     PARAMETERS,
     UNRESOLVED_REFERENCE,
@@ -19,6 +20,14 @@ from arrcert.policy import (
 
 POLICIES = "ARRCERT"
 """The setting that holds the policies, and the environment variable that holds them as JSON."""
+
+_UNGUARDED = Problem(
+    "ARRCERT_FRONT_END",
+    "declares App Service, and this is not App Service (WEBSITE_SITE_NAME is not set): nothing is"
+    " known to keep strangers from writing anybody's certificate into X-ARR-ClientCert; declare the"
+    " front end that is there, or set ARRCERT_TRUSTED_PROXIES or ARRCERT_FRONT_END_SECRET_HEADER",
+)
+_T = TypeVar("_T")
 
 NOT_CONFIGURED = Problem(
     POLICIES,
@@ -31,7 +40,17 @@ NOT_CONFIGURED = Problem(
 _FRONT_END = "ARRCERT_FRONT_END"
 _EXEMPT_PATHS = "ARRCERT_EXEMPT_PATHS"
 _PROTECT_ALL = "ARRCERT_PROTECT_ALL"
-_BESIDE_POLICIES = (_FRONT_END, _EXEMPT_PATHS, _PROTECT_ALL)
+_TRUSTED_PROXIES = "ARRCERT_TRUSTED_PROXIES"
+_SECRET_HEADER = "ARRCERT_FRONT_END_SECRET_HEADER"  # noqa: S105 - the name of a setting.
+_REFUSE_UNSAFE_SERVERS = "ARRCERT_REFUSE_UNSAFE_SERVERS"
+_BESIDE_POLICIES = (
+    _FRONT_END,
+    _TRUSTED_PROXIES,
+    _SECRET_HEADER,
+    _REFUSE_UNSAFE_SERVERS,
+    _EXEMPT_PATHS,
+    _PROTECT_ALL,
+)
 _FLAT = {f"ARRCERT_{parameter.upper()}": parameter for parameter in PARAMETERS}
 """The environment variables that hold the default policy, one for each parameter."""
 _PLATFORMS = ("ALLOWED_CLIENT_CERT_THUMBPRINTS", "ALLOWED_CLIENT_CERT_COMMON_NAMES")
@@ -59,16 +78,18 @@ class Settings(NamedTuple):
 
     Attributes:
         policies: each policy's name and its alternatives, in order.
-        front_end: the front end that is declared to set the header.
+        ingress: the declared way from the client to the app.
         exempt_paths: paths that the site-wide check leaves out.
         protect_all: whether the site-wide check is on (Flask; Django's middleware is always).
+        is_guarded: whether anything is known to keep strangers from forging the header.
         places: every policy once more, with the place where it is written.
     """
 
     policies: Mapping[str, tuple[Policy, ...]]
-    front_end: FrontEnd
+    ingress: Ingress
     exempt_paths: ExemptPaths
     protect_all: bool
+    is_guarded: bool = True
     places: tuple[tuple[Place, Policy], ...] = ()
 
     def warnings(self) -> list[Problem]:
@@ -76,14 +97,17 @@ class Settings(NamedTuple):
 
         It looks at the policies as they are now, and at no request.
         """
-        return [
+        unguarded = [] if self.is_guarded else [_UNGUARDED]
+        return unguarded + [
             Problem(place.setting(problem.setting), problem.message)
             for place, policy in self.places
             for problem in policy.warnings()
         ]
 
 
-def load(framework_settings: Mapping[str, Any], environ: Mapping[str, str]) -> Settings:
+def load(
+    framework_settings: Mapping[str, Any], environ: Mapping[str, str], *, debug: bool = False
+) -> Settings:
     """Validate a configuration whole and build its policies.
 
     The policies have exactly one source: the framework's `ARRCERT`; or the environment variable
@@ -93,6 +117,7 @@ def load(framework_settings: Mapping[str, Any], environ: Mapping[str, str]) -> S
     Args:
         framework_settings: every framework setting whose name begins with `ARRCERT`.
         environ: the process's environment.
+        debug: whether the framework is in its debug mode, in which unsafe servers are not refused.
 
     Raises:
         ConfigurationError: all mistakes together, each with its setting.
@@ -100,7 +125,7 @@ def load(framework_settings: Mapping[str, Any], environ: Mapping[str, str]) -> S
     It does not read settings again later: what it returns never changes.
     """
     loader = _Loader()
-    settings = loader.load(framework_settings, environ)
+    settings = loader.load(framework_settings, environ, debug=debug)
     if loader.problems:
         raise ConfigurationError(loader.problems)
     return settings
@@ -115,7 +140,9 @@ class _Loader:
         self._names: list[str] = []
         self._is_misspelt = False
 
-    def load(self, framework: Mapping[str, Any], environ: Mapping[str, str]) -> Settings:
+    def load(
+        self, framework: Mapping[str, Any], environ: Mapping[str, str], *, debug: bool
+    ) -> Settings:
         ours = {name: value for name, value in environ.items() if name.startswith("ARRCERT")}
         self._refuse_unknown(framework, ours)
         for name in (POLICIES, *_BESIDE_POLICIES):
@@ -124,13 +151,35 @@ class _Loader:
         front_end = self._front_end(
             self._beside_policies(_FRONT_END, framework, ours), is_json=_FRONT_END in ours
         )
+        proxies = self._parsed(_TRUSTED_PROXIES, networks_from, framework, ours)
+        secret = self._parsed(_SECRET_HEADER, secret_header_from, framework, ours)
+        refuse = self._truth(
+            _REFUSE_UNSAFE_SERVERS, self._beside_policies(_REFUSE_UNSAFE_SERVERS, framework, ours)
+        )
         exempt_paths = self._exempt_paths(self._beside_policies(_EXEMPT_PATHS, framework, ours))
-        protect_all = self._protect_all(self._beside_policies(_PROTECT_ALL, framework, ours))
+        protect_all = (
+            self._truth(_PROTECT_ALL, self._beside_policies(_PROTECT_ALL, framework, ours)) is True
+        )
         policies = self._policies(framework, ours, environ)
         self._refuse_names_without_proof(front_end)
         if protect_all and self._names and "default" not in self._names:
             self._complain_of_no_default()
-        return Settings(policies, front_end, exempt_paths, protect_all, tuple(self._places))
+        ingress = Ingress(
+            front_end,
+            trusted_proxies=proxies,
+            secret_header=secret,
+            refuse_unsafe_servers=not debug if refuse is None else refuse,
+        )
+        is_guarded = (
+            debug
+            or front_end.name not in ("app-service", "functions")
+            or "WEBSITE_SITE_NAME" in environ
+            or proxies is not None
+            or secret is not None
+        )
+        return Settings(
+            policies, ingress, exempt_paths, protect_all, is_guarded, tuple(self._places)
+        )
 
     def _complain(self, setting: str, message: str) -> None:
         self.problems.append(Problem(setting, message))
@@ -177,13 +226,14 @@ class _Loader:
         text = self._variable(name, environ[name])
         if text is None:
             return None
-        if name == _PROTECT_ALL:
+        if name in (_PROTECT_ALL, _REFUSE_UNSAFE_SERVERS):
             return self._flat_truth(name, text)
-        if name == _EXEMPT_PATHS:
-            paths = self._flat_list(name, text)
-            if paths == []:
-                self._complain(name, "the list is empty; write a path, or remove the variable")
-            return paths
+        if name in (_EXEMPT_PATHS, _TRUSTED_PROXIES):
+            entries = self._flat_list(name, text)
+            if entries == []:
+                self._complain(name, "the list is empty; write an entry, or remove the variable")
+                return None
+            return entries
         return self._json(name, text) if text.startswith("{") else text
 
     def _variable(self, name: str, text: str) -> str | None:
@@ -215,10 +265,27 @@ class _Loader:
             self.problems += error.problems
             return ExemptPaths()
 
-    def _protect_all(self, value: Any) -> bool:
-        if not isinstance(value, bool | None):
-            self._complain(_PROTECT_ALL, f"{quote(value)} is not a truth value; write True")
-        return value is True
+    def _truth(self, name: str, value: Any) -> bool | None:
+        if isinstance(value, bool | None):
+            return value
+        self._complain(name, f"{quote(value)} is not a truth value; write True or False")
+        return None
+
+    def _parsed(
+        self,
+        name: str,
+        parse: Callable[..., _T],
+        framework: Mapping[str, Any],
+        environ: Mapping[str, str],
+    ) -> _T | None:
+        value = self._beside_policies(name, framework, environ)
+        if value is None:
+            return None
+        try:
+            return parse(value, setting=name)
+        except ConfigurationError as error:
+            self.problems += error.problems
+            return None
 
     def _policies(
         self, framework: Mapping[str, Any], ours: Mapping[str, str], environ: Mapping[str, str]
@@ -410,6 +477,8 @@ class _Loader:
 
     def _json(self, name: str, text: str) -> Any:
         """Return what the JSON holds, None where it holds nothing that can be used."""
+        if name == _SECRET_HEADER:
+            return self._secret_json(text)
         try:
             value = json.loads(text, object_pairs_hook=_without_repetition)
         except _RepetitionError as error:
@@ -428,6 +497,17 @@ class _Loader:
             else:
                 return value
         return None
+
+    def _secret_json(self, text: str) -> Any:
+        """Do as `_json` does, and show nothing of what may be a secret."""
+        try:
+            return json.loads(text, object_pairs_hook=_without_repetition)
+        except (ValueError, RecursionError):
+            self._complain(
+                _SECRET_HEADER,
+                'its value is not JSON; write {"header": "X-Front-End-Secret", "secrets": ["..."]}',
+            )
+            return None
 
     def _refuse_names_without_proof(self, front_end: FrontEnd) -> None:
         for place, policy in self._places:

@@ -56,7 +56,11 @@ class TrustStore:
         self._revocation_lists = revocation_lists
 
     def authenticate(
-        self, certificate: ClientCertificate, at: datetime, clock_skew: timedelta = timedelta()
+        self,
+        certificate: ClientCertificate,
+        at: datetime,
+        clock_skew: timedelta = timedelta(),
+        intermediates: Sequence[Certificate] = (),
     ) -> list[Certificate]:
         """Prove that a path leads from the certificate to an anchor (RFC 5280 section 6).
 
@@ -64,6 +68,7 @@ class TrustStore:
             certificate: the leaf.
             at: the moment, aware.
             clock_skew: by how much the clocks may differ; none by default.
+            intermediates: CA certificates that came with the leaf, beside the configured ones.
 
         Returns:
             The path, from the leaf to the anchor.
@@ -80,7 +85,7 @@ class TrustStore:
                 " anchor makes a client's; pin its fingerprint in a policy without trust_anchors",
                 certificate=certificate,
             )
-        path = self._path(certificate, at, clock_skew)
+        path = self._path(certificate, at, clock_skew, [*self._intermediates, *intermediates])
         violated = violation(path)
         if violated is not None:
             raise CertificateDenied(DenialReason.UNTRUSTED, violated, certificate=certificate)
@@ -107,7 +112,11 @@ class TrustStore:
         return self._revocation_lists.check(path, at, certificate=certificate)
 
     def _path(
-        self, certificate: ClientCertificate, at: datetime, clock_skew: timedelta
+        self,
+        certificate: ClientCertificate,
+        at: datetime,
+        clock_skew: timedelta,
+        intermediates: list[Certificate],
     ) -> list[Certificate]:
         moments = [at, at - clock_skew, at + clock_skew] if clock_skew else [at]
         for moment in moments:
@@ -120,7 +129,7 @@ class TrustStore:
                 .build_client_verifier()
             )
             try:
-                return verifier.verify(certificate.x509, self._intermediates).chain
+                return verifier.verify(certificate.x509, intermediates).chain
             # VerificationError is the documented one; hostile bytes must not find another.
             except Exception as error:
                 failure = error

@@ -48,7 +48,7 @@ def build() -> Snapshot:
     # Taken before the settings are read: if they change meanwhile, the snapshot is stale at birth.
     generation = _generation
     ours = framework_settings()
-    loaded = load(ours, os.environ)
+    loaded = load(ours, os.environ, debug=settings.DEBUG)
     return Snapshot(Authorizer.from_settings(loaded), loaded, ours.get(_PREFIX), generation)
 
 

@@ -63,7 +63,7 @@ class Arrcert:
                 " Arrcert(app) and Arrcert().init_app(app) too"
             )
         read = _settings_of(app)
-        settings = load(read, os.environ)
+        settings = load(read, os.environ, debug=app.debug)
         app.extensions["arrcert"] = Extension(Authorizer.from_settings(settings), settings)
         for problem in _warnings(settings, read):
             _logger.warning("configuration: %s", problem)

@@ -15,6 +15,8 @@ def _environment_without_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever runs the tests may have ARRCERT variables of their own."""
     for name in [name for name in os.environ if name.startswith("ARRCERT")]:
         monkeypatch.delenv(name)
+    # As on App Service; elsewhere each start warns that nothing guards the header.
+    monkeypatch.setenv("WEBSITE_SITE_NAME", "site")
 
 
 @pytest.fixture(scope="session")

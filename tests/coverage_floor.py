@@ -12,7 +12,10 @@ from coverage import Coverage
 DECIDING = {
     f"{module}.py"
     for module in (
+        "arrcert/encodings",
         "arrcert/forwarding",
+        "arrcert/ingress",
+        "arrcert/servers",
         "arrcert/certificate",
         "arrcert/exemptions",
         "arrcert/name_constraints",

@@ -20,7 +20,10 @@ DJANGO = Path(arrcert_django.__file__).parent
 
 STOREYS = [
     "exceptions",
+    "servers",
+    "encodings",
     "forwarding",
+    "ingress",
     "exemptions",
     "pem",
     "certificate",

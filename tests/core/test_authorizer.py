@@ -24,6 +24,7 @@ from arrcert import (
     trust_files,
 )
 from arrcert import authorizer as module
+from arrcert.ingress import Forwarded
 from arrcert.settings import load
 from arrcert.testing import CertificateAuthority, IssuedCertificate, self_signed
 
@@ -396,13 +397,13 @@ def test_memory_ends_with_the_certificate(monkeypatch: pytest.MonkeyPatch) -> No
     memory = authorizer._policies["default"].memory()
     moment = time.time()
     monkeypatch.setattr(module.time, "time", lambda: moment)
-    assert memory.recall(client.header_value) == client.certificate
+    assert memory.recall(Forwarded(client.header_value)) == client.certificate
     moment = end.timestamp() + 0.999
-    assert memory.recall(client.header_value) == client.certificate
+    assert memory.recall(Forwarded(client.header_value)) == client.certificate
     moment = end.timestamp() + 1
-    assert memory.recall(client.header_value) is None
+    assert memory.recall(Forwarded(client.header_value)) is None
     moment = end.timestamp() - 7200  # Set back, to before it was decided.
-    assert memory.recall(client.header_value) is None
+    assert memory.recall(Forwarded(client.header_value)) is None
 
 
 def test_what_is_denied_is_not_remembered(

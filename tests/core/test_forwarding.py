@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arrcert import CertificateDenied, ConfigurationError, DenialReason
+from arrcert.encodings import ENCODINGS
 from arrcert.forwarding import (
     FRONT_ENDS,
     MAX_HEADER_CHARACTERS,
@@ -17,8 +18,6 @@ from arrcert.forwarding import (
     decode,
     fold_header_name,
     front_end_from,
-    header_from_pairs,
-    header_from_wsgi,
 )
 from arrcert.testing import IssuedCertificate
 
@@ -35,7 +34,7 @@ def reason_of(value: object) -> DenialReason:
 
 def test_bare_base64_decodes_to_the_bytes(alice: IssuedCertificate) -> None:
     """App Service's value decodes to the DER, byte for byte."""
-    assert decode(APP_SERVICE, alice.header_value) == alice.certificate.der
+    assert decode(APP_SERVICE, alice.header_value) == [alice.certificate.der]
 
 
 @pytest.mark.parametrize("value", [None, ""])
@@ -90,7 +89,9 @@ def test_comma_is_ambiguous(joint: str, alice: IssuedCertificate) -> None:
 def test_length_is_bounded() -> None:
     """One character too many is refused before anything is decoded."""
     assert reason_of("A" * (MAX_HEADER_CHARACTERS + 1)) is DenialReason.TOO_LARGE
-    assert len(decode(APP_SERVICE, "A" * MAX_HEADER_CHARACTERS)) == MAX_HEADER_CHARACTERS // 4 * 3
+    [longest] = decode(APP_SERVICE, "A" * MAX_HEADER_CHARACTERS)
+    assert len(longest) == MAX_HEADER_CHARACTERS // 4 * 3
+    assert reason_of("A" * (MAX_HEADER_CHARACTERS + 4)) is DenialReason.TOO_LARGE
 
 
 def test_denial_names_the_form_that_was_found() -> None:
@@ -111,7 +112,7 @@ def test_denial_names_the_form_that_was_found() -> None:
 def test_hostile_text_raises_only_denials(text: str) -> None:
     """Whatever decodes is the canonical encoding of its bytes; all else is a denial."""
     try:
-        der = decode(APP_SERVICE, text)
+        [der] = decode(APP_SERVICE, text)
     except CertificateDenied:
         return
     assert base64.b64encode(der).decode() == text
@@ -120,92 +121,7 @@ def test_hostile_text_raises_only_denials(text: str) -> None:
 @given(st.binary(min_size=1, max_size=200))
 def test_every_byte_string_survives(data: bytes) -> None:
     """Canonical base64 of any bytes decodes to them."""
-    assert decode(APP_SERVICE, base64.b64encode(data).decode()) == data
-
-
-def test_wsgi_header_is_read_by_its_key() -> None:
-    """In a WSGI environ the declared header is one key."""
-    assert header_from_wsgi(APP_SERVICE, {"HTTP_X_ARR_CLIENTCERT": "v"}) == "v"
-    assert header_from_wsgi(APP_SERVICE, {"HTTP_CLIENT_CERT": "v"}) is None
-
-
-@pytest.mark.parametrize("proto", ["http", "", "https,http", "http,https", " https", "wss", None])
-def test_insecure_transport_is_denied(proto: str | None) -> None:
-    """Behind App Service a request that did not come over TLS carries no certificate."""
-    pairs = [(HEADER, "v"), ("X-Forwarded-Proto", proto)]
-    if proto is None:
-        assert header_from_wsgi(APP_SERVICE, {"HTTP_X_ARR_CLIENTCERT": "v"}) == "v"
-        assert header_from_pairs(APP_SERVICE, [(HEADER, "v")]) == "v"
-        return
-    environ = {"HTTP_X_ARR_CLIENTCERT": "v", "HTTP_X_FORWARDED_PROTO": proto}
-    for read in (
-        lambda: header_from_wsgi(APP_SERVICE, environ),
-        lambda: header_from_pairs(APP_SERVICE, pairs),  # type: ignore[arg-type]
-    ):
-        with pytest.raises(CertificateDenied) as caught:
-            read()
-        assert caught.value.reason is DenialReason.INSECURE_TRANSPORT
-
-
-@pytest.mark.parametrize(
-    ("proto", "message"),
-    [
-        ("http", "'http', so the request did not come over TLS"),
-        ("http", "turn on HTTPS Only for the app"),
-        ("https,http", "'https,http', which is more than one value: somebody sent the header a"),
-    ],
-)
-def test_insecure_transport_says_what_was_found(proto: str, message: str) -> None:
-    """Two values are not the same mistake as a request without TLS."""
-    with pytest.raises(CertificateDenied, match=message):
-        header_from_wsgi(APP_SERVICE, {"HTTP_X_FORWARDED_PROTO": proto})
-    pairs = [("X-Forwarded-Proto", value) for value in proto.split(",")]
-    with pytest.raises(CertificateDenied, match=message):
-        header_from_pairs(APP_SERVICE, pairs)
-
-
-@pytest.mark.parametrize("proto", ["https", "HTTPS", "Https"])
-def test_forwarded_proto_is_compared_without_case(proto: str) -> None:
-    """A scheme has no case."""
-    environ = {"HTTP_X_ARR_CLIENTCERT": "v", "HTTP_X_FORWARDED_PROTO": proto}
-    assert header_from_wsgi(APP_SERVICE, environ) == "v"
-    assert header_from_pairs(APP_SERVICE, [("x-forwarded-proto", proto), (HEADER, "v")]) == "v"
-
-
-def test_transport_is_asked_only_where_the_front_end_says_so() -> None:
-    """A front end described by a mapping does not promise X-Forwarded-Proto."""
-    front_end = FrontEnd("X-Client", "X-Client")
-    environ = {"HTTP_X_CLIENT": "v", "HTTP_X_FORWARDED_PROTO": "http"}
-    assert header_from_wsgi(front_end, environ) == "v"
-    assert header_from_pairs(front_end, [("X-Client", "v"), ("X-Forwarded-Proto", "http")]) == "v"
-
-
-def test_pairs_are_read_in_any_case_and_kind() -> None:
-    """Names are compared without case, as text or as bytes."""
-    assert header_from_pairs(APP_SERVICE, [(b"x-arr-clientcert", b"v")]) == "v"
-    assert header_from_pairs(APP_SERVICE, [("X-Arr-Clientcert", "v"), ("Host", "h")]) == "v"
-    assert header_from_pairs(APP_SERVICE, [("Host", "h"), ("X-Quite-Another-Header", "v")]) is None
-
-
-@pytest.mark.parametrize(
-    "pairs",
-    [
-        [(HEADER, "a"), (HEADER, "a")],
-        [(HEADER, "a"), (HEADER, "")],
-        [(HEADER, "a"), (HEADER.lower(), "b")],
-        [("X_ARR_ClientCert", "a")],
-        [("X-ARR_ClientCert", "a"), (HEADER, "b")],
-        [(HEADER, "b"), ("X.ARR.ClientCert", "a")],
-        [(HEADER, ""), ("X_ARR_ClientCert", "a")],
-        [("X-ARR-ClientCert ", "a")],
-        [(b"x_arr_clientcert", b"a")],
-    ],
-)
-def test_repetition_and_look_alikes_are_ambiguous(pairs: list[tuple[Any, Any]]) -> None:
-    """A second value, or a name that some server folds into ours, is refused even alone."""
-    with pytest.raises(CertificateDenied) as caught:
-        header_from_pairs(APP_SERVICE, pairs)
-    assert caught.value.reason is DenialReason.AMBIGUOUS
+    assert decode(APP_SERVICE, base64.b64encode(data).decode()) == [data]
 
 
 def test_names_fold_as_servers_fold_them() -> None:
@@ -228,6 +144,61 @@ def test_front_end_described_by_a_mapping() -> None:
         {"header": "X-Client", "encoding": "base64-der", "checks_certificates": True}
     )
     assert described.checks_certificates
+    whole = front_end_from(
+        {
+            "header": "Client-Cert",
+            "encoding": "rfc9440",
+            "chain_header": "Client-Cert-Chain",
+            "verify_header": "X-V",
+            "verify_value": "ok",
+        }
+    )
+    assert (whole.chain_header, whole.verify_value) == ("Client-Cert-Chain", "ok")
+    third = front_end_from({"header": "X", "encoding": "xfcc", "trusted_hops": 3})
+    assert third.trusted_hops == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "checks"),
+    [
+        ("app-service", False),
+        ("functions", False),
+        ("container-apps", False),
+        ("api-management", False),
+        ("envoy", False),
+        ("rfc9440", False),
+        ("application-gateway", True),
+        ("nginx", True),
+        ("haproxy", True),
+    ],
+)
+def test_known_front_ends(name: str, checks: bool) -> None:
+    """Only a front end that says so in a header of its own is taken to check certificates."""
+    front_end = front_end_from(name)
+    assert front_end.name == name
+    assert front_end.checks_certificates is checks
+    assert (front_end.verify_header is not None) is checks
+    assert front_end.encoding in ENCODINGS
+    assert set(FRONT_ENDS) >= {name}
+
+
+def test_chain_is_read_beside_the_leaf() -> None:
+    """Where a chain header is declared, its certificates follow the leaf; elsewhere it is none."""
+    front_end = FRONT_ENDS["rfc9440"]
+    assert decode(front_end, ":AAAA:", ":BBBB:, :CCCC:") == [
+        b"\0\0\0",
+        base64.b64decode("BBBB"),
+        base64.b64decode("CCCC"),
+    ]
+    assert decode(front_end, ":AAAA:", "") == [b"\0\0\0"]
+    for chain, why in (
+        ("x", DenialReason.MALFORMED),
+        (":AAAA:," * 3000, DenialReason.TOO_LARGE),
+    ):
+        with pytest.raises(CertificateDenied) as caught:
+            decode(front_end, ":AAAA:", chain)
+        assert caught.value.reason is why
+    assert decode(APP_SERVICE, "AAAA", ":BBBB:") == [b"\0\0\0"]
 
 
 @pytest.mark.parametrize(
@@ -249,6 +220,34 @@ def test_front_end_described_by_a_mapping() -> None:
             'S["checks_certificates"]',
             "not a truth value",
         ),
+        ({"header": "X-C", "verify_header": "X-V"}, 'S["verify_header"]', 'without "verify_value"'),
+        ({"header": "X-C", "verify_value": "0"}, 'S["verify_value"]', 'without "verify_header"'),
+        (
+            {"header": "X-C", "verify_header": "X-V", "verify_value": 0},
+            'S["verify_value"]',
+            "'0' is no text",
+        ),
+        (
+            {"header": "X-C", "verify_header": "X-V", "verify_value": ""},
+            'S["verify_value"]',
+            "is no text",
+        ),
+        (
+            {"header": "X-C", "verify_header": "X_V", "verify_value": "0"},
+            'S["verify_header"]',
+            "write 'X-V'",
+        ),
+        ({"header": "X-C", "verify_header": "x-c", "verify_value": "0"}, "S", "two things"),
+        ({"header": "X-C", "chain_header": "X-D"}, 'S["chain_header"]', "no chain comes beside"),
+        ({"header": "X-C", "encoding": "xfcc", "trusted_hops": 0}, 'S["trusted_hops"]', "1 to 10"),
+        ({"header": "X-C", "encoding": "xfcc", "trusted_hops": 11}, 'S["trusted_hops"]', "1 to 10"),
+        (
+            {"header": "X-C", "encoding": "xfcc", "trusted_hops": True},
+            'S["trusted_hops"]',
+            "1 to 10",
+        ),
+        ({"header": "X-C", "trusted_hops": 2}, 'S["trusted_hops"]', 'elements of "xfcc" alone'),
+        ({"header": "X-C", "only_over_https": True}, "S", "is not a key"),
     ],
 )
 def test_bad_front_end_is_a_configuration_error(value: object, setting: str, message: str) -> None:

@@ -18,6 +18,7 @@ from arrcert.testing import CertificateAuthority, IssuedCertificate
 ROOT = Path(__file__).parents[2]
 PIN = "A" * 40
 POLICY = {"default": {"fingerprints": [PIN]}}
+ON_APP_SERVICE = {"WEBSITE_SITE_NAME": "site"}
 PROVEN = {"names_proven_by_front_end": True}
 
 
@@ -197,7 +198,7 @@ def test_other_settings_have_one_source_too(name: str, value: object, text: str)
 def test_defaults() -> None:
     """App Service stands in front, nothing is exempt, and nothing is protected unasked."""
     settings = load({"ARRCERT": POLICY}, {})
-    assert settings.front_end.name == "app-service"
+    assert settings.ingress.front_end.name == "app-service"
     assert settings.protect_all is False
     assert not settings.exempt_paths.covers_wsgi({}, "/")
 
@@ -213,7 +214,7 @@ def test_settings_from_the_framework() -> None:
         },
         {},
     )
-    assert settings.front_end.header == "X-Client"
+    assert settings.ingress.front_end.header == "X-Client"
     assert settings.protect_all is True
     assert settings.exempt_paths.covers_wsgi({}, "/health")
 
@@ -229,11 +230,11 @@ def test_settings_from_the_environment() -> None:
             "ARRCERT_PROTECT_ALL": "True",
         },
     )
-    assert settings.front_end.header == "X-Client"
+    assert settings.ingress.front_end.header == "X-Client"
     assert settings.protect_all is True
     assert settings.exempt_paths.covers_wsgi({}, "/public/x")
     named = load({}, {"ARRCERT_FINGERPRINTS": PIN, "ARRCERT_FRONT_END": "app-service"})
-    assert named.front_end.name == "app-service"
+    assert named.ingress.front_end.name == "app-service"
     off = load({}, {"ARRCERT_FINGERPRINTS": PIN, "ARRCERT_PROTECT_ALL": "false"})
     assert off.protect_all is False
 
@@ -530,7 +531,7 @@ def test_every_parameter_has_a_flat_variable(authority: CertificateAuthority) ->
         ("ARRCERT_FINGERPRINTS", f'{{"fingerprint": "{PIN}"}}', "write a JSON list of it: [{...}]"),
         ("ARRCERT_FINGERPRINTS", f"['{PIN}']", 'single quotation marks; write " instead'),
         ("ARRCERT_FINGERPRINTS", f'"{PIN}"', "drop them"),
-        ("ARRCERT_EXEMPT_PATHS", "[]", "the list is empty; write a path"),
+        ("ARRCERT_EXEMPT_PATHS", "[]", "the list is empty; write an entry"),
         ("ARRCERT_EXEMPT_PATHS", "@Microsoft.KeyVault(x)", "Key Vault reference"),
         ("ARRCERT_FRONT_END", "{}", '"header" is missing'),
         ("ARRCERT_TRUST_ANCHOR", "ca.pem", "did you mean ARRCERT_TRUST_ANCHORS?"),
@@ -573,12 +574,103 @@ def test_warnings_name_the_place() -> None:
     retired = {"fingerprint": PIN, "not_after": "2020-01-31"}
     policy = {"fingerprints": [retired]}
     mapping = {"default": policy, "partners": [{"fingerprints": ["B" * 40]}, policy]}
-    assert [setting for setting, _ in load({"ARRCERT": mapping}, {}).warnings()] == [
+    assert [setting for setting, _ in load({"ARRCERT": mapping}, ON_APP_SERVICE).warnings()] == [
         'ARRCERT["default"]["fingerprints"]',
         'ARRCERT["partners"][1]["fingerprints"]',
     ]
-    flat = load({}, {"ARRCERT_FINGERPRINTS": json.dumps([retired])})
+    flat = load({}, ON_APP_SERVICE | {"ARRCERT_FINGERPRINTS": json.dumps([retired])})
     assert [setting for setting, _ in flat.warnings()] == ["ARRCERT_FINGERPRINTS"]
+
+
+# --- how requests reach the app ------------------------------------------------------------------
+
+SECRET = "a-secret-of-the-front-end"
+
+
+@pytest.mark.parametrize(
+    ("framework", "environ", "debug", "guarded"),
+    [
+        ({}, {}, False, False),
+        ({}, {}, True, True),
+        ({}, ON_APP_SERVICE, False, True),
+        ({"ARRCERT_FRONT_END": "functions"}, {}, False, False),
+        ({"ARRCERT_FRONT_END": "nginx"}, {}, False, True),
+        ({"ARRCERT_TRUSTED_PROXIES": ["10.0.0.1"]}, {}, False, True),
+        (
+            {"ARRCERT_FRONT_END_SECRET_HEADER": {"header": "X-S", "secrets": [SECRET]}},
+            {},
+            False,
+            True,
+        ),
+    ],
+)
+def test_unguarded_header_is_warned_of(
+    framework: dict[str, Any], environ: dict[str, str], debug: bool, guarded: bool
+) -> None:
+    """Off App Service, with nothing known to guard its header, the start says so."""
+    settings = load({"ARRCERT": POLICY, **framework}, environ, debug=debug)
+    warned = [problem.setting for problem in settings.warnings()]
+    assert warned == ([] if guarded else ["ARRCERT_FRONT_END"])
+
+
+def peer(settings: Settings, address: str) -> bool:
+    """Tell whether a request from this peer passes."""
+    try:
+        settings.ingress.from_wsgi({"REMOTE_ADDR": address})
+    except CertificateDenied:
+        return False
+    return True
+
+
+def test_trusted_proxies_from_either_place() -> None:
+    """Networks come as a list, or in a variable split on semicolons."""
+    for settings in (
+        load({"ARRCERT": POLICY, "ARRCERT_TRUSTED_PROXIES": ["10.0.0.0/8", "::1"]}, {}),
+        load({}, {"ARRCERT_FINGERPRINTS": PIN, "ARRCERT_TRUSTED_PROXIES": "10.0.0.0/8; ::1"}),
+    ):
+        assert peer(settings, "10.1.2.3")
+        assert peer(settings, "::1")
+        assert not peer(settings, "192.0.2.1")
+    assert only_problem({"ARRCERT": POLICY, "ARRCERT_TRUSTED_PROXIES": []})[0] == (
+        "ARRCERT_TRUSTED_PROXIES"
+    )
+
+
+def test_secret_header_from_either_place() -> None:
+    """The secret comes as a mapping, or in a variable as JSON, and is shown nowhere."""
+    header = {"header": "X-S", "secrets": [SECRET]}
+    text = json.dumps(header)
+    name = "ARRCERT_FRONT_END_SECRET_HEADER"
+    for settings in (
+        load({"ARRCERT": POLICY, name: header}, {}),
+        load({}, {"ARRCERT_FINGERPRINTS": PIN, name: text}),
+    ):
+        assert settings.ingress.from_wsgi({"HTTP_X_S": SECRET})
+        with pytest.raises(CertificateDenied):
+            settings.ingress.from_wsgi({})
+        assert SECRET not in repr(settings)
+    for wrong in (SECRET, text[:-1], json.dumps([SECRET]), json.dumps({"header": SECRET})):
+        found = problems({}, {"ARRCERT_FINGERPRINTS": PIN, name: wrong})
+        assert {setting.partition("[")[0] for setting, _ in found} == {name}
+        if wrong != json.dumps({"header": SECRET}):
+            assert SECRET not in str(found)
+
+
+@pytest.mark.parametrize(
+    ("framework", "debug", "refuses"),
+    [
+        ({}, False, True),
+        ({}, True, False),
+        ({"ARRCERT_REFUSE_UNSAFE_SERVERS": True}, True, True),
+        ({"ARRCERT_REFUSE_UNSAFE_SERVERS": False}, False, False),
+    ],
+)
+def test_unsafe_servers_are_refused_outside_debug(
+    framework: dict[str, Any], debug: bool, refuses: bool
+) -> None:
+    """Unless it says otherwise, a site refuses unsafe servers outside its debug mode."""
+    settings = load({"ARRCERT": POLICY, **framework}, ON_APP_SERVICE, debug=debug)
+    assert settings.ingress._refuse_unsafe_servers is refuses
 
 
 def test_names_may_be_proven_by_a_front_end_that_checks() -> None:

@@ -141,6 +141,17 @@ def test_a_warning_of_the_configuration_is_a_warning(settings: Any) -> None:
     assert message.hint
 
 
+def test_an_unguarded_header_is_a_warning(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Off App Service, outside debug mode, the checks say that nothing guards the header."""
+    monkeypatch.delenv("WEBSITE_SITE_NAME")
+    settings.DEBUG = True
+    assert _ids() == []
+    settings.DEBUG = False
+    [message] = _messages()
+    assert message.id == "arrcert.W004"
+    assert "this is not App Service" in message.msg
+
+
 @pytest.mark.parametrize("middleware", [[SECURITY, OURS], [SECURITY]])
 def test_the_middleware_without_its_policy_is_a_warning(
     settings: Any, middleware: list[str]

@@ -60,8 +60,8 @@ def test_a_change_while_settings_are_read_is_not_lost(monkeypatch: pytest.Monkey
     """A snapshot that was being made while the settings changed is not used."""
     load = core_settings.load
 
-    def load_slowly(*arguments: Any) -> Any:
-        loaded = load(*arguments)
+    def load_slowly(*arguments: Any, **options: Any) -> Any:
+        loaded = load(*arguments, **options)
         monkeypatch.setattr(conf, "load", load)
         with override_settings(ARRCERT_EXEMPT_PATHS=["/health"]):
             pass

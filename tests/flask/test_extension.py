@@ -64,6 +64,19 @@ def test_environment_is_enough(
     assert status(app, "/", impostor) == 403
 
 
+def test_unguarded_header_is_warned_of(
+    config: dict[str, Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Off App Service, outside debug mode, the start says that nothing guards the header."""
+    monkeypatch.delenv("WEBSITE_SITE_NAME")
+    for debug, told in ((True, False), (False, True)):
+        caplog.clear()
+        app = Flask(__name__)
+        app.config.update(config, DEBUG=debug)
+        Arrcert(app)
+        assert ("this is not App Service" in caplog.text) is told
+
+
 def test_two_apps_in_one_process(
     config: dict[str, Any], alice: IssuedCertificate, bob: IssuedCertificate
 ) -> None:
