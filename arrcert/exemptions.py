@@ -5,13 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
+from urllib.parse import unquote
 
 from arrcert.exceptions import ConfigurationError, Problem, quote
 
-_TRICKS = re.compile(r"//|\\|(?:^|/)\.{1,2}(?:/|;|$)|[\x00-\x1f\x7f]")
-"""Doubled slashes, backslashes, dot segments and control characters."""
-_TRICKS_AS_SENT = re.compile(r"//|\\|%2f|%5c|%00", re.IGNORECASE)
-"""What only the path as it was sent shows; decoded, it has been percent-encoded twice."""
+_TRICKS = re.compile(r"^[^/]|//|[\\;?#%\x00-\x1f\x7f\ufffd]|/\.{1,2}(?:/|$)")
+"""What takes the exemption from a decoded path, since somebody may read the path otherwise.
+
+No slash at the start (`http://...`, `*`), doubled slashes, backslashes, `;params`, what would begin
+a query or fragment, a percent sign (it was encoded twice, or badly), control characters, bytes that
+are no UTF-8, dot segments.
+"""
 
 
 class ExemptPaths:
@@ -70,10 +74,12 @@ class ExemptPaths:
     def _covers(self, path: str, decoded: Iterable[str | None], sent: Iterable[str | None]) -> bool:
         if path not in self._paths and not path.startswith(self._folders):
             return False
-        if any(text is not None and _TRICKS.search(text) for text in (path, *decoded)):
+        paths_sent = [text.partition("?")[0] for text in sent if text is not None]
+        # Decoded, an encoded slash is one like any other.
+        if any("%2f" in text.lower() for text in paths_sent):
             return False
-        paths_sent = (text.partition("?")[0] for text in sent if text is not None)
-        return not any(_TRICKS_AS_SENT.search(text) for text in (path, *paths_sent))
+        shown = (path, *decoded, *map(unquote, paths_sent))
+        return not any(text is not None and _TRICKS.search(text) for text in shown)
 
 
 def _mistake(entry: object) -> str | None:
@@ -83,9 +89,9 @@ def _mistake(entry: object) -> str | None:
         return "would exempt the whole site; name the folders that are public"
     if "*" in entry.removesuffix("/*"):
         return "holds a * elsewhere than as the last segment; write /folder/* or an exact path"
-    if _TRICKS.search(entry) or "%" in entry or "?" in entry:
+    if _TRICKS.search(entry):
         return (
-            "can never be exempt (dot segment, doubled slash, backslash, control character, percent"
-            " sign or query); write the decoded path"
+            "can never be exempt (dot segment, doubled slash, backslash, semicolon, percent sign,"
+            " query, fragment or control character); write the decoded path"
         )
     return None

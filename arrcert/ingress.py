@@ -21,7 +21,7 @@ from arrcert.exceptions import (
     quote,
 )
 from arrcert.forwarding import FrontEnd, fold_header_name, is_header_name, why_no_header_name
-from arrcert.servers import wsgi_server
+from arrcert.servers import asgi_suspicion, wsgi_server
 
 logger = logging.getLogger("arrcert")
 
@@ -153,6 +153,9 @@ class Ingress:
                     " uvicorn with --no-proxy-headers"
                 )
             self._check_peer(client[0] if client else None)
+        suspicion = asgi_suspicion(scope, self._names)
+        if suspicion is not None:
+            raise CertificateDenied(DenialReason.AMBIGUOUS, suspicion)
         return self._check(self._gathered(scope.get("headers", ())))
 
     def from_pairs(self, pairs: Iterable[tuple[str | bytes, str | bytes]]) -> Forwarded:

@@ -49,7 +49,8 @@ def parse_certificates(data: bytes, where: str) -> list[Certificate]:
         raise ValueError(f"{where} holds more than PEM certificates; {why_not_pem(data)}")
     try:
         certificates = load_pem_x509_certificates(data)
-    except ValueError as error:
+    # cryptography documents ValueError, and its InvalidVersion is none.
+    except Exception as error:
         why = _known_form(data) or quote(error)
         raise ValueError(f"{where} holds a broken certificate: {why}") from error
     if len(certificates) != blocks:
@@ -83,7 +84,8 @@ def pasted(setting: str) -> str | None:
 def _parse_der(data: bytes, where: str) -> Certificate:
     try:
         return load_der_x509_certificate(data)
-    except ValueError as error:
+    # As above.
+    except Exception as error:
         if _is_private_key(data):
             raise ValueError(f"{where} {_PRIVATE_KEY}") from error
         why = _known_form(data) or f"it is DER of something else: {quote(error)}"

@@ -142,6 +142,11 @@ def _is_bjoern(environ: Mapping[str, Any]) -> bool:
     )
 
 
+def _is_fastwsgi(environ: Mapping[str, Any]) -> bool:
+    # No other server puts the port there.
+    return re.fullmatch(r"[\d.]+:\d+", str(environ.get("REMOTE_ADDR"))) is not None
+
+
 def _is_asgiref(environ: Mapping[str, Any]) -> bool:
     return type(environ.get("wsgi.input")) is tempfile.SpooledTemporaryFile
 
@@ -170,9 +175,9 @@ _SERVERS = (
     ),
     _Signs(_safe("arrcert serve"), software="arrcert"),
     _Signs(_runserver_or_wsgiref, software="wsgiserver"),
-    _Signs(_unsafe("FastWSGI", _TRAILERS), software="fastwsgi"),
     # Known by their shape alone, after all others.
     _Signs(_unsafe("bjoern", _TRAILERS), shape=_is_bjoern),
+    _Signs(_unsafe("FastWSGI", _TRAILERS), shape=_is_fastwsgi),
     _Signs(_unsafe("asgiref's WsgiToAsgi", _AS_ASGI), shape=_is_asgiref),
     _Signs(_unsafe("hypercorn's WSGI mode", _AS_ASGI), shape=_is_hypercorn),
     _Signs(_unsafe("tornado's WSGIContainer", _AS_ASGI), shape=_is_tornado),

@@ -228,7 +228,9 @@ class _Folder:
     """The files that one source of revocation lists stands for: those of a folder, or itself."""
 
     def __init__(self, source: Source) -> None:
-        self._path = None if _is_pem_text(source) or not Path(source).is_dir() else Path(source)
+        # Unlike Path.is_dir, it raises nothing where a pasted text is too long for a name.
+        is_folder = not _is_pem_text(source) and os.path.isdir(source)
+        self._path = Path(source) if is_folder else None
         self.where = f"the folder {quote(source)}"
         self.files = [] if self._path is not None else [_File(source)]
         self.look()

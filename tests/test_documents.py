@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from arrcert import DenialReason
+from arrcert.forwarding import FRONT_ENDS
 from arrcert.policy import PARAMETERS
 
 ROOT = Path(__file__).parent.parent
@@ -183,10 +184,41 @@ def test_settings_table_is_whole() -> None:
     assert settings == [
         "ARRCERT",
         "ARRCERT_FRONT_END",
+        "ARRCERT_TRUSTED_PROXIES",
+        "ARRCERT_FRONT_END_SECRET_HEADER",
+        "ARRCERT_REFUSE_UNSAFE_SERVERS",
         "ARRCERT_EXEMPT_PATHS",
         "ARRCERT_PROTECT_ALL",
     ]
     assert keys == {name: f"ARRCERT_{name.upper()}" for name in PARAMETERS}
+
+
+def test_front_ends_table_is_true() -> None:
+    """Every known front end is in the table, with its header, encoding and verify header."""
+    [section] = [part for part in README.split("\n## ") if part.startswith("Behind another")]
+    rows = [row.split("|") for row in section.splitlines() if row.startswith("| `")][1:]
+    found = {}
+    for _, names, header, encoding, checks, _ in rows:
+        for name in re.findall(r"`([\w-]+)`", names):
+            found[name] = (
+                *re.findall(r"`([\w-]+)`", header),
+                *re.findall(r"`([\w-]+)`", encoding),
+                *re.findall(r"`([\w-]+)`", checks),
+            )
+    assert found == {
+        name: tuple(
+            text
+            for text in (
+                front_end.header,
+                front_end.chain_header,
+                front_end.encoding,
+                front_end.verify_header,
+                front_end.verify_value,
+            )
+            if text
+        )
+        for name, front_end in FRONT_ENDS.items()
+    }
 
 
 def test_every_reason_is_explained() -> None:
@@ -206,7 +238,7 @@ def test_documented_make_targets_exist() -> None:
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
 
 
-@pytest.mark.parametrize("document", ["README.md", "SECURITY.md", "sample_sites/README.md"])
+@pytest.mark.parametrize("document", ["README.md", "SECURITY.md", "sample_sites/README.md", "docs/threat-model.md"])
 def test_links_lead_somewhere(document: str) -> None:
     """Every link inside the project has its file, and its heading."""
     text = (ROOT / document).read_text(encoding="utf-8")

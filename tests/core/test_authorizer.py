@@ -92,7 +92,10 @@ def test_absent_header_is_missing(authorizer: Authorizer) -> None:
 def test_policies_are_apart(
     authorizer: Authorizer, authority: CertificateAuthority, alice: IssuedCertificate
 ) -> None:
-    """One policy's yes does not answer for another (THREATS: the key lacks the policy)."""
+    """One policy's yes does not answer for another.
+
+    (ASP.NET Core #66673: the key lacks the policy.)
+    """
     bob = authority.issue("bob")
     assert authorizer.authorize(alice.header_value)
     assert authorizer.authorize(bob.header_value, policy="partners") == bob.certificate
@@ -366,7 +369,7 @@ def test_accepted_certificate_is_remembered(
 def test_memory_is_apart_for_each_policy(
     authorizer: Authorizer, alice: IssuedCertificate, decisions: list[object]
 ) -> None:
-    """One policy's remembered yes does not answer for another (THREATS)."""
+    """One policy's remembered yes does not answer for another (ASP.NET Core #66673)."""
     authorizer.authorize(alice.header_value)
     for _ in range(2):
         denied(lambda: authorizer.authorize(alice.header_value, "partners"))
@@ -388,7 +391,7 @@ def test_request_is_looked_at_before_the_memory(
 
 
 def test_memory_ends_with_the_certificate(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A yes is remembered through the last second of validity, and not in the next (THREATS)."""
+    """A yes is remembered through the last second of validity, and not in the next."""
     end = (datetime.now(UTC) + timedelta(hours=1)).replace(microsecond=0)
     client = self_signed("alice", not_after=end)
     policy = Policy(fingerprints=[client.certificate.sha256_fingerprint])
@@ -409,7 +412,7 @@ def test_memory_ends_with_the_certificate(monkeypatch: pytest.MonkeyPatch) -> No
 def test_what_is_denied_is_not_remembered(
     authorizer: Authorizer, impostor: IssuedCertificate
 ) -> None:
-    """Failures take no place among the accepted (THREATS: failures evict the good)."""
+    """Failures take no place among the accepted."""
     for _ in range(3):
         denied(lambda: authorizer.authorize(impostor.header_value))
         denied(lambda: authorizer.authorize(None))
@@ -457,7 +460,7 @@ def test_reload_between_decision_and_remembering(
     alice: IssuedCertificate,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A yes that is decided while the files are replaced dies with the old snapshot (THREATS)."""
+    """A yes that is decided while the files are replaced dies with the old snapshot."""
     monkeypatch.setattr(trust_files, "SECONDS_BETWEEN_LOOKS", 0.0)
     path = tmp_path / "roots.pem"
     path.write_bytes(authority.certificate_pem)

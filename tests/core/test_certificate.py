@@ -94,14 +94,20 @@ def test_ca_is_told_apart(authority: CertificateAuthority) -> None:
 
 @pytest.mark.parametrize("count", [0, 2])
 def test_common_name_needs_exactly_one(count: int) -> None:
-    """With no common name, or several, there is none to compare (THREATS: multi-valued DN)."""
+    """With no common name, or several, there is none to compare.
+
+    (Node CVE-2021-44533: a multi-valued DN.)
+    """
     subject = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, "O")]
     subject += [x509.NameAttribute(NameOID.COMMON_NAME, f"alice{n}") for n in range(count)]
     assert ClientCertificate.from_der(made(subject)).common_name is None
 
 
 def test_common_name_keeps_a_nul_byte() -> None:
-    """A name is not cut at NUL, so `alice<NUL>.evil` is not alice (THREATS: NUL inside a name)."""
+    """A name is not cut at NUL, so `alice<NUL>.evil` is not alice.
+
+    (Envoy CVE-2025-66220: NUL inside a name.)
+    """
     subject = [x509.NameAttribute(NameOID.COMMON_NAME, "alice\x00.evil")]
     assert ClientCertificate.from_der(made(subject)).common_name == "alice\x00.evil"
 

@@ -688,7 +688,7 @@ class TestFetchCRLs:
     def test_a_list_that_is_not_current(
         self, fails: Any, fetch: Any, authority: CertificateAuthority
     ) -> None:
-        """An expired list, or one from the future, does not replace the file (THREATS)."""
+        """An expired list, or one from the future, does not replace the file."""
         fetch(authority.revocation_list())
         hour, now = timedelta(hours=1), datetime.now(UTC)
         expired = authority.revocation_list(number=2, next_update=now - hour)

@@ -138,7 +138,7 @@ def element(pem: str, chain: str = "", more: str = "Hash=ab;") -> str:
 
 
 def test_xfcc_element_is_counted_from_the_right() -> None:
-    """What stands left of the trusted elements anybody can write (first element taken)."""
+    """Anybody can write what stands left of the trusted elements: the first is never taken."""
     value = f"{element(OTHER_PEM)},{element(PEM)}"
     assert xfcc(value, 1) == [DER]
     assert xfcc(value, 2) == [OTHER_DER]

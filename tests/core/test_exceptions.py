@@ -46,7 +46,10 @@ def test_reasons_are_stable_text() -> None:
 
 
 def test_text_of_a_denial_is_one_escaped_line() -> None:
-    """A hostile name cannot break out of its log line or reorder it on a screen."""
+    """A hostile name cannot break out of its log line or reorder it on a screen.
+
+    (Envoy CVE-2023-27493, Bouncy Castle CVE-2026-0636.)
+    """
     certificate = self_signed("a\nb\x1b[31m\u202ec").certificate
     text = str(CertificateDenied(DenialReason.UNTRUSTED, "why", certificate=certificate))
     assert text.isprintable()

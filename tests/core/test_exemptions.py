@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import unquote
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -47,7 +49,10 @@ def test_exact_paths_and_folders_are_exempt(path: str) -> None:
     ],
 )
 def test_neighbours_are_not_exempt(path: str) -> None:
-    """A path without the segment boundary, or in other case, is another path (THREATS)."""
+    """A path is exempt as a whole: no prefix without a segment's boundary, no other case.
+
+    (The prefix rule that frees /healthz-admin along with /health.)
+    """
     assert not covers(path)
 
 
@@ -68,19 +73,54 @@ def test_neighbours_are_not_exempt(path: str) -> None:
         "/public/..%2fadmin",
         "/public/x%2Fy",
         "/public/x%5cy",
+        "/public/%2e%2e/admin",
+        "/public/page%",
+        "/public/page;x=1",
+        "/public/page;/../../admin",
+        "/public/;/admin",
+        "/public/page?x",
+        "/public/page#x",
+        "/public/\ufffd\ufffd/admin",
+        "/public/x\x7f",
     ],
 )
 def test_tricks_are_not_exempt(path: str) -> None:
-    """Dot segments, doubled and encoded slashes, backslashes and controls are never exempt."""
+    """What another reader may take for another path is never exempt, however the entry reads.
+
+    Dot segments, doubled and twice encoded slashes, backslashes, path parameters, what is left of
+    a second encoding or of bytes that are no UTF-8, control characters.
+    """
     assert not covers(path)
 
 
 @pytest.mark.parametrize(
     "raw",
-    ["/public%2fx", "/public/%2Fx", "//public/x", "/public/x%5cy", "/public\\x", "/public/x%00"],
+    [
+        "/public%2fx",
+        "/public/%2Fx",
+        "//public/x",
+        "/public/x%5cy",
+        "/public\\x",
+        "/public/x%00",
+        "/public/x\t",
+        "/public/x;y",
+        "/public/x%3By",
+        "/public/x#y",
+        "/public/x%23y",
+        "/public/x%3fy",
+        "/public/x%2541",
+        "/public/%c0%aex",
+        "/admin/../public/x",
+        "/admin/%2E%2e/public/x",
+        "/admin/..",
+        "http://site/public/x",
+        "http:/public/x",
+        "public/x",
+        "*",
+    ],
 )
 def test_path_as_sent_counts_against(raw: str) -> None:
-    """What only the raw path shows takes the exemption away."""
+    """What only the raw path shows, which servers tidy up, takes the exemption away."""
     assert covers("/public/x", "/public/x")
     assert not covers("/public/x", raw)
 
@@ -91,7 +131,19 @@ def test_each_servers_name_for_the_raw_path_is_read() -> None:
         environ = {"PATH_INFO": "/public/x", name: "/public%2fx"}
         assert not PATHS.covers_wsgi(environ, "/public/x")
     assert not PATHS.covers_wsgi({"PATH_INFO": "//health"}, "/health")
+    assert not PATHS.covers_wsgi({"PATH_INFO": "health"}, "/health")
     assert not PATHS.covers_asgi({"path": "//health"}, "/health")
+
+
+def test_script_name_is_no_part_of_the_path() -> None:
+    """Below a mount point the framework's path counts, and the path as sent is the longer one."""
+    environ = {"SCRIPT_NAME": "/app", "PATH_INFO": "/health", "RAW_URI": "/app/health"}
+    assert PATHS.covers_wsgi(environ, "/health")
+    assert not PATHS.covers_wsgi(environ | {"RAW_URI": "/x/../app/health"}, "/health")
+    scope = {"root_path": "/app", "path": "/app/health", "raw_path": b"/app/health"}
+    assert PATHS.covers_asgi(scope, "/health")
+    assert not PATHS.covers_asgi(scope, "/app/health")
+    assert not PATHS.covers_asgi(scope | {"raw_path": b"/app//health"}, "/health")
 
 
 def test_no_entries_exempt_nothing() -> None:
@@ -114,6 +166,9 @@ def test_no_entries_exempt_nothing() -> None:
         ("/a%2fb", "never be exempt"),
         ("/a?b", "never be exempt"),
         ("/a\\b", "never be exempt"),
+        ("/a;b", "never be exempt"),
+        ("/a#b", "never be exempt"),
+        ("/a/..", "never be exempt"),
     ],
 )
 def test_bad_entry_stops_the_start(entry: str, why: str) -> None:
@@ -123,7 +178,10 @@ def test_bad_entry_stops_the_start(entry: str, why: str) -> None:
     assert [problem.setting for problem in caught.value.problems] == ["PATHS"]
 
 
-@given(st.text(alphabet="/.%2fFpublicheat\\;\x00", max_size=30))
+HOSTILE = st.text(alphabet="/.%2fFpublicheat\\;\x00#?", max_size=30)
+
+
+@given(HOSTILE)
 def test_exempt_paths_have_no_tricks(path: str) -> None:
     """Whatever is exempt is an entry, or clean and below a folder."""
     if covers(path):
@@ -131,4 +189,16 @@ def test_exempt_paths_have_no_tricks(path: str) -> None:
         segments = path.split("/")[1:]
         assert "" not in segments[:-1]
         assert not {".", ".."} & set(segments)
-        assert "\\" not in path
+        assert not set(path) & set("\\;#?%\x00")
+
+
+@given(HOSTILE)
+def test_exempt_targets_decode_to_one_path(raw: str) -> None:
+    """What was sent for an exempt path decodes to it in one step, however the server read it."""
+    for path in ("/", "/health", "/public/page"):
+        if covers(path, raw):
+            once = unquote(raw.partition("?")[0])
+            assert once == unquote(once)
+            assert once.count("/") == raw.partition("?")[0].count("/")
+            assert not set(once) & set("\\;#?\x00")
+            assert not {".", ".."} & set(once.split("/"))

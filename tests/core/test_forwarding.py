@@ -251,7 +251,10 @@ def test_chain_is_read_beside_the_leaf() -> None:
     ],
 )
 def test_bad_front_end_is_a_configuration_error(value: object, setting: str, message: str) -> None:
-    """Each mistake names its place and the offending value."""
+    """Each mistake names its place and the offending value.
+
+    (npm client-certificate-auth 1.1.1: half a verify pair.)
+    """
     with pytest.raises(ConfigurationError) as caught:
         front_end_from(value, setting=setting.partition("[")[0])
     [problem] = caught.value.problems

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+import sys
 from typing import Any
 
 import pytest
@@ -40,7 +41,10 @@ def test_wsgi_header_is_read_by_its_key() -> None:
 
 @pytest.mark.parametrize("proto", ["http", "", "https,http", "http,https", " https", "wss", None])
 def test_insecure_transport_is_denied(proto: str | None) -> None:
-    """Behind App Service a request that did not come over TLS carries no certificate."""
+    """Behind App Service a request that did not come over TLS carries no certificate.
+
+    (OpenShift router CVE-2026-46579: headers of listeners without mTLS, or over plain HTTP.)
+    """
     pairs = [(HEADER, "v"), ("X-Forwarded-Proto", proto)]
     if proto is None:
         assert APP_SERVICE.from_wsgi({"HTTP_X_ARR_CLIENTCERT": "v"}) == Forwarded("v")
@@ -113,7 +117,10 @@ def test_pairs_are_read_in_any_case_and_kind() -> None:
     ],
 )
 def test_repetition_and_look_alikes_are_ambiguous(pairs: list[tuple[Any, Any]]) -> None:
-    """A second value, or a name that some server folds into ours, is refused even alone."""
+    """A second value, or a name that some server folds into ours, is refused even alone.
+
+    (Django CVE-2015-0219 and CVE-2026-3902, oauth2-proxy CVE-2025-64484: `_` and `-` fold.)
+    """
     with pytest.raises(CertificateDenied) as caught:
         APP_SERVICE.from_pairs(pairs)
     assert caught.value.reason is DenialReason.AMBIGUOUS
@@ -151,7 +158,10 @@ def as_environ(pairs: list[tuple[str, str]]) -> dict[str, str]:
 
 
 def test_verify_header_must_hold_its_value() -> None:
-    """Where the front end says whether it validated the certificate, it must say so (THREATS)."""
+    """Where the front end says whether it validated the certificate, it must say so.
+
+    (npm client-certificate-auth 1.1.1: half a pair, and the check is skipped.)
+    """
     certificate = ("X-Client-Cert", "v")
     good = [certificate, ("X-Client-Verify", "SUCCESS")]
     assert NGINX.from_pairs(good) == Forwarded("v")
@@ -208,7 +218,10 @@ def test_peer_in_a_trusted_network(address: str) -> None:
     "address", ["10.2.0.1", "fd00::2", "127.0.0.1", "::ffff:10.2.0.1", "", None, "unix:", "x"]
 )
 def test_peer_elsewhere_or_unknown_is_denied(address: str | None) -> None:
-    """Who came around the front end, or from nobody knows where, is denied (Keycloak, Unix)."""
+    """Who came around the front end, or from nobody knows where, is denied.
+
+    (Keycloak CVE-2024-10039: around the front end.)
+    """
     environ = {} if address is None else {"REMOTE_ADDR": address}
     assert reason(lambda: PROXIED.from_wsgi(environ)) is DenialReason.UNTRUSTED
     client = None if address is None else (address, 4711)
@@ -364,3 +377,12 @@ def test_safe_and_unknown_servers_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     for server in (None, FOLDING._replace(is_safe=True)):
         monkeypatch.setattr(module, "wsgi_server", lambda environ, server=server: server)
         assert APP_SERVICE.from_wsgi({}) == Forwarded(None)
+
+
+def test_trailer_among_the_headers_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the server appends trailers to the headers, what may be one is denied (uvicorn)."""
+    monkeypatch.setitem(sys.modules, "uvicorn.protocols.http.httptools_impl", sys)
+    header, chunked = (b"x-arr-clientcert", b"v"), (b"transfer-encoding", b"chunked")
+    assert APP_SERVICE.from_asgi({"headers": [header, chunked]}) == Forwarded("v")
+    behind = {"headers": [chunked, header]}
+    assert reason(lambda: APP_SERVICE.from_asgi(behind)) is DenialReason.AMBIGUOUS

@@ -80,7 +80,7 @@ def test_public_key_is_what_openssl_prints(alice: IssuedCertificate, tmp_path: P
 
 
 def test_public_key_outlives_a_renewal(authority: CertificateAuthority) -> None:
-    """A certificate with another key has another value (THREATS: a pin of the wrong thing)."""
+    """A certificate with another key has another value."""
     first, second = (authority.issue("alice").certificate for _ in range(2))
     policy = Policy(public_keys=[public_key_fingerprint(first)])
     policy.check(first)

@@ -12,7 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509.oid import NameOID
+from cryptography.x509.oid import NameOID, ObjectIdentifier
 
 from arrcert import (
     CertificateDenied,
@@ -62,7 +62,7 @@ def test_either_fingerprint_pins(alice: IssuedCertificate, impostor: IssuedCerti
 
 
 def test_fingerprints_are_written_as_tools_print_them(alice: IssuedCertificate) -> None:
-    """Colons, spaces and case do not matter (THREATS: thumbprints compared case-sensitively)."""
+    """Colons, spaces and case do not matter (Arcus: thumbprints compared with case)."""
     digits = alice.certificate.sha1_fingerprint
     pairs = [digits[index : index + 2] for index in range(0, 40, 2)]
     for written in (digits.lower(), ":".join(pairs), " ".join(pairs), f" {digits}\n"):
@@ -90,7 +90,10 @@ def test_unparsable_pin_stops_the_start(entry: Any, hint: str) -> None:
 
 
 def test_sha256_pin_is_not_compared_with_sha1(alice: IssuedCertificate) -> None:
-    """Half a SHA-256 fingerprint is no SHA-1 fingerprint (THREATS: pins compared with SHA-1)."""
+    """Half a SHA-256 fingerprint is no SHA-1 fingerprint.
+
+    (Arcus: "SHA256:" pins compared with SHA-1.)
+    """
     pin = alice.certificate.sha256_fingerprint[:40]
     assert reason(Policy(fingerprints=[pin]), alice.certificate) is not None
 
@@ -109,13 +112,50 @@ def test_common_names_are_compared_exactly(authority: CertificateAuthority) -> N
         )
 
 
-def issued_by(issuer: x509.Name) -> ClientCertificate:
-    """Return a certificate that claims an issuer of any structure."""
+@pytest.mark.parametrize(
+    "subject",
+    [
+        pytest.param([[("CN", "bob,CN=alice")]], id="comma"),
+        pytest.param([[("CN", "bob\\,CN=alice")]], id="escaped comma"),
+        pytest.param([[("CN", "bob+CN=alice")]], id="plus"),
+        pytest.param([[("CN", "bob/CN=alice")]], id="slash"),
+        pytest.param([[("CN", "bob, CN = alice")]], id="spaces"),
+        pytest.param([[("CN", "CN=alice")]], id="the attribute itself"),
+        pytest.param([[("CN", '"alice"')]], id="quotation marks"),
+        pytest.param([[("CN", "alice\x00.evil.example")]], id="NUL"),
+        pytest.param([[("CN", "alice\nO=x")]], id="line break"),
+        pytest.param([[("O", "x,CN=alice")], [("CN", "bob")]], id="in another attribute"),
+        pytest.param([[("O", "CN=alice")]], id="in another attribute alone"),
+        pytest.param([[("CN", "bob")], [("CN", "alice")]], id="two"),
+        pytest.param([[("CN", "alice")], [("CN", "bob")]], id="two, the other way round"),
+        pytest.param([[("CN", "alice")], [("CN", "alice")]], id="twice the same"),
+        pytest.param([[("CN", "alice"), ("CN", "bob")]], id="two in one RDN"),
+        pytest.param([[("O", "alice")]], id="another attribute"),
+        pytest.param([], id="no subject"),
+    ],
+)
+def test_common_name_is_read_from_structure(subject: list[list[tuple[str, str]]]) -> None:
+    """The name is the one CN of the subject, whatever its text or that of others spells.
+
+    (Spring CVE-2026-22747, CVE-2026-47838 and Node CVE-2021-44533: a name cut out of the subject's
+    text, by commas, patterns or from a multi-valued RDN.)
+    """
+    oids = {"CN": NameOID.COMMON_NAME, "O": NameOID.ORGANIZATION_NAME}
+    rdns = [rdn(*((oids[key], value) for key, value in pairs)) for pairs in subject]
+    certificate = issued_by(CONTOSO, x509.Name(rdns))
+    policy = Policy(common_names=["alice"], fingerprints=[certificate.sha256_fingerprint])
+    assert reason(policy, certificate) is DenialReason.COMMON_NAME_NOT_ALLOWED
+
+
+def issued_by(issuer: x509.Name, subject: x509.Name | None = None) -> ClientCertificate:
+    """Return a certificate that claims an issuer, and a subject, of any structure."""
+    if subject is None:
+        subject = x509.Name([rdn((NameOID.COMMON_NAME, "alice"))])
     key = ec.generate_private_key(ec.SECP256R1())
     now = datetime.now(UTC)
     certificate = (
         x509.CertificateBuilder()
-        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "alice")]))
+        .subject_name(subject)
         .issuer_name(issuer)
         .public_key(key.public_key())
         .serial_number(1)
@@ -188,7 +228,10 @@ def test_issuer_by_common_name_or_whole_name(entry: str) -> None:
     ],
 )
 def test_issuer_is_compared_as_structure(issuer: list[tuple[x509.ObjectIdentifier, str]]) -> None:
-    """A name that merely reads alike is another name (THREATS: a DN split on commas)."""
+    """A name that merely reads alike is another name.
+
+    (Spring CVE-2026-47838, Arcus: a DN split on commas.)
+    """
     certificate = issued_by(x509.Name([rdn(pair) for pair in issuer]))
     policy = policy_for_issuer(r"CN=Contoso CA,O=Contoso\, Inc.,C=US", certificate)
     assert reason(policy, certificate) is DenialReason.ISSUER_NOT_ALLOWED
@@ -293,14 +336,20 @@ def test_names_alone_are_no_policy(parameter: str, authority: CertificateAuthori
 
 
 def test_no_condition_is_no_policy() -> None:
-    """A policy that would allow everyone does not start (THREATS: allOf of nothing)."""
+    """A policy that would allow everyone does not start.
+
+    (npm client-certificate-auth: `allOf()` of nothing.)
+    """
     assert "would allow everyone" in problems()[""]
     assert "" in problems(names_proven_by_front_end=True)
 
 
 @pytest.mark.parametrize("parameter", [name for name in PARAMETERS if name.endswith("s")])
 def test_empty_list_stops_the_start(parameter: str) -> None:
-    """An empty allowlist is a mistake, not a rule (THREATS: an empty allowlist)."""
+    """An empty allowlist is a mistake, not a rule.
+
+    (npm client-certificate-auth: `allowIssuer({})`.)
+    """
     with pytest.raises(ConfigurationError, match=f"{parameter}: the list is empty"):
         Policy(**{"fingerprints": ["A" * 40], parameter: []})
 
@@ -394,7 +443,7 @@ def test_unresolved_reference_is_no_path() -> None:
 
 
 def test_public_key_survives_renewal(authority: CertificateAuthority) -> None:
-    """A pinned public key admits the renewed certificate, and no other key (THREATS)."""
+    """A pinned public key admits the renewed certificate, and no other key."""
     key = ec.generate_private_key(ec.SECP256R1())
     old, renewed = with_key(key.public_key()), with_key(key.public_key())
     pin = public_key_fingerprint(old)
@@ -405,6 +454,53 @@ def test_public_key_survives_renewal(authority: CertificateAuthority) -> None:
     assert reason(policy, renewed) is None
     other = with_key(ec.generate_private_key(ec.SECP256R1()).public_key())
     assert reason(policy, other) is DenialReason.FINGERPRINT_NOT_ALLOWED
+
+
+def test_pin_is_of_the_key_and_not_of_what_names_it(authority: CertificateAuthority) -> None:
+    """A stranger who copies names, serial number and key identifiers matches no pin.
+
+    (Vault CVE-2024-2048: a pinned certificate was told by its serial number and key identifier.)
+    """
+    real = authority.issue("alice").certificate
+    copied = (
+        x509.CertificateBuilder()
+        .subject_name(real.x509.subject)
+        .issuer_name(real.x509.issuer)
+        .public_key(ec.generate_private_key(ec.SECP256R1()).public_key())
+        .serial_number(real.serial_number)
+        .not_valid_before(real.not_valid_before_utc)
+        .not_valid_after(real.not_valid_after_utc)
+    )
+    key_identifiers = (
+        x509.SubjectKeyIdentifier.from_public_key(real.x509.public_key()),
+        x509.AuthorityKeyIdentifier.from_issuer_public_key(authority.x509.public_key()),
+    )
+    for extension in key_identifiers:
+        copied = copied.add_extension(extension, critical=False)
+    stranger = ClientCertificate.from_der(
+        copied.sign(AUTHORITY_KEY, hashes.SHA256()).public_bytes(Encoding.DER)
+    )
+    pin = public_key_fingerprint(real)
+    assert pin is not None
+    assert stranger.serial_number == real.serial_number
+    for policy in (
+        Policy(public_keys=[pin]),
+        Policy(fingerprints=[real.sha256_fingerprint]),
+        Policy(fingerprints=[real.sha1_fingerprint]),
+    ):
+        assert reason(policy, real) is None
+        assert reason(policy, stranger) is DenialReason.FINGERPRINT_NOT_ALLOWED
+
+
+def test_nothing_enters_below_a_pinned_certificate(authority: CertificateAuthority) -> None:
+    """A pin admits that certificate and none that its key has signed, CA:TRUE or not."""
+    below = authority.issue("alice").certificate
+    ca = ClientCertificate.from_pem(authority.certificate_pem)
+    pin = public_key_fingerprint(ca)
+    assert pin is not None
+    for policy in (Policy(fingerprints=[ca.sha256_fingerprint]), Policy(public_keys=[pin])):
+        assert reason(policy, ca) is None
+        assert reason(policy, below) is DenialReason.FINGERPRINT_NOT_ALLOWED
 
 
 def test_public_key_spares_ca_true(authority: CertificateAuthority) -> None:
@@ -511,7 +607,7 @@ def named(*names: x509.GeneralName) -> ClientCertificate:
 def test_alternative_names(
     parameter: str, entry: str, inside: x509.GeneralName, outside: x509.GeneralName
 ) -> None:
-    """Any name of the kind suffices; a name of another kind is not of this one (THREATS)."""
+    """Any name of the kind suffices; a name of another kind is not of this one."""
     right, wrong = named(outside, inside), named(outside)
     confused = named(x509.DNSName("ops@partner.example"), x509.RFC822Name("a.partner.example"))
     for certificate, denied in ((right, None), (wrong, True), (confused, True), (named(), True)):
@@ -521,6 +617,76 @@ def test_alternative_names(
         )
         expected = DenialReason.COMMON_NAME_NOT_ALLOWED if denied else None
         assert reason(policy, certificate) is expected
+
+
+WANTED = {
+    "dns_names": "a.partner.example",
+    "uris": "spiffe://partner.example/a",
+    "email_addresses": "ops@partner.example",
+}
+
+
+def other_name(text: str) -> x509.OtherName:
+    """Make a user principal name, as Active Directory writes it."""
+    oid = ObjectIdentifier("1.3.6.1.4.1.311.20.2.3")
+    return x509.OtherName(oid, bytes([12, len(text)]) + text.encode())
+
+
+def raw(kind: Any, text: str) -> Any:
+    """Make a name of any text; pyca refuses to write some, and reads them all."""
+    return kind._init_without_validation(text)
+
+
+@pytest.mark.parametrize("parameter", WANTED)
+@pytest.mark.parametrize(
+    "write",
+    [
+        *(
+            pytest.param(lambda text, kind=kind, form=form: raw(kind, form % text), id=label)
+            for kind, form, label in (
+                (x509.DNSName, "%s\0.evil.example", "DNS, NUL after"),
+                (x509.DNSName, "evil.example\0%s", "DNS, NUL before"),
+                (x509.DNSName, "evil.example, DNS:%s", "DNS, injected"),
+                (x509.DNSName, '"%s"', "DNS, quoted"),
+                (x509.RFC822Name, "%s\0@evil.example", "e-mail, NUL after"),
+                (x509.RFC822Name, "x, email:%s", "e-mail, injected"),
+                (x509.RFC822Name, "<%s>", "e-mail, in brackets"),
+                (x509.UniformResourceIdentifier, "%s\0.evil.example", "URI, NUL after"),
+                (x509.UniformResourceIdentifier, "https://%s/", "URI of that host"),
+                (x509.UniformResourceIdentifier, "urn:x, URI:%s", "URI, injected"),
+            )
+        ),
+        *(
+            pytest.param(lambda text, end=end: other_name(text + end), id=label)
+            for end, label in (("", "other name"), ("\0x", "other name, NUL after"))
+        ),
+        pytest.param(
+            lambda text: x509.DirectoryName(x509.Name([rdn((NameOID.COMMON_NAME, text))])),
+            id="directory name",
+        ),
+    ],
+)
+def test_alternative_names_are_not_confused(parameter: str, write: Any) -> None:
+    """A name counts as its own kind alone, whole, NUL and all; text in it is never split.
+
+    (Node CVE-2021-44531, CVE-2021-44532; Envoy CVE-2022-21656, CVE-2025-66220.)
+    """
+    certificate = named(write(WANTED[parameter]))
+    policy = Policy(
+        **{parameter: [WANTED[parameter]]}, fingerprints=[certificate.sha256_fingerprint]
+    )
+    assert reason(policy, certificate) is DenialReason.COMMON_NAME_NOT_ALLOWED
+
+
+@pytest.mark.parametrize("held", ["*.partner.example", "*", "*.example", "a.*.example"])
+def test_wildcard_in_a_certificate_stands_for_nothing(held: str) -> None:
+    """A client bears the name that is allowed, not one that would cover it.
+
+    (cryptography CVE-2026-34073: a wildcard of the leaf reached names beyond its constraints.)
+    """
+    certificate = named(x509.DNSName(held))
+    policy = Policy(dns_names=["a.partner.example"], fingerprints=[certificate.sha256_fingerprint])
+    assert reason(policy, certificate) is DenialReason.COMMON_NAME_NOT_ALLOWED
 
 
 @pytest.mark.parametrize("parameter", ["dns_names", "uris", "email_addresses"])
@@ -601,7 +767,7 @@ def test_clock_skew_is_whole_seconds_up_to_five_minutes(value: Any) -> None:
 
 
 def test_yes_ends_with_what_it_rests_on(authority: CertificateAuthority) -> None:
-    """A yes holds until the first of leaf, CA, pin and list ends (THREATS: outlives notAfter)."""
+    """A yes holds until the first of leaf, CA, pin and list ends."""
     now = datetime.now(UTC).replace(microsecond=0)
     days = [now + timedelta(days=n) for n in range(1, 5)]
     issuing = CertificateAuthority("Issuing", issuer=authority, not_after=days[2])
@@ -676,7 +842,7 @@ def test_naive_moment_is_a_programming_error(alice: IssuedCertificate) -> None:
 
 
 def test_pin_does_not_outweigh_validity(expired: IssuedCertificate) -> None:
-    """A pinned certificate is checked for expiry (THREATS: Vault #2761)."""
+    """A pinned certificate is checked for expiry (Vault #2761)."""
     policy = Policy(fingerprints=[expired.certificate.sha256_fingerprint])
     assert reason(policy, expired.certificate) is DenialReason.EXPIRED
 
@@ -698,7 +864,7 @@ def test_pin_does_not_outweigh_validity(expired: IssuedCertificate) -> None:
 def test_extended_key_usage_must_hold_client_auth(
     usages: tuple[str, ...] | None, denied: bool
 ) -> None:
-    """Who has an EKU must hold clientAuth, pinned or not (THREATS: EKU ignored)."""
+    """Who has an EKU must hold clientAuth, pinned or not (Envoy CVE-2022-21657: EKU ignored)."""
     certificate = self_signed("alice", extended_key_usages=usages).certificate
     policy = Policy(fingerprints=[certificate.sha256_fingerprint])
     assert reason(policy, certificate) is (DenialReason.WRONG_USAGE if denied else None)

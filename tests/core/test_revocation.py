@@ -237,7 +237,10 @@ class TestReading:
         ],
     )
     def test_what_is_no_list(self, authority: CertificateAuthority, data: bytes, why: str) -> None:
-        """An invalid list never counts as an empty one, and the error says why (THREATS)."""
+        """An invalid list never counts as an empty one, and the error says why.
+
+        (Tomcat CVE-2026-24734, CVE-2026-53434; Vault #26091; Keycloak #35983: it counted as good.)
+        """
         assert why in why_not(data, authority)
 
     def test_certificates_and_keys(
@@ -321,7 +324,7 @@ class TestSigner:
     def test_same_name_another_key(
         self, authority: CertificateAuthority, other_authority: CertificateAuthority
     ) -> None:
-        """The issuer's name without its key proves nothing (THREATS: an invalid CRL)."""
+        """The issuer's name without its key proves nothing."""
         data = other_authority.revocation_list()
         assert "its signature does not hold" in why_not(data, authority)
         held = read(data, authority, other_authority)
@@ -535,7 +538,7 @@ class TestLists:
         alice: IssuedCertificate,
         intermediate: CertificateAuthority,
     ) -> None:
-        """Yesterday's list pardons nobody, and the caller hears of it (THREATS: an invalid CRL)."""
+        """Yesterday's list pardons nobody, and the caller hears of it."""
         held = read(authority.revocation_list(alice, number=2), authority)
         older = read(authority.revocation_list(number=1), authority)
         other = read(intermediate.revocation_list(), intermediate)
@@ -588,7 +591,10 @@ class TestCheck:
     def test_both_ends_belong_to_it(
         self, authority: CertificateAuthority, alice: IssuedCertificate
     ) -> None:
-        """An expired list does not count as good, nor one that is not current yet (THREATS)."""
+        """An expired list does not count as good, nor one that is not current yet.
+
+        (Tomcat CVE-2026-24734, CVE-2026-53434; Vault #26091; Keycloak #35983: it counted as good.)
+        """
         held = read(
             authority.revocation_list(last_update=NOW - HOUR, next_update=NOW + HOUR), authority
         )
@@ -657,7 +663,10 @@ class TestCheck:
         intermediate: CertificateAuthority,
         chain: list[x509.Certificate],
     ) -> None:
-        """Every link needs a list: a missing one never counts as good (THREATS)."""
+        """Every link needs a list: a missing one never counts as good.
+
+        (Tomcat CVE-2026-24734, CVE-2026-53434; Vault #26091; Keycloak #35983: it counted as good.)
+        """
         of_root = read(authority.revocation_list(), authority)
         of_intermediate = read(intermediate.revocation_list(), intermediate)
         for lists, whose in (

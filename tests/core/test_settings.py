@@ -122,7 +122,10 @@ def test_flat_list_may_be_json(authority: CertificateAuthority) -> None:
 
 
 def test_no_source_stops_the_start() -> None:
-    """Nothing configured is an error, not an open door (THREATS: it fails open)."""
+    """Nothing configured is an error, not an open door.
+
+    (Caddy CVE-2026-27586: what is missing means anybody.)
+    """
     setting, message = only_problem()
     assert setting == "ARRCERT"
     assert "is not set" in message
@@ -372,7 +375,7 @@ def test_settings_from_the_environment() -> None:
 def test_mistake_in_the_framework_settings(
     framework: dict[str, Any], setting: str, message: str
 ) -> None:
-    """Every mistake names its place and the offending value (THREATS: an option misspelt)."""
+    """Every mistake names its place and the offending value."""
     found_setting, found_message = only_problem(framework)
     assert found_setting == setting
     assert message in found_message

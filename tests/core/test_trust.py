@@ -361,7 +361,7 @@ def test_self_signed_leaf_is_its_own_anchor() -> None:
 
 
 def test_nothing_hangs_below_a_leaf() -> None:
-    """A path does not continue below a pinned self-signed leaf (THREATS)."""
+    """A path does not continue below a pinned self-signed leaf."""
     own = sign(name("CA"), KEYS["ca"], name("CA"), KEYS["ca"], [(END_ENTITY, True)])
     assert why_not(leaf(), [own]) is not None
     assert why_not(leaf(), [root([])]) is not None
@@ -405,7 +405,10 @@ def test_ca_certificate_is_no_client(authority: CertificateAuthority) -> None:
     ],
 )
 def test_what_breaks_a_path(ca: Extensions, end: Extensions) -> None:
-    """Relaxed are the forms that private CAs use, not the rules (THREATS: EKU ignored)."""
+    """Relaxed are the forms that private CAs use, not the rules.
+
+    (Envoy CVE-2022-21657: EKU ignored.)
+    """
     assert why_not(leaf(end), [root(ca)]) is not None
 
 
@@ -460,7 +463,7 @@ def test_clock_skew_applies_to_the_path() -> None:
 
 
 def test_violated_name_constraints() -> None:
-    """A name outside of its CA's constraints breaks the path, in the SAN (THREATS)."""
+    """A name outside of its CA's constraints breaks the path, in the SAN."""
     within = x509.SubjectAlternativeName([x509.DNSName("a.contoso.example")])
     outside = x509.SubjectAlternativeName([x509.DNSName("a.evil.example")])
     for critical in (True, False):
@@ -474,8 +477,24 @@ def test_violated_name_constraints() -> None:
         assert why_not(leaf([(outside, False)]), [limited]) is not None
 
 
+@pytest.mark.parametrize(
+    "held", ["*.contoso.example", "*.hr.contoso.example", "hr.contoso.example"]
+)
+@pytest.mark.parametrize("critical", [True, False])
+def test_wildcard_does_not_evade_an_excluded_name(held: str, critical: bool) -> None:
+    """A name that would cover an excluded one is excluded too (Go CVE-2025-61727)."""
+    constraints = x509.NameConstraints(None, [x509.DNSName("hr.contoso.example")])
+    limited = root([(CA, True), (constraints, critical)])
+    for parent in ([limited], [root()]):
+        names = x509.SubjectAlternativeName([x509.DNSName(held)])
+        refused = why_not(leaf([(names, False)]), parent) is not None
+        assert refused == (parent == [limited])
+    names = x509.SubjectAlternativeName([x509.DNSName("*.it.contoso.example")])
+    assert why_not(leaf([(names, False)]), [limited]) is None
+
+
 def test_name_in_the_subject_is_held_against_constraints() -> None:
-    """A name that stands in the subject alone does not evade them (THREATS: skipped)."""
+    """A name that stands in the subject alone does not evade them."""
     limited = root(
         [(CA, True), (x509.NameConstraints([x509.DNSName("contoso.example")], None), True)]
     )

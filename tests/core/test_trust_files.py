@@ -76,7 +76,10 @@ def test_file_may_hold_several(
 def test_bad_files_are_told_together(
     tmp_path: Path, authority: CertificateAuthority, alice: IssuedCertificate
 ) -> None:
-    """What cannot be used says which file and why (THREATS: a missing trust-store file)."""
+    """What cannot be used says which file and why.
+
+    (Caddy CVE-2026-27586, Keycloak #20663: a missing trust store.)
+    """
     broken, leaf = tmp_path / "broken.pem", tmp_path / "leaf.pem"
     broken.write_bytes(authority.certificate_pem[:100])
     leaf.write_bytes(alice.certificate_pem)
@@ -209,7 +212,7 @@ def test_bad_file_keeps_what_it_held(
 
 @pytest.mark.usefixtures("looks")
 def test_lists_are_followed(tmp_path: Path, authority: CertificateAuthority) -> None:
-    """A new list in a folder counts, an older one does not, a vanished one holds (THREATS)."""
+    """A new list in a folder counts, an older one does not, a vanished one holds."""
     client = authority.issue("alice")
     anchors = [authority.certificate_pem.decode()]
     path = tmp_path / "ca.crl"

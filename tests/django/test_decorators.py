@@ -138,6 +138,25 @@ def test_a_handler_for_403_is_used_and_can_read_the_cause(site: Any, visit: Any)
     assert (response.status_code, response.content) == (403, b"ours")
 
 
+def test_no_hook_lets_the_view_run(site: Any, visit: Any, stranger: IssuedCertificate) -> None:
+    """A handler that answers cheerfully restyles the denial; the view stays shut.
+
+    (authlib: an overridden error hook that returned let the view run.)
+    """
+    ran = []
+
+    def secret(request: HttpRequest) -> HttpResponse:
+        ran.append(True)
+        return HttpResponse("the secret")
+
+    def handler(request: HttpRequest, exception: PermissionDenied) -> HttpResponse:
+        return HttpResponse("never mind")
+
+    site(path("", authorize_certificate(secret)), middleware=[], handler403=handler)
+    assert visit("/", stranger).content == b"never mind"
+    assert not ran
+
+
 def test_an_unknown_policy_denies_and_is_an_error_in_the_log(
     site: Any, visit: Any, allowed: IssuedCertificate, caplog: Any
 ) -> None:

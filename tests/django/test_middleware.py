@@ -378,7 +378,10 @@ def test_the_site_s_cache_keeps_no_protected_page(
     allowed: IssuedCertificate,
     partner: IssuedCertificate,
 ) -> None:
-    """A page of one policy is given to nobody else, wherever Django's cache stands (THREATS)."""
+    """A page of one policy is given to nobody else, wherever Django's cache stands.
+
+    (ASP.NET Core #66673, #69273: a yes of one policy answered for another.)
+    """
     site(
         path("partners", _partners(view)),
         path("default", authorize_certificate(view)),
@@ -403,7 +406,7 @@ def test_the_site_s_cache_keeps_no_protected_page(
 def test_the_site_s_cache_keeps_no_page_that_the_middleware_opened(
     site: Any, visit: Any, allowed: IssuedCertificate
 ) -> None:
-    """Django's cache honours `_cache_update_cache`, a name of its own, in every version (THREATS).
+    """Django's cache honours `_cache_update_cache`, a name of its own, in every version.
 
     The middleware's own `private` comes too late for a cache behind it.
     """
@@ -434,7 +437,7 @@ def test_cache_page_above_the_decorator_keeps_nothing(
     allowed: IssuedCertificate,
     partner: IssuedCertificate,
 ) -> None:
-    """cache_page runs before the decorator, which must not be passed by (THREATS)."""
+    """cache_page runs before the decorator, which must not be passed by."""
     site(path("a", cache_page(60)(_partners(_who))), middleware=middleware)
     for _ in range(2):
         assert visit("/a", partner)["Cache-Control"] == "private"

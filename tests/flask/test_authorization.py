@@ -73,6 +73,32 @@ def test_denial_is_a_forbidden_that_handlers_restyle(
     assert denied.certificate == impostor.certificate
 
 
+def test_no_hook_lets_the_view_run(app: Flask, impostor: IssuedCertificate) -> None:
+    """A handler or receiver that answers cheerfully restyles the denial; the view stays shut.
+
+    (authlib: an overridden error hook that returned let the view run.)
+    """
+    ran = []
+
+    @app.get("/secret")
+    @authorize_certificate
+    def secret() -> str:
+        ran.append(True)
+        return "the secret"
+
+    @app.errorhandler(403)
+    def forbidden(_error: Exception) -> tuple[str, int]:
+        return "never mind", 200
+
+    def receiver(_sender: Flask, **_: Any) -> bool:
+        return True
+
+    with certificate_denied.connected_to(receiver, app):
+        response = app.test_client().get("/secret", headers=impostor.headers)
+    assert response.text == "never mind"
+    assert not ran
+
+
 def test_signal_carries_the_denial(site: Flask, impostor: IssuedCertificate) -> None:
     """Receivers get app, reason and denial, sync and async alike."""
     heard: list[tuple[Any, DenialReason, CertificateDenied]] = []

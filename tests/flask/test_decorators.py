@@ -102,7 +102,10 @@ def test_view_does_not_run_for_the_denied(app: Flask, impostor: IssuedCertificat
 
 
 def test_automatic_options_answer_is_protected_too(app: Flask, alice: IssuedCertificate) -> None:
-    """The OPTIONS answer that Flask gives by itself asks for the certificate too (THREATS)."""
+    """The OPTIONS answer that Flask gives by itself asks for the certificate too.
+
+    (flask-login: OPTIONS reached the view.)
+    """
 
     @app.get("/x")
     @authorize_certificate
@@ -455,7 +458,7 @@ def test_exempt_view_is_open(protected_app: Flask) -> None:
 
 
 def test_exemption_is_not_copied_along(protected_app: Flask) -> None:
-    """A mark that functools.wraps copies along frees no other view (THREATS)."""
+    """A mark that functools.wraps copies along frees no other view."""
 
     @certificate_exempt
     def exempt() -> str:
@@ -470,7 +473,7 @@ def test_exemption_is_not_copied_along(protected_app: Flask) -> None:
 
 
 def test_exemption_is_not_bound_to_a_name(protected_app: Flask) -> None:
-    """Two views of one name are two views (THREATS: keyed on module.name)."""
+    """Two views of one name are two views (flask-wtf: an exemption keyed on module.name)."""
 
     def make() -> Callable[[], str]:
         def view() -> str:

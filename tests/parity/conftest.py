@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,13 @@ STACKS = {
     "Django WSGI on gunicorn": [*GUNICORN, "--bind", "fd://{fd}", "django_site:wsgi"],
     "Django ASGI on uvicorn": [*UVICORN, "--fd", "{fd}", "django_site:asgi"],
 }
+MOUNTED = {
+    # gunicorn takes SCRIPT_NAME from its environment.
+    "Flask on gunicorn": STACKS["Flask on gunicorn"],
+    "Flask on waitress": [*WAITRESS, "--url-prefix", "/app", *STACKS["Flask on waitress"][-3:]],
+    "Django WSGI on gunicorn": STACKS["Django WSGI on gunicorn"],
+    "Django ASGI on uvicorn": [*STACKS["Django ASGI on uvicorn"], "--root-path", "/app"],
+}
 
 
 @pytest.fixture(scope="session")
@@ -35,34 +43,47 @@ def bob(authority: CertificateAuthority) -> IssuedCertificate:
 
 
 @pytest.fixture(scope="session", params=STACKS)
-def stack(
-    request: pytest.FixtureRequest,
-    authority: CertificateAuthority,
-    alice: IssuedCertificate,
-    expired: IssuedCertificate,
-) -> Iterator[int]:
+def stack(request: pytest.FixtureRequest, policies: dict[str, object]) -> Iterator[int]:
     """The port of a running stack."""
-    policies = {
-        "default": {
-            "fingerprints": [
-                alice.certificate.sha256_fingerprint,
-                expired.certificate.sha256_fingerprint,
-            ]
-        },
-        "partners": {
-            "trust_anchors": authority.certificate_pem.decode(),
-            "common_names": ["bob"],
-        },
-    }
+    with running(STACKS[request.param], policies) as port:
+        yield port
+
+
+@pytest.fixture(scope="session", params=MOUNTED)
+def mounted_stack(
+    request: pytest.FixtureRequest, policies: dict[str, object]
+) -> Iterator[tuple[int, str]]:
+    """The port of a running stack whose site is mounted at /app, and what a target begins with."""
+    words = MOUNTED[request.param]
+    # uvicorn wants the front end to take its root path off.
+    at = "" if "--root-path" in words else "/app"
+    with running(words, policies, at, SCRIPT_NAME="/app") as port:
+        yield port, at
+
+
+@pytest.fixture(scope="session")
+def policies(
+    authority: CertificateAuthority, alice: IssuedCertificate, expired: IssuedCertificate
+) -> dict[str, object]:
+    """What every stack is configured with."""
+    pins = [alice.certificate.sha256_fingerprint, expired.certificate.sha256_fingerprint]
+    partners = {"trust_anchors": authority.certificate_pem.decode(), "common_names": ["bob"]}
+    return {"default": {"fingerprints": pins}, "partners": partners}
+
+
+@contextmanager
+def running(
+    words: list[str], policies: dict[str, object], at: str = "", **variables: str
+) -> Iterator[int]:
+    """Run a stack, whose targets begin with what is in `at`, and give its port."""
     environ = {name: value for name, value in os.environ.items() if not name.startswith("ARRCERT")}
-    environ |= {
+    environ |= variables | {
         "ARRCERT": json.dumps(policies),
         "ARRCERT_PROTECT_ALL": "true",
         "ARRCERT_EXEMPT_PATHS": "/health;/public/*",
     }
     listener = socket.create_server(("127.0.0.1", 0))
     port = listener.getsockname()[1]
-    words = STACKS[request.param]
     if "{port}" in "".join(words):
         listener.close()
     server = subprocess.Popen(
@@ -72,7 +93,7 @@ def stack(
         pass_fds=[] if listener.fileno() < 0 else [listener.fileno()],
     )
     try:
-        _wait_until_it_answers(port, server)
+        _wait_until_it_answers(port, at, server)
         yield port
     finally:
         listener.close()
@@ -80,13 +101,14 @@ def stack(
         server.wait(10)
 
 
-def _wait_until_it_answers(port: int, server: subprocess.Popen[bytes]) -> None:
+def _wait_until_it_answers(port: int, at: str, server: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
         assert server.poll() is None, "the server ended"
         try:
             with socket.create_connection(("127.0.0.1", port), timeout=20) as client:
-                client.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+                request = f"GET {at}/health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+                client.sendall(request.encode())
                 if client.recv(12) == b"HTTP/1.1 200":
                     return
         except OSError:
