@@ -238,7 +238,9 @@ def test_documented_make_targets_exist() -> None:
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
 
 
-@pytest.mark.parametrize("document", ["README.md", "SECURITY.md", "sample_sites/README.md", "docs/threat-model.md"])
+@pytest.mark.parametrize(
+    "document", ["README.md", "SECURITY.md", "sample_sites/README.md", "docs/threat-model.md"]
+)
 def test_links_lead_somewhere(document: str) -> None:
     """Every link inside the project has its file, and its heading."""
     text = (ROOT / document).read_text(encoding="utf-8")
