@@ -4,10 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help demo serve test lint types clean
+.PHONY: help demo serve test lint types fuzz mutants clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/demo ## both sample sites behind real TLS, and every kind of client against them
 	@$(BIN)/python sample_sites/demo.py
@@ -25,6 +25,13 @@ lint: $(VENV)/lint ## ruff
 
 types: $(VENV)/lint $(VENV)/test ## mypy --strict
 	@$(BIN)/mypy
+
+SECONDS := 60
+fuzz: $(VENV)/fuzz ## coverage-guided fuzzing of all that hostile bytes reach: make fuzz SECONDS=60
+	@$(BIN)/python fuzz/run.py $(if $(RUNS),--runs $(RUNS),--seconds $(SECONDS)) $(if $(ONLY),--only $(ONLY))
+
+mutants: $(VENV)/test ## mutation testing of the modules that decide, about ten minutes
+	@$(BIN)/python mutants/run.py $(ONLY)
 
 clean: ## remove .venv and what tools leave behind
 	rm -rf $(VENV) .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache dist
@@ -44,6 +51,11 @@ $(VENV)/demo: $(VENV)/pip pyproject.toml
 $(VENV)/test: $(VENV)/demo pyproject.toml
 	@echo "Installing what the tests need ..."
 	@$(PIP) --group test
+	@touch $@
+
+$(VENV)/fuzz: $(VENV)/demo pyproject.toml
+	@echo "Installing the fuzzer ..."
+	@$(PIP) --group fuzz
 	@touch $@
 
 $(VENV)/lint: $(VENV)/pip pyproject.toml

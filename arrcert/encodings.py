@@ -40,11 +40,7 @@ def base64_der(value: str, _trusted_hops: int = 1) -> list[bytes]:
         CertificateDenied: `ambiguous` where a comma joins two values; `malformed` where the text is
             anything but the one canonical encoding of the bytes.
     """
-    if "," in value:
-        raise CertificateDenied(
-            DenialReason.AMBIGUOUS,
-            "it holds a comma: somebody sent the header a second time, or a second proxy added one",
-        )
+    _require_one(value)
     return [_base64(value)]
 
 
@@ -60,11 +56,7 @@ def percent_encoded_pem(value: str, _trusted_hops: int = 1) -> list[bytes]:
     Raises:
         CertificateDenied: `ambiguous` where a comma joins two values; `malformed` otherwise.
     """
-    if "," in value:
-        raise CertificateDenied(
-            DenialReason.AMBIGUOUS,
-            "it holds a comma: somebody sent the header a second time, or a second proxy added one",
-        )
+    _require_one(value)
     if not _PERCENT_ENCODED.fullmatch(value):
         raise _malformed(value, "is not percent-encoded PEM")
     return _pem(unquote_to_bytes(value))
@@ -98,10 +90,7 @@ def byte_sequence(value: str, _trusted_hops: int = 1) -> list[bytes]:
     Raises:
         CertificateDenied: `ambiguous` where a comma joins two values; `malformed` otherwise.
     """
-    if "," in value:
-        raise CertificateDenied(
-            DenialReason.AMBIGUOUS, "Client-Cert is one item, and it holds a comma"
-        )
+    _require_one(value)
     return [_byte_sequence(value)]
 
 
@@ -193,6 +182,14 @@ def _only_one(certificates: list[bytes]) -> list[bytes]:
     if len(certificates) != 1:
         raise CertificateDenied(DenialReason.MALFORMED, "Cert holds more than one certificate")
     return certificates
+
+
+def _require_one(value: str) -> None:
+    if "," in value:
+        raise CertificateDenied(
+            DenialReason.AMBIGUOUS,
+            "it holds a comma: somebody sent the header a second time, or a second proxy added one",
+        )
 
 
 def _require_few(intermediates: list[bytes]) -> None:
