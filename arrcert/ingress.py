@@ -153,7 +153,9 @@ class Ingress:
                     " uvicorn with --no-proxy-headers"
                 )
             self._check_peer(client[0] if client else None)
-        suspicion = asgi_suspicion(scope, self._names)
+        # As a trailer X-Forwarded-Proto gains nobody anything.
+        names = [name for name in self._names if name != _FORWARDED_PROTO]
+        suspicion = asgi_suspicion(scope, names)
         if suspicion is not None:
             raise CertificateDenied(DenialReason.AMBIGUOUS, suspicion)
         return self._check(self._gathered(scope.get("headers", ())))

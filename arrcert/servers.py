@@ -179,7 +179,7 @@ _SERVERS = (
     _Signs(_unsafe("bjoern", _TRAILERS), shape=_is_bjoern),
     _Signs(_unsafe("FastWSGI", _TRAILERS), shape=_is_fastwsgi),
     _Signs(_unsafe("asgiref's WsgiToAsgi", _AS_ASGI), shape=_is_asgiref),
-    _Signs(_unsafe("hypercorn's WSGI mode", _AS_ASGI), shape=_is_hypercorn),
+    _Signs(_unsafe("the WSGI mode of hypercorn or uvicorn", _AS_ASGI), shape=_is_hypercorn),
     _Signs(_unsafe("tornado's WSGIContainer", _AS_ASGI), shape=_is_tornado),
 )
 """Every server that was measured; `docs/servers.md` says with which version."""

@@ -239,7 +239,14 @@ def test_documented_make_targets_exist() -> None:
 
 
 @pytest.mark.parametrize(
-    "document", ["README.md", "SECURITY.md", "sample_sites/README.md", "docs/threat-model.md"]
+    "document",
+    [
+        "README.md",
+        "SECURITY.md",
+        "sample_sites/README.md",
+        "docs/threat-model.md",
+        "docs/servers.md",
+    ],
 )
 def test_links_lead_somewhere(document: str) -> None:
     """Every link inside the project has its file, and its heading."""

@@ -384,5 +384,7 @@ def test_trailer_among_the_headers_is_refused(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setitem(sys.modules, "uvicorn.protocols.http.httptools_impl", sys)
     header, chunked = (b"x-arr-clientcert", b"v"), (b"transfer-encoding", b"chunked")
     assert APP_SERVICE.from_asgi({"headers": [header, chunked]}) == Forwarded("v")
+    proto = (b"x-forwarded-proto", b"https")
+    assert APP_SERVICE.from_asgi({"headers": [header, chunked, proto]}) == Forwarded("v")
     behind = {"headers": [chunked, header]}
     assert reason(lambda: APP_SERVICE.from_asgi(behind)) is DenialReason.AMBIGUOUS

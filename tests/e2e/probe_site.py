@@ -1,0 +1,23 @@
+"""The parity table's Flask site, and beside it what the server hands to an app."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from flask_site import app as site
+
+from arrcert.servers import wsgi_server
+
+
+def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    """Tell at `/seen` what arrived under the header's key, and which server is taken to run."""
+    if environ["PATH_INFO"] != "/seen":
+        return site(environ, start_response)
+    server = wsgi_server(environ)
+    seen = {"value": environ.get("HTTP_X_ARR_CLIENTCERT"), "server": server and server._asdict()}
+    body = json.dumps(seen).encode()
+    headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
+    start_response("200 OK", headers)
+    return [body]
