@@ -339,7 +339,7 @@ def test_example_environment_is_complete(pki):
     assert set(json.loads(variables["ARRCERT"])) == {"default", "partners"}
     variables |= {"DJANGO_SECRET_KEY": "k" * 30 + "0123456789-abcdefghij-KLMNOP"}
     # As on the platform, where HSTS is sent.
-    variables |= {"WEBSITE_HOSTNAME": "example.azurewebsites.net"}
+    variables |= {"WEBSITE_HOSTNAME": "example.azurewebsites.net", "WEBSITE_SITE_NAME": "example"}
     done = django_command("check", "--deploy", "--fail-level", "WARNING", **variables)
     assert done.returncode == 0, done.stderr
 
