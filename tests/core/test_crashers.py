@@ -1,0 +1,39 @@
+"""Inputs that fuzzing found, each once an exception that was not ours."""
+
+from __future__ import annotations
+
+import base64
+
+import pytest
+
+from arrcert import ConfigurationError, Policy
+from arrcert.pem import parse_certificates
+from arrcert.settings import load
+from arrcert.testing import CertificateAuthority
+
+
+def test_a_pasted_list_without_its_armour_is_a_configuration_error(
+    authority: CertificateAuthority,
+) -> None:
+    """A text that is too long for a file's name once raised OSError where a folder may stand."""
+    pem = authority.certificate_pem.decode()
+    body = authority.revocation_list().decode().removeprefix("-----BEGIN X509 CRL-----\n")
+    with pytest.raises(ConfigurationError) as caught:
+        load({}, {"ARRCERT_TRUST_ANCHORS": pem, "ARRCERT_CRLS": body})
+    assert [problem.setting for problem in caught.value.problems] == ["ARRCERT_CRLS"]
+
+
+@pytest.mark.parametrize("is_pem", [False, True])
+def test_a_certificate_of_an_unknown_version_is_a_configuration_error(
+    is_pem: bool, authority: CertificateAuthority
+) -> None:
+    """X.509 version 4 once raised cryptography's InvalidVersion, which is no ValueError."""
+    body = authority.certificate_pem.decode().split("-----")[2]
+    data = base64.b64decode(body).replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x03")
+    if is_pem:
+        text = base64.encodebytes(data).decode()
+        data = f"-----BEGIN CERTIFICATE-----\n{text}-----END CERTIFICATE-----\n".encode()
+        with pytest.raises(ConfigurationError):
+            Policy(trust_anchors=data.decode())
+    with pytest.raises(ValueError, match="X509 version"):
+        parse_certificates(data, "the file")
