@@ -236,6 +236,12 @@ def why_unusable(authority: Certificate, *, is_anchor: bool) -> str | None:
     if authority.version is not Version.v3:
         return "is an X.509 v1 certificate, which cannot say that it is a CA; have it issued as v3"
     try:
+        # Read lazily, so that a broken one would fail in a request.
+        _ = authority.subject, authority.issuer
+        _ = authority.not_valid_before_utc, authority.not_valid_after_utc
+    except Exception as error:
+        return f"has a name or a date that cannot be read: {quote(error)}"
+    try:
         is_ca = authority.extensions.get_extension_for_class(BasicConstraints).value.ca
     except ExtensionNotFound:
         is_ca = False

@@ -286,6 +286,12 @@ def _usable(
     for authority in authorities:
         why = why_unusable(authority, is_anchor=is_anchor)
         if why is not None:
-            name = quote(authority.subject.rfc4514_string())
-            raise ValueError(f"the certificate {name} in {where} {why}")
+            raise ValueError(f"the certificate {_name_of(authority)} in {where} {why}")
     return list(authorities)
+
+
+def _name_of(authority: Certificate) -> str:
+    try:
+        return quote(authority.subject.rfc4514_string())
+    except Exception:
+        return "without a name"

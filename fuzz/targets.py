@@ -637,7 +637,8 @@ def _entered_by_right(
     values: dict[str, list[str]] = {}
     for name, value in pairs:
         values.setdefault(name.lower().replace("_", "-"), []).append(value)
-    texts = [re.sub(r"[\r\n\\]", "", unquote(text)) for text in values[front_end.header.lower()]]
+    sent = values[front_end.header.lower()]
+    texts = [re.sub(r"[\r\n]", "", unquote(text.replace("\\", ""))) for text in sent]
     is_alone = is_joined or len(texts) == 1
     has_certificate = is_alone and any(BASE64.decode("ascii") in text for text in texts)
     is_validated = front_end.verify_header is None or values.get(

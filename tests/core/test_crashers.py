@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from arrcert import ConfigurationError, Policy
 from arrcert.pem import parse_certificates
@@ -37,3 +38,16 @@ def test_a_certificate_of_an_unknown_version_is_a_configuration_error(
             Policy(trust_anchors=data.decode())
     with pytest.raises(ValueError, match="X509 version"):
         parse_certificates(data, "the file")
+
+
+def test_a_certificate_whose_name_cannot_be_read_is_a_configuration_error(
+    authority: CertificateAuthority,
+) -> None:
+    """A trust anchor with a broken subject once raised ValueError out of `Policy.check`."""
+    der = authority.x509.public_bytes(Encoding.DER)
+    name = authority.name.public_bytes()
+    broken = name.replace(b"Contoso", b"\xffontoso")
+    body = base64.encodebytes(der.replace(name, broken)).decode()
+    with pytest.raises(ConfigurationError) as caught:
+        Policy(trust_anchors=f"-----BEGIN CERTIFICATE-----\n{body}-----END CERTIFICATE-----\n")
+    assert [problem.setting for problem in caught.value.problems] == ["trust_anchors"]
