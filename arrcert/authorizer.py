@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
+import functools
 import logging
-import operator
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from cryptography.x509 import Certificate
 
 from arrcert.certificate import ClientCertificate
+from arrcert.denials import DenialLog, describe_asgi, describe_wsgi
 from arrcert.exceptions import CertificateDenied, ConfigurationError, DenialReason, Problem, quote
 from arrcert.forwarding import FrontEnd, decode, front_end_from
 from arrcert.ingress import Forwarded, Ingress
-from arrcert.policy import Acceptance, Policy
-from arrcert.settings import Settings, require_proof
+from arrcert.policy import Acceptance, Policy, whole_second
+from arrcert.settings import MOST_REMEMBERED, Settings, require_proof
 from arrcert.trust import TrustStore
 
 logger = logging.getLogger("arrcert")
 
-MOST_REMEMBERED = 1024
-"""Accepted certificates that are remembered for each policy."""
+_Request = TypeVar("_Request")
 
 
 class Authorizer:
@@ -38,6 +38,7 @@ class Authorizer:
         policies: each policy's name and the `Policy`, or a list of alternatives in order.
         front_end: a known front end's name, or a mapping that describes one (see the settings); an
             `Ingress` where the peer or a secret is to be checked as well.
+        most_remembered: accepted certificates that are remembered for each policy; 1024 by default.
 
     Raises:
         ConfigurationError: no policies, something that is no `Policy`, an unknown front end, or a
@@ -51,6 +52,7 @@ class Authorizer:
         policies: Mapping[str, Policy | Sequence[Policy]],
         *,
         front_end: str | FrontEnd | Mapping[str, Any] | Ingress = "app-service",
+        most_remembered: int = MOST_REMEMBERED,
     ) -> None:
         self._ingress = (
             front_end if isinstance(front_end, Ingress) else Ingress(front_end_from(front_end))
@@ -73,7 +75,10 @@ class Authorizer:
                 problems += [Problem(where, problem.message) for problem in error.problems]
         if problems:
             raise ConfigurationError(problems)
-        self._policies = {name: _Alternatives(value) for name, value in named.items()}
+        self._policies = {
+            name: _Alternatives(value, most_remembered) for name, value in named.items()
+        }
+        self._denials = DenialLog()
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Authorizer:
@@ -82,7 +87,11 @@ class Authorizer:
         Args:
             settings: what `arrcert.settings.load` returned.
         """
-        return cls(settings.policies, front_end=settings.ingress)
+        return cls(
+            settings.policies,
+            front_end=settings.ingress,
+            most_remembered=settings.most_remembered,
+        )
 
     def authorize(
         self, header_value: str | None, policy: str = "default", at: datetime | None = None
@@ -104,7 +113,7 @@ class Authorizer:
         It does not see other headers: repetition, look-alike names and `X-Forwarded-Proto` are
         only checked by the forms below.
         """
-        return self._decide(lambda: self._ingress.from_text(header_value), lambda: "", policy, at)
+        return self._decide(self._ingress.from_text, header_value, None, policy, at)
 
     def authorize_wsgi(
         self, environ: Mapping[str, Any], policy: str = "default", at: datetime | None = None
@@ -125,12 +134,7 @@ class Authorizer:
 
         It cannot see look-alike names that a server has folded into one key of the environ.
         """
-        return self._decide(
-            lambda: self._ingress.from_wsgi(environ),
-            lambda: describe_wsgi(environ),
-            policy,
-            at,
-        )
+        return self._decide(self._ingress.from_wsgi, environ, describe_wsgi, policy, at)
 
     def authorize_asgi(
         self, scope: Mapping[str, Any], policy: str = "default", at: datetime | None = None
@@ -151,12 +155,7 @@ class Authorizer:
 
         It does not check who the direct peer is.
         """
-        return self._decide(
-            lambda: self._ingress.from_asgi(scope),
-            lambda: describe_asgi(scope),
-            policy,
-            at,
-        )
+        return self._decide(self._ingress.from_asgi, scope, describe_asgi, policy, at)
 
     def authorize_headers(
         self,
@@ -180,21 +179,22 @@ class Authorizer:
 
         It does not see what a framework has merged or dropped before.
         """
-        return self._decide(lambda: self._ingress.from_pairs(pairs), lambda: "", policy, at)
+        return self._decide(self._ingress.from_pairs, pairs, None, policy, at)
 
     def _decide(
         self,
-        read: Callable[[], Forwarded],
-        request: Callable[[], str],
+        read: Callable[[_Request], Forwarded],
+        request: _Request,
+        describe: Callable[[_Request], str] | None,
         policy: str,
         at: datetime | None,
     ) -> ClientCertificate:
         """Header text, DER, certificate, decision: the whole way, and the only one.
 
-        `request` is asked for the request's method and path when a denial is logged.
+        `read` takes the header out of the request; `describe` says which request it is, for the
+        log of denials.
         """
-        if at is not None and at.utcoffset() is None:
-            raise ValueError("at must be an aware datetime; write datetime.now(UTC), not utcnow()")
+        moment = None if at is None else whole_second(at)
         try:
             alternatives = self._policies.get(policy)
             if alternatives is None:
@@ -204,30 +204,25 @@ class Authorizer:
                     f" {', '.join(quote(name) for name in self._policies)}",
                 )
             # What the request itself shows comes first, before anything remembered is asked.
-            forwarded = read()
-            if at is not None:
-                stores = alternatives.trust_stores()
-                return self._decide_anew(alternatives, stores, forwarded, at)[0]
+            forwarded = read(request)
             memory = alternatives.memory()
-            remembered = memory.recall(forwarded)
-            if remembered is not None:
-                return remembered
-            certificate, acceptance = self._decide_anew(
-                alternatives, memory.trust_stores, forwarded, datetime.now(UTC)
-            )
-            if acceptance.is_certain:
-                memory.remember(forwarded, certificate, acceptance.until)
+            certificate = memory.recall(forwarded) if moment is None else None
+            if certificate is None:
+                certificate, acceptance = self._decide_anew(
+                    alternatives, memory.trust_stores, forwarded, moment
+                )
+                if moment is None and acceptance.is_certain:
+                    memory.remember(forwarded, certificate, acceptance.until)
         except CertificateDenied as denied:
-            log_denial(denied, policy=policy, request=request())
+            self._denials.write(denied, policy, describe, request)
             raise
         # A fault of ours, or of the server's, must neither let a request in nor answer 500.
         except Exception as error:
-            fault = CertificateDenied(
-                DenialReason.MISCONFIGURED, f"an unexpected error: {quote(error)}"
-            )
-            log_denial(fault, policy=str(policy), exc_info=True)
+            fault = _fault(error)
+            self._denials.write(fault, str(policy), exc_info=True)
             raise fault from error
-        logger.debug("authorized under policy %r: %s", policy, certificate.sha256_fingerprint)
+        if logger.isEnabledFor(logging.DEBUG):
+            logger.debug("authorized under policy %r: %s", policy, certificate.sha256_fingerprint)
         return certificate
 
     def _decide_anew(
@@ -235,40 +230,63 @@ class Authorizer:
         alternatives: _Alternatives,
         trust_stores: Sequence[TrustStore | None],
         forwarded: Forwarded,
-        at: datetime,
+        at: datetime | None,
     ) -> tuple[ClientCertificate, Acceptance]:
-        leaf, *others = decode(self._ingress.front_end, forwarded.value, forwarded.chain)
-        certificate = ClientCertificate.from_der(leaf)
-        intermediates = [ClientCertificate.from_der(other).x509 for other in others]
-        at = at.astimezone(UTC).replace(microsecond=0)
-        return certificate, alternatives.decide(certificate, at, trust_stores, intermediates)
+        leaf, *others = decode(self._ingress.front_end, *forwarded)
+        certificate = ClientCertificate.unread(leaf)
+        if not alternatives.are_pinned:
+            certificate.read()
+        elif not alternatives.list_fingerprint_of(certificate):
+            raise CertificateDenied.explained_by(
+                functools.partial(
+                    _explain, alternatives, certificate, at or time.time(), trust_stores
+                )
+            )
+        intermediates = (
+            [ClientCertificate.from_der(other).x509 for other in others] if others else ()
+        )
+        return certificate, alternatives.decide(
+            certificate, at or whole_second(), trust_stores, intermediates
+        )
 
 
 class _Alternatives:
-    """The policies of one name, and what they accepted."""
+    """The policies of one name, and what they accepted.
 
-    def __init__(self, policies: Sequence[Policy]) -> None:
+    Attributes:
+        are_pinned: whether each of them demands one of certain fingerprints.
+    """
+
+    def __init__(self, policies: Sequence[Policy], most_remembered: int) -> None:
         self._policies = policies
-        self._memory = _Memory(self.trust_stores())
-
-    def trust_stores(self) -> list[TrustStore | None]:
-        """Return the snapshot of files that each policy has at the moment."""
-        return [policy.trust_store() for policy in self._policies]
+        self._most_remembered = most_remembered
+        self._follow_files = any(policy.trust_store() is not None for policy in policies)
+        self._memory = self._new_memory()
+        self.are_pinned = all(policy.is_pinned for policy in policies)
 
     def memory(self) -> _Memory:
         """Return the memory that belongs to the snapshots of the moment, a new one for new ones."""
         memory = self._memory
-        trust_stores = self.trust_stores()
-        if not all(map(operator.is_, trust_stores, memory.trust_stores)):
-            self._memory = memory = _Memory(trust_stores)
+        if self._follow_files:
+            for policy, trust_store in zip(self._policies, memory.trust_stores, strict=True):
+                if policy.trust_store() is not trust_store:
+                    self._memory = memory = self._new_memory()
+                    break
         return memory
+
+    def list_fingerprint_of(self, certificate: ClientCertificate) -> bool:
+        """Tell whether the certificate's fingerprint stands in any of the policies."""
+        for policy in self._policies:  # noqa: SIM110 - any() takes twice the time of a flood.
+            if policy.lists_fingerprint_of(certificate):
+                return True
+        return False
 
     def decide(
         self,
         certificate: ClientCertificate,
         at: datetime,
         trust_stores: Sequence[TrustStore | None],
-        intermediates: Sequence[Certificate],
+        intermediates: Sequence[Certificate] = (),
     ) -> Acceptance:
         """Try the policies in order: the first that accepts wins, `revoked` ends the search."""
         reasons: list[DenialReason] = []
@@ -277,15 +295,23 @@ class _Alternatives:
             try:
                 return policy.decide(certificate, at, trust_store, intermediates)
             except CertificateDenied as denied:
+                # Of bytes that cannot be read no policy has anything to say.
+                if denied.reason is DenialReason.MALFORMED:
+                    raise
                 reasons.append(denied.reason)
                 details.append(denied.detail)
                 if denied.reason is DenialReason.REVOKED:
                     break
+        # What a fingerprint alone would have vouched for.
+        certificate.read()
         if len(self._policies) > 1:
             details = [f"alternative {n}: {detail}" for n, detail in enumerate(details, start=1)]
         raise CertificateDenied(
             reasons[-1], "; ".join(details), certificate=certificate, reasons=tuple(reasons)
         )
+
+    def _new_memory(self) -> _Memory:
+        return _Memory([policy.trust_store() for policy in self._policies], self._most_remembered)
 
 
 class _Memory:
@@ -295,8 +321,9 @@ class _Memory:
     more, and dies with the snapshot. Readers take no lock: what they see is there or is not.
     """
 
-    def __init__(self, trust_stores: Sequence[TrustStore | None]) -> None:
+    def __init__(self, trust_stores: Sequence[TrustStore | None], most_remembered: int) -> None:
         self.trust_stores = trust_stores
+        self._most_remembered = most_remembered
         self._accepted: dict[Forwarded, tuple[ClientCertificate, float, float]] = {}
         self._writing = threading.Lock()
 
@@ -313,64 +340,35 @@ class _Memory:
         self, forwarded: Forwarded, certificate: ClientCertificate, until: datetime
     ) -> None:
         """Remember a yes until it ends; the oldest gives way where there are too many."""
+        if not self._most_remembered:
+            return
         now = time.time()
         with self._writing:
             self._accepted.pop(forwarded, None)
-            while len(self._accepted) >= MOST_REMEMBERED:
+            while len(self._accepted) >= self._most_remembered:
                 del self._accepted[next(iter(self._accepted))]
             # The whole of the last second counts.
             self._accepted[forwarded] = (certificate, now, until.timestamp() + 1)
 
 
-def describe_wsgi(environ: Mapping[str, Any]) -> str:
-    """Return a WSGI request's method and path for the log, escaped, without the query.
-
-    Args:
-        environ: the WSGI environ, which holds a path's UTF-8 bytes as Latin-1 (PEP 3333).
-    """
-    path = str(environ.get("SCRIPT_NAME", "")) + str(environ.get("PATH_INFO", ""))
-    path = path.encode("latin-1", "replace").decode("utf-8", "replace")
-    return _one_line(f"{environ.get('REQUEST_METHOD')} {path}")
-
-
-def describe_asgi(scope: Mapping[str, Any]) -> str:
-    """Return an ASGI request's method and path for the log, escaped, without the query.
-
-    Args:
-        scope: the ASGI connection scope; a WebSocket handshake has no method.
-    """
-    return _one_line(f"{scope.get('method', 'WEBSOCKET')} {scope.get('path')}")
-
-
-def _one_line(text: str) -> str:
-    """Escape as `quote` does, without the quotes."""
-    return quote(text)[1:-1]
+def _explain(
+    alternatives: _Alternatives,
+    certificate: ClientCertificate,
+    at: datetime | float,
+    trust_stores: Sequence[TrustStore | None],
+) -> CertificateDenied:
+    """Say why bytes that no policy pins are denied: they may be no certificate, or have expired."""
+    if not isinstance(at, datetime):
+        at = datetime.fromtimestamp(int(at), UTC)
+    try:
+        certificate.read()
+        alternatives.decide(certificate, at, trust_stores)
+    except CertificateDenied as denied:
+        return denied
+    except Exception as error:
+        return _fault(error)
+    return CertificateDenied(DenialReason.MISCONFIGURED, "its fingerprint is listed by now")
 
 
-def log_denial(
-    denied: CertificateDenied, *, policy: str, request: str = "", exc_info: bool = False
-) -> None:
-    """Write the one record of a denial on the logger `arrcert`.
-
-    Args:
-        denied: what was denied and why.
-        policy: the policy's name.
-        request: what `describe_wsgi` or `describe_asgi` returned; empty where it is not known.
-        exc_info: whether the traceback of the exception being handled belongs to it.
-
-    `misconfigured` is an ERROR, all else a WARNING. It does not write the header's value.
-    """
-    logger.log(
-        logging.ERROR if denied.reason is DenialReason.MISCONFIGURED else logging.WARNING,
-        "denied %sunder policy %s: %s",
-        f"{request} " if request else "",
-        quote(policy),
-        denied,
-        exc_info=exc_info,
-        extra={
-            "arrcert_reason": denied.reason.value,
-            "arrcert_policy": policy,
-            "arrcert_request": request,
-            "arrcert_fingerprint": denied.certificate and denied.certificate.sha256_fingerprint,
-        },
-    )
+def _fault(error: Exception) -> CertificateDenied:
+    return CertificateDenied(DenialReason.MISCONFIGURED, f"an unexpected error: {quote(error)}")

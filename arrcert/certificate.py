@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from datetime import datetime
-from typing import Any, NoReturn
+from typing import Any, Generic, NoReturn, TypeVar
 
 from cryptography.x509 import (
     BasicConstraints,
@@ -12,6 +13,7 @@ from cryptography.x509 import (
     DNSName,
     ExtendedKeyUsage,
     ExtensionNotFound,
+    ExtensionType,
     Name,
     ObjectIdentifier,
     RFC822Name,
@@ -20,9 +22,48 @@ from cryptography.x509 import (
     load_der_x509_certificate,
     load_pem_x509_certificates,
 )
-from cryptography.x509.oid import NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from arrcert.exceptions import CertificateDenied, DenialReason, quote
+
+_EXTENDED_KEY_USAGE = bytes.fromhex("0603551d25")
+_SERVER_AUTH, _CLIENT_AUTH = (
+    bytes.fromhex("06082b06010505070301"),
+    bytes.fromhex("06082b06010505070302"),
+)
+_WITH_CLIENT_AUTH = tuple(
+    critical + b"\x04" + bytes([len(usages) + 2]) + b"\x30" + bytes([len(usages)]) + usages
+    for critical in (b"", b"\x01\x01\xff")
+    for usages in (_CLIENT_AUTH, _SERVER_AUTH + _CLIENT_AUTH, _CLIENT_AUTH + _SERVER_AUTH)
+)
+"""What follows the identifier of an extended key usage that holds clientAuth, as DER writes it."""
+
+_T = TypeVar("_T")
+_Extension = TypeVar("_Extension", bound=ExtensionType)
+
+
+class _fact(Generic[_T]):  # noqa: N801 - a decorator, as `property` is.
+    """What is read off a certificate when it is first asked for, and kept."""
+
+    def __init__(self, read: Callable[[ClientCertificate], _T]) -> None:
+        self._read = read
+        self.__doc__ = read.__doc__
+        self.name = read.__name__
+
+    def __get__(self, certificate: ClientCertificate, _: type[ClientCertificate]) -> _T:
+        try:
+            value = self._read(certificate)
+        except CertificateDenied:
+            raise
+        # Hostile bytes: cryptography documents ValueError, and its lazily decoded parts raise
+        # TypeError, UnsupportedAlgorithm, DuplicateExtension and more besides.
+        except Exception as error:
+            raise CertificateDenied(
+                DenialReason.MALFORMED, f"not a certificate: {quote(error)}"
+            ) from error
+        # Found there from now on, since this has no __set__.
+        certificate.__dict__[self.name] = value
+        return value
 
 
 class ClientCertificate:
@@ -33,58 +74,13 @@ class ClientCertificate:
 
     Attributes:
         der: the bytes as they were received.
-        x509: the `cryptography.x509.Certificate`.
         sha256_fingerprint: upper-case hex over the DER, without separators.
-        sha1_fingerprint: the same with SHA-1; App Service and Windows call it the thumbprint.
-        subject: the subject's name as RFC 4514 text.
-        issuer: the issuer's name as RFC 4514 text.
-        common_name: the subject's common name; None unless there is exactly one.
-        issuer_common_name: the issuer's common name; None unless there is exactly one.
-        serial_number: the serial number.
-        not_valid_before_utc: first second of the validity, aware.
-        not_valid_after_utc: last second of the validity, aware.
-        dns_names: DNS names of the subject alternative name.
-        uris: URIs of the subject alternative name.
-        email_addresses: e-mail addresses of the subject alternative name.
-        is_ca: whether the basic constraints say CA:TRUE.
-        extended_key_usages: the extended key usages as pyca object identifiers; None without any.
+
+    The other facts are read when they are first asked for.
     """
 
-    __slots__ = (
-        "common_name",
-        "der",
-        "dns_names",
-        "email_addresses",
-        "extended_key_usages",
-        "is_ca",
-        "issuer",
-        "issuer_common_name",
-        "not_valid_after_utc",
-        "not_valid_before_utc",
-        "serial_number",
-        "sha1_fingerprint",
-        "sha256_fingerprint",
-        "subject",
-        "uris",
-        "x509",
-    )
-
     der: bytes
-    x509: Certificate
     sha256_fingerprint: str
-    sha1_fingerprint: str
-    subject: str
-    issuer: str
-    common_name: str | None
-    issuer_common_name: str | None
-    serial_number: int
-    not_valid_before_utc: datetime
-    not_valid_after_utc: datetime
-    dns_names: tuple[str, ...]
-    uris: tuple[str, ...]
-    email_addresses: tuple[str, ...]
-    is_ca: bool
-    extended_key_usages: tuple[ObjectIdentifier, ...] | None
 
     def __init__(self) -> None:
         raise TypeError("make a ClientCertificate by from_der() or from_pem()")
@@ -103,13 +99,37 @@ class ClientCertificate:
         It does not check the signature, the validity or anything else that a `Policy` decides.
         """
         try:
-            return cls._from_x509(bytes(der), load_der_x509_certificate(der))
-        # Hostile bytes: cryptography documents ValueError, and its lazily decoded parts raise
-        # TypeError, UnsupportedAlgorithm, DuplicateExtension and more besides.
-        except Exception as error:
+            certificate = cls.unread(bytes(der))
+        except TypeError as error:
             raise CertificateDenied(
                 DenialReason.MALFORMED, f"not a certificate: {quote(error)}"
             ) from error
+        certificate.read()
+        return certificate
+
+    @classmethod
+    def unread(cls, der: bytes) -> ClientCertificate:
+        """Return what claims to be a certificate, of which nothing but the hash is known.
+
+        Args:
+            der: the bytes.
+
+        Asked for a fact that cannot be read it raises a `CertificateDenied`, which callers of
+        `from_der` never meet. Meant for whoever looks at the fingerprint first.
+        """
+        self = cls.__new__(cls)
+        self.__dict__["der"] = der
+        self.__dict__["sha256_fingerprint"] = hashlib.sha256(der).hexdigest().upper()
+        return self
+
+    def read(self) -> None:
+        """Read every fact.
+
+        Raises:
+            CertificateDenied: `malformed`, as in `from_der`.
+        """
+        for name in _FACTS:
+            getattr(self, name)
 
     @classmethod
     def from_pem(cls, pem: str | bytes) -> ClientCertificate:
@@ -131,43 +151,101 @@ class ClientCertificate:
             ) from error
         return cls.from_der(der_of(certificate))
 
-    @classmethod
-    def _from_x509(cls, der: bytes, certificate: Certificate) -> ClientCertificate:
-        subject, issuer = certificate.subject, certificate.issuer
+    @_fact
+    def x509(self) -> Certificate:
+        """The `cryptography.x509.Certificate`."""
+        return load_der_x509_certificate(self.der)
+
+    @_fact
+    def sha1_fingerprint(self) -> str:
+        """The fingerprint with SHA-1; App Service and Windows call it the thumbprint."""
+        return hashlib.sha1(self.der, usedforsecurity=False).hexdigest().upper()
+
+    @_fact
+    def subject(self) -> str:
+        """The subject's name as RFC 4514 text."""
+        return self.x509.subject.rfc4514_string()
+
+    @_fact
+    def issuer(self) -> str:
+        """The issuer's name as RFC 4514 text."""
+        return self.x509.issuer.rfc4514_string()
+
+    @_fact
+    def common_name(self) -> str | None:
+        """The subject's common name; None unless there is exactly one."""
+        return _only_common_name(self.x509.subject)
+
+    @_fact
+    def issuer_common_name(self) -> str | None:
+        """The issuer's common name; None unless there is exactly one."""
+        return _only_common_name(self.x509.issuer)
+
+    @_fact
+    def serial_number(self) -> int:
+        """The serial number."""
+        return self.x509.serial_number
+
+    @_fact
+    def not_valid_before_utc(self) -> datetime:
+        """The first second of the validity, aware."""
+        return self.x509.not_valid_before_utc
+
+    @_fact
+    def not_valid_after_utc(self) -> datetime:
+        """The last second of the validity, aware."""
+        return self.x509.not_valid_after_utc
+
+    @_fact
+    def dns_names(self) -> tuple[str, ...]:
+        """The DNS names of the subject alternative name."""
+        return self._alternative_names(DNSName)
+
+    @_fact
+    def uris(self) -> tuple[str, ...]:
+        """The URIs of the subject alternative name."""
+        return self._alternative_names(UniformResourceIdentifier)
+
+    @_fact
+    def email_addresses(self) -> tuple[str, ...]:
+        """The e-mail addresses of the subject alternative name."""
+        return self._alternative_names(RFC822Name)
+
+    @_fact
+    def is_ca(self) -> bool:
+        """Whether the basic constraints say CA:TRUE."""
+        constraints = self._extension(BasicConstraints)
+        return constraints is not None and constraints.ca
+
+    @_fact
+    def extended_key_usages(self) -> tuple[ObjectIdentifier, ...] | None:
+        """The extended key usages as pyca object identifiers; None without any."""
+        usages = self._extension(ExtendedKeyUsage)
+        return None if usages is None else tuple(usages)
+
+    @_fact
+    def permits_client_auth(self) -> bool:
+        """Whether the extended key usages, if there are any, hold clientAuth."""
+        # To read the extensions costs more than the rest of a decision on a pinned certificate. DER
+        # has one way to write an identifier, so wherever the extension stands, its identifier is
+        # found. If each that is found goes on with clientAuth, so does the extension's own, or
+        # there is none.
+        der, at = self.der, -1
+        while (at := der.find(_EXTENDED_KEY_USAGE, at + 1)) >= 0:
+            if not der.startswith(_WITH_CLIENT_AUTH, at + len(_EXTENDED_KEY_USAGE)):
+                usages = self.extended_key_usages
+                return usages is None or ExtendedKeyUsageOID.CLIENT_AUTH in usages
+        return True
+
+    def _alternative_names(self, kind: Any) -> tuple[str, ...]:
+        names = self._extension(SubjectAlternativeName)
+        return () if names is None else tuple(names.get_values_for_type(kind))
+
+    def _extension(self, kind: type[_Extension]) -> _Extension | None:
         try:
-            names = certificate.extensions.get_extension_for_class(SubjectAlternativeName).value
+            return self.x509.extensions.get_extension_for_class(kind).value
         except ExtensionNotFound:
-            names = None
-        try:
-            usages = certificate.extensions.get_extension_for_class(ExtendedKeyUsage).value
-        except ExtensionNotFound:
-            usages = None
-        try:
-            is_ca = certificate.extensions.get_extension_for_class(BasicConstraints).value.ca
-        except ExtensionNotFound:
-            is_ca = False
-        facts: dict[str, Any] = {
-            "der": der,
-            "x509": certificate,
-            "sha256_fingerprint": hashlib.sha256(der).hexdigest().upper(),
-            "sha1_fingerprint": hashlib.sha1(der, usedforsecurity=False).hexdigest().upper(),
-            "subject": subject.rfc4514_string(),
-            "issuer": issuer.rfc4514_string(),
-            "common_name": _only_common_name(subject),
-            "issuer_common_name": _only_common_name(issuer),
-            "serial_number": certificate.serial_number,
-            "not_valid_before_utc": certificate.not_valid_before_utc,
-            "not_valid_after_utc": certificate.not_valid_after_utc,
-            "dns_names": tuple(names.get_values_for_type(DNSName)) if names else (),
-            "uris": tuple(names.get_values_for_type(UniformResourceIdentifier)) if names else (),
-            "email_addresses": tuple(names.get_values_for_type(RFC822Name)) if names else (),
-            "is_ca": is_ca,
-            "extended_key_usages": None if usages is None else tuple(usages),
-        }
-        self = cls.__new__(cls)
-        for name, value in facts.items():
-            object.__setattr__(self, name, value)
-        return self
+            return None
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
         raise AttributeError(f"a ClientCertificate is immutable: {name}")
@@ -195,6 +273,25 @@ def der_of(certificate: Certificate) -> bytes:
     return certificate.public_bytes(Encoding.DER)
 
 
+def public_key_info_of(certificate: Certificate) -> bytes:
+    """Return the DER of a pyca certificate's SubjectPublicKeyInfo (RFC 5280 section 4.1.2.7).
+
+    Args:
+        certificate: whose key it is.
+
+    Raises:
+        Exception: whatever cryptography raises for a key that it cannot read.
+    """
+    # The module is slow to import, and most configurations do without.
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    return certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
 def _only_common_name(name: Name) -> str | None:
     values = [attribute.value for attribute in name.get_attributes_for_oid(NameOID.COMMON_NAME)]
     return values[0] if len(values) == 1 and isinstance(values[0], str) else None
+
+
+_FACTS = tuple(name for name, value in vars(ClientCertificate).items() if isinstance(value, _fact))
+"""Everything that can be read off a certificate, the parsing first."""

@@ -7,6 +7,7 @@ space, wrong padding, a second value or text between are denied.
 from __future__ import annotations
 
 import binascii
+import functools
 import re
 from collections.abc import Callable
 from typing import NamedTuple
@@ -41,6 +42,10 @@ def base64_der(value: str, _trusted_hops: int = 1) -> list[bytes]:
             anything but the one canonical encoding of the bytes.
     """
     _require_one(value)
+    # DER begins with the tag of a SEQUENCE, whose six upper bits are an M. Most of what strangers
+    # send needs no decoding to see that it is none.
+    if not value.startswith("M"):
+        raise _malformed(value, "is not base64 of DER")
     return [_base64(value)]
 
 
@@ -204,9 +209,12 @@ def _require_few(intermediates: list[bytes]) -> None:
 def _base64(text: str) -> bytes:
     try:
         der = binascii.a2b_base64(text, strict_mode=True)
-    except ValueError as error:
-        raise _malformed(text, "is not base64") from error
-    if not der or binascii.b2a_base64(der, newline=False) != text.encode("ascii"):
+    except ValueError:
+        raise _malformed(text, "is not base64") from None
+    # binascii leaves room for a padding that nobody needs, and for bits that belong to no byte. Of
+    # the right length, and with the right end, there is one text alone for these bytes.
+    end = binascii.b2a_base64(der[-(len(der) % 3 or 3) :], newline=False)
+    if not der or len(text) != (len(der) + 2) // 3 * 4 or text[-4:].encode("ascii") != end:
         raise CertificateDenied(
             DenialReason.MALFORMED,
             "it is base64 with wrong padding, or with padding bits that are not zero",
@@ -215,6 +223,10 @@ def _base64(text: str) -> bytes:
 
 
 def _malformed(value: str, what: str) -> CertificateDenied:
+    return CertificateDenied.explained_by(functools.partial(_why_malformed, value, what))
+
+
+def _why_malformed(value: str, what: str) -> CertificateDenied:
     """Tell the operator, where it can be seen, which well-known other form the text has."""
     if value.startswith("-----BEGIN"):
         what = "has PEM armour"
@@ -224,7 +236,7 @@ def _malformed(value: str, what: str) -> CertificateDenied:
         what = "is percent-encoded; is another front end before the app than was declared?"
     elif any(character.isspace() for character in value):
         what = "holds white space"
-    elif what == "is not base64" and ("-" in value or "_" in value):
+    elif what.startswith("is not base64") and ("-" in value or "_" in value):
         what = "is URL-safe base64"
     return CertificateDenied(DenialReason.MALFORMED, f"it {what}")
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from enum import StrEnum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from arrcert.certificate import ClientCertificate
@@ -115,6 +115,11 @@ class CertificateDenied(ArrcertError):  # noqa: N818 - the public name says what
         reasons: one reason for each alternative that was tried, in order; `(reason,)` before any.
     """
 
+    reason: DenialReason
+    detail: str
+    certificate: ClientCertificate | None
+    reasons: tuple[DenialReason, ...]
+
     def __init__(
         self,
         reason: DenialReason,
@@ -123,11 +128,55 @@ class CertificateDenied(ArrcertError):  # noqa: N818 - the public name says what
         certificate: ClientCertificate | None = None,
         reasons: tuple[DenialReason, ...] = (),
     ) -> None:
-        super().__init__(reason, detail)
         self.reason = reason
         self.detail = detail
         self.certificate = certificate
         self.reasons = reasons or (reason,)
+
+    @classmethod
+    def explained_by(cls, explain: Callable[[], CertificateDenied]) -> CertificateDenied:
+        """Return a denial whose attributes are worked out when one of them is first asked for.
+
+        Args:
+            explain: returns the same denial in words. It is called once, and what it is given
+                must not change.
+
+        A stranger can have many requests denied; what nobody reads of them costs nothing.
+        """
+        denied = cls.__new__(cls)
+        denied._explain = explain
+        return denied
+
+    _explain: Callable[[], CertificateDenied]
+    _where: object = None
+
+    def locate(self, where: object) -> None:
+        """Put in front of the detail where the fault was found.
+
+        Args:
+            where: its `str()` is written, once the detail is asked for.
+        """
+        if "detail" in self.__dict__:
+            self.detail = f"{where}: {self.detail}"
+        else:
+            self._where = where
+
+    def __getattr__(self, name: str) -> Any:
+        """Work out the attributes of what `explained_by` returned."""
+        if name not in ("reason", "detail", "certificate", "reasons"):
+            raise AttributeError(f"a CertificateDenied has no attribute {name}")
+        explained = self._explain()
+        self.__init__(  # type: ignore[misc]
+            explained.reason,
+            explained.detail if self._where is None else f"{self._where}: {explained.detail}",
+            certificate=explained.certificate,
+            reasons=explained.reasons,
+        )
+        return getattr(self, name)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        held = {"certificate": self.certificate, "reasons": self.reasons}
+        return (CertificateDenied, (self.reason, self.detail), held)
 
     def __str__(self) -> str:
         text = f"{self.reason}: {self.detail}"

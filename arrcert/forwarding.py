@@ -51,6 +51,9 @@ class FrontEnd(NamedTuple):
     checks_certificates: bool = False
     only_over_https: bool = False
 
+    def __str__(self) -> str:
+        return f"{self.header}, read as {self.encoding}"
+
 
 _APP_SERVICE = FrontEnd("app-service", "X-ARR-ClientCert", only_over_https=True)
 
@@ -247,10 +250,8 @@ def decode(front_end: FrontEnd, value: object, chain: str | None = None) -> list
             _require_short(chain)
             certificates += encoding.decode_chain(chain)
     except CertificateDenied as denied:
-        raise CertificateDenied(
-            denied.reason,
-            f"{front_end.header}, read as {front_end.encoding}: {denied.detail}",
-        ) from denied
+        denied.locate(front_end)
+        raise
     return certificates
 
 

@@ -48,16 +48,9 @@ class SecretHeader(NamedTuple):
         return f"<SecretHeader {self.header}>"
 
 
-class Forwarded(NamedTuple):
-    """What the front end forwarded, as text.
-
-    Attributes:
-        value: of the certificate's header; None where it is absent.
-        chain: of the chain header; None where there is none.
-    """
-
-    value: str | None
-    chain: str | None = None
+Forwarded = tuple[str | None, str | None]
+"""What the front end forwarded, as text: the value of the certificate's header, None where it is
+absent, and that of the chain header, None where there is none."""
 
 
 class Ingress:
@@ -98,7 +91,10 @@ class Ingress:
             if name
         ]
         self._lower = {name.lower(): name for name in self._names}
-        self._shortest = min(map(len, self._lower))
+        self._lengths = frozenset(map(len, self._lower))
+        self._shortest = min(self._lengths)
+        # As a trailer X-Forwarded-Proto gains nobody anything.
+        self._no_trailers = [name for name in self._names if name != _FORWARDED_PROTO]
         self._environ_keys = {name: wsgi_key(name) for name in self._names}
 
     def from_text(self, value: str | None) -> Forwarded:
@@ -114,7 +110,7 @@ class Ingress:
                 "a header's text alone does not show the peer, the secret or the verify header that"
                 " are to be checked; call authorize_wsgi, authorize_asgi or authorize_headers",
             )
-        return Forwarded(value)
+        return value, None
 
     def from_wsgi(self, environ: Mapping[str, Any]) -> Forwarded:
         """Read a WSGI request (PEP 3333).
@@ -153,9 +149,7 @@ class Ingress:
                     " uvicorn with --no-proxy-headers"
                 )
             self._check_peer(client[0] if client else None)
-        # As a trailer X-Forwarded-Proto gains nobody anything.
-        names = [name for name in self._names if name != _FORWARDED_PROTO]
-        suspicion = asgi_suspicion(scope, names)
+        suspicion = asgi_suspicion(scope, self._no_trailers)
         if suspicion is not None:
             raise CertificateDenied(DenialReason.AMBIGUOUS, suspicion)
         return self._check(self._gathered(scope.get("headers", ())))
@@ -183,10 +177,15 @@ class Ingress:
         """Return the values of each header that matters; refuse what looks like one of them."""
         found: dict[str, list[str]] = {}
         look_alike: tuple[str, str] | None = None
+        shortest, lengths = self._shortest, self._lengths
         for raw_name, raw_value in pairs:
-            if len(raw_name) < self._shortest:
+            # Nearly all headers of a request end here: folding changes no length.
+            if len(raw_name) < shortest:
                 continue
-            name = _text(raw_name).lower()
+            name = _text(raw_name)
+            if len(name.strip()) not in lengths:
+                continue
+            name = name.lower()
             wanted = self._lower.get(name)
             if wanted is not None:
                 found.setdefault(wanted, []).append(_text(raw_value))
@@ -208,7 +207,8 @@ class Ingress:
     def _check(self, found: Mapping[str, list[str]]) -> Forwarded:
         self._check_transport(found)
         front_end = self.front_end
-        self._check_secret(found)
+        if self._secret_header is not None:
+            self._check_secret(found, self._secret_header)
         value = _only(found, front_end.header)
         if value and front_end.verify_header is not None:
             verified = _only(found, front_end.verify_header)
@@ -219,28 +219,27 @@ class Ingress:
                     f" {quote(verified)}, not {quote(front_end.verify_value)}",
                 )
         if front_end.chain_header is None or front_end.chain_header not in found:
-            return Forwarded(value)
+            return value, None
         # RFC 9110 section 5.3: a list may come in several headers.
-        return Forwarded(value, ",".join(found[front_end.chain_header]))
+        return value, ",".join(found[front_end.chain_header])
 
     def _check_transport(self, found: Mapping[str, list[str]]) -> None:
-        if _FORWARDED_PROTO in found:
+        values = found.get(_FORWARDED_PROTO)
+        if values is not None and values != ["https"]:
             # Joined as a WSGI server joins them: a header that comes twice is not one word.
-            _require_https(",".join(map(str, found[_FORWARDED_PROTO])))
+            _require_https(",".join(map(str, values)))
 
-    def _check_secret(self, found: Mapping[str, list[str]]) -> None:
-        if self._secret_header is None:
-            return
-        values = found.get(self._secret_header.header, [])
+    def _check_secret(self, found: Mapping[str, list[str]], wanted: SecretHeader) -> None:
+        values = found.get(wanted.header, [])
         presented = values[0] if len(values) == 1 and isinstance(values[0], str) else ""
         # Each is compared, so that the time tells nothing.
         matches = [
             hmac.compare_digest(presented.encode("utf-8", "replace"), secret.encode("utf-8"))
-            for secret in self._secret_header.secrets
+            for secret in wanted.secrets
         ]
         if not any(matches):
             what = "is absent" if not values else "holds another value"
-            raise _not_through(f"{self._secret_header.header} {what}")
+            raise _not_through(f"{wanted.header} {what}")
 
     def _check_peer(self, address: object) -> None:
         try:

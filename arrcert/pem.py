@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 
-from cryptography.hazmat.primitives.serialization import load_der_private_key
 from cryptography.x509 import (
     Certificate,
     load_der_x509_certificate,
@@ -93,6 +92,9 @@ def _parse_der(data: bytes, where: str) -> Certificate:
 
 
 def _is_private_key(der: bytes) -> bool:
+    # Asked of what is no certificate alone; the module is slow to import.
+    from cryptography.hazmat.primitives.serialization import load_der_private_key
+
     try:
         load_der_private_key(der, password=None)
     # An encrypted key raises TypeError; hostile bytes raise what they like.

@@ -10,9 +10,7 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime, time
 from typing import Any, NamedTuple
 
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-
-from arrcert.certificate import ClientCertificate
+from arrcert.certificate import ClientCertificate, public_key_info_of
 from arrcert.exceptions import CertificateDenied, quote
 
 
@@ -67,11 +65,10 @@ def public_key_fingerprint(certificate: ClientCertificate) -> str | None:
         The fingerprint; None where the key cannot be read.
     """
     try:
-        key = certificate.x509.public_key()
+        info = public_key_info_of(certificate.x509)
     # Hostile bytes: ValueError, UnsupportedAlgorithm. A key that cannot be read is on no list.
     except Exception:
         return None
-    info = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     return hashlib.sha256(info).hexdigest().upper()
 
 

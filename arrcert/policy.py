@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Sized
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple, NoReturn, TypeVar, final
 
 from cryptography.x509 import Certificate, Name
-from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from arrcert import names
 from arrcert.certificate import ClientCertificate
@@ -21,7 +21,7 @@ from arrcert.exceptions import (
     quote,
 )
 from arrcert.pins import Pin, fingerprint_pin, public_key_fingerprint, public_key_pin
-from arrcert.trust import TrustStore, weakness_of_key
+from arrcert.trust import TrustStore, is_on_strong_curve, weakness_of_key
 from arrcert.trust_files import Source, TrustFiles
 
 logger = logging.getLogger("arrcert")
@@ -32,6 +32,8 @@ LARGEST_CLOCK_SKEW = 300
 _T = TypeVar("_T")
 _Sources = Source | Iterable[Source]
 _PinEntry = str | Mapping[str, Any]
+_PinRule = Callable[[ClientCertificate, datetime], datetime | None]
+_Rule = Callable[[ClientCertificate], None]
 
 
 class Acceptance(NamedTuple):
@@ -118,6 +120,12 @@ class Policy:
             "names_proven_by_front_end", names_proven_by_front_end
         )
         self._trust_files = read.trust_files(trust_anchors, intermediates, crls)
+        self.is_pinned = self._fingerprints is not None
+        self._digests = [
+            fact
+            for fact, digits in (("sha256_fingerprint", 64), ("sha1_fingerprint", 40))
+            if any(len(value) == digits for value in self._fingerprints or ())
+        ]
         if crls is None and revocation == "soft":
             read.complain("revocation", "there are no crls to be soft about; write crls too")
         given = {
@@ -136,6 +144,7 @@ class Policy:
         )
         if read.problems:
             raise ConfigurationError(read.problems)
+        self._pin_rules, self._rules = self._rules_in_order()
 
     def __init_subclass__(cls) -> NoReturn:
         # Whoever overrides `check` would believe that requests are held against it.
@@ -154,7 +163,7 @@ class Policy:
             CertificateDenied: any reason from `not_yet_valid` to `revocation_unknown`.
             ValueError: `at` is naive.
         """
-        self.decide(client_certificate, _whole_second(at), self.trust_store())
+        self.decide(client_certificate, whole_second(at), self.trust_store())
 
     def trust_store(self) -> TrustStore | None:
         """Return the snapshot of anchors, intermediates and lists of the moment, if there is one.
@@ -162,6 +171,18 @@ class Policy:
         Two answers are the same object as long as no file has changed.
         """
         return None if self._trust_files is None else self._trust_files.current()
+
+    def lists_fingerprint_of(self, certificate: ClientCertificate) -> bool:
+        """Tell whether a fingerprint of the certificate is pinned, retired pins included.
+
+        Args:
+            certificate: of which nothing is read but its bytes.
+        """
+        pins = self._fingerprints or {}
+        for fact in self._digests:  # noqa: SIM110 - any() takes twice the time of a flood.
+            if getattr(certificate, fact) in pins:
+                return True
+        return False
 
     def decide(
         self,
@@ -182,40 +203,44 @@ class Policy:
         Raises:
             CertificateDenied: as `check`.
         """
-        ends = [
-            self._check_validity(certificate, at),
-            self._check_pin(
-                self._fingerprints,
-                (certificate.sha256_fingerprint, certificate.sha1_fingerprint),
-                certificate,
-                at,
-            ),
-            self._check_pin(
-                self._public_keys,
-                (public_key_fingerprint(certificate),) if self._public_keys else (),
-                certificate,
-                at,
-            ),
-        ]
-        self._check_common_name(certificate)
-        self._check_alternative_names(certificate)
-        self._check_issuer(certificate)
-        self._check_usage(certificate)
-        self._check_key(certificate)
+        until = self._check_validity(certificate, at)
+        for check_pin in self._pin_rules:
+            until = min(until, check_pin(certificate, at) or until)
+        for check in self._rules:
+            check(certificate)
         if trust_store is None:
-            self._refuse_unpinned_ca(certificate)
-            return Acceptance(min(end for end in ends if end is not None), is_certain=True)
+            return Acceptance(until, is_certain=True)
         path = trust_store.authenticate(certificate, at, self._clock_skew, intermediates)
-        ends += [link.not_valid_after_utc for link in path]
-        is_certain = True
+        until = min(until, *(link.not_valid_after_utc for link in path))
         try:
-            ends.append(trust_store.check_revocation(certificate, path, at))
+            end = trust_store.check_revocation(certificate, path, at)
         except CertificateDenied as denied:
             if self._is_hard or denied.reason is not DenialReason.REVOCATION_UNKNOWN:
                 raise
             logger.warning("accepted in spite of %s", denied)
-            is_certain = False
-        return Acceptance(min(end for end in ends if end is not None), is_certain)
+            return Acceptance(until, is_certain=False)
+        return Acceptance(min(until, end or until), is_certain=True)
+
+    def _rules_in_order(self) -> tuple[list[_PinRule], list[_Rule]]:
+        """Return the rules behind the validity and before the path; the first that fails denies."""
+        by_name = (self._dns_names, self._uris, self._email_addresses)
+        has_pins = self._fingerprints is not None or self._public_keys is not None
+        pin_rules: list[tuple[bool, _PinRule]] = [
+            (self._fingerprints is not None, self._check_fingerprint),
+            (self._public_keys is not None, self._check_public_key),
+        ]
+        rules: list[tuple[bool, _Rule]] = [
+            (self._common_names is not None, self._check_common_name),
+            (any(names is not None for names in by_name), self._check_alternative_names),
+            (self._issuers is not None, self._check_issuer),
+            (True, self._check_usage),
+            (True, self._check_key),
+            (self._trust_files is None and not has_pins, self._refuse_unpinned_ca),
+        ]
+        return (
+            [rule for is_wanted, rule in pin_rules if is_wanted],
+            [rule for is_wanted, rule in rules if is_wanted],
+        )
 
     def warnings(self, at: datetime | None = None) -> list[Problem]:
         """Return what does not stop the start, and is likely to be a mistake or to deny somebody.
@@ -226,7 +251,7 @@ class Policy:
         It tells of pins that have retired, certificates and lists that have ended, and of several
         CAs that could issue each other's names.
         """
-        moment = _whole_second(at)
+        moment = whole_second(at)
         problems = [
             Problem(parameter, f"the pin {pin} retired at {pin.not_after}; remove it")
             for parameter, pins in (
@@ -271,21 +296,29 @@ class Policy:
             )
         return certificate.not_valid_after_utc
 
+    def _check_fingerprint(self, certificate: ClientCertificate, at: datetime) -> datetime | None:
+        """Return until when the pin counts; None where it has no end."""
+        pins = self._fingerprints or {}
+        found = [pins.get(getattr(certificate, fact)) for fact in self._digests]
+        return self._check_pin(found, certificate, at, pins, "certificates")
+
+    def _check_public_key(self, certificate: ClientCertificate, at: datetime) -> datetime | None:
+        pins = self._public_keys or {}
+        found = [pins.get(public_key_fingerprint(certificate) or "")]
+        return self._check_pin(found, certificate, at, pins, "public keys")
+
     def _check_pin(
         self,
-        pins: Mapping[str, Pin] | None,
-        found: Iterable[str | None],
+        found: Sequence[Pin | None],
         certificate: ClientCertificate,
         at: datetime,
+        pins: Sized,
+        what: str,
     ) -> datetime | None:
-        """Return until when the pin counts; None where it has no end, or none is asked for."""
-        if pins is None:
-            return None
-        matching = [pins[value] for value in found if value is not None and value in pins]
-        for pin in matching:
-            if pin.not_after is None or at <= pin.not_after:
+        for pin in found:
+            if pin is not None and (pin.not_after is None or at <= pin.not_after):
                 return pin.not_after
-        what = "certificates" if pins is self._fingerprints else "public keys"
+        matching = [pin for pin in found if pin is not None]
         why = (
             f"the pin {quote(matching[0])} retired at {matching[0].not_after}"
             if matching
@@ -298,7 +331,7 @@ class Policy:
         )
 
     def _check_common_name(self, certificate: ClientCertificate) -> None:
-        if self._common_names is None or certificate.common_name in self._common_names:
+        if certificate.common_name in (self._common_names or ()):
             return
         found = (
             "the subject does not hold exactly one common name"
@@ -308,12 +341,15 @@ class Policy:
         _deny(DenialReason.COMMON_NAME_NOT_ALLOWED, found, certificate)
 
     def _check_alternative_names(self, certificate: ClientCertificate) -> None:
-        for allowed, found, what in (
-            (self._dns_names, certificate.dns_names, "DNS names"),
-            (self._uris, certificate.uris, "URIs"),
-            (self._email_addresses, certificate.email_addresses, "e-mail addresses"),
+        for allowed, fact, what in (
+            (self._dns_names, "dns_names", "DNS names"),
+            (self._uris, "uris", "URIs"),
+            (self._email_addresses, "email_addresses", "e-mail addresses"),
         ):
-            if allowed is not None and not names.any_matches(allowed, found):
+            if allowed is None:
+                continue
+            found: tuple[str, ...] = getattr(certificate, fact)
+            if not names.any_matches(allowed, found):
                 held = ", ".join(found) or "none"
                 _deny(
                     DenialReason.COMMON_NAME_NOT_ALLOWED,
@@ -323,11 +359,10 @@ class Policy:
                 )
 
     def _check_issuer(self, certificate: ClientCertificate) -> None:
-        if self._issuers is None or certificate.issuer_common_name in self._issuers:
+        issuers: Collection[str | Name] = self._issuers or ()
+        if certificate.issuer_common_name in issuers or certificate.x509.issuer in issuers:
             return
-        if certificate.x509.issuer in self._issuers:
-            return
-        turned = Name(reversed(certificate.x509.issuer.rdns)) in self._issuers
+        turned = Name(reversed(certificate.x509.issuer.rdns)) in issuers
         hint = "; the list holds it the other way round, most general first" if turned else ""
         _deny(
             DenialReason.ISSUER_NOT_ALLOWED,
@@ -340,9 +375,9 @@ class Policy:
 
         anyExtendedKeyUsage alone does not suffice, as cryptography and OpenSSL hold it.
         """
-        usages = certificate.extended_key_usages
-        if usages is None or ExtendedKeyUsageOID.CLIENT_AUTH in usages:
+        if certificate.permits_client_auth:
             return
+        usages = certificate.extended_key_usages or ()
         held = ", ".join(usage.dotted_string for usage in usages) or "none"
         _deny(
             DenialReason.WRONG_USAGE,
@@ -351,12 +386,15 @@ class Policy:
         )
 
     def _check_key(self, certificate: ClientCertificate) -> None:
+        # A pin vouches for the very bytes, so that the curve says enough of the key.
+        if self.is_pinned and is_on_strong_curve(certificate):
+            return
         weakness = weakness_of_key(certificate)
         if weakness is not None:
             _deny(DenialReason.WEAK_KEY, f"it {weakness}", certificate)
 
     def _refuse_unpinned_ca(self, certificate: ClientCertificate) -> None:
-        if certificate.is_ca and self._fingerprints is None and self._public_keys is None:
+        if certificate.is_ca:
             _deny(
                 DenialReason.UNTRUSTED,
                 "it is a CA certificate (CA:TRUE), which is a client's only where it is pinned",
@@ -405,11 +443,18 @@ def _deny(reason: DenialReason, detail: str, certificate: ClientCertificate) -> 
     raise CertificateDenied(reason, detail, certificate=certificate)
 
 
-def _whole_second(at: datetime | None) -> datetime:
-    """Return the moment as certificates count it, in whole seconds of UTC."""
+def whole_second(at: datetime | None = None) -> datetime:
+    """Return the moment as certificates count it, in whole seconds of UTC.
+
+    Args:
+        at: aware; now by default.
+
+    Raises:
+        ValueError: it is naive.
+    """
     if at is None:
-        at = datetime.now(UTC)
-    elif at.utcoffset() is None:
+        return datetime.fromtimestamp(int(time.time()), UTC)
+    if at.utcoffset() is None:
         raise ValueError("at must be an aware datetime; write datetime.now(UTC), not utcnow()")
     return at.astimezone(UTC).replace(microsecond=0)
 

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple, NoReturn
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509 import (
     AuthorityKeyIdentifier,
     Certificate,
@@ -28,7 +27,7 @@ from cryptography.x509 import (
     load_der_x509_crl,
 )
 
-from arrcert.certificate import ClientCertificate
+from arrcert.certificate import ClientCertificate, public_key_info_of
 from arrcert.exceptions import CertificateDenied, DenialReason, quote
 
 _BEGIN, _END = b"-----BEGIN X509 CRL-----", b"-----END X509 CRL-----"
@@ -542,8 +541,7 @@ def _signer(ca: Certificate) -> tuple[Name, bytes]:
 
 
 def _key_digest(ca: Certificate) -> bytes:
-    encoded = ca.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    return hashlib.sha256(encoded).digest()
+    return hashlib.sha256(public_key_info_of(ca)).digest()
 
 
 def _may_sign_lists(ca: Certificate) -> bool:

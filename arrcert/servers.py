@@ -7,10 +7,10 @@ drops it. What each server does was measured on the real one, see `docs/servers.
 
 from __future__ import annotations
 
+import functools
 import io
 import re
 import sys
-import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from types import FrameType
 from typing import Any, NamedTuple
@@ -148,7 +148,8 @@ def _is_fastwsgi(environ: Mapping[str, Any]) -> bool:
 
 
 def _is_asgiref(environ: Mapping[str, Any]) -> bool:
-    return type(environ.get("wsgi.input")) is tempfile.SpooledTemporaryFile
+    kind = type(environ.get("wsgi.input"))
+    return (kind.__module__, kind.__name__) == ("tempfile", "SpooledTemporaryFile")
 
 
 _TRAILERS = "it takes trailers for headers; " + _BEHIND_GUNICORN
@@ -207,10 +208,11 @@ def _recognized(
     environ: Mapping[str, Any],
 ) -> Server | Callable[[Mapping[str, Any]], Server] | None:
     # What the server's own classes say weighs more than a name that can be configured.
-    for name in ("wsgi.errors", "wsgi.input"):
-        module = type(environ.get(name)).__module__.partition(".")[0]
-        if module in _BY_MODULE:
-            return _BY_MODULE[module]
+    errors: Any = type(environ.get("wsgi.errors"))
+    body: Any = type(environ.get("wsgi.input"))
+    found = _by_type(errors) or _by_type(body)
+    if found is not None:
+        return found
     for key, server in _BY_KEY.items():
         if key in environ:
             return server
@@ -221,6 +223,11 @@ def _recognized(
         if shape(environ):
             return server
     return None
+
+
+@functools.lru_cache(maxsize=64)
+def _by_type(kind: Any) -> Server | Callable[[Mapping[str, Any]], Server] | None:
+    return _BY_MODULE.get(kind.__module__.partition(".")[0])
 
 
 def asgi_suspicion(scope: Mapping[str, Any], headers: Iterable[str]) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, TypeVar
@@ -17,6 +16,12 @@ from arrcert.policy import (
     Policy,
     is_unresolved_reference,
 )
+
+MOST_REMEMBERED = 1024
+"""Accepted certificates that are remembered for each policy, where nothing else is said."""
+
+LARGEST_MEMORY = 1_000_000
+"""What may be said; each takes some 2 KB."""
 
 POLICIES = "ARRCERT"
 """The setting that holds the policies, and the environment variable that holds them as JSON."""
@@ -43,6 +48,7 @@ _PROTECT_ALL = "ARRCERT_PROTECT_ALL"
 _TRUSTED_PROXIES = "ARRCERT_TRUSTED_PROXIES"
 _SECRET_HEADER = "ARRCERT_FRONT_END_SECRET_HEADER"  # noqa: S105 - the name of a setting.
 _REFUSE_UNSAFE_SERVERS = "ARRCERT_REFUSE_UNSAFE_SERVERS"
+_MOST_REMEMBERED = "ARRCERT_MOST_REMEMBERED"
 _BESIDE_POLICIES = (
     _FRONT_END,
     _TRUSTED_PROXIES,
@@ -50,6 +56,7 @@ _BESIDE_POLICIES = (
     _REFUSE_UNSAFE_SERVERS,
     _EXEMPT_PATHS,
     _PROTECT_ALL,
+    _MOST_REMEMBERED,
 )
 _FLAT = {f"ARRCERT_{parameter.upper()}": parameter for parameter in PARAMETERS}
 """The environment variables that hold the default policy, one for each parameter."""
@@ -81,6 +88,7 @@ class Settings(NamedTuple):
         ingress: the declared way from the client to the app.
         exempt_paths: paths that the site-wide check leaves out.
         protect_all: whether the site-wide check is on (Flask; Django's middleware is always).
+        most_remembered: accepted certificates that are remembered for each policy.
         is_guarded: whether anything is known to keep strangers from forging the header.
         places: every policy once more, with the place where it is written.
     """
@@ -89,6 +97,7 @@ class Settings(NamedTuple):
     ingress: Ingress
     exempt_paths: ExemptPaths
     protect_all: bool
+    most_remembered: int = MOST_REMEMBERED
     is_guarded: bool = True
     places: tuple[tuple[Place, Policy], ...] = ()
 
@@ -160,6 +169,9 @@ class _Loader:
         protect_all = (
             self._truth(_PROTECT_ALL, self._beside_policies(_PROTECT_ALL, framework, ours)) is True
         )
+        most_remembered = self._count(
+            _MOST_REMEMBERED, self._beside_policies(_MOST_REMEMBERED, framework, ours)
+        )
         policies = self._policies(framework, ours, environ)
         self._refuse_names_without_proof(front_end)
         if protect_all and self._names and "default" not in self._names:
@@ -178,7 +190,13 @@ class _Loader:
             or secret is not None
         )
         return Settings(
-            policies, ingress, exempt_paths, protect_all, is_guarded, tuple(self._places)
+            policies,
+            ingress,
+            exempt_paths,
+            protect_all,
+            most_remembered,
+            is_guarded,
+            tuple(self._places),
         )
 
     def _complain(self, setting: str, message: str) -> None:
@@ -228,6 +246,8 @@ class _Loader:
             return None
         if name in (_PROTECT_ALL, _REFUSE_UNSAFE_SERVERS):
             return self._flat_truth(name, text)
+        if name == _MOST_REMEMBERED:
+            return _whole_number(text)
         if name in (_EXEMPT_PATHS, _TRUSTED_PROXIES):
             entries = self._flat_list(name, text)
             if entries == []:
@@ -270,6 +290,17 @@ class _Loader:
             return value
         self._complain(name, f"{quote(value)} is not a truth value; write True or False")
         return None
+
+    def _count(self, name: str, value: Any) -> int:
+        if value is None:
+            return MOST_REMEMBERED
+        is_whole = isinstance(value, int) and not isinstance(value, bool)
+        if is_whole and 0 <= value <= LARGEST_MEMORY:
+            return int(value)
+        self._complain(
+            name, f"{quote(value)} is no number to remember; write 0 to {LARGEST_MEMORY}"
+        )
+        return MOST_REMEMBERED
 
     def _parsed(
         self,
@@ -443,7 +474,7 @@ class _Loader:
         if parameter == "names_proven_by_front_end":
             return self._flat_truth(name, stripped)
         if parameter == "clock_skew":
-            return int(stripped) if re.fullmatch("[0-9]{1,9}", stripped) else stripped
+            return _whole_number(stripped)
         if parameter == "revocation":
             return stripped
         return self._flat_list(name, stripped)
@@ -480,7 +511,7 @@ class _Loader:
         if name == _SECRET_HEADER:
             return self._secret_json(text)
         try:
-            value = json.loads(text, object_pairs_hook=_without_repetition)
+            value = _from_json(text)
         except _RepetitionError as error:
             self._complain(name, f"{quote(text)}: {error}; keep one of the two")
         except (ValueError, RecursionError) as error:
@@ -501,7 +532,7 @@ class _Loader:
     def _secret_json(self, text: str) -> Any:
         """Do as `_json` does, and show nothing of what may be a secret."""
         try:
-            return json.loads(text, object_pairs_hook=_without_repetition)
+            return _from_json(text)
         except (ValueError, RecursionError):
             self._complain(
                 _SECRET_HEADER,
@@ -518,6 +549,11 @@ class _Loader:
                     Problem(place.setting(problem.setting), problem.message)
                     for problem in error.problems
                 ]
+
+
+def _whole_number(text: str) -> int | str:
+    """Return the number that a variable holds, or its text for the complaint."""
+    return int(text) if re.fullmatch("[0-9]{1,9}", text) else text
 
 
 def require_proof(alternatives: Iterable[Policy], front_end: FrontEnd) -> None:
@@ -612,6 +648,13 @@ def _example_of(name: str) -> str:
 
 class _RepetitionError(ValueError):
     """JSON that gives a key twice."""
+
+
+def _from_json(text: str) -> Any:
+    # Who configures by a framework's settings need not wait for the module.
+    import json
+
+    return json.loads(text, object_pairs_hook=_without_repetition)
 
 
 def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

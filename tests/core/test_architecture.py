@@ -20,6 +20,7 @@ DJANGO = Path(arrcert_django.__file__).parent
 
 STOREYS = [
     "exceptions",
+    "denials",
     "servers",
     "encodings",
     "forwarding",

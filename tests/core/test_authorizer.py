@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import logging
 import threading
 import time
@@ -11,6 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509 import (
+    CertificateBuilder,
+    Name,
+    NameAttribute,
+    ObjectIdentifier,
+    UnrecognizedExtension,
+)
+from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,7 +36,7 @@ from arrcert import (
     trust_files,
 )
 from arrcert import authorizer as module
-from arrcert.ingress import Forwarded
+from arrcert.pins import public_key_fingerprint
 from arrcert.settings import load
 from arrcert.testing import CertificateAuthority, IssuedCertificate, self_signed
 
@@ -400,13 +412,13 @@ def test_memory_ends_with_the_certificate(monkeypatch: pytest.MonkeyPatch) -> No
     memory = authorizer._policies["default"].memory()
     moment = time.time()
     monkeypatch.setattr(module.time, "time", lambda: moment)
-    assert memory.recall(Forwarded(client.header_value)) == client.certificate
+    assert memory.recall((client.header_value, None)) == client.certificate
     moment = end.timestamp() + 0.999
-    assert memory.recall(Forwarded(client.header_value)) == client.certificate
+    assert memory.recall((client.header_value, None)) == client.certificate
     moment = end.timestamp() + 1
-    assert memory.recall(Forwarded(client.header_value)) is None
+    assert memory.recall((client.header_value, None)) is None
     moment = end.timestamp() - 7200  # Set back, to before it was decided.
-    assert memory.recall(Forwarded(client.header_value)) is None
+    assert memory.recall((client.header_value, None)) is None
 
 
 def test_what_is_denied_is_not_remembered(
@@ -417,6 +429,110 @@ def test_what_is_denied_is_not_remembered(
         denied(lambda: authorizer.authorize(impostor.header_value))
         denied(lambda: authorizer.authorize(None))
     assert not authorizer._policies["default"].memory()._accepted
+
+
+def test_a_stranger_is_not_looked_at(
+    alice: IssuedCertificate,
+    expired: IssuedCertificate,
+    impostor: IssuedCertificate,
+    decisions: list[object],
+) -> None:
+    """Where certificates are pinned, a hash says no; why is worked out when somebody asks."""
+    authorizer = Authorizer({"default": Policy(fingerprints=[alice.certificate.sha1_fingerprint])})
+    logging.disable(logging.CRITICAL)
+    try:
+        stranger = denied(lambda: authorizer.authorize(impostor.header_value))
+        late = denied(lambda: authorizer.authorize(expired.header_value))
+        garbage = denied(lambda: authorizer.authorize("MIIB"))
+    finally:
+        logging.disable(logging.NOTSET)
+    assert not decisions
+    assert "x509" not in vars(vars(stranger)["_explain"].args[1])
+    assert stranger.reason is DenialReason.FINGERPRINT_NOT_ALLOWED
+    assert stranger.certificate == impostor.certificate
+    assert late.reason is DenialReason.EXPIRED
+    assert garbage.reason is DenialReason.MALFORMED
+    assert garbage.certificate is None
+    assert len(decisions) == 2
+
+
+def test_a_denial_is_explained_for_its_own_moment(
+    impostor: IssuedCertificate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever asks late hears why it was denied then, not why it would be denied by now."""
+    authorizer = Authorizer({"default": Policy(fingerprints=["A" * 64])})
+    logging.disable(logging.CRITICAL)
+    try:
+        asked_late = denied(lambda: authorizer.authorize(impostor.header_value))
+    finally:
+        logging.disable(logging.NOTSET)
+    end = impostor.certificate.not_valid_after_utc.timestamp()
+    monkeypatch.setattr(module.time, "time", lambda: end + 10)
+    assert asked_late.reason is DenialReason.FINGERPRINT_NOT_ALLOWED
+    assert denied(lambda: authorizer.authorize(impostor.header_value)).reason is (
+        DenialReason.EXPIRED
+    )
+
+
+def test_a_denial_that_cannot_be_explained_is_a_fault(
+    impostor: IssuedCertificate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fault of ours while a denial is put into words leaves it a denial."""
+    authorizer = Authorizer({"default": Policy(fingerprints=["A" * 64])})
+
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Policy, "decide", broken)
+    assert denied(lambda: authorizer.authorize(impostor.header_value)).reason is (
+        DenialReason.MISCONFIGURED
+    )
+    monkeypatch.setattr(Policy, "decide", lambda *_: None)
+    error = denied(lambda: authorizer.authorize(impostor.header_value))
+    assert error.reason is DenialReason.MISCONFIGURED
+
+
+def test_only_a_fingerprint_vouches_for_what_cannot_be_read(alice: IssuedCertificate) -> None:
+    """Bytes that are pinned enter as they are; any other proof wants them readable to the last."""
+    garbage = UnrecognizedExtension(ObjectIdentifier("2.5.29.17"), b"\xff\xff")
+    key = alice.private_key
+    name = Name([NameAttribute(NameOID.COMMON_NAME, "alice")])
+    now = datetime.now(UTC)
+    der = (
+        CertificateBuilder(name, name, key.public_key(), 1, now, now + timedelta(days=1))
+        .add_extension(garbage, critical=False)
+        .sign(key, hashes.SHA256())
+        .public_bytes(Encoding.DER)
+    )
+    value = base64.b64encode(der).decode()
+    digest = hashlib.sha256(der).hexdigest()
+    info = public_key_fingerprint(alice.certificate)
+    by_key = Policy(public_keys=[str(info)])
+    assert Authorizer({"default": by_key}).authorize(alice.header_value)
+    error = denied(lambda: Authorizer({"default": by_key}).authorize(value))
+    assert error.reason is DenialReason.MALFORMED
+    pinned = Authorizer({"default": Policy(fingerprints=[digest])})
+    assert pinned.authorize(value).sha256_fingerprint == digest.upper()
+    late = now + timedelta(days=2)
+    assert denied(lambda: pinned.authorize(value, at=late)).reason is DenialReason.MALFORMED
+
+
+@pytest.mark.parametrize("most", [0, 1])
+def test_how_many_are_remembered_can_be_set(
+    most: int, alice: IssuedCertificate, decisions: list[object]
+) -> None:
+    """The setting reaches the memory; 0 remembers nobody."""
+    settings = load(
+        {
+            "ARRCERT": {"default": {"fingerprints": [alice.certificate.sha1_fingerprint]}},
+            "ARRCERT_MOST_REMEMBERED": most,
+        },
+        {},
+    )
+    authorizer = Authorizer.from_settings(settings)
+    for _ in range(3):
+        authorizer.authorize(alice.header_value)
+    assert len(decisions) == (1 if most else 3)
 
 
 def test_soft_yes_is_not_remembered(
@@ -438,11 +554,12 @@ def test_soft_yes_is_not_remembered(
 
 
 def test_memory_is_bounded_and_the_oldest_gives_way(
-    authority: CertificateAuthority, monkeypatch: pytest.MonkeyPatch, decisions: list[object]
+    authority: CertificateAuthority, decisions: list[object]
 ) -> None:
     """However many are accepted, a fixed number is remembered, the newest."""
-    monkeypatch.setattr(module, "MOST_REMEMBERED", 2)
-    authorizer = Authorizer({"default": Policy(trust_anchors=authority.certificate_pem.decode())})
+    authorizer = Authorizer(
+        {"default": Policy(trust_anchors=authority.certificate_pem.decode())}, most_remembered=2
+    )
     clients = [authority.issue(f"client {number}") for number in range(3)]
     for client in clients:
         authorizer.authorize(client.header_value)
@@ -488,12 +605,11 @@ def test_reload_between_decision_and_remembering(
     assert error.reason is DenialReason.UNTRUSTED
 
 
-def test_many_threads_share_one_memory(
-    authority: CertificateAuthority, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_many_threads_share_one_memory(authority: CertificateAuthority) -> None:
     """Threads that fill and empty the memory at once get the right certificate every time."""
-    monkeypatch.setattr(module, "MOST_REMEMBERED", 3)
-    authorizer = Authorizer({"default": Policy(trust_anchors=authority.certificate_pem.decode())})
+    authorizer = Authorizer(
+        {"default": Policy(trust_anchors=authority.certificate_pem.decode())}, most_remembered=3
+    )
     clients = [authority.issue(f"client {number}") for number in range(6)]
     stranger = self_signed("client 0")
     wrong: list[object] = []

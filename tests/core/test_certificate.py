@@ -201,6 +201,69 @@ def test_extension_that_cannot_be_read_is_malformed() -> None:
         ClientCertificate.from_der(made(change=lambda b: b.add_extension(garbage, False)))
 
 
+def test_facts_are_read_when_asked_for() -> None:
+    """Of bytes that nobody has read only the hash is known; what cannot be read is a denial."""
+    garbage = x509.UnrecognizedExtension(x509.ObjectIdentifier("2.5.29.17"), b"\xff\xff")
+    der = made(change=lambda builder: builder.add_extension(garbage, False))
+    certificate = ClientCertificate.unread(der)
+    assert certificate.sha256_fingerprint == hashlib.sha256(der).hexdigest().upper()
+    assert "x509" not in vars(certificate)
+    assert certificate.serial_number == certificate.x509.serial_number
+    for fact in ("dns_names", "is_ca"):
+        with pytest.raises(CertificateDenied, match="malformed: not a certificate"):
+            getattr(certificate, fact)
+    with pytest.raises(CertificateDenied):
+        certificate.read()
+
+
+CLIENT, SERVER, ANY = (
+    ExtendedKeyUsageOID.CLIENT_AUTH,
+    ExtendedKeyUsageOID.SERVER_AUTH,
+    ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE,
+)
+
+
+@pytest.mark.parametrize(
+    ("usages", "permits"),
+    [
+        ([CLIENT], True),
+        ([CLIENT, SERVER], True),
+        ([SERVER, CLIENT], True),
+        ([ANY, SERVER, CLIENT], True),
+        ([SERVER], False),
+        ([ANY], False),
+        ([SERVER, ANY], False),
+    ],
+)
+@pytest.mark.parametrize("is_critical", [False, True])
+@pytest.mark.parametrize("disguise", [b"", b"\x04\x0c\x30\x0a", b"\x04\x03\x30\x01\x00"])
+def test_client_auth_is_found_where_the_extension_stands(
+    usages: list[x509.ObjectIdentifier], permits: bool, is_critical: bool, disguise: bytes
+) -> None:
+    """Bytes elsewhere that look like an extended key usage neither give the usage nor take it."""
+
+    def change(builder: x509.CertificateBuilder) -> x509.CertificateBuilder:
+        builder = builder.add_extension(x509.ExtendedKeyUsage(usages), is_critical)
+        if not disguise:
+            return builder
+        client_auth = bytes.fromhex("06082b06010505070302")
+        value = bytes.fromhex("0603551d25") + disguise + client_auth
+        return builder.add_extension(
+            x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), value), False
+        )
+
+    assert ClientCertificate.from_der(made(change=change)).permits_client_auth is permits
+
+
+def test_client_auth_is_permitted_without_the_extension() -> None:
+    """A certificate that names no usages may be used for all, whatever its other bytes say."""
+    assert ClientCertificate.from_der(made()).permits_client_auth
+    value = bytes.fromhex("0603551d25 04 0c 30 0a 06082b06010505070301")
+    stray = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), value)
+    der = made(change=lambda builder: builder.add_extension(stray, False))
+    assert ClientCertificate.from_der(der).permits_client_auth
+
+
 @given(st.binary(max_size=300))
 def test_hostile_bytes_raise_only_denials(data: bytes) -> None:
     """Bytes that are no certificate are a denial, never another exception."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from arrcert import ConfigurationError, Policy
+from arrcert import CertificateDenied, ConfigurationError, Policy
+from arrcert.forwarding import FRONT_ENDS, decode
 from arrcert.pem import parse_certificates
 from arrcert.settings import load
 from arrcert.testing import CertificateAuthority
@@ -22,6 +24,19 @@ def test_a_pasted_list_without_its_armour_is_a_configuration_error(
     with pytest.raises(ConfigurationError) as caught:
         load({}, {"ARRCERT_TRUST_ANCHORS": pem, "ARRCERT_CRLS": body})
     assert [problem.setting for problem in caught.value.problems] == ["ARRCERT_CRLS"]
+
+
+@pytest.mark.parametrize("size", [297, 298, 299])
+@pytest.mark.parametrize("spare", ["=", "==", "===", "====", "A===", "AAAA"])
+def test_spare_padding_is_no_second_writing(size: int, spare: str) -> None:
+    """Padding behind a text that needs none is read by binascii's strict mode all the same."""
+    der = b"\x30" + b"x" * (size - 1)
+    text = base64.b64encode(der).decode()
+    assert decode(FRONT_ENDS["app-service"], text) == [der]
+    for other in (text + spare, spare + text, text.rstrip("=") + spare):
+        if other != text:
+            with contextlib.suppress(CertificateDenied):
+                assert decode(FRONT_ENDS["app-service"], other) != [der]
 
 
 @pytest.mark.parametrize("is_pem", [False, True])

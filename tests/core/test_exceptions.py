@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pickle
 
+import pytest
+
 from arrcert import (
     ArrcertError,
     CertificateDenied,
@@ -105,3 +107,38 @@ def test_quote_cuts_what_is_long() -> None:
     assert len(quote("x" * 12_000)) < 250
     assert quote("x" * 200) == repr("x" * 200)
     assert "(201 characters)" in quote("x" * 201)
+
+
+def test_a_denial_is_explained_when_somebody_asks() -> None:
+    """Nothing is worked out before, and nothing twice; then it is as any other denial."""
+    explained: list[CertificateDenied] = []
+    certificate = self_signed("alice").certificate
+
+    def explain() -> CertificateDenied:
+        denied = CertificateDenied(
+            DenialReason.EXPIRED,
+            "late",
+            certificate=certificate,
+            reasons=(DenialReason.UNTRUSTED, DenialReason.EXPIRED),
+        )
+        explained.append(denied)
+        return denied
+
+    denied = CertificateDenied.explained_by(explain)
+    denied.locate("there")
+    assert not explained
+    assert denied.reason is DenialReason.EXPIRED
+    assert denied.detail == "there: late"
+    assert denied.certificate is certificate
+    assert denied.reasons == (DenialReason.UNTRUSTED, DenialReason.EXPIRED)
+    assert len(explained) == 1
+    assert str(pickle.loads(pickle.dumps(denied))) == str(denied)
+    with pytest.raises(AttributeError, match="no attribute reasn"):
+        denied.reasn  # noqa: B018
+
+
+def test_where_a_fault_was_found_stands_before_the_detail() -> None:
+    """A denial in words is located too."""
+    denied = CertificateDenied(DenialReason.MALFORMED, "broken")
+    denied.locate("the header")
+    assert str(denied) == "malformed: the header: broken"

@@ -89,7 +89,7 @@ def test_comma_is_ambiguous(joint: str, alice: IssuedCertificate) -> None:
 def test_length_is_bounded() -> None:
     """One character too many is refused before anything is decoded."""
     assert reason_of("A" * (MAX_HEADER_CHARACTERS + 1)) is DenialReason.TOO_LARGE
-    [longest] = decode(APP_SERVICE, "A" * MAX_HEADER_CHARACTERS)
+    [longest] = decode(APP_SERVICE, "M" * MAX_HEADER_CHARACTERS)
     assert len(longest) == MAX_HEADER_CHARACTERS // 4 * 3
     assert reason_of("A" * (MAX_HEADER_CHARACTERS + 4)) is DenialReason.TOO_LARGE
 
@@ -120,8 +120,21 @@ def test_hostile_text_raises_only_denials(text: str) -> None:
 
 @given(st.binary(min_size=1, max_size=200))
 def test_every_byte_string_survives(data: bytes) -> None:
-    """Canonical base64 of any bytes decodes to them."""
-    assert decode(APP_SERVICE, base64.b64encode(data).decode()) == [data]
+    """Canonical base64 of what may be DER decodes to it."""
+    sequence = b"\x30" + data
+    assert decode(APP_SERVICE, base64.b64encode(sequence).decode()) == [sequence]
+
+
+@given(st.binary(min_size=1, max_size=200))
+def test_one_writing_for_each_bytes(data: bytes) -> None:
+    """Padding bits that belong to no byte do not make a second text of the same certificate."""
+    text = base64.b64encode(b"\x30" + data).decode()
+    alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+    last = len(text.rstrip("=")) - 1
+    for letter in alphabet:
+        other = text[:last] + letter + text[last + 1 :]
+        if other != text and base64.b64decode(other) == b"\x30" + data:
+            assert reason_of(other) is DenialReason.MALFORMED
 
 
 def test_names_fold_as_servers_fold_them() -> None:
@@ -198,7 +211,7 @@ def test_chain_is_read_beside_the_leaf() -> None:
         with pytest.raises(CertificateDenied) as caught:
             decode(front_end, ":AAAA:", chain)
         assert caught.value.reason is why
-    assert decode(APP_SERVICE, "AAAA", ":BBBB:") == [b"\0\0\0"]
+    assert decode(APP_SERVICE, "MAAA", ":BBBB:") == [b"0\0\0"]
 
 
 @pytest.mark.parametrize(

@@ -676,6 +676,33 @@ def test_unsafe_servers_are_refused_outside_debug(
     assert settings.ingress._refuse_unsafe_servers is refuses
 
 
+@pytest.mark.parametrize(
+    ("framework", "environ", "most"),
+    [
+        ({}, {}, 1024),
+        ({"ARRCERT_MOST_REMEMBERED": 0}, {}, 0),
+        ({}, {"ARRCERT_MOST_REMEMBERED": "5000"}, 5000),
+        ({"ARRCERT_MOST_REMEMBERED": 1_000_000}, {}, 1_000_000),
+    ],
+)
+def test_how_many_are_remembered(
+    framework: dict[str, Any], environ: dict[str, str], most: int
+) -> None:
+    """The bound of the memory is a whole number, in either place."""
+    environ = {**ON_APP_SERVICE, "ARRCERT_FINGERPRINTS": PIN, **environ}
+    assert load(framework, environ).most_remembered == most
+
+
+@pytest.mark.parametrize("wrong", [-1, 1_000_001, True, 1.5, "5", "many", []])
+def test_what_is_no_number_to_remember(wrong: object) -> None:
+    """Anything but 0 to a million is told, with what to write."""
+    [(setting, message)] = problems(
+        {"ARRCERT": POLICY, "ARRCERT_MOST_REMEMBERED": wrong}, ON_APP_SERVICE
+    )
+    assert setting == "ARRCERT_MOST_REMEMBERED"
+    assert "write 0 to 1000000" in message
+
+
 def test_names_may_be_proven_by_a_front_end_that_checks() -> None:
     """Behind a front end declared to check certificates, names stand alone."""
     assert load(

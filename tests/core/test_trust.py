@@ -17,7 +17,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 
 from arrcert import CertificateDenied, ClientCertificate, DenialReason, trust
 from arrcert.testing import CertificateAuthority, IssuedCertificate, self_signed
-from arrcert.trust import TrustStore, why_unusable
+from arrcert.trust import TrustStore, is_on_strong_curve, weakness_of_key, why_unusable
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 KEYS = {name: ec.generate_private_key(ec.SECP256R1()) for name in ("ca", "issuing", "client")}
@@ -524,9 +524,13 @@ def test_constraints_that_cannot_be_upheld(
 # --- what can never work ------------------------------------------------------------------------
 
 
-def signed_by_itself(key: Any, algorithm: hashes.HashAlgorithm | None) -> x509.Certificate:
+def signed_by_itself(
+    key: Any,
+    algorithm: hashes.HashAlgorithm | None,
+    extensions: Sequence[tuple[x509.ExtensionType, bool]] = (),
+) -> x509.Certificate:
     """Make a CA with any key."""
-    return sign(name("CA"), key, name("CA"), key, [(CA, True)], algorithm=algorithm)
+    return sign(name("CA"), key, name("CA"), key, [(CA, True), *extensions], algorithm=algorithm)
 
 
 @pytest.mark.parametrize(
@@ -577,6 +581,32 @@ def test_usable_authorities(authority: CertificateAuthority) -> None:
     ):
         assert why_unusable(ca, is_anchor=True) is None
         assert why_unusable(ca, is_anchor=False) is None
+
+
+@pytest.mark.parametrize(
+    ("key", "is_certain"),
+    [
+        (ec.generate_private_key(ec.SECP256R1()), True),
+        (ec.generate_private_key(ec.SECP384R1()), True),
+        (ec.generate_private_key(ec.SECP521R1()), True),
+        (ec.generate_private_key(ec.SECP224R1()), False),
+        (ec.generate_private_key(ec.BrainpoolP256R1()), False),
+        (rsa.generate_private_key(65537, 2048), False),
+        (ed25519.Ed25519PrivateKey.generate(), False),
+    ],
+)
+@pytest.mark.parametrize("disguise", ["", "06072a8648ce3d020106082a8648ce3d03010703420004", "00"])
+def test_strong_curve_is_found_where_the_key_stands(
+    key: Any, is_certain: bool, disguise: str
+) -> None:
+    """Bytes elsewhere that look like a strong key do not make a weak one strong."""
+    stray = x509.UnrecognizedExtension(ObjectIdentifier("1.2.3.4"), bytes.fromhex(disguise))
+    digest = None if isinstance(key, ed25519.Ed25519PrivateKey) else hashes.SHA256()
+    der = signed_by_itself(key, digest, [(stray, False)]).public_bytes(Encoding.DER)
+    certificate = ClientCertificate.from_der(der)
+    assert is_on_strong_curve(certificate) is is_certain
+    if is_certain:
+        assert weakness_of_key(certificate) is None
 
 
 def changed(certificate: x509.Certificate, old: str, new: str) -> x509.Certificate:
