@@ -71,8 +71,8 @@ def client_ssl_context(
     in memory; for the moment in which OpenSSL reads it, it lies encrypted with a random password in
     a file that nobody else can read, and that is removed at once.
 
-    The certificate is sent with the intermediates that the file holds (RFC 8446 section 4.4.2):
-    first those on its path, in order, then any others, and no self-signed ones.
+    The certificate is sent with those intermediates of its path that the file holds, each before
+    its issuer, and without the root (RFC 8446 section 4.4.2).
 
     A certificate that has expired, or is not yet valid, is an ERROR on the logger `arrcert`, and
     the context is made all the same: one late renewal does not take the whole app down, and the
@@ -386,13 +386,14 @@ def _load(context: ssl.SSLContext, identity: _Identity, where: str) -> None:
 
 
 def _chain(certificate: Certificate, others: Iterable[Certificate]) -> list[Certificate]:
-    """Return the certificates to send, in the order in which each is issued by the next."""
+    """Return the certificates to send, each before its issuer."""
     chain = [certificate]
+    # Strangers stay behind: OpenSSL refuses the whole for the sake of a weak one.
     rest = [other for other in others if other.subject != other.issuer]
     while issuer := next((other for other in rest if _issued(other, chain[-1])), None):
         rest.remove(issuer)
         chain.append(issuer)
-    return chain + rest
+    return chain
 
 
 def _issued(issuer: Certificate, certificate: Certificate) -> bool:
