@@ -387,7 +387,7 @@ def test_server_is_verified(serving: Running, write: Write, cafile: Path, tmp_pa
     with serving() as port:
         for other in (tmp_path / "other.pem", None):
             context = client_ssl_context(write(p12()), None, other)
-            with pytest.raises(ssl.SSLCertVerificationError, match="unable to get local issuer"):
+            with pytest.raises(ssl.SSLCertVerificationError, match=r"unable to get|self-signed"):
                 ask(context, port)
         context = client_ssl_context(write(p12()), None, cafile)
         with pytest.raises(ssl.SSLCertVerificationError, match="IP address mismatch"):
