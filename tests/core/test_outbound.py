@@ -7,6 +7,7 @@ import http.client
 import json
 import logging
 import os
+import re
 import shutil
 import ssl
 import stat
@@ -341,28 +342,44 @@ def test_platform_folder_is_the_documented_one() -> None:
     assert said.startswith(f"path_or_thumbprint: '/var/ssl/private/{'AB' * 20}.p12' does not exist")
 
 
+class Ends:
+    """A TLS server and a client that talk through memory, so that the server's view is open."""
+
+    def __init__(self, server: SSL.Context, client: ssl.SSLContext) -> None:
+        self.server = SSL.Connection(server, None)
+        self.server.set_accept_state()
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._client = client.wrap_bio(self._incoming, self._outgoing, server_hostname="localhost")
+
+    def shake_hands(self) -> None:
+        """Let both talk until neither has more to say."""
+        step: Callable[[], object] = self._client.do_handshake
+        for _ in range(6):
+            with suppress(ssl.SSLWantReadError):
+                step()
+                # From here on a handshake is the server's wish, which reading finds.
+                step = self._client.read
+                step()
+            if said := self._outgoing.read():
+                self.server.bio_write(said)
+            with suppress(SSL.WantReadError):
+                self.server.do_handshake()
+                self.server.recv(1)
+            with suppress(SSL.WantReadError):
+                self._incoming.write(self.server.bio_read(100_000))
+
+
 def sent(context: ssl.SSLContext) -> list[x509.Certificate]:
     """Return the certificates that come with the client's, in the order in which they come."""
     server = SSL.Context(SSL.TLS_METHOD)
     server.use_certificate(SERVER.certificate.x509)
     server.use_privatekey(SERVER.private_key)
     server.set_verify(SSL.VERIFY_PEER, lambda *_: True)
-    peer = SSL.Connection(server, None)
-    peer.set_accept_state()
-    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-    client = context.wrap_bio(incoming, outgoing, server_hostname="localhost")
-    for _ in range(4):
-        for end in (client, peer):
-            with suppress(ssl.SSLWantReadError, SSL.WantReadError):
-                end.do_handshake()
-            if end is client:
-                peer.bio_write(outgoing.read())
-            else:
-                incoming.write(peer.bio_read(100_000))
-            if peer.get_peer_certificate() is not None:
-                chain = peer.get_peer_cert_chain(as_cryptography=True) or []
-                return [one for one in chain if one != CALLER.certificate.x509]
-    raise AssertionError("no certificate came")
+    ends = Ends(server, context)
+    ends.shake_hands()
+    chain = ends.server.get_peer_cert_chain(as_cryptography=True) or []
+    assert ends.server.get_peer_certificate(as_cryptography=True) == CALLER.certificate.x509
+    return [one for one in chain if one != CALLER.certificate.x509]
 
 
 @pytest.mark.parametrize("form", [".p12", "PEM"])
@@ -443,6 +460,77 @@ def test_server_may_ask_late(serving: Running, write: Write, cafile: Path) -> No
         assert ask(context, port, "/")["thumbprint"] is None
         thumbprint = ask(context, port, "/late", "/")["thumbprint"]
     assert thumbprint == CALLER.certificate.sha1_fingerprint
+
+
+def test_server_may_renegotiate(write: Write, cafile: Path) -> None:
+    """A server that asks by renegotiation under TLS 1.2 (RFC 5746) gets the certificate too."""
+    server = SSL.Context(SSL.TLS_METHOD)
+    server.set_max_proto_version(SSL.TLS1_2_VERSION)
+    server.set_session_id(b"arrcert")
+    # Else the old session is taken up again, and no certificate is asked for.
+    server.set_options(SSL.OP_NO_TICKET)
+    server.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+    server.use_certificate(SERVER.certificate.x509)
+    server.use_privatekey(SERVER.private_key)
+    ends = Ends(server, client_ssl_context(write(p12()), None, cafile))
+    ends.shake_hands()
+    assert ends.server.get_peer_certificate() is None
+    ends.server.set_verify(SSL.VERIFY_PEER, lambda *_: True)
+    assert ends.server.renegotiate()
+    ends.shake_hands()
+    came = ends.server.get_peer_certificate(as_cryptography=True)
+    assert came == CALLER.certificate.x509
+
+
+# ------------------------------------------------------------------- each client of the documents
+
+DOCUMENT = Path(__file__).parents[2] / "docs/outbound.md"
+[SECTION] = [
+    part
+    for part in DOCUMENT.read_text(encoding="utf-8").split("\n## ")
+    if part.startswith("With each client")
+]
+EXAMPLES = re.findall(r"```python\n(.*?)```", SECTION, re.DOTALL)
+
+
+@pytest.mark.parametrize("client", ["urllib", "httpx", "aiohttp", "requests"])
+def test_documented_clients(
+    serving: Running,
+    platform: Path,
+    cafile: Path,
+    client: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The example for each client calls the server as it stands, and trusts the store alone."""
+    [example] = [
+        text
+        for text in EXAMPLES
+        if text.startswith(f"import {client}") or f"\nimport {client}\n" in text
+    ]
+    [thumbprint] = re.findall(r'client_ssl_context\("([0-9A-F]{40})"\)', example)
+    strangers = platform / "strangers.pem"
+    strangers.write_bytes(STRANGERS.certificate_pem)
+    made: list[ssl.SSLContext] = []
+
+    def make(*arguments: Any) -> ssl.SSLContext:
+        made.append(client_ssl_context(*arguments))
+        return made[0]
+
+    monkeypatch.setattr(outbound, "client_ssl_context", make)
+    # The system's store, which the examples leave the server's CA to.
+    monkeypatch.setenv("SSL_CERT_FILE", str(cafile))
+    monkeypatch.setenv("SSL_CERT_DIR", str(platform))
+    # What requests would trust beside it.
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(strangers))
+    for name in ("http_proxy", "https_proxy", "HTTPS_PROXY", "ALL_PROXY", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    with serving() as port:
+        example = example.replace("api.fabrikam.example", f"localhost:{port}")
+        exec(example.replace(thumbprint, CALLER.certificate.sha1_fingerprint), {})
+    assert capsys.readouterr().out == "200\n"
+    [context] = made
+    assert context.get_ca_certs(binary_form=True) == [ROOT.x509.public_bytes(Encoding.DER)]
 
 
 # --------------------------------------------------------------------------- where the key is not
