@@ -258,6 +258,7 @@ def test_documented_make_targets_exist() -> None:
         "README.md",
         "SECURITY.md",
         "sample_sites/README.md",
+        "sample_sites/functions_app/README.md",
         "docs/threat-model.md",
         "docs/servers.md",
         "docs/outbound.md",

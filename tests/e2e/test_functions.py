@@ -549,3 +549,49 @@ def test_help_tells_every_exit_code(files) -> None:
     assert said.exit_code == 0
     assert re.findall(r"^  (\d)  ", said.output, re.MULTILINE) == list("012345")
     assert "CLIENT_CERTIFICATE_PASSWORD" in said.output
+
+
+# --- the README ----------------------------------------------------------------------------------
+
+
+def readme_lines(start: str | tuple[str, ...]) -> list[str]:
+    """Return the lines of the README's shell blocks that begin so."""
+    text = (FOLDER / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```sh\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    return [line for block in blocks for line in block.splitlines() if line.startswith(start)]
+
+
+def test_readme_leads_to_a_random_string(serve, variables, tmp_path: Path) -> None:
+    """What the README types makes a certificate that the function answers, and one refusal."""
+    printed = [
+        subprocess.run(
+            ["bash", "-ec", line], cwd=tmp_path, capture_output=True, text=True, check=True
+        ).stdout
+        for line in readme_lines(("openssl ", "cat "))
+    ]
+    policies = json.dumps({"default": {"fingerprints": [printed[-1].strip()]}})
+    words = [sys.executable, str(HERE / "functions_host.py"), "{port}"]
+    with serve(words, **variables | {"ARRCERT": policies}) as running:
+        local = [line for line in readme_lines("python client.py ") if "7071" in line]
+        assert len(local) == 2
+        for line in local:
+            command, _, promised = line.replace("7071", str(running.port)).partition("#")
+            said = run(tmp_path, *command.split()[2:])
+            assert said.exit_code == {"a random string": 0, "refused": 1}[promised.strip()], said
+
+
+def test_readme_names_real_options_of_the_client(files) -> None:
+    """Every option of the client that the README writes is in its help."""
+    options = re.findall(r"--[\w-]+", " ".join(readme_lines("python client.py ")))
+    assert {"--certificate", "--local"} == set(options)
+    said = run(files, "--help")
+    assert all(option in said.output for option in options)
+
+
+def test_deployment_leaves_the_client_and_secrets_behind() -> None:
+    """What is published holds the app and its settings, and neither client nor keys."""
+    ignored = (FOLDER / ".funcignore").read_text().splitlines()
+    assert {"client.py", "local.settings.json", "*.p12", "*.key"} <= set(ignored)
+    needed = {"function_app.py", "flask_app.py", "host.json", "requirements.txt"}
+    assert all((FOLDER / name).is_file() for name in needed)
+    assert not needed & set(ignored)
