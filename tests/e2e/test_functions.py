@@ -226,11 +226,11 @@ def test_decorator_above_the_route_stops_the_start(load, alice) -> None:
             return func.HttpResponse("secret")
 
 
-def test_example_settings_start(load, caplog) -> None:
+def test_example_settings_start(load, caplog, monkeypatch: pytest.MonkeyPatch) -> None:
     """The example of the local settings starts the app, which warns that nothing guards it."""
     example = json.loads((FOLDER / "local.settings.json.example").read_text())
     assert example["IsEncrypted"] is False
-    os.environ.pop("WEBSITE_SITE_NAME")
+    monkeypatch.delenv("WEBSITE_SITE_NAME")
     with caplog.at_level(logging.WARNING):
         load(**example["Values"])
     assert any("nothing is known to keep strangers" in r.getMessage() for r in caplog.records)
