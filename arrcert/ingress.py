@@ -28,6 +28,11 @@ logger = logging.getLogger("arrcert")
 SHORTEST_SECRET = 16
 """Characters of a front end's secret; shorter ones can be guessed."""
 
+REAL_HEADERS = "arrcert.headers"
+"""The key of a WSGI environ under which code in front of the app puts the request's headers, as
+(name, value) pairs with their real names, where a server or adapter folds names. No client can set
+it: what a client sends stands under keys that begin with `HTTP_`."""
+
 _FORWARDED_PROTO = "X-Forwarded-Proto"
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -122,13 +127,20 @@ class Ingress:
             CertificateDenied: any reason that does not need the certificate.
 
         A server joins repeated headers by commas, which decoding refuses. Names that a server has
-        folded into one key cannot be seen; `servers` knows which servers do.
+        folded into one key cannot be seen; `servers` knows which servers do. Where `REAL_HEADERS`
+        is in the environ these are read in their place, and it does not matter which server runs.
         """
-        self._check_server(environ)
+        real_headers = environ.get(REAL_HEADERS)
+        if real_headers is None:
+            self._check_server(environ)
         if self._trusted_proxies is not None:
             # Behind werkzeug's ProxyFix the peer's own address is kept aside.
             direct = environ.get("werkzeug.proxy_fix.orig") or environ
             self._check_peer(direct.get("REMOTE_ADDR"))
+        if real_headers is not None:
+            # An adapter may have them from an ASGI server, whose headers may hold trailers.
+            pairs = [(_text(name).encode("latin-1", "replace"), v) for name, v in real_headers]
+            return self._from_raw({"headers": pairs})
         found = {name: [environ[key]] for name, key in self._environ_keys.items() if key in environ}
         return self._check(found)
 
@@ -149,6 +161,9 @@ class Ingress:
                     " uvicorn with --no-proxy-headers"
                 )
             self._check_peer(client[0] if client else None)
+        return self._from_raw(scope)
+
+    def _from_raw(self, scope: Mapping[str, Any]) -> Forwarded:
         suspicion = asgi_suspicion(scope, self._no_trailers)
         if suspicion is not None:
             raise CertificateDenied(DenialReason.AMBIGUOUS, suspicion)

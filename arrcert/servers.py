@@ -169,7 +169,9 @@ _SERVERS = (
     _Signs(
         _unsafe(
             "Azure Functions' WSGI app",
-            "run the app as AsgiFunctionApp, or hand the request's headers to authorize_headers",
+            'put the real headers into the environ, environ["arrcert.headers"] ='
+            " req.headers.items(), before the app is called, or write it as an ASGI app for"
+            " AsgiFunctionApp",
         ),
         module="azure",
         key="azure_functions.invocation_id",

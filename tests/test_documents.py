@@ -151,6 +151,20 @@ def test_private_ca(reader: Reader) -> None:
     assert all(word in options for word in re.findall(r"--\w+", fetch))
 
 
+def test_calling_out(reader: Reader) -> None:
+    """The program that calls out with a .p12 is greeted by its name."""
+    (_, _), (_, app), (_, alice), *_ = blocks("Flask in two minutes")
+    (_, shell), (_, program), (_, call) = blocks("Calling out with a certificate")
+    (reader.folder / "app.py").write_text(app)
+    (reader.folder / "call.py").write_text(program.replace(":8443", f":{reader.port}"))
+    *preparation, serve = commands(shell)
+    for line in [*commands(alice)[:-1], *preparation]:
+        reader.types(line)
+    command, _, greeting = call.partition("#")
+    with reader.serves(serve):
+        assert reader.types(command).strip() == greeting.strip()
+
+
 def test_name_alone_proves_nothing(reader: Reader) -> None:
     """The attack on a list of common names runs as it stands."""
     shell = [text for language, text in blocks("Coming from") if language == "sh"][-1]
@@ -245,8 +259,10 @@ def test_documented_make_targets_exist() -> None:
         "README.md",
         "SECURITY.md",
         "sample_sites/README.md",
+        "sample_sites/functions_app/README.md",
         "docs/threat-model.md",
         "docs/servers.md",
+        "docs/outbound.md",
     ],
 )
 def test_links_lead_somewhere(document: str) -> None:

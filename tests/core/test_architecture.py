@@ -37,6 +37,7 @@ STOREYS = [
     "policy",
     "settings",
     "authorizer",
+    "outbound",
 ]
 """The core's modules from the ground up: each may import those before it."""
 
@@ -64,6 +65,12 @@ def test_core_imports_without_frameworks() -> None:
         "    sys.modules[name] = None\n"
         "import arrcert, arrcert.testing\n"
     )
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_core_leaves_outbound_to_those_who_call_out() -> None:
+    """Who merely checks certificates does not pay for reading PKCS#12."""
+    program = "import sys, arrcert; assert 'arrcert.outbound' not in sys.modules"
     subprocess.run([sys.executable, "-c", program], check=True)
 
 

@@ -13,6 +13,8 @@ from arrcert import CertificateDenied, ConfigurationError, DenialReason
 from arrcert import ingress as module
 from arrcert.forwarding import FRONT_ENDS, FrontEnd
 from arrcert.ingress import (
+    REAL_HEADERS,
+    Forwarded,
     Ingress,
     SecretHeader,
     networks_from,
@@ -386,3 +388,56 @@ def test_trailer_among_the_headers_is_refused(monkeypatch: pytest.MonkeyPatch) -
     assert APP_SERVICE.from_asgi({"headers": [header, chunked, proto]}) == ("v", None)
     behind = {"headers": [chunked, header]}
     assert reason(lambda: APP_SERVICE.from_asgi(behind)) is DenialReason.AMBIGUOUS
+
+
+# --- real names beside a folded environ ----------------------------------------------------------
+
+
+@pytest.mark.parametrize("as_bytes", [False, True], ids=["text", "bytes"])
+def test_real_headers_are_read_in_place_of_the_folded_ones(
+    monkeypatch: pytest.MonkeyPatch, as_bytes: bool
+) -> None:
+    """Where an adapter says the real names, a server that folds them is neither asked nor read."""
+    monkeypatch.setattr(module, "wsgi_server", lambda environ: FOLDING)
+
+    def read(*pairs: tuple[str, str]) -> Forwarded:
+        real = [(n.encode(), v.encode()) for n, v in pairs] if as_bytes else pairs
+        return APP_SERVICE.from_wsgi({"HTTP_X_ARR_CLIENTCERT": "forged", REAL_HEADERS: real})
+
+    assert read((HEADER, "v"), ("Accept", "*/*")) == ("v", None)
+    assert read() == (None, None)
+    for forged in ([("X_ARR_ClientCert", "forged")], [(HEADER, "v"), ("x_arr-clientcert", "w")]):
+        assert reason(lambda forged=forged: read(*forged)) is DenialReason.AMBIGUOUS
+    twice = [(HEADER, "v"), (HEADER, "w")]
+    assert reason(lambda: read(*twice)) is DenialReason.AMBIGUOUS
+    plain = [(HEADER, "v"), ("X-Forwarded-Proto", "http")]
+    assert reason(lambda: read(*plain)) is DenialReason.INSECURE_TRANSPORT
+
+
+def test_client_cannot_say_the_real_headers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A header of that name is a header like any other, and the server is refused as before."""
+    monkeypatch.setattr(module, "wsgi_server", lambda environ: FOLDING)
+    for key in (wsgi_key(REAL_HEADERS), f"HTTP_{REAL_HEADERS}"):
+        forged = {key: [(HEADER, "v")]}
+        assert reason(lambda forged=forged: APP_SERVICE.from_wsgi(forged)) is (
+            DenialReason.MISCONFIGURED
+        )
+
+
+def test_peer_is_asked_beside_the_real_headers() -> None:
+    """Real names do not show who sent them."""
+    ingress = Ingress(
+        FRONT_ENDS["app-service"], trusted_proxies=(ipaddress.ip_network("10.0.0.0/8"),)
+    )
+    environ = {REAL_HEADERS: [(HEADER, "v")]}
+    assert reason(lambda: ingress.from_wsgi(environ)) is DenialReason.UNTRUSTED
+    assert ingress.from_wsgi(environ | {"REMOTE_ADDR": "10.1.2.3"}) == ("v", None)
+
+
+def test_trailer_among_the_real_headers_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An adapter may have its real names from a server that appends trailers (uvicorn)."""
+    monkeypatch.setitem(sys.modules, "uvicorn.protocols.http.httptools_impl", sys)
+    behind = {REAL_HEADERS: [("Transfer-Encoding", "chunked"), (HEADER, "v")]}
+    assert reason(lambda: APP_SERVICE.from_wsgi(behind)) is DenialReason.AMBIGUOUS
+    before = {REAL_HEADERS: [(HEADER, "v"), ("Transfer-Encoding", "chunked")]}
+    assert APP_SERVICE.from_wsgi(before) == ("v", None)

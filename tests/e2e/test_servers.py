@@ -119,7 +119,7 @@ SERVERS = {
         "azure.functions",
         "Azure Functions' WSGI app",
         False,
-        "AsgiFunctionApp",
+        'environ["arrcert.headers"]',
     ),
     "bjoern": Server(program("bjoern"), "bjoern", "bjoern", False),
     "FastWSGI": Server(program("fastwsgi"), "fastwsgi", "FastWSGI", False),
