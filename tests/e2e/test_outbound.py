@@ -8,6 +8,7 @@ import importlib.util
 import re
 import socket
 import ssl
+import subprocess
 import sys
 import urllib.error
 import urllib.request
@@ -193,6 +194,23 @@ def test_wrong_password(call: Any, pki: Any) -> None:
     assert page.says("OUTBOUND_CERTIFICATE_PASSWORD is wrong, so nobody was called.", "no answer")
     assert f"password: does not open '{path}'" in log
     assert "mistyped" not in log + page.text
+
+
+def test_documented_variables(tmp_path: Path) -> None:
+    """The variables in the sample sites' README make the Flask site call the Django site."""
+    text = (SAMPLE_SITES / "README.md").read_text(encoding="utf-8")
+    [block] = re.findall(r"```\n(export REMOTE_API_URL.*?)make serve\n```", text, re.DOTALL)
+    kept = demo.Pki.kept(tmp_path / "sample_sites/demo_pki")
+    allowed = kept.certificate("allowed").sha256_fingerprint
+    command = ["bash", "-ec", f"{block}\nenv -0"]
+    printed = subprocess.run(command, cwd=tmp_path, capture_output=True, check=True).stdout
+    exported = dict(entry.split("=", 1) for entry in printed.decode().split("\0") if entry)
+    with running("Django", kept, allowed) as other:
+        variables = {name: exported[name] for name in VARIABLES}
+        variables["REMOTE_API_URL"] = exported["REMOTE_API_URL"].replace("8444", str(other.port))
+        with running("Flask", kept, allowed, **variables) as site:
+            assert opened(kept, site, "/outbound-mtls").says(*ACCEPTED)
+    assert exported["REMOTE_API_URL"].startswith(f"https://127.0.0.1:{demo.DEFAULT_PORT + 1}/")
 
 
 def test_page_is_protected(called: Any, pki: Any, own: IssuedCertificate) -> None:
