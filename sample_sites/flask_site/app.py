@@ -10,6 +10,7 @@ Nothing is configured in code. The policies come from the environment variable `
 import logging
 from datetime import UTC, datetime
 
+import remote_api
 from flask import Flask, Response, jsonify, render_template, request
 
 from arrcert import ClientCertificate
@@ -55,6 +56,12 @@ def cert_info() -> Response:
 @authorize_certificate(policy="partners")
 def partners() -> str:
     return render_template("partners.html", certificate=get_client_certificate())
+
+
+@app.get("/outbound-mtls")
+@authorize_certificate
+def outbound_mtls() -> str:
+    return render_template("outbound_mtls.html", outcome=remote_api.call())
 
 
 @app.get("/health")

@@ -37,6 +37,8 @@ VERDICTS = [
     pytest.param(None, None, "/hellocert", 403, id="no certificate, hellocert"),
     pytest.param(None, None, "/cert-info", 403, id="no certificate, cert-info"),
     pytest.param(None, None, "/partners", 403, id="no certificate, partners"),
+    pytest.param(None, None, "/outbound-mtls", 403, id="no certificate, outbound-mtls"),
+    pytest.param("allowed", None, "/outbound-mtls", 200, id="allowed, outbound-mtls"),
     pytest.param("allowed", None, "/hellocert", 200, id="allowed, hellocert"),
     pytest.param("allowed", None, "/cert-info", 200, id="allowed, cert-info"),
     pytest.param("allowed", None, "/partners", 403, id="allowed, partners"),
@@ -165,7 +167,7 @@ def test_verdicts_for_curl(pki, site, certificate, forged, path, status):
 def test_front_page_says_what_is_behind_the_door(get):
     """The public front page links every page and says that a certificate is needed."""
     page = get("/")
-    for path in ("/hellocert", "/cert-info", "/partners", "/health"):
+    for path in ("/hellocert", "/cert-info", "/partners", "/outbound-mtls", "/health"):
         assert f'href="{path}"' in page.text
     assert "certificate needed" in page.text
     assert page.headers["Content-Type"] == "text/html; charset=utf-8"
@@ -245,7 +247,7 @@ def test_cert_info_weighs_what_the_client_prefers(get, accept, content_type):
     assert "Accept" in answer.headers["Vary"]
 
 
-@pytest.mark.parametrize("path", ["/hellocert", "/cert-info"])
+@pytest.mark.parametrize("path", ["/hellocert", "/cert-info", "/outbound-mtls"])
 def test_pages_behind_the_door_stay_out_of_caches(get, path):
     """What one certificate may see is never stored for another."""
     assert "no-store" in get(path, "allowed").headers["Cache-Control"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import assert_type
@@ -13,6 +14,7 @@ from arrcert import (
     DenialReason,
     Policy,
 )
+from arrcert.outbound import client_ssl_context
 
 policy = Policy(
     fingerprints=["A" * 40],
@@ -44,6 +46,11 @@ except CertificateDenied as denied:
     assert_type(denied.reasons, tuple[DenialReason, ...])
     assert_type(denied.certificate, ClientCertificate | None)
 
+assert_type(client_ssl_context("A" * 40), ssl.SSLContext)
+client_ssl_context(Path("a.p12"), password=b"secret", cafile=Path("ca.pem"))
+client_ssl_context("a.p12", "secret", "ca.pem")
+
+client_ssl_context(b"a.p12")  # type: ignore[arg-type]
 Policy(["A" * 40])  # type: ignore[call-arg]
 Policy(fingerprint=["A" * 40])  # type: ignore[call-arg]
 Policy(fingerprints=7)  # type: ignore[arg-type]

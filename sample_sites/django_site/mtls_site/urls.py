@@ -9,5 +9,6 @@ urlpatterns = [
     path("hellocert", views.hellocert, name="hellocert"),
     path("cert-info", views.cert_info, name="cert_info"),
     path("partners", views.partners, name="partners"),
+    path("outbound-mtls", views.outbound_mtls, name="outbound_mtls"),
     path("health", views.health, name="health"),
 ]

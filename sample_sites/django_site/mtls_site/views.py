@@ -13,6 +13,7 @@ from django.views.decorators.vary import vary_on_headers
 
 from arrcert import ClientCertificate
 from arrcert_django.decorators import authorize_certificate
+from mtls_site import remote_api
 
 
 class CertifiedRequest(HttpRequest):
@@ -48,6 +49,12 @@ def cert_info(request: CertifiedRequest) -> HttpResponse:
 def partners(request: CertifiedRequest) -> HttpResponse:
     context = {"page": "partners", "certificate": request.client_certificate}
     return render(request, "partners.html", context)
+
+
+@never_cache
+def outbound_mtls(request: CertifiedRequest) -> HttpResponse:
+    context = {"page": "outbound_mtls", "outcome": remote_api.call()}
+    return render(request, "outbound_mtls.html", context)
 
 
 def health(_request: HttpRequest) -> HttpResponse:
