@@ -4,10 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help demo serve test lint types fuzz mutants clean
+.PHONY: help demo serve test lint types fuzz mutants screenshots clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/demo ## both sample sites behind real TLS, and every kind of client against them
 	@$(BIN)/python sample_sites/demo.py
@@ -33,8 +33,12 @@ fuzz: $(VENV)/fuzz ## coverage-guided fuzzing of all that hostile bytes reach: m
 mutants: $(VENV)/test ## mutation testing of the modules that decide, about ten minutes
 	@$(BIN)/python mutants/run.py $(ONLY)
 
+screenshots: $(VENV)/browser ## the sample sites' pages as pictures, in screenshots/; needs chromium
+	@SCREENSHOTS=screenshots $(BIN)/python -m pytest -q tests/e2e/test_browser.py::test_picture
+	@cp screenshots/flask-certificate-desktop-light.png screenshots/django-front-page-phone-dark.png docs/images
+
 clean: ## remove .venv and what tools leave behind
-	rm -rf $(VENV) .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache dist
+	rm -rf $(VENV) .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache dist screenshots
 
 $(VENV)/pip:
 	@echo "Setting up $(VENV) ..."
@@ -56,6 +60,11 @@ $(VENV)/test: $(VENV)/demo pyproject.toml
 $(VENV)/fuzz: $(VENV)/demo pyproject.toml
 	@echo "Installing the fuzzer ..."
 	@$(PIP) --group fuzz
+	@touch $@
+
+$(VENV)/browser: $(VENV)/test pyproject.toml
+	@echo "Installing what drives a browser ..."
+	@$(PIP) --group browser
 	@touch $@
 
 $(VENV)/lint: $(VENV)/pip pyproject.toml

@@ -47,6 +47,8 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     # As far out as it goes: nothing below answers anybody whose certificate was not accepted.
     "arrcert_django.middleware.ClientCertificateMiddleware",
+    # Below the check too, and above CommonMiddleware, the first that looks at the Host header.
+    "mtls_site.middleware.HealthProbeMiddleware",
     # Below the check, so that static files are public only because ARRCERT_EXEMPT_PATHS says so.
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.middleware.common.CommonMiddleware",

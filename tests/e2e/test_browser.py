@@ -1,0 +1,216 @@
+"""Both sample sites as people see them: Chromium, a client certificate, two widths, two schemes.
+
+The certificate is presented by Playwright, which carries the browser's connections, and not by the
+browser itself; its prompt for a certificate is not tested here.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import struct
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SAMPLE_SITES = ROOT / "sample_sites"
+_spec = importlib.util.spec_from_file_location("sample_sites_demo", SAMPLE_SITES / "demo.py")
+demo = sys.modules[_spec.name] = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(demo)
+
+FLAGS = (
+    *("--no-sandbox", "--disable-gpu"),
+    *("--disable-background-networking", "--disable-component-update"),
+)
+WIDTHS = {
+    "phone": {"width": 390, "height": 844},
+    "desktop": {"width": 1280, "height": 800},
+}
+SCHEMES = ("light", "dark")
+
+# Path, and status for the allowed certificate.
+PAGES = {
+    "front-page": ("/", 200),
+    "certificate": ("/cert-info", 200),
+    "denied": ("/partners", 403),
+}
+PICTURES = ("flask-certificate-desktop-light.png", "django-front-page-phone-dark.png")
+
+
+class View(NamedTuple):
+    """One page of a site, opened in one width and one colour scheme.
+
+    Attributes:
+        page: as Playwright has it.
+        status: of the page itself.
+        troubles: what the browser complained about.
+        name: of its picture.
+    """
+
+    page: object
+    status: int
+    troubles: list[str]
+    name: str
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """The machine's own Chromium, driven by Playwright."""
+    playwright = pytest.importorskip(
+        "playwright.sync_api", reason="the package playwright is missing"
+    )
+    program = shutil.which("chromium")
+    if program is None:
+        pytest.skip("the program chromium is missing")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=program, args=list(FLAGS))
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def pki(tmp_path_factory):
+    """The demonstration's certificates."""
+    return demo.Pki.issue(tmp_path_factory.mktemp("pki"))
+
+
+@pytest.fixture(scope="module")
+def sites(browser, pki):
+    """Both sites behind the local front end."""
+    with demo.running_sites(pki, pki.policies()) as sites:
+        yield {site.name: site for site in sites}
+
+
+@pytest.fixture(scope="module", params=demo.Site.SITES)
+def site(request, sites):
+    """Each of the two sites in turn."""
+    return sites[request.param]
+
+
+@pytest.fixture(scope="module", params=[(w, s) for w in WIDTHS for s in SCHEMES], ids=" ".join)
+def window(request, browser, site, pki) -> Iterator[tuple[object, str]]:
+    """A window of each width and colour scheme, with the allowed certificate at hand."""
+    width, scheme = request.param
+    context = browser.new_context(
+        viewport=WIDTHS[width],
+        color_scheme=scheme,
+        ignore_https_errors=True,
+        client_certificates=[
+            {
+                "origin": site.url,
+                "certPath": str(pki.path("allowed")),
+                "keyPath": str(pki.path("allowed", "key")),
+            }
+        ],
+    )
+    yield context, f"{width}-{scheme}"
+    context.close()
+
+
+@pytest.fixture(scope="module", params=PAGES)
+def view(request, window, site) -> Iterator[View]:
+    """Each of the three pages in each window of each site."""
+    context, kind = window
+    path, _ = PAGES[request.param]
+    page = context.new_page()
+    troubles: list[str] = []
+    page.on("console", lambda message: troubles.append(f"{message.type}: {message.text}"))
+    page.on("pageerror", lambda error: troubles.append(f"exception: {error}"))
+    page.on("requestfailed", lambda asked: troubles.append(f"failed: {asked.url} {asked.failure}"))
+
+    def note(response: object) -> None:
+        if response.status >= 400 and response.url != site.url + path:
+            troubles.append(f"{response.status}: {response.url}")
+
+    page.on("response", note)
+    response = page.goto(site.url + path)
+    yield View(page, response.status, troubles, f"{site.name.lower()}-{request.param}-{kind}.png")
+    page.close()
+
+
+def test_page_is_the_one_that_was_asked_for(view, site):
+    """The certificate reached the site: it opens two of the pages, and not the third."""
+    name = next(name for name in PAGES if f"-{name}-" in view.name)
+    assert view.status == PAGES[name][1]
+    assert view.page.title().endswith(f"{site.name} sample site")
+    if name == "certificate":
+        assert demo.ALLOWED_NAME in view.page.inner_text("main")
+
+
+def test_picture(view, tmp_path):
+    """The page is drawn in its colour scheme; SCREENSHOTS names a folder that keeps the picture."""
+    folder = Path(os.environ.get("SCREENSHOTS", tmp_path))
+    folder.mkdir(parents=True, exist_ok=True)
+    view.page.screenshot(path=folder / view.name, full_page="phone" in view.name)
+    background = view.page.evaluate("getComputedStyle(document.body).backgroundColor")
+    red, green, blue = (int(part) for part in background[4:-1].split(","))
+    assert (red + green + blue > 600) == ("light" in view.name)
+
+
+def test_no_horizontal_scrolling(view):
+    """Nothing is wider than the window."""
+    wider = view.page.evaluate("document.documentElement.scrollWidth - innerWidth")
+    assert wider <= 0
+
+
+def test_browser_has_nothing_to_complain_about(view):
+    """The console is empty, no request fails, and everything that a page loads is there."""
+    # Chromium notes the status of the 403 page itself as an error of loading it.
+    own = "error: Failed to load resource: the server responded with a status of 403"
+    assert [trouble for trouble in view.troubles if not trouble.startswith(own)] == []
+    assert len(view.troubles) <= (view.status == 403)
+
+
+def test_keyboard_reaches_every_link_in_order(view):
+    """Tab goes through the links as they are read, each with an outline that can be seen."""
+    page = view.page
+    links = page.eval_on_selector_all("a[href], button, input", "all => all.map(e => e.outerHTML)")
+    page.evaluate("document.activeElement.blur(); window.scrollTo(0, 0)")
+    reached = []
+    for _ in links:
+        page.keyboard.press("Tab")
+        html, outline, offscreen = page.evaluate(
+            """() => {
+                const element = document.activeElement, style = getComputedStyle(element);
+                const box = element.getBoundingClientRect();
+                const width = style.outlineStyle === "none" ? 0 : parseFloat(style.outlineWidth);
+                const outside = box.bottom <= 0 || box.top >= innerHeight || box.width === 0;
+                return [element.outerHTML, width, outside];
+            }"""
+        )
+        assert outline >= 2, html
+        assert not offscreen, html
+        reached.append(html)
+    assert reached == links
+    assert len(links) >= 4
+
+
+def test_axe_finds_no_violation(view):
+    """Axe finds nothing: contrast, landmarks, headings, names, language."""
+    axe = pytest.importorskip(
+        "axe_playwright_python.sync_playwright",
+        reason="the package axe-playwright-python is missing",
+    )
+    results = axe.Axe().run(view.page, options={"resultTypes": ["violations", "incomplete"]})
+    assert results.violations_count == 0, results.generate_report()
+    passed = {rule["id"] for rule in results.response["passes"]}
+    assert {"color-contrast", "document-title", "html-has-lang", "link-name"} <= passed
+    # What axe cannot decide by itself, nobody would decide in a test.
+    assert [rule["id"] for rule in results.response["incomplete"]] == []
+
+
+def test_pictures_in_the_documents():
+    """The two pictures that the documents show are there, are PNG and are small."""
+    text = (SAMPLE_SITES / "README.md").read_text(encoding="utf-8")
+    for name in PICTURES:
+        assert f"](../docs/images/{name})" in text
+        content = (ROOT / "docs" / "images" / name).read_bytes()
+        assert content.startswith(b"\x89PNG")
+        assert len(content) < 150_000
+        width = struct.unpack(">I", content[16:20])[0]
+        assert width in {size["width"] for size in WIDTHS.values()}
