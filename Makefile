@@ -35,6 +35,7 @@ mutants: $(VENV)/test ## mutation testing of the modules that decide, about ten 
 
 clean: ## remove .venv and what tools leave behind
 	rm -rf $(VENV) .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache dist
+	rm -rf sample_sites/*/dist sample_sites/*/dist.zip
 
 $(VENV)/pip:
 	@echo "Setting up $(VENV) ..."
