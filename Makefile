@@ -4,10 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help demo serve test lint types fuzz mutants clean
+.PHONY: help demo serve test lint types fuzz mutants check-az clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/demo ## both sample sites behind real TLS, and every kind of client against them
 	@$(BIN)/python sample_sites/demo.py
@@ -33,8 +33,11 @@ fuzz: $(VENV)/fuzz ## coverage-guided fuzzing of all that hostile bytes reach: m
 mutants: $(VENV)/test ## mutation testing of the modules that decide, about ten minutes
 	@$(BIN)/python mutants/run.py $(ONLY)
 
+check-az: .venv-az/installed ## every az command of the documents through the Azure CLI's parser; 730 MB
+	@.venv-az/bin/python tests/infra/check_az.py
+
 clean: ## remove .venv and what tools leave behind
-	rm -rf $(VENV) .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache dist
+	rm -rf $(VENV) .venv-az .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache dist
 	rm -rf sample_sites/*/dist sample_sites/*/dist.zip
 
 $(VENV)/pip:
@@ -62,4 +65,11 @@ $(VENV)/fuzz: $(VENV)/demo pyproject.toml
 $(VENV)/lint: $(VENV)/pip pyproject.toml
 	@echo "Installing linter and type checker ..."
 	@$(PIP) --group lint --group typing
+	@touch $@
+
+# An environment of its own: the Azure CLI pins what it needs.
+.venv-az/installed:
+	@echo "Installing the Azure CLI, 730 MB ..."
+	@$(PYTHON) -m venv .venv-az
+	@.venv-az/bin/python -m pip install --quiet --disable-pip-version-check azure-cli
 	@touch $@

@@ -9,7 +9,7 @@ Usage: DJANGO_SECRET_KEY=... ./deploy.sh NAME LOCATION
   NAME      names the resource group, rg-NAME: letters, digits and hyphens
   LOCATION  a region, such as westeurope
 
-Before the first time: az login, and edit infra/arrcert.yaml, which says who may enter.
+Before the first time sign in with `az login`, and edit infra/arrcert.yaml: who may enter.
 
 From the environment:
   DJANGO_SECRET_KEY  at least 50 random characters; keep it for the next deployment:
