@@ -65,7 +65,7 @@ def commands_in(path: Path) -> Iterator[Command]:
             in_block = not in_block and line[3:].strip() in ("sh", "bash")
             continue
         if is_shell or in_block:
-            found = re.findall(r"(?:^\s*|\$\(\s*|[|;&]\s*|: )(az [a-z].*)", line)
+            found = re.findall(r"(?:^\s*|\$\(\s*|[|;&]\s*)(?=(az [a-z].*))", line)
         if not in_block:
             found += re.findall(r"`(az [a-z][^`]*)`", line)
         for command in found:
@@ -132,7 +132,10 @@ def main() -> int:
             "AZURE_EXTENSION_USE_DYNAMIC_INSTALL": "no",
         }
         # A parser that takes everything would prove nothing.
-        for control in ("webapp deploy --name x --resource-group y --no-such-option z", "webapp no"):
+        for control in (
+            "webapp deploy --name x --resource-group y --no-such-option z",
+            "webapp no",
+        ):
             if not refusal(control.split()):
                 print(f"The CLI takes `az {control}`: this check is broken.")
                 return 1
