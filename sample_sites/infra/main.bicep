@@ -53,8 +53,14 @@ param djangoAllowedHosts string = ''
 @minLength(50)
 param djangoSecretKey string
 
+@description('REMOTE_API_URL: the address that /outbound-mtls calls. Empty: it calls nobody.')
+param remoteApiUrl string = ''
+
+@description('OUTBOUND_CERTIFICATE: thumbprint of the certificate that the sites show there.')
+param outboundCertificate string = ''
+
 @description('''
-Thumbprints of certificates that were uploaded to App Service and that the sites use to call out,
+WEBSITE_LOAD_CERTIFICATES: thumbprints of certificates that were uploaded to App Service and that the sites use to call out,
 separated by a comma, or * for all. They appear below /var/ssl/private.
 ''')
 param loadCertificates string = ''
@@ -89,6 +95,8 @@ module resources 'resources.bicep' = {
     exemptPaths: exemptPaths
     djangoAllowedHosts: djangoAllowedHosts
     djangoSecretKey: djangoSecretKey
+    remoteApiUrl: remoteApiUrl
+    outboundCertificate: outboundCertificate
     loadCertificates: loadCertificates
     useKeyVault: useKeyVault
   }

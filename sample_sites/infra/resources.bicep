@@ -11,6 +11,8 @@ param exemptPaths string
 param djangoAllowedHosts string
 @secure()
 param djangoSecretKey string
+param remoteApiUrl string
+param outboundCertificate string
 param loadCertificates string
 param useKeyVault bool
 
@@ -78,6 +80,8 @@ module flask 'site.bicep' = {
       ARRCERT: useKeyVault ? arrcertReference : arrcert
       // The Flask site protects by decorator. The list counts where ARRCERT_PROTECT_ALL is true.
       ARRCERT_EXEMPT_PATHS: exemptPaths
+      REMOTE_API_URL: remoteApiUrl
+      OUTBOUND_CERTIFICATE: outboundCertificate
     }
   }
   dependsOn: [
@@ -103,6 +107,8 @@ module django 'site.bicep' = {
       ARRCERT: useKeyVault ? arrcertReference : arrcert
       // Django's middleware checks every other path.
       ARRCERT_EXEMPT_PATHS: exemptPaths
+      REMOTE_API_URL: remoteApiUrl
+      OUTBOUND_CERTIFICATE: outboundCertificate
       DJANGO_SECRET_KEY: useKeyVault ? secretKeyReference : djangoSecretKey
       DJANGO_ALLOWED_HOSTS: djangoAllowedHosts
     }
