@@ -246,6 +246,7 @@ def test_documented_make_targets_exist() -> None:
         "sample_sites/README.md",
         "docs/threat-model.md",
         "docs/servers.md",
+        "docs/deploy.md",
     ],
 )
 def test_links_lead_somewhere(document: str) -> None:

@@ -67,7 +67,9 @@ def commands_in(path: Path) -> Iterator[Command]:
         if is_shell or in_block:
             found = re.findall(r"(?:^\s*|\$\(\s*|[|;&]\s*)(?=(az [a-z].*))", line)
         if not in_block:
-            found += re.findall(r"`(az [a-z][^`]*)`", line)
+            inline = re.findall(r"`(az [a-z][^`]*)`", line)
+            # Prose names commands without what they need: the CLI has help for those that exist.
+            found += [code if " -" in code else f"{code} --help" for code in inline]
         for command in found:
             yield Command(f"{path.relative_to(ROOT)}:{number}", split(command))
 
@@ -111,6 +113,8 @@ def refusal(arguments: list[str]) -> str:
         return ""
     except SystemExit as exit_:
         code = exit_.code
+    if code == 0 and "--help" in arguments:
+        return ""
     said = [line for line in _said.getvalue().splitlines() if line.strip()]
     errors = [line for line in said if "ERROR" in line or "error" in line]
     return (errors or said or [f"the CLI ended with {code} and said nothing"])[0]

@@ -30,12 +30,12 @@ az not shell
 
 
 def test_finds_every_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Continued lines, substitutions, pipes and inline code are found; prose and JSON are not."""
+    """Continued lines, substitutions, pipes and names in prose are found; JSON is not."""
     document = tmp_path / "document.md"
     document.write_text(DOCUMENT)
     monkeypatch.setitem(FUNCTIONS["commands_in"].__globals__, "ROOT", tmp_path)
     assert [tuple(command) for command in FUNCTIONS["commands_in"](document)] == [
-        ("document.md:2", ["login"]),
+        ("document.md:2", ["login", "--help"]),
         ("document.md:5", ["webapp", "show", "--name", "a", "--resource-group", "b"]),
         (
             "document.md:7",
