@@ -19,7 +19,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).parent.parent.parent
-SOURCES = ("README.md", "docs/*.md", "sample_sites/README.md", "sample_sites/*.sh")
+SOURCES = (
+    "README.md",
+    "docs/*.md",
+    "sample_sites/README.md",
+    "sample_sites/*/README.md",
+    "sample_sites/*.sh",
+)
 
 # A shell's variable, with its default where it has one.
 VARIABLE = re.compile(r"\$(?:\w+|\{\w+(?::-([^}]*))?\})")
