@@ -4,10 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help demo serve test lint types fuzz mutants screenshots clean
+.PHONY: help demo serve test lint types fuzz mutants bench screenshots check-az clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/demo ## both sample sites behind real TLS, and every kind of client against them
 	@$(BIN)/python sample_sites/demo.py
@@ -37,8 +37,12 @@ screenshots: $(VENV)/browser ## the sample sites' pages as pictures, in screensh
 	@SCREENSHOTS=screenshots $(BIN)/python -m pytest -q tests/e2e/test_browser.py::test_picture
 	@cp screenshots/flask-certificate-desktop-light.png screenshots/django-front-page-phone-dark.png docs/images
 
+check-az: .venv-az/installed ## every az command of the documents through the Azure CLI's parser; 730 MB
+	@.venv-az/bin/python tests/infra/check_az.py
+
 clean: ## remove .venv and what tools leave behind
-	rm -rf $(VENV) .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache dist screenshots
+	rm -rf $(VENV) .venv-az .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache dist
+	rm -rf screenshots sample_sites/*/dist sample_sites/*/dist.zip
 
 $(VENV)/pip:
 	@echo "Setting up $(VENV) ..."
@@ -70,4 +74,11 @@ $(VENV)/browser: $(VENV)/test pyproject.toml
 $(VENV)/lint: $(VENV)/pip pyproject.toml
 	@echo "Installing linter and type checker ..."
 	@$(PIP) --group lint --group typing
+	@touch $@
+
+# An environment of its own: the Azure CLI pins what it needs.
+.venv-az/installed:
+	@echo "Installing the Azure CLI, 730 MB ..."
+	@$(PYTHON) -m venv .venv-az
+	@.venv-az/bin/python -m pip install --quiet --disable-pip-version-check azure-cli
 	@touch $@

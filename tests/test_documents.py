@@ -263,6 +263,7 @@ def test_documented_make_targets_exist() -> None:
         "docs/threat-model.md",
         "docs/servers.md",
         "docs/outbound.md",
+        "docs/deploy.md",
     ],
 )
 def test_links_lead_somewhere(document: str) -> None:

@@ -353,6 +353,14 @@ def test_django_needs_a_secret_key(pki):
     assert "DJANGO_SECRET_KEY is not set" in done.stderr
 
 
+def test_django_refuses_an_unresolved_secret_key(pki):
+    """A Key Vault reference that was not resolved is a key that anybody can guess: no start."""
+    reference = "@Microsoft.KeyVault(VaultName=kv-example;SecretName=django-secret-key)"
+    done = django_command("check", **example_environment(pki) | {"DJANGO_SECRET_KEY": reference})
+    assert done.returncode != 0
+    assert "DJANGO_SECRET_KEY is a Key Vault reference" in done.stderr
+
+
 def test_django_refuses_an_unclear_debug_setting(pki):
     """A DJANGO_DEBUG that is neither true nor false stops the Django site."""
     done = django_command("check", **example_environment(pki) | {"DJANGO_DEBUG": "yes"})

@@ -30,6 +30,11 @@ if not SECRET_KEY:
             " python -c 'import secrets; print(secrets.token_urlsafe(50))'"
         )
     SECRET_KEY = "django-insecure-for-development-only"  # noqa: S105
+if SECRET_KEY.startswith("@Microsoft.KeyVault("):
+    raise ImproperlyConfigured(
+        "DJANGO_SECRET_KEY is a Key Vault reference that App Service did not resolve, and anybody"
+        " can guess it. Does the site's identity have the right to read the secret?"
+    )
 
 ALLOWED_HOSTS = [
     host.strip()

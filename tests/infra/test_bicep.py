@@ -1,0 +1,328 @@
+"""The template says what the documents promise, and hands both sites settings that arrcert takes.
+
+No compiler of Bicep is at hand: `pycep` parses it, and what a compiler would find besides is looked
+for here as far as it goes.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from pathlib import Path
+from typing import Any
+
+import lark
+import pycep
+import pytest
+import yaml
+from gunicorn.config import Config
+
+from arrcert import CertificateDenied, ConfigurationError, DenialReason
+from arrcert.authorizer import log_denial
+from arrcert.settings import load
+
+SAMPLES = Path(__file__).parent.parent.parent / "sample_sites"
+INFRA = SAMPLES / "infra"
+FILES = ("main.bicep", "resources.bicep", "site.bicep", "vault.bicep")
+POLICIES = yaml.safe_load((INFRA / "arrcert.yaml").read_text(encoding="utf-8"))
+SITES = ("flask", "django")
+# The log's line, as both sites write it.
+LINE = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
+
+
+def text_of(file: str) -> str:
+    """Return a file of the template."""
+    return (INFRA / file).read_text(encoding="utf-8")
+
+
+TEMPLATE: dict[str, dict[str, Any]] = {
+    file: pycep.BicepParser().parse(text=text_of(file)) for file in FILES
+}
+MAIN, RESOURCES, SITE, VAULT = (TEMPLATE[file] for file in FILES)
+
+
+def value_of(expression: Any, *, use_key_vault: bool) -> str:
+    """Return what a setting of a site is, with the parameters of an example."""
+    if isinstance(expression, dict):
+        operator = expression["operator"]
+        assert operator["type"] == "conditional"
+        assert operator["operands"]["condition"] == "useKeyVault"
+        side = "true_value" if use_key_vault else "false_value"
+        return value_of(operator["operands"][side], use_key_vault=use_key_vault)
+    if expression == "arrcert":
+        return json.dumps(POLICIES)
+    if expression == "djangoSecretKey":
+        return "x" * 50
+    if expression in RESOURCES["variables"]:
+        return str(RESOURCES["variables"][expression]["value"]).replace(
+            "${vaultName}", "kv-example"
+        )
+    default = MAIN["parameters"][expression]["default"]
+    assert isinstance(default, str)
+    return default
+
+
+def settings_of(site: str, *, use_key_vault: bool = False) -> dict[str, str]:
+    """Return the app settings of a site, with the parameters of an example."""
+    settings = RESOURCES["modules"][site]["config"]["params"]["settings"]
+    return {
+        name: value_of(expression, use_key_vault=use_key_vault)
+        for name, expression in settings.items()
+    }
+
+
+def module_calls() -> dict[str, dict[str, Any]]:
+    """Return every use of one file by another, by the name it has there."""
+    return {
+        name: module
+        for template in TEMPLATE.values()
+        for name, module in template.get("modules", {}).items()
+    }
+
+
+def decorators(parameter: dict[str, Any]) -> dict[str, Any]:
+    """Return a parameter's decorators with their arguments."""
+    return {entry["type"]: entry.get("argument") for entry in parameter["decorators"]}
+
+
+def test_every_file_is_parsed() -> None:
+    """No file of the template lies beside those that are looked at here."""
+    assert sorted(path.name for path in INFRA.glob("*.bicep")) == sorted(FILES)
+
+
+def test_a_broken_template_is_found() -> None:
+    """What is no Bicep is refused by the parser: the tests below are about what was read."""
+    broken = text_of("site.bicep").replace("properties: {", "properties: ", 1)
+    with pytest.raises(lark.exceptions.LarkError):
+        pycep.BicepParser().parse(text=broken)
+
+
+def test_each_call_gives_what_the_file_asks_for() -> None:
+    """A file gets every parameter that it declares, and none that it does not."""
+    calls = module_calls()
+    assert sorted(calls) == ["django", "flask", "resources", "vault"]
+    for name, call in calls.items():
+        declared = TEMPLATE[call["detail"]["path"]]["parameters"]
+        config = call["config"].get("config", call["config"])
+        assert set(config["params"]) == set(declared), name
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_every_parameter_and_variable_is_used(file: str) -> None:
+    """What is declared is used: a misspelt name would leave one over."""
+    for name in [*TEMPLATE[file]["parameters"], *TEMPLATE[file].get("variables", {})]:
+        code = re.sub(r"^\s*//.*$", "", text_of(file), flags=re.MULTILINE)
+        assert len(re.findall(rf"\b{name}\b(?!:)", code)) > 1, name
+
+
+def test_subscription_scope_with_a_group_that_azd_finds() -> None:
+    """The template makes its own resource group, tagged and named as azd expects."""
+    assert MAIN["globals"]["scope"]["value"] == "subscription"
+    group = MAIN["resources"]["group"]["config"]
+    assert group["name"] == "rg-${environmentName}"
+    assert MAIN["variables"]["tags"]["value"] == {"'azd-env-name'": "environmentName"}
+    assert MAIN["modules"]["resources"]["config"]["scope"] == "group"
+
+
+def test_api_versions() -> None:
+    """Everything of App Service is made by an API version that is known to be safe."""
+    versions = {
+        resource["api_version"]
+        for template in TEMPLATE.values()
+        for resource in template["resources"].values()
+        if resource["type"].startswith("Microsoft.Web/")
+    }
+    assert versions == {"2025-03-01"}
+
+
+def test_plan() -> None:
+    """The plan is Linux, and no size below Basic can be chosen: none has client certificates."""
+    plan = RESOURCES["resources"]["plan"]["config"]
+    assert plan["properties"]["reserved"] is True
+    sku = MAIN["parameters"]["planSku"]
+    assert plan["sku"]["name"] == "planSku"
+    assert sku["default"] == "B1"
+    assert all(size[0] in "BPS" for size in decorators(sku)["allowed"])
+
+
+def test_site() -> None:
+    """The site asks for certificates over TLS 1.2 alone, has no FTP, and is probed at /health."""
+    [site] = [r for r in SITE["resources"].values() if r["type"] == "Microsoft.Web/sites"]
+    properties = site["config"]["properties"]
+    assert properties["clientCertEnabled"] is True
+    assert properties["clientCertMode"] == "clientCertMode"
+    assert properties["clientCertExclusionPaths"] == "clientCertExclusionPaths"
+    assert properties["httpsOnly"] is True
+    assert properties["keyVaultReferenceIdentity"] == "identityId"
+    config = properties["siteConfig"]
+    expected = {
+        "linuxFxVersion": "PYTHON|3.13",
+        "appCommandLine": "startCommand",
+        "minTlsVersion": "1.2",
+        "scmMinTlsVersion": "1.2",
+        "ftpsState": "Disabled",
+        "healthCheckPath": "/health",
+        "alwaysOn": True,
+        "http20Enabled": True,
+        "remoteDebuggingEnabled": False,
+    }
+    assert {name: config[name] for name in expected} == expected
+    loop = config["appSettings"]["loop_type"]["detail"]["array_name"]["function"]
+    assert loop == {"type": "items", "parameters": {"arg_1": "allSettings"}}
+
+
+def test_no_password_deploys() -> None:
+    """The user name and password of a site are switched off, for code and for FTP."""
+    policies = {
+        resource["config"]["name"]: resource["config"]["properties"]["allow"]
+        for resource in SITE["resources"].values()
+        if resource["type"].endswith("/basicPublishingCredentialsPolicies")
+    }
+    assert policies == {"scm": False, "ftp": False}
+
+
+def test_both_sites_are_made_by_the_one_file() -> None:
+    """What holds for the site's file holds for both sites, with the name that azd looks for."""
+    made = {
+        name: module
+        for name, module in RESOURCES["modules"].items()
+        if module["detail"]["path"] == "site.bicep"
+    }
+    assert sorted(made) == sorted(SITES)
+    for name, module in made.items():
+        params = module["config"]["params"]
+        assert params["service"] == name
+        assert params["clientCertMode"] == "clientCertMode"
+        assert params["clientCertExclusionPaths"] == "clientCertExclusionPaths"
+
+
+def test_certificate_mode() -> None:
+    """The mode is one of the platform's three, and Required unless somebody chooses."""
+    mode = MAIN["parameters"]["clientCertMode"]
+    assert mode["default"] == "Required"
+    assert decorators(mode)["allowed"] == ["Required", "Optional", "OptionalInteractiveUser"]
+
+
+def test_exclusion_paths_are_empty_and_the_reason_stands_there() -> None:
+    """No path is excluded by default, and the comment says what an exclusion costs."""
+    assert MAIN["parameters"]["clientCertExclusionPaths"]["default"] == ""
+    before, _, _ = text_of("main.bicep").partition("param clientCertExclusionPaths")
+    comment = before.rpartition("\n\n")[2]
+    for word in ("renegotiation", "TLS 1.3", "HTTP/2", "100 KB"):
+        assert word in comment
+
+
+def test_secrets_are_secure() -> None:
+    """Whatever holds the secret key is marked, so that the platform neither shows nor logs it."""
+    for template, name in (
+        (MAIN, "djangoSecretKey"),
+        (RESOURCES, "djangoSecretKey"),
+        (VAULT, "djangoSecretKey"),
+        (SITE, "settings"),
+    ):
+        assert "secure" in decorators(template["parameters"][name])
+        assert template["parameters"][name]["default"] is None
+    assert decorators(MAIN["parameters"]["djangoSecretKey"])["min_length"] == 50
+
+
+@pytest.mark.parametrize("site", SITES)
+def test_arrcert_takes_the_settings(site: str) -> None:
+    """Every ARRCERT setting of the template is one that arrcert knows and can read."""
+    settings = load({}, settings_of(site) | {"WEBSITE_SITE_NAME": site})
+    assert {"default", "partners"} == set(settings.policies)
+    assert settings.exempt_paths.covers_wsgi({"PATH_INFO": "/health"}, "/health")
+    assert not settings.exempt_paths.covers_wsgi({"PATH_INFO": "/hellocert"}, "/hellocert")
+    assert settings.warnings() == []
+
+
+@pytest.mark.parametrize("site", SITES)
+def test_an_unresolved_key_vault_reference_stops_the_site(site: str) -> None:
+    """Where the platform could not read the vault, the reference itself is no policy."""
+    settings = settings_of(site, use_key_vault=True)
+    with pytest.raises(ConfigurationError, match=r"ARRCERT.*KeyVault"):
+        load({}, settings)
+
+
+def test_key_vault_holds_what_the_sites_refer_to() -> None:
+    """Each reference names a secret that the vault gets, and the sites' identity may read it."""
+    referred = {
+        found[1]
+        for site in SITES
+        for value in settings_of(site, use_key_vault=True).values()
+        if (
+            found := re.fullmatch(
+                r"@Microsoft\.KeyVault\(VaultName=kv-\w+;SecretName=(.+)\)", value
+            )
+        )
+    }
+    held = {
+        resource["config"]["name"]
+        for resource in VAULT["resources"].values()
+        if resource["type"] == "Microsoft.KeyVault/vaults/secrets"
+    }
+    assert referred == held == {"arrcert", "django-secret-key"}
+    assert RESOURCES["modules"]["vault"]["config"]["condition"] == "useKeyVault"
+    role = VAULT["resources"]["mayReadSecrets"]["config"]["properties"]
+    assert role["principalId"] == "readerPrincipalId"
+    for site in SITES:
+        assert RESOURCES["modules"][site]["config"]["dependsOn"] == ["vault"]
+
+
+@pytest.mark.parametrize(("site", "app"), [("flask", "app:app"), ("django", "mtls_site.wsgi")])
+def test_start_command(site: str, app: str) -> None:
+    """The start command is gunicorn's for the site's own module, with room for large headers."""
+    command = RESOURCES["modules"][site]["config"]["params"]["startCommand"]
+    command = command.replace("${gunicorn}", RESOURCES["variables"]["gunicorn"]["value"])
+    program, *arguments = command.split()
+    assert program == "gunicorn"
+    options = Config().parser().parse_args(arguments)
+    assert options.args == [app]
+    assert options.limit_request_field_size > 16_384 + len("X-ARR-ClientCert: ")
+    module = app.partition(":")[0].replace(".", "/") + ".py"
+    assert (SAMPLES / f"{site}_site" / module).is_file()
+
+
+def test_parameters_file() -> None:
+    """Whatever has no default gets its value from azd, and nothing else is given."""
+    given = json.loads(text_of("main.parameters.json"))["parameters"]
+    declared = MAIN["parameters"]
+    needed = {name for name, parameter in declared.items() if parameter["default"] is None}
+    assert needed <= set(given) <= set(declared)
+    for name, parameter in given.items():
+        default = re.fullmatch(r"\$\{[A-Z_]+(?:=(\w+))?\}", parameter["value"])
+        assert default, name
+        if default[1]:
+            assert str(declared[name]["default"]).lower() == default[1].lower()
+
+
+def test_logs_arrive() -> None:
+    """What a site writes to stderr goes to the workspace in which the query lies."""
+    diagnostics = SITE["resources"]["diagnostics"]["config"]
+    assert diagnostics["scope"] == "site"
+    categories = {log["category"]: log["enabled"] for log in diagnostics["properties"]["logs"]}
+    assert categories == {"AppServiceConsoleLogs": True, "AppServiceHTTPLogs": True}
+    query = RESOURCES["resources"]["denials"]["config"]
+    assert query["parent"] == "logs"
+    assert query["properties"]["query"]["function"]["parameters"]["file_path"] == "denials.kql"
+
+
+@pytest.mark.parametrize("reason", list(DenialReason))
+@pytest.mark.parametrize("request_line", ["GET /hellocert", "POST /a b: c", "", "GET /'"])
+def test_query_finds_the_reason(
+    reason: DenialReason, request_line: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The query's expression finds the reason in the line that arrcert really writes."""
+    query = text_of("denials.kql")
+    [expression] = re.findall(r'extract\(@"(.+?)", 1, ResultDescription\)', query)
+    needles = re.findall(r'ResultDescription contains "(.+?)"', query)
+    with caplog.at_level(logging.DEBUG, logger="arrcert"):
+        log_denial(
+            CertificateDenied(reason, "a detail: more"), policy="default", request=request_line
+        )
+    line = LINE.format(caplog.records[-1])
+    assert needles
+    assert all(needle in line for needle in needles)
+    found = re.search(expression, line)
+    assert found
+    assert found[1] == reason.value
