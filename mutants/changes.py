@@ -23,6 +23,7 @@ TEXT_CALLS = {
     "_complain",
     "_deny",
     "_malformed",
+    "_why_malformed",
     "_not_through",
     "complain",
     "critical",
@@ -71,9 +72,6 @@ TEXT_FUNCTIONS = {
     "_why_no_header_name",
     "_why_no_path",
     "_why_wrong_length",
-    "describe_asgi",
-    "describe_wsgi",
-    "log_denial",
     "why_no_header_name",
 }
 """Functions that only make text for people, or only write it."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import socket
 import subprocess
-import sys
 import sysconfig
 import time
 from collections.abc import Iterator
@@ -181,7 +181,7 @@ def test_longer_examples_use_real_names() -> None:
     code = "\n".join(text for _, text in re.findall(r"```(python)\n(.*?)```", README, re.DOTALL))
     for module, names in re.findall(r"^from (arrcert\S*) import (.+)$", code, re.MULTILINE):
         if not module.startswith("arrcert_django"):
-            imported = sys.modules[module]
+            imported = importlib.import_module(module)
             assert all(hasattr(imported, name.strip()) for name in names.split(","))
     for name in ("certificate_denied", "certificate_exempt", "require_client_certificate"):
         assert name in code

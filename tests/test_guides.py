@@ -753,7 +753,11 @@ def test_runbook_has_what_each_reason_needs() -> None:
 def test_query_finds_the_reason(denials: dict[DenialReason, set[str]]) -> None:
     """The query for Log Analytics takes the right reason out of every line."""
     [query] = snippets("403.md", "kusto")
-    [pattern] = re.findall(r'extract\("(.+?)", 1, ', query)
+    pattern, more = re.findall(r'extract\("(.+?)", 1, ', query)
+    flood = "denied 1234 more requests within a second for the same reason: missing"
+    assert flood in guide("403.md")
+    assert re.findall(more.replace("\\\\", "\\"), flood) == ["1234"]
+    assert re.findall(pattern, flood) == ["missing"]
     [marker] = re.findall(r'contains "(.+?)"', query)
     for reason, lines in denials.items():
         for line in lines:

@@ -19,7 +19,7 @@ import yaml
 from gunicorn.config import Config
 
 from arrcert import CertificateDenied, ConfigurationError, DenialReason
-from arrcert.authorizer import log_denial
+from arrcert.denials import MOST_IN_FULL, DenialLog
 from arrcert.settings import load
 
 SAMPLES = Path(__file__).parent.parent.parent / "sample_sites"
@@ -314,11 +314,11 @@ def test_query_finds_the_reason(
 ) -> None:
     """The query's expression finds the reason in the line that arrcert really writes."""
     query = text_of("denials.kql")
-    [expression] = re.findall(r'extract\(@"(.+?)", 1, ResultDescription\)', query)
+    expression, _ = re.findall(r'extract\(@"(.+?)", 1, ResultDescription\)', query)
     needles = re.findall(r'ResultDescription contains "(.+?)"', query)
     with caplog.at_level(logging.DEBUG, logger="arrcert"):
-        log_denial(
-            CertificateDenied(reason, "a detail: more"), policy="default", request=request_line
+        DenialLog().write(
+            CertificateDenied(reason, "a detail: more"), "default", lambda _: request_line
         )
     line = LINE.format(caplog.records[-1])
     assert needles
@@ -326,3 +326,17 @@ def test_query_finds_the_reason(
     found = re.search(expression, line)
     assert found
     assert found[1] == reason.value
+
+
+def test_query_counts_a_flood(caplog: pytest.LogCaptureFixture) -> None:
+    """A record that stands for many denials counts for as many, under its reason."""
+    log = DenialLog()
+    for _ in range(MOST_IN_FULL + 7):
+        log.write(CertificateDenied(DenialReason.EXPIRED, "late"), "default")
+    log.tell()
+    line = LINE.format(caplog.records[-1])
+    reason, more = re.findall(r'extract\(@"(.+?)", 1, ResultDescription\)', text_of("denials.kql"))
+    assert re.search(reason, line)[1] == "expired"  # type: ignore[index]
+    assert re.search(more, line)[1] == "7"  # type: ignore[index]
+    one = LINE.format(caplog.records[0])
+    assert re.search(more, one) is None
