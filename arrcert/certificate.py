@@ -12,7 +12,6 @@ from cryptography.x509 import (
     Certificate,
     DNSName,
     ExtendedKeyUsage,
-    ExtensionNotFound,
     ExtensionType,
     Name,
     ObjectIdentifier,
@@ -39,7 +38,6 @@ _WITH_CLIENT_AUTH = tuple(
 """What follows the identifier of an extended key usage that holds clientAuth, as DER writes it."""
 
 _T = TypeVar("_T")
-_Extension = TypeVar("_Extension", bound=ExtensionType)
 
 
 class _fact(Generic[_T]):  # noqa: N801 - a decorator, as `property` is.
@@ -123,12 +121,12 @@ class ClientCertificate:
         return self
 
     def read(self) -> None:
-        """Read every fact.
+        """Read all that can turn out to be unreadable; the other facts follow from it.
 
         Raises:
             CertificateDenied: `malformed`, as in `from_der`.
         """
-        for name in _FACTS:
+        for name in _READ_FROM_BYTES:
             getattr(self, name)
 
     @classmethod
@@ -214,13 +212,13 @@ class ClientCertificate:
     @_fact
     def is_ca(self) -> bool:
         """Whether the basic constraints say CA:TRUE."""
-        constraints = self._extension(BasicConstraints)
+        constraints: BasicConstraints | None = self._extensions.get(BasicConstraints)
         return constraints is not None and constraints.ca
 
     @_fact
     def extended_key_usages(self) -> tuple[ObjectIdentifier, ...] | None:
         """The extended key usages as pyca object identifiers; None without any."""
-        usages = self._extension(ExtendedKeyUsage)
+        usages: ExtendedKeyUsage | None = self._extensions.get(ExtendedKeyUsage)
         return None if usages is None else tuple(usages)
 
     @_fact
@@ -238,14 +236,12 @@ class ClientCertificate:
         return True
 
     def _alternative_names(self, kind: Any) -> tuple[str, ...]:
-        names = self._extension(SubjectAlternativeName)
+        names: SubjectAlternativeName | None = self._extensions.get(SubjectAlternativeName)
         return () if names is None else tuple(names.get_values_for_type(kind))
 
-    def _extension(self, kind: type[_Extension]) -> _Extension | None:
-        try:
-            return self.x509.extensions.get_extension_for_class(kind).value
-        except ExtensionNotFound:
-            return None
+    @_fact
+    def _extensions(self) -> dict[type[ExtensionType], Any]:
+        return {type(extension.value): extension.value for extension in self.x509.extensions}
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
         raise AttributeError(f"a ClientCertificate is immutable: {name}")
@@ -293,5 +289,13 @@ def _only_common_name(name: Name) -> str | None:
     return values[0] if len(values) == 1 and isinstance(values[0], str) else None
 
 
-_FACTS = tuple(name for name, value in vars(ClientCertificate).items() if isinstance(value, _fact))
-"""Everything that can be read off a certificate, the parsing first."""
+_READ_FROM_BYTES = (
+    "x509",
+    "common_name",
+    "issuer_common_name",
+    "serial_number",
+    "not_valid_before_utc",
+    "not_valid_after_utc",
+    "_extensions",
+)
+"""Facts that together touch every part of a certificate, the parsing first."""

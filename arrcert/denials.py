@@ -128,8 +128,8 @@ def _begin_all() -> None:
 
 
 atexit.register(_tell_all)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_begin_all)
+# Windows has neither fork nor this.
+getattr(os, "register_at_fork", dict)(after_in_child=_begin_all)
 
 
 def _level(reason: DenialReason) -> int:

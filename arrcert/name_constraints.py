@@ -7,6 +7,7 @@ names or URIs are ignored or refused by chance.
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import re
 from collections.abc import Iterator, Sequence
@@ -78,6 +79,7 @@ def violation(path: Sequence[Certificate]) -> str | None:
     return None
 
 
+@functools.lru_cache(maxsize=256)
 def _constraints_of(ca: Certificate) -> NameConstraints | None:
     try:
         return ca.extensions.get_extension_for_class(NameConstraints).value

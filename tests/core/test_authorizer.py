@@ -456,6 +456,18 @@ def test_a_stranger_is_not_looked_at(
     assert len(decisions) == 2
 
 
+def test_a_pin_makes_no_certificate_of_garbage(impostor: IssuedCertificate) -> None:
+    """Bytes that are pinned and are no certificate are malformed, under each alternative."""
+    pinned = Policy(fingerprints=[hashlib.sha256(b"0\x82\x01").hexdigest()])
+    authorizer = Authorizer({"default": [pinned, pinned]})
+    error = denied(lambda: authorizer.authorize("MIIB"))
+    assert (error.reason, error.certificate) == (DenialReason.MALFORMED, None)
+    assert error.reasons == (DenialReason.MALFORMED,)
+    late = impostor.certificate.not_valid_after_utc + timedelta(seconds=1)
+    error = denied(lambda: authorizer.authorize(impostor.header_value, at=late))
+    assert error.reason is DenialReason.EXPIRED
+
+
 def test_a_denial_is_explained_for_its_own_moment(
     impostor: IssuedCertificate, monkeypatch: pytest.MonkeyPatch
 ) -> None:

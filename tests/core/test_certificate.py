@@ -165,6 +165,8 @@ def test_from_pem_takes_exactly_one(alice: IssuedCertificate, expired: IssuedCer
         pytest.param(lambda der: der + der, id="second certificate"),
         pytest.param(lambda der: der[:-1], id="truncated"),
         pytest.param(lambda der: b"", id="empty"),
+        pytest.param(lambda der: der.hex(), id="text"),
+        pytest.param(lambda der: None, id="nothing"),
         pytest.param(lambda der: b"\x30\x80" + der[4:] + b"\x00\x00", id="indefinite length"),
         pytest.param(lambda der: b"\x30\x83\x00" + der[2:], id="length not minimal"),
     ],

@@ -154,6 +154,22 @@ def test_every_denial_of_many_threads_is_written_or_counted(
     assert counts(caplog.records) == {"untrusted": 8 * 200 - 3}
 
 
+def test_all_logs_tell_or_begin_together(log: DenialLog, caplog: pytest.LogCaptureFixture) -> None:
+    """At the end each log tells what it counted; in a forked process each begins with nothing."""
+    other = DenialLog()
+    for _ in range(5):
+        log.write(denial(), "default")
+        other.write(denial(DenialReason.EXPIRED), "default")
+    denials._tell_all()
+    assert counts(caplog.records) == {"untrusted": 2, "expired": 2}
+    caplog.clear()
+    for _ in range(5):
+        log.write(denial(), "default")
+    denials._begin_all()
+    denials._tell_all()
+    assert counts(caplog.records) == {}
+
+
 _FLOOD = """
 import logging, os, sys
 from arrcert import Authorizer, CertificateDenied, Policy
