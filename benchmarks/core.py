@@ -10,7 +10,6 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import gunicorn  # noqa: F401 - by its version arrcert knows that it drops look-alikes.
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -21,6 +20,7 @@ from paired import Row, medians, print_table, resident_megabytes, rounds_from_co
 from sample import documented_sample
 
 from arrcert import Authorizer, CertificateDenied, ClientCertificate, Policy
+from arrcert.servers import gunicorn_hook_ran
 
 HEADERS = {
     "host": "contoso.azurewebsites.net",
@@ -100,6 +100,7 @@ def main() -> int:
     rounds = rounds_from_command_line(__doc__, 301)
     # On both sides; the sample logs nothing.
     logging.disable(logging.CRITICAL)
+    gunicorn_hook_ran()  # As if `arrcert.gunicorn` stood in gunicorn.conf.py.
     kinds: dict[str, Any] = {
         "P-256": lambda: ec.generate_private_key(ec.SECP256R1()),
         "RSA-2048": lambda: rsa.generate_private_key(65537, 2048),

@@ -43,7 +43,15 @@ class Row(NamedTuple):
 def medians(
     statements: Mapping[str, str], names: Mapping[str, Any], *, rounds: int
 ) -> dict[str, float]:
-    """Return the median seconds of each statement.
+    """Return the median seconds of each statement; the arguments are those of `turns`."""
+    seconds = turns(statements, names, rounds=rounds)
+    return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def turns(
+    statements: Mapping[str, str], names: Mapping[str, Any], *, rounds: int
+) -> dict[str, list[float]]:
+    """Return the seconds that each statement took in each round.
 
     Args:
         statements: Python statements by their name.
@@ -68,7 +76,7 @@ def medians(
                 seconds[name].append(timers[name].timeit(counts[name]) / counts[name])
     finally:
         gc.enable()
-    return {name: statistics.median(values) for name, values in seconds.items()}
+    return seconds
 
 
 def rounds_from_command_line(description: str | None, default: int) -> int:
