@@ -60,10 +60,14 @@ def _unsafe(name: str, remedy: str = _BEHIND_GUNICORN) -> Server:
     return Server(name, is_safe=False, remedy=remedy)
 
 
+_GUNICORN = _safe("gunicorn")
+_GUNICORN_WITH_HOOK = _safe("gunicorn with arrcert's hook")
+
+
 def _gunicorn(_environ: Mapping[str, Any]) -> Server:
     """Judge gunicorn by the hook, its version and the two settings that undo what it does."""
     if _Gunicorn.has_hook:
-        return _safe("gunicorn with arrcert's hook")
+        return _GUNICORN_WITH_HOOK
     hook = "write `from arrcert.gunicorn import pre_request` into gunicorn.conf.py"
     version = getattr(sys.modules.get("gunicorn"), "version_info", ())
     if version < (22,):
@@ -71,7 +75,7 @@ def _gunicorn(_environ: Mapping[str, Any]) -> Server:
     undone = _Gunicorn.undone_by()
     if undone:
         return _unsafe(f"gunicorn with {undone}", f"drop that setting, or {hook}")
-    return _safe("gunicorn")
+    return _GUNICORN
 
 
 class _Gunicorn:

@@ -91,10 +91,13 @@ def keep_private(response: _Response) -> _Response:
 
     It does not reach a page that the view itself has already put into a cache.
     """
-    if isinstance(response, HttpResponseBase):
-        said = response.get("Cache-Control", "").lower().split(",")
-        if "no-store" not in map(str.strip, said):
-            patch_cache_control(response, private=True)
+    if not isinstance(response, HttpResponseBase):
+        return response
+    said = response.get("Cache-Control", "private")
+    if said == "private":
+        response["Cache-Control"] = said
+    elif "no-store" not in map(str.strip, said.lower().split(",")):
+        patch_cache_control(response, private=True)
     return response
 
 

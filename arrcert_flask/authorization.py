@@ -44,15 +44,17 @@ def authorize(policy: str) -> None:
 
     It asks the core once for each policy and request.
     """
-    accepted: dict[str, ClientCertificate] = getattr(request, _ACCEPTED, {})
+    # Each look through the proxy costs as much as the decision.
+    current: Any = request
+    current = current._get_current_object()
+    accepted: dict[str, ClientCertificate] = current.__dict__.setdefault(_ACCEPTED, {})
     if policy in accepted:
         return
     try:
-        certificate = _authorizer(policy).authorize_wsgi(request.environ, policy)
+        accepted[policy] = _authorizer(policy).authorize_wsgi(current.environ, policy)
     except CertificateDenied as denied:
         _signal(denied)
         raise ClientCertificateForbidden from denied
-    setattr(request, _ACCEPTED, {**accepted, policy: certificate})
 
 
 def get_client_certificate() -> ClientCertificate | None:
@@ -75,7 +77,11 @@ def keep_private(response: Response) -> Response:
 
     It does not reach what the app itself remembers, such as a memoized view.
     """
-    if get_client_certificate() is not None and not response.cache_control.no_store:
+    if get_client_certificate() is None:
+        return response
+    if "Cache-Control" not in response.headers:
+        response.headers.add("Cache-Control", "private")
+    elif not response.cache_control.no_store:
         response.cache_control.public = False
         response.cache_control.private = True
     return response

@@ -86,7 +86,7 @@ class _Gate:
         if not self._app_was_examined:
             self._examine_app()
         view = self._app.view_functions.get(endpoint or "")
-        policies = list(_policies_named_for(view))
+        policies = _policies_named_for(view)
         for policy in policies:
             authorize(policy)
         settings = self._settings
@@ -152,15 +152,12 @@ def _warnings(settings: Settings, read: dict[str, Any]) -> Iterator[Problem]:
         )
 
 
-def _policies_named_for(view: Callable[..., Any] | None) -> Iterator[str]:
-    """Yield the policies of the view's decorator, of its method's, and of its blueprints' hooks."""
+def _policies_named_for(view: Callable[..., Any] | None) -> list[str]:
+    """Return the policies of the view's decorator, its method's, and its blueprints' hooks."""
     candidates: list[Callable[..., Any] | None] = [view, *_handlers(view)]
     for blueprint in request.blueprints:
         candidates += current_app.before_request_funcs.get(blueprint, ())
-    for candidate in candidates:
-        policy = policy_named_by(candidate)
-        if policy is not None:
-            yield policy
+    return [policy for policy in map(policy_named_by, candidates) if policy is not None]
 
 
 def _handlers(view: Callable[..., Any] | None) -> list[Callable[..., Any] | None]:
