@@ -86,19 +86,14 @@ class _Gate:
         if not self._app_was_examined:
             self._examine_app()
         view = self._app.view_functions.get(endpoint or "")
-        policies = _policies_named_for(view)
+        policies = _policies_named_for(view, endpoint or "")
+        authorizer, settings = self._app.extensions["arrcert"]
         for policy in policies:
-            authorize(policy)
-        settings = self._settings
+            authorize(policy, authorizer)
         if policies or not settings.protect_all or is_exempt_view(view):
             return
         if not settings.exempt_paths.covers_wsgi(request.environ, request.path):
-            authorize("default")
-
-    @property
-    def _settings(self) -> Settings:
-        extension: Extension = self._app.extensions["arrcert"]
-        return extension.settings
+            authorize("default", authorizer)
 
     def _examine_app(self) -> None:
         """Refuse to serve where protection was lost; views, hooks and config are there by now."""
@@ -128,7 +123,11 @@ class _Gate:
             "was set in app.config after Arrcert(app) had read it, so it has no effect; set it"
             " before Arrcert(app), or call Arrcert().init_app(app) last",
         )
-        if _PROTECT_ALL in late and now.get(_PROTECT_ALL) and not self._settings.protect_all:
+        if (
+            _PROTECT_ALL in late
+            and now.get(_PROTECT_ALL)
+            and not self._app.extensions["arrcert"].settings.protect_all
+        ):
             problems.append(too_late._replace(setting=_PROTECT_ALL))
         if problems:
             raise ConfigurationError(problems)
@@ -152,11 +151,12 @@ def _warnings(settings: Settings, read: dict[str, Any]) -> Iterator[Problem]:
         )
 
 
-def _policies_named_for(view: Callable[..., Any] | None) -> list[str]:
+def _policies_named_for(view: Callable[..., Any] | None, endpoint: str) -> list[str]:
     """Return the policies of the view's decorator, its method's, and its blueprints' hooks."""
     candidates: list[Callable[..., Any] | None] = [view, *_handlers(view)]
-    for blueprint in request.blueprints:
-        candidates += current_app.before_request_funcs.get(blueprint, ())
+    if "." in endpoint:
+        for blueprint in request.blueprints:
+            candidates += current_app.before_request_funcs.get(blueprint, ())
     return [policy for policy in map(policy_named_by, candidates) if policy is not None]
 
 
