@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
@@ -143,15 +142,20 @@ class ClientCertificateMiddleware:
         return None
 
 
-@contextmanager
-def _remembered_by(request: HttpRequest) -> Iterator[None]:
+class _remembered_by:  # noqa: N801 - used as `contextlib.suppress` is, and made for each request.
     """Tell `_policy_to_release` what is decided before the view."""
-    try:
-        yield
-    except PermissionDenied as error:
-        request._arrcert_verdict = error  # type: ignore[attr-defined]
-        raise
-    request._arrcert_verdict = None  # type: ignore[attr-defined]
+
+    __slots__ = ("_request",)
+
+    def __init__(self, request: HttpRequest) -> None:
+        self._request: Any = request
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        if error is None or isinstance(error, PermissionDenied):
+            self._request._arrcert_verdict = error
 
 
 def _policy_for(request: HttpRequest, view: Callable[..., Any]) -> str | None:
