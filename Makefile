@@ -33,6 +33,11 @@ fuzz: $(VENV)/fuzz ## coverage-guided fuzzing of all that hostile bytes reach: m
 mutants: $(VENV)/test ## mutation testing of the modules that decide, about ten minutes
 	@$(BIN)/python mutants/run.py $(ONLY)
 
+bench: $(VENV)/test ## what a decision costs, as ratios; about ten minutes on a quiet machine
+	@for script in core frameworks startup strangers throughput revocation; do \
+		$(BIN)/python benchmarks/$$script.py || exit 1; \
+	done
+
 screenshots: $(VENV)/browser ## the sample sites' pages as pictures, in screenshots/; needs chromium
 	@SCREENSHOTS=screenshots $(BIN)/python -m pytest -q tests/e2e/test_browser.py::test_picture
 	@cp screenshots/flask-certificate-desktop-light.png screenshots/django-front-page-phone-dark.png docs/images

@@ -210,7 +210,7 @@ def main() -> int:
     command += ["--workers", str(WORKERS), "--worker-class", "gthread", "--threads", "8"]
     command += ["--limit-request-field_size", "65536", "--log-level", "warning"]
     with tempfile.TemporaryFile() as log:
-        server = subprocess.Popen(  # noqa: S603 - gunicorn and our own site.
+        server = subprocess.Popen(
             command, cwd=SITE, env=environ, pass_fds=[listener.fileno()], stderr=log
         )
         try:
