@@ -34,7 +34,7 @@ mutants: $(VENV)/test ## mutation testing of the modules that decide, about ten 
 	@$(BIN)/python mutants/run.py $(ONLY)
 
 bench: $(VENV)/test ## what a decision costs, as ratios; about ten minutes on a quiet machine
-	@for script in core frameworks startup strangers throughput revocation; do \
+	@for script in core pins frameworks startup strangers throughput revocation; do \
 		$(BIN)/python benchmarks/$$script.py || exit 1; \
 	done
 

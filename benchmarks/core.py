@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import base64
+import functools
 import logging
-import secrets
 import sys
-import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -16,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from cryptography.x509.verification import PolicyBuilder, Store
-from paired import Row, medians, print_table, resident_megabytes, rounds_from_command_line
+from paired import Row, medians, print_table, rounds_from_command_line
 from sample import documented_sample
 
 from arrcert import Authorizer, CertificateDenied, ClientCertificate, Policy
@@ -40,7 +39,9 @@ HEADERS = {
 }
 """What App Service's front end sends beside the certificate, which makes fifteen."""
 
-MANY_PINS = 1_000_000
+
+P256 = functools.partial(ec.generate_private_key, ec.SECP256R1())
+RSA_2048 = functools.partial(rsa.generate_private_key, 65537, 2048)
 
 
 class Pki:
@@ -101,16 +102,11 @@ def main() -> int:
     # On both sides; the sample logs nothing.
     logging.disable(logging.CRITICAL)
     gunicorn_hook_ran()  # As if `arrcert.gunicorn` stood in gunicorn.conf.py.
-    kinds: dict[str, Any] = {
-        "P-256": lambda: ec.generate_private_key(ec.SECP256R1()),
-        "RSA-2048": lambda: rsa.generate_private_key(65537, 2048),
-    }
-    for kind, make_key in kinds.items():
+    for kind, make_key in (("P-256", P256), ("RSA-2048", RSA_2048)):
         pki = Pki(make_key)
         names = names_for(pki)
         found = medians(STATEMENTS, names, rounds=rounds)
         print_table(f"{kind}: one decision", rows_of(found))
-    print_table(f"{MANY_PINS:,} pins", pin_rows(Pki(kinds["P-256"]), rounds))
     return 0
 
 
@@ -206,31 +202,6 @@ def rows_of(seconds: dict[str, float]) -> list[Row]:
         row("denied: no base64 / sample", "garbage", "sample's garbage", 0.5),
         row("denied: no certificate / sample", "other garbage", "sample's other garbage", 0.5),
         row("denied: stranger / sample", "stranger", "sample's stranger", 0.5),
-    ]
-
-
-def pin_rows(pki: Pki, rounds: int) -> list[Row]:
-    """Compare a policy of a million pins with one of one."""
-    certificate = ClientCertificate.from_der(base64.b64decode(pki.alice))
-    pins = [secrets.token_hex(32) for _ in range(MANY_PINS - 1)]
-    pins.append(certificate.sha256_fingerprint)
-    before, started = resident_megabytes(), time.perf_counter()
-    many = Policy(fingerprints=pins)
-    seconds, grown = time.perf_counter() - started, resident_megabytes() - before
-    one = Policy(fingerprints=pins[-1:])
-    names: dict[str, Any] = {"alice": pki.alice}
-    for name, policy in (("many", many), ("one", one)):
-        names[f"warm_{name}"] = Authorizer({"default": policy}).authorize
-        names[f"cold_{name}"] = Authorizer({"default": policy}, most_remembered=0).authorize
-    statements = {
-        name: f"{name}(alice.decode('latin-1'))" for name in names if name.endswith(("many", "one"))
-    }
-    found = medians(statements, names, rounds=rounds)
-    return [
-        Row("warm: a million pins / one", found["warm_many"] / found["warm_one"], 1.2),
-        Row("cold: a million pins / one", found["cold_many"] / found["cold_one"], 1.2),
-        Row("loading", seconds, None, unit="s"),
-        Row("memory held, the settings' own texts apart", grown, None, unit="MB"),
     ]
 
 

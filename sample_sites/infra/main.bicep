@@ -24,7 +24,7 @@ param planSku string = 'B1'
 
 @description('''
 Whether the front end asks for a client certificate.
-Required: it answers 403 to whoever has none. Whether it lets the platform's own probes through is
+Required: it refuses whoever has none (403, as users report). Whether it lets the platform's own probes through is
 uncertain. Optional: it forwards everybody, and the site alone decides. OptionalInteractiveUser: as
 Optional, but clients are not asked by default; it renegotiates, with the consequences told below.
 ''')
