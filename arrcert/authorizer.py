@@ -18,10 +18,20 @@ from arrcert.exceptions import CertificateDenied, ConfigurationError, DenialReas
 from arrcert.forwarding import FrontEnd, decode, front_end_from
 from arrcert.ingress import Forwarded, Ingress
 from arrcert.policy import Acceptance, Policy, whole_second
-from arrcert.settings import MOST_REMEMBERED, Settings, require_proof
+from arrcert.settings import (
+    MOST_REMEMBERED,
+    Settings,
+    is_number_to_remember,
+    require_proof,
+    why_not_to_remember,
+)
 from arrcert.trust import TrustStore
 
 logger = logging.getLogger("arrcert")
+
+LONGEST_KEY = 8 * 1024
+"""Characters; what is longer is not remembered. Some encodings let a client write more than the
+certificate, and who is accepted may do so in many ways."""
 
 _Request = TypeVar("_Request")
 
@@ -61,7 +71,11 @@ class Authorizer:
             name: (value,) if isinstance(value, Policy) else tuple(value)
             for name, value in policies.items()
         }
-        problems = []
+        problems = (
+            []
+            if is_number_to_remember(most_remembered)
+            else [Problem("most_remembered", why_not_to_remember(most_remembered))]
+        )
         if not named:
             problems.append(Problem("policies", 'is empty; write {"default": Policy(...)}'))
         for name, alternatives in named.items():
@@ -234,9 +248,9 @@ class Authorizer:
     ) -> tuple[ClientCertificate, Acceptance]:
         leaf, *others = decode(self._ingress.front_end, *forwarded)
         certificate = ClientCertificate.unread(leaf)
-        if not alternatives.are_pinned:
+        if not alternatives.vouch_for_bytes:
             certificate.read()
-        elif not alternatives.list_fingerprint_of(certificate):
+        if alternatives.are_pinned and not alternatives.list_fingerprint_of(certificate):
             raise CertificateDenied.explained_by(
                 functools.partial(
                     _explain, alternatives, certificate, at or time.time(), trust_stores
@@ -255,6 +269,8 @@ class _Alternatives:
 
     Attributes:
         are_pinned: whether each of them demands one of certain fingerprints.
+        vouch_for_bytes: whether each asks for no other proof, so that what an accepted certificate
+            holds beside dates, usage and key need not even be readable.
     """
 
     def __init__(self, policies: Sequence[Policy], most_remembered: int) -> None:
@@ -263,6 +279,7 @@ class _Alternatives:
         self._follow_files = any(policy.trust_store() is not None for policy in policies)
         self._memory = self._new_memory()
         self.are_pinned = all(policy.is_pinned for policy in policies)
+        self.vouch_for_bytes = self.are_pinned and not self._follow_files
 
     def memory(self) -> _Memory:
         """Return the memory that belongs to the snapshots of the moment, a new one for new ones."""
@@ -340,7 +357,7 @@ class _Memory:
         self, forwarded: Forwarded, certificate: ClientCertificate, until: datetime
     ) -> None:
         """Remember a yes until it ends; the oldest gives way where there are too many."""
-        if not self._most_remembered:
+        if not self._most_remembered or sum(map(len, filter(None, forwarded))) > LONGEST_KEY:
             return
         now = time.time()
         with self._writing:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any, Generic, NoReturn, TypeVar
+from typing import Any, Generic, NoReturn, Self, TypeVar, overload
 
 from cryptography.x509 import (
     BasicConstraints,
@@ -48,7 +48,15 @@ class _fact(Generic[_T]):  # noqa: N801 - a decorator, as `property` is.
         self.__doc__ = read.__doc__
         self.name = read.__name__
 
-    def __get__(self, certificate: ClientCertificate, _: type[ClientCertificate]) -> _T:
+    @overload
+    def __get__(self, certificate: None, _: type[ClientCertificate]) -> Self: ...
+    @overload
+    def __get__(self, certificate: ClientCertificate, _: type[ClientCertificate]) -> _T: ...
+    def __get__(
+        self, certificate: ClientCertificate | None, _: type[ClientCertificate]
+    ) -> _T | Self:
+        if certificate is None:
+            return self
         try:
             value = self._read(certificate)
         except CertificateDenied:
@@ -256,10 +264,14 @@ class ClientCertificate:
         return hash(self.der)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (ClientCertificate.from_der, (self.der,))
+        return (ClientCertificate.unread, (self.der,))
 
     def __repr__(self) -> str:
-        return f"<ClientCertificate {self.sha256_fingerprint} {quote(self.subject)}>"
+        try:
+            subject = quote(self.subject)
+        except CertificateDenied:
+            subject = "with a subject that cannot be read"
+        return f"<ClientCertificate {self.sha256_fingerprint} {subject}>"
 
 
 def der_of(certificate: Certificate) -> bytes:

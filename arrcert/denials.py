@@ -16,7 +16,7 @@ from arrcert.exceptions import CertificateDenied, DenialReason, quote
 logger = logging.getLogger("arrcert")
 
 MOST_IN_FULL = 100
-"""Denials a second that are logged in full, for each reason; what goes beyond is counted."""
+"""Denials a second that are logged in full, of each policy and reason; the others are counted."""
 
 SECONDS_TO_COUNT = 1.0
 """How long denials are counted before the log says how many there were."""
@@ -25,14 +25,15 @@ SECONDS_TO_COUNT = 1.0
 class DenialLog:
     """Writes denials to the logger `arrcert`, and counts those that come as a flood.
 
-    Of each reason `MOST_IN_FULL` are written in a second. A timer ends the second with one record
-    for the rest, so that what was counted is told although nobody knocks any more.
+    Of each policy and reason `MOST_IN_FULL` are written in a second. A timer ends the second with
+    one record for the rest, so that what was counted is told although nobody knocks any more.
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        # What runs under it may be interrupted by a signal handler that is denied, too.
+        self._lock = threading.RLock()
         self._began = time.monotonic()
-        self._counts: dict[DenialReason, int] = {}
+        self._counts: dict[tuple[str, DenialReason], int] = {}
         self._timer: threading.Timer | None = None
         _logs.add(self)
 
@@ -57,11 +58,14 @@ class DenialLog:
         `misconfigured` is an ERROR, all else a WARNING. Where nobody listens the denial is not
         looked at. It does not write the header's value.
         """
-        if not logger.isEnabledFor(logging.WARNING) or not self._admits(denied.reason):
+        if not logger.isEnabledFor(logging.ERROR):
+            return
+        level = _level(denied.reason)
+        if not logger.isEnabledFor(level) or not self._admits(policy, denied.reason):
             return
         described = describe(request) if describe else ""
         logger.log(
-            _level(denied.reason),
+            level,
             "denied %sunder policy %s: %s",
             f"{described} " if described else "",
             quote(policy),
@@ -76,27 +80,34 @@ class DenialLog:
         )
 
     def tell(self) -> None:
-        """Write what was counted, one record for each reason, and begin to count anew."""
+        """Write what was counted, a record for each policy and reason, and begin anew."""
         with self._lock:
             counts, self._counts = self._counts, {}
             self._began, self._timer = time.monotonic(), None
-        for reason, count in counts.items():
+        for (policy, reason), count in counts.items():
             if count > MOST_IN_FULL:
                 logger.log(
                     _level(reason),
-                    "denied %d more requests within a second for the same reason: %s",
+                    "denied %d more requests within a second %sfor the same reason: %s",
                     count - MOST_IN_FULL,
+                    f"under policy {quote(policy)} " if policy else "",
                     reason,
-                    extra={"arrcert_reason": reason.value, "arrcert_count": count - MOST_IN_FULL},
+                    extra={
+                        "arrcert_reason": reason.value,
+                        "arrcert_policy": policy,
+                        "arrcert_count": count - MOST_IN_FULL,
+                    },
                 )
 
-    def _admits(self, reason: DenialReason) -> bool:
+    def _admits(self, policy: str, reason: DenialReason) -> bool:
         """Count a denial, and tell whether it is to be written in full."""
         with self._lock:
             if self._timer is None and time.monotonic() - self._began >= SECONDS_TO_COUNT:
                 self._began = time.monotonic()
                 self._counts.clear()
-            count = self._counts[reason] = self._counts.get(reason, 0) + 1
+            # Policies that do not exist are counted together: a request may have made them up.
+            key = ("" if reason is DenialReason.MISCONFIGURED else policy, reason)
+            count = self._counts[key] = self._counts.get(key, 0) + 1
             return count <= MOST_IN_FULL or not self._is_timed()
 
     def _is_timed(self) -> bool:

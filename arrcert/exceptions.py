@@ -172,6 +172,8 @@ class CertificateDenied(ArrcertError):  # noqa: N818 - the public name says what
             certificate=explained.certificate,
             reasons=explained.reasons,
         )
+        # Its traceback leads to this frame, and a frame that led back would be a cycle.
+        del explained
         return getattr(self, name)
 
     def __reduce__(self) -> tuple[Any, ...]:

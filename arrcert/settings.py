@@ -21,7 +21,7 @@ MOST_REMEMBERED = 1024
 """Accepted certificates that are remembered for each policy, where nothing else is said."""
 
 LARGEST_MEMORY = 1_000_000
-"""What may be said; each takes some 2 KB."""
+"""What may be said; each takes some 3 KB, and 10 KB at most."""
 
 POLICIES = "ARRCERT"
 """The setting that holds the policies, and the environment variable that holds them as JSON."""
@@ -294,12 +294,9 @@ class _Loader:
     def _count(self, name: str, value: Any) -> int:
         if value is None:
             return MOST_REMEMBERED
-        is_whole = isinstance(value, int) and not isinstance(value, bool)
-        if is_whole and 0 <= value <= LARGEST_MEMORY:
+        if is_number_to_remember(value):
             return int(value)
-        self._complain(
-            name, f"{quote(value)} is no number to remember; write 0 to {LARGEST_MEMORY}"
-        )
+        self._complain(name, why_not_to_remember(value))
         return MOST_REMEMBERED
 
     def _parsed(
@@ -549,6 +546,17 @@ class _Loader:
                     Problem(place.setting(problem.setting), problem.message)
                     for problem in error.problems
                 ]
+
+
+def is_number_to_remember(value: object) -> bool:
+    """Tell whether so many accepted certificates can be remembered."""
+    is_whole = isinstance(value, int) and not isinstance(value, bool)
+    return is_whole and 0 <= value <= LARGEST_MEMORY  # type: ignore[operator]
+
+
+def why_not_to_remember(value: object) -> str:
+    """Say what to write instead of a number that cannot be remembered."""
+    return f"{quote(value)} is no number to remember; write 0 to {LARGEST_MEMORY}"
 
 
 def _whole_number(text: str) -> int | str:

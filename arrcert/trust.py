@@ -134,11 +134,15 @@ class TrustStore:
             except Exception as error:
                 failure = error
         why = self._why_no_path(certificate.x509, at) or quote(failure)
-        raise CertificateDenied(
-            DenialReason.UNTRUSTED,
-            f"no certification path to a trust anchor: {why}",
-            certificate=certificate,
-        ) from failure
+        try:
+            raise CertificateDenied(
+                DenialReason.UNTRUSTED,
+                f"no certification path to a trust anchor: {why}",
+                certificate=certificate,
+            ) from failure
+        finally:
+            # Its traceback leads back to this frame.
+            del failure
 
     def _why_no_path(self, leaf: Certificate, at: datetime) -> str | None:
         """Tell the operator which of the common reasons it is, None where it is none of them."""

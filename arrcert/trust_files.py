@@ -6,6 +6,7 @@ import logging
 import os
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -18,6 +19,8 @@ from arrcert.revocation import RevocationList, RevocationLists, read_revocation_
 from arrcert.trust import TrustStore, why_unusable
 
 logger = logging.getLogger("arrcert")
+
+_following: weakref.WeakSet[TrustFiles] = weakref.WeakSet()
 
 SECONDS_BETWEEN_LOOKS = 2.0
 """How long a change of a file may stay unseen. A look costs one `stat` for each file."""
@@ -60,7 +63,9 @@ class TrustFiles:
         self._crls = None if crls is None else [_Folder(source) for source in crls]
         self._revocation_lists = RevocationLists([])
         self._starting = threading.Lock()
+        _following.add(self)
         self._thread: threading.Thread | None = None
+        self._told: list[tuple[str, str]] = []
         self._seen = self._signature()
         self._next_look = time.monotonic() + SECONDS_BETWEEN_LOOKS
         problems: list[Problem] = []
@@ -118,19 +123,30 @@ class TrustFiles:
             signature = self._signature()
             if signature == self._seen:
                 return
-            self._seen = signature
-            self._thread = threading.Thread(target=self._reload, name="arrcert reload", daemon=True)
+            self._thread = threading.Thread(
+                target=self._reload, args=(signature,), name="arrcert reload", daemon=True
+            )
             self._thread.start()
         self._thread.join(SECONDS_TO_WAIT)
 
-    def _reload(self) -> None:
+    def _reload(self, signature: list[object]) -> None:
+        complaints: list[tuple[str, str]] = []
         try:
-            content = self._read(
-                lambda parameter, why: logger.error("%s: %s; the old content holds", parameter, why)
-            )
+            content = self._read(lambda *complaint: complaints.append(complaint))
             self._store = TrustStore(*content)
-        except Exception:
-            logger.exception("trust_anchors, intermediates, crls: the old content holds")
+        except Exception as error:
+            if [("", repr(error))] != self._told:
+                logger.exception("trust_anchors, intermediates, crls: the old content holds")
+            self._told = [("", repr(error))]
+            return
+        for complaint in complaints:
+            if complaint not in self._told:
+                logger.error("%s: %s; the old content holds", *complaint)
+        self._told = complaints
+        # What kept a file from being read may be gone at the next look. And a thread that does not
+        # come to its end has seen nothing.
+        if not any(file.is_unread for _, file in self._files()):
+            self._seen = signature
 
     def _read(
         self, complain: Callable[[str, str], None]
@@ -170,18 +186,31 @@ class TrustFiles:
         return anchors, intermediates, self._revocation_lists
 
 
+def _unlock_all() -> None:
+    # Who held a lock does not come along into a forked process.
+    for files in list(_following):
+        files._starting = threading.Lock()
+
+
+getattr(os, "register_at_fork", dict)(after_in_child=_unlock_all)
+
 _Parser = Callable[[bytes, str], list[Any]]
 """From a file's bytes, and what to call it, to what it holds; a ValueError is for the operator."""
 
 
 class _File:
-    """A file, or a PEM text, and what it held when it was last good."""
+    """A file, or a PEM text, and what it held when it was last good.
+
+    Attributes:
+        is_unread: whether it is there and could not be read.
+    """
 
     def __init__(self, source: Source) -> None:
         self.source = source
         self._is_text = _is_pem_text(source)
         self.where = "the PEM text" if self._is_text else f"the file {quote(source)}"
         self.content: list[Any] = []
+        self.is_unread = False
         self._held: tuple[object, object] | None = None
 
     def signature(self) -> object:
@@ -203,7 +232,10 @@ class _File:
         # Taken before the content: what changes in between is seen at the next look.
         held = (self.signature(), given)
         if held != self._held:
-            self.content = parse(self._read(), self.where)
+            self.is_unread = held[0] is not None
+            data = self._read()
+            self.is_unread = False
+            self.content = parse(data, self.where)
             self._held = held
 
     def _read(self) -> bytes:

@@ -754,7 +754,8 @@ def test_query_finds_the_reason(denials: dict[DenialReason, set[str]]) -> None:
     """The query for Log Analytics takes the right reason out of every line."""
     [query] = snippets("403.md", "kusto")
     pattern, more = re.findall(r'extract\("(.+?)", 1, ', query)
-    flood = "denied 1234 more requests within a second for the same reason: missing"
+    flood = "denied 1234 more requests within a second under policy 'default' for the same reason: "
+    flood += "missing"
     assert flood in guide("403.md")
     assert re.findall(more.replace("\\\\", "\\"), flood) == ["1234"]
     assert re.findall(pattern, flood) == ["missing"]

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import base64
+import contextlib
+import gc
 import hashlib
+import io
 import logging
 import threading
 import time
@@ -11,6 +14,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from cryptography.hazmat.primitives import hashes
@@ -466,6 +470,60 @@ def test_a_pin_makes_no_certificate_of_garbage(impostor: IssuedCertificate) -> N
     late = impostor.certificate.not_valid_after_utc + timedelta(seconds=1)
     error = denied(lambda: authorizer.authorize(impostor.header_value, at=late))
     assert error.reason is DenialReason.EXPIRED
+
+
+@pytest.mark.parametrize("policy", ["default", "partners"])
+def test_a_denial_leaves_nothing_behind(
+    policy: str,
+    authorizer: Authorizer,
+    impostor: IssuedCertificate,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What a stranger's request has made is gone with it, without waiting for the collector."""
+    # pytest keeps each record, and pytest.raises a cycle of its own.
+    monkeypatch.setattr(module.logger, "propagate", False)
+    monkeypatch.setattr(module.logger, "handlers", [logging.StreamHandler(io.StringIO())])
+
+    def knock() -> None:
+        with contextlib.suppress(CertificateDenied):
+            authorizer.authorize(impostor.header_value, policy)
+
+    knock()
+    gc.collect()
+    gc.disable()
+    try:
+        before = sum(isinstance(held, CertificateDenied) for held in gc.get_objects())
+        for _ in range(5):
+            knock()
+        after = sum(isinstance(held, CertificateDenied) for held in gc.get_objects())
+    finally:
+        gc.enable()
+    assert after == before
+
+
+def test_a_text_that_is_too_long_is_not_remembered(
+    alice: IssuedCertificate, decisions: list[object]
+) -> None:
+    """What a client may write beside the certificate does not fill the memory with megabytes."""
+    pinned = Policy(fingerprints=[alice.certificate.sha256_fingerprint])
+    authorizer = Authorizer({"default": pinned}, front_end="envoy")
+    pem = quote(alice.certificate_pem.decode(), safe="")
+    for padding, times in (("By=a,", 1), ("By=" + "a" * 8192 + ",", 3)):
+        decisions.clear()
+        for _ in range(3):
+            pairs = [("X-Forwarded-Client-Cert", f'{padding}Cert="{pem}"')]
+            assert authorizer.authorize_headers(pairs) == alice.certificate
+        assert len(decisions) == times
+
+
+@pytest.mark.parametrize("wrong", [-1, 1_000_001, 1.5, True, "5", None])
+def test_what_is_no_number_to_remember_stops_the_start(
+    wrong: Any, alice: IssuedCertificate
+) -> None:
+    """A bound that cannot be kept is told before a client comes."""
+    pinned = Policy(fingerprints=[alice.certificate.sha1_fingerprint])
+    with pytest.raises(ConfigurationError, match=r"most_remembered: .*write 0 to 1000000"):
+        Authorizer({"default": pinned}, most_remembered=wrong)
 
 
 def test_a_denial_is_explained_for_its_own_moment(

@@ -203,6 +203,16 @@ def test_extension_that_cannot_be_read_is_malformed() -> None:
         ClientCertificate.from_der(made(change=lambda b: b.add_extension(garbage, False)))
 
 
+def test_what_is_known_of_unread_bytes_can_be_shown_and_copied() -> None:
+    """A certificate with a part that cannot be read has a repr, a copy and a class to look at."""
+    der = made().replace(b"alice", b"\xff\xff\xff\xff\xff")
+    certificate = ClientCertificate.unread(der)
+    assert "cannot be read" in repr(certificate)
+    assert copy.deepcopy(certificate) == pickle.loads(pickle.dumps(certificate)) == certificate
+    assert hasattr(ClientCertificate, "subject")
+    assert ClientCertificate.subject.__doc__ == "The subject's name as RFC 4514 text."
+
+
 def test_facts_are_read_when_asked_for() -> None:
     """Of bytes that nobody has read only the hash is known; what cannot be read is a denial."""
     garbage = x509.UnrecognizedExtension(x509.ObjectIdentifier("2.5.29.17"), b"\xff\xff")

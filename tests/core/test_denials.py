@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from typing import Any
 
 import pytest
@@ -85,7 +86,8 @@ def test_a_flood_is_counted_by_reason(log: DenialLog, caplog: pytest.LogCaptureF
     assert counts(caplog.records) == {"untrusted": 7, "misconfigured": 2}
     assert [record.levelno for record in caplog.records] == [logging.WARNING, logging.ERROR]
     assert caplog.messages[0] == (
-        "denied 7 more requests within a second for the same reason: untrusted"
+        "denied 7 more requests within a second under policy 'default' "
+        "for the same reason: untrusted"
     )
     caplog.clear()
     log.tell()
@@ -106,6 +108,45 @@ def test_the_timer_tells_when_nobody_knocks_any_more(
             log._timer.join(10)
     assert counts(caplog.records) == {"untrusted": 1}
     assert log._timer is None
+
+
+def test_policies_are_counted_apart(log: DenialLog, caplog: pytest.LogCaptureFixture) -> None:
+    """A flood at one door does not hide what happens at another; made-up names share a count."""
+    for _ in range(10):
+        log.write(denial(), "default")
+    caplog.clear()
+    log.write(denial(), "partners")
+    assert len(caplog.records) == 1
+    caplog.clear()
+    for number in range(10):
+        log.write(denial(DenialReason.MISCONFIGURED), f"made up {number}")
+    assert len(caplog.records) == 3
+
+
+def test_an_error_is_heard_where_warnings_are_not(
+    log: DenialLog, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With the logger at ERROR a misconfiguration is still told, and other denials are not."""
+    with caplog.at_level(logging.ERROR, "arrcert"):
+        log.write(denial(), "default")
+        log.write(denial(DenialReason.MISCONFIGURED), "default")
+    assert [vars(record)["arrcert_reason"] for record in caplog.records] == ["misconfigured"]
+
+
+def test_a_signal_handler_may_be_denied_too(
+    log: DenialLog, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What interrupts the counting in the same thread does not wait for itself."""
+    started = denials.time.monotonic
+
+    def interrupted() -> float:
+        monkeypatch.setattr(denials.time, "monotonic", started)
+        log.write(denial(DenialReason.EXPIRED), "default")
+        return started()
+
+    monkeypatch.setattr(denials.time, "monotonic", interrupted)
+    log.write(denial(), "default")
+    assert len(caplog.records) == 2
 
 
 def test_a_trickle_is_written_in_full(
@@ -154,9 +195,12 @@ def test_every_denial_of_many_threads_is_written_or_counted(
     assert counts(caplog.records) == {"untrusted": 8 * 200 - 3}
 
 
-def test_all_logs_tell_or_begin_together(log: DenialLog, caplog: pytest.LogCaptureFixture) -> None:
+def test_all_logs_tell_or_begin_together(
+    log: DenialLog, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """At the end each log tells what it counted; in a forked process each begins with nothing."""
     other = DenialLog()
+    monkeypatch.setattr(denials, "_logs", weakref.WeakSet([log, other]))
     for _ in range(5):
         log.write(denial(), "default")
         other.write(denial(DenialReason.EXPIRED), "default")
@@ -169,6 +213,8 @@ def test_all_logs_tell_or_begin_together(log: DenialLog, caplog: pytest.LogCaptu
     denials._tell_all()
     assert counts(caplog.records) == {}
 
+
+REST = "requests within a second under policy 'default' for the same reason: missing"
 
 _FLOOD = """
 import logging, os, sys
@@ -198,8 +244,7 @@ def told(program: str) -> list[str]:
 
 def test_the_end_of_the_process_tells_what_was_counted() -> None:
     """A worker that is stopped in the middle of a flood still says how many there were."""
-    line = "denied 400 more requests within a second for the same reason: missing"
-    assert told("knock(500)") == [line]
+    assert told("knock(500)") == [f"denied 400 more {REST}"]
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
@@ -214,6 +259,6 @@ if child == 0:
 os.waitpid(child, 0)
 """
     assert sorted(told(program)) == [
-        "denied 200 more requests within a second for the same reason: missing",
-        "denied 400 more requests within a second for the same reason: missing",
+        f"denied 200 more {REST}",
+        f"denied 400 more {REST}",
     ]

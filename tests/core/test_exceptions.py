@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 
 import pytest
@@ -133,6 +134,7 @@ def test_a_denial_is_explained_when_somebody_asks() -> None:
     assert denied.reasons == (DenialReason.UNTRUSTED, DenialReason.EXPIRED)
     assert len(explained) == 1
     assert str(pickle.loads(pickle.dumps(denied))) == str(denied)
+    assert str(copy.deepcopy(denied)) == str(denied)
     with pytest.raises(AttributeError, match="no attribute reasn"):
         denied.reasn  # noqa: B018
 

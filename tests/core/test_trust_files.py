@@ -318,6 +318,68 @@ def test_unexpected_fault_while_reading_keeps_the_old_store(
     assert record.exc_info is not None
 
 
+@pytest.mark.usefixtures("looks")
+def test_a_passing_fault_is_not_the_end(
+    tmp_path: Path,
+    authority: CertificateAuthority,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A file that could not be read for a moment is read at the next look, and told of once."""
+    path = tmp_path / "roots.pem"
+    path.write_bytes(authority.certificate_pem)
+    files = TrustFiles([path])
+    before = files.current()
+    read = module._File._read
+
+    def without_a_handle(_: object) -> bytes:
+        try:
+            raise OSError(24, "Too many open files")
+        except OSError as error:
+            raise ValueError("the file cannot be read (Too many open files)") from error
+
+    monkeypatch.setattr(module._File, "_read", without_a_handle)
+    path.write_bytes(CertificateAuthority("Another").certificate_pem)
+    for _ in range(3):
+        settled(files)
+    assert is_trusted(files._store, authority.issue("alice"))
+    assert len(caplog.records) == 1
+    monkeypatch.setattr(module._File, "_read", read)
+    after = settled(files)
+    assert after is not before
+    assert not is_trusted(after, authority.issue("alice"))
+
+
+@pytest.mark.usefixtures("looks")
+def test_without_a_thread_the_change_is_seen_later(
+    tmp_path: Path, authority: CertificateAuthority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where no thread can be started, the change is still there at the next look."""
+    path = tmp_path / "roots.pem"
+    path.write_bytes(authority.certificate_pem)
+    files = TrustFiles([path])
+    before = files.current()
+    path.write_bytes(CertificateAuthority("Another").certificate_pem)
+    start = threading.Thread.start
+
+    def none_left(_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", none_left)
+    with pytest.raises(RuntimeError):
+        files.current()
+    monkeypatch.setattr(threading.Thread, "start", start)
+    assert settled(files) is not before
+
+
+def test_a_forked_process_waits_for_nobody(authority: CertificateAuthority) -> None:
+    """A lock that another thread held at the fork is not held in the child for ever."""
+    files = TrustFiles([authority.certificate_pem.decode()])
+    files._starting.acquire()
+    module._unlock_all()
+    assert files._starting.acquire(timeout=1)
+
+
 # --- warnings ------------------------------------------------------------------------------------
 
 
