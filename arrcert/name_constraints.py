@@ -41,8 +41,10 @@ def unsupported_constraint(ca: Certificate) -> str | None:
     marked critical or not, since a CA that was given limits must not be trusted without them.
     """
     constraints = _constraints_of(ca)
-    if constraints is None:
-        return None
+    return None if constraints is None else _unsupported(constraints)
+
+
+def _unsupported(constraints: NameConstraints) -> str | None:
     for name in (*(constraints.permitted_subtrees or ()), *(constraints.excluded_subtrees or ())):
         if isinstance(name, DirectoryName):
             return "its name constraints limit directory names, which cannot be upheld here"
@@ -63,12 +65,12 @@ def violation(path: Sequence[Certificate]) -> str | None:
     as well, since a policy may allow by them.
     """
     for depth, ca in enumerate(path[1:], start=1):
-        unsupported = unsupported_constraint(ca)
-        if unsupported is not None:
-            return f"the CA {_subject(ca)} cannot be trusted: {unsupported}"
         constraints = _constraints_of(ca)
         if constraints is None:
             continue
+        unsupported = _unsupported(constraints)
+        if unsupported is not None:
+            return f"the CA {_subject(ca)} cannot be trusted: {unsupported}"
         for below, certificate in enumerate(path[:depth]):
             for name in _names_in_subject(certificate, is_leaf=below == 0):
                 if not _within(name, constraints):

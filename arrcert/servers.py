@@ -68,6 +68,8 @@ def _gunicorn(_environ: Mapping[str, Any]) -> Server:
     """Judge gunicorn by the hook, its version and the two settings that undo what it does."""
     if _Gunicorn.has_hook:
         return _GUNICORN_WITH_HOOK
+    if _Gunicorn.is_safe:
+        return _GUNICORN
     hook = "write `from arrcert.gunicorn import pre_request` into gunicorn.conf.py"
     version = getattr(sys.modules.get("gunicorn"), "version_info", ())
     if version < (22,):
@@ -75,6 +77,8 @@ def _gunicorn(_environ: Mapping[str, Any]) -> Server:
     undone = _Gunicorn.undone_by()
     if undone:
         return _unsafe(f"gunicorn with {undone}", f"drop that setting, or {hook}")
+    # Where no worker was found, a later request may show one.
+    _Gunicorn.is_safe = _Gunicorn.has_seen_worker()
     return _GUNICORN
 
 
@@ -82,7 +86,13 @@ class _Gunicorn:
     """What is known of the gunicorn that this process is a worker of; it never changes."""
 
     has_hook = False
+    is_safe = False
     _undone_by: str | None = None
+
+    @classmethod
+    def has_seen_worker(cls) -> bool:
+        """Tell whether a worker has shown its settings."""
+        return cls._undone_by is not None
 
     @classmethod
     def undone_by(cls) -> str:
