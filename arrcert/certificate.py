@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import operator
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Generic, NoReturn, Self, TypeVar, overload
@@ -249,7 +250,8 @@ class ClientCertificate:
 
     @_fact
     def _extensions(self) -> dict[type[ExtensionType], Any]:
-        return {type(extension.value): extension.value for extension in self.x509.extensions}
+        values = map(operator.attrgetter("value"), self.x509.extensions)
+        return {type(value): value for value in values}
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
         raise AttributeError(f"a ClientCertificate is immutable: {name}")
