@@ -264,6 +264,7 @@ def test_documented_make_targets_exist() -> None:
         "docs/servers.md",
         "docs/outbound.md",
         "docs/deploy.md",
+        "docs/performance.md",
     ],
 )
 def test_links_lead_somewhere(document: str) -> None:
