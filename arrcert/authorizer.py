@@ -42,7 +42,8 @@ class Authorizer:
     Threads and tasks may share it. What it accepted it remembers by the header's exact text, never
     past any date that the decision rests on, nor past a change of the policy's files. Every denial
     is one record on the logger `arrcert`, which also has the attributes `arrcert_reason`,
-    `arrcert_policy`, `arrcert_request` and `arrcert_fingerprint` for structured logs.
+    `arrcert_policy`, `arrcert_request` and `arrcert_fingerprint` for structured logs; in a flood
+    one record with `arrcert_count` stands for many.
 
     Args:
         policies: each policy's name and the `Policy`, or a list of alternatives in order.
@@ -51,8 +52,9 @@ class Authorizer:
         most_remembered: accepted certificates that are remembered for each policy; 1024 by default.
 
     Raises:
-        ConfigurationError: no policies, something that is no `Policy`, an unknown front end, or a
-            policy that leans on a front end which checks nothing.
+        ConfigurationError: no policies, something that is no `Policy`, an unknown front end, a
+            policy that leans on a front end which checks nothing, or a number that cannot be
+            remembered.
 
     It does not know whether requests can reach the app around the front end.
     """
