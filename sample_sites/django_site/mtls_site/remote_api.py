@@ -17,7 +17,7 @@ from arrcert import ConfigurationError
 from arrcert.outbound import client_ssl_context
 
 SECONDS_TO_WAIT = 10
-"""To connect, and for each piece of the answer. Whom one calls is in the settings, not a stranger."""
+"""To connect, and for each piece of the answer, however many there are."""
 
 VARIABLES = {
     "path_or_thumbprint": "OUTBOUND_CERTIFICATE",
