@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from arrcert import denials
 from arrcert.testing import CertificateAuthority, IssuedCertificate, self_signed
 
 
@@ -17,6 +19,16 @@ def _environment_without_settings(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name)
     # As on App Service; elsewhere each start warns that nothing guards the header.
     monkeypatch.setenv("WEBSITE_SITE_NAME", "site")
+
+
+@pytest.fixture(autouse=True)
+def _floods_end_with_their_test() -> Iterator[None]:
+    """What one test is denied in numbers is not told in the log of the next."""
+    yield
+    for log in list(denials._logs):
+        if log._timer is not None:
+            log._timer.cancel()
+    denials._begin_all()
 
 
 @pytest.fixture(scope="session")
