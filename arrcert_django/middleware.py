@@ -154,8 +154,7 @@ class _remembered_by:  # noqa: N801 - used as `contextlib.suppress` is, and made
         pass
 
     def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
-        if error is None or isinstance(error, PermissionDenied):
-            self._request._arrcert_verdict = error
+        self._request._arrcert_verdict = error
 
 
 def _policy_for(request: HttpRequest, view: Callable[..., Any]) -> str | None:
