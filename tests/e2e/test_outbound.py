@@ -126,9 +126,9 @@ def call(called: Any, pki: Any) -> Callable[..., tuple[Page, str]]:
             "OUTBOUND_CA_FILE": str(pki.path("server-ca")),
         } | variables
         with running(name, pki, allowed, **variables) as site:
-            return opened(
-                pki, site, "/outbound-mtls?REMOTE_API_URL=https://elsewhere"
-            ), site.output()
+            page = opened(pki, site, "/outbound-mtls?REMOTE_API_URL=https://elsewhere")
+        # What it printed is all there once it has ended.
+        return page, site.output()
 
     return call
 
