@@ -1,6 +1,6 @@
 """Fuzz arrcert with coverage-guided inputs (atheris, libFuzzer) and print one table.
 
-Each target runs in a process of its own, in an empty folder, with a second's patience and 1 GB of
+Each target runs in a process of its own, in an empty folder, with five seconds' patience and 1 GB of
 memory for an input. `docs/fuzzing.md` says what is held against each.
 """
 
