@@ -1,7 +1,7 @@
 """Fuzz arrcert with coverage-guided inputs (atheris, libFuzzer) and print one table.
 
-Each target runs in a process of its own, in an empty folder, with five seconds and 1 GB of memory for
-an input. `docs/fuzzing.md` says what is held against each.
+Each target runs in a process of its own, in an empty folder, with five seconds and 1 GB of memory
+for an input. `docs/fuzzing.md` says what is held against each.
 """
 
 from __future__ import annotations
