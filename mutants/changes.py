@@ -260,8 +260,8 @@ class _Finder:
                 self.names.append(node.name)
                 yield from self.visit_body(node, "body")
                 self.names.pop()
-            case ast.Expr(value=ast.Constant(value=str())):
-                return  # A docstring.
+            case ast.Expr(value=ast.Constant()):
+                return  # A docstring, or the body of an overload.
             case ast.Expr():
                 if _called(node.value) not in TEXT_CALLS or _called(node.value) == "_deny":
                     yield self.mutant(place, ast.Pass())

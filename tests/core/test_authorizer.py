@@ -597,7 +597,9 @@ def test_a_denial_that_cannot_be_explained_is_a_fault(
     assert error.reason is DenialReason.MISCONFIGURED
 
 
-def test_only_a_fingerprint_vouches_for_what_cannot_be_read(alice: IssuedCertificate) -> None:
+def test_only_a_fingerprint_vouches_for_what_cannot_be_read(
+    authority: CertificateAuthority, alice: IssuedCertificate
+) -> None:
     """Bytes that are pinned enter as they are; any other proof wants them readable to the last."""
     garbage = UnrecognizedExtension(ObjectIdentifier("2.5.29.17"), b"\xff\xff")
     key = alice.private_key
@@ -618,6 +620,10 @@ def test_only_a_fingerprint_vouches_for_what_cannot_be_read(alice: IssuedCertifi
     assert error.reason is DenialReason.MALFORMED
     pinned = Authorizer({"default": Policy(fingerprints=[digest])})
     assert pinned.authorize(value).sha256_fingerprint == digest.upper()
+    anchored = Policy(fingerprints=[digest], trust_anchors=authority.certificate_pem.decode())
+    alternatives = [Policy(fingerprints=[digest]), anchored]
+    error = denied(lambda: Authorizer({"default": alternatives}).authorize(value))
+    assert error.reason is DenialReason.MALFORMED
     late = now + timedelta(days=2)
     assert denied(lambda: pinned.authorize(value, at=late)).reason is DenialReason.MALFORMED
 
