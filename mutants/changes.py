@@ -70,11 +70,13 @@ TEXT_FUNCTIONS = {
     "_why_no_certificate",
     "_why_no_digits",
     "_why_no_header_name",
+    "_why_malformed",
     "_why_no_path",
     "_why_wrong_length",
     "why_no_header_name",
 }
-"""Functions that only make text for people, or only write it."""
+"""Functions that only make text for people, or only write it. A `DenialReason` in one of them is
+mutated all the same."""
 
 _COMPARISONS: dict[type[ast.cmpop], tuple[type[ast.cmpop], ...]] = {
     ast.Eq: (ast.NotEq,),
@@ -247,14 +249,19 @@ class _Finder:
                 return
             case ast.FunctionDef() | ast.AsyncFunctionDef():
                 if node.name in TEXT_FUNCTIONS:
+                    self.names.append(node.name)
+                    outer, self.runs_at_import = self.runs_at_import, False
+                    yield from self.reasons(node)
+                    self.runs_at_import = outer
+                    self.names.pop()
                     return
                 yield from self.visit_function(node)
             case ast.ClassDef():
                 self.names.append(node.name)
                 yield from self.visit_body(node, "body")
                 self.names.pop()
-            case ast.Expr(value=ast.Constant(value=str())):
-                return  # A docstring.
+            case ast.Expr(value=ast.Constant()):
+                return  # A docstring, or the body of an overload.
             case ast.Expr():
                 if _called(node.value) not in TEXT_CALLS or _called(node.value) == "_deny":
                     yield self.mutant(place, ast.Pass())
@@ -394,14 +401,7 @@ class _Finder:
     def calls(self, node: ast.Call, place: tuple[ast.AST, str, int | None]) -> Iterator[Mutant]:
         name = _called(node)
         if name in TEXT_CALLS:
-            for argument in (*node.args, *(keyword.value for keyword in node.keywords)):
-                for child in ast.walk(argument):
-                    for field, value in ast.iter_fields(child):
-                        if _is_reason(value):
-                            yield from self.visit_node(value, (child, field, None))
-            for index, argument in enumerate(node.args):
-                if _is_reason(argument):
-                    yield from self.visit_node(argument, (node, "args", index))
+            yield from self.reasons(node)
             return
         if name in ("TypeVar", "cast"):
             if name == "cast":
@@ -422,6 +422,20 @@ class _Finder:
             yield from self.visit_node(node.args[0], (node, "args", 0))
             return
         yield from self.visit_children(node)
+
+    def reasons(self, node: ast.AST) -> Iterator[Mutant]:
+        """Change no more than the reason of a denial."""
+        for field, value in ast.iter_fields(node):
+            for index, child in enumerate(value) if isinstance(value, list) else [(None, value)]:
+                if not isinstance(child, ast.AST):
+                    continue
+                outer = self.statement
+                self.statement = child if isinstance(child, ast.stmt) else outer
+                if _is_reason(child):
+                    yield from self.visit_node(child, (node, field, index))
+                else:
+                    yield from self.reasons(child)
+                self.statement = outer
 
     def classes(self, union: ast.BinOp, place: tuple[ast.AST, str, int | None]) -> Iterator[Mutant]:
         yield self.mutant(place, union.left)

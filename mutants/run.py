@@ -68,7 +68,8 @@ class Baseline(NamedTuple):
 
     Attributes:
         seconds: how long each test took.
-        lines: for each module and line, the tests that run through it.
+        lines: for each module and line, the tests that run through it; "" where that was before
+            any test, such as for an object that a test's module makes when it is imported.
     """
 
     seconds: dict[str, float]
@@ -81,12 +82,14 @@ class Baseline(NamedTuple):
         for line in range(mutant.line, mutant.last_line + 1):
             seen |= lines.get(line, frozenset())
         own = f"test_{mutant.module}.py"
-        if mutant.runs_at_import or not seen:
+        is_before_tests = mutant.runs_at_import or not seen or "" in seen
+        if mutant.runs_at_import or not seen - {""}:
             # A constant is read without running through any line.
             seen = set().union(*lines.values())
+        if is_before_tests:
             seen |= {test for test in self.seconds if own in test or "test_mutants.py" in test}
         return sorted(
-            (test for test in seen if self.seconds[test] <= SLOWEST_TEST),
+            (test for test in seen - {""} if self.seconds[test] <= SLOWEST_TEST),
             key=lambda test: (self.seconds[test] > 0.05, own not in test, self.seconds[test]),
         )
 
@@ -228,7 +231,7 @@ def _baseline(tree: Path, folder: Path) -> Baseline:
         data = coverage.get_data()
         lines = {
             Path(file).stem: {
-                line: frozenset(contexts) - {""}
+                line: frozenset(contexts)
                 for line, contexts in data.contexts_by_lineno(file).items()
             }
             for file in data.measured_files()

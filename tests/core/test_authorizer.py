@@ -18,6 +18,7 @@ from urllib.parse import quote
 
 import pytest
 from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import (
     CertificateBuilder,
@@ -149,6 +150,40 @@ def test_revoked_ends_the_search(authority: CertificateAuthority) -> None:
     assert error.reasons == (DenialReason.REVOKED,)
     assert error.certificate == bob.certificate
     assert Authorizer({"default": pinning}).authorize(bob.header_value)
+
+
+def test_what_cannot_be_read_ends_the_search() -> None:
+    """Where one alternative cannot read the certificate, no later one admits it unread."""
+    garbage = UnrecognizedExtension(ObjectIdentifier("2.5.29.17"), b"\xff\xff")
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = Name([NameAttribute(NameOID.COMMON_NAME, "alice")])
+    now = datetime.now(UTC)
+    der = (
+        CertificateBuilder(name, name, key.public_key(), 1, now, now + timedelta(days=1))
+        .add_extension(garbage, critical=False)
+        .sign(key, hashes.SHA256())
+        .public_bytes(Encoding.DER)
+    )
+    pins = [hashlib.sha256(der).hexdigest()]
+    pinned, named = Policy(fingerprints=pins), Policy(fingerprints=pins, dns_names=["a.example"])
+    value = base64.b64encode(der).decode()
+    error = denied(lambda: Authorizer({"default": [named, pinned]}).authorize(value))
+    assert error.reasons == (DenialReason.MALFORMED,)
+    assert Authorizer({"default": pinned}).authorize(value).der == der
+
+
+def test_forwarded_intermediates_help_to_build_the_path() -> None:
+    """A CA below the anchor may come with the request, where the front end forwards a chain."""
+    root = CertificateAuthority("Root")
+    issuing = CertificateAuthority("Issuing", issuer=root)
+    carol = issuing.issue("carol")
+    authorizer = Authorizer(
+        {"default": Policy(trust_anchors=root.certificate_pem.decode())}, front_end="rfc9440"
+    )
+    chain = base64.b64encode(issuing.x509.public_bytes(Encoding.DER)).decode()
+    pairs = [("Client-Cert", f":{carol.header_value}:"), ("Client-Cert-Chain", f":{chain}:")]
+    assert authorizer.authorize_headers(pairs) == carol.certificate
+    assert denied(lambda: authorizer.authorize_headers(pairs[:1])).reason is DenialReason.UNTRUSTED
 
 
 def test_moment_is_passed_on(authorizer: Authorizer, alice: IssuedCertificate) -> None:
@@ -562,7 +597,9 @@ def test_a_denial_that_cannot_be_explained_is_a_fault(
     assert error.reason is DenialReason.MISCONFIGURED
 
 
-def test_only_a_fingerprint_vouches_for_what_cannot_be_read(alice: IssuedCertificate) -> None:
+def test_only_a_fingerprint_vouches_for_what_cannot_be_read(
+    authority: CertificateAuthority, alice: IssuedCertificate
+) -> None:
     """Bytes that are pinned enter as they are; any other proof wants them readable to the last."""
     garbage = UnrecognizedExtension(ObjectIdentifier("2.5.29.17"), b"\xff\xff")
     key = alice.private_key
@@ -583,6 +620,10 @@ def test_only_a_fingerprint_vouches_for_what_cannot_be_read(alice: IssuedCertifi
     assert error.reason is DenialReason.MALFORMED
     pinned = Authorizer({"default": Policy(fingerprints=[digest])})
     assert pinned.authorize(value).sha256_fingerprint == digest.upper()
+    anchored = Policy(fingerprints=[digest], trust_anchors=authority.certificate_pem.decode())
+    alternatives = [Policy(fingerprints=[digest]), anchored]
+    error = denied(lambda: Authorizer({"default": alternatives}).authorize(value))
+    assert error.reason is DenialReason.MALFORMED
     late = now + timedelta(days=2)
     assert denied(lambda: pinned.authorize(value, at=late)).reason is DenialReason.MALFORMED
 

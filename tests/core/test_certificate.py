@@ -267,6 +267,29 @@ def test_client_auth_is_found_where_the_extension_stands(
     assert ClientCertificate.from_der(made(change=change)).permits_client_auth is permits
 
 
+@pytest.mark.parametrize("usages", [[CLIENT], [CLIENT, SERVER], [SERVER, CLIENT]])
+@pytest.mark.parametrize("is_critical", [False, True])
+def test_client_auth_is_found_beside_what_cannot_be_read(
+    usages: list[x509.ObjectIdentifier], is_critical: bool
+) -> None:
+    """However CAs write clientAuth, alone or beside serverAuth, no other extension is read for it.
+
+    A pin vouches for the others; one that lacks clientAuth is read to the last, and denied.
+    """
+    garbage = x509.UnrecognizedExtension(x509.ObjectIdentifier("2.5.29.17"), b"\xff\xff")
+
+    def unread(*held: x509.ObjectIdentifier) -> ClientCertificate:
+        def change(builder: x509.CertificateBuilder) -> x509.CertificateBuilder:
+            builder = builder.add_extension(x509.ExtendedKeyUsage(held), is_critical)
+            return builder.add_extension(garbage, False)
+
+        return ClientCertificate.unread(made(change=change))
+
+    assert unread(*usages).permits_client_auth
+    with pytest.raises(CertificateDenied, match="malformed"):
+        _ = unread(SERVER).permits_client_auth
+
+
 def test_client_auth_is_permitted_without_the_extension() -> None:
     """A certificate that names no usages may be used for all, whatever its other bytes say."""
     assert ClientCertificate.from_der(made()).permits_client_auth

@@ -93,6 +93,16 @@ def test_other_than_percent_encoded_pem(change: Callable[[str], str], why: Denia
     assert reason(lambda: percent_encoded_pem(change(PEM))) is why
 
 
+# --- bare base64 ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("data", [b"\x02\x01\x00", b"\x00", b"\xffcertificate"])
+def test_bare_base64_is_of_a_sequence(data: bytes) -> None:
+    """DER of a certificate begins as a SEQUENCE does; what begins otherwise is not handed on."""
+    assert reason(lambda: base64_der(b64(data))) is DenialReason.MALFORMED
+    assert base64_der(b64(b"\x30" + data)) == [b"\x30" + data]
+
+
 # --- RFC 9440 ------------------------------------------------------------------------------------
 
 

@@ -108,6 +108,17 @@ def test_denial_names_the_form_that_was_found() -> None:
             decode(APP_SERVICE, value)
 
 
+@pytest.mark.parametrize("value", ["MI_B", "MIIB,MIIB", "A" * (MAX_HEADER_CHARACTERS + 1)])
+@pytest.mark.parametrize("name", ["app-service", "nginx", "rfc9440", "envoy"])
+def test_denial_names_the_header_and_how_it_was_read(name: str, value: str) -> None:
+    """Among a request's headers the operator finds the one that is wrong, whatever is wrong."""
+    front_end = FRONT_ENDS[name]
+    with pytest.raises(CertificateDenied) as caught:
+        decode(front_end, value)
+    assert front_end.header in caught.value.detail
+    assert front_end.encoding in caught.value.detail
+
+
 @given(st.text(max_size=200))
 def test_hostile_text_raises_only_denials(text: str) -> None:
     """Whatever decodes is the canonical encoding of its bytes; all else is a denial."""

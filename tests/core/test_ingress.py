@@ -100,6 +100,7 @@ def test_pairs_are_read_in_any_case_and_kind() -> None:
     assert APP_SERVICE.from_pairs([("X-Arr-Clientcert", "v"), ("Host", "h")]) == ("v", None)
     others = [("Host", "h"), ("X-Quite-Another-Header", "v")]
     assert APP_SERVICE.from_pairs(others) == (None, None)
+    assert APP_SERVICE.from_pairs([*others, (HEADER, "v")]) == ("v", None)
 
 
 @pytest.mark.parametrize(
@@ -113,7 +114,9 @@ def test_pairs_are_read_in_any_case_and_kind() -> None:
         [(HEADER, "b"), ("X.ARR.ClientCert", "a")],
         [(HEADER, ""), ("X_ARR_ClientCert", "a")],
         [("X-ARR-ClientCert ", "a")],
+        [("\tX-ARR-ClientCert  ", "a")],
         [(b"x_arr_clientcert", b"a")],
+        [("X-Quite-Another-Header", "v"), ("X_ARR_ClientCert", "a")],
     ],
 )
 def test_repetition_and_look_alikes_are_ambiguous(pairs: list[tuple[Any, Any]]) -> None:
@@ -412,6 +415,13 @@ def test_real_headers_are_read_in_place_of_the_folded_ones(
     assert reason(lambda: read(*twice)) is DenialReason.AMBIGUOUS
     plain = [(HEADER, "v"), ("X-Forwarded-Proto", "http")]
     assert reason(lambda: read(*plain)) is DenialReason.INSECURE_TRANSPORT
+
+
+def test_real_headers_stand_under_the_documented_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Code in front of the app writes the key itself, and a name beyond Latin-1 is another's."""
+    monkeypatch.setattr(module, "wsgi_server", lambda environ: FOLDING)
+    pairs = [("X-Caf\u00e9", "a"), ("X-ARR\u2014ClientCert", "b"), (HEADER, "v")]
+    assert APP_SERVICE.from_wsgi({"arrcert.headers": pairs}) == ("v", None)
 
 
 def test_client_cannot_say_the_real_headers(monkeypatch: pytest.MonkeyPatch) -> None:

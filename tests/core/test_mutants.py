@@ -29,7 +29,7 @@ from arrcert import (
     names,
     trust_files,
 )
-from arrcert.forwarding import FRONT_ENDS, front_end_from
+from arrcert.forwarding import FRONT_ENDS, FrontEnd, front_end_from
 from arrcert.ingress import Ingress, SecretHeader, networks_from, secret_header_from
 from arrcert.name_constraints import violation
 from arrcert.pins import fingerprint_pin, public_key_pin
@@ -175,6 +175,15 @@ def test_up_to_ten_hops_may_be_trusted() -> None:
     described = {"header": "X-C", "encoding": "xfcc"}
     assert front_end_from(described).trusted_hops == 1
     assert front_end_from({**described, "trusted_hops": 10}).trusted_hops == 10
+
+
+def test_a_described_front_end_promises_nothing_of_tls(alice: IssuedCertificate) -> None:
+    """Behind a front end of yours, plain HTTP on the way to the app is no reason to deny."""
+    policy = Policy(fingerprints=[alice.certificate.sha256_fingerprint])
+    pairs = [("X-Client", alice.header_value), ("X-Forwarded-Proto", "http")]
+    for front_end in ({"header": "X-Client"}, FrontEnd("mine", "X-Client")):
+        authorizer = Authorizer({"default": policy}, front_end=front_end)
+        assert authorizer.authorize_headers(pairs) == alice.certificate
 
 
 # --- ingress -------------------------------------------------------------------------------------
@@ -506,7 +515,9 @@ def test_a_fault_of_ours_is_logged_with_its_traceback(
     assert isinstance(record.exc_info[1], RuntimeError)
 
 
+@pytest.mark.parametrize("other_has_files", [True, False])
 def test_the_files_of_every_alternative_are_followed(
+    other_has_files: bool,
     tmp_path: Path,
     authority: CertificateAuthority,
     alice: IssuedCertificate,
@@ -518,7 +529,8 @@ def test_the_files_of_every_alternative_are_followed(
     anchors.write_bytes(authority.certificate_pem)
     others.write_bytes(CertificateAuthority("Other").certificate_pem)
     followed = Policy(trust_anchors=anchors)
-    authorizer = Authorizer({"default": [followed, Policy(trust_anchors=others)]})
+    other = Policy(trust_anchors=others) if other_has_files else Policy(fingerprints=["A" * 64])
+    authorizer = Authorizer({"default": [followed, other]})
     authorizer.authorize(alice.header_value)
     before = followed.trust_store()
     anchors.write_bytes(CertificateAuthority("Another").certificate_pem)
@@ -526,4 +538,6 @@ def test_the_files_of_every_alternative_are_followed(
     until = time.monotonic() + 10
     while followed.trust_store() is before and time.monotonic() < until:
         time.sleep(0.01)
-    assert reason(lambda: authorizer.authorize(alice.header_value)) is DenialReason.UNTRUSTED
+    with pytest.raises(CertificateDenied) as caught:
+        authorizer.authorize(alice.header_value)
+    assert caught.value.reasons[0] is DenialReason.UNTRUSTED

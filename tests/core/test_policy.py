@@ -11,7 +11,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, rsa
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID, ObjectIdentifier
 
 from arrcert import (
@@ -626,6 +626,21 @@ WANTED = {
 }
 
 
+def test_alternative_names_of_every_kind_at_once() -> None:
+    """A policy that names all three kinds wants one name of each."""
+    names = {
+        "dns_names": x509.DNSName(WANTED["dns_names"]),
+        "uris": x509.UniformResourceIdentifier(WANTED["uris"]),
+        "email_addresses": x509.RFC822Name(WANTED["email_addresses"]),
+    }
+    wanted: dict[str, Any] = {parameter: [entry] for parameter, entry in WANTED.items()}
+    policy = Policy(names_proven_by_front_end=True, **wanted)
+    assert reason(policy, named(*names.values())) is None
+    for lacking in names:
+        held = [name for parameter, name in names.items() if parameter != lacking]
+        assert reason(policy, named(*held)) is DenialReason.COMMON_NAME_NOT_ALLOWED
+
+
 def other_name(text: str) -> x509.OtherName:
     """Make a user principal name, as Active Directory writes it."""
     oid = ObjectIdentifier("1.3.6.1.4.1.311.20.2.3")
@@ -926,6 +941,20 @@ def test_key_that_cannot_be_read_is_weak(alice: IssuedCertificate) -> None:
     assert certificate != alice.certificate
     policy = Policy(fingerprints=[certificate.sha256_fingerprint])
     assert reason(policy, certificate) is DenialReason.WEAK_KEY
+
+
+def test_a_point_off_the_curve_is_no_key(alice: IssuedCertificate) -> None:
+    """Only a pinned fingerprint, which vouches for the very bytes, spares looking at the point."""
+    point = alice.private_key.public_key().public_bytes(
+        Encoding.X962, PublicFormat.UncompressedPoint
+    )
+    beside = point[:-1] + bytes([point[-1] ^ 1])
+    certificate = ClientCertificate.from_der(alice.certificate.der.replace(point, beside))
+    assert certificate != alice.certificate
+    by_name = Policy(common_names=["alice"], names_proven_by_front_end=True)
+    assert reason(by_name, alice.certificate) is None
+    assert reason(by_name, certificate) is DenialReason.WEAK_KEY
+    assert reason(Policy(fingerprints=[certificate.sha256_fingerprint]), certificate) is None
 
 
 # --- CA:TRUE, and what a pin spares -------------------------------------------------------------

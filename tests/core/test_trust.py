@@ -618,7 +618,9 @@ def changed(certificate: x509.Certificate, old: str, new: str) -> x509.Certifica
 
 
 def test_authority_that_cannot_be_read() -> None:
-    """A key of an unknown algorithm, or a garbled extension, is told at the start."""
+    """A key of an unknown algorithm, a garbled name or extension: it is told at the start."""
+    garbled_name = changed(root(), "0c024341", "0c02ffff")
+    assert "name or a date that cannot be read" in str(why_unusable(garbled_name, is_anchor=True))
     unknown_key = changed(root(), "06072a8648ce3d0201", "06072a8648ce3d0209")
     assert "public key that cannot be read" in str(why_unusable(unknown_key, is_anchor=True))
     garbage = x509.UnrecognizedExtension(ObjectIdentifier("2.5.29.17"), b"\xff\xff")
