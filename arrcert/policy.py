@@ -205,11 +205,13 @@ class Policy:
         """
         until = self._check_validity(certificate, at)
         for check_pin in self._pin_rules:
-            until = min(until, check_pin(certificate, at) or until)
+            end = check_pin(certificate, at)
+            if end is not None and end < until:
+                until = end
         for check in self._rules:
             check(certificate)
         if trust_store is None:
-            return Acceptance(until, is_certain=True)
+            return Acceptance(until, True)
         path = trust_store.authenticate(certificate, at, self._clock_skew, intermediates)
         until = min(until, *(link.not_valid_after_utc for link in path))
         try:

@@ -1036,3 +1036,18 @@ def test_relative_path_is_shown_whole(tmp_path: Path, monkeypatch: pytest.Monkey
     message = problems(trust_anchors="roots.pem")["trust_anchors"]
     assert "'roots.pem'" in message
     assert os.path.join(tmp_path, "roots.pem") in message
+
+
+def test_a_yes_ends_with_whatever_ends_first(alice: IssuedCertificate) -> None:
+    """A pin that retires early ends the yes; one that retires late does not prolong it."""
+    certificate = alice.certificate
+    end = certificate.not_valid_after_utc
+    for retires, until in (
+        (end - timedelta(days=1), end - timedelta(days=1)),
+        (end + timedelta(days=1), end),
+    ):
+        pin = {"fingerprint": certificate.sha256_fingerprint, "not_after": retires}
+        key = {"public_key": str(public_key_fingerprint(certificate)), "not_after": retires}
+        for policy in (Policy(fingerprints=[pin]), Policy(public_keys=[key])):
+            now = datetime.now(UTC).replace(microsecond=0)
+            assert policy.decide(certificate, now, None).until == until
