@@ -14,6 +14,7 @@ import itertools
 import json
 import os
 import random
+import re
 import socket
 import string
 import subprocess
@@ -25,6 +26,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+from arrcert.denials import SECONDS_TO_COUNT
 from arrcert.testing import CertificateAuthority, self_signed
 
 REQUESTS = int(sys.argv[1]) if len(sys.argv) > 1 else 200_000
@@ -261,6 +263,7 @@ def _measure(server: subprocess.Popen[bytes], port: int, value: str, flood: Floo
     server_faults = sum(count for status, count in statuses.items() if status.startswith("5"))
     other = sent - statuses["403"] - server_faults
     growth = max(b - a for a, b in zip(half, after, strict=True))
+    time.sleep(SECONDS_TO_COUNT + 1)  # The last second's denials are told when it ends.
     errors, denials = _read_log(log)
     slowest = max(client.seconds)
     median = sorted(client.seconds)[len(client.seconds) // 2]
@@ -297,12 +300,14 @@ def _listed(figures: list[float]) -> str:
 
 
 def _read_log(log: int) -> tuple[int, int]:
-    """Return how many errors, and how many denials, the site has logged."""
+    """Return how many errors, and how many denials, the site has logged in full or counted."""
     errors = denials = 0
     with open(os.dup(log), "rb") as file:
         file.seek(0)
         for line in file:
             denials += b" denied GET /hellocert " in line
+            counted = re.search(rb" denied (\d+) more requests ", line)
+            denials += int(counted[1]) if counted else 0
             errors += b" ERROR " in line or b"Traceback" in line or b"[CRITICAL]" in line
     return errors, denials
 
