@@ -460,6 +460,25 @@ def test_memory_ends_with_the_certificate(monkeypatch: pytest.MonkeyPatch) -> No
     assert memory.recall((client.header_value, None)) is None
 
 
+def test_memory_ends_with_the_revocation_list(
+    authority: CertificateAuthority, alice: IssuedCertificate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A yes is not remembered past the nextUpdate of a list that it rests on."""
+    end = (datetime.now(UTC) + timedelta(hours=1)).replace(microsecond=0)
+    policy = Policy(
+        trust_anchors=authority.certificate_pem.decode(),
+        crls=authority.revocation_list(next_update=end).decode(),
+    )
+    authorizer = Authorizer({"default": policy})
+    authorizer.authorize(alice.header_value)
+    moment = end.timestamp() + 0.5
+    monkeypatch.setattr(module.time, "time", lambda: moment)
+    assert authorizer.authorize(alice.header_value) == alice.certificate
+    moment = end.timestamp() + 1
+    late = denied(lambda: authorizer.authorize(alice.header_value))
+    assert late.reason is DenialReason.REVOCATION_UNKNOWN
+
+
 def test_what_is_denied_is_not_remembered(
     authorizer: Authorizer, impostor: IssuedCertificate
 ) -> None:
