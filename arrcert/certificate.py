@@ -233,16 +233,11 @@ class ClientCertificate:
     @_fact
     def permits_client_auth(self) -> bool:
         """Whether the extended key usages, if there are any, hold clientAuth."""
-        # To read the extensions costs more than the rest of a decision on a pinned certificate. DER
-        # has one way to write an identifier, so wherever the extension stands, its identifier is
-        # found. If each that is found goes on with clientAuth, so does the extension's own, or
-        # there is none.
-        der, at = self.der, -1
-        while (at := der.find(_EXTENDED_KEY_USAGE, at + 1)) >= 0:
-            if not der.startswith(_WITH_CLIENT_AUTH, at + len(_EXTENDED_KEY_USAGE)):
-                usages = self.extended_key_usages
-                return usages is None or ExtendedKeyUsageOID.CLIENT_AUTH in usages
-        return True
+        # To read the extensions costs more than the rest of a decision on a pinned certificate.
+        if goes_on_with(self.der, _EXTENDED_KEY_USAGE, _WITH_CLIENT_AUTH):
+            return True
+        usages = self.extended_key_usages
+        return usages is None or ExtendedKeyUsageOID.CLIENT_AUTH in usages
 
     def _alternative_names(self, kind: Any) -> tuple[str, ...]:
         names: SubjectAlternativeName | None = self._extensions.get(SubjectAlternativeName)
@@ -274,6 +269,23 @@ class ClientCertificate:
         except CertificateDenied:
             subject = "with a subject that cannot be read"
         return f"<ClientCertificate {self.sha256_fingerprint} {subject}>"
+
+
+def goes_on_with(der: bytes, identifier: bytes, endings: tuple[bytes, ...]) -> bool:
+    """Tell whether an object identifier goes on with one of the endings wherever it stands.
+
+    Args:
+        der: a certificate.
+        identifier: an object identifier in DER, which has one way to write it. So that of the field
+            in question is among those that are found, if the certificate has the field.
+        endings: what may follow.
+
+    It does not tell which of the places is the field.
+    """
+    for rest in der.split(identifier)[1:]:  # noqa: SIM110 - any() takes twice the time.
+        if not rest.startswith(endings):
+            return False
+    return True
 
 
 def der_of(certificate: Certificate) -> bytes:

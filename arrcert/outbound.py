@@ -30,11 +30,13 @@ from cryptography.hazmat.primitives.serialization import (
     pkcs12,
 )
 from cryptography.x509 import Certificate
-from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from arrcert.certificate import ClientCertificate, der_of
 from arrcert.exceptions import CertificateDenied, ConfigurationError, Problem, quote
 from arrcert.pem import parse_certificates, why_not_pem
+from arrcert.pins import fingerprint_digits
+from arrcert.policy import UNRESOLVED_REFERENCE, is_unresolved_reference
+from arrcert.trust import has_signed
 
 __all__ = ["client_ssl_context"]
 
@@ -134,12 +136,8 @@ def _mistake(setting: str, message: str) -> ConfigurationError:
 
 def _refuse_key_vault_references(settings: dict[str, object]) -> None:
     for setting, value in settings.items():
-        if str(value).startswith("@Microsoft.KeyVault("):
-            raise _mistake(
-                setting,
-                "is a Key Vault reference that App Service did not resolve; the portal shows why"
-                " beside the app setting",
-            )
+        if is_unresolved_reference(str(value)):
+            raise _mistake(setting, UNRESOLVED_REFERENCE)
 
 
 # ---------------------------------------------------------------------------------------- files
@@ -147,10 +145,10 @@ def _refuse_key_vault_references(settings: dict[str, object]) -> None:
 
 def _locate(text: str) -> tuple[Path, str | None]:
     """Return the file, and the thumbprint that its certificate must have."""
-    digits = re.sub(r"[:\s]", "", text).upper()
-    if re.fullmatch(r"[0-9A-F]{40}", digits):
+    digits = fingerprint_digits(text)
+    if digits is not None and len(digits) == 40:
         return _platform_file(digits), digits
-    if re.fullmatch(r"[0-9A-F]{64}", digits):
+    if digits is not None:
         raise _mistake(
             _IDENTITY,
             f"{quote(text)} is a SHA-256 fingerprint; App Service names its files by the SHA-1"
@@ -390,19 +388,10 @@ def _chain(certificate: Certificate, others: Iterable[Certificate]) -> list[Cert
     chain = [certificate]
     # Strangers stay behind: OpenSSL refuses the whole for the sake of a weak one.
     rest = [other for other in others if other.subject != other.issuer]
-    while issuer := next((other for other in rest if _issued(other, chain[-1])), None):
+    while issuer := next((other for other in rest if has_signed(other, chain[-1])), None):
         rest.remove(issuer)
         chain.append(issuer)
     return chain
-
-
-def _issued(issuer: Certificate, certificate: Certificate) -> bool:
-    try:
-        certificate.verify_directly_issued_by(issuer)
-    # Another name, a bad signature, or a kind of either that cryptography does not know.
-    except Exception:
-        return False
-    return True
 
 
 def _log_what_servers_will_mind(certificate: ClientCertificate, where: str) -> None:
@@ -416,8 +405,7 @@ def _log_what_servers_will_mind(certificate: ClientCertificate, where: str) -> N
     elif now > end - SOON:
         days = (end - now).days
         logger.warning("%s expires at %s, in %d days; renew it", who, _moment(end), days)
-    usages = certificate.extended_key_usages
-    if usages is not None and ExtendedKeyUsageOID.CLIENT_AUTH not in usages:
+    if not certificate.permits_client_auth:
         logger.warning(
             "%s has an extended key usage without clientAuth; servers that check it refuse it, so"
             " have it issued for client authentication",

@@ -117,13 +117,18 @@ def _digits(value: object, key: str) -> str:
         raise ValueError("is not text; write it as a string")
     if not value.strip():
         raise ValueError("is empty; write an entry, or leave it out")
-    digits = _fingerprint_digits(value) if key == "fingerprint" else _public_key_digits(value)
+    digits = fingerprint_digits(value) if key == "fingerprint" else _public_key_digits(value)
     if digits is not None:
         return digits
     raise ValueError(_why_no_digits(value.strip(), key))
 
 
-def _fingerprint_digits(entry: str) -> str | None:
+def fingerprint_digits(entry: str) -> str | None:
+    """Return the upper-case hex digits of a fingerprint, None where the text is none.
+
+    Args:
+        entry: the 64 digits of SHA-256 or the 40 of SHA-1; colons, white space and case are free.
+    """
     digits = re.sub(r"[:\s]", "", entry)
     is_whole = re.fullmatch(r"[0-9A-Fa-f]+", digits) and len(digits) in (40, 64)
     return digits.upper() if is_whole else None

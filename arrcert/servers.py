@@ -68,7 +68,8 @@ def _gunicorn(_environ: Mapping[str, Any]) -> Server:
     """Judge gunicorn by the hook, its version and the two settings that undo what it does."""
     if _Gunicorn.has_hook:
         return _GUNICORN_WITH_HOOK
-    if _Gunicorn.is_safe:
+    # Empty, it was asked for behind the version, of a worker that undoes nothing.
+    if _Gunicorn.undone == "":
         return _GUNICORN
     hook = "write `from arrcert.gunicorn import pre_request` into gunicorn.conf.py"
     version = getattr(sys.modules.get("gunicorn"), "version_info", ())
@@ -77,8 +78,6 @@ def _gunicorn(_environ: Mapping[str, Any]) -> Server:
     undone = _Gunicorn.undone_by()
     if undone:
         return _unsafe(f"gunicorn with {undone}", f"drop that setting, or {hook}")
-    # Where no worker was found, a later request may show one.
-    _Gunicorn.is_safe = _Gunicorn.has_seen_worker()
     return _GUNICORN
 
 
@@ -86,13 +85,7 @@ class _Gunicorn:
     """What is known of the gunicorn that this process is a worker of; it never changes."""
 
     has_hook = False
-    is_safe = False
-    _undone_by: str | None = None
-
-    @classmethod
-    def has_seen_worker(cls) -> bool:
-        """Tell whether a worker has shown its settings."""
-        return cls._undone_by is not None
+    undone: str | None = None
 
     @classmethod
     def undone_by(cls) -> str:
@@ -100,16 +93,16 @@ class _Gunicorn:
 
         gunicorn hands no settings to the app. The worker that called it knows them.
         """
-        if cls._undone_by is None:
+        if cls.undone is None:
             frame: FrameType | None = sys._getframe()
             while frame is not None:
                 if str(frame.f_globals.get("__name__")).startswith("gunicorn.workers."):
                     config = getattr(frame.f_locals.get("self"), "cfg", None)
                     if config is not None:
-                        cls._undone_by = cls._undone(config)
-                        return cls._undone_by
+                        cls.undone = cls._undone(config)
+                        return cls.undone
                 frame = frame.f_back
-        return cls._undone_by or ""
+        return cls.undone or ""
 
     @staticmethod
     def _undone(config: Any) -> str:

@@ -22,7 +22,7 @@ from cryptography.x509 import (
 from cryptography.x509.oid import ExtendedKeyUsageOID, PublicKeyAlgorithmOID
 from cryptography.x509.verification import Criticality, ExtensionPolicy, PolicyBuilder, Store
 
-from arrcert.certificate import ClientCertificate
+from arrcert.certificate import ClientCertificate, goes_on_with
 from arrcert.exceptions import CertificateDenied, DenialReason, quote
 from arrcert.name_constraints import unsupported_constraint, violation
 from arrcert.revocation import RevocationLists
@@ -156,7 +156,7 @@ class TrustStore:
         named = [ca for ca in (*self._anchors, *self._intermediates) if ca.subject == leaf.issuer]
         if not named:
             return f"no CA certificate of the name {issuer} is configured; add it to intermediates"
-        signers = [ca for ca in named if _has_signed(ca, leaf)]
+        signers = [ca for ca in named if has_signed(ca, leaf)]
         if not signers:
             return f"a CA of the name {issuer} is configured, and another key signed it"
         if all(ca.not_valid_after_utc < at for ca in signers):
@@ -172,9 +172,18 @@ def _weak_digest(certificate: Certificate) -> str | None:
     return algorithm.name if isinstance(algorithm, hashes.SHA1 | hashes.MD5) else None
 
 
-def _has_signed(ca: Certificate, leaf: Certificate) -> bool:
+def has_signed(ca: Certificate, certificate: Certificate) -> bool:
+    """Tell whether a CA's name is the issuer's, and its key has signed the certificate.
+
+    Args:
+        ca: whose key it is.
+        certificate: whose signature is checked.
+
+    It does not check that the CA may sign, nor any date.
+    """
     try:
-        leaf.verify_directly_issued_by(ca)
+        certificate.verify_directly_issued_by(ca)
+    # Another name, a bad signature, or a kind of either that cryptography does not know.
     except Exception:
         return False
     return True
@@ -316,12 +325,7 @@ def is_on_strong_curve(certificate: ClientCertificate) -> bool:
     """
     if certificate.x509.public_key_algorithm_oid != PublicKeyAlgorithmOID.EC_PUBLIC_KEY:
         return False
-    # DER has one way to write an identifier, so the key's own is among those that are found.
-    der, at = certificate.der, -1
-    while (at := der.find(_EC_KEY, at + 1)) >= 0:
-        if not der.startswith(_STRONG_CURVES, at + len(_EC_KEY)):
-            return False
-    return True
+    return goes_on_with(certificate.der, _EC_KEY, _STRONG_CURVES)
 
 
 def _weakness_of(key: object) -> str | None:

@@ -27,8 +27,7 @@ def gunicorn(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     module.version_info = (27, 0, 1)  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "gunicorn", module)
     monkeypatch.setattr(servers._Gunicorn, "has_hook", False)
-    monkeypatch.setattr(servers._Gunicorn, "is_safe", False)
-    monkeypatch.setattr(servers._Gunicorn, "_undone_by", None)
+    monkeypatch.setattr(servers._Gunicorn, "undone", None)
     return {"wsgi.errors": of_module("gunicorn.http.wsgi"), "SERVER_SOFTWARE": "gunicorn/27.0.1"}
 
 
