@@ -15,17 +15,17 @@ from cryptography.x509 import Certificate
 from arrcert.certificate import ClientCertificate
 from arrcert.denials import DenialLog, describe_asgi, describe_wsgi
 from arrcert.exceptions import CertificateDenied, ConfigurationError, DenialReason, Problem, quote
-from arrcert.forwarding import FrontEnd, decode, front_end_from
-from arrcert.ingress import Forwarded, Ingress
+from arrcert.forwarding.front_ends import FrontEnd, decode, front_end_from
+from arrcert.forwarding.ingress import Forwarded, Ingress
 from arrcert.policy import Acceptance, Policy, whole_second
-from arrcert.settings import (
+from arrcert.settings.loading import (
     MOST_REMEMBERED,
     Settings,
     is_number_to_remember,
     require_proof,
     why_not_to_remember,
 )
-from arrcert.trust import TrustStore
+from arrcert.trust.paths import TrustStore
 
 logger = logging.getLogger("arrcert")
 

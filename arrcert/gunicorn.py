@@ -11,8 +11,8 @@ import logging
 from typing import Any
 
 from arrcert.exceptions import quote
-from arrcert.forwarding import FRONT_ENDS, fold_header_name
-from arrcert.servers import gunicorn_hook_ran
+from arrcert.forwarding.front_ends import FRONT_ENDS, fold_header_name
+from arrcert.forwarding.servers import gunicorn_hook_ran
 
 logger = logging.getLogger("arrcert")
 

@@ -21,8 +21,8 @@ from arrcert.exceptions import (
     quote,
 )
 from arrcert.pins import Pin, fingerprint_pin, public_key_fingerprint, public_key_pin
-from arrcert.trust import TrustStore, is_on_strong_curve, weakness_of_key
-from arrcert.trust_files import Source, TrustFiles
+from arrcert.trust.files import Source, TrustFiles
+from arrcert.trust.paths import TrustStore, is_on_strong_curve, weakness_of_key
 
 logger = logging.getLogger("arrcert")
 

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKey
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from arrcert.certificate import ClientCertificate
-from arrcert.forwarding import FRONT_ENDS
+from arrcert.forwarding.front_ends import FRONT_ENDS
 
 __all__ = ["CertificateAuthority", "IssuedCertificate", "self_signed"]
 

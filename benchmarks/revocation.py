@@ -19,9 +19,10 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from arrcert.certificate import ClientCertificate
-from arrcert.revocation import RevocationList, RevocationLists, read_revocation_lists
 from arrcert.testing import CertificateAuthority
-from arrcert.trust import TrustStore
+from arrcert.trust.crls import RevocationList, read_revocation_lists
+from arrcert.trust.paths import TrustStore
+from arrcert.trust.revocation import RevocationLists
 
 FEW, MANY = 10, 1_000_000
 ROUNDS, DECISIONS = 60, 200

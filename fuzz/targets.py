@@ -30,22 +30,22 @@ from arrcert import (
     Policy,
 )
 from arrcert import names as name_entries
-from arrcert.encodings import (
+from arrcert.forwarding.encodings import (
     base64_der,
     byte_sequence,
     byte_sequence_list,
     percent_encoded_pem,
     xfcc,
 )
-from arrcert.exemptions import ExemptPaths
-from arrcert.forwarding import FRONT_ENDS, FrontEnd
-from arrcert.ingress import Ingress, SecretHeader, networks_from
-from arrcert.pem import parse_certificates, pasted
+from arrcert.forwarding.exempt_paths import ExemptPaths
+from arrcert.forwarding.front_ends import FRONT_ENDS, FrontEnd
+from arrcert.forwarding.ingress import Ingress, SecretHeader, networks_from
 from arrcert.pins import fingerprint_pin, public_key_pin
 from arrcert.policy import PARAMETERS
-from arrcert.revocation import read_revocation_lists
 from arrcert.settings import load
 from arrcert.testing import CertificateAuthority, self_signed
+from arrcert.trust.crls import read_revocation_lists
+from arrcert.trust.pem import parse_certificates, pasted
 
 
 class Target(NamedTuple):

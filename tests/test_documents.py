@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from arrcert import DenialReason
-from arrcert.forwarding import FRONT_ENDS
+from arrcert.forwarding.front_ends import FRONT_ENDS
 from arrcert.policy import PARAMETERS
 
 ROOT = Path(__file__).parent.parent

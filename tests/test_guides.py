@@ -37,9 +37,9 @@ from arrcert import (
     Policy,
     trust_files,
 )
-from arrcert.devserver import FrontEndServer
-from arrcert.forwarding import FRONT_ENDS
-from arrcert.ingress import Ingress, networks_from, secret_header_from
+from arrcert.cli.front_end import FrontEndServer
+from arrcert.forwarding.front_ends import FRONT_ENDS
+from arrcert.forwarding.ingress import Ingress, networks_from, secret_header_from
 from arrcert.pins import public_key_fingerprint
 from arrcert.settings import load
 from arrcert.testing import CertificateAuthority, IssuedCertificate

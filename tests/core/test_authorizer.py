@@ -38,12 +38,12 @@ from arrcert import (
     ConfigurationError,
     DenialReason,
     Policy,
-    trust_files,
 )
 from arrcert import authorizer as module
 from arrcert.pins import public_key_fingerprint
 from arrcert.settings import load
 from arrcert.testing import CertificateAuthority, IssuedCertificate, self_signed
+from arrcert.trust import files as trust_files
 
 HEADER = "X-ARR-ClientCert"
 

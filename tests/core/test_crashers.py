@@ -9,10 +9,10 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from arrcert import CertificateDenied, ConfigurationError, Policy
-from arrcert.forwarding import FRONT_ENDS, decode
-from arrcert.pem import parse_certificates
+from arrcert.forwarding.front_ends import FRONT_ENDS, decode
 from arrcert.settings import load
 from arrcert.testing import CertificateAuthority
+from arrcert.trust.pem import parse_certificates
 
 
 def test_a_pasted_list_without_its_armour_is_a_configuration_error(

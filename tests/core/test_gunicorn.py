@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from arrcert import servers
+from arrcert.forwarding import servers
 from arrcert.gunicorn import pre_request
 
 

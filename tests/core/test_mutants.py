@@ -24,19 +24,19 @@ from arrcert import (
     ConfigurationError,
     DenialReason,
     Policy,
-    encodings,
-    forwarding,
     names,
-    trust_files,
 )
-from arrcert.forwarding import FRONT_ENDS, FrontEnd, front_end_from
-from arrcert.ingress import Ingress, SecretHeader, networks_from, secret_header_from
-from arrcert.name_constraints import violation
+from arrcert.forwarding import encodings
+from arrcert.forwarding import front_ends as forwarding
+from arrcert.forwarding.front_ends import FRONT_ENDS, FrontEnd, front_end_from
+from arrcert.forwarding.ingress import Ingress, SecretHeader, networks_from, secret_header_from
+from arrcert.forwarding.servers import Server
 from arrcert.pins import fingerprint_pin, public_key_pin
 from arrcert.policy import is_unresolved_reference
-from arrcert.servers import Server
 from arrcert.testing import CertificateAuthority, IssuedCertificate
-from arrcert.trust import why_unusable
+from arrcert.trust import files as trust_files
+from arrcert.trust.name_constraints import violation
+from arrcert.trust.paths import why_unusable
 
 SECRET = "0123456789abcdef"
 
@@ -257,7 +257,7 @@ def test_an_unsafe_server_is_told_of_on_our_logger(
 ) -> None:
     """All that arrcert has to say stands on the logger `arrcert`."""
     server = Server("fancy", is_safe=False, remedy="run another")
-    monkeypatch.setattr("arrcert.ingress.wsgi_server", lambda environ: server)
+    monkeypatch.setattr("arrcert.forwarding.ingress.wsgi_server", lambda environ: server)
     Ingress(FRONT_ENDS["app-service"], refuse_unsafe_servers=False).from_wsgi({})
     assert [record.name for record in caplog.records] == ["arrcert"]
 

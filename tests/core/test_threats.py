@@ -19,8 +19,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import AuthorityInformationAccessOID, NameOID
 
 from arrcert import Authorizer, CertificateDenied, ClientCertificate, DenialReason, Policy
-from arrcert.forwarding import FRONT_ENDS
-from arrcert.ingress import Ingress, secret_header_from
+from arrcert.forwarding.front_ends import FRONT_ENDS
+from arrcert.forwarding.ingress import Ingress, secret_header_from
 from arrcert.testing import CertificateAuthority, IssuedCertificate
 
 

@@ -10,8 +10,8 @@ from django.http import HttpResponse
 from django.test import override_settings
 from django.urls import path
 
-from arrcert import settings as core_settings
 from arrcert.exceptions import ConfigurationError
+from arrcert.settings import loading as core_settings
 from arrcert.testing import IssuedCertificate
 from arrcert_django import conf
 

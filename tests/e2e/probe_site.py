@@ -8,7 +8,7 @@ from typing import Any
 
 from flask_site import app as site
 
-from arrcert.servers import wsgi_server
+from arrcert.forwarding.servers import wsgi_server
 
 
 def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import pytest
 
-from arrcert.devserver import FrontEndServer
+from arrcert.cli.front_end import FrontEndServer
 from arrcert.testing import CertificateAuthority
 
 ROOT = Path(__file__).resolve().parents[2]

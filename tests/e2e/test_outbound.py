@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.serialization import (
     pkcs12,
 )
 
-from arrcert.devserver import FrontEndServer
+from arrcert.cli.front_end import FrontEndServer
 from arrcert.testing import CertificateAuthority, IssuedCertificate
 
 SAMPLE_SITES = Path(__file__).resolve().parents[2] / "sample_sites"

@@ -33,8 +33,8 @@ from cryptography.hazmat.primitives import serialization
 from OpenSSL import SSL, crypto
 
 from arrcert.exceptions import ConfigurationError, Problem, quote
-from arrcert.forwarding import FRONT_ENDS, fold_header_name
-from arrcert.ingress import wsgi_key
+from arrcert.forwarding.front_ends import FRONT_ENDS, fold_header_name
+from arrcert.forwarding.ingress import wsgi_key
 
 __all__ = ["ClientCertMode", "FrontEndServer"]
 

@@ -12,10 +12,10 @@ import pytest
 from cryptography.x509 import Certificate
 
 from arrcert import CertificateDenied, ClientCertificate, ConfigurationError
-from arrcert import trust_files as module
 from arrcert.testing import CertificateAuthority, IssuedCertificate
-from arrcert.trust import TrustStore
-from arrcert.trust_files import TrustFiles
+from arrcert.trust import files as module
+from arrcert.trust.files import TrustFiles
+from arrcert.trust.paths import TrustStore
 
 NOW = datetime.now(UTC)
 

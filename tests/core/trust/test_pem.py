@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives.serialization import pkcs7, pkcs12
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arrcert.pem import parse_certificates, pasted, why_not_pem
 from arrcert.testing import CertificateAuthority
+from arrcert.trust.pem import parse_certificates, pasted, why_not_pem
 
 KEY = ec.generate_private_key(ec.SECP256R1())
 CA = CertificateAuthority("Contoso CA")

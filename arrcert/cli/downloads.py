@@ -19,7 +19,8 @@ from urllib.parse import urlsplit
 from cryptography.x509 import Certificate
 
 from arrcert.exceptions import ArrcertError, quote
-from arrcert.revocation import RevocationList, RevocationLists, read_revocation_lists
+from arrcert.trust.crls import RevocationList, read_revocation_lists
+from arrcert.trust.revocation import RevocationLists
 
 _LONGEST_DOWNLOAD = 600.0
 """Seconds after which a download is given up, however steadily it drips."""

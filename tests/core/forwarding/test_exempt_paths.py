@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arrcert import ConfigurationError
-from arrcert.exemptions import ExemptPaths
+from arrcert.forwarding.exempt_paths import ExemptPaths
 
 PATHS = ExemptPaths(["/", "/health", "/public/*"])
 

@@ -33,7 +33,8 @@ from click.testing import CliRunner, Result
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from arrcert import cli, fetching
+from arrcert.cli import commands as cli
+from arrcert.cli import downloads as fetching
 from arrcert.testing import CertificateAuthority, IssuedCertificate
 
 APP = """
@@ -293,8 +294,8 @@ class TestHelp:
 class TestMissingExtra:
     @pytest.fixture(autouse=True)
     def _forget_modules(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.delitem(sys.modules, "arrcert.cli")
-        monkeypatch.delitem(sys.modules, "arrcert.devserver", raising=False)
+        monkeypatch.delitem(sys.modules, "arrcert.cli.commands")
+        monkeypatch.delitem(sys.modules, "arrcert.cli.front_end", raising=False)
 
     def test_the_command_says_what_to_install(
         self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -302,7 +303,7 @@ class TestMissingExtra:
         """Without click the console script is one line and exit code 2."""
         monkeypatch.setitem(sys.modules, "click", None)
         with pytest.raises(SystemExit) as caught:
-            importlib.import_module("arrcert.cli")
+            importlib.import_module("arrcert.cli.commands")
         assert caught.value.code == 2
         error = "Error: the arrcert command needs click; run: pip install 'arrcert[dev]'\n"
         assert capsys.readouterr() == ("", error)
@@ -313,7 +314,7 @@ class TestMissingExtra:
     ) -> None:
         """Without the local front end `serve` is one line, and the other commands are there."""
         monkeypatch.setitem(sys.modules, missing, None)
-        command = importlib.import_module("arrcert.cli").main
+        command = importlib.import_module("arrcert.cli.commands").main
         result = CliRunner().invoke(command, ["serve", "shop:app"], prog_name="arrcert")
         assert result.exit_code == 2
         error = f"Error: arrcert serve needs {missing}; run: pip install 'arrcert[dev]'\n"
@@ -322,8 +323,8 @@ class TestMissingExtra:
 
     def test_serve_blames_the_extra_for_nothing_else(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """A module that the extra would not bring is another fault."""
-        monkeypatch.setitem(sys.modules, "arrcert.devserver", None)
-        command = importlib.import_module("arrcert.cli").main
+        monkeypatch.setitem(sys.modules, "arrcert.cli.front_end", None)
+        command = importlib.import_module("arrcert.cli.commands").main
         result = CliRunner().invoke(command, ["serve", "shop:app"])
         assert isinstance(result.exception, ModuleNotFoundError)
 

@@ -11,8 +11,8 @@ from wsgiref.util import setup_testing_defaults
 
 import pytest
 
-from arrcert import servers
-from arrcert.servers import asgi_suspicion, wsgi_server
+from arrcert.forwarding import servers
+from arrcert.forwarding.servers import asgi_suspicion, wsgi_server
 
 
 def of_module(name: str) -> object:

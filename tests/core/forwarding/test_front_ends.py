@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arrcert import CertificateDenied, ConfigurationError, DenialReason
-from arrcert.encodings import ENCODINGS
-from arrcert.forwarding import (
+from arrcert.forwarding.encodings import ENCODINGS
+from arrcert.forwarding.front_ends import (
     FRONT_ENDS,
     MAX_HEADER_CHARACTERS,
     FrontEnd,

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arrcert import CertificateDenied, DenialReason
-from arrcert.encodings import (
+from arrcert.forwarding.encodings import (
     ENCODINGS,
     MOST_INTERMEDIATES,
     base64_der,

@@ -20,8 +20,13 @@ from arrcert.exceptions import (
     Problem,
     quote,
 )
-from arrcert.forwarding import FrontEnd, fold_header_name, is_header_name, why_no_header_name
-from arrcert.servers import asgi_suspicion, wsgi_server
+from arrcert.forwarding.front_ends import (
+    FrontEnd,
+    fold_header_name,
+    is_header_name,
+    why_no_header_name,
+)
+from arrcert.forwarding.servers import asgi_suspicion, wsgi_server
 
 logger = logging.getLogger("arrcert")
 

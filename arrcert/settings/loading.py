@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 from arrcert.exceptions import ConfigurationError, Problem, quote
-from arrcert.exemptions import ExemptPaths
-from arrcert.forwarding import FRONT_ENDS, FrontEnd, front_end_from
-from arrcert.ingress import Ingress, networks_from, secret_header_from
+from arrcert.forwarding.exempt_paths import ExemptPaths
+from arrcert.forwarding.front_ends import FRONT_ENDS, FrontEnd, front_end_from
+from arrcert.forwarding.ingress import Ingress, networks_from, secret_header_from
 from arrcert.policy import (
     PARAMETERS,
     UNRESOLVED_REFERENCE,

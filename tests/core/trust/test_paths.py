@@ -17,7 +17,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 
 from arrcert import CertificateDenied, ClientCertificate, DenialReason, trust
 from arrcert.testing import CertificateAuthority, IssuedCertificate, self_signed
-from arrcert.trust import TrustStore, is_on_strong_curve, weakness_of_key, why_unusable
+from arrcert.trust.paths import TrustStore, is_on_strong_curve, weakness_of_key, why_unusable
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 KEYS = {name: ec.generate_private_key(ec.SECP256R1()) for name in ("ca", "issuing", "client")}

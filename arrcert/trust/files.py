@@ -14,9 +14,10 @@ from typing import Any
 from cryptography.x509 import Certificate
 
 from arrcert.exceptions import ConfigurationError, Problem, quote
-from arrcert.pem import parse_certificates, pasted
-from arrcert.revocation import RevocationList, RevocationLists, read_revocation_lists
-from arrcert.trust import TrustStore, why_unusable
+from arrcert.trust.crls import RevocationList, read_revocation_lists
+from arrcert.trust.paths import TrustStore, why_unusable
+from arrcert.trust.pem import parse_certificates, pasted
+from arrcert.trust.revocation import RevocationLists
 
 logger = logging.getLogger("arrcert")
 

@@ -9,7 +9,6 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from arrcert.encodings import ENCODINGS
 from arrcert.exceptions import (
     CertificateDenied,
     ConfigurationError,
@@ -17,6 +16,7 @@ from arrcert.exceptions import (
     Problem,
     quote,
 )
+from arrcert.forwarding.encodings import ENCODINGS
 
 MAX_HEADER_CHARACTERS = 16 * 1024
 """The longest header value that is decoded: 12 KB of DER, several times a real client certificate.

@@ -31,18 +31,18 @@ except ModuleNotFoundError as missing:
     )
     raise SystemExit(2) from None
 
-from arrcert.exceptions import ConfigurationError, quote
-from arrcert.fetching import (
+from arrcert.cli.downloads import (
     NotFetchedError,
     fetch_revocation_lists,
     is_web_address,
     without_secrets,
 )
-from arrcert.pem import parse_certificates
+from arrcert.exceptions import ConfigurationError, quote
 from arrcert.testing import CertificateAuthority, IssuedCertificate
+from arrcert.trust.pem import parse_certificates
 
 if TYPE_CHECKING:
-    from arrcert.devserver import ClientCertMode
+    from arrcert.cli.front_end import ClientCertMode
 
 _MODES: dict[ClientCertMode, str] = {
     "required": "a request without one gets this front end's own 403",
@@ -136,7 +136,7 @@ def serve(
     """
     try:
         # Not above: fetch-crls runs where only click is installed.
-        from arrcert.devserver import FrontEndServer
+        from arrcert.cli.front_end import FrontEndServer
     except ModuleNotFoundError as missing:
         if (missing.name or "").partition(".")[0] not in {"cheroot", "OpenSSL"}:
             raise
@@ -439,7 +439,3 @@ def _print_banner(
     click.echo(f" * Running on {url}")
     click.echo(f" * Try: {curl} --cert client.pem --key client.key {url}/")
     click.echo("Press CTRL+C to quit")
-
-
-if __name__ == "__main__":
-    main(prog_name="python -m arrcert.cli")

@@ -15,7 +15,7 @@ from arrcert.policy import PARAMETERS
 from arrcert.settings import NOT_CONFIGURED, Settings, load
 from arrcert.testing import CertificateAuthority, IssuedCertificate
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PIN = "A" * 40
 POLICY = {"default": {"fingerprints": [PIN]}}
 ON_APP_SERVICE = {"WEBSITE_SITE_NAME": "site"}

@@ -19,8 +19,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arrcert import CertificateDenied, DenialReason
-from arrcert.revocation import RevocationList, RevocationLists, read_revocation_lists
 from arrcert.testing import CertificateAuthority, IssuedCertificate
+from arrcert.trust.crls import RevocationList, read_revocation_lists
+from arrcert.trust.revocation import RevocationLists
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 HOUR = timedelta(hours=1)

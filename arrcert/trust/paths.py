@@ -24,8 +24,8 @@ from cryptography.x509.verification import Criticality, ExtensionPolicy, PolicyB
 
 from arrcert.certificate import ClientCertificate, goes_on_with
 from arrcert.exceptions import CertificateDenied, DenialReason, quote
-from arrcert.name_constraints import unsupported_constraint, violation
-from arrcert.revocation import RevocationLists
+from arrcert.trust.name_constraints import unsupported_constraint, violation
+from arrcert.trust.revocation import RevocationLists
 
 SMALLEST_RSA_KEY = 2048
 """Bits of an RSA modulus below which a key is weak (NIST SP 800-131A)."""

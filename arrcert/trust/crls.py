@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
@@ -27,8 +26,8 @@ from cryptography.x509 import (
     load_der_x509_crl,
 )
 
-from arrcert.certificate import ClientCertificate, public_key_info_of
-from arrcert.exceptions import CertificateDenied, DenialReason, quote
+from arrcert.certificate import public_key_info_of
+from arrcert.exceptions import quote
 
 _BEGIN, _END = b"-----BEGIN X509 CRL-----", b"-----END X509 CRL-----"
 _STRONG_HASHES = (hashes.SHA256, hashes.SHA384, hashes.SHA512)
@@ -96,6 +95,11 @@ class RevocationList:
         """A list without entries is a list."""
         return True
 
+    @property
+    def signer(self) -> tuple[Name, bytes]:
+        """The name of the CA that signed it, and the SHA-256 of the CA's public key."""
+        return self.issuer, self._issuer_key
+
     def revokes(self, serial_number: int) -> bool:
         """Tell whether an entry names the serial number; the list is not walked.
 
@@ -115,7 +119,7 @@ class RevocationList:
 
         It does not check the CA's own validity; the path does.
         """
-        return _signer(ca) == (self.issuer, self._issuer_key) and _may_sign_lists(ca)
+        return signer_of(ca) == self.signer and may_sign_lists(ca)
 
     def why_not_current(self, at: datetime) -> str | None:
         """Tell why the list does not hold at the moment, None where it does.
@@ -145,125 +149,6 @@ class RevocationList:
             f"<RevocationList {self.source} of {quote(self.issuer.rfc4514_string())},"
             f" {len(self)} entries, until {_timestamp(self.next_update_utc)}>"
         )
-
-
-class Replacement(NamedTuple):
-    """What came of a reload.
-
-    Attributes:
-        lists: what holds from now on.
-        refused: lists that do not count, since a newer one of the same signer was held; to be
-            logged.
-    """
-
-    lists: RevocationLists
-    refused: tuple[RevocationList, ...]
-
-
-class RevocationLists:
-    """The lists of one snapshot, at most one of each signer; immutable.
-
-    Args:
-        lists: of several by the same signer the newest holds, also where it does not hold yet.
-    """
-
-    __slots__ = ("_held",)
-
-    def __init__(self, lists: Iterable[RevocationList] = ()) -> None:
-        held: dict[tuple[Name, bytes], RevocationList] = {}
-        for candidate in lists:
-            signer = (candidate.issuer, candidate._issuer_key)
-            if signer not in held or held[signer].is_older_than(candidate):
-                held[signer] = candidate
-        self._held = held
-
-    def __len__(self) -> int:
-        return len(self._held)
-
-    def __iter__(self) -> Iterator[RevocationList]:
-        return iter(self._held.values())
-
-    def replaced_by(self, lists: Iterable[RevocationList]) -> Replacement:
-        """Return the lists that hold after a reload; these ones stay as they are.
-
-        A list that is older than the held one of its signer does not count: whoever can put back
-        yesterday's file must not be able to pardon (RFC 5280 section 5.2.3: numbers only grow).
-
-        Args:
-            lists: everything that was read. What is held of a signer that has none among them is
-                dropped; to keep the list of a bad file, hand it over again.
-        """
-        after = RevocationLists(lists)
-        refused = []
-        for signer, candidate in after._held.items():
-            held = self._held.get(signer)
-            if held is not None and candidate.is_older_than(held):
-                refused.append(candidate)
-                after._held[signer] = held
-        return Replacement(after, tuple(refused))
-
-    def check(
-        self,
-        chain: Sequence[Certificate],
-        at: datetime,
-        *,
-        certificate: ClientCertificate | None = None,
-    ) -> datetime | None:
-        """Return until when no certificate of a path is revoked (RFC 5280 section 6.3.3).
-
-        Each certificate below the anchor needs a current list of the CA above it. What a list that
-        is not current accuses of stays accused; what it does not name is unknown.
-
-        Args:
-            chain: a validated path, from the leaf to the trust anchor.
-            at: the moment, aware.
-            certificate: the leaf, for the exception to carry.
-
-        Returns:
-            The earliest nextUpdate; None where there is no link, since the leaf is its own anchor.
-
-        Raises:
-            CertificateDenied: `revoked`, else `revocation_unknown` where a list is missing.
-
-        It does not check the path, nor the anchor, which nobody above it can revoke.
-        """
-        until: datetime | None = None
-        unknown: str | None = None
-        for position, (subject, ca) in enumerate(itertools.pairwise(chain)):
-            held, missing = self._of(ca)
-            if held is not None:
-                if held.revokes(subject.serial_number):
-                    raise CertificateDenied(
-                        DenialReason.REVOKED,
-                        f"the revocation list {held.source} names the serial number"
-                        f" {_hex(subject.serial_number)} of {_role(position, subject)}",
-                        certificate=certificate,
-                    )
-                missing = held.why_not_current(at)
-                until = min(until or held.next_update_utc, held.next_update_utc)
-            if missing is not None and unknown is None:
-                unknown = (
-                    f"nothing tells whether {_role(position, subject)} is revoked: {missing};"
-                    f" its CA is {quote(ca.subject.rfc4514_string())}"
-                )
-        # Not before every link was asked: revoked outranks unknown.
-        if unknown is not None:
-            raise CertificateDenied(
-                DenialReason.REVOCATION_UNKNOWN, unknown, certificate=certificate
-            )
-        return until
-
-    def _of(self, ca: Certificate) -> tuple[RevocationList | None, str | None]:
-        """Return the list that speaks for a CA, or None and why there is none."""
-        held = self._held.get(_signer(ca))
-        if held is None:
-            return None, "there is no revocation list of its CA"
-        if not _may_sign_lists(ca):
-            return None, "its CA may not sign revocation lists, as its key usage lacks cRLSign"
-        return held, None
-
-    def __repr__(self) -> str:
-        return f"<RevocationLists {list(self)}>"
 
 
 def read_revocation_lists(
@@ -383,7 +268,7 @@ def _verified_key(
             f"bears the name of {name}, and its signature does not hold for any configured CA"
             " certificate of that name; was the CA's key replaced?"
         )
-    if not any(map(_may_sign_lists, signers)):
+    if not any(map(may_sign_lists, signers)):
         raise _DoesNotCountError(
             f"is signed by {name}, whose certificate may not sign lists: its key usage lacks"
             " cRLSign; have the CA's certificate issued anew"
@@ -491,7 +376,7 @@ def _require_plain(entry: RevokedCertificate) -> None:
             )
         if extension.critical:
             raise _DoesNotCountError(
-                f"has an entry ({_hex(entry.serial_number)}) with the critical extension"
+                f"has an entry ({quote_serial_number(entry.serial_number)}) with the critical extension"
                 f" {extension.oid.dotted_string}, which is not understood; have the CA issue lists"
                 " without it"
             )
@@ -536,7 +421,7 @@ class _SerialNumbers:
         return at
 
 
-def _signer(ca: Certificate) -> tuple[Name, bytes]:
+def signer_of(ca: Certificate) -> tuple[Name, bytes]:
     return ca.subject, _key_digest(ca)
 
 
@@ -544,7 +429,7 @@ def _key_digest(ca: Certificate) -> bytes:
     return hashlib.sha256(public_key_info_of(ca)).digest()
 
 
-def _may_sign_lists(ca: Certificate) -> bool:
+def may_sign_lists(ca: Certificate) -> bool:
     """RFC 5280 section 6.3.3, f: cRLSign is wanted where there is a key usage."""
     try:
         return ca.extensions.get_extension_for_class(KeyUsage).value.crl_sign
@@ -552,13 +437,7 @@ def _may_sign_lists(ca: Certificate) -> bool:
         return True
 
 
-def _role(position: int, certificate: Certificate) -> str:
-    if position == 0:
-        return "the client's certificate"
-    return f"the CA certificate {quote(certificate.subject.rfc4514_string())}"
-
-
-def _hex(serial_number: int) -> str:
+def quote_serial_number(serial_number: int) -> str:
     return quote(f"{serial_number:X}")
 
 

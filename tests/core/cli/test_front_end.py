@@ -24,8 +24,8 @@ from cryptography.x509.oid import NameOID
 pytest.importorskip("cheroot")
 pytest.importorskip("OpenSSL")
 
-from arrcert import devserver
-from arrcert.devserver import FrontEndServer
+from arrcert.cli import front_end as devserver
+from arrcert.cli.front_end import FrontEndServer
 from arrcert.exceptions import ConfigurationError
 from arrcert.testing import CertificateAuthority, IssuedCertificate, self_signed
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from arrcert import CertificateDenied, ConfigurationError, DenialReason
-from arrcert import ingress as module
-from arrcert.forwarding import FRONT_ENDS, FrontEnd
-from arrcert.ingress import (
+from arrcert.forwarding import ingress as module
+from arrcert.forwarding.front_ends import FRONT_ENDS, FrontEnd
+from arrcert.forwarding.ingress import (
     REAL_HEADERS,
     Forwarded,
     Ingress,
@@ -21,7 +21,7 @@ from arrcert.ingress import (
     secret_header_from,
     wsgi_key,
 )
-from arrcert.servers import Server
+from arrcert.forwarding.servers import Server
 
 APP_SERVICE = Ingress(FRONT_ENDS["app-service"])
 HEADER = "X-ARR-ClientCert"

@@ -1,0 +1,5 @@
+"""The `arrcert` command. It needs the extra `dev`; the library never imports it."""
+
+from arrcert.cli.commands import main
+
+__all__ = ["main"]

@@ -1,0 +1,1 @@
+"""How a certificate reaches the app: front ends, encodings, servers and exempt paths."""

@@ -1,0 +1,1 @@
+"""Where a certificate comes from: certification paths, trust files and revocation lists."""
