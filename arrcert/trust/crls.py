@@ -376,8 +376,8 @@ def _require_plain(entry: RevokedCertificate) -> None:
             )
         if extension.critical:
             raise _DoesNotCountError(
-                f"has an entry ({quote_serial_number(entry.serial_number)}) with the critical extension"
-                f" {extension.oid.dotted_string}, which is not understood; have the CA issue lists"
+                f"has an entry ({quote_serial_number(entry.serial_number)}) with the critical"
+                f" extension {extension.oid.dotted_string}, which is not understood; have the CA issue lists"
                 " without it"
             )
 
@@ -422,6 +422,7 @@ class _SerialNumbers:
 
 
 def signer_of(ca: Certificate) -> tuple[Name, bytes]:
+    """Return a CA's name and the SHA-256 of its public key, by which its lists are found."""
     return ca.subject, _key_digest(ca)
 
 
@@ -438,6 +439,7 @@ def may_sign_lists(ca: Certificate) -> bool:
 
 
 def quote_serial_number(serial_number: int) -> str:
+    """Return a serial number in upper-case hex and in quotation marks, as CAs list it."""
     return quote(f"{serial_number:X}")
 
 

@@ -108,7 +108,8 @@ class RevocationLists:
                     raise CertificateDenied(
                         DenialReason.REVOKED,
                         f"the revocation list {held.source} names the serial number"
-                        f" {quote_serial_number(subject.serial_number)} of {_role(position, subject)}",
+                        f" {quote_serial_number(subject.serial_number)} of"
+                        f" {_role(position, subject)}",
                         certificate=certificate,
                     )
                 missing = held.why_not_current(at)

@@ -15,8 +15,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 
-from arrcert import CertificateDenied, ClientCertificate, DenialReason, trust
+from arrcert import CertificateDenied, ClientCertificate, DenialReason
 from arrcert.testing import CertificateAuthority, IssuedCertificate, self_signed
+from arrcert.trust import paths as trust
 from arrcert.trust.paths import TrustStore, is_on_strong_curve, weakness_of_key, why_unusable
 
 NOW = datetime.now(UTC).replace(microsecond=0)
