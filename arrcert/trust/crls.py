@@ -26,8 +26,8 @@ from cryptography.x509 import (
     load_der_x509_crl,
 )
 
-from arrcert.certificate import public_key_info_of
 from arrcert.exceptions import quote
+from arrcert.keys import public_key_info_of
 
 _BEGIN, _END = b"-----BEGIN X509 CRL-----", b"-----END X509 CRL-----"
 _STRONG_HASHES = (hashes.SHA256, hashes.SHA384, hashes.SHA512)
@@ -377,8 +377,8 @@ def _require_plain(entry: RevokedCertificate) -> None:
         if extension.critical:
             raise _DoesNotCountError(
                 f"has an entry ({quote_serial_number(entry.serial_number)}) with the critical"
-                f" extension {extension.oid.dotted_string}, which is not understood; have the CA issue lists"
-                " without it"
+                f" extension {extension.oid.dotted_string}, which is not understood; have the CA"
+                " issue lists without it"
             )
 
 
