@@ -21,6 +21,7 @@ DJANGO = Path(arrcert_django.__file__).parent
 STOREYS = [
     "exceptions",
     "denials",
+    "adapters",
     "forwarding.servers",
     "forwarding.encodings",
     "forwarding.front_ends",
