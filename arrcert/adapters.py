@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator, Mapping
 from types import FunctionType
 from typing import Any
 
-from arrcert.denials import DenialLog, describe_asgi, describe_wsgi
-from arrcert.exceptions import CertificateDenied, DenialReason
+from arrcert.denials import DenialLog
+from arrcert.exceptions import CertificateDenied, Denial, DenialReason
 
 NOT_GIVEN: Any = object()
 """Default of a decorator's `view`: it tells `authorize_certificate()` from
@@ -167,17 +167,14 @@ def deny_misconfigured(
         detail: for the operator: what is wrong.
         policy: the name of the policy that was asked for.
         environ: the WSGI environ of the request.
-        scope: the ASGI scope of the request, if there is no environ.
+        scope: the ASGI scope of the request.
 
     The caller raises it. Use it only where no `Authorizer` exists: an `Authorizer` logs its own
     denials.
     """
-    denied = CertificateDenied(DenialReason.MISCONFIGURED, detail)
-    if scope is not None:
-        _denials.write(denied, policy, describe_asgi, scope)
-    else:
-        _denials.write(denied, policy, describe_wsgi, environ or {})
-    return denied
+    denial = Denial(DenialReason.MISCONFIGURED, detail)
+    _denials.write(denial, policy, environ=environ, scope=scope)
+    return denial.exception()
 
 
 def _unwrapped(view: Any) -> Iterator[Callable[..., Any]]:

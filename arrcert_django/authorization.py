@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from copy import copy
 from typing import Any, NamedTuple, TypeVar
 
 from django.core.exceptions import PermissionDenied
@@ -129,7 +130,8 @@ def _decide(request: HttpRequest, policy: str) -> None:
         try:
             accepted[policy] = _ask(request, policy)
         except CertificateDenied as error:
-            denied[policy] = error
+            # A copy has no traceback, whose frames would lead back to the request.
+            denied[policy] = copy(error)
             raise
     # After several decisions the last one counts.
     request.client_certificate = accepted[policy]  # type: ignore[attr-defined]
@@ -148,7 +150,7 @@ def _ask(request: HttpRequest, policy: str) -> ClientCertificate:
         raise deny_misconfigured(
             f"the configuration has mistakes: {problems}",
             policy,
-            environ=request.META,
+            environ=None if scope is not None else request.META,
             scope=scope,
         ) from error
     if scope is not None:
