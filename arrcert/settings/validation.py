@@ -45,9 +45,10 @@ NOT_CONFIGURED = Problem(
 
 _UNGUARDED = Problem(
     FrontEndOption.name,
-    "declares App Service, and this is not App Service (WEBSITE_SITE_NAME is not set): nothing is"
-    " known to keep strangers from writing anybody's certificate into X-ARR-ClientCert; declare the"
-    " front end that is there, or set ARRCERT_TRUSTED_PROXIES or ARRCERT_FRONT_END_SECRET_HEADER",
+    "declares App Service, but this is not App Service (WEBSITE_SITE_NAME is not set). Nothing is"
+    " known that keeps strangers from sending somebody else's certificate in X-ARR-ClientCert;"
+    " declare the front end that is really there, or set ARRCERT_TRUSTED_PROXIES or"
+    " ARRCERT_FRONT_END_SECRET_HEADER",
 )
 
 _PLATFORMS = ("ALLOWED_CLIENT_CERT_THUMBPRINTS", "ALLOWED_CLIENT_CERT_COMMON_NAMES")
@@ -236,8 +237,8 @@ class _Validation:
         if held:
             self._add(
                 name,
-                f"is set in the environment, while the framework's settings hold {held[0]}: two"
-                " sources; keep one of the two",
+                f"is set in the environment, and the framework's settings hold {held[0]}: two sources;"
+                " keep one of the two",
             )
 
     # ---------------------------------------------------------------------------------- policies
@@ -274,8 +275,8 @@ class _Validation:
                 if name in self._environ:
                     self._add(
                         name,
-                        "is not read by arrcert; README.md says under \"Coming from the platform's"
-                        ' sample" what to write instead',
+                        'is not a setting of arrcert; the section "Coming from the platform\'s sample"'
+                        " of README.md shows what to write instead",
                     )
         return {}
 
@@ -321,7 +322,7 @@ class _Validation:
         self._names = []
         beside = {name: key for name, key in stray.items() if key in OPTIONS}
         for name, setting in beside.items():
-            self._add(POLICIES, f'"{name}" is no policy; write the setting {setting}')
+            self._add(POLICIES, f'"{name}" is not a policy; write the setting {setting}')
         keys = [(name, key) for name, key in stray.items() if name not in beside]
         if keys:
             inner = ", ".join(example_of_key(key)[1:-1] for _, key in keys)
@@ -333,10 +334,10 @@ class _Validation:
 
     def _add_no_default(self) -> None:
         names = " and ".join(f'"{name}"' for name in self._names)
-        there, rename = ("is", "it") if len(self._names) == 1 else ("are", "one")
+        policies, rename = ("policy is", "it") if len(self._names) == 1 else ("policies are", "one")
         self._add(
             POLICIES,
-            f'there is no policy "default", which {ProtectAll.name} uses; there {there} {names};'
+            f'there is no policy "default", which {ProtectAll.name} uses; the {policies} {names};'
             f' rename {rename}, or add "default"',
         )
 
