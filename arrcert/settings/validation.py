@@ -45,8 +45,8 @@ NOT_CONFIGURED = Problem(
 
 _UNGUARDED = Problem(
     FrontEndOption.name,
-    "declares App Service, but this is not App Service (WEBSITE_SITE_NAME is not set). Nothing is"
-    " known that keeps strangers from sending somebody else's certificate in X-ARR-ClientCert;"
+    "declares App Service, but this is not App Service (WEBSITE_SITE_NAME is not set): nothing is"
+    " known to keep strangers from sending somebody else's certificate in X-ARR-ClientCert;"
     " declare the front end that is really there, or set ARRCERT_TRUSTED_PROXIES or"
     " ARRCERT_FRONT_END_SECRET_HEADER",
 )
@@ -237,8 +237,8 @@ class _Validation:
         if held:
             self._add(
                 name,
-                f"is set in the environment, and the framework's settings hold {held[0]}: two sources;"
-                " keep one of the two",
+                f"is set in the environment, and the framework's settings hold {held[0]}: two"
+                " sources; keep one of the two",
             )
 
     # ---------------------------------------------------------------------------------- policies
@@ -275,8 +275,8 @@ class _Validation:
                 if name in self._environ:
                     self._add(
                         name,
-                        'is not a setting of arrcert; the section "Coming from the platform\'s sample"'
-                        " of README.md shows what to write instead",
+                        'is not a setting of arrcert; README.md shows under "Coming from the'
+                        " platform's sample\" what to write instead",
                     )
         return {}
 
