@@ -219,13 +219,14 @@ class _Validation:
     def _option(self, name: str) -> Any:
         """Return the value of a setting that may be written in either place, else its default."""
         option = OPTIONS[name]
-        value, notation = self._framework.get(name), Notation.PYTHON
         try:
             if name in self._ours:
                 self._refuse_two_sources(name)
-                notation = Notation.JSON
                 value = value_of(self._ours[name], option.form, option.example)
-            return option.default if value is None else option.read(value, notation)
+                return option.read(value, Notation.JSON)
+            value = self._framework.get(name)
+            # None is reported as a mistake by `validate`.
+            return option.default if value is None else option.read(value, Notation.PYTHON)
         except UnusableError as error:
             self._add(name, str(error))
         except ConfigurationError as error:
@@ -357,7 +358,10 @@ class _Validation:
             if key not in KEYS:
                 self._add(place.setting(key), f"a policy has no such key; {hint(key)}")
             elif value is None:
-                self._add(place.setting(key), "is None; write a value, or leave the key out")
+                self._add(
+                    place.setting(key),
+                    f"is {place.notation.none}; write a value, or leave the key out",
+                )
         known = {key: value for key, value in description.items() if key in KEYS}
         return self._built(place, known, is_whole=len(self.problems) == before)
 

@@ -13,6 +13,12 @@ def test_truth_values_have_the_words_of_their_notation() -> None:
     assert Notation.JSON.true_or_false == "true or false"
 
 
+def test_no_value_has_the_word_of_its_notation() -> None:
+    """Python writes None, and JSON writes null."""
+    assert Notation.PYTHON.none == "None"
+    assert Notation.JSON.none == "null"
+
+
 def test_every_form_is_used() -> None:
     """Each form is the form of a policy key or of a setting."""
     assert {*(key.form for key in KEYS.values()), *(o.form for o in OPTIONS.values())} == set(Form)

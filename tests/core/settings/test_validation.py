@@ -384,6 +384,11 @@ def test_mistake_in_the_framework_settings(
         ({"ARRCERT": "{"}, "ARRCERT", "is not JSON"),
         ({"ARRCERT": "[" * 100_000}, "ARRCERT", "is not JSON"),
         ({"ARRCERT": "[]"}, "ARRCERT", "not a mapping of policies"),
+        (
+            {"ARRCERT": json.dumps({"a": {"fingerprints": [PIN], "issuers": None}})},
+            'ARRCERT["a"]["issuers"]',
+            "is null; write a value, or leave the key out",
+        ),
         ({"ARRCERT": '{"a": {}, "a": {}}'}, "ARRCERT", "'a' is written twice"),
         ({"ARRCERT": "@Microsoft.KeyVault(SecretUri=x)"}, "ARRCERT", "Key Vault reference"),
         ({"ARRCERT_FINGERPRINTS": ""}, "ARRCERT_FINGERPRINTS", "is empty"),
