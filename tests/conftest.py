@@ -8,11 +8,19 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from arrcert import denials
 from arrcert.testing import CertificateAuthority, IssuedCertificate, self_signed
 
 TESTS_A_DOT = 50
+
+# Hypothesis measures time, and a machine may be slow. Other profiles do without that too.
+settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+if settings.get_current_profile_name() == "default":
+    settings.load_profile("any machine")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
