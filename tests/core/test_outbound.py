@@ -876,7 +876,8 @@ def test_validity_is_logged(
     said: str,
 ) -> None:
     """What has expired, soon will, or is not yet valid is logged with the date, and loaded."""
-    moments = {"begin": NOW + timedelta(days=begin), "end": NOW + timedelta(days=end)}
+    now = datetime.now(UTC)
+    moments = {"begin": now + timedelta(days=begin), "end": now + timedelta(days=end)}
     issued = LOWER.issue("shop", not_before=moments["begin"], not_after=moments["end"])
     path = write(p12(issued.private_key, issued.certificate.x509))
     with caplog.at_level(logging.INFO, "arrcert"):

@@ -17,8 +17,6 @@ from arrcert.trust import files as module
 from arrcert.trust.files import TrustFiles
 from arrcert.trust.paths import TrustStore
 
-NOW = datetime.now(UTC)
-
 
 def is_trusted(store: TrustStore, client: IssuedCertificate) -> bool:
     """Tell whether a path leads to the store's anchors and nothing on it is revoked."""
@@ -385,13 +383,14 @@ def test_a_forked_process_waits_for_nobody(authority: CertificateAuthority) -> N
 
 def test_what_has_ended_is_warned_of(tmp_path: Path, authority: CertificateAuthority) -> None:
     """An expired anchor, intermediate or list denies people, and is named before it does."""
-    yesterday = NOW - timedelta(days=1)
+    now = datetime.now(UTC)
+    yesterday = now - timedelta(days=1)
     old = CertificateAuthority("Old", not_after=yesterday)
     between = CertificateAuthority("Between", issuer=authority, not_after=yesterday)
     crl = tmp_path / "ca.crl"
     crl.write_bytes(
         authority.revocation_list(
-            last_update=NOW - timedelta(days=9), next_update=NOW - timedelta(days=2)
+            last_update=now - timedelta(days=9), next_update=now - timedelta(days=2)
         )
     )
     files = TrustFiles(
@@ -404,7 +403,7 @@ def test_what_has_ended_is_warned_of(tmp_path: Path, authority: CertificateAutho
     assert "'CN=Old'" in found[0].message
     assert "'CN=Between'" in found[1].message
     assert "ca.crl" in found[2].message
-    assert files.warnings(NOW - timedelta(days=3)) == []
+    assert files.warnings(now - timedelta(days=3)) == []
 
 
 def test_content_of_a_certificate_is_what_is_trusted(authority: CertificateAuthority) -> None:
