@@ -15,6 +15,7 @@ DECIDING = {
         "arrcert/forwarding/encodings",
         "arrcert/forwarding/front_ends",
         "arrcert/forwarding/ingress",
+        "arrcert/forwarding/gunicorn",
         "arrcert/forwarding/servers",
         "arrcert/certificate",
         "arrcert/forwarding/exempt_paths",
