@@ -1,4 +1,4 @@
-"""Revocation: the lists of one snapshot, and what they say about a certification path."""
+"""Checks the certificates of a certification path against revocation lists."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from arrcert.trust.crls import (
 
 
 class Replacement(NamedTuple):
-    """What came of a reload.
+    """The result of a reload.
 
     Attributes:
-        lists: what holds from now on.
-        refused: lists that do not count, since a newer one of the same signer was held; to be
-            logged.
+        lists: the lists that count after the reload.
+        refused: lists that were read but do not count, because the one before is newer. The caller
+            logs them.
     """
 
     lists: RevocationLists
@@ -33,10 +33,11 @@ class Replacement(NamedTuple):
 
 
 class RevocationLists:
-    """The lists of one snapshot, at most one of each signer; immutable.
+    """At most one revocation list for each signer; immutable.
 
     Args:
-        lists: of several by the same signer the newest holds, also where it does not hold yet.
+        lists: the lists. If a signer has several, the newest one counts, even if it is not current
+            yet.
     """
 
     __slots__ = ("_held",)
@@ -56,14 +57,14 @@ class RevocationLists:
         return iter(self._held.values())
 
     def replaced_by(self, lists: Iterable[RevocationList]) -> Replacement:
-        """Return the lists that hold after a reload; these ones stay as they are.
+        """Return the lists that count after a reload, without a change to this object.
 
-        A list that is older than the held one of its signer does not count: whoever can put back
-        yesterday's file must not be able to pardon (RFC 5280 section 5.2.3: numbers only grow).
+        A list does not replace a newer list of the same signer (RFC 5280 section 5.2.3: numbers
+        only increase). Otherwise an attacker who can restore an old file could undo a revocation.
 
         Args:
-            lists: everything that was read. What is held of a signer that has none among them is
-                dropped; to keep the list of a bad file, hand it over again.
+            lists: all lists that were read. A signer without a list among them has none afterwards.
+                To keep the list of a file that cannot be read, pass it again.
         """
         after = RevocationLists(lists)
         refused = []
@@ -81,23 +82,25 @@ class RevocationLists:
         *,
         certificate: ClientCertificate | None = None,
     ) -> datetime | None:
-        """Return until when no certificate of a path is revoked (RFC 5280 section 6.3.3).
+        """Check that no certificate of a path is revoked (RFC 5280 section 6.3.3).
 
-        Each certificate below the anchor needs a current list of the CA above it. What a list that
-        is not current accuses of stays accused; what it does not name is unknown.
+        Every certificate below the trust anchor needs a current list of the CA that issued it. A
+        certificate that an expired list names is revoked; one that it does not name is unknown.
 
         Args:
             chain: a validated path, from the leaf to the trust anchor.
-            at: the moment, aware.
-            certificate: the leaf, for the exception to carry.
+            at: the moment, an aware datetime.
+            certificate: the leaf, which the exception carries.
 
         Returns:
-            The earliest nextUpdate; None where there is no link, since the leaf is its own anchor.
+            The moment until which the answer is valid: the earliest nextUpdate. None if the leaf is
+            its own trust anchor.
 
         Raises:
-            CertificateDenied: `revoked`, else `revocation_unknown` where a list is missing.
+            CertificateDenied: with `revoked`, or with `revocation_unknown` if a current list is
+                missing.
 
-        It does not check the path, nor the anchor, which nobody above it can revoke.
+        It does not check the path itself, or the trust anchor, which nobody can revoke.
         """
         until: datetime | None = None
         unknown: str | None = None
@@ -119,7 +122,7 @@ class RevocationLists:
                     f"nothing tells whether {_role(position, subject)} is revoked: {missing};"
                     f" its CA is {quote(ca.subject.rfc4514_string())}"
                 )
-        # Not before every link was asked: revoked outranks unknown.
+        # Only after every certificate was checked, because `revoked` outranks `revocation_unknown`.
         if unknown is not None:
             raise CertificateDenied(
                 DenialReason.REVOCATION_UNKNOWN, unknown, certificate=certificate
@@ -127,7 +130,7 @@ class RevocationLists:
         return until
 
     def _of(self, ca: Certificate) -> tuple[RevocationList | None, str | None]:
-        """Return the list that speaks for a CA, or None and why there is none."""
+        """Return the list of a CA, or None and the reason why there is none."""
         held = self._held.get(signer_of(ca))
         if held is None:
             return None, "there is no revocation list of its CA"
