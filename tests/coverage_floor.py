@@ -15,7 +15,6 @@ DECIDING = {
         "arrcert/forwarding/encodings",
         "arrcert/forwarding/front_ends",
         "arrcert/forwarding/ingress",
-        "arrcert/forwarding/gunicorn",
         "arrcert/forwarding/servers",
         "arrcert/certificate",
         "arrcert/forwarding/exempt_paths",
