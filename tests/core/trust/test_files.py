@@ -113,6 +113,14 @@ def test_bad_files_are_reported_together(
     assert "CN=Other" in texts[5]
 
 
+def test_unreadable_name_is_reported(tmp_path: Path, alice: IssuedCertificate) -> None:
+    """A certificate whose subject cannot be decoded is reported without its name."""
+    path = tmp_path / "leaf.der"
+    path.write_bytes(alice.certificate.der.replace(b"alice", b"\xfflice"))
+    [(_, message)] = problems(lambda: TrustFiles([], [path]))
+    assert message.startswith(f"the certificate without a name in the file '{path}' ")
+
+
 def test_impossible_path_is_reported() -> None:
     """A path that no file can have is reported like a missing file."""
     [(setting, message)] = problems(lambda: TrustFiles(["a\x00b"]))

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arrcert.testing import CertificateAuthority
-from arrcert.trust.pem import parse_certificates, pasted, why_not_pem
+from arrcert.trust.pem import is_pkcs12, parse_certificates, pasted, why_not_pem
 
 KEY = ec.generate_private_key(ec.SECP256R1())
 CA = CertificateAuthority("Contoso CA")
@@ -135,6 +135,16 @@ def test_pasted_text_is_told_from_a_path(setting: str, hint: str | None) -> None
     """Text that cannot be a path is recognized without the file system."""
     found = pasted(setting)
     assert found is None if hint is None else hint in (found or "")
+
+
+def test_pkcs12_is_recognized_by_its_first_bytes() -> None:
+    """PKCS#12 is recognized without its password, even if the file is cut off."""
+    encryption = serialization.BestAvailableEncryption(b"secret")
+    data = pkcs12.serialize_key_and_certificates(b"ca", KEY, None, [CA.x509], encryption)
+    assert is_pkcs12(data)
+    assert is_pkcs12(data[:50])
+    assert not is_pkcs12(DER)
+    assert not is_pkcs12(b"")
 
 
 @given(st.binary(max_size=200) | st.binary(max_size=200).map(lambda data: b"\x30" + data))
