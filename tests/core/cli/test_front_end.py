@@ -703,7 +703,7 @@ class TestApps:
         capfd: pytest.CaptureFixture[str],
         error: BaseException,
     ) -> None:
-        """After an exception the client gets a 500, stderr gets the traceback, the server goes on."""
+        """After an exception the client gets a 500 and stderr the traceback; the server goes on."""
 
         def app(environ: Any, start_response: Any) -> list[bytes]:
             start_response("200 OK", [("Content-Length", "1000")])
