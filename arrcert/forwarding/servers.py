@@ -107,7 +107,7 @@ def wsgi_server(environ: Mapping[str, Any]) -> Server | None:
     """Return which server runs the app, or None if it is not known.
 
     The class of `wsgi.errors` or `wsgi.input` counts first, since nobody configures it. Then come
-    keys that one server alone sets, then the name in `SERVER_SOFTWARE`. A server without any of
+    keys that only one server sets, then the name in `SERVER_SOFTWARE`. A server without any of
     these is recognized by the shape of its environ.
 
     Args:
