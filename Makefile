@@ -17,7 +17,7 @@ serve: $(VENV)/demo ## the sample sites for your own browser and curl, until Ctr
 
 test: $(VENV)/test ## all tests, with coverage
 	@$(BIN)/coverage run -m pytest
-	@$(BIN)/python tests/coverage_floor.py
+	@$(BIN)/python -m tools.coverage_floor
 
 lint: $(VENV)/lint ## ruff
 	@$(BIN)/ruff check .
@@ -28,10 +28,10 @@ types: $(VENV)/lint $(VENV)/test ## mypy --strict
 
 SECONDS := 60
 fuzz: $(VENV)/fuzz ## coverage-guided fuzzing of all that hostile bytes reach: make fuzz SECONDS=60
-	@$(BIN)/python fuzz/run.py $(if $(RUNS),--runs $(RUNS),--seconds $(SECONDS)) $(if $(ONLY),--only $(ONLY))
+	@$(BIN)/python tools/fuzz/run.py $(if $(RUNS),--runs $(RUNS),--seconds $(SECONDS)) $(if $(ONLY),--only $(ONLY))
 
-mutants: $(VENV)/test ## mutation testing of the modules that decide, about ten minutes
-	@$(BIN)/python mutants/run.py $(ONLY)
+mutants: $(VENV)/test ## mutation testing of the modules that decide: make mutants ONLY=trust/pem
+	@$(BIN)/python -m tools.mutants.run $(ONLY)
 
 bench: $(VENV)/test ## what a decision costs, as ratios; about ten minutes on a quiet machine
 	@for script in core pins frameworks startup strangers throughput revocation; do \
