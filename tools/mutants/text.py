@@ -8,7 +8,8 @@ They are found by their form and by where their result goes, never by the name o
 - Arguments of `quote()`, `repr()`, a log method or an exception, and the `detail` or `message` of a
   `CertificateDenied`, a `Finding` or a `Problem`.
 - Variables, constants, parameters and private functions whose every use lies in such a part.
-- Functions that return `str` and whose every result is a message; `__repr__` and `__str__`.
+- Functions that return `str`, whose every result is a message, and that do nothing else.
+- `__repr__` and `__str__`.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import TypeAlias
 
 LOG_METHODS = {"critical", "debug", "error", "exception", "info", "log", "warn", "warning"}
 QUOTING = {"quote", "repr"}
+"""What they are given is for people. What `quote` does itself keeps a log safe, and is mutated."""
 SECOND_IS_TEXT = {"CertificateDenied", "Finding", "Problem"}
 """Calls whose first argument decides: the reason, or the setting. The second is for people."""
 TEXT_KEYWORDS = {"detail", "message"}
@@ -117,7 +119,8 @@ class _Search:
             case ast.Constant(value=str() as value):
                 return value.count(" ") >= 2
             case ast.JoinedStr(values=parts):
-                return any(isinstance(part, ast.Constant) and " " in part.value for part in parts)
+                literals = [str(part.value) for part in parts if isinstance(part, ast.Constant)]
+                return any(" " in literal for literal in literals)
             case ast.BinOp(left=left, op=ast.Add(), right=right):
                 return self.is_message(left) or self.is_message(right)
             case ast.IfExp(body=body, orelse=orelse):
@@ -136,11 +139,14 @@ class _Search:
         return False
 
     def returns_messages(self, function: Function) -> bool:
+        """Tell whether a function returns messages and does nothing else."""
         returns = [node for node in ast.walk(function) if isinstance(node, ast.Return)]
         return (
-            getattr(function.returns, "id", "") == "str"
+            function.name not in QUOTING
+            and getattr(function.returns, "id", "") == "str"
             and bool(returns)
             and all(self.is_message(node.value) for node in returns)
+            and not any(map(_has_effect, ast.walk(function)))
         )
 
     def text_arguments(self, call: ast.Call) -> list[ast.AST]:
@@ -220,6 +226,16 @@ def _targets(statement: ast.AST) -> Iterator[str]:
             yield from (target.id for target in targets if isinstance(target, ast.Name))
         case ast.AnnAssign(target=ast.Name(id=name)):
             yield name
+
+
+def _has_effect(node: ast.AST) -> bool:
+    match node:
+        case ast.Expr(value=value):
+            # A constant is the docstring.
+            return not isinstance(value, ast.Constant)
+        case ast.Attribute(ctx=context) | ast.Subscript(ctx=context):
+            return not isinstance(context, ast.Load)
+    return isinstance(node, ast.Raise | ast.Global | ast.Nonlocal | ast.Yield | ast.YieldFrom)
 
 
 def _is_string(node: ast.expr) -> bool:
