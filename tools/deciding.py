@@ -17,7 +17,6 @@ NOT_DECIDING = {
     "arrcert/testing.py": "It makes certificates for tests.",
     "arrcert_django/apps.py": "It registers the system checks.",
     "arrcert_django/checks.py": "It reports mistakes at start-up. The middleware does not ask it.",
-    "arrcert_django/conf.py": "It hands Django's settings to the core, which decides.",
     "arrcert_django/signals.py": "It declares signals.",
     "arrcert_flask/signals.py": "It declares signals.",
 }
