@@ -546,10 +546,10 @@ def test_a_denial_leaves_nothing_behind(
     gc.collect()
     gc.disable()
     try:
-        before = sum(type(held) is CertificateDenied for held in gc.get_objects())
+        before = sum(isinstance(held, CertificateDenied) for held in gc.get_objects())
         for _ in range(5):
             knock()
-        after = sum(type(held) is CertificateDenied for held in gc.get_objects())
+        after = sum(isinstance(held, CertificateDenied) for held in gc.get_objects())
     finally:
         gc.enable()
     assert after == before
