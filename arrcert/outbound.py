@@ -33,8 +33,8 @@ from cryptography.x509 import Certificate
 
 from arrcert.certificate import ClientCertificate, der_of
 from arrcert.exceptions import CertificateDenied, ConfigurationError, Problem, quote
+from arrcert.key_vault import UNRESOLVED_REFERENCE, is_unresolved_reference
 from arrcert.pins import fingerprint_digits
-from arrcert.policy import UNRESOLVED_REFERENCE, is_unresolved_reference
 from arrcert.trust.paths import has_signed
 from arrcert.trust.pem import is_pkcs12, parse_certificates, why_not_pem
 

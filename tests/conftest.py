@@ -28,7 +28,7 @@ def _floods_end_with_their_test() -> Iterator[None]:
     for log in list(denials._logs):
         if log._timer is not None:
             log._timer.cancel()
-    denials._begin_all()
+    denials._reset_all()
 
 
 @pytest.fixture(scope="session")

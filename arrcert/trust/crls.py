@@ -26,8 +26,8 @@ from cryptography.x509 import (
     load_der_x509_crl,
 )
 
-from arrcert.certificate import public_key_info_of
 from arrcert.exceptions import quote
+from arrcert.keys import public_key_info_of
 
 _BEGIN, _END = b"-----BEGIN X509 CRL-----", b"-----END X509 CRL-----"
 _STRONG_HASHES = (hashes.SHA256, hashes.SHA384, hashes.SHA512)

@@ -9,8 +9,7 @@ from typing import NamedTuple
 
 from cryptography.x509 import Certificate, Name
 
-from arrcert.certificate import ClientCertificate
-from arrcert.exceptions import CertificateDenied, DenialReason, quote
+from arrcert.exceptions import DenialReason, Finding, quote
 from arrcert.trust.crls import (
     RevocationList,
     may_sign_lists,
@@ -75,59 +74,54 @@ class RevocationLists:
                 after._held[signer] = held
         return Replacement(after, tuple(refused))
 
-    def check(
-        self,
-        chain: Sequence[Certificate],
-        at: datetime,
-        *,
-        certificate: ClientCertificate | None = None,
-    ) -> datetime | None:
-        """Check that no certificate of a path is revoked (RFC 5280 section 6.3.3).
+    def check(self, path: Sequence[Certificate], at: datetime) -> Finding | None:
+        """Return why a certificate of a path is revoked or unknown (RFC 5280 section 6.3.3).
 
         Every certificate below the trust anchor needs a current list of the CA that issued it. A
         certificate that an expired list names is revoked; one that it does not name is unknown.
 
         Args:
-            chain: a validated path, from the leaf to the trust anchor.
+            path: a validated path, from the leaf to the trust anchor.
             at: the moment, an aware datetime.
-            certificate: the leaf, which the exception carries.
 
         Returns:
-            The moment until which the answer is valid: the earliest nextUpdate. None if the leaf is
-            its own trust anchor.
+            `revoked`; else `revocation_unknown` if a list is missing or not current; else None.
 
-        Raises:
-            CertificateDenied: with `revoked`, or with `revocation_unknown` if a current list is
-                missing.
-
-        It does not check the path itself, or the trust anchor, which nobody can revoke.
+        It does not check the path itself, or the trust anchor, which no CA can revoke.
         """
-        until: datetime | None = None
-        unknown: str | None = None
-        for position, (subject, ca) in enumerate(itertools.pairwise(chain)):
+        unknown: Finding | None = None
+        for position, (subject, ca) in enumerate(itertools.pairwise(path)):
             held, missing = self._of(ca)
             if held is not None:
                 if held.revokes(subject.serial_number):
-                    raise CertificateDenied(
+                    # This outranks an unknown status of a certificate before it.
+                    return Finding(
                         DenialReason.REVOKED,
                         f"the revocation list {held.source} names the serial number"
                         f" {quote_serial_number(subject.serial_number)} of"
                         f" {_role(position, subject)}",
-                        certificate=certificate,
                     )
                 missing = held.why_not_current(at)
-                until = min(until or held.next_update_utc, held.next_update_utc)
             if missing is not None and unknown is None:
-                unknown = (
+                unknown = Finding(
+                    DenialReason.REVOCATION_UNKNOWN,
                     f"nothing tells whether {_role(position, subject)} is revoked: {missing};"
-                    f" its CA is {quote(ca.subject.rfc4514_string())}"
+                    f" its CA is {quote(ca.subject.rfc4514_string())}",
                 )
         # Only after every certificate was checked, because `revoked` outranks `revocation_unknown`.
-        if unknown is not None:
-            raise CertificateDenied(
-                DenialReason.REVOCATION_UNKNOWN, unknown, certificate=certificate
-            )
-        return until
+        return unknown
+
+    def next_update_of(self, path: Sequence[Certificate]) -> datetime | None:
+        """Return the earliest nextUpdate of the lists that a path needs.
+
+        Args:
+            path: a path for which `check` returned None.
+
+        Returns:
+            The moment, an aware datetime; None if the leaf is its own trust anchor.
+        """
+        lists = [self._held[signer_of(ca)] for ca in path[1:]]
+        return min((held.next_update_utc for held in lists), default=None)
 
     def _of(self, ca: Certificate) -> tuple[RevocationList | None, str | None]:
         """Return the list of a CA, or None and the reason why there is none."""
