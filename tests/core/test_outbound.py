@@ -873,7 +873,8 @@ def test_validity_is_logged(
     said: str,
 ) -> None:
     """A certificate outside its validity, or near its end, is logged and still loaded."""
-    moments = {"begin": NOW + timedelta(days=begin), "end": NOW + timedelta(days=end)}
+    now = datetime.now(UTC)
+    moments = {"begin": now + timedelta(days=begin), "end": now + timedelta(days=end)}
     issued = LOWER.issue("shop", not_before=moments["begin"], not_after=moments["end"])
     path = write(p12(issued.private_key, issued.certificate.x509))
     with caplog.at_level(logging.INFO, "arrcert"):

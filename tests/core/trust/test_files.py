@@ -18,8 +18,6 @@ from arrcert.trust import files as module
 from arrcert.trust.files import TrustFiles
 from arrcert.trust.paths import TrustStore
 
-NOW = datetime.now(UTC)
-
 
 def is_trusted(store: TrustStore, client: IssuedCertificate) -> bool:
     """Tell whether a path leads to a trust anchor of the store and nothing on it is revoked."""
@@ -387,13 +385,14 @@ def test_forked_process_has_a_new_lock(authority: CertificateAuthority) -> None:
 
 def test_expired_content_is_a_warning(tmp_path: Path, authority: CertificateAuthority) -> None:
     """Each expired trust anchor, intermediate and revocation list is a warning with its name."""
-    yesterday = NOW - timedelta(days=1)
+    now = datetime.now(UTC)
+    yesterday = now - timedelta(days=1)
     old = CertificateAuthority("Old", not_after=yesterday)
     between = CertificateAuthority("Between", issuer=authority, not_after=yesterday)
     crl = tmp_path / "ca.crl"
     crl.write_bytes(
         authority.revocation_list(
-            last_update=NOW - timedelta(days=9), next_update=NOW - timedelta(days=2)
+            last_update=now - timedelta(days=9), next_update=now - timedelta(days=2)
         )
     )
     files = TrustFiles(
@@ -406,7 +405,7 @@ def test_expired_content_is_a_warning(tmp_path: Path, authority: CertificateAuth
     assert "'CN=Old'" in found[0].message
     assert "'CN=Between'" in found[1].message
     assert "ca.crl" in found[2].message
-    assert files.warnings(NOW - timedelta(days=3)) == []
+    assert files.warnings(now - timedelta(days=3)) == []
 
 
 def test_leaf_as_trust_anchor(authority: CertificateAuthority) -> None:
