@@ -24,14 +24,14 @@ ifdef ONLY
 	@$(PYTEST) $(ONLY)
 else
 	@$(PYTEST) $(WHOLE) -m "not matrix"
-	@$(BIN)/python tests/coverage_floor.py
+	@$(BIN)/python -m tools.coverage_floor
 	@echo 'Left out: the long end-to-end tests (servers, front ends, App Service build,'
 	@echo 'Azure Functions, browser). Run them with: make test-all'
 endif
 
 test-all: $(VENV)/test-all ## all tests, on every server, front end and browser that is installed
 	@$(PYTEST) $(WHOLE)
-	@$(BIN)/python tests/coverage_floor.py
+	@$(BIN)/python -m tools.coverage_floor
 
 lint: $(VENV)/lint ## ruff
 	@$(BIN)/ruff check .
@@ -42,10 +42,10 @@ types: $(VENV)/lint $(VENV)/test ## mypy --strict
 
 SECONDS := 60
 fuzz: $(VENV)/fuzz ## coverage-guided fuzzing of all that hostile bytes reach: make fuzz SECONDS=60
-	@$(BIN)/python fuzz/run.py $(if $(RUNS),--runs $(RUNS),--seconds $(SECONDS)) $(if $(ONLY),--only $(ONLY))
+	@$(BIN)/python tools/fuzz/run.py $(if $(RUNS),--runs $(RUNS),--seconds $(SECONDS)) $(if $(ONLY),--only $(ONLY))
 
-mutants: $(VENV)/test ## mutation testing of the modules that decide, about ten minutes
-	@$(BIN)/python mutants/run.py $(ONLY)
+mutants: $(VENV)/test ## mutation testing of the modules that decide: make mutants ONLY=trust/pem
+	@$(BIN)/python -m tools.mutants.run $(ONLY)
 
 bench: $(VENV)/test ## what a decision costs, as ratios; about ten minutes on a quiet machine
 	@for script in core pins frameworks startup strangers throughput revocation; do \

@@ -195,3 +195,17 @@ def test_exempt_targets_decode_to_one_path(raw: str) -> None:
             assert once.count("/") == raw.partition("?")[0].count("/")
             assert not set(once) & set("\\;#?\x00")
             assert not {".", ".."} & set(once.split("/"))
+
+
+@pytest.mark.parametrize("slash", ["%2f", "%2F"])
+def test_an_encoded_slash_in_either_case_is_not_exempt(slash: str) -> None:
+    """A server may decode it, so that another path is served than the one that was compared."""
+    assert covers("/public/a/b", "/public/a/b")
+    assert not covers("/public/a/b", f"/public/a{slash}b")
+
+
+def test_errors_name_the_parameter() -> None:
+    """Without a setting, a mistake is reported for `exempt_paths`."""
+    with pytest.raises(ConfigurationError) as caught:
+        ExemptPaths(["health"])
+    assert [problem.setting for problem in caught.value.problems] == ["exempt_paths"]

@@ -215,3 +215,48 @@ def test_a_scope_without_headers_is_not_suspicious(monkeypatch: pytest.MonkeyPat
     protocol = "uvicorn.protocols.http.httptools_impl"
     monkeypatch.setitem(sys.modules, protocol, ModuleType(protocol))
     assert asgi_suspicion({}, ["X-ARR-ClientCert"]) is None
+
+
+@pytest.mark.parametrize(
+    ("environ", "name"),
+    [
+        ({"werkzeug.socket": None}, "werkzeug"),
+        ({"SERVER_SOFTWARE": "gevent/24.2 Python/3.11"}, "gevent"),
+        ({"wsgi.errors": of_module("granian.wsgi")}, "granian's WSGI interface"),
+        ({"wsgi.input": of_module("a2wsgi.wsgi")}, "a2wsgi"),
+        ({"wsgi.input": of_module("azure.functions")}, "Azure Functions' WSGI app"),
+    ],
+)
+def test_one_sign_is_enough(environ: dict[str, Any], name: str) -> None:
+    """A server with several signs is recognized by each of them alone."""
+    assert name_of(environ) == name
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"REMOTE_ADDR": "127.0.0.1:41000x"},
+        {"REMOTE_ADDR": ":41000"},
+        {"REMOTE_ADDR": "127.0.0.1:"},
+        {"wsgi.file_wrapper": type("FileWrapper", (), {"__module__": "elsewhere"})},
+    ],
+)
+def test_a_similar_shape_is_unknown(environ: dict[str, Any]) -> None:
+    """FastWSGI and bjoern are recognized by the whole shape."""
+    assert wsgi_server(environ) is None
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"wsgi.errors": io.StringIO()},
+        {"wsgi.input": io.BufferedReader(io.BytesIO())},
+        {"wsgi.multiprocess": False},
+        {"wsgi.file_wrapper": object},
+    ],
+)
+def test_tornado_is_known_by_all_of_its_shape(other: dict[str, Any]) -> None:
+    """An environ that differs from tornado's in one value may be a test client's."""
+    shape = {"wsgi.input": io.BytesIO(), "wsgi.multiprocess": True, "wsgi.errors": sys.stderr}
+    assert name_of(shape) == "tornado's WSGIContainer"
+    assert name_of(shape | other) is None

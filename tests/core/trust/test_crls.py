@@ -288,6 +288,54 @@ class TestReading:
         with pytest.raises(TypeError, match="read_revocation_lists"):
             RevocationList()
 
+    def test_a_block_holds_base64_alone(self, authority: CertificateAuthority) -> None:
+        """A character that base64 does not have makes a block unusable (RFC 7468 section 3)."""
+        armour = b"-----BEGIN X509 CRL-----\n"
+        pem = authority.revocation_list()
+        assert pem.startswith(armour)
+        assert "broken" in why_not(pem.replace(armour, armour + b"!"), authority)
+
+    @pytest.mark.parametrize("size", [126, 127, 128, 129])
+    def test_lists_of_every_small_size(self, size: int) -> None:
+        """DER writes a length below 128 in one byte, and a longer one in several."""
+
+        def made(letters: int) -> tuple[CertificateAuthority, bytes, int]:
+            ca = CertificateAuthority("x" * letters, organization="y" * 40)
+            der = written_by_hand(ca)
+            signed = x509.load_der_x509_crl(der).tbs_certlist_bytes
+            return ca, der, len(signed) - (2 if signed[1] < 128 else 3)
+
+        _, _, shortest = made(1)
+        ca, der, found = made(1 + size - shortest)
+        assert found == size
+        assert read(der, ca).issuer == ca.name
+
+    def test_ordinary_entries_are_not_parsed(
+        self, authority: CertificateAuthority, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The extensions of each entry are parsed only if some entry can have a critical one."""
+        parsed: list[int] = []
+        monkeypatch.setattr(
+            "arrcert.trust.crls._require_plain", lambda entry: parsed.append(entry.serial_number)
+        )
+        reason = x509.CRLReason(x509.ReasonFlags.key_compromise)
+        ordinary = builder(
+            authority.name, [entry(1), entry(2, reason)], [(x509.CRLNumber(7), True)]
+        )
+        assert read(sign(ordinary, authority), authority).revokes(2)
+        assert parsed == []
+        special = builder(authority.name, [entry(1), entry(2, STRANGE, critical=True)])
+        read(sign(special, authority), authority)
+        assert parsed == [1, 2]
+
+    def test_a_critical_extension_with_a_short_name_is_found(
+        self, authority: CertificateAuthority
+    ) -> None:
+        """An object identifier may be one byte long."""
+        short = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2"), b"\x05\x00")
+        made = builder(authority.name, [entry(1, short, critical=True)])
+        assert "critical extension 1.2" in why_not(sign(made, authority), authority)
+
 
 class TestSigner:
     def test_another_ca(

@@ -416,3 +416,62 @@ def test_leaf_as_trust_anchor(authority: CertificateAuthority) -> None:
     assert is_trusted(store, client)
     assert not is_trusted(store, other)
     assert isinstance(client.certificate, ClientCertificate)
+
+
+@pytest.mark.usefixtures("looks")
+def test_intermediates_are_followed(tmp_path: Path, authority: CertificateAuthority) -> None:
+    """A changed file of intermediates is read as a changed file of trust anchors is."""
+    first, second = (CertificateAuthority(name, issuer=authority) for name in ("First", "Second"))
+    path = tmp_path / "intermediates.pem"
+    path.write_bytes(first.certificate_pem)
+    files = TrustFiles([authority.certificate_pem.decode()], [path])
+    assert is_trusted(settled(files), first.issue("alice"))
+    path.write_bytes(second.certificate_pem)
+    assert is_trusted(settled(files), second.issue("alice"))
+    assert not is_trusted(settled(files), first.issue("alice"))
+
+
+@pytest.mark.usefixtures("looks")
+def test_a_bad_file_is_logged_on_our_logger(
+    tmp_path: Path, authority: CertificateAuthority, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A file that cannot be used is a record on the logger `arrcert`."""
+    path = tmp_path / "roots.pem"
+    path.write_bytes(authority.certificate_pem)
+    files = TrustFiles([path])
+    path.write_bytes(b"broken")
+    settled(files)
+    assert [record.name for record in caplog.records] == ["arrcert"]
+
+
+def test_the_last_moment_is_no_warning() -> None:
+    """The end of a certificate and of a list is inclusive (RFC 5280 sections 4.1.2.5, 5.1.2.5)."""
+    end = datetime.now(UTC).replace(microsecond=0) + timedelta(days=1)
+    ca = CertificateAuthority("CA", not_after=end)
+    files = TrustFiles(
+        [ca.certificate_pem.decode()], (), [ca.revocation_list(next_update=end).decode()]
+    )
+    assert files.warnings(end) == []
+    late = files.warnings(end + timedelta(seconds=1))
+    assert [problem.setting for problem in late] == ["trust_anchors", "crls"]
+
+
+@pytest.mark.usefixtures("looks")
+def test_one_unreadable_file_among_several_is_read_again(
+    tmp_path: Path, authority: CertificateAuthority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that could not be read for a moment is read at the next look, beside good files."""
+    path, other = tmp_path / "roots.pem", tmp_path / "others.pem"
+    path.write_bytes(authority.certificate_pem)
+    other.write_bytes(CertificateAuthority("Other").certificate_pem)
+    files = TrustFiles([path, other])
+    path.write_bytes(CertificateAuthority("Another").certificate_pem)
+
+    def without_a_handle(*_: object) -> object:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr("builtins.open", without_a_handle)
+    assert is_trusted(settled(files), authority.issue("alice"))
+    monkeypatch.undo()
+    monkeypatch.setattr(module, "SECONDS_BETWEEN_LOOKS", 0.0)
+    assert not is_trusted(settled(files), authority.issue("alice"))

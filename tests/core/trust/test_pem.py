@@ -153,3 +153,8 @@ def test_hostile_bytes_raise_value_errors(data: bytes) -> None:
     with pytest.raises(ValueError, match="the file"):
         parse_certificates(data, "the file")
     assert why_not_pem(data)
+
+
+def test_text_before_a_block_may_begin_with_zero() -> None:
+    """A file with PEM blocks is no DER, although DER begins with the byte of the digit 0."""
+    assert parse_certificates(b"0 is the root\n" + PEM, "the file") == [CA.x509]
