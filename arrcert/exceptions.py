@@ -1,8 +1,8 @@
-"""What arrcert raises: a configuration that cannot stand, a certificate that may not enter."""
+"""The exceptions of arrcert, and the values that say why a certificate is denied."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,11 +16,11 @@ def quote(text: object) -> str:
     """Return hostile text as one short, printable, quoted line for a log or an error.
 
     Args:
-        text: anything; its `str()` is quoted. Control characters, line breaks, bidirectional marks
-            and backslashes are escaped as in a Python string, and what is longer than 200
+        text: any object; its `str()` is quoted. Control characters, line breaks, bidirectional
+            marks and backslashes are escaped as in a Python string. Text of more than 200
             characters is cut.
 
-    It does not make text safe for HTML.
+    The result is not safe for HTML.
     """
     shown = str(text)
     if len(shown) > _LONGEST_QUOTE:
@@ -29,15 +29,15 @@ def quote(text: object) -> str:
 
 
 class ArrcertError(Exception):
-    """The root of every exception that arrcert raises on purpose."""
+    """The base class of every exception that arrcert raises on purpose."""
 
 
 class Problem(NamedTuple):
     """One mistake in a configuration.
 
     Attributes:
-        setting: where it stands, as the reader wrote it: `ARRCERT["default"]["fingerprints"]`;
-            empty where the mistake is the whole's.
+        setting: where it is written, such as `ARRCERT["default"]["fingerprints"]`; empty for a
+            mistake of the whole configuration.
         message: the offending value, what is wrong with it, and what to write instead.
     """
 
@@ -49,10 +49,10 @@ class Problem(NamedTuple):
 
 
 class ConfigurationError(ArrcertError):
-    """The configuration cannot stand; the application must not start with it.
+    """The configuration is wrong; the application must not start with it.
 
     Attributes:
-        problems: every mistake that was found, in the order of the configuration.
+        problems: every mistake that was found, in order.
     """
 
     def __init__(self, problems: Iterable[Problem]) -> None:
@@ -74,111 +74,69 @@ class DenialReason(StrEnum):
     MALFORMED = "malformed"
     """The header does not hold exactly one certificate in the front end's encoding."""
     TOO_LARGE = "too_large"
-    """The header is longer than `forwarding.MAX_HEADER_CHARACTERS`."""
+    """The header is longer than 16,384 characters, or more than ten intermediates came with it."""
     AMBIGUOUS = "ambiguous"
-    """The header came twice, joined by a comma, or beside a name that looks like it."""
+    """The header is repeated, holds a comma, or comes with another header of a similar name."""
     INSECURE_TRANSPORT = "insecure_transport"
-    """`X-Forwarded-Proto` is not `https`: no certificate can have come with the request."""
+    """`X-Forwarded-Proto` is not `https`, and a certificate is only presented over TLS."""
     NOT_YET_VALID = "not_yet_valid"
-    """The moment lies before the certificate's notBefore."""
+    """The certificate is not valid yet: its notBefore is in the future."""
     EXPIRED = "expired"
-    """The moment lies after the certificate's notAfter."""
+    """The certificate has expired: its notAfter is in the past."""
     FINGERPRINT_NOT_ALLOWED = "fingerprint_not_allowed"
-    """The policy pins certificates, and this is none of them."""
+    """The policy pins certificates or public keys, and this certificate is not one of them."""
     COMMON_NAME_NOT_ALLOWED = "common_name_not_allowed"
     """The subject does not hold exactly one common name that the policy allows."""
     ISSUER_NOT_ALLOWED = "issuer_not_allowed"
-    """The issuer's name is none that the policy allows."""
+    """The policy does not allow the name of the issuer."""
     UNTRUSTED = "untrusted"
-    """No certification path leads to a trust anchor, or a CA certificate came as a client's."""
+    """No certification path leads to a trust anchor, a CA certificate was presented, or the request
+    did not come through the declared front end."""
     WRONG_USAGE = "wrong_usage"
-    """The certificate has an extended key usage without clientAuth."""
+    """The extended key usage of the certificate does not hold clientAuth."""
     WEAK_KEY = "weak_key"
-    """The public key is RSA below 2048 bits, a curve below 256 bits, or of an unknown kind."""
+    """The public key is RSA below 2048 bits, on a curve below 256 bits, or of an unknown kind."""
     REVOKED = "revoked"
-    """A revocation list names the certificate or a CA on its path."""
+    """A revocation list names the certificate or a CA certificate on its path."""
     REVOCATION_UNKNOWN = "revocation_unknown"
-    """Revocation is to be checked and no list that counts says anything."""
+    """The policy checks revocation, and no current list covers the certificate or its path."""
     MISCONFIGURED = "misconfigured"
-    """The request names a policy that does not exist, or the configuration broke since start-up."""
+    """The request names a policy that does not exist, the configuration is wrong, the server is not
+    safe, or an unexpected error occurred."""
 
 
-class CertificateDenied(ArrcertError):  # noqa: N818 - the public name says what happened.
-    """A client certificate may not enter.
-
-    Its text is safe to log and must not be shown to the client.
+class Finding(NamedTuple):
+    """Why a rule does not hold.
 
     Attributes:
-        reason: the `DenialReason`; of several alternative policies that of the last one tried.
-        detail: for the operator: what was found and what was wanted. Escaped, one line.
-        certificate: the `ClientCertificate`, or None when none could be parsed.
-        reasons: one reason for each alternative that was tried, in order; `(reason,)` before any.
+        reason: the stable code.
+        detail: for the operator: what was found and what was expected. Escaped, one line.
     """
 
     reason: DenialReason
     detail: str
-    certificate: ClientCertificate | None
-    reasons: tuple[DenialReason, ...]
 
-    def __init__(
-        self,
-        reason: DenialReason,
-        detail: str,
-        *,
-        certificate: ClientCertificate | None = None,
-        reasons: tuple[DenialReason, ...] = (),
-    ) -> None:
-        self.reason = reason
-        self.detail = detail
-        self.certificate = certificate
-        self.reasons = reasons or (reason,)
 
-    @classmethod
-    def explained_by(cls, explain: Callable[[], CertificateDenied]) -> CertificateDenied:
-        """Return a denial whose attributes are worked out when one of them is first asked for.
+class Denial(NamedTuple):
+    """A decision against a request, as a value; the public methods raise it as an exception.
 
-        Args:
-            explain: returns the same denial in words. It is called once, and what it is given
-                must not change.
+    Attributes:
+        reason: the `DenialReason`; of several alternative policies that of the last one tried.
+        detail: for the operator: what was found and what was expected. Escaped, one line.
+        certificate: the `ClientCertificate`, or None if none could be read.
+        reasons: one reason for each alternative that was tried, in order; empty before any.
+    """
 
-        A stranger can have many requests denied; what nobody reads of them costs nothing.
-        """
-        denied = cls.__new__(cls)
-        denied._explain = explain
-        return denied
+    reason: DenialReason
+    detail: str
+    certificate: ClientCertificate | None = None
+    reasons: tuple[DenialReason, ...] = ()
 
-    _explain: Callable[[], CertificateDenied]
-    _where: object = None
-
-    def locate(self, where: object) -> None:
-        """Put in front of the detail where the fault was found.
-
-        Args:
-            where: its `str()` is written, once the detail is asked for.
-        """
-        if "detail" in self.__dict__:
-            self.detail = f"{where}: {self.detail}"
-        else:
-            self._where = where
-
-    def __getattr__(self, name: str) -> Any:
-        """Work out the attributes of what `explained_by` returned."""
-        if name not in ("reason", "detail", "certificate", "reasons"):
-            raise AttributeError(f"a CertificateDenied has no attribute {name}")
-        explained = self._explain()
-        self.__init__(  # type: ignore[misc]
-            explained.reason,
-            explained.detail if self._where is None else f"{self._where}: {explained.detail}",
-            certificate=explained.certificate,
-            reasons=explained.reasons,
+    def exception(self) -> CertificateDenied:
+        """Return the exception that tells the same."""
+        return CertificateDenied(
+            self.reason, self.detail, certificate=self.certificate, reasons=self.reasons
         )
-        # Its traceback leads to this frame, and a frame that led back would be a cycle.
-        del explained
-        return getattr(self, name)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        held = {"certificate": self.certificate, "reasons": self.reasons}
-        return (CertificateDenied, (self.reason, self.detail), held)
 
     def __str__(self) -> str:
         text = f"{self.reason}: {self.detail}"
@@ -189,3 +147,37 @@ class CertificateDenied(ArrcertError):  # noqa: N818 - the public name says what
             f" subject {quote(self.certificate.subject)},"
             f" issuer {quote(self.certificate.issuer)})"
         )
+
+
+class CertificateDenied(ArrcertError):  # noqa: N818 - the public name says what happened.
+    """A client certificate may not enter.
+
+    The text of the exception is safe to log. Do not show it to the client.
+
+    Attributes:
+        reason: the `DenialReason`; of several alternative policies that of the last one tried.
+        detail: for the operator: what was found and what was expected. Escaped, one line.
+        certificate: the `ClientCertificate`, or None if none could be read.
+        reasons: one reason for each alternative that was tried, in order; `(reason,)` before any.
+    """
+
+    def __init__(
+        self,
+        reason: DenialReason,
+        detail: str,
+        *,
+        certificate: ClientCertificate | None = None,
+        reasons: tuple[DenialReason, ...] = (),
+    ) -> None:
+        super().__init__(reason, detail)
+        self.reason = reason
+        self.detail = detail
+        self.certificate = certificate
+        self.reasons = reasons or (reason,)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        held = {"certificate": self.certificate, "reasons": self.reasons}
+        return (CertificateDenied, (self.reason, self.detail), held)
+
+    def __str__(self) -> str:
+        return str(Denial(self.reason, self.detail, self.certificate))

@@ -1,9 +1,8 @@
-"""Names that a policy allows: how an entry is written, and what it matches."""
+"""Names that a policy allows: how an entry is written, and which names it matches."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
 
 from cryptography.x509 import Name
 from cryptography.x509.oid import NameOID
@@ -13,149 +12,174 @@ def common_name(entry: str) -> str:
     """Read an entry of `common_names`.
 
     Args:
-        entry: as it stands in the settings.
+        entry: as it is written in the settings.
 
     Raises:
         ValueError: with what is wrong and what to write instead.
     """
-    _require_bare(entry)
+    require_plain(entry)
     if re.match(r"CN\s*=", entry, re.IGNORECASE):
         raise ValueError("is a whole name; write the common name alone, without CN=")
     return entry
 
 
 def issuer(entry: str) -> str | Name:
-    """Read an entry of `issuers`: a common name, or a whole name as RFC 4514 writes it.
+    """Read an entry of `issuers`: a common name, or a whole name in the form of RFC 4514.
 
     Args:
-        entry: as it stands in the settings.
+        entry: as it is written in the settings.
 
     Returns:
-        The common name as text, or the structure that the whole name denotes.
+        The common name as text, or the whole name as a structure.
 
     Raises:
         ValueError: with what is wrong and what to write instead.
     """
     if "=" not in entry:
-        _require_bare(entry)
+        require_plain(entry)
         return entry
     if re.search(r"[\r\n]", entry.strip()):
         raise ValueError(f"holds line breaks; {_rfc4514_hint(entry)}")
-    _require_bare(entry)
+    # RFC 4514 section 2.4 escapes a space at the end of a value, which belongs to the name.
+    require_plain(re.sub(r"(?<!\\)((?:\\\\)*\\ )\Z", r"\1.", entry))
     try:
         return Name.from_rfc4514_string(_without_spaces_after_commas(entry))
     except ValueError as error:
         raise ValueError(f"is not a name as RFC 4514 writes it; {_rfc4514_hint(entry)}") from error
 
 
-Matcher = Callable[[str], bool]
+class DNSNames:
+    """The DNS names that a policy allows; `*.partner.example` stands for exactly one label.
 
-
-def dns_name(entry: str) -> Matcher:
-    """Read an entry of `dns_names`; `*.partner.example` stands for exactly one label.
-
-    Args:
-        entry: as it stands in the settings.
-
-    Returns:
-        What tells whether a DNS name of a certificate matches: without regard to case
-        (RFC 4343). A name that itself holds a `*` matches nothing.
-
-    Raises:
-        ValueError: with what is wrong and what to write instead.
+    DNS names are compared without regard to case (RFC 4343). A name of a certificate that itself
+    holds a `*` does not match.
     """
-    _require_bare(entry)
-    host = entry.removeprefix("*.")
-    _require_host(host, "is no DNS name; write host.partner.example, or *.partner.example")
-    if host == entry:
-        wanted = _folded(entry)
-        return lambda name: _folded(name) == wanted
-    if "." not in host:
-        raise ValueError("would match a whole top-level domain; write *.partner.example")
-    suffix = _folded(f".{host}")
 
-    def matches(name: str) -> bool:
-        label, dot, rest = name.partition(".")
-        return bool(_LABEL.fullmatch(label)) and _folded(dot + rest) == suffix
+    def __init__(self) -> None:
+        self._names: set[str] = set()
+        self._suffixes: set[str] = set()
 
-    return matches
+    def add(self, entry: str) -> None:
+        """Add an entry of `dns_names`.
+
+        Args:
+            entry: as it is written in the settings.
+
+        Raises:
+            ValueError: with what is wrong and what to write instead.
+        """
+        require_plain(entry)
+        host = entry.removeprefix("*.")
+        _require_host(host, "is no DNS name; write host.partner.example, or *.partner.example")
+        if host == entry:
+            self._names.add(_folded(entry))
+        elif "." in host:
+            self._suffixes.add(_folded(host))
+        else:
+            raise ValueError("would match a whole top-level domain; write *.partner.example")
+
+    def match(self, name: str) -> bool:
+        """Tell whether a DNS name of a certificate is allowed."""
+        folded = _folded(name)
+        if folded in self._names:
+            return True
+        label, _, rest = folded.partition(".")
+        return rest in self._suffixes and _LABEL.fullmatch(label) is not None
 
 
-def email_address(entry: str) -> Matcher:
-    """Read an entry of `email_addresses`.
+class EmailAddresses:
+    """The e-mail addresses that a policy allows.
 
-    Args:
-        entry: as it stands in the settings.
-
-    Returns:
-        What tells whether an address of a certificate matches: the mailbox exactly, the host
-        without regard to case (RFC 5280 section 7.5).
-
-    Raises:
-        ValueError: with what is wrong and what to write instead.
+    The mailbox is compared exactly, the host without regard to case (RFC 5280 section 7.5).
     """
-    _require_bare(entry)
-    mailbox, _, host = entry.rpartition("@")
-    mistake = "is no e-mail address; write ops@partner.example"
-    if not re.fullmatch(r"[^\s<>:;,*]+", mailbox):
-        raise ValueError(mistake)
-    _require_host(host, mistake)
-    wanted = (mailbox, _folded(host))
 
-    def matches(address: str) -> bool:
+    def __init__(self) -> None:
+        self._addresses: set[tuple[str, str]] = set()
+
+    def add(self, entry: str) -> None:
+        """Add an entry of `email_addresses`.
+
+        Args:
+            entry: as it is written in the settings.
+
+        Raises:
+            ValueError: with what is wrong and what to write instead.
+        """
+        require_plain(entry)
+        mailbox, _, host = entry.rpartition("@")
+        mistake = "is no e-mail address; write ops@partner.example"
+        if not re.fullmatch(r"[^\s<>:;,*]+", mailbox):
+            raise ValueError(mistake)
+        _require_host(host, mistake)
+        self._addresses.add((mailbox, _folded(host)))
+
+    def match(self, address: str) -> bool:
+        """Tell whether an e-mail address of a certificate is allowed."""
         mailbox, _, host = address.rpartition("@")
-        return (mailbox, _folded(host)) == wanted
-
-    return matches
+        return (mailbox, _folded(host)) in self._addresses
 
 
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s*]+")
 _URI_FOLDER = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://[^\s*/?#]+/(?:[^\s*?#]*/)?)\*")
-_URI_TRICKS = re.compile(
+_AMBIGUOUS_PATH = re.compile(
     r"//|\\|/\.{1,2}(?:[/;]|\Z)|%2f|%2e|%5c|%25|[?#\x00-\x20\x7f]", re.IGNORECASE
 )
-"""What some reader of a path takes for another folder, or for the end of the path."""
+"""Parts of a path that some software reads as another folder, or as the end of the path."""
 
 
-def uri(entry: str) -> Matcher:
-    """Read an entry of `uris`; `spiffe://partner.example/*` stands for all below that folder.
+class URIs:
+    """The URIs that a policy allows; `spiffe://partner.example/*` stands for all below a folder.
 
-    Args:
-        entry: as it stands in the settings.
-
-    Returns:
-        What tells whether a URI of a certificate matches: exactly, or by its path's segments. A
-        path with dot segments, doubled or encoded slashes lies below no folder.
-
-    Raises:
-        ValueError: with what is wrong and what to write instead.
+    A URI is compared exactly, or by the segments of its path. A URI with dot segments, doubled or
+    encoded slashes is in no folder.
     """
-    _require_bare(entry)
-    folder = _URI_FOLDER.fullmatch(entry)
-    if folder is None:
-        if not _URI.fullmatch(entry):
+
+    def __init__(self) -> None:
+        self._uris: set[str] = set()
+        self._folders: set[str] = set()
+
+    def add(self, entry: str) -> None:
+        """Add an entry of `uris`.
+
+        Args:
+            entry: as it is written in the settings.
+
+        Raises:
+            ValueError: with what is wrong and what to write instead.
+        """
+        require_plain(entry)
+        folder = _URI_FOLDER.fullmatch(entry)
+        if folder is None:
+            if not _URI.fullmatch(entry):
+                raise ValueError(
+                    "is no URI; write spiffe://partner.example/gateway, or with a whole host and a"
+                    " folder before the * spiffe://partner.example/*"
+                )
+            self._uris.add(entry)
+        elif _is_ambiguous(folder[1]):
             raise ValueError(
-                "is no URI; write spiffe://partner.example/gateway, or with a whole host and a"
-                " folder before the * spiffe://partner.example/*"
+                "can never match: dot segment, doubled or encoded slash; write it plainly"
             )
-        return lambda name: name == entry
-    prefix = folder[1]
-    if _plays_tricks(prefix):
-        raise ValueError("can never match: dot segment, doubled or encoded slash; write it plainly")
+        else:
+            self._folders.add(folder[1])
 
-    def matches(name: str) -> bool:
-        return name.startswith(prefix) and name != prefix and not _plays_tricks(name)
+    def match(self, uri: str) -> bool:
+        """Tell whether a URI of a certificate is allowed."""
+        if uri in self._uris:
+            return True
+        if not self._folders or _is_ambiguous(uri):
+            return False
+        # Each folder above the URI is looked up, so the time does not grow with the allowlist.
+        end = uri.rfind("/", 0, len(uri) - 1)
+        while end != -1:
+            if uri[: end + 1] in self._folders:
+                return True
+            end = uri.rfind("/", 0, end)
+        return False
 
-    return matches
 
-
-def _plays_tricks(name: str) -> bool:
-    return _URI_TRICKS.search(name.partition("://")[2]) is not None
-
-
-def any_matches(matchers: Iterable[Matcher], found: Iterable[str]) -> bool:
-    """Tell whether any of the names found is matched by any entry."""
-    return any(matcher(name) for name in found for matcher in matchers)
+def _is_ambiguous(uri: str) -> bool:
+    return _AMBIGUOUS_PATH.search(uri.partition("://")[2]) is not None
 
 
 _LABEL = re.compile(r"[A-Za-z0-9_-]+")
@@ -163,7 +187,10 @@ _LOWER = {ord(letter): ord(letter.lower()) for letter in "ABCDEFGHIJKLMNOPQRSTUV
 
 
 def _folded(name: str) -> str:
-    """Drop the case of ASCII letters alone: "\u212a" (KELVIN SIGN).lower() is a "k"."""
+    """Return a name with ASCII letters in lower case; other letters stay as they are.
+
+    `str.lower` turns "\u212a" (KELVIN SIGN) into a "k".
+    """
     return name.translate(_LOWER)
 
 
@@ -175,10 +202,19 @@ def _require_host(host: str, mistake: str) -> None:
 
 
 _INVISIBLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
-"""Control characters, line separators and the direction marks that Windows' dialogs add."""
+"""Control characters, line separators and the direction marks that Windows dialogs add."""
 
 
-def _require_bare(entry: str) -> None:
+def require_plain(entry: str) -> None:
+    """Refuse an entry that was pasted with characters that do not belong to the name.
+
+    Args:
+        entry: as it is written in the settings.
+
+    Raises:
+        ValueError: it has white space around it, an invisible character in it, or stands in
+            quotation marks.
+    """
     if entry.strip() != entry:
         raise ValueError("has white space around it, and names are compared exactly; drop it")
     invisible = _INVISIBLE.search(entry)
@@ -203,11 +239,11 @@ _OTHER_ATTRIBUTE_NAMES = {
     "T": NameOID.TITLE,
     "title": NameOID.TITLE,
 }
-"""What OpenSSL and Windows call attributes for which RFC 4514 section 3 has no short name."""
+"""Attribute names of OpenSSL and Windows that have no short name in RFC 4514 section 3."""
 
 
 def _without_spaces_after_commas(name: str) -> str:
-    """Drop the spaces that people put after a comma that separates, not after an escaped one."""
+    """Remove the spaces after each comma between attributes, but not after an escaped comma."""
     return re.sub(r"(\\.)|,\s+", lambda match: match[1] or ",", name)
 
 
@@ -224,9 +260,10 @@ def _reversed(name: Name) -> str:
 
 
 def _rfc4514_hint(entry: str) -> str:
-    """Say how RFC 4514 writes a name that OpenSSL or Windows printed."""
+    """Return how RFC 4514 writes a name that OpenSSL or Windows printed."""
     lines = re.split(r"\s*[\r\n]+\s*", entry.strip())
-    # OpenSSL prints the most general first; Windows' dialog, one line each, the most special.
+    # OpenSSL prints the most general attribute first. The dialog of Windows prints the most
+    # specific attribute first, one on each line.
     is_reversed = entry.startswith("/") or (" = " in entry and len(lines) == 1)
     text = ",".join(lines)
     text = text.removeprefix("/").replace("/", ",") if entry.startswith("/") else text
@@ -235,7 +272,7 @@ def _rfc4514_hint(entry: str) -> str:
         name = Name.from_rfc4514_string(text, _OTHER_ATTRIBUTE_NAMES)
     except ValueError:
         return (
-            "most special first, a comma between: CN=Contoso CA,O=Contoso,C=US; this prints it:"
+            "most specific first, a comma between: CN=Contoso CA,O=Contoso,C=US; this prints it:"
             " openssl x509 -in client.pem -noout -issuer -nameopt RFC2253"
         )
     if is_reversed or _is_most_general_first(name):

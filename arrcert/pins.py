@@ -1,17 +1,17 @@
-"""Pins: fingerprints of certificates and of public keys, some of which retire by themselves."""
+"""Pins: fingerprints of certificates and of public keys, which may have an end."""
 
 from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 import re
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, time
 from typing import Any, NamedTuple
 
-from arrcert.certificate import ClientCertificate, public_key_info_of
+from arrcert.certificate import ClientCertificate
 from arrcert.exceptions import CertificateDenied, quote
+from arrcert.keys import public_key_fingerprint
 
 
 class Pin(NamedTuple):
@@ -19,7 +19,7 @@ class Pin(NamedTuple):
 
     Attributes:
         value: upper-case hex.
-        not_after: the last second in which it counts; None for ever.
+        not_after: the last second in which the pin is valid; None if it has no end.
         note: the operator's own words.
     """
 
@@ -35,7 +35,7 @@ def fingerprint_pin(entry: object) -> Pin:
     """Read an entry of `fingerprints`: hex, or a mapping that holds it under `fingerprint`.
 
     Args:
-        entry: as it stands in the settings.
+        entry: as it is written in the settings.
 
     Raises:
         ValueError: with what is wrong and what to write instead.
@@ -47,29 +47,12 @@ def public_key_pin(entry: object) -> Pin:
     """Read an entry of `public_keys`: hex or base64, or a mapping with it under `public_key`.
 
     Args:
-        entry: as it stands in the settings.
+        entry: as it is written in the settings.
 
     Raises:
         ValueError: with what is wrong and what to write instead.
     """
     return _pin(entry, "public_key")
-
-
-def public_key_fingerprint(certificate: ClientCertificate) -> str | None:
-    """Return the SHA-256 of the SubjectPublicKeyInfo (RFC 7469 section 2.4) in upper-case hex.
-
-    Args:
-        certificate: whose key it is.
-
-    Returns:
-        The fingerprint; None where the key cannot be read.
-    """
-    try:
-        info = public_key_info_of(certificate.x509)
-    # Hostile bytes: ValueError, UnsupportedAlgorithm. A key that cannot be read is on no list.
-    except Exception:
-        return None
-    return hashlib.sha256(info).hexdigest().upper()
 
 
 def _pin(entry: object, key: str) -> Pin:
@@ -93,7 +76,7 @@ def _pin(entry: object, key: str) -> Pin:
 
 
 def _moment(value: Any) -> datetime:
-    """Return the last second of a day, or the moment itself."""
+    """Return the last second of a day, or the moment that is given."""
     try:
         end = value
         if isinstance(value, str):
@@ -124,10 +107,11 @@ def _digits(value: object, key: str) -> str:
 
 
 def fingerprint_digits(entry: str) -> str | None:
-    """Return the upper-case hex digits of a fingerprint, None where the text is none.
+    """Return the upper-case hex digits of a fingerprint, None if the text is not a fingerprint.
 
     Args:
-        entry: the 64 digits of SHA-256 or the 40 of SHA-1; colons, white space and case are free.
+        entry: the 64 digits of SHA-256 or the 40 of SHA-1; colons, white space and case are
+            ignored.
     """
     digits = re.sub(r"[:\s]", "", entry)
     is_whole = re.fullmatch(r"[0-9A-Fa-f]+", digits) and len(digits) in (40, 64)
@@ -152,7 +136,7 @@ _HOW_TO_PRINT = {
     "public_key": "openssl x509 -in client.pem -noout -pubkey | openssl pkey -pubin -outform der"
     " | openssl dgst -sha256",
 }
-"""What prints the value that an entry takes; it stands after the = there."""
+"""The command that prints the value of an entry, after an equals sign."""
 
 _KNOWN_FORMS: tuple[tuple[str, str], ...] = (
     (r"['\"`\u2018-\u201f\xab\xbb]", "holds quotation marks; drop them"),
@@ -172,7 +156,7 @@ _KNOWN_FORMS: tuple[tuple[str, str], ...] = (
         "looks like a file's path; write the digits themselves, which this prints: {command}",
     ),
 )
-"""What people paste instead of digits, by a pattern, and what to write."""
+"""Patterns of what people paste instead of digits, each with what to write."""
 
 
 def _why_no_digits(entry: str, key: str) -> str:
@@ -206,7 +190,7 @@ def _why_wrong_length(count: int, key: str) -> str:
 
 
 def _why_no_certificate(entry: str, key: str) -> str:
-    """Answer whoever pasted the certificate itself with what to write."""
+    """Return what to write for an entry that is the certificate itself."""
     if not entry.startswith("-----BEGIN"):
         entry = f"-----BEGIN CERTIFICATE-----\n{entry}\n-----END CERTIFICATE-----\n"
     try:
@@ -215,7 +199,9 @@ def _why_no_certificate(entry: str, key: str) -> str:
         return f"is a PEM block; write the digits, which this prints: {_HOW_TO_PRINT[key]}"
     if key == "fingerprint":
         return f"is a certificate; its fingerprint is {certificate.sha256_fingerprint!r}"
-    return f"is a certificate; the SHA-256 of its key is {public_key_fingerprint(certificate)!r}"
+    return (
+        f"is a certificate; the SHA-256 of its key is {public_key_fingerprint(certificate.x509)!r}"
+    )
 
 
 def _refuse_invisible(text: str) -> None:

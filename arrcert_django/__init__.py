@@ -1,1 +1,1 @@
-"""Client certificates in Django, as a TLS-terminating front end forwards them."""
+"""Client certificates in Django, behind a front end that terminates TLS."""

@@ -1,4 +1,4 @@
-"""The Django app: it has no models, it registers the system checks."""
+"""The Django app. It registers the system checks and has no models."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ __all__ = ["ArrcertConfig"]
 
 
 class ArrcertConfig(AppConfig):
-    """Register the system checks of arrcert.
+    """The Django app of arrcert.
 
-    It does not stop the start: a build step such as `collectstatic` runs where nothing is
-    configured. The middleware does.
+    It does not stop the start if the configuration has mistakes, because build steps such as
+    `collectstatic` run without a configuration. The middleware stops the start.
     """
 
     name = "arrcert_django"
     verbose_name = "Client certificates"
 
     def ready(self) -> None:
-        """Register the checks, which the tag `security` selects."""
+        """Register the system checks with the tag `security`."""
         from arrcert_django import checks
 
         for check in (checks.check_configuration, checks.check_middleware, checks.check_views):

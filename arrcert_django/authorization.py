@@ -1,48 +1,64 @@
-"""What the decorators, the mixin and the middleware share: authorize a request, once per policy."""
+"""Authorize a request under a policy, for the decorator, the mixin and the middleware."""
 
 from __future__ import annotations
 
 import logging
-from typing import TypeVar
+from copy import copy
+from typing import Any, NamedTuple, TypeVar
 
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils.cache import patch_cache_control
 
-from arrcert.denials import DenialLog, describe_asgi, describe_wsgi
-from arrcert.exceptions import CertificateDenied, ConfigurationError, DenialReason
+from arrcert.adapters import deny_misconfigured
+from arrcert.certificate import ClientCertificate
+from arrcert.exceptions import CertificateDenied, ConfigurationError
 from arrcert_django import conf
 from arrcert_django.signals import certificate_denied
 
 _logger = logging.getLogger("arrcert")
-_denials = DenialLog()
 _Response = TypeVar("_Response")
 _RECEIVER_FAILED = "a receiver of certificate_denied failed; the request stays denied"
 
 
+class Decisions(NamedTuple):
+    """The decisions for one request so far, by the policy's name."""
+
+    accepted: dict[str, ClientCertificate]
+    denied: dict[str, CertificateDenied]
+
+
+def decisions_for(request: HttpRequest) -> Decisions:
+    """Return the decisions for a request. `authorize` adds to them."""
+    # Not through `__dict__`: frameworks wrap requests, and the wrapper reads these attributes.
+    decisions: Decisions | None = getattr(request, "_arrcert_decisions", None)
+    if decisions is None:
+        decisions = Decisions({}, {})
+        request._arrcert_decisions = decisions  # type: ignore[attr-defined]
+    return decisions
+
+
 def authorize(request: HttpRequest, policy: str) -> None:
-    """Let the request pass with its client certificate, or deny it.
+    """Authorize a request under a policy, or deny it.
 
     Args:
         request: on success its `client_certificate` is the accepted certificate.
-        policy: the name of the policy that must accept it.
+        policy: the policy's name.
 
     Raises:
-        PermissionDenied: without a text, which a 403 page would show; its `__cause__` is the
-            `CertificateDenied`.
+        PermissionDenied: its `__cause__` is the `CertificateDenied`. It has no text, because a 403
+            page would show it.
 
-    Decided under the same policy before, the request is not checked again.
+    Each policy is decided, logged and signalled once for a request.
     """
     try:
         _decide(request, policy)
     except CertificateDenied as denied:
         try:
-            # A denial of which nobody wants to know is not looked at.
-            if certificate_denied.has_listeners(type(request)):
-                certificate_denied.send_robust(
-                    type(request), request=request, reason=denied.reason, denied=denied
-                )
+            certificate_denied.send_robust(
+                type(request), request=request, reason=denied.reason, denied=denied
+            )
         except Exception:
             # send_robust() itself fails on an async receiver inside a running event loop, and on
             # a failing receiver without a __qualname__.
@@ -51,26 +67,25 @@ def authorize(request: HttpRequest, policy: str) -> None:
 
 
 async def aauthorize(request: HttpRequest, policy: str) -> None:
-    """Do as `authorize` does, for a caller inside an event loop; it starts no thread to decide."""
+    """Do the same as `authorize`, in an event loop. The decision does not use a thread."""
     try:
         _decide(request, policy)
     except CertificateDenied as denied:
         try:
-            if certificate_denied.has_listeners(type(request)):
-                await certificate_denied.asend_robust(
-                    type(request), request=request, reason=denied.reason, denied=denied
-                )
+            await certificate_denied.asend_robust(
+                type(request), request=request, reason=denied.reason, denied=denied
+            )
         except Exception:
             _logger.exception(_RECEIVER_FAILED)
         raise PermissionDenied from denied
 
 
 def is_exempt(request: HttpRequest) -> bool:
-    """Tell whether the site-wide check leaves out the path of the request."""
+    """Return whether the request's path is exempt from the site-wide check."""
     try:
         exempt_paths = conf.current().settings.exempt_paths
     except ConfigurationError:
-        # Nothing is exempt by a configuration that cannot be read; authorize() reports it.
+        # A configuration with mistakes exempts nothing. authorize() reports it.
         return False
     if _is_asgi(request):
         return exempt_paths.covers_asgi(request.scope, request.path_info)  # type: ignore[attr-defined]
@@ -78,18 +93,18 @@ def is_exempt(request: HttpRequest) -> bool:
 
 
 def is_authorized(request: HttpRequest) -> bool:
-    """Tell whether any policy has accepted the certificate of the request."""
-    return hasattr(request, "_arrcert_policy")
+    """Return whether at least one policy has accepted the request."""
+    return bool(decisions_for(request).accepted)
 
 
 def keep_private(response: _Response) -> _Response:
-    """Keep a response that a certificate opened out of every cache that others share.
+    """Keep the response to an authorized request out of shared caches.
 
     Args:
-        response: it becomes `Cache-Control: private`, unless it says no-store. Anything but a
-            response is returned as it is.
+        response: it gets `Cache-Control: private`, unless it says `no-store`. An object that is not
+            a response is returned unchanged.
 
-    It does not reach a page that the view itself has already put into a cache.
+    It does not affect a page that the view itself has put into a cache.
     """
     if not isinstance(response, HttpResponseBase):
         return response
@@ -102,40 +117,48 @@ def keep_private(response: _Response) -> _Response:
 
 
 def _decide(request: HttpRequest, policy: str) -> None:
-    if getattr(request, "_arrcert_policy", None) != policy:
-        _decide_anew(request, policy)
-    # Django's site-wide cache, and a cache_page above the check, must not store the page: they
-    # would serve it before the view can be asked again. They look at this and at Cache-Control,
-    # which comes too late for the former.
+    """Decide about a request under a policy, or use the earlier decision.
+
+    Raises:
+        CertificateDenied: the request is denied now.
+        PermissionDenied: the request was denied under this policy before.
+    """
+    accepted, denied = decisions_for(request)
+    if policy in denied:
+        raise PermissionDenied from denied[policy]
+    if policy not in accepted:
+        try:
+            accepted[policy] = _ask(request, policy)
+        except CertificateDenied as error:
+            # A copy has no traceback, whose frames would lead back to the request.
+            denied[policy] = copy(error)
+            raise
+    # After several decisions the last one counts.
+    request.client_certificate = accepted[policy]  # type: ignore[attr-defined]
+    # Django's site-wide cache, and a cache_page above the check, must not store the page. They
+    # would serve it without another check. They read this attribute and Cache-Control, but the
+    # middleware sets Cache-Control too late for the site-wide cache.
     request._cache_update_cache = False  # type: ignore[attr-defined]
 
 
-def _decide_anew(request: HttpRequest, policy: str) -> None:
+def _ask(request: HttpRequest, policy: str) -> ClientCertificate:
+    scope: Any = request.scope if _is_asgi(request) else None  # type: ignore[attr-defined]
     try:
         authorizer = conf.current().authorizer
     except ConfigurationError as error:
-        denied = CertificateDenied(
-            DenialReason.MISCONFIGURED,
-            f"the configuration cannot stand: {'; '.join(map(str, error.problems))}",
-        )
-        # The core logs its own denials; this one never gets there.
-        _denials.write(denied, policy, _describe, request)
-        raise denied from error
-    if _is_asgi(request):
-        certificate = authorizer.authorize_asgi(request.scope, policy=policy)  # type: ignore[attr-defined]
-    else:
-        certificate = authorizer.authorize_wsgi(request.META, policy=policy)
-    request.client_certificate = certificate  # type: ignore[attr-defined]
-    request._arrcert_policy = policy  # type: ignore[attr-defined]
-
-
-def _describe(request: HttpRequest) -> str:
-    if _is_asgi(request):
-        return describe_asgi(request.scope)  # type: ignore[attr-defined]
-    return describe_wsgi(request.META)
+        problems = "; ".join(map(str, error.problems))
+        raise deny_misconfigured(
+            f"the configuration has mistakes: {problems}",
+            policy,
+            environ=None if scope is not None else request.META,
+            scope=scope,
+        ) from error
+    if scope is not None:
+        return authorizer.authorize_asgi(scope, policy=policy)
+    return authorizer.authorize_wsgi(request.META, policy=policy)
 
 
 def _is_asgi(request: HttpRequest) -> bool:
-    # Only Django's WSGI request has `environ`. Asked first, because sites put their own `scope`
-    # (that of an OAuth token, say) on requests.
+    # Only Django's WSGI request has `environ`. It is checked first, because sites put a `scope` of
+    # their own on requests, such as the scope of an OAuth token.
     return not hasattr(request, "environ") and hasattr(request, "scope")

@@ -1,4 +1,4 @@
-"""System checks: what `manage.py check` says about configuration, middleware and views."""
+"""System checks of the configuration, the middleware and the views."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from django.middleware.security import SecurityMiddleware
 from django.urls import get_resolver
 from django.utils.module_loading import import_string
 
+from arrcert.adapters import policy_named_by
 from arrcert.exceptions import ConfigurationError, Problem, quote
 from arrcert.settings import NOT_CONFIGURED
 from arrcert_django import conf
-from arrcert_django.decorators import policy_named_by
 from arrcert_django.middleware import ClientCertificateMiddleware
 
 __all__ = ["check_configuration", "check_middleware", "check_views"]
@@ -26,15 +26,15 @@ _PROTECT_ALL = "ARRCERT_PROTECT_ALL"
 
 
 def check_configuration(**_: Any) -> list[checks.CheckMessage]:
-    """Report every mistake of the configuration, each with its setting.
+    """Report every mistake in the configuration, with its setting.
 
     Returns:
-        `arrcert.E001` for each mistake; `arrcert.E002` where nothing is configured at all;
-        `arrcert.W003` for the setting that only Flask knows; `arrcert.W004` for what stops no start
-        and is likely to be a mistake; `arrcert.W005` where the middleware lacks its policy.
+        `arrcert.E001` for each mistake; `arrcert.E002` if there is no configuration; `arrcert.W003`
+        for a setting that only Flask uses; `arrcert.W004` for a setting that is valid but probably
+        a mistake; `arrcert.W005` if the middleware's policy `default` does not exist.
 
-    Source: Django's documentation, "System check framework". It does not ask whether the policies
-    are the intended ones.
+    Source: Django's documentation, "System check framework". It does not check that the policies
+    accept the intended certificates.
     """
     messages: list[checks.CheckMessage] = []
     try:
@@ -45,7 +45,7 @@ def check_configuration(**_: Any) -> list[checks.CheckMessage]:
         messages += [
             checks.Warning(
                 str(problem),
-                hint="The site starts with it all the same. If it is meant:"
+                hint="The site starts anyway. If this is intended, set"
                 ' SILENCED_SYSTEM_CHECKS = ["arrcert.W004"].',
                 id="arrcert.W004",
             )
@@ -56,8 +56,8 @@ def check_configuration(**_: Any) -> list[checks.CheckMessage]:
                 checks.Warning(
                     'ARRCERT has no policy "default", which the middleware uses for every view that'
                     f" names none; there is {_listed(configuration.policies)}.",
-                    hint='Add "default" to ARRCERT, or rename the policy that is meant. Until then'
-                    " every such view, and every unknown path, is a 403 to everybody.",
+                    hint='Add "default" to ARRCERT, or rename one of the policies. Until then every'
+                    " such view, and every unknown path, is a 403 for all clients.",
                     id="arrcert.W005",
                 )
             )
@@ -65,7 +65,7 @@ def check_configuration(**_: Any) -> list[checks.CheckMessage]:
         messages.append(
             checks.Warning(
                 f"{_PROTECT_ALL} has no effect in Django.",
-                hint=f"Remove it; the whole site is protected by {_MIDDLEWARE} in MIDDLEWARE.",
+                hint=f"Remove it. {_MIDDLEWARE} in MIDDLEWARE protects the whole site.",
                 id="arrcert.W003",
             )
         )
@@ -73,24 +73,24 @@ def check_configuration(**_: Any) -> list[checks.CheckMessage]:
 
 
 def check_middleware(**_: Any) -> list[checks.CheckMessage]:
-    """Report a middleware that is missing, or stands where others answer before it.
+    """Report a middleware that is missing or not in its place.
 
     Returns:
-        `arrcert.W001` where it is missing, `arrcert.W002` where it stands elsewhere than directly
-        after `SecurityMiddleware` (first, on a site without that).
+        `arrcert.W001` if it is missing; `arrcert.W002` if it is not directly after
+        `SecurityMiddleware`, or not first on a site without `SecurityMiddleware`.
 
-    Source: Django's documentation, "Middleware ordering". It does not look into middlewares: one
-    that stands before may answer or not.
+    Source: Django's documentation, "Middleware ordering". It does not check whether the middleware
+    before it sends responses itself.
     """
     middleware = _middleware()
     position = _position_in(middleware)
     if position is None:
         return [
             checks.Warning(
-                f"MIDDLEWARE does not hold {_MIDDLEWARE}: only views that ask for a certificate"
-                " themselves are protected.",
-                hint="Add it directly after SecurityMiddleware. If the decorator and the mixin are"
-                ' all that is wanted: SILENCED_SYSTEM_CHECKS = ["arrcert.W001"].',
+                f"MIDDLEWARE does not contain {_MIDDLEWARE}. Only views with the decorator or the"
+                " mixin are protected.",
+                hint="Add it directly after SecurityMiddleware. If this is intended, set"
+                ' SILENCED_SYSTEM_CHECKS = ["arrcert.W001"].',
                 id="arrcert.W001",
             )
         ]
@@ -101,34 +101,34 @@ def check_middleware(**_: Any) -> list[checks.CheckMessage]:
     place = "first" if security is None else "directly after SecurityMiddleware"
     return [
         checks.Warning(
-            f"ClientCertificateMiddleware does not stand {place} in MIDDLEWARE.",
-            hint=f"Move it: {place}. What a middleware before it answers (static files, redirects,"
-            " cached pages) goes out unchecked.",
+            f"ClientCertificateMiddleware is not {place} in MIDDLEWARE.",
+            hint=f"Move it: {place}. Responses of middleware before it (static files, redirects,"
+            " cached pages) are not checked.",
             id="arrcert.W002",
         )
     ]
 
 
 def check_views(**_: Any) -> list[checks.CheckMessage]:
-    """Report views that name a policy which does not exist.
+    """Report views that name a policy that does not exist.
 
     Returns:
         `arrcert.E003` for each such view and policy.
 
-    Source: Django's documentation, "System check framework". It does not see URLconfs that a
-    middleware gives to requests, nor views that only run inside others.
+    Source: Django's documentation, "System check framework". It does not check URLconfs that
+    middleware sets on requests, or views that other views call.
     """
     try:
         policies = conf.build().settings.policies
     except ConfigurationError:
-        return []  # check_configuration says what is wrong.
+        return []  # check_configuration reports the mistakes.
     named = dict.fromkeys(_policies_of_views())
     return [
         checks.Error(
             f"The view {name} names the policy {quote(policy)}, which does not exist;"
             f" {_did_you_mean(policy, policies)}",
-            hint="Correct the name, or add the policy to ARRCERT. Until then every request for the"
-            " view is a 403.",
+            hint="Correct the name, or add the policy to ARRCERT. Until then the view is a 403 for"
+            " all clients.",
             id="arrcert.E003",
         )
         for name, policy in named
@@ -140,14 +140,14 @@ def _error(problem: Problem) -> checks.CheckMessage:
     if problem == NOT_CONFIGURED:
         return checks.Error(
             str(problem),
-            hint="Until then the site does not start with the middleware, and without it every view"
-            " that asks for a certificate denies every request.",
+            hint="Until then the site does not start with the middleware. Without the middleware,"
+            " every view with the decorator or the mixin denies every request.",
             id="arrcert.E002",
         )
     return checks.Error(
         str(problem),
-        hint=f"Correct {problem.setting} in Django's settings or, if it came from there, in the"
-        " environment.",
+        hint=f"Correct {problem.setting} in Django's settings, or in the environment if it is set"
+        " there.",
         id="arrcert.E001",
     )
 
@@ -162,7 +162,7 @@ def _did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 def _policies_of_views(resolver: Any = None) -> Iterator[tuple[str, str]]:
-    """Yield each view's name with each policy that it, or a method of its class, names."""
+    """Yield the name and policy of each view that names one itself or on a method of its class."""
     try:
         for pattern in (resolver or get_resolver()).url_patterns:
             if hasattr(pattern, "url_patterns"):
@@ -175,7 +175,7 @@ def _policies_of_views(resolver: Any = None) -> Iterator[tuple[str, str]]:
                 if policy is not None:
                     yield pattern.lookup_str, policy
     except Exception:
-        # Django itself reports a URLconf that fails.
+        # Django's own checks report a URLconf with errors.
         return
 
 
@@ -187,7 +187,7 @@ def _imported(path: str) -> object:
     try:
         return import_string(path)
     except Exception:
-        # Django reports it at the start, whatever it is; the checks go on.
+        # Django reports this error at the start. The other checks continue.
         return None
 
 

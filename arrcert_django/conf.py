@@ -1,4 +1,4 @@
-"""The configuration of the moment, read from Django's settings and the environment."""
+"""The current configuration, read from Django's settings and the environment."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _PREFIX = "ARRCERT"
 
 
 class Snapshot(NamedTuple):
-    """What one reading of the configuration gave. It never changes.
+    """The configuration as it was read once. It is immutable.
 
     Attributes:
         authorizer: decides about certificates.
-        settings: what it was made of.
-        source: the object that `settings.ARRCERT` was, or None.
-        generation: which settings it belongs to; see `current`.
+        settings: the settings that the authorizer was made from.
+        source: the object that was `settings.ARRCERT`, or None.
+        generation: a marker that `current` compares to find changed settings.
     """
 
     authorizer: Authorizer
@@ -38,14 +38,15 @@ _snapshot: Snapshot | None = None
 
 
 def build() -> Snapshot:
-    """Read the configuration as it is now, and remember nothing.
+    """Read the current configuration, without storing it.
 
     Raises:
-        ConfigurationError: all mistakes of the configuration together.
+        ConfigurationError: lists all mistakes in the configuration.
 
-    Source: the settings are those of the README's table. It does not look at `MIDDLEWARE`.
+    Source: the table of settings in the README. It does not check `MIDDLEWARE`.
     """
-    # Taken before the settings are read: if they change meanwhile, the snapshot is stale at birth.
+    # The generation is taken before the settings are read. If they change during the reading, the
+    # snapshot is already out of date and `current` replaces it.
     generation = _generation
     ours = framework_settings()
     loaded = load(ours, os.environ, debug=settings.DEBUG)
@@ -53,25 +54,25 @@ def build() -> Snapshot:
 
 
 def refresh() -> Snapshot:
-    """Read the configuration anew, the environment too, and make it the one that requests get.
+    """Read the configuration again, with the environment, and use it for requests.
 
     Raises:
-        ConfigurationError: all mistakes of the configuration together.
+        ConfigurationError: lists all mistakes in the configuration.
     """
     global _snapshot
-    # One assignment of an immutable value: a reader in another thread needs no lock.
+    # Other threads need no lock, because this is one assignment of an immutable value.
     _snapshot = snapshot = build()
     return snapshot
 
 
 def current() -> Snapshot:
-    """Return the snapshot of the settings that hold now, reading them only when they changed.
+    """Return the current configuration. It is read again only if the settings changed.
 
     Raises:
-        ConfigurationError: all mistakes of the configuration together; they are not remembered.
+        ConfigurationError: lists all mistakes in the configuration. The next call reads it again.
 
-    It notices changed settings (`override_settings`, an assignment to `settings.ARRCERT`), but no
-    change of the environment and none inside a setting's own list or dict.
+    It notices changed settings (`override_settings`, an assignment to `settings.ARRCERT`). It does
+    not notice a change in the environment, or inside the list or dict of a setting.
     """
     snapshot = _snapshot
     if (
@@ -84,7 +85,7 @@ def current() -> Snapshot:
 
 
 def framework_settings() -> dict[str, object]:
-    """Return every setting of Django's that belongs to arrcert, misspelt ones included."""
+    """Return all of Django's settings that begin with ARRCERT, known or not."""
     return {name: getattr(settings, name) for name in dir(settings) if name.startswith(_PREFIX)}
 
 

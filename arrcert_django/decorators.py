@@ -1,125 +1,97 @@
-"""Decorators for views: ask for a client certificate, or be left out of the site-wide check."""
+"""Decorators for views: check a client certificate, or exempt a view from the site-wide check."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import wraps
+from functools import partial, wraps
 from types import FunctionType
-from typing import Any, TypeVar, cast, overload
-from weakref import WeakSet
+from typing import Any, TypeVar, overload
 
 from asgiref.sync import iscoroutinefunction
 from django.http import HttpRequest
 
+from arrcert.adapters import (
+    NOT_GIVEN,
+    exempt_view,
+    mark_policy,
+    require_policy_name,
+    require_view,
+)
 from arrcert_django.authorization import aauthorize, authorize, keep_private
 
 __all__ = ["authorize_certificate", "certificate_exempt"]
 
 _View = TypeVar("_View", bound=Callable[..., Any])
 
-_exempt_views: WeakSet[FunctionType] = WeakSet()
-_ON_CLASSES = (
-    '@method_decorator(authorize_certificate, name="dispatch"), or ClientCertificateRequiredMixin'
-)
-
 
 @overload
 def authorize_certificate(view: _View, /, *, policy: str = "default") -> _View: ...
 @overload
 def authorize_certificate(*, policy: str = "default") -> Callable[[_View], _View]: ...
-def authorize_certificate(
-    view: _View | None = None, /, *, policy: str = "default"
-) -> _View | Callable[[_View], _View]:
-    """Let only requests with an authorized client certificate reach the view.
+def authorize_certificate(view: Any = NOT_GIVEN, /, *, policy: str = "default") -> Any:
+    """Run a view only if a policy accepts the request's client certificate.
 
-    Bare (`@authorize_certificate`) or called (`@authorize_certificate(policy="partners")`), on sync
-    and async views, on what `as_view()` returns, and on methods through Django's
+    Use it bare (`@authorize_certificate`) or called (`@authorize_certificate(policy="partners")`),
+    on sync and async views, on the result of `as_view()`, and on methods through Django's
     `method_decorator`. The view finds the certificate in `request.client_certificate`. Behind the
-    middleware the view is checked against this policy alone. What the view answers goes out as
-    `Cache-Control: private`, and no `cache_page` above keeps it; one below, which the check
-    precedes, gives one page to everybody whom the policy accepts.
+    middleware, the view is checked only under this policy. The response is sent with
+    `Cache-Control: private`, and a `cache_page` above the decorator does not store it. A
+    `cache_page` below it gives the same page to every client that the policy accepts.
 
     Args:
         view: the view.
-        policy: the name of one of the policies in `ARRCERT`.
+        policy: the policy's name.
 
     Raises:
-        TypeError: when it decorates a class or a bare method, or its argument is neither a view
-            nor `policy=`.
+        TypeError: it decorates a class, a bare method, None or another object that is not a view,
+            or `policy` is not a name.
 
     Source: Django's documentation, "Decorating class-based views". It does not check that the
-    policy exists: a request for an unknown one is denied, and the log says so.
+    policy exists. If it does not exist, every request is denied and the log says so.
     """
-    if not isinstance(policy, str) or not policy:
-        raise TypeError(f"policy is {policy!r}; write the name of one of the policies in ARRCERT")
-    if view is None:
-        return lambda decorated: _protect(decorated, policy)
+    require_policy_name(policy)
+    if view is NOT_GIVEN:
+        return partial(_protect, policy=policy)
     return _protect(view, policy)
 
 
 def certificate_exempt(view: _View) -> _View:
-    """Leave a view out of the middleware's check.
+    """Exempt a view from the middleware's check.
 
-    The view itself is remembered, not its name and not an attribute that `functools.wraps` would
-    copy: in a stack of decorators this one comes first, and a wrapper around the view is
-    checked like any other. A policy that the view names still holds.
+    The exemption belongs to exactly this function. Another decorator above it makes a different
+    function, which is not exempt. A policy that the view names is still checked.
 
-    A page that Django's site-wide cache serves comes from no view, hence from no exempt one: from
-    the second visit on it is a 403. Give cached pages an exempt path (`ARRCERT_EXEMPT_PATHS`).
+    A page from Django's site-wide cache does not come from a view, so the exemption does not cover
+    it: from the second visit on, the response is a 403. Use an exempt path for cached pages
+    (`ARRCERT_EXEMPT_PATHS`).
 
     Args:
-        view: a function, which what `as_view()` returns is too.
+        view: a function, or the result of `as_view()`.
 
     Returns:
         The view, unchanged.
 
     Raises:
-        TypeError: when it decorates anything but a function, or goes through `method_decorator`.
+        TypeError: it is not a function, or it is decorated through `method_decorator`.
     """
-    if not isinstance(view, FunctionType):
+    if getattr(view, "__module__", None) == "django.utils.decorators":
+        # method_decorator makes a new function for every request, which would not be exempt.
         raise TypeError(
-            f"certificate_exempt exempts functions, not {view!r};"
-            " for a class write certificate_exempt(TheView.as_view()) in the URLconf"
-        )
-    if view.__module__ == "django.utils.decorators":
-        # method_decorator tries a decorator on a stand-in, and would later give it a new object
-        # for every request: an exemption that never holds.
-        raise TypeError(
-            "certificate_exempt does not go through method_decorator;"
+            "certificate_exempt does not work through method_decorator;"
             " write certificate_exempt(TheView.as_view()) in the URLconf"
         )
-    _exempt_views.add(view)
+    exempt_view(view)
     return view
 
 
-def is_exempt_view(view: object) -> bool:
-    """Tell whether this very function was given to `certificate_exempt`."""
-    # Functions alone are compared by identity whatever their authors wished.
-    return isinstance(view, FunctionType) and view in _exempt_views
-
-
-def policy_named_by(view: object) -> str | None:
-    """Return the policy that `authorize_certificate` put on a view, or on what a view wraps.
-
-    The mark is an ordinary attribute, which `functools.wraps`, `method_decorator` and `as_view()`
-    copy. A copy can only demand a certificate.
-    """
-    policy = getattr(view, "_arrcert_policy", None)
-    return policy if isinstance(policy, str) else None
-
-
-def _protect(view: _View, policy: str) -> _View:
-    if isinstance(view, str):
-        raise TypeError(f"write @authorize_certificate(policy={view!r})")
-    if isinstance(view, type):
-        raise TypeError(
-            f"authorize_certificate does not decorate classes ({view.__qualname__});"
-            f" write {_ON_CLASSES}"
-        )
-    if not callable(view):
-        raise TypeError(f"authorize_certificate decorates views, not {view!r}")
+def _protect(view: Callable[..., Any], policy: str) -> Callable[..., Any]:
+    require_view(
+        view,
+        for_classes='@method_decorator(authorize_certificate, name="dispatch"), or use'
+        " ClientCertificateRequiredMixin",
+    )
     if isinstance(view, FunctionType) and view.__code__.co_varnames[:1] == ("self",):
-        # It would take the view for the request, and fail at the first one.
+        # The decorator would take `self` for the request, and fail at the first request.
         raise TypeError(
             f"{view.__qualname__} is a method; write @method_decorator(authorize_certificate)"
         )
@@ -138,6 +110,5 @@ def _protect(view: _View, policy: str) -> _View:
             authorize(request, policy)
             return keep_private(view(request, *args, **kwargs))
 
-    # After wraps(), which copied the mark of an inner decorator.
-    protected._arrcert_policy = policy  # type: ignore[attr-defined]
-    return cast("_View", protected)
+    mark_policy(protected, policy)
+    return protected

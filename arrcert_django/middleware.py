@@ -12,178 +12,177 @@ from django.http import HttpRequest, HttpResponseForbidden
 from django.http.response import HttpResponseBase
 from django.urls import get_urlconf, resolve, set_urlconf
 
+from arrcert.adapters import is_exempt_view, policy_named_by
 from arrcert_django import conf
 from arrcert_django.authorization import (
     aauthorize,
     authorize,
+    decisions_for,
     is_authorized,
     is_exempt,
     keep_private,
 )
-from arrcert_django.decorators import is_exempt_view, policy_named_by
 
 __all__ = ["ClientCertificateMiddleware"]
 
 _DEFAULT_POLICY = "default"
-_UNDECIDED: Any = object()
 _logger = logging.getLogger("arrcert")
 
 _Response = HttpResponseBase | Awaitable[HttpResponseBase]
 
 
 class ClientCertificateMiddleware:
-    """Let only requests with an authorized client certificate into the site.
+    """Require an authorized client certificate for the whole site.
 
-    It stands directly after `SecurityMiddleware`. A view that names a policy is checked against
-    that policy alone, every other view against `default`, whatever the method. Exempt are the paths
-    in `ARRCERT_EXEMPT_PATHS` and the views under `certificate_exempt`, unless they name a policy.
-    Where no view answers (an unknown path, another middleware, a cached page) the response is
-    released only to a request that the policy accepts which the path's view names, or `default`.
-    What a certificate opened goes out as `Cache-Control: private`, and every 403 is made in this
-    one place: it does not tell which paths exist.
+    List it directly after `SecurityMiddleware`. A view that names a policy is checked only under
+    that policy, every other view under `default`, for all methods. Exempt are the paths in
+    `ARRCERT_EXEMPT_PATHS` and the views with `certificate_exempt`, unless they name a policy.
+
+    Some responses do not come from a view: unknown paths, other middleware, cached pages. They are
+    sent only if the request is accepted by the policy of the view at that path, or by `default` if
+    there is no such view or it names no policy. Responses to authorized requests are sent with
+    `Cache-Control: private`. All denials raise `PermissionDenied` in `__call__`, so the 403 does
+    not show which paths exist.
+
+    A subclass may override `process_view` with a sync method, and call `super().process_view(...)`.
 
     Args:
         get_response: the rest of the site.
 
     Raises:
-        ConfigurationError: at the start, when the configuration cannot stand.
+        ConfigurationError: at the start, if the configuration has mistakes.
 
-    Source: Django's documentation, "Writing your own middleware". It does not see what a middleware
-    before it, or the server in front of Django, answers.
+    Source: Django's documentation, "Writing your own middleware". It does not check responses of
+    middleware before it, or of the server in front of Django.
     """
 
     sync_capable = True
     async_capable = True
 
     def __init__(self, get_response: Callable[[HttpRequest], _Response]) -> None:
-        # System checks do not run under get_wsgi_application(), so the start is stopped here.
-        # Nothing is kept: requests ask for the settings that hold then.
+        # System checks do not run under get_wsgi_application(), so a mistake must stop the start
+        # here. The result is not kept here, because each request uses the current settings.
         conf.refresh()
         self.get_response = get_response
         self._is_async = iscoroutinefunction(get_response)
         if self._is_async:
             markcoroutinefunction(self)
-        if type(self).process_view is ClientCertificateMiddleware.process_view:
-            # A subclass keeps its own, which Django runs in a thread where this is async.
-            self.process_view = (  # type: ignore[method-assign]
-                self._aanswer_denied if self._is_async else self._answer_denied  # type: ignore[assignment]
-            )
 
     def __call__(self, request: HttpRequest) -> _Response:
-        """Answer the request, or deny it: every 403 of this middleware is raised here."""
+        """Return the response to an authorized or exempt request, or deny the request.
+
+        Raises:
+            PermissionDenied: the request is denied here, or was denied before the view.
+        """
         if self._is_async:
             return self.__acall__(request)
         request.client_certificate = None  # type: ignore[attr-defined]
         response = cast("HttpResponseBase", self.get_response(request))
-        try:
-            policy = _policy_to_release(request)
-            if policy is not None:
+        policy = _policy_to_release(request)
+        if policy is not None:
+            try:
                 authorize(request, policy)
-        except PermissionDenied:
-            _discard(response)
-            raise
+            except PermissionDenied:
+                _discard(response)
+                raise
         return keep_private(response) if is_authorized(request) else response
 
     async def __acall__(self, request: HttpRequest) -> HttpResponseBase:
-        """Do as `__call__` does, in an event loop."""
+        """Do the same as `__call__`, in an event loop."""
         request.client_certificate = None  # type: ignore[attr-defined]
         response = await cast("Awaitable[HttpResponseBase]", self.get_response(request))
-        try:
-            policy = _policy_to_release(request)
-            if policy is not None:
+        policy = _policy_to_release(request)
+        if policy is not None:
+            try:
                 await aauthorize(request, policy)
-        except PermissionDenied:
-            await sync_to_async(_discard, thread_sensitive=True)(response)
-            raise
+            except PermissionDenied:
+                await sync_to_async(_discard, thread_sensitive=True)(response)
+                raise
         return keep_private(response) if is_authorized(request) else response
 
-    def process_view(
-        self,
-        request: HttpRequest,
-        view_func: Callable[..., Any],
-        view_args: tuple[Any, ...],  # noqa: ARG002 -- Django passes them.
-        view_kwargs: dict[str, Any],  # noqa: ARG002
-    ) -> None:
+    @property
+    def process_view(self) -> Callable[..., Any]:
+        """The check that Django calls before the view. Django reads this property at the start.
+
+        On an async site it is a coroutine function, because Django would run a sync one in a thread
+        for each request. In a subclass that overrides it, `super().process_view` is always sync and
+        raises `PermissionDenied`, because the subclass might ignore a returned response.
+        """
+        if type(self).process_view is not ClientCertificateMiddleware.process_view:
+            return self._check_view
+        return self._aanswer_denied if self._is_async else self._answer_denied
+
+    def _check_view(self, request: HttpRequest, view: Callable[..., Any], *_: Any) -> None:
         """Decide before the view runs.
 
         Raises:
-            PermissionDenied: when the request may not reach the view.
+            PermissionDenied: the request is denied.
         """
-        policy = _policy_for(request, view_func)
-        with _remembered_by(request):
-            if policy is not None:
-                authorize(request, policy)
+        policy = _policy_before_view(request, view)
+        if policy is not None:
+            authorize(request, policy)
 
     def _answer_denied(
-        self, request: HttpRequest, view_func: Callable[..., Any], *args: Any
+        self, request: HttpRequest, view: Callable[..., Any], *_: Any
     ) -> HttpResponseBase | None:
-        """Decide before the view runs; what is returned keeps it from running.
+        """Decide before the view runs. If a response is returned, Django does not run the view.
 
-        Raised here, the denial would become a page that inner middlewares add their headers to,
-        and `__call__`, which puts another one in its place, would tell `handler403` and Django's
-        log a second time.
+        `__call__` replaces that response by raising `PermissionDenied`. Raised here, the denial
+        would get headers from the middleware inside this one, and `handler403` and Django's log
+        would report it twice.
         """
         try:
-            ClientCertificateMiddleware.process_view(self, request, view_func, *args)
+            self._check_view(request, view)
         except PermissionDenied:
             return HttpResponseForbidden()
         return None
 
     async def _aanswer_denied(
-        self, request: HttpRequest, view_func: Callable[..., Any], *_: Any
+        self, request: HttpRequest, view: Callable[..., Any], *_: Any
     ) -> HttpResponseBase | None:
-        policy = _policy_for(request, view_func)
+        """Do the same as `_answer_denied`, in an event loop."""
+        policy = _policy_before_view(request, view)
         try:
-            with _remembered_by(request):
-                if policy is not None:
-                    await aauthorize(request, policy)
+            if policy is not None:
+                await aauthorize(request, policy)
         except PermissionDenied:
             return HttpResponseForbidden()
         return None
 
 
-class _remembered_by:  # noqa: N801 - used as `contextlib.suppress` is, and made for each request.
-    """Tell `_policy_to_release` what is decided before the view."""
+def _policy_before_view(request: HttpRequest, view: Callable[..., Any]) -> str | None:
+    """Return the policy to check before the view runs, or None if the request is exempt.
 
-    __slots__ = ("_request",)
-
-    def __init__(self, request: HttpRequest) -> None:
-        self._request: Any = request
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
-        self._request._arrcert_verdict = error
-
-
-def _policy_for(request: HttpRequest, view: Callable[..., Any]) -> str | None:
-    """Return the policy to check before the view runs; None for what is exempt."""
+    It is stored on the request, because the response is released under the same policy.
+    """
     policy = _policy_named_by(request, view)
     if policy is None and not is_exempt_view(view) and not is_exempt(request):
         policy = _DEFAULT_POLICY
+    request._arrcert_policy_before_view = policy  # type: ignore[attr-defined]
     return policy
 
 
 def _policy_to_release(request: HttpRequest) -> str | None:
-    """Return the policy to check before a response is released; None where that is decided.
+    """Return the policy to check before the response is sent, or None if no check is left.
 
-    Where no view was asked (an unknown path, another middleware's answer, a page from a cache), it
-    is the policy that the view of this path names, and `default` otherwise.
-
-    Raises:
-        PermissionDenied: it was denied before the view.
+    It is the policy that was checked before the view. If no view was checked (an unknown path,
+    another middleware's response, a cached page), it is the policy that the view at this path
+    names, or `default`.
     """
-    verdict: PermissionDenied | None = getattr(request, "_arrcert_verdict", _UNDECIDED)
-    if verdict is None:
-        return None
-    if verdict is not _UNDECIDED:
-        raise PermissionDenied from verdict.__cause__
+    if hasattr(request, "_arrcert_policy_before_view"):
+        policy: str | None = request._arrcert_policy_before_view
+    else:
+        policy = _policy_of_path(request)
+    return None if policy in decisions_for(request).accepted else policy
+
+
+def _policy_of_path(request: HttpRequest) -> str | None:
+    """Return the policy for the request's path, or None if the path is exempt."""
     try:
         view = resolve(request.path_info, getattr(request, "urlconf", None)).func
         policy = _policy_named_by(request, view)
     except Exception:
-        # No such path; or a fault, which must not become a way in.
+        # The path is unknown, or the view has an error, which must not open the site.
         policy = None
     if policy is None and not is_exempt(request):
         policy = _DEFAULT_POLICY
@@ -195,7 +194,7 @@ def _policy_named_by(request: HttpRequest, view: Callable[..., Any]) -> str | No
 
 
 def _handler(request: HttpRequest, view: Callable[..., Any]) -> object:
-    """Return the method of a class-based view that Django will call, or None."""
+    """Return the method of a class-based view that Django calls for the request, or None."""
     view_class = getattr(view, "view_class", None)
     method = (request.method or "").lower()
     if method not in getattr(view_class, "http_method_names", ()):
@@ -207,9 +206,9 @@ def _handler(request: HttpRequest, view: Callable[..., Any]) -> object:
 
 
 def _discard(response: HttpResponseBase) -> None:
-    """Close a response that is not sent, as the server would have done."""
-    # close() announces the end of the request, and Django then forgets the request's URLconf,
-    # which the 403 page still needs.
+    """Close a response that is not sent. The server closes only the response that it sends."""
+    # close() sends request_finished, and Django then resets the URLconf. The 403 page still needs
+    # it.
     urlconf = get_urlconf()
     try:
         response.close()

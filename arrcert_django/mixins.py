@@ -23,19 +23,19 @@ else:
 
 
 class ClientCertificateRequiredMixin(_Base):
-    """Let only requests with an authorized client certificate reach the view.
+    """Run a class-based view only if a policy accepts the request's client certificate.
 
-    List it before `View`, best first of all: `class Report(ClientCertificateRequiredMixin, View)`.
+    List it first, or at least before `View`: `class Report(ClientCertificateRequiredMixin, View)`.
 
     Attributes:
-        certificate_policy: the name of one of the policies in `ARRCERT`;
-            `as_view(certificate_policy=...)` sets it for one route.
+        certificate_policy: the policy's name. `as_view(certificate_policy=...)` sets it for one
+            route.
 
     Raises:
-        TypeError: at the definition of a class that lists it after `View`, where it would not run.
+        TypeError: when a class is defined that lists it after `View`, where it would not run.
 
-    Source: Django's documentation, "Using mixins with class-based views". Like the decorator it
-    does not check that the policy exists.
+    Source: Django's documentation, "Using mixins with class-based views". It does not check that
+    the policy exists. If it does not exist, every request is denied and the log says so.
     """
 
     certificate_policy: str = "default"
@@ -51,14 +51,15 @@ class ClientCertificateRequiredMixin(_Base):
 
     @classonlymethod
     def as_view(cls: Any, *args: Any, **initkwargs: Any) -> Callable[..., HttpResponseBase]:  # noqa: N805
-        """Return the view, protected from the outside.
+        """Return the view with `authorize_certificate` around it.
 
-        So a subclass whose `dispatch` does its work first, or calls no `super()`, is protected too,
-        and the middleware sees the policy.
+        The check runs before a subclass's `dispatch`, even if that does not call `super()`. The
+        middleware can read the policy from the returned function.
 
         Args:
-            *args: for base classes that take some, as Django REST framework's viewsets do.
-            **initkwargs: attributes of the view, `certificate_policy` among them.
+            *args: for base classes whose `as_view` takes arguments, such as Django REST framework's
+                viewsets.
+            **initkwargs: attributes of the view, such as `certificate_policy`.
 
         Raises:
             TypeError: `certificate_policy` is not a name.
@@ -68,7 +69,7 @@ class ClientCertificateRequiredMixin(_Base):
         return authorize_certificate(policy=policy)(view)
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        """Authorize the request, then dispatch it; for callers that come without `as_view()`."""
+        """Authorize the request, then dispatch it. This protects views made without `as_view()`."""
         if self.view_is_async:
             return cast("HttpResponseBase", self._adispatch(request, *args, **kwargs))
         authorize(request, self.certificate_policy)
@@ -77,7 +78,7 @@ class ClientCertificateRequiredMixin(_Base):
     async def _adispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         await aauthorize(request, self.certificate_policy)
         response = super().dispatch(request, *args, **kwargs)
-        # A sync mixin behind this one may answer by itself.
+        # Another mixin's sync dispatch may return a response instead of a coroutine.
         if isawaitable(response):
             response = await cast("Awaitable[HttpResponseBase]", response)
         return keep_private(response)

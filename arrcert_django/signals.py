@@ -1,4 +1,4 @@
-"""What the adapter tells the rest of the site."""
+"""The signal that the adapter sends."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from django.dispatch import Signal
 __all__ = ["certificate_denied"]
 
 certificate_denied = Signal()
-"""Sent once for each denial, before the 403 is made; the sender is the request's class.
+"""Sent once for each denial, before the 403 is made. The sender is the request's class.
 
-Receivers get `request`, `reason` (the `arrcert.DenialReason`) and `denied` (the
-`arrcert.CertificateDenied`). A receiver that fails is logged and changes nothing: the request stays
-denied. It is not sent for requests that were never checked.
+Receivers get `request`, `reason` (an `arrcert.DenialReason`) and `denied` (an
+`arrcert.CertificateDenied`). If a receiver fails, the error is logged and the request stays denied.
+The signal is not sent for requests that were never checked.
 """

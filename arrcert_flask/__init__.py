@@ -1,4 +1,4 @@
-"""arrcert for Flask: a view, a blueprint or a whole app opens to the right client certificate."""
+"""Client certificates in Flask, for a view, a blueprint or a whole app."""
 
 from arrcert_flask.authorization import ClientCertificateForbidden, get_client_certificate
 from arrcert_flask.decorators import (

@@ -1,4 +1,4 @@
-"""One request, one policy: ask the core, remember the answer on the request, deny by raising."""
+"""Authorize the current request under a policy."""
 
 from __future__ import annotations
 
@@ -8,46 +8,50 @@ from typing import Any, NamedTuple
 from flask import Flask, Response, current_app, has_request_context, request
 from werkzeug.exceptions import Forbidden
 
-from arrcert import Authorizer, CertificateDenied, ClientCertificate, DenialReason
-from arrcert.denials import DenialLog, describe_wsgi
+from arrcert import Authorizer, CertificateDenied, ClientCertificate
+from arrcert.adapters import deny_misconfigured
 from arrcert.settings import Settings
 from arrcert_flask.signals import certificate_denied
 
 _logger = logging.getLogger("arrcert")
-_denials = DenialLog()
 
 _ACCEPTED = "_arrcert_accepted"
+"""The attribute of a request that maps each accepted policy to the certificate. The policy that
+was asked for last is the last key."""
 
 
 class Extension(NamedTuple):
-    """What `Arrcert.init_app` leaves in `app.extensions["arrcert"]`."""
+    """The value that `Arrcert.init_app` stores in `app.extensions["arrcert"]`."""
 
     authorizer: Authorizer
     settings: Settings
 
 
 class ClientCertificateForbidden(Forbidden):
-    """The 403 of a denied client certificate; `__cause__` is the `CertificateDenied`.
+    """The 403 for a denied client certificate. Its `__cause__` is the `CertificateDenied`.
 
-    It tells the client nothing. A handler for 403, or for this class, restyles it.
+    The response does not tell the client the reason. An error handler for 403, or for this class,
+    can change the page.
     """
 
 
 def authorize(policy: str, authorizer: Authorizer | None = None) -> None:
-    """Let the current request pass under a policy, or raise its 403.
+    """Authorize the current request under a policy.
 
     Args:
         policy: the policy's name.
-        authorizer: who decides; the current app's by default.
+        authorizer: makes the decision; the default is the current app's.
 
     Raises:
-        ClientCertificateForbidden: the request is denied; it has been logged and signalled.
+        ClientCertificateForbidden: the request is denied. The denial is already logged, and the
+            signal is sent.
 
-    It asks the core once for each policy and request.
+    After a policy has accepted the request, its result is kept for the rest of the request.
     """
     current = _current_request()
     accepted: dict[str, ClientCertificate] = current.__dict__.setdefault(_ACCEPTED, {})
     if policy in accepted:
+        accepted[policy] = accepted.pop(policy)
         return
     try:
         authorizer = authorizer or _authorizer(policy)
@@ -58,24 +62,25 @@ def authorize(policy: str, authorizer: Authorizer | None = None) -> None:
 
 
 def get_client_certificate() -> ClientCertificate | None:
-    """Return the certificate that was accepted for the current request, None where none was.
+    """Return the certificate that was accepted for the current request, or None.
 
-    A certificate that a request merely carries is never returned: first a decorator, a hook or
-    `ARRCERT_PROTECT_ALL` must have accepted it.
+    If several policies accepted the request, it is the certificate of the last check. It never
+    returns a certificate that the request carries but that no decorator, hook or
+    `ARRCERT_PROTECT_ALL` has checked.
     """
     if not has_request_context():
         return None
     accepted: dict[str, ClientCertificate] = getattr(request, _ACCEPTED, {})
-    return next(iter(accepted.values()), None)
+    return next(reversed(accepted.values()), None)
 
 
 def keep_private(response: Response) -> Response:
-    """Keep a response that a certificate opened out of every cache that others share.
+    """Keep the response to an authorized request out of shared caches.
 
     Args:
-        response: it becomes `Cache-Control: private`, unless it says no-store.
+        response: it gets `Cache-Control: private`, unless it says `no-store`.
 
-    It does not reach what the app itself remembers, such as a memoized view.
+    It does not affect caches inside the app, such as a memoized view.
     """
     if not _current_request().__dict__.get(_ACCEPTED):
         return response
@@ -88,7 +93,7 @@ def keep_private(response: Response) -> Response:
 
 
 def _current_request() -> Any:
-    """Return the request itself: each look through Flask's proxy costs half a decision."""
+    """Return the request itself. Each access through Flask's proxy is slow."""
     proxy: Any = request
     return proxy._get_current_object()
 
@@ -96,12 +101,8 @@ def _current_request() -> Any:
 def _authorizer(policy: str) -> Authorizer:
     extension: Extension | None = current_app.extensions.get("arrcert")
     if extension is None:
-        denied = CertificateDenied(
-            DenialReason.MISCONFIGURED, "Arrcert(app) was never called for this app"
-        )
-        # The core logs its own denials; this one never gets there.
-        _denials.write(denied, policy, describe_wsgi, request.environ)
-        raise denied
+        detail = "Arrcert(app) was never called for this app"
+        raise deny_misconfigured(detail, policy, environ=request.environ)
     return extension.authorizer
 
 
@@ -111,6 +112,6 @@ def _signal(denied: CertificateDenied) -> None:
     for receiver in certificate_denied.receivers_for(sender):
         try:
             sender.ensure_sync(receiver)(sender, reason=denied.reason, denied=denied)
-        # A receiver's fault must not turn a denial into a 500.
+        # An error in a receiver must not turn the 403 into a 500.
         except Exception:
             _logger.exception("a receiver of certificate_denied failed; the request stays denied")

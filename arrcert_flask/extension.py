@@ -1,4 +1,4 @@
-"""The extension: read the configuration once, check every request before anything else does."""
+"""The Flask extension: it reads the configuration once and checks every request."""
 
 from __future__ import annotations
 
@@ -10,14 +10,10 @@ from typing import Any
 from flask import Flask, current_app, request
 
 from arrcert import Authorizer, ConfigurationError, Problem
+from arrcert.adapters import is_exempt_view, lost_decorators, policy_named_by
 from arrcert.settings import Settings, load
 from arrcert_flask.authorization import Extension, authorize, keep_private
-from arrcert_flask.decorators import (
-    hooks_without_parentheses,
-    is_exempt_view,
-    policy_named_by,
-    registered_bare,
-)
+from arrcert_flask.decorators import hooks_without_parentheses
 
 _logger = logging.getLogger("arrcert")
 
@@ -26,12 +22,12 @@ _PROTECT_ALL = "ARRCERT_PROTECT_ALL"
 
 
 class Arrcert:
-    """Protects a Flask app by client certificates.
+    """Protects a Flask app with client certificates.
 
     Args:
-        app: the app; without it call `init_app` later.
+        app: the app. Without it, call `init_app` later.
 
-    Settings (in `app.config`, or in the environment): `ARRCERT`, `ARRCERT_FRONT_END`,
+    Settings (in `app.config` or in the environment): `ARRCERT`, `ARRCERT_FRONT_END`,
     `ARRCERT_EXEMPT_PATHS`, `ARRCERT_PROTECT_ALL`.
     """
 
@@ -40,22 +36,24 @@ class Arrcert:
             self.init_app(app)
 
     def init_app(self, app: Flask) -> None:
-        """Validate the app's configuration and put the check before every request.
+        """Validate the app's configuration and add the check that runs before every request.
 
         Args:
-            app: the app; its config is read now and is fixed from then on.
+            app: the app. Its config is read now; later changes have no effect.
 
         Raises:
-            ConfigurationError: all mistakes of the configuration together.
-            RuntimeError: the app has been given to an `Arrcert` before.
+            ConfigurationError: lists all mistakes in the configuration.
+            RuntimeError: this app already has an `Arrcert`.
 
-        With `ARRCERT_PROTECT_ALL` every endpoint is checked, unknown paths, static files and
-        automatic OPTIONS answers too. Whatever a certificate opened goes out as `Cache-Control:
-        private`. What is likely to be a mistake, and stops nothing, is a warning in the log.
+        With `ARRCERT_PROTECT_ALL` every endpoint is checked, including unknown paths, static files
+        and automatic OPTIONS responses. Responses to authorized requests are sent with
+        `Cache-Control: private`. A setting that is valid but probably a mistake is a warning in the
+        log.
 
         It does not check requests that never reach this app, such as those that a WSGI middleware
-        answers. A blueprint's own `after_request` and error handlers see the 403 of its views
-        alone: one that marks it tells strangers which of the unknown paths exist.
+        answers. A blueprint's own `after_request` and error handlers see only the 403 of that
+        blueprint's views. If they change it, a client without a certificate can tell which paths
+        exist.
         """
         if "arrcert" in app.extensions:
             raise RuntimeError(
@@ -67,15 +65,15 @@ class Arrcert:
         app.extensions["arrcert"] = Extension(Authorizer.from_settings(settings), settings)
         for problem in _warnings(settings, read):
             _logger.warning("configuration: %s", problem)
-        # URL value preprocessors are the first code of an app that Flask runs for a request. Ahead
-        # of all others, so that none of them can answer, or act, before the request is authorized.
+        # URL value preprocessors are the first code of an app that Flask runs for a request. The
+        # gate is the first of them, so no other code runs before the request is authorized.
         app.url_value_preprocessors.setdefault(None, []).insert(0, _Gate(app, read))
-        # Flask runs these last to first: behind the app's own, so that none of them undoes it.
+        # Flask runs these from last to first. This one runs last, so the app's own cannot undo it.
         app.after_request_funcs.setdefault(None, []).insert(0, keep_private)
 
 
 class _Gate:
-    """What stands before every request of one app."""
+    """The check before every request of one app."""
 
     def __init__(self, app: Flask, read: dict[str, Any]) -> None:
         self._app = app
@@ -96,20 +94,23 @@ class _Gate:
             authorize("default", authorizer)
 
     def _examine_app(self) -> None:
-        """Refuse to serve where protection was lost; views, hooks and config are there by now."""
+        """Raise an error if a mistake leaves views unprotected.
+
+        It runs at the first request, when all views, hooks and settings exist.
+        """
         problems = [
             Problem(
                 f"the endpoint {endpoint!r}",
-                "its view is registered without its @authorize_certificate, which stands above the"
+                "its view is registered without its @authorize_certificate, which is above the"
                 " route; write the decorator below @app.route, or mark the view with"
                 " @certificate_exempt if it is open on purpose",
             )
-            for endpoint in registered_bare(self._app.view_functions)
+            for endpoint in lost_decorators(self._app.view_functions)
         ]
         problems += [
             Problem(
                 f"the blueprint {name!r}" if name else "the app",
-                "a before_request hook lacks its parentheses; write"
+                "a before_request hook has no parentheses; write"
                 " before_request(require_client_certificate())",
             )
             for name in hooks_without_parentheses(self._app.before_request_funcs)
@@ -120,7 +121,7 @@ class _Gate:
         )
         too_late = Problem(
             ", ".join(late),
-            "was set in app.config after Arrcert(app) had read it, so it has no effect; set it"
+            "was set in app.config after Arrcert(app) read it, so it has no effect; set it"
             " before Arrcert(app), or call Arrcert().init_app(app) last",
         )
         if (
@@ -142,7 +143,7 @@ def _settings_of(app: Flask) -> dict[str, Any]:
 
 def _warnings(settings: Settings, read: dict[str, Any]) -> Iterator[Problem]:
     yield from settings.warnings()
-    # In the environment it may be shared with other sites.
+    # The environment may be shared with other sites, so this is no mistake there.
     if read.get(_EXEMPT_PATHS) and not settings.protect_all:
         yield Problem(
             _EXEMPT_PATHS,
@@ -152,7 +153,7 @@ def _warnings(settings: Settings, read: dict[str, Any]) -> Iterator[Problem]:
 
 
 def _policies_named_for(view: Callable[..., Any] | None, endpoint: str) -> list[str]:
-    """Return the policies of the view's decorator, its method's, and its blueprints' hooks."""
+    """Return the policies named by the view, by its methods and by its blueprints' hooks."""
     candidates: list[Callable[..., Any] | None] = [view, *_handlers(view)]
     if "." in endpoint:
         for blueprint in request.blueprints:
@@ -161,7 +162,7 @@ def _policies_named_for(view: Callable[..., Any] | None, endpoint: str) -> list[
 
 
 def _handlers(view: Callable[..., Any] | None) -> list[Callable[..., Any] | None]:
-    """Return the methods of a class-based view that the request concerns."""
+    """Return the methods of a class-based view that this request can run."""
     view_class = getattr(view, "view_class", None)
     if view_class is None:
         return []
@@ -170,6 +171,6 @@ def _handlers(view: Callable[..., Any] | None) -> list[Callable[..., Any] | None
     if handler is None and method == "head":
         handler = getattr(view_class, "get", None)
     if handler is None and method == "options":
-        # Flask answers this one by itself, for all methods of the class.
+        # Flask's automatic OPTIONS response lists all methods of the class.
         return [getattr(view_class, name.lower(), None) for name in view_class.methods or ()]
     return [handler]

@@ -1,13 +1,13 @@
-"""What the adapter tells the rest of the site."""
+"""The signal that the adapter sends."""
 
 from __future__ import annotations
 
 from blinker import Namespace
 
 certificate_denied = Namespace().signal("arrcert-certificate-denied")
-"""Sent once for each denial, before the 403 is made; the sender is the app.
+"""Sent once for each denial, before the 403 is made. The sender is the app.
 
-Receivers get `reason` (the `arrcert.DenialReason`) and `denied` (the `arrcert.CertificateDenied`),
-and take `**_` for what may follow. A receiver that fails is logged and changes nothing: the request
-stays denied. It is not sent for requests that were never checked.
+Receivers get `reason` (an `arrcert.DenialReason`) and `denied` (an `arrcert.CertificateDenied`).
+They should also accept `**_`, because later versions may send more. If a receiver fails, the error
+is logged and the request stays denied. The signal is not sent for requests that were never checked.
 """

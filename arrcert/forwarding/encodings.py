@@ -1,65 +1,90 @@
-"""Header text to DER: one strict function for each way in which front ends write a certificate.
+"""The encodings in which front ends write a certificate into a header.
 
-Each returns the leaf first and then the intermediates that came with it. Nothing is repaired: white
-space, wrong padding, a second value or text between are denied.
+Each decoder returns the leaf first, then the intermediates that came with it. The decoders are
+strict: white space, wrong padding, a second value or text between blocks is an error.
 """
 
 from __future__ import annotations
 
 import binascii
-import functools
 import re
-from collections.abc import Callable
-from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
-from arrcert.exceptions import CertificateDenied, DenialReason
+from arrcert.exceptions import DenialReason, Finding
 
 MOST_INTERMEDIATES = 10
-"""Intermediates that are read with a leaf; real paths have one or two."""
+"""The largest number of forwarded intermediates; real paths have one or two."""
+
+ENCODINGS = ("base64-der", "percent-encoded-pem", "rfc9440", "xfcc")
+"""The values of `encoding` in the description of a front end."""
+
+ENCODINGS_WITH_CHAIN_HEADER = ("rfc9440",)
+"""The encodings that may come with intermediates in a header of their own."""
 
 
-class Encoding(NamedTuple):
-    """How a front end writes a certificate.
+class DecodingError(Exception):
+    """A header's text does not hold a certificate in the declared encoding.
 
     Attributes:
-        decode: from a header's text, and `trusted_hops` where it matters, to DER, the leaf first.
-        decode_chain: from the text of a chain header to DER; None where there is no such header.
+        finding: why.
     """
 
-    decode: Callable[[str, int], list[bytes]]
-    decode_chain: Callable[[str], list[bytes]] | None = None
+    def __init__(self, reason: DenialReason, detail: str) -> None:
+        super().__init__(reason, detail)
+        self.finding = Finding(reason, detail)
 
 
-def base64_der(value: str, _trusted_hops: int = 1) -> list[bytes]:
+def decode(encoding: str, value: str, trusted_hops: int = 1) -> list[bytes]:
+    """Decode the text of a certificate header to DER, the leaf first.
+
+    Args:
+        encoding: one of `ENCODINGS`.
+        value: the header's text, not empty.
+        trusted_hops: for `xfcc`, which element from the right is the client's.
+
+    Raises:
+        DecodingError: the text is not in this encoding.
+    """
+    match encoding:
+        case "base64-der":
+            return base64_der(value)
+        case "percent-encoded-pem":
+            return percent_encoded_pem(value)
+        case "rfc9440":
+            return byte_sequence(value)
+        case _:
+            return xfcc(value, trusted_hops)
+
+
+def base64_der(value: str) -> list[bytes]:
     """Decode bare base64 (RFC 4648 section 4) of one DER certificate, as App Service writes it.
 
     Args:
         value: the header's text, not empty.
 
     Raises:
-        CertificateDenied: `ambiguous` where a comma joins two values; `malformed` where the text is
-            anything but the one canonical encoding of the bytes.
+        DecodingError: `ambiguous` if a comma joins two values; `malformed` if the text is not the
+            canonical encoding of the bytes.
     """
     _require_one(value)
-    # DER begins with the tag of a SEQUENCE, whose six upper bits are an M. Most of what strangers
-    # send needs no decoding to see that it is none.
+    # A certificate is a SEQUENCE, whose tag 0x30 always gives the letter M. This refuses most
+    # garbage without decoding it.
     if not value.startswith("M"):
         raise _malformed(value, "is not base64 of DER")
     return [_base64(value)]
 
 
-def percent_encoded_pem(value: str, _trusted_hops: int = 1) -> list[bytes]:
+def percent_encoded_pem(value: str) -> list[bytes]:
     """Decode percent-encoded PEM (RFC 3986 section 2.1, RFC 7468), leaf first.
 
-    nginx's `$ssl_client_escaped_cert`, Application Gateway and the AWS load balancer write it. A
-    `+` is a `+`, as base64 has it, never a space.
+    nginx (`$ssl_client_escaped_cert`), Application Gateway and the AWS load balancer write this
+    form. A `+` is the `+` of base64, never a space.
 
     Args:
         value: the header's text, not empty.
 
     Raises:
-        CertificateDenied: `ambiguous` where a comma joins two values; `malformed` otherwise.
+        DecodingError: `ambiguous` if a comma joins two values; `malformed` otherwise.
     """
     _require_one(value)
     if not _PERCENT_ENCODED.fullmatch(value):
@@ -86,14 +111,14 @@ def _pem(text: bytes) -> list[bytes]:
     return certificates
 
 
-def byte_sequence(value: str, _trusted_hops: int = 1) -> list[bytes]:
+def byte_sequence(value: str) -> list[bytes]:
     """Decode the one Byte Sequence of `Client-Cert` (RFC 9440 section 2.2, RFC 9651).
 
     Args:
         value: the header's text, not empty.
 
     Raises:
-        CertificateDenied: `ambiguous` where a comma joins two values; `malformed` otherwise.
+        DecodingError: `ambiguous` if a comma joins two values; `malformed` otherwise.
     """
     _require_one(value)
     return [_byte_sequence(value)]
@@ -106,7 +131,7 @@ def byte_sequence_list(value: str) -> list[bytes]:
         value: the header's text; several headers joined by commas are one list.
 
     Raises:
-        CertificateDenied: `malformed`.
+        DecodingError: `malformed`.
     """
     chain = [_byte_sequence(item.strip(" \t")) for item in value.split(",")]
     _require_few(chain)
@@ -120,34 +145,34 @@ def _byte_sequence(item: str) -> bytes:
 
 
 def xfcc(value: str, trusted_hops: int) -> list[bytes]:
-    """Decode Envoy's `x-forwarded-client-cert`, which Container Apps forwards too.
+    """Decode `x-forwarded-client-cert` (XFCC), which Envoy and Container Apps write.
 
-    Each proxy appends its element, so the element is counted from the right: the last is the
-    nearest proxy's word about its own client; what stands left of the trusted ones anybody can
-    write.
+    Each proxy appends an element. Elements are therefore counted from the right: the last one
+    describes the client of the nearest proxy. Anybody can write what stands left of the trusted
+    elements.
 
     Args:
         value: the header's text, not empty.
         trusted_hops: which element from the right is the client's, 1 being the last.
 
     Raises:
-        CertificateDenied: `missing` where the element holds no certificate; `malformed` otherwise.
+        DecodingError: `missing` if the element holds no certificate; `malformed` otherwise.
 
-    Source: Envoy's documentation, "x-forwarded-client-cert". The key `Hash` is not compared: the
-    certificate says it itself.
+    Source: Envoy's documentation, "x-forwarded-client-cert". This does not compare the key `Hash`
+    with the certificate.
     """
     elements = _xfcc_elements(value)
     if len(elements) < trusted_hops:
-        raise CertificateDenied(
+        raise DecodingError(
             DenialReason.MALFORMED,
             f"it has {len(elements)} elements, and the {trusted_hops}. from the right is trusted",
         )
     element = elements[-trusted_hops]
     for key in ("cert", "chain"):
         if len(element.get(key, [])) > 1:
-            raise CertificateDenied(DenialReason.AMBIGUOUS, f"an element has {key} twice")
+            raise DecodingError(DenialReason.AMBIGUOUS, f"an element has {key} twice")
     if "cert" not in element:
-        raise CertificateDenied(
+        raise DecodingError(
             DenialReason.MISSING, "the trusted element holds no Cert: the client presented none"
         )
     [leaf] = _only_one(percent_encoded_pem(element["cert"][0]))
@@ -162,7 +187,7 @@ _XFCC_PAIR = re.compile(r'([A-Za-z]+)=("(?:[^"\\]|\\.)*"|[^",;=\\]*)')
 
 
 def _xfcc_elements(value: str) -> list[dict[str, list[str]]]:
-    """Split by commas into elements and by semicolons into pairs, quoted text aside."""
+    """Split a value at commas into elements and at semicolons into pairs, except in quotes."""
     elements: list[dict[str, list[str]]] = [{}]
     at = 0
     while True:
@@ -185,13 +210,13 @@ def _xfcc_elements(value: str) -> list[dict[str, list[str]]]:
 
 def _only_one(certificates: list[bytes]) -> list[bytes]:
     if len(certificates) != 1:
-        raise CertificateDenied(DenialReason.MALFORMED, "Cert holds more than one certificate")
+        raise DecodingError(DenialReason.MALFORMED, "Cert holds more than one certificate")
     return certificates
 
 
 def _require_one(value: str) -> None:
     if "," in value:
-        raise CertificateDenied(
+        raise DecodingError(
             DenialReason.AMBIGUOUS,
             "it holds a comma: somebody sent the header a second time, or a second proxy added one",
         )
@@ -199,7 +224,7 @@ def _require_one(value: str) -> None:
 
 def _require_few(intermediates: list[bytes]) -> None:
     if len(intermediates) > MOST_INTERMEDIATES:
-        raise CertificateDenied(
+        raise DecodingError(
             DenialReason.TOO_LARGE,
             f"{len(intermediates)} intermediates came with the certificate; at most"
             f" {MOST_INTERMEDIATES} are read",
@@ -211,40 +236,28 @@ def _base64(text: str) -> bytes:
         der = binascii.a2b_base64(text, strict_mode=True)
     except ValueError:
         raise _malformed(text, "is not base64") from None
-    # binascii leaves room for a padding that nobody needs, and for bits that belong to no byte. Of
-    # the right length, and with the right end, there is one text alone for these bytes.
-    end = binascii.b2a_base64(der[-(len(der) % 3 or 3) :], newline=False)
-    if not der or len(text) != (len(der) + 2) // 3 * 4 or text[-4:].encode("ascii") != end:
-        raise CertificateDenied(
+    # binascii accepts surplus padding and padding bits that are not zero; other software may not.
+    if not der or binascii.b2a_base64(der, newline=False) != text.encode("ascii"):
+        raise DecodingError(
             DenialReason.MALFORMED,
             "it is base64 with wrong padding, or with padding bits that are not zero",
         )
     return der
 
 
-def _malformed(value: str, what: str) -> CertificateDenied:
-    return CertificateDenied.explained_by(functools.partial(_why_malformed, value, what))
+_WHITE_SPACE = re.compile(r"\s")
 
 
-def _why_malformed(value: str, what: str) -> CertificateDenied:
-    """Tell the operator, where it can be seen, which well-known other form the text has."""
+def _malformed(value: str, what: str) -> DecodingError:
+    """Return the error for a text; it names the form of the text if that is a well-known one."""
     if value.startswith("-----BEGIN"):
         what = "has PEM armour"
     elif value.startswith(":"):
         what = "has the colons of RFC 9440"
     elif "%" in value and "percent" not in what:
         what = "is percent-encoded; is another front end before the app than was declared?"
-    elif any(character.isspace() for character in value):
+    elif _WHITE_SPACE.search(value):
         what = "holds white space"
     elif what.startswith("is not base64") and ("-" in value or "_" in value):
         what = "is URL-safe base64"
-    return CertificateDenied(DenialReason.MALFORMED, f"it {what}")
-
-
-ENCODINGS: dict[str, Encoding] = {
-    "base64-der": Encoding(base64_der),
-    "percent-encoded-pem": Encoding(percent_encoded_pem),
-    "rfc9440": Encoding(byte_sequence, byte_sequence_list),
-    "xfcc": Encoding(xfcc),
-}
-"""What `encoding` may be in the description of a front end."""
+    return DecodingError(DenialReason.MALFORMED, f"it {what}")

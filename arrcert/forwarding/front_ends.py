@@ -1,4 +1,4 @@
-"""The front ends, what each promises, and from what it forwards to DER.
+"""The front ends that are known, and how settings describe another one.
 
 App Service: https://learn.microsoft.com/azure/app-service/app-service-web-configure-tls-mutual-auth
 """
@@ -9,36 +9,24 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from arrcert.exceptions import (
-    CertificateDenied,
-    ConfigurationError,
-    DenialReason,
-    Problem,
-    quote,
-)
-from arrcert.forwarding.encodings import ENCODINGS
-
-MAX_HEADER_CHARACTERS = 16 * 1024
-"""The longest header value that is decoded: 12 KB of DER, several times a real client certificate.
-
-App Service passes on up to 64 KB of headers; the bound keeps small what a stranger can make us
-parse.
-"""
+from arrcert.exceptions import ConfigurationError, Problem, quote
+from arrcert.forwarding.encodings import ENCODINGS, ENCODINGS_WITH_CHAIN_HEADER
+from arrcert.notation import Notation
 
 
 class FrontEnd(NamedTuple):
     """What a TLS-terminating front end promises.
 
     Attributes:
-        name: how settings name it.
+        name: its name in settings.
         header: the one header that holds the client certificate.
-        encoding: a key of `ENCODINGS`.
-        chain_header: the header that holds intermediates; None where none are sent.
-        verify_header: the header in which it says whether it validated the certificate.
-        verify_value: what stands there when it did.
+        encoding: one of `ENCODINGS`.
+        chain_header: the header that holds intermediates; None if none are sent.
+        verify_header: the header that says whether the front end validated the certificate.
+        verify_value: the value of that header for a certificate that is valid.
         trusted_hops: which element of `xfcc`, counted from the right, is the client's.
-        checks_certificates: whether it validates certificates, or merely forwards them.
-        only_over_https: whether a request that says `X-Forwarded-Proto: http` cannot carry one.
+        checks_certificates: True if it validates certificates, False if it only forwards them.
+        only_over_https: whether a request with `X-Forwarded-Proto: http` is denied.
     """
 
     name: str
@@ -60,15 +48,15 @@ _APP_SERVICE = FrontEnd("app-service", "X-ARR-ClientCert", only_over_https=True)
 FRONT_ENDS: dict[str, FrontEnd] = {
     front_end.name: front_end
     for front_end in (
-        # Forward whatever they were given, unchecked.
+        # These forward any certificate and check nothing.
         _APP_SERVICE,
         _APP_SERVICE._replace(name="functions"),
         FrontEnd("container-apps", "X-Forwarded-Client-Cert", "xfcc"),
         FrontEnd("api-management", "X-Client-Cert"),
         FrontEnd("envoy", "X-Forwarded-Client-Cert", "xfcc"),
         FrontEnd("rfc9440", "Client-Cert", "rfc9440", chain_header="Client-Cert-Chain"),
-        # Say in a header of their own whether they validated it. Their headers' names are chosen in
-        # their configuration; the documentation shows the lines that set these.
+        # These say in a second header whether they validated the certificate. Their own
+        # configuration chooses the names of both headers; the documentation shows how to set these.
         FrontEnd(
             "application-gateway",
             "X-Client-Cert",
@@ -100,19 +88,22 @@ _KEYS = tuple(field for field in FrontEnd._fields if field not in ("name", "only
 _MOST_HOPS = 10
 
 
-def front_end_from(value: object, *, setting: str = "front_end") -> FrontEnd:
+def front_end_from(
+    value: object, *, setting: str = "front_end", notation: Notation = Notation.PYTHON
+) -> FrontEnd:
     """Return the front end that a setting declares.
 
     Args:
         value: a name in `FRONT_ENDS`, a `FrontEnd`, or a mapping that describes one by its
-            attributes; `header` is the one that must be there.
-        setting: what an error calls the setting.
+            attributes; `header` is required.
+        setting: the name of the setting, for errors.
+        notation: how the setting is written, for errors.
 
     Raises:
-        ConfigurationError: an unknown name or key, a value of the wrong kind, or half a pair of
+        ConfigurationError: an unknown name or key, a value of the wrong kind, or only one of
             `verify_header` and `verify_value`.
 
-    It cannot check that the front end keeps its promise.
+    This cannot check that the front end keeps its promise.
     """
     if isinstance(value, FrontEnd):
         return value
@@ -139,10 +130,12 @@ def front_end_from(value: object, *, setting: str = "front_end") -> FrontEnd:
                 )
             ]
         )
-    return _described_front_end(value, setting)
+    return _described_front_end(value, setting, notation)
 
 
-def _described_front_end(description: Mapping[Any, Any], setting: str) -> FrontEnd:
+def _described_front_end(
+    description: Mapping[Any, Any], setting: str, notation: Notation
+) -> FrontEnd:
     problems: list[Problem] = []
 
     def complain(key: str, message: str) -> None:
@@ -169,7 +162,7 @@ def _described_front_end(description: Mapping[Any, Any], setting: str) -> FrontE
     if not isinstance(encoding, str) or encoding not in ENCODINGS:
         known = ", ".join(f'"{name}"' for name in ENCODINGS)
         complain("encoding", f"{quote(encoding)} is not known; write one of {known}")
-    elif "chain_header" in description and ENCODINGS[encoding].decode_chain is None:
+    elif "chain_header" in description and encoding not in ENCODINGS_WITH_CHAIN_HEADER:
         complain("chain_header", f'no chain comes beside "{encoding}"; drop it, or write "rfc9440"')
     for key, other in (("verify_header", "verify_value"), ("verify_value", "verify_header")):
         if key in description and other not in description:
@@ -186,20 +179,41 @@ def _described_front_end(description: Mapping[Any, Any], setting: str) -> FrontE
     if not isinstance(checks_certificates, bool):
         complain(
             "checks_certificates",
-            f"{quote(checks_certificates)} is not a truth value; write True or False",
+            f"{quote(checks_certificates)} is not a truth value; write {notation.true_or_false}",
         )
     if problems:
         raise ConfigurationError(problems)
     return FrontEnd(name=description["header"], **description)
 
 
+def why_names_are_not_proven(front_end: FrontEnd) -> str | None:
+    """Return why a front end does not prove the names in a certificate, None if it does.
+
+    Args:
+        front_end: the front end before the app.
+
+    Returns:
+        A message for a policy that says `names_proven_by_front_end`.
+    """
+    if front_end.checks_certificates:
+        return None
+    return (
+        f"the front end {quote(front_end.name)} forwards certificates"
+        " without checking them, so it proves no names; write trust_anchors or fingerprints"
+        " instead"
+    )
+
+
 def is_header_name(text: str) -> bool:
-    """Tell whether text is a token that can be told apart in WSGI (RFC 9110 section 5.1)."""
+    """Tell whether text is a header name of letters, digits and dashes (RFC 9110 section 5.1).
+
+    WSGI cannot tell other names apart.
+    """
     return text.isascii() and text.replace("-", "").isalnum()
 
 
 def why_no_header_name(header: object) -> str:
-    """Say what to write instead of something that is no header's name."""
+    """Return what to write instead of a value that is not the name of a header."""
     name = header.strip(" :").replace("_", "-") if isinstance(header, str) else ""
     name = re.sub("(?i)^HTTP-", "", name)
     example = (
@@ -211,53 +225,11 @@ def why_no_header_name(header: object) -> str:
 
 
 def fold_header_name(name: str) -> str:
-    """Return a header's name with everything folded that some server or proxy folds.
+    """Return a header's name in lower case, with a dash for each underscore and dot.
 
     Args:
         name: a header's name, such as `X_ARR.ClientCert`.
 
-    Two names that fold to the same text can end up under one key of a WSGI environ.
+    If two names fold to the same text, some server or proxy mistakes one for the other.
     """
     return name.strip().lower().replace("_", "-").replace(".", "-")
-
-
-def decode(front_end: FrontEnd, value: object, chain: str | None = None) -> list[bytes]:
-    """Return the DER that the front end's headers hold, the leaf first.
-
-    Args:
-        front_end: whose encoding is expected.
-        value: the header's text; None or "" where there is none.
-        chain: the chain header's text, where there is one.
-
-    Raises:
-        CertificateDenied: `missing`, `too_large`, `ambiguous` or `malformed`.
-
-    It does not parse the DER: that it is one certificate is `ClientCertificate.from_der`'s to say.
-    """
-    if value is None or value == "":
-        raise CertificateDenied(
-            DenialReason.MISSING, f"no {front_end.header}: the client presented no certificate"
-        )
-    if not isinstance(value, str):
-        raise CertificateDenied(
-            DenialReason.MALFORMED, f"{front_end.header} is {type(value).__name__}, not text"
-        )
-    encoding = ENCODINGS[front_end.encoding]
-    try:
-        _require_short(value)
-        certificates = encoding.decode(value, front_end.trusted_hops)
-        if chain and encoding.decode_chain is not None:
-            _require_short(chain)
-            certificates += encoding.decode_chain(chain)
-    except CertificateDenied as denied:
-        denied.locate(front_end)
-        raise
-    return certificates
-
-
-def _require_short(text: str) -> None:
-    if len(text) > MAX_HEADER_CHARACTERS:
-        raise CertificateDenied(
-            DenialReason.TOO_LARGE,
-            f"it has {len(text)} characters; at most {MAX_HEADER_CHARACTERS} are read",
-        )

@@ -1,4 +1,4 @@
-"""Where a certificate comes from: certification paths to trust anchors, and the key floor."""
+"""Certification paths from a client certificate to a trust anchor (RFC 5280 section 6)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509 import (
     AuthorityKeyIdentifier,
     BasicConstraints,
@@ -19,29 +19,28 @@ from cryptography.x509 import (
     SubjectKeyIdentifier,
     Version,
 )
-from cryptography.x509.oid import ExtendedKeyUsageOID, PublicKeyAlgorithmOID
+from cryptography.x509.oid import ExtendedKeyUsageOID
 from cryptography.x509.verification import Criticality, ExtensionPolicy, PolicyBuilder, Store
 
-from arrcert.certificate import ClientCertificate, goes_on_with
-from arrcert.exceptions import CertificateDenied, DenialReason, quote
+from arrcert.certificate import ClientCertificate
+from arrcert.exceptions import DenialReason, Finding, quote
+from arrcert.keys import weakness_of_rsa_key
 from arrcert.trust.name_constraints import unsupported_constraint, violation
 from arrcert.trust.revocation import RevocationLists
 
-SMALLEST_RSA_KEY = 2048
-"""Bits of an RSA modulus below which a key is weak (NIST SP 800-131A)."""
-SMALLEST_CURVE = 256
-"""Bits of an elliptic curve below which a key is weak."""
+Path = list[Certificate]
+"""A certification path, from the leaf to the trust anchor."""
 
 
 class TrustStore:
     """One immutable snapshot of trust anchors, intermediates and revocation lists.
 
-    App Service forwards the leaf alone, so the intermediates are configured here.
+    App Service forwards the leaf alone, so the intermediates come from the configuration.
 
     Args:
-        anchors: certificates that are trusted; their own dates count.
+        anchors: certificates that are trusted. They must be valid as well.
         intermediates: CA certificates that are not trusted but may stand on a path.
-        revocation_lists: what every link of a path is held against; None to check no revocation.
+        revocation_lists: the lists for the certificates of a path; None to check no revocation.
     """
 
     def __init__(
@@ -65,55 +64,50 @@ class TrustStore:
         at: datetime,
         clock_skew: timedelta = timedelta(),
         intermediates: Sequence[Certificate] = (),
-    ) -> list[Certificate]:
-        """Prove that a path leads from the certificate to an anchor (RFC 5280 section 6).
+    ) -> Path | Finding:
+        """Build a path from the certificate to an anchor (RFC 5280 section 6).
 
         Args:
             certificate: the leaf.
             at: the moment, aware.
-            clock_skew: by how much the clocks may differ; none by default.
+            clock_skew: by how much clocks may differ; 0 by default.
             intermediates: CA certificates that came with the leaf, beside the configured ones.
 
         Returns:
-            The path, from the leaf to the anchor.
+            The path, or `untrusted`.
 
-        Raises:
-            CertificateDenied: `untrusted`.
-
-        It does not check revocation, which `check_revocation` does, nor certificate policies.
+        This does not check revocation, which `check_revocation` does, nor certificate policies.
         """
         if certificate.is_ca:
-            raise CertificateDenied(
+            return Finding(
                 DenialReason.UNTRUSTED,
                 "it is a CA certificate (CA:TRUE, what `openssl req -x509` makes), which no trust"
                 " anchor makes a client's; pin its fingerprint in a policy without trust_anchors",
-                certificate=certificate,
             )
         path = self._path(certificate, at, clock_skew, [*self._intermediates, *intermediates])
+        if isinstance(path, Finding):
+            return path
         violated = violation(path)
-        if violated is not None:
-            raise CertificateDenied(DenialReason.UNTRUSTED, violated, certificate=certificate)
-        return path
+        return path if violated is None else Finding(DenialReason.UNTRUSTED, violated)
 
-    def check_revocation(
-        self, certificate: ClientCertificate, path: Sequence[Certificate], at: datetime
-    ) -> datetime | None:
-        """Hold every link of a path against the revocation lists (RFC 5280 section 6.3).
+    def check_revocation(self, path: Path, at: datetime) -> Finding | None:
+        """Return why a certificate of a path is revoked or unknown, None if neither is the case.
 
         Args:
-            certificate: the leaf.
-            path: what `authenticate` returned for it.
+            path: the path that `authenticate` returned.
             at: the moment, aware.
 
-        Returns:
-            Until when the answer holds; None where no list was asked.
-
-        Raises:
-            CertificateDenied: `revoked`, or `revocation_unknown` where no list speaks for a link.
+        A trust store without revocation lists checks nothing.
         """
         if self._revocation_lists is None:
             return None
-        return self._revocation_lists.check(path, at, certificate=certificate)
+        return self._revocation_lists.check(path, at)
+
+    def next_update_of(self, path: Path) -> datetime | None:
+        """Return until when `check_revocation` holds for a path; None if no list was needed."""
+        if self._revocation_lists is None:
+            return None
+        return self._revocation_lists.next_update_of(path)
 
     def _path(
         self,
@@ -121,29 +115,22 @@ class TrustStore:
         at: datetime,
         clock_skew: timedelta,
         intermediates: list[Certificate],
-    ) -> list[Certificate]:
+    ) -> Path | Finding:
         moments = [at, at - clock_skew, at + clock_skew] if clock_skew else [at]
+        failure = ""
         for moment in moments:
-            # A built verifier freezes its time, so there is one for each check.
+            # A verifier holds for one moment only.
             verifier = self._builder.time(moment).build_client_verifier()
             try:
                 return verifier.verify(certificate.x509, intermediates).chain
-            # VerificationError is the documented one; hostile bytes must not find another.
+            # cryptography documents VerificationError; hostile bytes may raise something else.
             except Exception as error:
-                failure = error
-        why = self._why_no_path(certificate.x509, at) or quote(failure)
-        try:
-            raise CertificateDenied(
-                DenialReason.UNTRUSTED,
-                f"no certification path to a trust anchor: {why}",
-                certificate=certificate,
-            ) from failure
-        finally:
-            # Its traceback leads back to this frame.
-            del failure
+                failure = quote(error)
+        why = self._why_no_path(certificate.x509, at) or failure
+        return Finding(DenialReason.UNTRUSTED, f"no certification path to a trust anchor: {why}")
 
     def _why_no_path(self, leaf: Certificate, at: datetime) -> str | None:
-        """Tell the operator which of the common reasons it is, None where it is none of them."""
+        """Return the common reason for a missing path, None if it is none of those."""
         if leaf.version is not Version.v3:
             return (
                 "it is an X.509 v1 certificate, which has no extensions; have it issued as v3, or"
@@ -173,13 +160,13 @@ def _weak_digest(certificate: Certificate) -> str | None:
 
 
 def has_signed(ca: Certificate, certificate: Certificate) -> bool:
-    """Tell whether a CA's name is the issuer's, and its key has signed the certificate.
+    """Tell whether a CA has the issuer's name and its key has signed the certificate.
 
     Args:
-        ca: whose key it is.
-        certificate: whose signature is checked.
+        ca: the CA certificate.
+        certificate: the certificate with the signature.
 
-    It does not check that the CA may sign, nor any date.
+    This does not check that the CA may sign, nor any date.
     """
     try:
         certificate.verify_directly_issued_by(ca)
@@ -189,8 +176,9 @@ def has_signed(ca: Certificate, certificate: Certificate) -> bool:
     return True
 
 
-# Private CAs leave out, or mark otherwise, what the rules for public ones demand. Each extension is
-# relaxed by itself; what a validator below replaces, it checks again.
+# Private CAs omit extensions that the rules for public CAs demand, or mark them otherwise. Each
+# extension is relaxed by itself. A validator below replaces a check of cryptography, and therefore
+# makes that check itself.
 
 
 def _require_ca(_policy: Any, _certificate: Certificate, constraints: BasicConstraints) -> None:
@@ -236,18 +224,18 @@ _LEAF_EXTENSIONS = (
 
 
 def why_unusable(authority: Certificate, *, is_anchor: bool) -> str | None:
-    """Tell why no path can ever use a configured certificate, None where one can.
+    """Return why no path can ever use a configured certificate, None if one can.
 
     Args:
         authority: a trust anchor or an intermediate.
-        is_anchor: a trust anchor may also be a leaf, which then is its own anchor.
+        is_anchor: whether it is a trust anchor, which may also be a leaf.
 
-    What a later moment can change, such as its dates, is not its concern.
+    This does not check the dates.
     """
     if authority.version is not Version.v3:
         return "is an X.509 v1 certificate, which cannot say that it is a CA; have it issued as v3"
     try:
-        # Read lazily, so that a broken one would fail in a request.
+        # cryptography reads these lazily. A broken one must fail at start-up, not in a request.
         _ = authority.subject, authority.issuer
         _ = authority.not_valid_before_utc, authority.not_valid_after_utc
     except Exception as error:
@@ -269,7 +257,7 @@ def _why_cannot_sign(authority: Certificate) -> str | None:
     except Exception as error:
         return f"has a public key that cannot be read: {quote(error)}"
     if isinstance(key, rsa.RSAPublicKey):
-        return _weakness_of(key)
+        return weakness_of_rsa_key(key)
     if isinstance(key, ec.EllipticCurvePublicKey):
         if isinstance(key.curve, ec.SECP256R1 | ec.SECP384R1 | ec.SECP521R1):
             return None
@@ -281,65 +269,3 @@ def _why_cannot_sign(authority: Certificate) -> str | None:
         f"signs with a key of the kind {type(key).__name__}; paths are validated for P-256, P-384,"
         " P-521 and RSA alone, so pin its clients' certificates"
     )
-
-
-def weakness_of_key(certificate: ClientCertificate) -> str | None:
-    """Tell why the certificate's public key is below the floor, None where it is not.
-
-    Args:
-        certificate: whose key is measured.
-
-    It does not look at the signature, nor for keys that are known to be compromised.
-    """
-    try:
-        key = certificate.x509.public_key()
-    # Hostile bytes: a key that cryptography cannot load raises ValueError or UnsupportedAlgorithm.
-    except Exception as error:
-        return f"has a public key that cannot be read: {quote(error)}"
-    return _weakness_of(key)
-
-
-_EC_KEY = bytes.fromhex("06072a8648ce3d0201")
-_STRONG_CURVES = tuple(
-    map(
-        bytes.fromhex,
-        (
-            "06082a8648ce3d03010703420004",
-            "06052b8104002203620004",
-            "06052b810400230381860004",
-        ),
-    )
-)
-"""P-256, P-384 and P-521 as a public key names them (RFC 5480 section 2.1.1.1), with the length of
-their uncompressed points."""
-
-
-def is_on_strong_curve(certificate: ClientCertificate) -> bool:
-    """Tell whether it is certain that the public key lies on P-256, P-384 or P-521.
-
-    Args:
-        certificate: whose key it is.
-
-    It costs a tenth of `weakness_of_key`, which answers where this one says no, and does not check
-    that the point is on the curve.
-    """
-    if certificate.x509.public_key_algorithm_oid != PublicKeyAlgorithmOID.EC_PUBLIC_KEY:
-        return False
-    return goes_on_with(certificate.der, _EC_KEY, _STRONG_CURVES)
-
-
-def _weakness_of(key: object) -> str | None:
-    if isinstance(key, rsa.RSAPublicKey):
-        if key.key_size < SMALLEST_RSA_KEY:
-            return f"has an RSA key of {key.key_size} bits; at least {SMALLEST_RSA_KEY} are wanted"
-        return None
-    if isinstance(key, ec.EllipticCurvePublicKey):
-        if key.curve.key_size < SMALLEST_CURVE:
-            return (
-                f"has a key on the curve {key.curve.name} of {key.curve.key_size} bits; at least"
-                f" {SMALLEST_CURVE} are wanted"
-            )
-        return None
-    if isinstance(key, ed25519.Ed25519PublicKey | ed448.Ed448PublicKey):
-        return None
-    return f"has a public key of the unknown kind {type(key).__name__}"

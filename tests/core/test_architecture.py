@@ -21,6 +21,8 @@ DJANGO = Path(arrcert_django.__file__).parent
 STOREYS = [
     "exceptions",
     "denials",
+    "adapters",
+    "forwarding.gunicorn",
     "forwarding.servers",
     "forwarding.encodings",
     "forwarding.front_ends",

@@ -1,4 +1,4 @@
-"""A Django site that each test puts together, and two ways to call it."""
+"""A Django site that each test builds, and two ways to call it."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from django.urls import URLPattern
 
 from arrcert.testing import CertificateAuthority, IssuedCertificate, self_signed
 
-# No settings module and no environment variable: nothing that another suite in the same process
-# would see. Everything else is set test by test, so it matters little who configures first.
+# There is no settings module and no environment variable, so other tests in this process are not
+# affected. Each test sets all other settings itself.
 if not django_settings.configured:
     django_settings.configure(
         INSTALLED_APPS=["arrcert_django"], SECRET_KEY="for tests", USE_TZ=True
@@ -44,7 +44,7 @@ def partner(authority: CertificateAuthority) -> IssuedCertificate:
 
 @pytest.fixture(scope="session")
 def stranger() -> IssuedCertificate:
-    """A certificate that bears the allowed one's name and that no policy allows."""
+    """A certificate with the name of the allowed one, which no policy allows."""
     return self_signed("client")
 
 
@@ -63,7 +63,7 @@ def _configuration(
 
 @pytest.fixture
 def site(settings: Any) -> Site:
-    """Return a function that makes the site of the test: routes, middleware, settings."""
+    """Return a function that builds the test's site: routes, middleware, settings."""
 
     def build(
         *routes: URLPattern,
@@ -85,7 +85,7 @@ def site(settings: Any) -> Site:
 
 @pytest.fixture(params=["wsgi", "asgi"])
 def visit(request: pytest.FixtureRequest) -> Visit:
-    """Return a function that calls the site, which starts at the first call; once on each stack."""
+    """Return a function that calls the site. The test runs once on WSGI and once on ASGI."""
     if request.param == "wsgi":
         return wsgi_visit()
     return asgi_visit()
@@ -104,7 +104,7 @@ def visit_asgi() -> Visit:
 
 
 def wsgi_visit() -> Visit:
-    """Make a caller with a WSGI client of its own."""
+    """Return a function that calls the site with its own WSGI client."""
     client = Client()
 
     def visit(
@@ -118,7 +118,7 @@ def wsgi_visit() -> Visit:
 
 
 def asgi_visit() -> Visit:
-    """Make a caller with an ASGI client of its own, in an event loop of this thread."""
+    """Return a function that calls the site with its own ASGI client, in this thread."""
     client = AsyncClient()
 
     def visit(

@@ -12,7 +12,7 @@ from arrcert_django import checks
 
 
 def test_the_app_registers_its_checks_under_security() -> None:
-    """`INSTALLED_APPS` alone turns the checks on, and `check --tag security` selects them."""
+    """The app registers its checks with the tag that `check --tag security` selects."""
     apps.get_app_config("arrcert_django").ready()
     registered: Any = registry.get_checks()
     ours: Any = (checks.check_configuration, checks.check_middleware, checks.check_views)
@@ -21,7 +21,7 @@ def test_the_app_registers_its_checks_under_security() -> None:
 
 
 def test_the_app_needs_no_configuration_to_load() -> None:
-    """`collectstatic` in a build, where nothing is configured, is not stopped."""
+    """The app loads without a configuration, so `collectstatic` works in a build step."""
     code = (
         "import django; from django.conf import settings;"
         "settings.configure(INSTALLED_APPS=['arrcert_django']); django.setup()"
@@ -30,6 +30,6 @@ def test_the_app_needs_no_configuration_to_load() -> None:
 
 
 def test_the_modules_import_before_django_is_configured() -> None:
-    """A decorated view may be imported wherever Django itself may be."""
+    """The modules import without configured settings, as Django's own modules do."""
     code = "import arrcert_django.decorators, arrcert_django.mixins, arrcert_django.middleware"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -42,12 +42,12 @@ def _ordinary_site(settings: Any) -> None:
 
 
 def test_an_ordinary_site_has_nothing_to_report() -> None:
-    """The middleware directly after SecurityMiddleware and a policy are all that is asked for."""
+    """A policy, and the middleware directly after SecurityMiddleware, pass all checks."""
     assert _ids() == []
 
 
 def test_each_mistake_is_an_error_of_its_own(settings: Any) -> None:
-    """All mistakes are reported together, each naming its setting and with a hint."""
+    """All mistakes are reported together, each with its setting and a hint."""
     settings.ARRCERT = {"default": {"fingerprint": ["A" * 64]}}
     settings.ARRCERT_EXEMPT_PATHS = ["health"]
     messages = _messages()
@@ -59,7 +59,7 @@ def test_each_mistake_is_an_error_of_its_own(settings: Any) -> None:
 
 
 def test_no_policy_at_all_has_an_error_of_its_own(settings: Any) -> None:
-    """A site that is not configured is told so, once."""
+    """A site without any configuration gets exactly one error."""
     del settings.ARRCERT
     messages = _messages()
     assert [message.id for message in messages] == ["arrcert.E002"]
@@ -68,20 +68,20 @@ def test_no_policy_at_all_has_an_error_of_its_own(settings: Any) -> None:
 
 
 def test_an_empty_setting_is_a_mistake_rather_than_missing(settings: Any) -> None:
-    """Whoever wrote ARRCERT = {} is told what is wrong with it."""
+    """`ARRCERT = {}` is reported as a mistake, not as a missing setting."""
     settings.ARRCERT = {}
     assert _ids() == ["arrcert.E001"]
 
 
 def test_an_error_stops_manage_py(settings: Any) -> None:
-    """`manage.py check`, and what runs it first, fails on a configuration that cannot stand."""
+    """`manage.py check` fails if the configuration has a mistake."""
     settings.ARRCERT = {}
     with pytest.raises(SystemCheckError, match=r"arrcert\.E001"):
         call_command("check", tags=["security"])
 
 
 def test_a_missing_middleware_is_a_warning(settings: Any) -> None:
-    """Without the middleware only decorated views are protected; that can be meant."""
+    """A missing middleware is a warning, because a site may protect only decorated views."""
     settings.MIDDLEWARE = [SECURITY, COMMON]
     messages = _messages()
     assert [message.id for message in messages] == ["arrcert.W001"]
@@ -99,7 +99,7 @@ def test_a_missing_middleware_is_a_warning(settings: Any) -> None:
     ],
 )
 def test_the_right_place_is_accepted(settings: Any, middleware: list[str]) -> None:
-    """Directly after SecurityMiddleware, or first; a subclass counts, whatever else is listed."""
+    """Directly after SecurityMiddleware, or first, is the right place, also for a subclass."""
     settings.MIDDLEWARE = middleware
     assert _ids() == []
 
@@ -115,7 +115,7 @@ def test_the_right_place_is_accepted(settings: Any, middleware: list[str]) -> No
     ],
 )
 def test_a_wrong_place_is_a_warning(settings: Any, middleware: list[str]) -> None:
-    """What stands between SecurityMiddleware and ours answers unchecked."""
+    """Any other place is a warning, because middleware before ours can respond without a check."""
     settings.MIDDLEWARE = middleware
     messages = _messages()
     assert [message.id for message in messages] == ["arrcert.W002"]
@@ -123,7 +123,7 @@ def test_a_wrong_place_is_a_warning(settings: Any, middleware: list[str]) -> Non
 
 
 def test_flask_s_own_setting_is_a_warning(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """ARRCERT_PROTECT_ALL protects nothing in Django, wherever it stands."""
+    """ARRCERT_PROTECT_ALL is a warning in the settings and in the environment."""
     settings.ARRCERT_PROTECT_ALL = True
     assert _ids() == ["arrcert.W003"]
     del settings.ARRCERT_PROTECT_ALL
@@ -132,7 +132,7 @@ def test_flask_s_own_setting_is_a_warning(settings: Any, monkeypatch: pytest.Mon
 
 
 def test_a_warning_of_the_configuration_is_a_warning(settings: Any) -> None:
-    """What stops no start, an expired trust anchor for one, is told with its setting."""
+    """A problem that does not stop the start, such as an expired trust anchor, is a warning."""
     past = CertificateAuthority("Past CA", not_after=datetime.now(UTC) - timedelta(hours=1))
     settings.ARRCERT = settings.ARRCERT | {"past": {"trust_anchors": past.certificate_pem.decode()}}
     [message] = _messages()
@@ -142,7 +142,7 @@ def test_a_warning_of_the_configuration_is_a_warning(settings: Any) -> None:
 
 
 def test_an_unguarded_header_is_a_warning(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Off App Service, outside debug mode, the checks say that nothing guards the header."""
+    """Outside App Service and debug mode, the checks warn that clients can forge the header."""
     monkeypatch.delenv("WEBSITE_SITE_NAME")
     settings.DEBUG = True
     assert _ids() == []
@@ -156,7 +156,7 @@ def test_an_unguarded_header_is_a_warning(settings: Any, monkeypatch: pytest.Mon
 def test_the_middleware_without_its_policy_is_a_warning(
     settings: Any, middleware: list[str]
 ) -> None:
-    """Without "default" a view that names no policy lets nobody in; the names there are told."""
+    """The middleware without a policy "default" is a warning that lists the existing policies."""
     settings.MIDDLEWARE = middleware
     settings.ARRCERT = {"Default": settings.ARRCERT["default"], "b": settings.ARRCERT["partners"]}
     if OURS not in middleware:
@@ -186,7 +186,7 @@ def _plain(request: HttpRequest) -> HttpResponse:
 
 
 class _Odd:
-    """A view whose attributes cannot be asked for."""
+    """A view that raises an error when an attribute is read."""
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         raise AssertionError("not reached")
@@ -203,7 +203,7 @@ def _urlconf(*routes: Any) -> ModuleType:
 
 
 def test_a_view_that_names_an_unknown_policy_is_an_error(settings: Any) -> None:
-    """Decorator, mixin and a decorated method are found, in included URLconfs too, once each."""
+    """Unknown policies on views, mixins, methods and included URLconfs are each reported once."""
     unknown = authorize_certificate(policy="partner")(_plain)
     settings.ROOT_URLCONF = _urlconf(
         path("plain", _plain),
@@ -225,7 +225,7 @@ def test_a_view_that_names_an_unknown_policy_is_an_error(settings: Any) -> None:
 
 
 def test_a_urlconf_that_fails_is_not_reported_twice(settings: Any) -> None:
-    """Django's own checks speak of URLconfs; where policies are broken the views are not asked."""
+    """A broken URLconf is left to Django's checks, and broken policies are reported only once."""
     settings.ROOT_URLCONF = "there.is.no.such.urlconf"
     assert _ids() == []
     settings.ROOT_URLCONF = _urlconf(path("report", _Report.as_view()))
@@ -234,7 +234,7 @@ def test_a_urlconf_that_fails_is_not_reported_twice(settings: Any) -> None:
 
 
 def test_the_checks_leave_the_snapshot_alone(settings: Any) -> None:
-    """A check reads the configuration for itself and changes nothing for requests."""
+    """A check does not change the configuration that requests use."""
     from arrcert_django import conf
 
     before: Any = conf.current()

@@ -21,13 +21,13 @@ def _hello(request: Any) -> Any:
 
 
 def test_the_snapshot_is_remembered() -> None:
-    """The configuration is read once, not once a request."""
+    """The configuration is read once, not for every request."""
     assert conf.current() is conf.current()
 
 
 @pytest.mark.parametrize("name", ["ARRCERT", "ARRCERT_EXEMPT_PATHS", "ARRCERT_FRONT_END"])
 def test_a_changed_setting_drops_the_snapshot(name: str) -> None:
-    """Any setting of arrcert that changes makes a new snapshot, and its return another one."""
+    """A changed ARRCERT setting makes a new snapshot, and changing it back makes another one."""
     before = conf.current()
     values = {
         "ARRCERT": {"default": {"fingerprints": ["A" * 64]}},
@@ -40,14 +40,14 @@ def test_a_changed_setting_drops_the_snapshot(name: str) -> None:
 
 
 def test_other_settings_leave_the_snapshot_alone() -> None:
-    """A setting of another app is none of ours."""
+    """A change of a setting without the prefix ARRCERT keeps the snapshot."""
     before = conf.current()
     with override_settings(LANGUAGE_CODE="de"):
         assert conf.current() is before
 
 
 def test_an_assignment_to_the_setting_is_seen(allowed: IssuedCertificate) -> None:
-    """`settings.ARRCERT = ...` sends no signal and still holds for the next request."""
+    """The next request uses an assigned `settings.ARRCERT`, although this sends no signal."""
     before = conf.current()
     with override_settings(ARRCERT=django_settings.ARRCERT):
         conf.current()
@@ -57,7 +57,7 @@ def test_an_assignment_to_the_setting_is_seen(allowed: IssuedCertificate) -> Non
 
 
 def test_a_change_while_settings_are_read_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A snapshot that was being made while the settings changed is not used."""
+    """A snapshot is not used if the settings changed while it was made."""
     load = core_settings.load
 
     def load_slowly(*arguments: Any, **options: Any) -> Any:
@@ -75,7 +75,7 @@ def test_a_change_while_settings_are_read_is_not_lost(monkeypatch: pytest.Monkey
 def test_the_environment_counts_where_the_settings_say_nothing(
     settings: Any, monkeypatch: pytest.MonkeyPatch, allowed: IssuedCertificate
 ) -> None:
-    """App Service's app settings are enough."""
+    """Environment variables alone configure a site."""
     monkeypatch.setenv("ARRCERT_FINGERPRINTS", allowed.certificate.sha1_fingerprint)
     del settings.ARRCERT
     snapshot = conf.current()
@@ -93,7 +93,7 @@ def test_a_start_reads_the_environment_anew(
     allowed: IssuedCertificate,
     partner: IssuedCertificate,
 ) -> None:
-    """What the middleware validated at the start is what requests are checked against."""
+    """Requests are checked against the environment as it is when the middleware starts."""
     del settings.ARRCERT
     monkeypatch.setenv("ARRCERT_FINGERPRINTS", partner.certificate.sha256_fingerprint)
     conf.current()
@@ -104,14 +104,14 @@ def test_a_start_reads_the_environment_anew(
 
 
 def test_two_sources_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Django's settings beside the environment are refused, not merged."""
+    """Policies in both Django's settings and the environment are an error."""
     monkeypatch.setenv("ARRCERT_FINGERPRINTS", "A" * 64)
     with pytest.raises(ConfigurationError, match="ARRCERT_FINGERPRINTS"):
         conf.build()
 
 
 def test_a_misspelt_setting_is_an_error(settings: Any) -> None:
-    """Every setting that begins with ARRCERT is looked at, known or not."""
+    """An unknown setting that begins with ARRCERT is an error."""
     settings.ARRCERT_EXEMPT_PATH = ["/health"]
     with pytest.raises(ConfigurationError, match="ARRCERT_EXEMPT_PATH: "):
         conf.build()
@@ -120,7 +120,7 @@ def test_a_misspelt_setting_is_an_error(settings: Any) -> None:
 def test_a_broken_configuration_is_not_remembered(
     settings: Any, tmp_path: Path, authority: Any
 ) -> None:
-    """Once the cause is gone the next request is checked as usual."""
+    """After the mistake is corrected, the next request is checked as usual."""
     roots = tmp_path / "roots.pem"
     settings.ARRCERT = {"default": {"trust_anchors": str(roots)}}
     with pytest.raises(ConfigurationError, match=r"roots\.pem"):

@@ -46,7 +46,7 @@ def test_the_bare_and_the_called_form_ask_for_the_default_policy(
     allowed: IssuedCertificate,
     stranger: IssuedCertificate,
 ) -> None:
-    """Without the middleware the decorator alone lets in and keeps out, sync and async."""
+    """The decorator protects sync and async views, also without the middleware."""
     site(path("", decorate(view)), middleware=[])
     response = visit("/", allowed)
     assert (response.status_code, response.content) == (200, b"client")
@@ -58,7 +58,7 @@ def test_the_bare_and_the_called_form_ask_for_the_default_policy(
 def test_a_view_names_its_policy(
     site: Any, visit: Any, view: Any, allowed: IssuedCertificate, partner: IssuedCertificate
 ) -> None:
-    """`policy=` is checked in place of "default", in the decorator and in the called form."""
+    """`policy=` replaces "default", in the decorator and in a direct call."""
     site(
         path("one", authorize_certificate(policy="partners")(view)),
         path("two", authorize_certificate(view, policy="partners")),
@@ -71,14 +71,14 @@ def test_a_view_names_its_policy(
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "POST", "PUT", "DELETE", "BREW"])
 def test_no_method_is_free(site: Any, visit: Any, method: str) -> None:
-    """OPTIONS and HEAD are checked like GET, and unheard-of methods too."""
+    """OPTIONS, HEAD and unknown methods are checked like GET."""
     site(path("", authorize_certificate(_public)), middleware=[])
     assert visit("/", method=method).status_code == 403
 
 
 @pytest.mark.parametrize("view", [_name, _aname])
 def test_the_decorated_view_is_still_the_view(view: Any) -> None:
-    """Name, documentation and kind (sync or async) are kept."""
+    """A decorated view keeps its name, and stays sync or async."""
     protected = authorize_certificate(view)
     assert protected.__name__ == view.__name__
     assert protected.__wrapped__ is view
@@ -86,7 +86,7 @@ def test_the_decorated_view_is_still_the_view(view: Any) -> None:
 
 
 def test_arguments_reach_the_view(site: Any, visit: Any, allowed: IssuedCertificate) -> None:
-    """What the URL captures is passed on."""
+    """The view gets the arguments from the URL."""
 
     @authorize_certificate
     def view(request: HttpRequest, year: int) -> HttpResponse:
@@ -97,7 +97,7 @@ def test_arguments_reach_the_view(site: Any, visit: Any, allowed: IssuedCertific
 
 
 def test_a_denial_is_permission_denied_without_text(stranger: IssuedCertificate) -> None:
-    """The exception carries nothing that a 403 page could show; its cause says everything."""
+    """PermissionDenied has no text that a 403 page could show; its cause is the denial."""
     request = RequestFactory().get("/", headers=stranger.headers)
     with pytest.raises(PermissionDenied) as caught:
         authorize_certificate(_name)(request)
@@ -110,7 +110,7 @@ def test_a_denial_is_permission_denied_without_text(stranger: IssuedCertificate)
 def test_a_403_page_that_shows_the_exception_shows_nothing(
     site: Any, visit: Any, stranger: IssuedCertificate
 ) -> None:
-    """The usual `{{ exception }}` of a 403.html stays empty."""
+    """`{{ exception }}` in a 403.html is empty."""
     templates = {"403.html": "denied [{{ exception }}]"}
     loader = ("django.template.loaders.locmem.Loader", templates)
     site(
@@ -127,7 +127,7 @@ def test_a_403_page_that_shows_the_exception_shows_nothing(
 
 
 def test_a_handler_for_403_is_used_and_can_read_the_cause(site: Any, visit: Any) -> None:
-    """A site restyles the denial through handler403."""
+    """handler403 makes the 403 page and can read the cause."""
 
     def handler(request: HttpRequest, exception: PermissionDenied) -> HttpResponse:
         assert isinstance(exception.__cause__, CertificateDenied)
@@ -139,7 +139,7 @@ def test_a_handler_for_403_is_used_and_can_read_the_cause(site: Any, visit: Any)
 
 
 def test_no_hook_lets_the_view_run(site: Any, visit: Any, stranger: IssuedCertificate) -> None:
-    """A handler that answers cheerfully restyles the denial; the view stays shut.
+    """A handler403 that returns a 200 does not let the view run.
 
     (authlib: an overridden error hook that returned let the view run.)
     """
@@ -160,7 +160,7 @@ def test_no_hook_lets_the_view_run(site: Any, visit: Any, stranger: IssuedCertif
 def test_an_unknown_policy_denies_and_is_an_error_in_the_log(
     site: Any, visit: Any, allowed: IssuedCertificate, caplog: Any
 ) -> None:
-    """A policy name that nobody configured lets nobody in."""
+    """A policy that does not exist denies every request and is an error in the log."""
     site(path("", authorize_certificate(policy="parnters")(_name)), middleware=[])
     assert visit("/", allowed).status_code == 403
     (record,) = [record for record in caplog.records if record.name == "arrcert"]
@@ -171,7 +171,7 @@ def test_an_unknown_policy_denies_and_is_an_error_in_the_log(
 def test_a_broken_configuration_denies_and_is_an_error_in_the_log(
     site: Any, visit: Any, allowed: IssuedCertificate, caplog: Any
 ) -> None:
-    """Where no middleware stopped the start, each request is a 403 and never a 500."""
+    """Without the middleware, a mistake in the configuration is a 403 and not a 500."""
     site(path("", authorize_certificate(_name)), middleware=[], ARRCERT={})
     assert visit("/", allowed).status_code == 403
     (record,) = [record for record in caplog.records if record.name == "arrcert"]
@@ -181,9 +181,9 @@ def test_a_broken_configuration_denies_and_is_an_error_in_the_log(
 
 
 def test_a_request_is_checked_once_for_each_policy(
-    monkeypatch: Any, allowed: IssuedCertificate
+    monkeypatch: Any, allowed: IssuedCertificate, partner: IssuedCertificate
 ) -> None:
-    """A yes is remembered on the request for the very same policy, and for no other."""
+    """Asked under A, B and A again, a request is decided twice and has the last certificate."""
     from arrcert.authorizer import Authorizer
 
     asked: list[str] = []
@@ -194,18 +194,36 @@ def test_a_request_is_checked_once_for_each_policy(
         return original(self, environ, policy=policy)
 
     monkeypatch.setattr(Authorizer, "authorize_wsgi", spy)
+    default = authorize_certificate(_name)
+    partners = authorize_certificate(policy="partners")(_name)
     request = RequestFactory().get("/", headers=allowed.headers)
-    for _ in range(2):
-        authorize_certificate(_name)(request)
+    entered = [default(request).content]
+    request.META["HTTP_X_ARR_CLIENTCERT"] = partner.header_value
+    entered += [partners(request).content, default(request).content]
+    assert entered == [b"client", b"partner", b"client"]
+    assert asked == ["default", "partners"]
+
+
+def test_a_denied_request_stays_denied(allowed: IssuedCertificate, caplog: Any) -> None:
+    """A denial is kept for the rest of the request, and is decided and logged once."""
+    request = RequestFactory().get("/")
+    causes = []
+    for headers in ({}, allowed.headers):
+        request.META.update(RequestFactory().get("/", headers=headers).META)
+        with pytest.raises(PermissionDenied) as caught:
+            authorize_certificate(_name)(request)
+        causes.append(caught.value.__cause__)
+    assert causes[0] is causes[1]
+    assert len([record for record in caplog.records if record.name == "arrcert"]) == 1
     with pytest.raises(PermissionDenied):
         authorize_certificate(policy="partners")(_name)(request)
-    assert asked == ["default", "partners"]
+    assert len([record for record in caplog.records if record.name == "arrcert"]) == 2
 
 
 def test_two_decorators_are_two_demands(
     site: Any, visit: Any, allowed: IssuedCertificate, partner: IssuedCertificate
 ) -> None:
-    """Stacked decorators must all be satisfied, in either order."""
+    """With stacked decorators every policy must accept the request, in any order."""
     site(
         path("a", authorize_certificate(authorize_certificate(policy="partners")(_name))),
         path("b", authorize_certificate(policy="partners")(authorize_certificate(_name))),
@@ -219,7 +237,7 @@ def test_two_decorators_are_two_demands(
 def test_the_decorator_follows_override_settings(
     site: Any, visit: Any, allowed: IssuedCertificate, partner: IssuedCertificate
 ) -> None:
-    """Nothing is captured when the view is decorated."""
+    """The decorator uses the settings at the time of the request."""
     site(path("", authorize_certificate(_name)), middleware=[])
     assert visit("/", partner).status_code == 403
     pinned = {"fingerprints": [partner.certificate.sha256_fingerprint]}
@@ -229,7 +247,7 @@ def test_the_decorator_follows_override_settings(
 
 
 def test_a_certificate_in_a_look_alike_header_is_denied(allowed: IssuedCertificate) -> None:
-    """Under ASGI the scope is handed over, which shows names that META has folded."""
+    """Under ASGI the ASGI scope is checked, which keeps header names that META merges."""
     pairs = [(b"x_arr_clientcert", allowed.header_value.encode())]
     scope = {"type": "http", "method": "GET", "path": "/", "headers": pairs}
     request = ASGIRequest(scope, BytesIO())
@@ -242,7 +260,7 @@ def test_a_certificate_in_a_look_alike_header_is_denied(allowed: IssuedCertifica
 def test_a_site_s_own_scope_on_a_wsgi_request_is_not_taken_for_asgi(
     allowed: IssuedCertificate,
 ) -> None:
-    """`request.scope` under WSGI is some other app's attribute, an OAuth token's scope say."""
+    """`request.scope` on a WSGI request belongs to another app, such as an OAuth library."""
     forged = [(b"x-arr-clientcert", allowed.header_value.encode())]
     request: Any = RequestFactory().get("/")
     request.scope = {"type": "http", "headers": forged}
@@ -254,7 +272,7 @@ def test_a_site_s_own_scope_on_a_wsgi_request_is_not_taken_for_asgi(
 
 
 def test_a_bare_http_request_is_denied() -> None:
-    """A request that no server made holds no certificate."""
+    """A request without any server data is denied."""
     with pytest.raises(PermissionDenied):
         authorize_certificate(_name)(HttpRequest())
 
@@ -319,7 +337,7 @@ def test_class_based_views_are_protected_in_django_s_own_ways(
     allowed: IssuedCertificate,
     stranger: IssuedCertificate,
 ) -> None:
-    """method_decorator on dispatch or on a method, and as_view() itself, all protect."""
+    """The decorator protects through method_decorator and on the result of as_view()."""
     site(path("", view), **({} if middleware else {"middleware": []}))
     assert visit("/", allowed).content == b"client"
     assert visit("/", stranger).status_code == 403
@@ -327,7 +345,7 @@ def test_class_based_views_are_protected_in_django_s_own_ways(
 
 
 def test_classes_are_not_decorated() -> None:
-    """A class under the decorator would not be a view any more; the error says what to write."""
+    """Decorating a class is an error that says what to write."""
     with pytest.raises(TypeError, match=r"method_decorator.*ClientCertificateRequiredMixin"):
         authorize_certificate(_Plain)
     with pytest.raises(TypeError, match="method_decorator"):
@@ -335,26 +353,28 @@ def test_classes_are_not_decorated() -> None:
 
 
 def test_a_positional_policy_is_refused() -> None:
-    """`@authorize_certificate("partners")` says what to write instead."""
+    """A positional policy is an error that says what to write."""
     with pytest.raises(TypeError, match=r"write @authorize_certificate\(policy='partners'\)"):
         authorize_certificate("partners")  # type: ignore[call-overload]
 
 
 @pytest.mark.parametrize("policy", ["", None, 1, ["partners"]])
 def test_a_policy_is_a_name(policy: Any) -> None:
-    """What is not a name is refused when the view is decorated, not at the first request."""
+    """A policy that is not a name is an error at import, not at the first request."""
     with pytest.raises(TypeError, match="policy is"):
         authorize_certificate(policy=policy)
 
 
 def test_what_cannot_be_called_is_refused() -> None:
-    """Something that is no view is refused at once."""
-    with pytest.raises(TypeError, match="decorates views, not 1"):
-        authorize_certificate(1)  # type: ignore[call-overload]
+    """Decorating an object that is not a view is an error."""
+    for wrong, shown in ((1, "1"), (None, "None; check that the decorator below it returns")):
+        for decorate in (authorize_certificate, authorize_certificate()):
+            with pytest.raises(TypeError, match=f"decorates a view, not {shown}"):
+                decorate(wrong)  # type: ignore[arg-type, call-overload]
 
 
 def test_a_bare_method_is_refused() -> None:
-    """On a method the decorator would take the view for the request; the error says what to do."""
+    """Decorating a method without method_decorator is an error that says what to write."""
     with pytest.raises(TypeError, match=r"get is a method; write @method_decorator"):
 
         class Bare(View):
@@ -364,14 +384,14 @@ def test_a_bare_method_is_refused() -> None:
 
 
 def test_what_is_no_response_is_returned_as_it_is(allowed: IssuedCertificate) -> None:
-    """A view that hands back something else, a coroutine for one, is Django's to judge."""
+    """A returned object that is not a response is passed on unchanged."""
     answer = object()
     request = RequestFactory().get("/", headers=allowed.headers)
     assert authorize_certificate(lambda request: answer)(request) is answer
 
 
 def test_an_async_view_is_denied_before_it_starts() -> None:
-    """The body of an async view does not run, not even to its first await."""
+    """No code of an async view runs for a denied request."""
     ran: list[bool] = []
 
     @authorize_certificate
@@ -390,7 +410,7 @@ def test_an_async_view_is_denied_before_it_starts() -> None:
 
 
 def test_an_exempt_view_is_open_behind_the_middleware(site: Any, visit: Any) -> None:
-    """A function, sync or async, and what as_view() returns can be exempt."""
+    """Sync functions, async functions and the results of as_view() can be exempt."""
 
     @certificate_exempt
     def sync_view(request: HttpRequest) -> HttpResponse:
@@ -415,7 +435,7 @@ def test_an_exempt_view_is_open_behind_the_middleware(site: Any, visit: Any) -> 
 
 
 def test_certificate_exempt_returns_the_view_as_it_was() -> None:
-    """No attribute is written that something could copy."""
+    """certificate_exempt sets no attribute on the view."""
 
     def view(request: HttpRequest) -> HttpResponse:
         return HttpResponse()
@@ -426,7 +446,7 @@ def test_certificate_exempt_returns_the_view_as_it_was() -> None:
 
 
 def test_an_exemption_is_not_copied_by_wraps(site: Any, visit: Any) -> None:
-    """A wrapper around an exempt view, and a view that pretends to be one, are checked."""
+    """A wrapper around an exempt view is checked."""
 
     @certificate_exempt
     def public(request: HttpRequest) -> HttpResponse:
@@ -441,7 +461,7 @@ def test_an_exemption_is_not_copied_by_wraps(site: Any, visit: Any) -> None:
 
 
 def test_an_exemption_is_not_shared_by_name(site: Any, visit: Any) -> None:
-    """Two views of one module and one name are two views."""
+    """A view with the same module and name as an exempt view is checked."""
 
     def make() -> Any:
         def index(request: HttpRequest) -> HttpResponse:
@@ -457,7 +477,7 @@ def test_an_exemption_is_not_shared_by_name(site: Any, visit: Any) -> None:
 
 
 def test_an_exemption_is_not_shared_by_equality(site: Any, visit: Any) -> None:
-    """What claims to equal an exempt view is not it, and an unhashable view is no fault."""
+    """A view that is equal to an exempt view is checked, and so is a view without a hash."""
 
     class Equal:
         def __call__(self, request: HttpRequest) -> HttpResponse:
@@ -478,7 +498,7 @@ def test_an_exemption_is_not_shared_by_equality(site: Any, visit: Any) -> None:
 
 
 def test_an_exemption_dies_with_its_view() -> None:
-    """The mark keeps no view alive, so that no new object inherits it."""
+    """An exemption does not keep its view in memory."""
 
     def make() -> weakref.ref[Any]:
         def view(request: HttpRequest) -> HttpResponse:
@@ -502,7 +522,7 @@ def test_an_exemption_dies_with_its_view() -> None:
 def test_the_decorator_holds_on_an_exempt_view(
     site: Any, visit: Any, order: Any, middleware: bool, allowed: IssuedCertificate
 ) -> None:
-    """An exemption frees from the site-wide check alone, in whatever order it is written."""
+    """An exempt view with the decorator is still checked, in any order of the two."""
 
     def view(request: Any) -> HttpResponse:
         return _name(request)
@@ -517,13 +537,13 @@ def test_the_decorator_holds_on_an_exempt_view(
     [_Plain, partial(_public), _Plain().get, len, staticmethod(_public), "health", None, object()],
 )
 def test_only_functions_can_be_exempt(thing: Any) -> None:
-    """Classes, partials, methods and names are refused at once."""
-    with pytest.raises(TypeError, match="exempts functions"):
+    """certificate_exempt accepts only functions."""
+    with pytest.raises(TypeError, match="takes a view function"):
         certificate_exempt(thing)
 
 
 def test_an_exemption_does_not_go_through_method_decorator() -> None:
-    """It would never hold there, so it is refused when the class is defined."""
+    """certificate_exempt through method_decorator is an error when the class is defined."""
     with pytest.raises(TypeError, match="method_decorator"):
         method_decorator(certificate_exempt, name="dispatch")(type("A", (View,), {}))
     with pytest.raises(TypeError, match=r"as_view\(\)"):

@@ -63,13 +63,13 @@ def _never(request: HttpRequest) -> HttpResponse:
     raise AssertionError("not reached")
 
 
-# Middlewares that the tests put before or behind ours. --------------------------------------------
+# Middleware before or inside ours. ----------------------------------------------------------------
 
 answers: dict[str, Callable[[], HttpResponse]] = {}
 
 
 class _Answering:
-    """Answers known paths by itself, as a static file server does; sync and async."""
+    """Responds to some paths itself, as middleware for static files does; sync and async."""
 
     async_capable = True
 
@@ -91,7 +91,7 @@ class _Answering:
 
 
 class _AnsweringAView(_Answering):
-    """Answers where the view is already known, before the next middleware sees it."""
+    """Responds to some paths in process_view."""
 
     def __call__(self, request: HttpRequest) -> Any:
         return self.get_response(request)
@@ -102,7 +102,7 @@ class _AnsweringAView(_Answering):
 
 
 class _SyncOnly:
-    """Forces every middleware before it into sync mode, under ASGI too."""
+    """Forces all middleware before it into sync mode, also under ASGI."""
 
     def __init__(self, get_response: Any) -> None:
         self.get_response = get_response
@@ -113,7 +113,7 @@ class _SyncOnly:
 
 
 class _AsyncOnly:
-    """Forces every middleware before it into async mode, under WSGI too."""
+    """Forces all middleware before it into async mode, also under WSGI."""
 
     sync_capable = False
     async_capable = True
@@ -128,7 +128,7 @@ class _AsyncOnly:
 
 
 class _Rewriting(_SyncOnly):
-    """Sends /old to /new before the URL is resolved."""
+    """Rewrites the path /old to /new before the URL is resolved."""
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         request.path_info = request.path_info.replace("/old", "/new")
@@ -136,7 +136,7 @@ class _Rewriting(_SyncOnly):
 
 
 class _Stricter(ClientCertificateMiddleware):
-    """A site's own subclass: one header is never let in, another is not looked at."""
+    """A subclass that denies requests with one header, and does not check requests with another."""
 
     def process_view(self, request: HttpRequest, *args: Any) -> None:
         if "X-Blocked" in request.headers:
@@ -152,7 +152,7 @@ def _no_answers() -> Iterator[None]:
     answers.clear()
 
 
-# What is let in and what is kept out. -------------------------------------------------------------
+# Accepted and denied requests. --------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("view", [_hello, _ahello])
@@ -164,7 +164,7 @@ def test_every_view_is_checked_against_default(
     partner: IssuedCertificate,
     stranger: IssuedCertificate,
 ) -> None:
-    """A view that says nothing lets in whom "default" accepts."""
+    """A view that names no policy is checked under "default"."""
     site(path("", view))
     assert visit("/", allowed).content == b"hello"
     for who in (None, partner, stranger):
@@ -174,7 +174,7 @@ def test_every_view_is_checked_against_default(
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("url", ["/function", "/class", "/unknown"])
 def test_no_method_is_free(site: Any, visit: Any, method: str, url: str) -> None:
-    """Whatever the method and wherever it leads, no certificate is a 403 before any view runs."""
+    """A request without a certificate is a 403 for every method, and no view runs."""
 
     class Guarded(View):
         get = head = options = post = put = delete = staticmethod(_never)
@@ -186,7 +186,7 @@ def test_no_method_is_free(site: Any, visit: Any, method: str, url: str) -> None
 def test_an_unknown_path_is_403_to_strangers_and_404_to_others(
     site: Any, visit: Any, allowed: IssuedCertificate, stranger: IssuedCertificate
 ) -> None:
-    """Who may not enter does not learn which paths exist."""
+    """A denied client cannot tell which paths exist."""
     site(path("known", _hello))
     assert visit("/unknown").status_code == 403
     assert visit("/unknown", stranger).status_code == 403
@@ -195,7 +195,7 @@ def test_an_unknown_path_is_403_to_strangers_and_404_to_others(
 
 
 def test_an_unknown_path_shows_no_routes_in_debug_mode(site: Any, visit: Any) -> None:
-    """The technical 404 page, which lists every route, is withheld."""
+    """A denied client does not get the debug 404 page, which lists all routes."""
     site(path("known-to-few", _hello), DEBUG=True)
     response = visit("/unknown")
     assert response.status_code == 403
@@ -205,7 +205,7 @@ def test_an_unknown_path_shows_no_routes_in_debug_mode(site: Any, visit: Any) ->
 def test_the_certificate_is_on_the_request(
     site: Any, visit: Any, allowed: IssuedCertificate
 ) -> None:
-    """The view finds the accepted certificate, and None where nothing was decided."""
+    """A view finds the accepted certificate, and an exempt view finds None."""
     seen: list[Any] = []
 
     def view(request: Any) -> HttpResponse:
@@ -221,7 +221,7 @@ def test_the_certificate_is_on_the_request(
 def test_a_denial_reaches_the_handler_for_403(
     site: Any, visit: Any, stranger: IssuedCertificate
 ) -> None:
-    """Views and unknown paths are denied by the same exception, without text, with its cause."""
+    """handler403 gets the same exception for views and for unknown paths."""
     seen: list[Any] = []
 
     def handler(request: Any, exception: Exception) -> HttpResponse:
@@ -237,7 +237,7 @@ def test_a_denial_reaches_the_handler_for_403(
 def test_a_denied_request_is_decided_and_logged_once(
     site: Any, visit: Any, stranger: IssuedCertificate, caplog: Any
 ) -> None:
-    """The 403 of a view that was denied is not checked a second time on its way out."""
+    """A denied request is one record in the log, for views and for unknown paths."""
     site(path("known", _never))
     for url in ("/known", "/unknown"):
         caplog.clear()
@@ -248,7 +248,7 @@ def test_a_denied_request_is_decided_and_logged_once(
 def test_a_denied_request_is_told_once_to_django_too(
     site: Any, visit: Any, stranger: IssuedCertificate, caplog: Any
 ) -> None:
-    """Each 403 is one call of handler403 and one record of django.request, known path or not."""
+    """Each 403 is one call of handler403 and one record of django.request."""
     seen: list[str] = []
 
     def handler(request: Any, exception: Exception) -> HttpResponse:
@@ -261,13 +261,13 @@ def test_a_denied_request_is_told_once_to_django_too(
         visit(url, stranger)
     assert seen == urls
     told = [record for record in caplog.records if record.name == "django.request"]
-    # Django warns of the 404 before it is withheld.
+    # Django logs the 404 before the middleware replaces it.
     assert [record.args[0] for record in told if record.status_code == 403] == urls
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_known_and_unknown_paths_are_denied_alike(site: Any, visit: Any, method: str) -> None:
-    """Whatever inner middlewares add to a view's 403, a stranger cannot tell which paths exist."""
+    """Headers that inner middleware adds do not show a denied client which paths exist."""
     site(
         path("known", _never),
         path("partners", _partners(_never)),
@@ -296,7 +296,7 @@ def test_known_and_unknown_paths_are_denied_alike(site: Any, visit: Any, method:
 
 
 class _Marking(_SyncOnly):
-    """Marks what a view answers, as many middlewares do."""
+    """Adds a header to responses of views."""
 
     def process_view(self, request: HttpRequest, *args: Any) -> None:
         request.marked = True  # type: ignore[attr-defined]
@@ -307,13 +307,24 @@ class _Marking(_SyncOnly):
         return response
 
 
-def test_process_view_denies_by_raising(site: Any, stranger: IssuedCertificate) -> None:
-    """A subclass that calls it and forgets what it returned lets nobody in."""
-    site(path("", _never))
-    check: Any = ClientCertificateMiddleware(lambda request: HttpResponse())
+class _Ignoring(ClientCertificateMiddleware):
+    """A subclass that ignores what process_view returns."""
+
+    def process_view(self, request: HttpRequest, *args: Any) -> None:
+        super().process_view(request, *args)
+
+
+def test_process_view_denies_by_raising(
+    site: Any, visit: Any, stranger: IssuedCertificate, allowed: IssuedCertificate
+) -> None:
+    """A subclass that ignores what `super().process_view()` returns does not open its views."""
+    site(path("", _never), path("hello", _hello), middleware=[f"{__name__}._Ignoring"])
+    assert visit("/", stranger).status_code == 403
+    assert visit("/hello", allowed).status_code == 200
+    check: Any = _Ignoring(lambda request: HttpResponse())
     request = RequestFactory().get("/", headers=stranger.headers)
     with pytest.raises(PermissionDenied) as caught:
-        ClientCertificateMiddleware.process_view(check, request, _never, (), {})
+        check.process_view(request, _never, (), {})
     with pytest.raises(PermissionDenied) as again:
         check(request)
     assert again.value.__cause__ is caught.value.__cause__
@@ -323,7 +334,7 @@ def test_process_view_denies_by_raising(site: Any, stranger: IssuedCertificate) 
 def test_a_fault_before_the_decision_is_403_to_strangers(
     site: Any, visit: Any, allowed: IssuedCertificate
 ) -> None:
-    """A view whose attributes cannot be asked for is no way to an error page."""
+    """An error while reading a view's policy is a 403 to clients without a certificate."""
 
     class Odd:
         def __call__(self, request: HttpRequest) -> HttpResponse:
@@ -378,9 +389,9 @@ def test_the_site_s_cache_keeps_no_protected_page(
     allowed: IssuedCertificate,
     partner: IssuedCertificate,
 ) -> None:
-    """A page of one policy is given to nobody else, wherever Django's cache stands.
+    """Django's site-wide cache does not serve a protected page to clients of another policy.
 
-    (ASP.NET Core #66673, #69273: a yes of one policy answered for another.)
+    (ASP.NET Core #66673, #69273: a result of one policy was used for another.)
     """
     site(
         path("partners", _partners(view)),
@@ -406,9 +417,9 @@ def test_the_site_s_cache_keeps_no_protected_page(
 def test_the_site_s_cache_keeps_no_page_that_the_middleware_opened(
     site: Any, visit: Any, allowed: IssuedCertificate
 ) -> None:
-    """Django's cache honours `_cache_update_cache`, a name of its own, in every version.
+    """Django's site-wide cache respects the request attribute `_cache_update_cache`.
 
-    The middleware's own `private` comes too late for a cache behind it.
+    The middleware sets `Cache-Control: private` too late for a cache inside it.
     """
     ran: list[Any] = []
 
@@ -437,7 +448,7 @@ def test_cache_page_above_the_decorator_keeps_nothing(
     allowed: IssuedCertificate,
     partner: IssuedCertificate,
 ) -> None:
-    """cache_page runs before the decorator, which must not be passed by."""
+    """A cache_page above the decorator does not store the page."""
     site(path("a", cache_page(60)(_partners(_who))), middleware=middleware)
     for _ in range(2):
         assert visit("/a", partner)["Cache-Control"] == "private"
@@ -449,7 +460,7 @@ def test_cache_page_above_the_decorator_keeps_nothing(
 def test_a_page_that_a_view_caches_is_checked_against_the_view_s_policy(
     site: Any, visit: Any, allowed: IssuedCertificate, partner: IssuedCertificate
 ) -> None:
-    """What cache_page below a decorator keeps, the site's cache finds under the same key."""
+    """A page stored by cache_page below a decorator is served only under the view's policy."""
     view = _partners(cache_page(60)(_hello))
     site(
         path("a", view),
@@ -468,7 +479,7 @@ def test_a_page_that_a_view_caches_is_checked_against_the_view_s_policy(
 def test_the_site_s_cache_keeps_exempt_pages(
     site: Any, visit: Any, allowed: IssuedCertificate
 ) -> None:
-    """An exempt path is served from the cache; an exempt view's page is not released from it."""
+    """A page from the cache is served on an exempt path, but not for an exempt view."""
     site(
         path("health", _hello),
         path("exempt", certificate_exempt(_wrapped(_hello))),
@@ -503,7 +514,7 @@ def test_what_a_certificate_opened_is_private(
     becomes: set[str],
     allowed: IssuedCertificate,
 ) -> None:
-    """A cache before the site must not keep it, unless the view was stricter by itself."""
+    """Responses to authorized requests are private, or keep a stricter Cache-Control."""
 
     def view(request: HttpRequest) -> HttpResponse:
         return HttpResponse(headers={"Cache-Control": said} if said else {})
@@ -521,7 +532,7 @@ def test_what_a_certificate_opened_is_private(
 def test_other_answers_to_the_authorized_are_private_too(
     site: Any, visit: Any, allowed: IssuedCertificate
 ) -> None:
-    """Errors, unknown paths and what a middleware answers are as private as a view's page."""
+    """Responses of other middleware and 404 pages to authorized requests are private too."""
     answers["/static"] = lambda: HttpResponse("secret", headers={"Cache-Control": "public"})
     site(path("plain", _hello), middleware=[OURS, f"{__name__}._Answering"])
     for url in ("/plain", "/static", "/unknown"):
@@ -588,7 +599,7 @@ def test_a_named_policy_is_checked_alone(
     allowed: IssuedCertificate,
     partner: IssuedCertificate,
 ) -> None:
-    """However a view names its policy, it takes the place of "default"."""
+    """A view that names a policy is checked only under that policy."""
     site(path("", view))
     assert visit("/", partner, method=method).status_code == 200
     assert visit("/", allowed, method=method).status_code == 403
@@ -598,7 +609,7 @@ def test_a_named_policy_is_checked_alone(
 def test_a_method_s_policy_is_that_method_s_alone(
     site: Any, visit: Any, allowed: IssuedCertificate, partner: IssuedCertificate
 ) -> None:
-    """A policy on `get` covers HEAD, which Django answers with it, and no other method."""
+    """A policy on `get` is checked for GET and HEAD, and for no other method."""
     site(path("", _OnGet.as_view()))
     for method in ("POST", "OPTIONS"):
         assert visit("/", partner, method=method).status_code == 403
@@ -610,7 +621,7 @@ def test_a_method_s_policy_is_that_method_s_alone(
 def test_a_head_method_of_its_own_has_its_own_policy(
     site: Any, visit: Any, allowed: IssuedCertificate, partner: IssuedCertificate
 ) -> None:
-    """Where a class defines `head`, the policy of its `get` says nothing about HEAD."""
+    """In a class that defines `head`, the policy of `get` is not checked for HEAD."""
 
     class OwnHead(_OnGet):
         def head(self, request: HttpRequest) -> HttpResponse:
@@ -624,7 +635,7 @@ def test_a_head_method_of_its_own_has_its_own_policy(
 def test_a_method_that_django_does_not_dispatch_names_no_policy(
     site: Any, visit: Any, partner: IssuedCertificate
 ) -> None:
-    """A decorated attribute that is no HTTP method of the class is not asked, whoever calls it."""
+    """A decorated attribute that is not an HTTP method of the class names no policy."""
 
     class Helper(_Plain):
         @method_decorator(_partners)
@@ -638,7 +649,7 @@ def test_a_method_that_django_does_not_dispatch_names_no_policy(
 def test_a_mark_that_is_no_name_is_no_policy(
     site: Any, visit: Any, allowed: IssuedCertificate
 ) -> None:
-    """A view that has every attribute one asks for names no policy by that."""
+    """A view whose attribute is not a string names no policy."""
 
     class Obliging:
         def __call__(self, request: HttpRequest) -> HttpResponse:
@@ -657,7 +668,7 @@ def test_a_mark_that_is_no_name_is_no_policy(
 def test_an_unknown_policy_denies(
     site: Any, visit: Any, allowed: IssuedCertificate, caplog: Any
 ) -> None:
-    """A policy name that nobody configured lets nobody in, and is an error in the log."""
+    """A policy that does not exist denies every request and is an error in the log."""
     site(path("", authorize_certificate(policy="parnters")(_never)))
     assert visit("/", allowed).status_code == 403
     assert "ERROR" in [record.levelname for record in caplog.records if record.name == "arrcert"]
@@ -667,7 +678,7 @@ def test_an_unknown_policy_denies(
 
 
 def test_an_exempt_path_is_open(site: Any, visit: Any) -> None:
-    """The paths in ARRCERT_EXEMPT_PATHS need no certificate; their neighbours do."""
+    """Only the paths in ARRCERT_EXEMPT_PATHS need no certificate."""
     site(
         path("health", _hello),
         path("healthz", _never),
@@ -683,7 +694,7 @@ def test_an_exempt_path_is_open(site: Any, visit: Any) -> None:
 
 
 def test_an_exempt_path_below_a_script_name(site: Any) -> None:
-    """Paths are compared without SCRIPT_NAME, under which the site may be mounted."""
+    """Exempt paths are compared without SCRIPT_NAME."""
     site(path("health", _hello), ARRCERT_EXEMPT_PATHS=["/health"])
     check = ClientCertificateMiddleware(lambda request: HttpResponse())
     mounted = RequestFactory().get("/site/health", SCRIPT_NAME="/site")
@@ -701,7 +712,7 @@ def test_an_exempt_path_below_a_script_name(site: Any) -> None:
 def test_an_exempt_path_frees_from_no_decorator(
     site: Any, visit: Any, view: Any, allowed: IssuedCertificate
 ) -> None:
-    """A view that names a policy is checked on an exempt path, and as an exempt view."""
+    """A view that names a policy is checked on an exempt path and as an exempt view."""
     site(
         path("health", view),
         path("exempt", certificate_exempt(_wrapped(view))),
@@ -713,7 +724,7 @@ def test_an_exempt_path_frees_from_no_decorator(
 
 
 def test_an_exempt_view_whose_path_is_answered_by_another_middleware(site: Any, visit: Any) -> None:
-    """The exemption is the view's: where it does not answer, the path is checked."""
+    """An exempt view does not exempt another middleware's response at its path."""
     view = certificate_exempt(_wrapped(_hello))
     answers["/a"] = lambda: HttpResponse("not the view")
     site(path("a", view), path("b", view), middleware=[OURS, f"{__name__}._Answering"])
@@ -722,7 +733,7 @@ def test_an_exempt_view_whose_path_is_answered_by_another_middleware(site: Any, 
 
 
 def test_the_path_that_is_resolved_is_the_one_that_counts(site: Any, visit: Any) -> None:
-    """A middleware that rewrites an exempt path leads to a view that is not exempt."""
+    """An exempt path that middleware rewrites to another path is checked."""
     site(
         path("new", _never),
         middleware=[OURS, f"{__name__}._Rewriting"],
@@ -731,20 +742,20 @@ def test_the_path_that_is_resolved_is_the_one_that_counts(site: Any, visit: Any)
     assert visit("/old").status_code == 403
 
 
-# Where the view was never reached. ----------------------------------------------------------------
+# Responses that do not come from a view. ----------------------------------------------------------
 
 
 @pytest.mark.parametrize("answering", ["Answering", "AnsweringAView"])
 def test_what_another_middleware_answers_is_withheld(
     site: Any, visit: Any, answering: str, allowed: IssuedCertificate
 ) -> None:
-    """A response that was never decided about is released to those alone whom "default" accepts."""
+    """A response of other middleware is sent only to clients that "default" accepts."""
     answers["/static"] = lambda: HttpResponse("secret")
     answers["/moved"] = lambda: HttpResponseRedirect("/elsewhere")
     answers["/public"] = lambda: HttpResponse("public")
     site(
         *(path(url[1:], _never) for url in answers),
-        # Of two process_view the one listed first runs first.
+        # Django calls process_view in the order of MIDDLEWARE.
         middleware=[f"{__name__}._AnsweringAView", OURS]
         if answering == "AnsweringAView"
         else [OURS, f"{__name__}._Answering"],
@@ -768,7 +779,7 @@ class _Page(HttpResponse):
 
 
 def test_a_withheld_response_is_closed(site: Any, visit: Any) -> None:
-    """Files and generators behind a response that is not sent are closed."""
+    """Files and generators of a response that is not sent are closed."""
     file, told = BytesIO(b"secret"), list[str]()
 
     def stream() -> Iterator[bytes]:
@@ -795,7 +806,7 @@ def test_a_withheld_response_is_closed(site: Any, visit: Any) -> None:
 def test_a_response_that_fails_to_close_is_withheld_all_the_same(
     site: Any, visit: Any, caplog: Any
 ) -> None:
-    """A receiver of request_finished that fails turns the 403 into nothing else."""
+    """An error while a response is closed does not change the 403."""
 
     class Failing(HttpResponse):
         def close(self) -> None:
@@ -810,7 +821,7 @@ def test_a_response_that_fails_to_close_is_withheld_all_the_same(
 
 
 def test_closing_a_withheld_response_keeps_the_urlconf(site: Any, visit: Any) -> None:
-    """The 403 page still belongs to the request's own URLconf, not to the site's."""
+    """The 403 page comes from the request's own URLconf."""
     seen: list[Any] = []
 
     def handler(request: Any, exception: Exception) -> HttpResponse:
@@ -828,7 +839,7 @@ tenant.urlpatterns = []  # type: ignore[attr-defined]
 
 
 class _Tenant(_SyncOnly):
-    """Gives the request a URLconf of its own."""
+    """Sets the request's own URLconf."""
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         request.urlconf = tenant  # type: ignore[assignment]
@@ -838,7 +849,7 @@ class _Tenant(_SyncOnly):
 def test_a_fault_behind_the_middleware_is_403_to_strangers(
     site: Any, visit: Any, allowed: IssuedCertificate
 ) -> None:
-    """An answer about a fault that came before the view is withheld like any other."""
+    """An error response from other middleware is sent only to accepted clients."""
 
     def fail() -> HttpResponse:
         raise Http404
@@ -857,7 +868,7 @@ def test_a_fault_behind_the_middleware_is_403_to_strangers(
 def test_neighbours_of_either_kind(
     site: Any, visit: Any, neighbour: str, view: Any, allowed: IssuedCertificate
 ) -> None:
-    """A sync middleware under ASGI and an async one under WSGI change no verdict."""
+    """Sync middleware under ASGI and async middleware under WSGI do not change a decision."""
     site(
         path("known", view),
         path("partners", _partners(view)),
@@ -873,7 +884,7 @@ def test_neighbours_of_either_kind(
 def test_async_all_the_way_starts_no_thread(
     site: Any, visit_asgi: Any, allowed: IssuedCertificate, monkeypatch: Any
 ) -> None:
-    """Under ASGI an async view is decided in the event loop's own thread."""
+    """Under ASGI the decision runs in the event loop's thread."""
     threads: list[int] = []
     original = Authorizer.authorize_asgi
 
@@ -890,7 +901,7 @@ def test_async_all_the_way_starts_no_thread(
 
 
 def test_django_sees_what_the_middleware_is() -> None:
-    """The instance is a coroutine function exactly where what it wraps is one."""
+    """The middleware and its process_view are async exactly if get_response is async."""
 
     async def get_response(request: HttpRequest) -> HttpResponse:
         return HttpResponse()
@@ -904,7 +915,7 @@ def test_django_sees_what_the_middleware_is() -> None:
 def test_a_subclass_keeps_its_own_process_view(
     site: Any, visit: Any, allowed: IssuedCertificate
 ) -> None:
-    """A sync process_view of a subclass runs on both stacks; what it skips, "default" catches."""
+    """A subclass's sync process_view runs on both stacks, and what it skips is still checked."""
     site(path("", _hello), middleware=[f"{__name__}._Stricter"])
     assert visit("/").status_code == 403
     assert visit("/", allowed).status_code == 200
@@ -915,7 +926,7 @@ def test_a_subclass_keeps_its_own_process_view(
 def test_the_middleware_twice_is_the_middleware(
     site: Any, visit: Any, allowed: IssuedCertificate, partner: IssuedCertificate
 ) -> None:
-    """Listed twice by mistake it decides the same."""
+    """The middleware listed twice makes the same decisions."""
     site(path("a", _hello), path("b", _partners(_hello)), middleware=[OURS, OURS])
     assert visit("/a").status_code == 403
     assert visit("/a", allowed).status_code == 200
@@ -929,14 +940,14 @@ def test_the_middleware_twice_is_the_middleware(
 @pytest.mark.parametrize("application", [get_wsgi_application, get_asgi_application])
 @pytest.mark.parametrize("broken", [{}, {"default": {}}, {"default": {"common_names": ["client"]}}])
 def test_a_bad_configuration_stops_the_start(site: Any, application: Any, broken: Any) -> None:
-    """Servers call get_wsgi_application() or get_asgi_application(), where no check runs."""
+    """A mistake in the configuration stops the start, also where no system checks run."""
     site(path("", _hello), ARRCERT=broken)
     with pytest.raises(ConfigurationError, match="ARRCERT"):
         application()
 
 
 def test_a_missing_configuration_stops_the_start(settings: Any) -> None:
-    """Without ARRCERT, in the settings or the environment, the site does not start."""
+    """Without policies in the settings or the environment, the site does not start."""
     del settings.ARRCERT
     with pytest.raises(ConfigurationError, match="ARRCERT"):
         ClientCertificateMiddleware(lambda request: HttpResponse())
@@ -945,7 +956,7 @@ def test_a_missing_configuration_stops_the_start(settings: Any) -> None:
 def test_settings_are_followed_after_the_start(
     site: Any, visit: Any, allowed: IssuedCertificate, partner: IssuedCertificate
 ) -> None:
-    """Nothing is captured at the start: policies and exempt paths follow override_settings."""
+    """Policies and exempt paths follow a change of the settings."""
     site(path("", _hello))
     assert visit("/", allowed).status_code == 200
     pinned = {"fingerprints": [partner.certificate.sha256_fingerprint]}
@@ -962,7 +973,7 @@ def test_settings_are_followed_after_the_start(
 def test_a_configuration_that_breaks_later_denies(
     site: Any, visit: Any, url: str, allowed: IssuedCertificate, caplog: Any
 ) -> None:
-    """In a request a configuration that cannot stand is a 403 and an error, and exempts nothing."""
+    """A mistake in the configuration after the start is a 403, and no path is exempt."""
     site(
         path("known", _hello),
         path("partners", _partners(_hello)),
@@ -986,7 +997,7 @@ def test_a_configuration_that_breaks_later_denies(
 def test_the_end_of_a_served_request_is_told_once(
     site: Any, visit: Any, allowed: IssuedCertificate
 ) -> None:
-    """Only a withheld response is closed here; an answered request ends as Django ends it."""
+    """The middleware does not close a response that is sent."""
     told: list[Any] = []
 
     def receiver(**_: Any) -> None:
@@ -1002,7 +1013,7 @@ def test_the_end_of_a_served_request_is_told_once(
 
 
 def test_the_async_call_can_be_awaited_by_hand(allowed: IssuedCertificate) -> None:
-    """`__call__` in async mode returns what `__acall__` does."""
+    """In async mode, the result of `__call__` can be awaited."""
 
     async def get_response(request: HttpRequest) -> HttpResponse:
         return HttpResponse("inner")

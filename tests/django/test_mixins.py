@@ -51,7 +51,7 @@ def test_the_default_policy_is_asked_for(
     allowed: IssuedCertificate,
     stranger: IssuedCertificate,
 ) -> None:
-    """A class with the mixin and nothing else is protected by "default"."""
+    """A class with the mixin is checked under "default"."""
     site(path("", view_class.as_view()), **_middleware(middleware))
     assert visit("/", allowed).content == b"client"
     assert visit("/", stranger).status_code == 403
@@ -68,7 +68,7 @@ def test_a_class_names_its_policy(
     allowed: IssuedCertificate,
     partner: IssuedCertificate,
 ) -> None:
-    """`certificate_policy` is checked in place of "default", behind the middleware too."""
+    """`certificate_policy` replaces "default", with and without the middleware."""
     site(path("", view_class.as_view()), **_middleware(middleware))
     assert visit("/", partner).content == b"partner"
     assert visit("/", allowed).status_code == 403
@@ -84,7 +84,7 @@ def test_a_route_names_its_policy(
     allowed: IssuedCertificate,
     partner: IssuedCertificate,
 ) -> None:
-    """`as_view(certificate_policy=...)` holds for that route alone."""
+    """`as_view(certificate_policy=...)` sets the policy of one route."""
     site(
         path("partners", view_class.as_view(certificate_policy="partners")),
         path("own", view_class.as_view()),
@@ -99,7 +99,7 @@ def test_a_route_names_its_policy(
 @pytest.mark.parametrize("view_class", [_Report, _AsyncReport])
 @pytest.mark.parametrize("method", ["HEAD", "OPTIONS", "POST", "DISPATCH"])
 def test_no_method_is_free(site: Any, visit: Any, view_class: Any, method: str) -> None:
-    """The automatic answers to OPTIONS, HEAD and unknown methods are protected too."""
+    """Django's automatic responses to OPTIONS, HEAD and other methods are protected too."""
     site(path("", view_class.as_view()), middleware=[])
     assert visit("/", method=method).status_code == 403
 
@@ -108,7 +108,7 @@ def test_no_method_is_free(site: Any, visit: Any, view_class: Any, method: str) 
 def test_the_automatic_answers_reach_the_authorized(
     site: Any, visit: Any, view_class: Any, allowed: IssuedCertificate
 ) -> None:
-    """With a certificate Django's own OPTIONS, HEAD and 405 are what they were."""
+    """An authorized client gets Django's automatic responses unchanged."""
     site(path("", view_class.as_view()), middleware=[])
     statuses = [visit("/", allowed, method=method).status_code for method in ("HEAD", "OPTIONS")]
     assert statuses == [200, 200]
@@ -120,7 +120,7 @@ def test_the_automatic_answers_reach_the_authorized(
 def test_a_dispatch_that_works_first_is_protected(
     site: Any, visit: Any, middleware: bool, kind: str, allowed: IssuedCertificate
 ) -> None:
-    """A subclass's dispatch does nothing before the check, and may forget super()."""
+    """The check comes before a subclass's dispatch, which need not call super()."""
     ran: list[str] = []
 
     class Early(_Report):
@@ -139,7 +139,7 @@ def test_a_dispatch_that_works_first_is_protected(
 
 @pytest.mark.parametrize("method", ["setup", "__init__"])
 def test_nothing_of_the_view_runs_before_the_check(site: Any, visit: Any, method: str) -> None:
-    """The view is not even made for a request that is denied."""
+    """The view object is not created for a denied request."""
 
     def fail(*args: Any, **kwargs: Any) -> None:
         raise AssertionError("not reached")
@@ -150,7 +150,7 @@ def test_nothing_of_the_view_runs_before_the_check(site: Any, visit: Any, method
 
 
 def test_a_framework_s_base_view_before_the_mixin_s_is_protected(site: Any, visit: Any) -> None:
-    """A base whose dispatch calls no super() may come first, as Django REST framework's does."""
+    """A base class before the mixin, whose dispatch does not call super(), is protected."""
 
     class ApiView(View):
         def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> HttpResponseBase:
@@ -164,7 +164,7 @@ def test_a_framework_s_base_view_before_the_mixin_s_is_protected(site: Any, visi
 
 
 def test_dispatch_is_protected_without_as_view(allowed: IssuedCertificate) -> None:
-    """Whoever makes the view by hand meets the same check, and gets an answer as private."""
+    """A view that is created without as_view() has the same check and a private response."""
     request = RequestFactory().get("/")
     view = _Report()
     view.setup(request)
@@ -177,7 +177,7 @@ def test_dispatch_is_protected_without_as_view(allowed: IssuedCertificate) -> No
 
 
 def test_async_dispatch_is_protected_without_as_view(allowed: IssuedCertificate) -> None:
-    """Whoever makes an async view by hand meets the same check, and gets an answer as private."""
+    """An async view that is created without as_view() has the same check."""
 
     async def go() -> None:
         view: Any = _AsyncReport()
@@ -196,7 +196,7 @@ def test_async_dispatch_is_protected_without_as_view(allowed: IssuedCertificate)
 def test_a_sync_mixin_may_answer_for_an_async_view(
     site: Any, visit: Any, allowed: IssuedCertificate
 ) -> None:
-    """What a mixin behind ours answers by itself need not be awaitable."""
+    """Another mixin's sync dispatch may return a response for an async view."""
 
     class Answers(View):
         def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> HttpResponseBase:
@@ -211,7 +211,7 @@ def test_a_sync_mixin_may_answer_for_an_async_view(
 
 
 def test_the_view_is_still_the_class_s_view() -> None:
-    """Tools that look behind a route find the class, its arguments and its kind."""
+    """The protected view keeps view_class and view_initkwargs, and stays sync or async."""
     view: Any = _Report.as_view(certificate_policy="partners")
     assert view.view_class is _Report
     assert view.view_initkwargs == {"certificate_policy": "partners"}
@@ -220,7 +220,7 @@ def test_the_view_is_still_the_class_s_view() -> None:
 
 
 def test_listed_after_view_it_is_an_error() -> None:
-    """There the mixin would never run; the class cannot be defined."""
+    """A class that lists the mixin after View is an error, because the mixin would not run."""
     with pytest.raises(TypeError, match=r"Late lists ClientCertificateRequiredMixin after View"):
 
         class Late(View, ClientCertificateRequiredMixin):  # type: ignore[misc]
@@ -234,7 +234,7 @@ def test_listed_after_view_it_is_an_error() -> None:
 
 
 def test_a_policy_that_is_no_name_is_refused() -> None:
-    """A property or a None in place of the name is found when the route is made."""
+    """A policy that is not a name is an error when as_view() is called."""
 
     class Dynamic(_Report):
         certificate_policy = property(lambda self: "partners")
@@ -248,7 +248,7 @@ def test_a_policy_that_is_no_name_is_refused() -> None:
 def test_a_base_whose_as_view_takes_arguments(
     site: Any, visit: Any, allowed: IssuedCertificate
 ) -> None:
-    """A viewset maps methods to actions by an argument, and calls neither View's as_view()."""
+    """A base class's as_view() may take arguments and need not call View.as_view()."""
 
     class ViewSet(View):
         @classonlymethod
@@ -268,7 +268,7 @@ def test_a_base_whose_as_view_takes_arguments(
 
 
 def test_as_view_refuses_what_django_refuses() -> None:
-    """A misspelt keyword is an error, and so is a call on an instance."""
+    """as_view() with an unknown keyword, or called on an instance, is an error."""
     with pytest.raises(TypeError, match="certificate_polcy"):
         _Report.as_view(certificate_polcy="partners")
     with pytest.raises(AttributeError, match="only on the class"):
@@ -278,7 +278,7 @@ def test_as_view_refuses_what_django_refuses() -> None:
 def test_a_subclass_that_composes_another_view_is_checked_by_both(
     site: Any, visit: Any, allowed: IssuedCertificate, partner: IssuedCertificate
 ) -> None:
-    """A view that calls a view of another policy lets in only whom both accept."""
+    """If a view calls a view with another policy, both policies must accept the request."""
 
     class Outer(_Report):
         def get(self, request: Any) -> HttpResponse:

@@ -24,7 +24,7 @@ def _hello(request: HttpRequest) -> HttpResponse:
 
 @pytest.fixture
 def connect() -> Iterator[Callable[[Any], None]]:
-    """Return a function that connects a receiver for the length of the test."""
+    """Return a function that connects a receiver until the test ends."""
     receivers = []
 
     def connect_one(receiver: Any) -> None:
@@ -39,9 +39,9 @@ def connect() -> Iterator[Callable[[Any], None]]:
 def test_a_denial_is_told_once_with_its_reason(
     site: Any, visit: Any, connect: Any, stranger: IssuedCertificate
 ) -> None:
-    """A receiver gets the request, the reason code and the exception; the client gets none."""
+    """A denial is sent once, with request, reason and exception; the client sees no reason."""
     told: list[dict[str, Any]] = []
-    connect(lambda **facts: told.append(facts))  # weak: kept alive by the fixture's list
+    connect(lambda **facts: told.append(facts))  # the fixture's list keeps it alive
     site(path("hello", authorize_certificate(_hello)))
     response = visit("/hello", stranger)
     assert response.status_code == 403
@@ -57,7 +57,7 @@ def test_a_denial_is_told_once_with_its_reason(
 def test_an_entry_is_not_told(
     site: Any, visit: Any, connect: Any, allowed: IssuedCertificate
 ) -> None:
-    """The signal speaks of denials alone."""
+    """The signal is not sent for an accepted request."""
     told: list[dict[str, Any]] = []
     connect(lambda **facts: told.append(facts))
     site(path("hello", _hello))
@@ -66,7 +66,7 @@ def test_an_entry_is_not_told(
 
 
 def test_async_receivers_are_called(site: Any, visit: Any, connect: Any) -> None:
-    """A receiver may be a coroutine function on either stack."""
+    """Async receivers run once under WSGI and under ASGI."""
     told: list[DenialReason] = []
 
     async def receiver(reason: DenialReason, **_: Any) -> None:
@@ -91,9 +91,9 @@ async def _araise(**_: Any) -> None:
 def test_a_failing_receiver_leaves_the_denial_alone(
     site: Any, visit: Any, connect: Any, receiver: Any, url: str, caplog: Any
 ) -> None:
-    """A receiver's exception is logged, and the answer is the same 403.
+    """An error in a receiver is logged, and the response is the same 403.
 
-    A partial has no `__qualname__`, at which the robust sending of signals itself fails.
+    A partial has no `__qualname__`, so Django's own logging of the error fails.
     """
     connect(receiver)
     site(path("hello", _hello))
@@ -104,7 +104,7 @@ def test_a_failing_receiver_leaves_the_denial_alone(
 def test_an_async_receiver_cannot_break_a_sync_view_inside_an_event_loop(
     connect: Any, caplog: Any
 ) -> None:
-    """A sync view called straight from a coroutine is denied, though async receivers cannot run."""
+    """A sync view called in a coroutine is denied, although async receivers cannot run there."""
 
     async def receiver(**_: Any) -> None:
         raise AssertionError("not reached")
@@ -122,7 +122,7 @@ def test_an_async_receiver_cannot_break_a_sync_view_inside_an_event_loop(
 
 
 def test_a_receiver_finds_no_certificate_on_the_request(connect: Any, stranger: Any) -> None:
-    """At the time of the signal nothing on the request says that the caller was accepted."""
+    """When the signal is sent, the request has no client certificate."""
     seen: list[bool] = []
 
     def receiver(request: HttpRequest, **_: Any) -> None:

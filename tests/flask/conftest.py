@@ -1,4 +1,4 @@
-"""One small app with every way to protect a view."""
+"""Small apps with two policies."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def config(
 
 @pytest.fixture
 def app(config: dict[str, Any]) -> Flask:
-    """An app where only marked views are protected."""
+    """An app where only decorated views are protected."""
     app = Flask(__name__)
     app.config.update(config)
     Arrcert(app)

@@ -1,13 +1,13 @@
-"""One request, one policy: the 403, the signal, the accepted certificate."""
+"""Authorization of a request: the 403, the signal, the accepted certificate."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
-from flask import Flask, Response
+from flask import Flask, Response, request
 
-from arrcert import CertificateDenied, DenialReason
+from arrcert import Authorizer, CertificateDenied, DenialReason
 from arrcert.testing import IssuedCertificate
 from arrcert_flask import (
     Arrcert,
@@ -20,7 +20,7 @@ from arrcert_flask import (
 
 @pytest.fixture
 def site(app: Flask) -> Flask:
-    """An app with one protected and one open view, which both tell who entered."""
+    """An app with a protected and an open view. Both return the certificate's common name."""
 
     def view() -> str:
         certificate = get_client_certificate()
@@ -34,7 +34,7 @@ def site(app: Flask) -> Flask:
 def test_denial_is_constant_and_tells_nothing(
     site: Flask, impostor: IssuedCertificate, expired: IssuedCertificate
 ) -> None:
-    """The client reads the same 403 whatever the reason."""
+    """The 403 is the same for every reason."""
     client = site.test_client()
     answers = {
         (response.status_code, response.text, tuple(response.headers))
@@ -56,7 +56,7 @@ def test_denial_is_constant_and_tells_nothing(
 def test_denial_is_a_forbidden_that_handlers_restyle(
     site: Flask, impostor: IssuedCertificate
 ) -> None:
-    """A handler for 403 restyles the denial; the reason is its `__cause__`."""
+    """A handler for 403 gets the denial and can read its `__cause__`."""
     causes = []
 
     @site.errorhandler(403)
@@ -74,7 +74,7 @@ def test_denial_is_a_forbidden_that_handlers_restyle(
 
 
 def test_no_hook_lets_the_view_run(app: Flask, impostor: IssuedCertificate) -> None:
-    """A handler or receiver that answers cheerfully restyles the denial; the view stays shut.
+    """An error handler that returns a 200, or a receiver's result, does not let the view run.
 
     (authlib: an overridden error hook that returned let the view run.)
     """
@@ -100,7 +100,7 @@ def test_no_hook_lets_the_view_run(app: Flask, impostor: IssuedCertificate) -> N
 
 
 def test_signal_carries_the_denial(site: Flask, impostor: IssuedCertificate) -> None:
-    """Receivers get app, reason and denial, sync and async alike."""
+    """Sync and async receivers get the app, the reason and the denial."""
     heard: list[tuple[Any, DenialReason, CertificateDenied]] = []
 
     def receiver(sender: Flask, reason: DenialReason, denied: CertificateDenied) -> None:
@@ -119,7 +119,7 @@ def test_signal_carries_the_denial(site: Flask, impostor: IssuedCertificate) -> 
 
 
 def test_receiver_that_fails_changes_nothing(site: Flask, caplog: pytest.LogCaptureFixture) -> None:
-    """A receiver's fault does not turn a denial into a 500 or an entry."""
+    """An error in a receiver is logged, and the response is a 403."""
 
     def receiver(sender: Flask, **_: Any) -> None:
         raise ZeroDivisionError
@@ -130,15 +130,43 @@ def test_receiver_that_fails_changes_nothing(site: Flask, caplog: pytest.LogCapt
 
 
 def test_only_an_accepted_certificate_is_given(site: Flask, alice: IssuedCertificate) -> None:
-    """A certificate that a request merely carries is nobody's identity."""
+    """A certificate that was not checked is not returned."""
     client = site.test_client()
     assert client.get("/protected", headers=alice.headers).text == "alice"
     assert client.get("/open", headers=alice.headers).text == "nobody"
     assert get_client_certificate() is None
 
 
+def test_the_last_check_of_a_request_counts(
+    app: Flask, alice: IssuedCertificate, bob: IssuedCertificate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asked under A, B and A again, a request is decided twice and has the last certificate."""
+    asked: list[str] = []
+    original = Authorizer.authorize_wsgi
+
+    def spy(self: Authorizer, environ: Any, policy: str) -> Any:
+        asked.append(policy)
+        return original(self, environ, policy)
+
+    monkeypatch.setattr(Authorizer, "authorize_wsgi", spy)
+
+    def view() -> str:
+        certificate = get_client_certificate()
+        assert certificate
+        return certificate.common_name or ""
+
+    default = authorize_certificate(view)
+    partners = authorize_certificate(policy="partners")(view)
+    with app.test_request_context(headers=alice.headers):
+        entered = [default()]
+        request.environ["HTTP_X_ARR_CLIENTCERT"] = bob.header_value
+        entered += [partners(), default()]
+    assert entered == ["alice", "bob", "alice"]
+    assert asked == ["default", "partners"]
+
+
 def test_nothing_is_carried_over_to_the_next_request(site: Flask, alice: IssuedCertificate) -> None:
-    """One request's certificate is not the next one's, within one application context too."""
+    """A certificate is not kept for the next request, even in the same application context."""
     with site.app_context():
         client = site.test_client()
         assert client.get("/protected", headers=alice.headers).status_code == 200
@@ -149,7 +177,7 @@ def test_nothing_is_carried_over_to_the_next_request(site: Flask, alice: IssuedC
 def test_core_is_asked_once_for_each_request(
     site: Flask, impostor: IssuedCertificate, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Gate and decorator together make one decision and one log record."""
+    """The gate and the decorator together make one decision and one log record."""
     site.test_client().get("/protected", headers=impostor.headers)
     assert len([record for record in caplog.records if record.name == "arrcert"]) == 1
 
@@ -161,7 +189,7 @@ CACHING = ["public", "public, max-age=60", "max-age=60, s-maxage=60", 'private="
 def test_what_a_certificate_opened_is_private(
     site: Flask, alice: IssuedCertificate, said: str | None
 ) -> None:
-    """A cache before the site must not give one client's page to the next."""
+    """A response to an authorized request is private, whatever the app has set."""
 
     @site.after_request
     def cacheable(response: Response) -> Response:
@@ -180,7 +208,7 @@ def test_what_a_certificate_opened_is_private(
 def test_a_response_that_is_not_stored_says_so_as_the_app_wrote_it(
     site: Flask, alice: IssuedCertificate
 ) -> None:
-    """no-store is stricter than private, and stays as it is."""
+    """A response with no-store is not changed."""
 
     @site.after_request
     def cacheable(response: Response) -> Response:
@@ -194,7 +222,7 @@ def test_a_response_that_is_not_stored_says_so_as_the_app_wrote_it(
 def test_a_hook_from_before_the_extension_makes_nothing_public(
     config: dict[str, Any], alice: IssuedCertificate
 ) -> None:
-    """Whichever came first, the app's own after_request runs before ours."""
+    """An after_request hook that was added before init_app cannot make a response public."""
     app = Flask(__name__)
     app.config.update(config)
 

@@ -1,4 +1,4 @@
-"""Marks on views."""
+"""The decorators and hooks."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from arrcert_flask import (
 
 
 def body() -> str:
-    """A view that says who entered."""
+    """Return a text with the accepted certificate's common name."""
     certificate = get_client_certificate()
     return f"hello {certificate.common_name if certificate else 'nobody'}"
 
 
 def statuses(app: Flask, path: str, *clients: IssuedCertificate | None, method: str = "GET") -> Any:
-    """Return what each client is answered."""
+    """Return the status code that each client gets."""
     return [
         app.test_client()
         .open(path, method=method, headers=client.headers if client else {})
@@ -39,7 +39,7 @@ def statuses(app: Flask, path: str, *clients: IssuedCertificate | None, method: 
 def test_bare_decorator_checks_default(
     app: Flask, alice: IssuedCertificate, bob: IssuedCertificate, impostor: IssuedCertificate
 ) -> None:
-    """Two lines protect a view under the policy "default"."""
+    """The bare decorator checks the policy "default"."""
 
     @app.get("/hellocert")
     @authorize_certificate
@@ -54,7 +54,7 @@ def test_bare_decorator_checks_default(
 def test_called_decorator_checks_its_policy(
     app: Flask, alice: IssuedCertificate, bob: IssuedCertificate
 ) -> None:
-    """A named policy is checked alone; called without one it is "default"."""
+    """The called decorator checks only the named policy, which is "default" if it names none."""
 
     @app.get("/partner")
     @authorize_certificate(policy="partners")
@@ -71,7 +71,7 @@ def test_called_decorator_checks_its_policy(
 
 
 def test_async_views_stay_async(app: Flask, alice: IssuedCertificate) -> None:
-    """An async view is checked before its coroutine runs."""
+    """No code of an async view runs for a denied request."""
     ran = []
 
     @app.get("/async")
@@ -87,7 +87,7 @@ def test_async_views_stay_async(app: Flask, alice: IssuedCertificate) -> None:
 
 
 def test_view_does_not_run_for_the_denied(app: Flask, impostor: IssuedCertificate) -> None:
-    """The check comes before the view, for every method."""
+    """No view runs for a denied request, for all methods."""
     ran = []
 
     @app.route("/x", methods=["GET", "POST", "OPTIONS"])
@@ -102,7 +102,7 @@ def test_view_does_not_run_for_the_denied(app: Flask, impostor: IssuedCertificat
 
 
 def test_automatic_options_answer_is_protected_too(app: Flask, alice: IssuedCertificate) -> None:
-    """The OPTIONS answer that Flask gives by itself asks for the certificate too.
+    """Flask's automatic OPTIONS response is protected too.
 
     (flask-login: OPTIONS reached the view.)
     """
@@ -121,7 +121,7 @@ def test_automatic_options_answer_is_protected_too(app: Flask, alice: IssuedCert
 
 
 def test_wrapped_view_keeps_name_and_arguments(app: Flask, alice: IssuedCertificate) -> None:
-    """The decorated view is named, documented and called as the bare one."""
+    """A decorated view keeps its name, docstring and arguments."""
 
     @app.get("/items/<int:number>")
     @authorize_certificate
@@ -134,7 +134,7 @@ def test_wrapped_view_keeps_name_and_arguments(app: Flask, alice: IssuedCertific
 
 
 def test_other_decorators_may_stand_around(app: Flask, alice: IssuedCertificate) -> None:
-    """Above or below another decorator the view is protected, OPTIONS included."""
+    """The decorator protects a view above and below another decorator."""
 
     def shout(view: Callable[..., str]) -> Callable[..., str]:
         @functools.wraps(view)
@@ -163,7 +163,7 @@ def test_other_decorators_may_stand_around(app: Flask, alice: IssuedCertificate)
 def test_class_based_views_take_it_in_decorators(
     app: Flask, alice: IssuedCertificate, bob: IssuedCertificate
 ) -> None:
-    """Flask's own way to decorate a class-based view protects all its methods."""
+    """The decorator in a class's `decorators` protects all its methods."""
 
     class Report(MethodView):
         decorators = [authorize_certificate(policy="partners")]  # noqa: RUF012
@@ -182,7 +182,7 @@ def test_class_based_views_take_it_in_decorators(
 def test_single_method_of_a_class_may_be_decorated(
     app: Flask, alice: IssuedCertificate, bob: IssuedCertificate
 ) -> None:
-    """A method has its own policy; the OPTIONS answer for all methods asks for all policies."""
+    """A method can have its own policy; OPTIONS requires the policies of all methods."""
 
     class Report(MethodView):
         def get(self) -> str:
@@ -199,7 +199,7 @@ def test_single_method_of_a_class_may_be_decorated(
 
 
 def test_decorating_as_view(app: Flask, alice: IssuedCertificate) -> None:
-    """What as_view() returns is a function and can be decorated."""
+    """The result of as_view() can be decorated."""
 
     class Page(View):
         def dispatch_request(self) -> str:
@@ -210,25 +210,27 @@ def test_decorating_as_view(app: Flask, alice: IssuedCertificate) -> None:
 
 
 def test_wrong_use_is_a_type_error() -> None:
-    """A class, a positional policy, or no function at all: a sentence that says what to write."""
+    """Decorating a class or a wrong object is an error that says what to write."""
     with pytest.raises(TypeError, match=r"decorators = \[authorize_certificate\]"):
         authorize_certificate(MethodView)
     with pytest.raises(TypeError, match=r"policy='partners'"):
         authorize_certificate("partners")  # type: ignore[type-var]
-    with pytest.raises(TypeError, match="decorates a view function"):
-        authorize_certificate(7)  # type: ignore[type-var]
+    for wrong, shown in ((7, "7"), (None, "None; check that the decorator below it returns")):
+        for decorate in (authorize_certificate, authorize_certificate()):
+            with pytest.raises(TypeError, match=f"decorates a view, not {shown}"):
+                decorate(wrong)  # type: ignore[call-overload, type-var]
 
 
 @pytest.mark.parametrize("policy", [None, "", 7, ["partners"]])
 def test_policy_is_a_name(policy: Any) -> None:
-    """Whatever else is given as a policy is refused where it is written."""
+    """A policy that is not a name is an error at import."""
     for decorator in (authorize_certificate, require_client_certificate):
         with pytest.raises(TypeError, match="write the name of one of the policies in ARRCERT"):
             decorator(policy=policy)
 
 
 def test_mark_that_is_no_name_is_no_policy(protected_app: Flask, alice: IssuedCertificate) -> None:
-    """A view that has every attribute one asks for names no policy by that."""
+    """A view whose attribute is not a string names no policy."""
 
     class Obliging:
         __name__ = "obliging"
@@ -248,7 +250,7 @@ def test_mark_that_is_no_name_is_no_policy(protected_app: Flask, alice: IssuedCe
 def test_decorator_without_the_extension_denies(
     alice: IssuedCertificate, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Where Arrcert(app) was forgotten, nobody enters and the log says why."""
+    """Without Arrcert(app), every request is denied and the log says why."""
     app = Flask(__name__)
 
     @app.get("/x")
@@ -267,7 +269,7 @@ def test_decorator_without_the_extension_denies(
 def test_unknown_policy_denies(
     app: Flask, alice: IssuedCertificate, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A policy that does not exist admits nobody and is an error in the log."""
+    """A policy that does not exist denies every request and is an error in the log."""
 
     @app.get("/x")
     @authorize_certificate(policy="partnrs")
@@ -282,16 +284,16 @@ _routes: list[Callable[..., Any]] = []
 
 
 def register(view: Callable[..., Any]) -> Callable[..., Any]:
-    """Keep the bare view and return it, as a route does."""
+    """Store the undecorated view and return it, as a route does."""
     _routes.append(view)
     return view
 
 
-# --- the decorator that the route left behind ---------------------------------------------------
+# --- a decorator above the route ----------------------------------------------------------------
 
 
 def misplaced(app: Flask | Blueprint, decorate: Any = authorize_certificate) -> None:
-    """Register a view below its decorator, as people do by mistake."""
+    """Register a view with its decorator above the route, which is a mistake."""
 
     @decorate
     @app.get("/lost")
@@ -300,7 +302,7 @@ def misplaced(app: Flask | Blueprint, decorate: Any = authorize_certificate) -> 
 
 
 def test_decorator_above_the_route_is_refused(app: Flask, alice: IssuedCertificate) -> None:
-    """The route would register the bare view, so no request at all is served."""
+    """A decorator above the route is an error before the first request."""
 
     @app.get("/open")
     def open_view() -> str:
@@ -315,7 +317,7 @@ def test_decorator_above_the_route_is_refused(app: Flask, alice: IssuedCertifica
 
 
 def test_decorator_above_a_blueprints_route_is_refused(app: Flask) -> None:
-    """A blueprint's route is no other, nor is the called form."""
+    """A called decorator above a blueprint's route is an error too."""
     blueprint = Blueprint("bp", __name__)
     misplaced(blueprint, authorize_certificate(policy="partners"))
     app.register_blueprint(blueprint)
@@ -324,7 +326,7 @@ def test_decorator_above_a_blueprints_route_is_refused(app: Flask) -> None:
 
 
 def test_decorator_above_a_decorated_route_is_refused(app: Flask) -> None:
-    """Another decorator between the two hides nothing."""
+    """Another decorator between the two does not hide the mistake."""
 
     def plain(view: Any) -> Any:
         @functools.wraps(view)
@@ -345,7 +347,7 @@ def test_decorator_above_a_decorated_route_is_refused(app: Flask) -> None:
 def test_decorator_above_the_route_of_a_memoized_view_is_refused(
     app: Flask, remembering: Any
 ) -> None:
-    """What the route registered need not be a plain function."""
+    """The mistake is found for a memoized view too."""
 
     @authorize_certificate
     @app.get("/lost")
@@ -358,7 +360,7 @@ def test_decorator_above_the_route_of_a_memoized_view_is_refused(
 
 
 def test_views_that_cannot_be_remembered_are_served(app: Flask, alice: IssuedCertificate) -> None:
-    """A callable without hash or weak reference, or one that wraps itself, is a view as any."""
+    """Callables without a hash or weak references, or that wrap themselves, can be views."""
 
     class Unhashable:
         __hash__ = None  # type: ignore[assignment]
@@ -390,19 +392,19 @@ def test_views_that_cannot_be_remembered_are_served(app: Flask, alice: IssuedCer
 @authorize_certificate
 @register
 def module_level() -> str:
-    """A view of a module, below a decorator that stands above its route."""
+    """A view of this module whose decorator is above the route."""
     raise AssertionError("the bare view ran")
 
 
 def test_decorator_above_the_route_of_a_module(app: Flask) -> None:
-    """At module level the decorator binds the name anew, and the bare view is found too."""
+    """The mistake is found at module level, where the decorator replaces the view's name."""
     app.add_url_rule("/lost", "lost", _routes[0])
     with pytest.raises(ConfigurationError, match="'lost'"):
         app.test_client().get("/lost")
 
 
 def test_view_registered_both_ways_on_purpose(app: Flask, alice: IssuedCertificate) -> None:
-    """One function may serve an open and a protected endpoint."""
+    """One function can be registered both with and without the decorator."""
 
     def view() -> str:
         return body()
@@ -414,14 +416,14 @@ def test_view_registered_both_ways_on_purpose(app: Flask, alice: IssuedCertifica
 
 
 def test_view_that_another_app_protects(app: Flask) -> None:
-    """A decorated copy elsewhere does not close a view that this app leaves open."""
+    """A view that is decorated for another app can stay open in this app."""
     authorize_certificate(body)
     app.add_url_rule("/open", "open", body)
     assert statuses(app, "/open", None) == [200]
 
 
 def test_inner_function_that_is_open_on_purpose(app: Flask) -> None:
-    """Where no name tells, a view that is bare on purpose is marked exempt, and then serves."""
+    """An inner function with a decorated copy can be open if it is marked exempt."""
 
     def view() -> str:
         return ""
@@ -435,7 +437,7 @@ def test_inner_function_that_is_open_on_purpose(app: Flask) -> None:
 
 
 def test_exempt_view_is_open(protected_app: Flask) -> None:
-    """An exempt view serves without a certificate, above or below the route."""
+    """An exempt view needs no certificate, with the mark above or below the route."""
 
     @protected_app.get("/a")
     @certificate_exempt
@@ -458,7 +460,7 @@ def test_exempt_view_is_open(protected_app: Flask) -> None:
 
 
 def test_exemption_is_not_copied_along(protected_app: Flask) -> None:
-    """A mark that functools.wraps copies along frees no other view."""
+    """functools.wraps does not copy an exemption to another view."""
 
     @certificate_exempt
     def exempt() -> str:
@@ -473,7 +475,7 @@ def test_exemption_is_not_copied_along(protected_app: Flask) -> None:
 
 
 def test_exemption_is_not_bound_to_a_name(protected_app: Flask) -> None:
-    """Two views of one name are two views (flask-wtf: an exemption keyed on module.name)."""
+    """A view with the name of an exempt view is checked (flask-wtf exempted by module.name)."""
 
     def make() -> Callable[[], str]:
         def view() -> str:
@@ -488,7 +490,7 @@ def test_exemption_is_not_bound_to_a_name(protected_app: Flask) -> None:
 
 
 def test_exempt_as_view(protected_app: Flask) -> None:
-    """What as_view() returns can be exempt; the class's other views are not."""
+    """The result of as_view() can be exempt, without the class's other views."""
 
     class Page(View):
         def dispatch_request(self) -> str:
@@ -501,7 +503,7 @@ def test_exempt_as_view(protected_app: Flask) -> None:
 
 
 def test_exemption_does_not_disable_the_decorator(protected_app: Flask) -> None:
-    """On a view that carries both, the decorator holds, whichever stands above."""
+    """An exempt view with the decorator is still checked, in any order of the two."""
 
     @protected_app.get("/a")
     @certificate_exempt
@@ -520,14 +522,14 @@ def test_exemption_does_not_disable_the_decorator(protected_app: Flask) -> None:
 
 
 def test_exemption_takes_a_function() -> None:
-    """Anything without an identity of its own is a TypeError."""
+    """certificate_exempt accepts only functions."""
 
     class Page(View):
         def method(self) -> str:
             return ""
 
     for view in (Page, Page().method, functools.partial(body), "health"):
-        with pytest.raises(TypeError, match="marks a view function"):
+        with pytest.raises(TypeError, match="takes a view function"):
             certificate_exempt(view)  # type: ignore[type-var]
 
 
@@ -535,7 +537,7 @@ def test_exemption_takes_a_function() -> None:
 
 
 def test_blueprint_hook(app: Flask, alice: IssuedCertificate, bob: IssuedCertificate) -> None:
-    """A blueprint's hook protects its views and no others, automatic OPTIONS included."""
+    """A blueprint's hook protects only the blueprint's views, with automatic OPTIONS."""
     blueprint = Blueprint("bp", __name__)
     blueprint.before_request(require_client_certificate(policy="partners"))
     blueprint.add_url_rule("/in", "in", body)
@@ -547,7 +549,7 @@ def test_blueprint_hook(app: Flask, alice: IssuedCertificate, bob: IssuedCertifi
 
 
 def test_app_hook(app: Flask, alice: IssuedCertificate) -> None:
-    """The hook protects a whole app too, under "default" unless it is told otherwise."""
+    """The hook protects a whole app, under "default" if it names no policy."""
     app.before_request(require_client_certificate())
     app.add_url_rule("/x", "x", body)
     assert statuses(app, "/x", alice, None) == [200, 403]
@@ -556,7 +558,7 @@ def test_app_hook(app: Flask, alice: IssuedCertificate) -> None:
 @pytest.mark.parametrize("mistaken", [require_client_certificate, authorize_certificate])
 @pytest.mark.parametrize("whole_app", [True, False])
 def test_hook_without_parentheses_is_refused(app: Flask, mistaken: Any, whole_app: bool) -> None:
-    """A hook that was passed and not called would answer every request with a function."""
+    """A hook that was passed but not called is an error before the first request."""
     blueprint = Blueprint("bp", __name__)
     (blueprint.before_app_request if whole_app else blueprint.before_request)(mistaken)
     app.register_blueprint(blueprint)

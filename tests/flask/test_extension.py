@@ -1,4 +1,4 @@
-"""Start-up, and the gate before every request."""
+"""Start-up, and the check before every request."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from arrcert_flask import (
 
 
 def status(app: Flask, path: str, client: IssuedCertificate | None = None, **kwargs: Any) -> int:
-    """Return what the client is answered."""
+    """Return the status code that the client gets."""
     headers = client.headers if client else {}
     return app.test_client().open(path, headers=headers, **kwargs).status_code
 
 
 def too_late(name: str) -> str:
-    """Return a pattern for what is said of a setting that came after init_app."""
+    """Return a pattern for the message about a setting that was set after init_app."""
     return re.escape(
-        f"{name}: was set in app.config after Arrcert(app) had read it, so it has no effect; set it"
+        f"{name}: was set in app.config after Arrcert(app) read it, so it has no effect; set it"
         " before Arrcert(app), or call Arrcert().init_app(app) last"
     )
 
 
 def test_bad_configuration_stops_the_start(config: dict[str, Any]) -> None:
-    """init_app raises with every mistake, and the app is not half protected."""
+    """init_app raises an error that lists every mistake."""
     app = Flask(__name__)
     app.config.update(config, ARRCERT_PROTECT_AL=True, ARRCERT_FRONT_END="iis")
     with pytest.raises(ConfigurationError) as caught:
@@ -47,7 +47,7 @@ def test_bad_configuration_stops_the_start(config: dict[str, Any]) -> None:
 
 
 def test_no_configuration_stops_the_start() -> None:
-    """Without ARRCERT there is no start."""
+    """Without policies the app does not start."""
     with pytest.raises(ConfigurationError, match="ARRCERT: is not set"):
         Arrcert(Flask(__name__))
 
@@ -55,7 +55,7 @@ def test_no_configuration_stops_the_start() -> None:
 def test_environment_is_enough(
     monkeypatch: pytest.MonkeyPatch, alice: IssuedCertificate, impostor: IssuedCertificate
 ) -> None:
-    """App Service's app settings configure a site without a line of code."""
+    """Environment variables alone configure a site."""
     monkeypatch.setenv("ARRCERT_FINGERPRINTS", alice.certificate.sha1_fingerprint)
     monkeypatch.setenv("ARRCERT_PROTECT_ALL", "true")
     app = Flask(__name__)
@@ -67,7 +67,7 @@ def test_environment_is_enough(
 def test_unguarded_header_is_warned_of(
     config: dict[str, Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Off App Service, outside debug mode, the start says that nothing guards the header."""
+    """Outside App Service and debug mode, the log warns that clients can forge the header."""
     monkeypatch.delenv("WEBSITE_SITE_NAME")
     for debug, told in ((True, False), (False, True)):
         caplog.clear()
@@ -80,7 +80,7 @@ def test_unguarded_header_is_warned_of(
 def test_two_apps_in_one_process(
     config: dict[str, Any], alice: IssuedCertificate, bob: IssuedCertificate
 ) -> None:
-    """Each app has its own configuration, read at init_app and fixed from then on."""
+    """Each app keeps the configuration that it had at init_app."""
     extension = Arrcert()
     apps = []
     for client in (alice, bob):
@@ -95,7 +95,7 @@ def test_two_apps_in_one_process(
 
 
 def test_initialising_twice_is_refused(app: Flask) -> None:
-    """One app has one configuration, and the error says what to do."""
+    """A second Arrcert for the same app is an error that says what to do."""
     with pytest.raises(RuntimeError, match=r"twice for the same app; remove one of the two calls"):
         Arrcert(app)
 
@@ -103,7 +103,7 @@ def test_initialising_twice_is_refused(app: Flask) -> None:
 def test_site_wide_protection_that_comes_too_late_is_refused(
     app: Flask, alice: IssuedCertificate
 ) -> None:
-    """A site that is meant to be closed does not serve openly."""
+    """ARRCERT_PROTECT_ALL that is set after init_app is an error at every request."""
     app.config["ARRCERT_PROTECT_ALL"] = True
     app.config["ARRCERT_EXEMPT_PATHS"] = ["/health"]
     for _ in range(2):
@@ -130,7 +130,7 @@ def test_settings_that_come_too_late_have_no_effect_and_are_an_error_in_the_log(
     alice: IssuedCertificate,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """The config is fixed at init_app, and whoever changes it later is told once."""
+    """A setting that changes after init_app has no effect and is one error in the log."""
     protected_app.config[name] = value
     if value is None:
         del protected_app.config["ARRCERT_EXEMPT_PATHS"]
@@ -147,7 +147,7 @@ def test_settings_that_come_too_late_have_no_effect_and_are_an_error_in_the_log(
 def test_exempt_paths_without_site_wide_protection_are_a_warning(
     config: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Whoever writes exempt paths into app.config takes the rest for protected."""
+    """Exempt paths in app.config without ARRCERT_PROTECT_ALL are a warning."""
     app = Flask(__name__)
     app.config.update(config, ARRCERT_EXEMPT_PATHS=["/health"])
     Arrcert(app)
@@ -163,7 +163,7 @@ def test_exempt_paths_that_sites_share_are_no_warning(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """In the environment they may be another site's."""
+    """Exempt paths in the environment are no warning, because sites may share it."""
     monkeypatch.setenv("ARRCERT_FINGERPRINTS", alice.certificate.sha256_fingerprint)
     monkeypatch.setenv("ARRCERT_EXEMPT_PATHS", "/health")
     Arrcert(Flask(__name__))
@@ -173,7 +173,7 @@ def test_exempt_paths_that_sites_share_are_no_warning(
 def test_what_the_configuration_warns_of_is_logged_at_the_start(
     config: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """An expired trust anchor stops no start, and is told before it denies somebody."""
+    """An expired trust anchor does not stop the start and is a warning in the log."""
     past = datetime.now(UTC) - timedelta(hours=1)
     authority = CertificateAuthority("Past CA", not_after=past)
     config["ARRCERT"]["past"] = {"trust_anchors": authority.certificate_pem.decode()}
@@ -188,7 +188,7 @@ def test_what_the_configuration_warns_of_is_logged_at_the_start(
 def test_protect_all_checks_every_endpoint(
     protected_app: Flask, alice: IssuedCertificate, impostor: IssuedCertificate
 ) -> None:
-    """Views, unknown paths, wrong methods, static files, OPTIONS: all ask for a certificate."""
+    """Views, unknown paths, wrong methods, static files and OPTIONS need a certificate."""
     protected_app.add_url_rule("/view", "view", lambda: "")
     for path, method, allowed in (
         ("/view", "GET", 200),
@@ -205,7 +205,7 @@ def test_protect_all_checks_every_endpoint(
 
 
 def test_exempt_paths(protected_app: Flask) -> None:
-    """Exempt paths serve without a certificate; tricks around them do not."""
+    """Exempt paths need no certificate, and other spellings of them do."""
     protected_app.add_url_rule("/health", "health", lambda: "ok")
     protected_app.add_url_rule("/public/<path:rest>", "public", lambda rest: rest)
     protected_app.add_url_rule("/healthz", "healthz", lambda: "ok")
@@ -224,7 +224,7 @@ def test_exempt_paths(protected_app: Flask) -> None:
 def test_exempt_path_does_not_disable_a_decorator(
     protected_app: Flask, bob: IssuedCertificate, alice: IssuedCertificate
 ) -> None:
-    """A decorated view under an exempt path still asks for its certificate."""
+    """A decorated view on an exempt path is still checked."""
 
     @protected_app.get("/public/report")
     @authorize_certificate(policy="partners")
@@ -239,7 +239,7 @@ def test_exempt_path_does_not_disable_a_decorator(
 def test_named_policy_is_checked_alone(
     protected_app: Flask, alice: IssuedCertificate, bob: IssuedCertificate
 ) -> None:
-    """Site-wide protection checks "default" only where the view names no policy."""
+    """Site-wide protection checks "default" only for views that name no policy."""
     blueprint = Blueprint("bp", __name__)
     blueprint.before_request(require_client_certificate(policy="partners"))
     blueprint.add_url_rule("/in", "in", lambda: "")
@@ -255,7 +255,7 @@ def test_named_policy_is_checked_alone(
 
 
 def test_gate_stands_before_other_hooks(config: dict[str, Any], alice: IssuedCertificate) -> None:
-    """No hook or URL preprocessor acts, or answers, before the request is authorized."""
+    """No hook or URL preprocessor runs before the request is authorized."""
     acted = []
     app = Flask(__name__)
     app.config.update(config, ARRCERT_PROTECT_ALL=True)
@@ -269,7 +269,7 @@ def test_gate_stands_before_other_hooks(config: dict[str, Any], alice: IssuedCer
 
 
 def test_gate_stands_before_the_body_is_read(config: dict[str, Any], tmp_path: Path) -> None:
-    """A stranger cannot make the app parse an upload."""
+    """The app does not read the body of a denied request."""
     app = Flask(__name__)
     app.config.update(config, ARRCERT_PROTECT_ALL=True)
     Arrcert(app)
@@ -299,7 +299,7 @@ def test_known_and_unknown_paths_are_denied_alike(protected_app: Flask) -> None:
 def test_static_files_that_a_certificate_opened_are_private(
     config: dict[str, Any], alice: IssuedCertificate, tmp_path: Path
 ) -> None:
-    """A file's `public, max-age` is not for caches before the site."""
+    """A static file for an authorized request is private and keeps its max-age."""
     (tmp_path / "logo.svg").write_text("<svg/>")
     app = Flask(__name__, static_folder=str(tmp_path), static_url_path="/static")
     app.config.update(config, ARRCERT_PROTECT_ALL=True, SEND_FILE_MAX_AGE_DEFAULT=60)

@@ -1,4 +1,4 @@
-"""Four stacks, each on a real server, all configured alike."""
+"""Four stacks with the same configuration, each on a real server."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from arrcert.testing import CertificateAuthority, IssuedCertificate
 HERE = Path(__file__).parent
 GUNICORN = ["-m", "gunicorn", "--limit-request-field_size", "65536", "--log-level", "warning"]
 UVICORN = ["-m", "uvicorn", "--http", "h11", "--log-level", "warning", "--lifespan", "off"]
-# Told to, it leaves X-Forwarded-Proto alone; it cannot inherit a socket.
+# With this option waitress keeps X-Forwarded-Proto. It cannot inherit a socket.
 WAITRESS = ["-m", "waitress", "--no-clear-untrusted-proxy-headers"]
 STACKS = {
     "Flask on gunicorn": [*GUNICORN, "--bind", "fd://{fd}", "flask_site:app"],
@@ -44,7 +44,7 @@ def bob(authority: CertificateAuthority) -> IssuedCertificate:
 
 @pytest.fixture(scope="session", params=STACKS)
 def stack(request: pytest.FixtureRequest, policies: dict[str, object]) -> Iterator[int]:
-    """The port of a running stack."""
+    """Run a stack and yield its port."""
     with running(STACKS[request.param], policies) as port:
         yield port
 
@@ -53,9 +53,9 @@ def stack(request: pytest.FixtureRequest, policies: dict[str, object]) -> Iterat
 def mounted_stack(
     request: pytest.FixtureRequest, policies: dict[str, object]
 ) -> Iterator[tuple[int, str]]:
-    """The port of a running stack whose site is mounted at /app, and what a target begins with."""
+    """Run a stack with its site at /app, and yield its port and the prefix of its targets."""
     words = MOUNTED[request.param]
-    # uvicorn wants the front end to take its root path off.
+    # uvicorn expects the front end to remove the root path.
     at = "" if "--root-path" in words else "/app"
     with running(words, policies, at, SCRIPT_NAME="/app") as port:
         yield port, at
@@ -65,7 +65,7 @@ def mounted_stack(
 def policies(
     authority: CertificateAuthority, alice: IssuedCertificate, expired: IssuedCertificate
 ) -> dict[str, object]:
-    """What every stack is configured with."""
+    """The policies of every stack."""
     pins = [alice.certificate.sha256_fingerprint, expired.certificate.sha256_fingerprint]
     partners = {"trust_anchors": authority.certificate_pem.decode(), "common_names": ["bob"]}
     return {"default": {"fingerprints": pins}, "partners": partners}
@@ -75,7 +75,7 @@ def policies(
 def running(
     words: list[str], policies: dict[str, object], at: str = "", **variables: str
 ) -> Iterator[int]:
-    """Run a stack, whose targets begin with what is in `at`, and give its port."""
+    """Run a stack and yield its port. `at` is the prefix of its targets."""
     environ = {name: value for name, value in os.environ.items() if not name.startswith("ARRCERT")}
     environ |= variables | {
         "ARRCERT": json.dumps(policies),

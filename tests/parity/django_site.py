@@ -1,4 +1,4 @@
-"""The site of the parity table, in Django; configured by the environment alone."""
+"""The Django site of the parity tests, configured only by the environment."""
 
 import sys
 
@@ -32,13 +32,13 @@ from arrcert_django.decorators import authorize_certificate, certificate_exempt 
 
 
 def body(request: HttpRequest) -> HttpResponse:
-    """Say who entered."""
+    """Return the accepted certificate's common name."""
     certificate = request.client_certificate  # type: ignore[attr-defined]
     return HttpResponse(f"entered: {certificate.common_name if certificate else None}")
 
 
 def plain_sync(request: HttpRequest) -> HttpResponse:
-    """Protected site-wide, where its path is not exempt."""
+    """Protected site-wide, except on an exempt path."""
     return body(request)
 
 
@@ -49,13 +49,13 @@ async def plain_async(request: HttpRequest) -> HttpResponse:
 
 @certificate_exempt
 def exempt_sync(request: HttpRequest) -> HttpResponse:
-    """Exempt by its identity."""
+    """Exempt."""
     return body(request)
 
 
 @certificate_exempt
 async def exempt_async(request: HttpRequest) -> HttpResponse:
-    """Exempt by its identity, async."""
+    """Exempt, async."""
     return body(request)
 
 
@@ -75,5 +75,5 @@ urlpatterns = [
 ]
 
 wsgi = get_wsgi_application()
-# The ASGI handler loads the middleware anew, in async mode; only a server that asks for it may pay.
+# The ASGI handler loads the middleware a second time, so it is made only for an ASGI server.
 asgi = get_asgi_application() if "uvicorn" in sys.modules else None

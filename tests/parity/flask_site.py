@@ -1,4 +1,4 @@
-"""The site of the parity table, in Flask; configured by the environment alone."""
+"""The Flask site of the parity tests, configured only by the environment."""
 
 from flask import Flask
 
@@ -14,7 +14,7 @@ METHODS = ["GET", "HEAD", "POST", "OPTIONS"]
 
 
 def body() -> str:
-    """Say who entered."""
+    """Return the accepted certificate's common name."""
     certificate = get_client_certificate()
     return f"entered: {certificate.common_name if certificate else None}"
 
@@ -52,7 +52,7 @@ async def partner_async() -> str:
 @app.route("/healthz", methods=METHODS)
 @app.route("/public/page", methods=METHODS)
 def plain_sync() -> str:
-    """Protected site-wide, where its path is not exempt."""
+    """Protected site-wide, except on an exempt path."""
     return body()
 
 
@@ -65,14 +65,14 @@ async def plain_async() -> str:
 @app.route("/exempt/sync", methods=METHODS)
 @certificate_exempt
 def exempt_sync() -> str:
-    """Exempt by its identity."""
+    """Exempt."""
     return body()
 
 
 @app.route("/exempt/async", methods=METHODS)
 @certificate_exempt
 async def exempt_async() -> str:
-    """Exempt by its identity, async."""
+    """Exempt, async."""
     return body()
 
 

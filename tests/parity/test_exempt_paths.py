@@ -1,8 +1,8 @@
-"""One table of request targets: which are exempt from the site-wide check, on every stack.
+"""Which request targets are exempt from the site-wide check, on every stack.
 
-Each target is written to a raw socket as it stands here, so what a server makes of it before the
-app sees a path is part of the verdict. The sites exempt `/health` and `/public/*`; `/health`,
-`/healthz`, `/public/page`, `/plain/sync` and `/sync` exist. In doubt a target is not exempt.
+Each target is written to a raw socket unchanged, so the tests include what a server does to it
+before the app sees a path. The sites exempt `/health` and `/public/*`. The paths `/health`,
+`/healthz`, `/public/page`, `/plain/sync` and `/sync` exist. An unclear target is not exempt.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ EXEMPT = [
     "/public/page",
     "/public/pag%65?q",
 ]
-"""Answered without a certificate."""
+"""A 200 without a certificate."""
 EXEMPT_AND_UNKNOWN = [
     "/public/",
     "/public/unknown",
@@ -31,7 +31,7 @@ EXEMPT_AND_UNKNOWN = [
     "/public/%C3%A9",
     "/public/page%20",
 ]
-"""Below the exempt folder, where there is nothing: a 404 without a certificate."""
+"""Unknown paths in the exempt folder: a 404 without a certificate."""
 NEVER = {
     "another path": ["/", "/healthz", "/healthz-admin", "/public", "/publicity", "/a/health"],
     "case": ["/Health", "/HEALTH", "/Public/page", "/PUBLIC/page"],
@@ -89,25 +89,25 @@ NEVER = {
         *("/health%23", "/sync#/../health", "/plain/sync#/health"),
     ],
 }
-"""Refused without a certificate, by the app or, as malformed, by the server before it."""
+"""The app denies the request, or the server rejects it as malformed."""
 REFUSED = {400, 403}
 
 
 @pytest.mark.parametrize("target", EXEMPT)
 def test_exempt(target: str, stack: int) -> None:
-    """An exempt path needs no certificate, whatever its query."""
+    """An exempt path needs no certificate, with any query."""
     assert status(stack, target) == 200
 
 
 @pytest.mark.parametrize("target", EXEMPT_AND_UNKNOWN)
 def test_exempt_and_unknown(target: str, stack: int) -> None:
-    """Below an exempt folder nothing needs a certificate, not even what is not there."""
+    """An unknown path in an exempt folder needs no certificate."""
     assert status(stack, target) == 404
 
 
 @pytest.mark.parametrize("kind", NEVER)
 def test_never_exempt(kind: str, stack: int) -> None:
-    """No other writing of a path frees it: the tricks that have passed prefix and path rules."""
+    """No other spelling of an exempt path is exempt."""
     for target in NEVER[kind]:
         for method in ("GET", "HEAD", "OPTIONS"):
             assert status(stack, target, method=method) in REFUSED, (method, target)
@@ -129,14 +129,14 @@ def test_never_exempt(kind: str, stack: int) -> None:
     ],
 )
 def test_no_header_exempts(header: str, stack: int) -> None:
-    """A path, prefix or health probe that a header claims is not believed (GHSA-5hvv-m4w4-gf6v)."""
+    """No header can make a request exempt (GHSA-5hvv-m4w4-gf6v)."""
     assert status(stack, "/plain/sync", header) == 403
 
 
 def test_script_name_that_a_client_sends(stack: int, alice: IssuedCertificate) -> None:
-    """Where a server believes it, the path that is checked is the one that is routed.
+    """If a server uses a client's SCRIPT_NAME header, the checked path is the routed one.
 
-    (gunicorn takes SCRIPT_NAME from its own machine.)
+    (gunicorn accepts the header SCRIPT_NAME from its own machine.)
     """
     certificate = f"X-ARR-ClientCert: {alice.header_value}"
     for script_name, target in (
@@ -168,7 +168,7 @@ def test_script_name_that_a_client_sends(stack: int, alice: IssuedCertificate) -
         ("{at}/public/../sync", REFUSED),
         ("{at}%2fhealth", REFUSED),
         ("{at}/health;x", REFUSED),
-        # Outside of the site's root gunicorn answers by itself, waitress asks the site.
+        # Outside the site's root, gunicorn responds itself and waitress calls the site.
         ("/{at}/health", REFUSED | {404, 500}),
         ("/.{at}/health", REFUSED | {404, 500}),
         ("/x/..{at}/health", REFUSED | {404, 500}),
@@ -178,13 +178,13 @@ def test_script_name_that_a_client_sends(stack: int, alice: IssuedCertificate) -
 def test_script_name_of_the_site(
     target: str, right: set[int], mounted_stack: tuple[int, str]
 ) -> None:
-    """Exempt paths are written without the mount point, and compared without it."""
+    """Exempt paths are compared without the site's mount point."""
     port, at = mounted_stack
     assert status(port, target.format(at=at)) in right
 
 
 def status(port: int, target: str, *headers: str, method: str = "GET") -> int:
-    """Write one request as it stands and return the answer's status."""
+    """Send one request unchanged and return the response's status code."""
     lines = [f"{method} {target} HTTP/1.1", "Host: site", *headers, "Connection: close", "", ""]
     with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
         connection.sendall("\r\n".join(lines).encode("latin-1"))

@@ -1,7 +1,7 @@
-"""One table of request and verdict, true of Flask, Django WSGI and Django ASGI, sync and async.
+"""One table of requests and decisions for Flask, Django WSGI and Django ASGI, sync and async.
 
-Every request goes through a raw socket to a running server: what a server does to names, repeated
-headers and paths before an app sees them is part of the verdict.
+Every request goes through a raw socket to a running server, so the tests include what a server does
+to header names, repeated headers and paths before the app sees them.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from arrcert.testing import IssuedCertificate
 
 ADMITTED, DENIED = {200}, {403}
 REFUSED = {400, 403}
-"""No entry; a server that finds the request itself malformed may say so first."""
+"""The app denies the request, or the server rejects it as malformed."""
 VIEWS = ("sync", "async")
 
 
 class Row(NamedTuple):
-    """What is sent, and which answers are right.
+    """One request, and the right status codes.
 
     Attributes:
-        name: of the row.
-        headers: raw header lines; `{alice}` and the like stand for header values.
+        name: the row's name.
+        headers: raw header lines. `{alice}` and other names are replaced by header values.
         verdict: the right status codes.
-        path: where to; `{view}` is `sync` and `async` in turn.
+        path: the request's path. `{view}` is replaced by `sync` and by `async`.
         method: the request's method.
-        body: what follows the headers.
+        body: the text after the headers.
     """
 
     name: str
@@ -43,7 +43,7 @@ CHUNKED = "Transfer-Encoding: chunked"
 ALICE = "X-ARR-ClientCert: {alice}"
 
 TABLE = [
-    # Who enters.
+    # Which client is accepted.
     Row("no certificate", [], DENIED),
     Row("the allowed one", [ALICE], ADMITTED),
     Row("the header's name in lower case", ["x-arr-clientcert: {alice}"], ADMITTED),
@@ -51,7 +51,7 @@ TABLE = [
     Row("the same names from another CA", ["X-ARR-ClientCert: {impostor}"], DENIED),
     Row("pinned but expired", ["X-ARR-ClientCert: {expired}"], DENIED),
     Row("allowed elsewhere", ["X-ARR-ClientCert: {bob}"], DENIED),
-    # Under a named policy, which is checked alone.
+    # A view that names a policy is checked only under that policy.
     Row("partner", ["X-ARR-ClientCert: {bob}"], ADMITTED, "/partner/{view}"),
     Row("no partner", [ALICE], DENIED, "/partner/{view}"),
     Row("partner's name, other CA", ["X-ARR-ClientCert: {impostor}"], DENIED, "/partner/{view}"),
@@ -62,7 +62,7 @@ TABLE = [
         for method in ("HEAD", "OPTIONS", "POST", "DELETE")
     ),
     *(Row(f"{method} allowed", [ALICE], ADMITTED, method=method) for method in ("HEAD", "OPTIONS")),
-    # Site-wide protection and what is exempt from it.
+    # Site-wide protection and exemptions.
     Row("unmarked view, no certificate", [], DENIED, "/plain/{view}"),
     Row("unmarked view, allowed", [ALICE], ADMITTED, "/plain/{view}"),
     Row("unmarked view, not default's", ["X-ARR-ClientCert: {bob}"], DENIED, "/plain/{view}"),
@@ -93,7 +93,7 @@ TABLE = [
             "/health%0a",
         )
     ),
-    # The header said twice, or by another name.
+    # A repeated header, or a header with a similar name.
     Row("twice the same", [ALICE, ALICE], DENIED),
     Row("stranger first", ["X-ARR-ClientCert: {look_alike}", ALICE], DENIED),
     Row("stranger last", [ALICE, "X-ARR-ClientCert: {look_alike}"], DENIED),
@@ -129,7 +129,7 @@ TABLE = [
         method="POST",
         body="1\r\nx\r\n0\r\nX-ARR-ClientCert: {alice}\r\n\r\n",
     ),
-    # Values that are not one bare base64 DER certificate.
+    # Values that are not the base64 text of one DER certificate.
     Row("empty", ["X-ARR-ClientCert:"], DENIED),
     Row("garbage", ["X-ARR-ClientCert: garbage"], DENIED),
     Row("something after it", ["X-ARR-ClientCert: {alice}AAAA"], DENIED),
@@ -137,7 +137,7 @@ TABLE = [
     Row("armour", ["X-ARR-ClientCert: -----BEGIN CERTIFICATE-----{alice}"], DENIED),
     Row("beyond ASCII", ["X-ARR-ClientCert: {alice}\xe9"], REFUSED),
     Row("too large", ["X-ARR-ClientCert: " + "A" * 20_000], DENIED),
-    # The transport that the front end saw.
+    # The client's connection to the front end.
     Row("over https", [ALICE, "X-Forwarded-Proto: HTTPS"], ADMITTED),
     Row("over plain http", [ALICE, "X-Forwarded-Proto: http"], DENIED),
     Row("over both", [ALICE, "X-Forwarded-Proto: https, http"], DENIED),
@@ -155,7 +155,7 @@ def test_verdict(
     look_alike: IssuedCertificate,
     impostor: IssuedCertificate,
 ) -> None:
-    """The same request has the same verdict on every stack."""
+    """The same request gets the same decision on every stack."""
     values = {
         "alice": alice.header_value,
         "bob": bob.header_value,
@@ -190,7 +190,7 @@ def test_known_and_unknown_paths_are_denied_alike(stack: int, method: str) -> No
 
 
 def test_what_a_certificate_opened_is_private(stack: int, alice: IssuedCertificate) -> None:
-    """No cache before the site keeps what one client was answered; open pages stay as they are."""
+    """Responses to authorized requests are private, and open pages are unchanged."""
     for path, sent, private in (
         ("/sync", ALICE, True),
         ("/plain/async", ALICE, True),
@@ -205,7 +205,7 @@ def test_what_a_certificate_opened_is_private(stack: int, alice: IssuedCertifica
 
 
 def exchange(port: int, request: bytes) -> bytes:
-    """Send raw bytes and return all that comes back."""
+    """Send raw bytes and return the whole response."""
     with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
         connection.sendall(request)
         answer = b""

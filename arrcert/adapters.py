@@ -1,0 +1,204 @@
+"""What the framework adapters share.
+
+It holds the marks on views, the exempt views, the search for lost decorators, the checks of a
+decorator's arguments, and the denial of a request to an app that is set up wrongly.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from types import FunctionType
+from typing import Any
+
+from arrcert.denials import DenialLog
+from arrcert.exceptions import CertificateDenied, Denial, DenialReason
+
+NOT_GIVEN: Any = object()
+"""Default of a decorator's `view`: it tells `authorize_certificate()` from
+`authorize_certificate(None)`."""
+
+_POLICY = "_arrcert_policy"
+"""The attribute that names a view's policy. `functools.wraps` copies it to other views. This is
+safe: a view with this attribute is checked before it runs."""
+
+_DEEPEST_STACK = 100
+"""How many decorators of one view are followed. It stops at a view that wraps itself."""
+
+# Exempt views are compared by identity. `functools.wraps` would copy an attribute to other views,
+# which would then be exempt too.
+_exempt_views: weakref.WeakSet[FunctionType] = weakref.WeakSet()
+
+# The functions that `authorize_certificate` has made, and the functions below them.
+_protecting: weakref.WeakSet[Callable[..., Any]] = weakref.WeakSet()
+_protected: weakref.WeakSet[Callable[..., Any]] = weakref.WeakSet()
+
+_denials = DenialLog()
+
+
+def require_policy_name(policy: object) -> None:
+    """Check that a decorator's `policy` is a name.
+
+    Raises:
+        TypeError: it is not a string, or it is empty.
+
+    It does not check that the policy exists.
+    """
+    if not isinstance(policy, str) or not policy:
+        raise TypeError(f"policy is {policy!r}; write the name of one of the policies in ARRCERT")
+
+
+def require_view(view: object, *, for_classes: str) -> None:
+    """Check that `authorize_certificate` decorates a view.
+
+    Args:
+        view: what is decorated.
+        for_classes: what to write for a class-based view; the error for a class says it.
+
+    Raises:
+        TypeError: it is None, a policy's name, a class, or not callable.
+    """
+    if view is None:
+        raise TypeError(
+            "authorize_certificate decorates a view, not None; check that the decorator below it"
+            " returns the view, or write @authorize_certificate() without an argument"
+        )
+    if isinstance(view, str):
+        raise TypeError(f"write @authorize_certificate(policy={view!r})")
+    if inspect.isclass(view):
+        raise TypeError(
+            f"authorize_certificate does not decorate classes; for {view.__qualname__} write"
+            f" {for_classes}"
+        )
+    if not callable(view):
+        raise TypeError(f"authorize_certificate decorates a view, not {view!r}")
+
+
+def mark_policy(view: Callable[..., Any], policy: str) -> None:
+    """Mark a view or hook that checks a policy before it runs.
+
+    Args:
+        view: the function that does the check. If it is a wrapper, `functools.wraps` has set its
+            `__wrapped__`, and has copied the mark of an inner wrapper, which this one replaces.
+        policy: the policy's name.
+    """
+    setattr(view, _POLICY, policy)
+    _protecting.add(view)
+    for function in _unwrapped(getattr(view, "__wrapped__", None)):
+        _protected.add(function)
+
+
+def policy_named_by(view: object) -> str | None:
+    """Return the policy that a view or hook names, or None.
+
+    Args:
+        view: any object. Attributes of that name with another type are ignored.
+    """
+    policy = getattr(view, _POLICY, None)
+    return policy if isinstance(policy, str) else None
+
+
+def exempt_view(view: object) -> None:
+    """Exempt a view from site-wide protection.
+
+    Args:
+        view: the function that is registered: a view function, or the result of `as_view()`.
+
+    Raises:
+        TypeError: it is not a function.
+    """
+    # Other callables may define equality, and some are made anew for each request.
+    if not isinstance(view, FunctionType):
+        raise TypeError(
+            f"certificate_exempt takes a view function, not {view!r}; for a class-based view write"
+            " certificate_exempt(TheView.as_view(...)) where you register it"
+        )
+    _exempt_views.add(view)
+
+
+def is_exempt_view(view: object) -> bool:
+    """Return whether exactly this function is exempt."""
+    return isinstance(view, FunctionType) and view in _exempt_views
+
+
+def lost_decorators(views: Mapping[str, Callable[..., Any]]) -> Iterator[str]:
+    """Yield the names of views that are registered without the decorator above them.
+
+    Args:
+        views: all registered views of an app, by name.
+
+    `@authorize_certificate` above a route has this effect: the route registers the undecorated
+    function. Three cases are not reported: the app also registers the decorated function, the view
+    is exempt, or its module still binds the undecorated function to its name (a decorator would
+    have replaced it). It does not find a view below a decorator that does not use
+    `functools.wraps`.
+    """
+    checked = {
+        id(function)
+        for view in views.values()
+        for wrapper in _unwrapped(view)
+        if wrapper in _protecting
+        for function in _unwrapped(wrapper)
+    }
+    for name, view in views.items():
+        if (
+            _is_weakly_referable(view)
+            and view in _protected
+            and id(view) not in checked
+            and policy_named_by(view) is None
+            and not is_exempt_view(view)
+            and not _is_bound_to_its_name(view)
+        ):
+            yield name
+
+
+def deny_misconfigured(
+    detail: str,
+    policy: str,
+    *,
+    environ: Mapping[str, Any] | None = None,
+    scope: Mapping[str, Any] | None = None,
+) -> CertificateDenied:
+    """Log and return the denial of a request to an app that is set up wrongly.
+
+    Args:
+        detail: for the operator: what is wrong.
+        policy: the name of the policy that was asked for.
+        environ: the WSGI environ of the request.
+        scope: the ASGI scope of the request.
+
+    The caller raises it. Use it only where no `Authorizer` exists: an `Authorizer` logs its own
+    denials.
+    """
+    denial = Denial(DenialReason.MISCONFIGURED, detail)
+    _denials.write(denial, policy, environ=environ, scope=scope)
+    return denial.exception()
+
+
+def _unwrapped(view: Any) -> Iterator[Callable[..., Any]]:
+    """Yield the callable, then the callables that it wraps, from the outermost to the innermost."""
+    for _ in range(_DEEPEST_STACK):
+        if not callable(view):
+            return
+        if _is_weakly_referable(view):
+            yield view
+        view = getattr(view, "__wrapped__", None)
+
+
+def _is_weakly_referable(view: Callable[..., Any]) -> bool:
+    """Return whether a WeakSet can hold the callable."""
+    try:
+        hash(weakref.ref(view))
+    except TypeError:
+        return False
+    return True
+
+
+def _is_bound_to_its_name(view: Callable[..., Any]) -> bool:
+    """Return whether the view's name in its module leads to exactly this view."""
+    found: Any = sys.modules.get(getattr(view, "__module__", ""))
+    for part in getattr(view, "__qualname__", "").split("."):
+        found = getattr(found, part, None)
+    return found is view

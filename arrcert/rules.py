@@ -1,0 +1,760 @@
+"""The rules of a policy: one class for each policy key, and three rules that always hold.
+
+A class for a key says how the key is written, what it proves, and how it decides. The rules are
+checked in the order in which this module defines them: the first that does not hold is the reason
+of a denial. To add a key, define its class here and add the parameter to the signature of `Policy`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import ClassVar
+
+from cryptography.x509 import Certificate, Name
+
+from arrcert import names
+from arrcert.certificate import ClientCertificate
+from arrcert.exceptions import ConfigurationError, DenialReason, Finding, Problem, quote
+from arrcert.key_vault import UNRESOLVED_REFERENCE, is_unresolved_reference
+from arrcert.keys import public_key_fingerprint, weakness_of_key
+from arrcert.moments import timestamp
+from arrcert.notation import Form, Notation
+from arrcert.pins import Pin, fingerprint_pin, public_key_pin
+from arrcert.trust.files import Source, TrustFiles
+from arrcert.trust.paths import Path, TrustStore
+
+LARGEST_CLOCK_SKEW = 300
+"""The largest clock skew in seconds; set clocks that differ by more."""
+
+
+class Decision:
+    """A decision about one certificate under one policy, while its rules are checked.
+
+    Rules read what they need from it. A rule that holds notes what later rules and the result need.
+
+    Args:
+        certificate: the client certificate.
+        at: the moment, aware, in whole seconds.
+        trust_store: the policy's current trust store, None without trust anchors.
+        intermediates: CA certificates that the front end forwarded. They help to build the path
+            and prove nothing.
+
+    Attributes:
+        until: the last moment for which an acceptance holds, aware.
+        clock_skew: by how much clocks may differ.
+        is_pinned: whether the certificate or its public key is pinned.
+        path: the certification path, None if there is none yet.
+        overlooked: a finding that the policy accepts and that is only logged, None without one.
+    """
+
+    def __init__(
+        self,
+        certificate: ClientCertificate,
+        at: datetime,
+        trust_store: TrustStore | None,
+        intermediates: Sequence[Certificate] = (),
+    ) -> None:
+        self.certificate = certificate
+        self.at = at
+        self.trust_store = trust_store
+        self.intermediates = intermediates
+        self.until = certificate.not_valid_after_utc
+        self.clock_skew = timedelta()
+        self.is_pinned = False
+        self.path: Path | None = None
+        self.overlooked: Finding | None = None
+
+    def ends_at(self, moment: datetime | None) -> None:
+        """Note that an acceptance does not hold after a moment; None changes nothing."""
+        if moment is not None and moment < self.until:
+            self.until = moment
+
+
+RULES: list[type[Rule]] = []
+"""Every rule in the order of the decision, which is the order of the classes below."""
+
+
+class Rule:
+    """One condition that a certificate must meet.
+
+    A subclass is a rule of the decision, unless it is defined with `is_base=True`.
+    """
+
+    def __init_subclass__(cls, *, is_base: bool = False) -> None:
+        if not is_base:
+            RULES.append(cls)
+
+    def check(self, decision: Decision) -> Finding | None:
+        """Return why the rule does not hold, None if it holds."""
+        raise NotImplementedError
+
+
+class KeyRule(Rule, is_base=True):
+    """The rule of one policy key.
+
+    Args:
+        value: what the policy holds under the key.
+        notation: how it is written, for errors.
+
+    Class attributes:
+        key: the key.
+        form: how the key's flat environment variable is written.
+        document: the line of the key in the table of settings, as Markdown.
+        is_condition: whether the key restricts who may enter.
+        is_name: whether the key restricts names, which need proof.
+
+    Attributes:
+        mistakes: what is wrong with the value, for the operator.
+        proves_names: whether the key proves where the names in a certificate come from.
+    """
+
+    key: ClassVar[str]
+    form: ClassVar[Form] = Form.LIST
+    document: ClassVar[str]
+    is_condition: ClassVar[bool] = False
+    is_name: ClassVar[bool] = False
+    proves_names: bool = False
+
+    def __init__(self, value: object, notation: Notation) -> None:
+        self.mistakes: list[str] = []
+        self.read(value, notation)
+
+    def read(self, value: object, notation: Notation) -> None:
+        """Read the value and note what is wrong with it."""
+        raise NotImplementedError
+
+    def join(self, rules: Mapping[str, KeyRule]) -> Iterator[Problem]:
+        """Join the other keys of the policy, and yield what is wrong with this key beside them.
+
+        Args:
+            rules: the rule of each key that the policy holds.
+        """
+        yield from ()
+
+    def check(self, decision: Decision) -> Finding | None:
+        """Return why the rule does not hold; a key that only helps other rules always holds."""
+        return None
+
+    def warnings(self, at: datetime, rules: Mapping[str, KeyRule]) -> Iterator[Problem]:
+        """Yield what does not stop the start, but is probably a mistake or denies somebody.
+
+        Args:
+            at: the moment, aware.
+            rules: the rule of each key that the policy holds.
+        """
+        yield from ()
+
+    def __str__(self) -> str:
+        """Return the key for the representation of a policy, empty if it adds nothing."""
+        return self.key
+
+
+class ListRule(KeyRule, is_base=True):
+    """The rule of a key that holds a list of entries, one of which must match."""
+
+    is_condition = True
+
+    def read(self, value: object, notation: Notation) -> None:
+        """Read each entry."""
+        self.count = 0
+        if not isinstance(value, list | tuple | set | frozenset):
+            hint = f"write a list: [{quote(value)}]" if isinstance(value, str) else "write a list"
+            self.mistakes.append(f"{quote(value)} is not a list; {hint}")
+            return
+        if not value:
+            self.mistakes.append(
+                "the list is empty and would allow nobody; write an entry, or leave it out"
+            )
+        self.count = len(value)
+        for entry in value:
+            texts = entry.values() if isinstance(entry, Mapping) else [entry]
+            try:
+                for text in texts:
+                    if isinstance(text, str) and is_unresolved_reference(text):
+                        raise ValueError(UNRESOLVED_REFERENCE)
+                self.add(entry)
+            except ValueError as error:
+                self.mistakes.append(f"{quote(entry)} {error}")
+
+    def add(self, entry: object) -> None:
+        """Add an entry.
+
+        Raises:
+            ValueError: with what is wrong and what to write instead.
+        """
+        raise NotImplementedError
+
+    def __str__(self) -> str:
+        return f"{self.count} {self.key}"
+
+
+class PinRule(ListRule, is_base=True):
+    """The rule of a key that pins certificates or public keys."""
+
+    def read(self, value: object, notation: Notation) -> None:
+        """Read each pin."""
+        self.pins: dict[str, Pin] = {}
+        super().read(value, notation)
+        self.count = len(self.pins)
+
+    def add_pin(self, pin: Pin) -> None:
+        """Add a pin, which may be listed twice with the same end."""
+        if self.pins.setdefault(pin.value, pin).not_after != pin.not_after:
+            self.mistakes.append(f"{pin.value} stands twice, with different ends; drop one of them")
+
+    def check_pins(
+        self, decision: Decision, found: Sequence[str | None], denied: str
+    ) -> Finding | None:
+        """Return why none of some fingerprints is pinned, None if one is.
+
+        Args:
+            decision: the decision.
+            found: the fingerprints of the certificate.
+            denied: the detail if none of them is pinned.
+        """
+        pins = [self.pins[value] for value in found if value in self.pins]
+        for pin in pins:
+            if pin.not_after is None or decision.at <= pin.not_after:
+                decision.is_pinned = True
+                decision.ends_at(pin.not_after)
+                return None
+        if pins:
+            denied = f"the pin {quote(pins[0])} retired at {pins[0].not_after}"
+        return Finding(
+            DenialReason.FINGERPRINT_NOT_ALLOWED,
+            f"{denied}; its thumbprint (SHA-1) is {decision.certificate.sha1_fingerprint}",
+        )
+
+    def warnings(self, at: datetime, rules: Mapping[str, KeyRule]) -> Iterator[Problem]:
+        """Yield each pin that has retired."""
+        for pin in self.pins.values():
+            if pin.not_after is not None and pin.not_after < at:
+                yield Problem(self.key, f"the pin {pin} retired at {pin.not_after}; remove it")
+
+
+class NameRule(ListRule, is_base=True):
+    """The rule of a key that restricts names, which need proof beside them."""
+
+    is_name = True
+
+    def join(self, rules: Mapping[str, KeyRule]) -> Iterator[Problem]:
+        """Yield that no key proves the names."""
+        if not any(rule.proves_names for rule in rules.values()):
+            yield Problem(
+                self.key,
+                "a name proves nothing, since anybody can issue a certificate with it; write"
+                " trust_anchors (the CA's certificate) or fingerprints beside it",
+            )
+
+    def add(self, entry: object) -> None:
+        """Add an entry, which must be text."""
+        if not isinstance(entry, str):
+            raise ValueError("is not text; write it as a string")
+        if not entry.strip():
+            raise ValueError("is empty; write an entry, or leave it out")
+        self.add_name(entry)
+
+    def add_name(self, entry: str) -> None:
+        """Add a name.
+
+        Raises:
+            ValueError: with what is wrong and what to write instead.
+        """
+        raise NotImplementedError
+
+
+class SourceRule(KeyRule, is_base=True):
+    """The rule of a key that holds paths or PEM texts."""
+
+    def read(self, value: object, notation: Notation) -> None:
+        """Read each path or PEM text; the files are opened by `TrustAnchors`."""
+        self.sources: list[Source] = []
+        sources = value if isinstance(value, list | tuple | set | frozenset) else [value]
+        if not sources:
+            self.mistakes.append(
+                "the list is empty; write the path of a PEM or DER file, or leave it out"
+            )
+        for source in sources:
+            if isinstance(source, bytes | bytearray):
+                self.mistakes.append("is bytes; write PEM text (.decode()), or a file's path")
+            elif not isinstance(source, str | os.PathLike) or source == "":
+                self.mistakes.append(
+                    f"{quote(source)} is neither a PEM or DER file's path nor PEM text"
+                )
+            elif isinstance(source, str) and is_unresolved_reference(source):
+                self.mistakes.append(f"{quote(source)} {UNRESOLVED_REFERENCE}")
+            else:
+                self.sources.append(source)
+
+    def join(self, rules: Mapping[str, KeyRule]) -> Iterator[Problem]:
+        """Yield that there are no trust anchors."""
+        if TrustAnchors.key not in rules:
+            yield Problem(
+                self.key,
+                "there are no trust_anchors for a path to lead to; write trust_anchors too",
+            )
+
+    def __str__(self) -> str:
+        return ""
+
+
+class ClockSkew(KeyRule):
+    """`clock_skew`, and the validity of the certificate (RFC 5280 section 4.1.2.5)."""
+
+    key = "clock_skew"
+    form = Form.NUMBER
+    document = (
+        "seconds by which clocks may differ: 0 by default, at most 300. Applied to the validity of"
+        " the certificate and of its path."
+    )
+
+    def read(self, value: object, notation: Notation) -> None:
+        """Read a whole number of seconds."""
+        self._clock_skew = timedelta()
+        if (
+            isinstance(value, int)
+            and not isinstance(value, bool)
+            and 0 <= value <= LARGEST_CLOCK_SKEW
+        ):
+            self._clock_skew = timedelta(seconds=value)
+        else:
+            self.mistakes.append(
+                f"{quote(value)} is no whole number of seconds; write 0 to {LARGEST_CLOCK_SKEW}"
+            )
+
+    def check(self, decision: Decision) -> Finding | None:
+        """Return why the certificate is not valid at the moment; both ends are inclusive."""
+        decision.clock_skew = self._clock_skew
+        begin = decision.certificate.not_valid_before_utc
+        end = decision.certificate.not_valid_after_utc
+        # The skew is added to the moment. Added to a hostile date it could overflow the calendar.
+        if decision.at + self._clock_skew < begin:
+            return Finding(
+                DenialReason.NOT_YET_VALID,
+                f"valid from {timestamp(begin)}, and it is {timestamp(decision.at)}",
+            )
+        if decision.at - self._clock_skew > end:
+            return Finding(
+                DenialReason.EXPIRED,
+                f"valid until {timestamp(end)}, and it is {timestamp(decision.at)}",
+            )
+        return None
+
+    def __str__(self) -> str:
+        return ""
+
+
+class Fingerprints(PinRule):
+    """`fingerprints`: SHA-256 or SHA-1 over the DER of the certificate."""
+
+    key = "fingerprints"
+    document = (
+        "SHA-256 or SHA-1 over the certificate's DER (App Service calls it *thumbprint*), in hex;"
+        " colons, spaces and case are ignored. Proof."
+    )
+    proves_names = True
+
+    def add(self, entry: object) -> None:
+        """Add a fingerprint."""
+        self.add_pin(fingerprint_pin(entry))
+
+    def check(self, decision: Decision) -> Finding | None:
+        """Return why the certificate is not pinned."""
+        certificate = decision.certificate
+        return self.check_pins(
+            decision,
+            (certificate.sha256_fingerprint, certificate.sha1_fingerprint),
+            f"it is none of the {len(self.pins)} pinned certificates",
+        )
+
+
+class PublicKeys(PinRule):
+    """`public_keys`: SHA-256 over the SubjectPublicKeyInfo (RFC 7469 section 2.4)."""
+
+    key = "public_keys"
+    document = (
+        "SHA-256 of the public key (SubjectPublicKeyInfo), in hex or base64, with or without"
+        " `sha256/`. It survives a renewal with the same key. Proof."
+    )
+    proves_names = True
+
+    def add(self, entry: object) -> None:
+        """Add the fingerprint of a public key."""
+        self.add_pin(public_key_pin(entry))
+
+    def check(self, decision: Decision) -> Finding | None:
+        """Return why the public key is not pinned."""
+        found = public_key_fingerprint(decision.certificate.x509)
+        return self.check_pins(
+            decision,
+            (found,),
+            f"it is none of the {len(self.pins)} pinned public keys; the SHA-256 of its public key"
+            f" is {found or 'unknown, as the key cannot be read'}",
+        )
+
+
+class CommonNames(NameRule):
+    """`common_names`: the subject's one common name."""
+
+    key = "common_names"
+    document = (
+        "exact common names; a `*` has no special meaning. The subject must hold exactly one common"
+        " name. Needs proof."
+    )
+
+    def read(self, value: object, notation: Notation) -> None:
+        """Read each common name."""
+        self._names: set[str] = set()
+        super().read(value, notation)
+
+    def add_name(self, entry: str) -> None:
+        """Add a common name."""
+        self._names.add(names.common_name(entry))
+
+    def check(self, decision: Decision) -> Finding | None:
+        """Return why the common name is not allowed."""
+        found = decision.certificate.common_name
+        if found in self._names:
+            return None
+        if found is None:
+            detail = "the subject does not hold exactly one common name"
+        else:
+            detail = f"the common name {quote(found)} is not allowed"
+            same = next((name for name in self._names if name.lower() == found.lower()), None)
+            if same is not None:
+                detail += f"; it differs from {quote(same)} in upper and lower case alone"
+        return Finding(DenialReason.COMMON_NAME_NOT_ALLOWED, detail)
+
+    def warnings(self, at: datetime, rules: Mapping[str, KeyRule]) -> Iterator[Problem]:
+        """Yield each name that looks like a pattern."""
+        for name in sorted(self._names):
+            if "*" in name:
+                yield Problem(
+                    self.key,
+                    f"{quote(name)} holds a *, and common names are compared exactly; write each"
+                    " name, or use dns_names, which knows *.partner.example",
+                )
+
+
+class AlternativeNameRule(NameRule, is_base=True):
+    """The rule of a key that restricts one kind of subject alternative names.
+
+    Class attributes:
+        what: the kind of names, in the plural.
+    """
+
+    what: ClassVar[str]
+
+    def none_allowed(self, found: Sequence[str]) -> Finding:
+        """Return that none of the names of a certificate is allowed."""
+        return Finding(
+            DenialReason.COMMON_NAME_NOT_ALLOWED,
+            f"none of the {self.what} of its subject alternative name is allowed; it holds"
+            f" {quote(', '.join(found) or 'none')}",
+        )
+
+
+class DNSNames(AlternativeNameRule):
+    """`dns_names`: a DNS name of the subject alternative name."""
+
+    key = "dns_names"
+    document = (
+        "DNS names of the subject alternative name; case is ignored, and `*.partner.example` stands"
+        " for exactly one label. Needs proof."
+    )
+    what = "DNS names"
+
+    def read(self, value: object, notation: Notation) -> None:
+        """Read each DNS name."""
+        self._names = names.DNSNames()
+        super().read(value, notation)
+
+    def add_name(self, entry: str) -> None:
+        """Add a DNS name."""
+        self._names.add(entry)
+
+    def check(self, decision: Decision) -> Finding | None:
+        """Return why none of the DNS names is allowed."""
+        found = decision.certificate.dns_names
+        return None if any(map(self._names.match, found)) else self.none_allowed(found)
+
+
+class URIs(AlternativeNameRule):
+    """`uris`: a URI of the subject alternative name."""
+
+    key = "uris"
+    document = (
+        "exact URIs of the subject alternative name; `spiffe://partner.example/*` stands for all"
+        " URIs below that folder, but not for the folder itself. Needs proof."
+    )
+    what = "URIs"
+
+    def read(self, value: object, notation: Notation) -> None:
+        """Read each URI."""
+        self._uris = names.URIs()
+        super().read(value, notation)
+
+    def add_name(self, entry: str) -> None:
+        """Add a URI."""
+        self._uris.add(entry)
+
+    def check(self, decision: Decision) -> Finding | None:
+        """Return why none of the URIs is allowed."""
+        found = decision.certificate.uris
+        return None if any(map(self._uris.match, found)) else self.none_allowed(found)
+
+
+class EmailAddresses(AlternativeNameRule):
+    """`email_addresses`: an e-mail address of the subject alternative name."""
+
+    key = "email_addresses"
+    document = (
+        "e-mail addresses of the subject alternative name: the mailbox is exact, the case of the"
+        " host is ignored. Needs proof."
+    )
+    what = "e-mail addresses"
+
+    def read(self, value: object, notation: Notation) -> None:
+        """Read each e-mail address."""
+        self._addresses = names.EmailAddresses()
+        super().read(value, notation)
+
+    def add_name(self, entry: str) -> None:
+        """Add an e-mail address."""
+        self._addresses.add(entry)
+
+    def check(self, decision: Decision) -> Finding | None:
+        """Return why none of the e-mail addresses is allowed."""
+        found = decision.certificate.email_addresses
+        return None if any(map(self._addresses.match, found)) else self.none_allowed(found)
+
+
+class Issuers(NameRule):
+    """`issuers`: the issuer's one common name, or its whole name."""
+
+    key = "issuers"
+    form = Form.LIST_WITH_COMMAS
+    document = (
+        'exact names of the issuer. `"Contoso Issuing CA"` is its one common name; an entry with'
+        ' `=`, such as `"CN=Contoso CA,O=Contoso"`, is its whole name in the form of RFC 4514.'
+        " Needs proof."
+    )
+
+    def read(self, value: object, notation: Notation) -> None:
+        """Read each issuer."""
+        self._issuers: set[str | Name] = set()
+        super().read(value, notation)
+
+    def add_name(self, entry: str) -> None:
+        """Add an issuer."""
+        self._issuers.add(names.issuer(entry))
+
+    def check(self, decision: Decision) -> Finding | None:
+        """Return why the issuer is not allowed."""
+        certificate = decision.certificate
+        issuer = certificate.x509.issuer
+        if certificate.issuer_common_name in self._issuers or issuer in self._issuers:
+            return None
+        detail = f"the issuer {quote(certificate.issuer)} is not allowed"
+        if Name(reversed(issuer.rdns)) in self._issuers:
+            detail += "; the list holds it the other way round, most general first"
+        else:
+            found = (certificate.issuer_common_name or "").lower()
+            for allowed in self._issuers:
+                if isinstance(allowed, str) and allowed.lower() == found:
+                    detail += f"; it differs from {quote(allowed)} in upper and lower case alone"
+        return Finding(DenialReason.ISSUER_NOT_ALLOWED, detail)
+
+
+class ClientAuthentication(Rule):
+    """The extended key usage must hold clientAuth, if there is one (RFC 5280 section 4.2.1.12).
+
+    anyExtendedKeyUsage alone is not enough; cryptography and OpenSSL decide the same.
+    """
+
+    def check(self, decision: Decision) -> Finding | None:
+        """Return which usages the certificate holds instead."""
+        if decision.certificate.permits_client_auth:
+            return None
+        usages = decision.certificate.extended_key_usages or ()
+        held = ", ".join(usage.dotted_string for usage in usages) or "none"
+        return Finding(
+            DenialReason.WRONG_USAGE,
+            f"its extended key usage lacks clientAuth; it holds {quote(held)}",
+        )
+
+
+class StrongKey(Rule):
+    """The public key must be strong enough, pinned or not."""
+
+    def check(self, decision: Decision) -> Finding | None:
+        """Return why the public key is too weak."""
+        weakness = weakness_of_key(decision.certificate.x509)
+        return None if weakness is None else Finding(DenialReason.WEAK_KEY, f"it {weakness}")
+
+
+class NoCertificateAuthority(Rule):
+    """A CA certificate is a client's only if it is pinned; `TrustAnchors` refuses it always."""
+
+    def check(self, decision: Decision) -> Finding | None:
+        """Return that a CA certificate is not pinned."""
+        certificate = decision.certificate
+        if decision.trust_store is not None or decision.is_pinned or not certificate.is_ca:
+            return None
+        return Finding(
+            DenialReason.UNTRUSTED,
+            "it is a CA certificate (CA:TRUE), which is a client's only where it is pinned",
+        )
+
+
+class TrustAnchors(SourceRule):
+    """`trust_anchors`: a certification path must lead to one of them."""
+
+    key = "trust_anchors"
+    document = (
+        "CA certificates, one of which the certification path must lead to: the path of a PEM or"
+        " DER file, PEM text, or a list of them. A path is relative to the working directory; App"
+        " Service puts the certificates of `WEBSITE_LOAD_CERTIFICATES` at"
+        " `/var/ssl/certs/<thumbprint>.der`. Proof."
+    )
+    is_condition = True
+    proves_names = True
+
+    files: TrustFiles | None = None
+
+    def join(self, rules: Mapping[str, KeyRule]) -> Iterator[Problem]:
+        """Open the files of this key, of `intermediates` and of `crls`; yield what is wrong."""
+        intermediates, lists = rules.get(Intermediates.key), rules.get(RevocationLists.key)
+        if self.sources:
+            try:
+                self.files = TrustFiles(
+                    self.sources,
+                    intermediates.sources if isinstance(intermediates, Intermediates) else (),
+                    lists.sources if isinstance(lists, RevocationLists) else None,
+                )
+            except ConfigurationError as error:
+                yield from error.problems
+
+    def warnings(self, at: datetime, rules: Mapping[str, KeyRule]) -> Iterator[Problem]:
+        """Yield what has expired, and that several CAs can issue each other's names."""
+        if self.files is None:
+            return
+        yield from self.files.warnings(at)
+        count = len(self.files.anchors())
+        restricts_names = any(rule.is_name for rule in rules.values())
+        if restricts_names and Issuers.key not in rules and count > 1:
+            yield Problem(
+                self.key,
+                f"each of the {count} trust anchors may issue every name of this policy, the"
+                " others' too; write a list of alternatives, one policy for each CA with its own"
+                " names, or name the issuers",
+            )
+
+    def check(self, decision: Decision) -> Finding | None:
+        """Return why there is no path, or note the path."""
+        if decision.trust_store is None:
+            return Finding(DenialReason.MISCONFIGURED, "the trust anchors are not loaded")
+        path = decision.trust_store.authenticate(
+            decision.certificate, decision.at, decision.clock_skew, decision.intermediates
+        )
+        if isinstance(path, Finding):
+            return path
+        decision.path = path
+        for certificate in path:
+            decision.ends_at(certificate.not_valid_after_utc)
+        return None
+
+    def __str__(self) -> str:
+        return self.key
+
+
+class Intermediates(SourceRule):
+    """`intermediates`: CA certificates that may stand on the path; `TrustAnchors` uses them."""
+
+    key = "intermediates"
+    document = (
+        "CA certificates between the trust anchor and the client. App Service forwards only the"
+        " client's certificate (*uncertain*: no official statement), so configure them here."
+    )
+
+
+class RevocationLists(SourceRule):
+    """`crls`: the revocation lists for a path; `Revocation` uses them."""
+
+    key = "crls"
+    document = (
+        "revocation lists for every certificate on the path below the anchor: PEM or DER files,"
+        " folders that are read whole, or PEM text. Only complete lists count: no delta, indirect"
+        " or partial lists, and no list with an issuing distribution point. Without this key,"
+        " revocation is not checked."
+    )
+
+
+class Revocation(KeyRule):
+    """`revocation`: what to do if no list speaks for a certificate (RFC 5280 section 6.3)."""
+
+    key = "revocation"
+    form = Form.TEXT
+    document = (
+        '`"hard"` (the default) denies if no current list covers a certificate on the path;'
+        ' `"soft"` accepts and writes a warning to the log.'
+    )
+
+    def read(self, value: object, notation: Notation) -> None:
+        """Read one of two words."""
+        self._is_soft = value == "soft"
+        if value not in ("hard", "soft"):
+            self.mistakes.append(f"{quote(value)} is not known; write one of hard, soft")
+
+    def join(self, rules: Mapping[str, KeyRule]) -> Iterator[Problem]:
+        """Yield that there are no lists."""
+        if self._is_soft and RevocationLists.key not in rules:
+            yield Problem(self.key, "there are no crls to be soft about; write crls too")
+
+    def check(self, decision: Decision) -> Finding | None:
+        """Return why a certificate of the path is revoked or unknown."""
+        if decision.path is None or decision.trust_store is None:
+            return None
+        finding = decision.trust_store.check_revocation(decision.path, decision.at)
+        if finding is None:
+            decision.ends_at(decision.trust_store.next_update_of(decision.path))
+        elif self._is_soft and finding.reason is DenialReason.REVOCATION_UNKNOWN:
+            decision.overlooked = finding
+            return None
+        return finding
+
+    def __str__(self) -> str:
+        return ""
+
+
+class NamesProvenByFrontEnd(KeyRule):
+    """`names_proven_by_front_end`: names need no proof, because the front end checks certificates.
+
+    `Authorizer` refuses it behind a front end that only forwards certificates.
+    """
+
+    key = "names_proven_by_front_end"
+    form = Form.TRUTH
+    document = (
+        "True: the front end checks certificates, so names need no other proof. It is an error"
+        " behind `app-service`, which checks nothing."
+    )
+
+    def read(self, value: object, notation: Notation) -> None:
+        """Read True or False."""
+        # Anything but False stands for the wish, so that no second mistake follows from the first.
+        self.proves_names = bool(value)
+        self.is_wanted = value is True
+        if not isinstance(value, bool):
+            self.mistakes.append(
+                f"{quote(value)} is not a truth value; write {notation.true_or_false}"
+            )
+
+    def __str__(self) -> str:
+        return self.key if self.is_wanted else ""
+
+
+KEYS: dict[str, type[KeyRule]] = {rule.key: rule for rule in RULES if issubclass(rule, KeyRule)}
+"""The class of each policy key."""

@@ -1,0 +1,150 @@
+"""The text of environment variables as the values that a framework's settings hold."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from arrcert.exceptions import quote
+from arrcert.key_vault import UNRESOLVED_REFERENCE, is_unresolved_reference
+from arrcert.notation import Form
+
+
+class UnusableError(ValueError):
+    """An environment variable holds no value; the message says what to write instead."""
+
+
+def value_of(text: str, form: Form, example: str) -> Any:
+    """Return the value that the text of an environment variable stands for.
+
+    Args:
+        text: the text.
+        form: how the variable is written.
+        example: an example of the value, for errors.
+
+    Returns:
+        The value in the form that a framework's setting holds. Text that is not a number or a truth
+        value is returned as it is; the validation of the setting refuses it.
+
+    Raises:
+        UnusableError: with what is wrong and what to write instead.
+    """
+    if not text.strip():
+        raise UnusableError("the environment variable is empty; set it or remove it")
+    if is_unresolved_reference(text):
+        raise UnusableError(f"{quote(text)} {UNRESOLVED_REFERENCE}")
+    text = text.strip()
+    match form:
+        case Form.LIST:
+            return _list(text, example, may_hold_commas=False)
+        case Form.LIST_WITH_COMMAS:
+            return _list(text, example, may_hold_commas=True)
+        case Form.NUMBER:
+            return int(text) if re.fullmatch("[0-9]{1,9}", text) else text
+        case Form.TRUTH:
+            return {"true": True, "false": False}.get(text.lower(), text)
+        case Form.TEXT_OR_JSON:
+            return json_value(text, example) if text.startswith("{") else text
+        case Form.SECRET_JSON:
+            return _secret_json_value(text, example)
+        case _:
+            return text
+
+
+def json_value(text: str, example: str) -> Any:
+    """Return what JSON holds.
+
+    Args:
+        text: the JSON.
+        example: an example of it, for errors.
+
+    Raises:
+        UnusableError: the text is not JSON, gives a key twice, or holds null or JSON in a string.
+    """
+    try:
+        value = _parse_json(text)
+    except _RepetitionError as error:
+        raise UnusableError(f"{quote(text)}: {error}; keep one of the two") from error
+    except (ValueError, RecursionError) as error:
+        why = _why_not_json(text, error, example)
+        raise UnusableError(f"{quote(text)} is not JSON: {why}") from error
+    if isinstance(value, str):
+        raise UnusableError(
+            f"{quote(text)} is JSON encoded twice; drop the quotation marks around it and the"
+            " backslashes before those in it"
+        )
+    if value is None:
+        raise UnusableError(f"'null' holds nothing; write {example}")
+    return value
+
+
+def _list(text: str, example: str, *, may_hold_commas: bool) -> Any:
+    """Split text at semicolons, or read a JSON list."""
+    if text.startswith("["):
+        entries = json_value(text, example)
+        if not entries:
+            raise UnusableError("the list is empty; write an entry, or remove the variable")
+        return entries
+    if text.startswith("{"):
+        raise UnusableError(f"{quote(text)} is no list; write a JSON list of it: [{{...}}]")
+    if "," in text and not may_hold_commas and "-----BEGIN" not in text:
+        raise UnusableError(
+            f"{quote(text)} holds a comma; separate entries by ; or, where a comma belongs to an"
+            ' entry, write a JSON list: ["...", "..."]'
+        )
+    entries = [entry.strip() for entry in text.split(";")]
+    if "" in entries:
+        raise UnusableError(f"{quote(text)} holds an empty entry; drop the spare ;")
+    return entries
+
+
+def _secret_json_value(text: str, example: str) -> Any:
+    """Return what JSON holds, without showing the text in an error."""
+    try:
+        return _parse_json(text)
+    except (ValueError, RecursionError):
+        # The original error holds the text.
+        raise UnusableError(f"its value is not JSON; write {example}") from None
+
+
+class _RepetitionError(ValueError):
+    """JSON gives a key twice."""
+
+
+def _parse_json(text: str) -> Any:
+    # Imported here, because a framework's settings do not need it.
+    import json
+
+    return json.loads(text, object_pairs_hook=_without_repetition)
+
+
+def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    mapping = dict(pairs)
+    if len(mapping) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise _RepetitionError(f"the key {quote(twice)} stands twice")
+    return mapping
+
+
+_NOT_JSON = (
+    ("[\u2018-\u201f\xab\xbb]", 'it holds typographic quotation marks; write " instead'),
+    (r"""\A(['`]).*\1\Z""", "quotation marks stand around the whole; drop them"),
+    (r"\A[^{\[\"]*\Z", "it looks like plain text or a file's path; write {example}"),
+    (r"[{\[,:]\s*'", 'it holds single quotation marks; write " instead'),
+    (r",\s*[}\]]", "a comma stands before a closing bracket; drop it"),
+    (r"[:\[,]\s*(?:True|False|None)\b", "JSON writes true, false and null"),
+    (r"[{,]\s*\w+\s*:", 'a key stands without quotation marks; write "key": ...'),
+)
+"""Patterns of what people write instead of JSON, each with what to write."""
+
+
+def _why_not_json(text: str, error: Exception, example: str) -> str:
+    if isinstance(error, RecursionError):
+        return f"it is nested too deeply; write {example}"
+    if "control character" in str(error):
+        return "a text in it holds a line break; write \\n for it or, for PEM, a file's path"
+    for pattern, hint in _NOT_JSON:
+        if re.search(pattern, text, re.DOTALL):
+            return hint.format(example=example)
+    return f"{error}; write {example}"

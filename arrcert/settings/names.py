@@ -1,0 +1,89 @@
+"""The names of settings and policy keys, and what to write instead of a wrong one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from arrcert.notation import Form
+from arrcert.policy import PARAMETERS
+from arrcert.rules import KEYS
+from arrcert.settings.options import OPTIONS
+
+POLICIES = "ARRCERT"
+"""The setting that holds the policies, and the environment variable that holds them as JSON."""
+
+FLAT = {f"ARRCERT_{key.upper()}": key for key in PARAMETERS}
+"""The environment variables of the default policy, one for each policy key."""
+
+SETTINGS = (POLICIES, *OPTIONS)
+"""Every setting of a framework."""
+
+EXAMPLE = '{"default": {"fingerprints": ["..."]}}'
+"""An example of the value of `ARRCERT`."""
+
+_SYNONYMS = {
+    synonym: name
+    for name, synonyms in {
+        "arrcert": "policies policy config",
+        "front_end": "header proxy",
+        "exempt_paths": "exclude excluded_paths exempt public_paths",
+        "protect_all": "protect require_all",
+        "fingerprints": "thumbprints thumbprint allowed_thumbprints pins pin sha256 sha1",
+        "public_keys": "spki spki_pins pubkeys",
+        "common_names": "subject subjects cn cns allowed_common_names",
+        "dns_names": "san sans hosts",
+        "email_addresses": "emails email",
+        "trust_anchors": "ca cas ca_cert ca_certs ca_certificates ca_file roots root anchors trust",
+        "intermediates": "chain",
+    }.items()
+    for synonym in synonyms.split()
+}
+"""Names that other software uses for arrcert's settings and keys."""
+
+
+def closest(name: object, known: Iterable[str]) -> str | None:
+    """Return the known name that was probably meant, None if there is none.
+
+    Args:
+        name: a name that is not known.
+        known: the known names.
+    """
+    # Imported here, because a start-up without mistakes does not need it.
+    from difflib import get_close_matches
+
+    # The prefix that all names share would make all of them similar.
+    by_word = {known_name.removeprefix("ARRCERT_").lower(): known_name for known_name in known}
+    word = str(name).removeprefix("ARRCERT_").lower()
+    close = [_SYNONYMS.get(word), *get_close_matches(word, by_word, n=1, cutoff=0.8)]
+    return next((by_word[word] for word in close if word in by_word), None)
+
+
+def hint(key: object) -> str:
+    """Return what to write instead of a key that a policy does not have."""
+    close = closest(key, PARAMETERS)
+    if close:
+        return f"did you mean {close}?"
+    setting = closest(key, OPTIONS)
+    if setting:
+        return f"write the setting {setting} beside ARRCERT"
+    return f"write one of {', '.join(PARAMETERS)}"
+
+
+def stray_key(name: object, held: object) -> str | None:
+    """Return the key or setting that is written in place of a policy's name, None for a name.
+
+    Args:
+        name: the key of an entry of `ARRCERT`.
+        held: the value of the entry.
+    """
+    if isinstance(held, Mapping):
+        return None
+    if isinstance(held, list | tuple) and any(isinstance(entry, Mapping) for entry in held):
+        return name if isinstance(name, str) and name in PARAMETERS else None
+    return closest(name, (*PARAMETERS, *OPTIONS)) if isinstance(name, str) else None
+
+
+def example_of_key(key: str) -> str:
+    """Return an example of a policy with a key."""
+    is_list = KEYS[key].form in (Form.LIST, Form.LIST_WITH_COMMAS)
+    return f'{{"{key}": {"[...]" if is_list else "..."}}}'

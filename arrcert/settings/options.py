@@ -1,0 +1,195 @@
+"""The settings beside the policies: one class for each."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from arrcert.exceptions import ConfigurationError, Problem, quote
+from arrcert.forwarding.exempt_paths import ExemptPaths
+from arrcert.forwarding.front_ends import FRONT_ENDS, front_end_from
+from arrcert.forwarding.proxies import networks_from, secret_header_from
+from arrcert.memory import MOST_REMEMBERED, is_number_to_remember, why_not_to_remember
+from arrcert.notation import Form, Notation
+
+
+class Option:
+    """One setting beside the policies.
+
+    Class attributes:
+        name: the name of the setting and of its environment variable.
+        form: how the environment variable is written.
+        example: an example of the value, for errors.
+        default: the value if the setting is not written.
+        document: the line of the setting in the table of settings, as Markdown.
+    """
+
+    name: ClassVar[str]
+    form: ClassVar[Form]
+    example: ClassVar[str] = '["..."]'
+    default: ClassVar[Any] = None
+    document: ClassVar[str]
+
+    @classmethod
+    def read(cls, value: object, notation: Notation) -> Any:
+        """Return the value that a setting describes.
+
+        Args:
+            value: what the framework's setting holds, or the environment in the same form.
+            notation: how it is written, for errors.
+
+        Raises:
+            ConfigurationError: all mistakes together.
+        """
+        raise NotImplementedError
+
+
+class FrontEndOption(Option):
+    """`ARRCERT_FRONT_END`."""
+
+    name = "ARRCERT_FRONT_END"
+    form = Form.TEXT_OR_JSON
+    example = '{"header": "X-Client-Cert"}'
+    default = FRONT_ENDS["app-service"]
+    document = (
+        '`"app-service"` (the default), another [known one](#behind-another-front-end), or a'
+        " mapping that describes yours"
+    )
+
+    @classmethod
+    def read(cls, value: object, notation: Notation) -> Any:
+        """Return the `FrontEnd`."""
+        return front_end_from(value, setting=cls.name, notation=notation)
+
+
+class TrustedProxies(Option):
+    """`ARRCERT_TRUSTED_PROXIES`."""
+
+    name = "ARRCERT_TRUSTED_PROXIES"
+    form = Form.LIST
+    document = (
+        'networks, one of which must hold the address of the direct peer: `["10.1.0.0/16"]`. The'
+        " direct peer is the one that the server sees, before any `ProxyFix`. A request is denied"
+        " if its peer is unknown (a Unix socket), or if uvicorn took the address from"
+        " `X-Forwarded-For`."
+    )
+
+    @classmethod
+    def read(cls, value: object, notation: Notation) -> Any:
+        """Return the networks."""
+        return networks_from(value, setting=cls.name)
+
+
+class FrontEndSecretHeader(Option):
+    """`ARRCERT_FRONT_END_SECRET_HEADER`."""
+
+    name = "ARRCERT_FRONT_END_SECRET_HEADER"
+    form = Form.SECRET_JSON
+    example = '{"header": "X-Front-End-Secret", "secrets": ["..."]}'
+    document = (
+        "a header that the front end adds, with one secret, or two while it is being changed:"
+        ' `{"header": "X-Front-End-Secret", "secrets": ["..."]}`. Each secret has at least 16'
+        " characters and is compared in constant time."
+    )
+
+    @classmethod
+    def read(cls, value: object, notation: Notation) -> Any:
+        """Return the `SecretHeader`."""
+        return secret_header_from(value, setting=cls.name)
+
+
+class _Truth(Option):
+    """A setting that is True or False."""
+
+    form = Form.TRUTH
+
+    @classmethod
+    def read(cls, value: object, notation: Notation) -> Any:
+        """Return True or False."""
+        if isinstance(value, bool):
+            return value
+        raise ConfigurationError(
+            [
+                Problem(
+                    cls.name,
+                    f"{quote(value)} is not a truth value; write {notation.true_or_false}",
+                )
+            ]
+        )
+
+
+class RefuseUnsafeServers(_Truth):
+    """`ARRCERT_REFUSE_UNSAFE_SERVERS`; without it, the framework's debug mode decides."""
+
+    name = "ARRCERT_REFUSE_UNSAFE_SERVERS"
+    document = (
+        "whether to deny every request on a WSGI server that is known to fold look-alike headers."
+        " True by default; in the framework's debug mode False, which writes an ERROR to the log."
+    )
+
+
+class ExemptPathsOption(Option):
+    """`ARRCERT_EXEMPT_PATHS`."""
+
+    name = "ARRCERT_EXEMPT_PATHS"
+    form = Form.LIST
+    default = ExemptPaths()
+    document = (
+        'paths that the site-wide check leaves out: `"/health"` is exactly that path, `"/public/*"`'
+        " is every path below that folder. Case matters; the path is compared decoded and without"
+        " `SCRIPT_NAME`. A path with a dot segment, `//`, a backslash, an encoded slash, a"
+        " semicolon, a control character, or a percent sign or fragment left after decoding is"
+        " never exempt."
+        " An exempt path never disables a decorator."
+    )
+
+    @classmethod
+    def read(cls, value: object, notation: Notation) -> Any:
+        """Return the `ExemptPaths`."""
+        if not isinstance(value, list | tuple | set | frozenset):
+            raise ConfigurationError(
+                [Problem(cls.name, f'{quote(value)} is not a list; write ["/health"]')]
+            )
+        return ExemptPaths(value, setting=cls.name)
+
+
+class ProtectAll(_Truth):
+    """`ARRCERT_PROTECT_ALL`."""
+
+    name = "ARRCERT_PROTECT_ALL"
+    default = False
+    document = "Flask only: True protects every endpoint, as Django's middleware does"
+
+
+class MostRemembered(Option):
+    """`ARRCERT_MOST_REMEMBERED`."""
+
+    name = "ARRCERT_MOST_REMEMBERED"
+    form = Form.NUMBER
+    default = MOST_REMEMBERED
+    document = (
+        "how many accepted certificates are remembered for each policy, so that the next request"
+        " needs only a look-up: 1024 by default, 0 for none. No decision is remembered past a date,"
+        " pin or list that it depends on."
+    )
+
+    @classmethod
+    def read(cls, value: object, notation: Notation) -> Any:
+        """Return the number."""
+        if not is_number_to_remember(value):
+            raise ConfigurationError([Problem(cls.name, why_not_to_remember(value))])
+        return value
+
+
+OPTIONS: dict[str, type[Option]] = {
+    option.name: option
+    for option in (
+        FrontEndOption,
+        TrustedProxies,
+        FrontEndSecretHeader,
+        RefuseUnsafeServers,
+        ExemptPathsOption,
+        ProtectAll,
+        MostRemembered,
+    )
+}
+"""The class of each setting beside the policies, in the order of the table of settings."""

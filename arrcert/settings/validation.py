@@ -1,0 +1,403 @@
+"""The validation of a whole configuration, which reports all mistakes together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from arrcert.exceptions import ConfigurationError, Problem, quote
+from arrcert.forwarding.exempt_paths import ExemptPaths
+from arrcert.forwarding.front_ends import FrontEnd, why_names_are_not_proven
+from arrcert.forwarding.ingress import Ingress
+from arrcert.memory import MOST_REMEMBERED
+from arrcert.notation import Form, Notation
+from arrcert.policy import Policy
+from arrcert.rules import KEYS, NamesProvenByFrontEnd
+from arrcert.settings.environment import UnusableError, json_value, value_of
+from arrcert.settings.names import (
+    EXAMPLE,
+    FLAT,
+    POLICIES,
+    SETTINGS,
+    closest,
+    example_of_key,
+    hint,
+    stray_key,
+)
+from arrcert.settings.options import (
+    OPTIONS,
+    ExemptPathsOption,
+    FrontEndOption,
+    FrontEndSecretHeader,
+    MostRemembered,
+    ProtectAll,
+    RefuseUnsafeServers,
+    TrustedProxies,
+)
+
+NOT_CONFIGURED = Problem(
+    POLICIES,
+    "is not set, neither in the framework's settings nor in the environment; write"
+    ' ARRCERT = {"default": {"fingerprints": ["..."]}}, or set the environment variable'
+    " ARRCERT_FINGERPRINTS",
+)
+"""The mistake of a site that has no policies at all."""
+
+_UNGUARDED = Problem(
+    FrontEndOption.name,
+    "declares App Service, and this is not App Service (WEBSITE_SITE_NAME is not set): nothing is"
+    " known to keep strangers from writing anybody's certificate into X-ARR-ClientCert; declare the"
+    " front end that is there, or set ARRCERT_TRUSTED_PROXIES or ARRCERT_FRONT_END_SECRET_HEADER",
+)
+
+_PLATFORMS = ("ALLOWED_CLIENT_CERT_THUMBPRINTS", "ALLOWED_CLIENT_CERT_COMMON_NAMES")
+"""The environment variables of a well-known recipe for the platform's own sample."""
+
+
+class Place(NamedTuple):
+    """Where a policy is written.
+
+    Attributes:
+        where: such as `ARRCERT["partners"][1]`; empty for the flat variables.
+        notation: how the policy is written.
+    """
+
+    where: str
+    notation: Notation
+
+    def setting(self, key: str = "") -> str:
+        """Return what an error calls a key there, or the policy itself."""
+        if not self.where:
+            return f"ARRCERT_{key.upper()}" if key else POLICIES
+        return f'{self.where}["{key}"]' if key else self.where
+
+
+class Settings(NamedTuple):
+    """A configuration that was validated whole.
+
+    Attributes:
+        policies: each policy's name and its alternatives, in order.
+        ingress: the declared way from the client to the app.
+        exempt_paths: paths that the site-wide check leaves out.
+        protect_all: whether the site-wide check is on. Only Flask reads it; in Django it is on if
+            the middleware is installed.
+        most_remembered: how many accepted certificates are remembered for each policy.
+        is_guarded: whether anything is known to keep strangers from forging the header.
+        places: every policy with the place where it is written.
+    """
+
+    policies: Mapping[str, tuple[Policy, ...]]
+    ingress: Ingress
+    exempt_paths: ExemptPaths
+    protect_all: bool
+    most_remembered: int = MOST_REMEMBERED
+    is_guarded: bool = True
+    places: tuple[tuple[Place, Policy], ...] = ()
+
+    def warnings(self) -> list[Problem]:
+        """Return what does not stop the start, but is probably a mistake or denies somebody.
+
+        This looks at the policies as they are now, not at requests.
+        """
+        unguarded = [] if self.is_guarded else [_UNGUARDED]
+        return unguarded + [
+            Problem(place.setting(problem.setting), problem.message)
+            for place, policy in self.places
+            for problem in policy.warnings()
+        ]
+
+
+def load(
+    framework_settings: Mapping[str, Any], environ: Mapping[str, str], *, debug: bool = False
+) -> Settings:
+    """Validate a configuration whole and build its policies.
+
+    The policies have exactly one source: the framework's setting `ARRCERT`; the environment
+    variable `ARRCERT`, which holds the same mapping as JSON; or flat environment variables, one for
+    each key of the policy `default` (`ARRCERT_FINGERPRINTS`, ...).
+
+    Args:
+        framework_settings: every setting of the framework whose name begins with `ARRCERT`.
+        environ: the environment of the process.
+        debug: whether the framework is in its debug mode, in which unsafe servers are not refused.
+
+    Raises:
+        ConfigurationError: all mistakes together, each with its setting.
+
+    The result is immutable: later changes of the settings have no effect on it.
+    """
+    validation = _Validation(framework_settings, environ)
+    settings = validation.validate(debug=debug)
+    if validation.problems:
+        raise ConfigurationError(validation.problems)
+    return settings
+
+
+class _Validation:
+    """Collects the mistakes of one configuration, and the policies that have none."""
+
+    def __init__(self, framework: Mapping[str, Any], environ: Mapping[str, str]) -> None:
+        self.problems: list[Problem] = []
+        self._framework = framework
+        self._environ = environ
+        self._ours = {name: text for name, text in environ.items() if name.startswith("ARRCERT")}
+        self._places: list[tuple[Place, Policy]] = []
+        self._names: list[str] = []
+        self._is_misspelt = False
+
+    def validate(self, *, debug: bool) -> Settings:
+        self._refuse_unknown_names()
+        for name in SETTINGS:
+            if name in self._framework and self._framework[name] is None:
+                self._add(name, "is None; write a value, or leave it out")
+        options = {name: self._option(name) for name in OPTIONS}
+        policies = self._policies()
+        front_end: FrontEnd = options[FrontEndOption.name]
+        proxies = options[TrustedProxies.name]
+        secret = options[FrontEndSecretHeader.name]
+        refuse = options[RefuseUnsafeServers.name]
+        protect_all: bool = options[ProtectAll.name]
+        self._refuse_names_without_proof(front_end)
+        if protect_all and self._names and "default" not in self._names:
+            self._add_no_default()
+        ingress = Ingress(
+            front_end,
+            trusted_proxies=proxies,
+            secret_header=secret,
+            refuse_unsafe_servers=not debug if refuse is None else refuse,
+        )
+        is_guarded = (
+            debug
+            or front_end.name not in ("app-service", "functions")
+            or "WEBSITE_SITE_NAME" in self._environ
+            or proxies is not None
+            or secret is not None
+        )
+        return Settings(
+            policies,
+            ingress,
+            options[ExemptPathsOption.name],
+            protect_all,
+            options[MostRemembered.name],
+            is_guarded,
+            tuple(self._places),
+        )
+
+    def _add(self, setting: str, message: str) -> None:
+        self.problems.append(Problem(setting, message))
+
+    # ------------------------------------------------------------------------------------- names
+
+    def _refuse_unknown_names(self) -> None:
+        for name in self._framework:
+            if name in FLAT:
+                self._is_misspelt = True
+                self._add(
+                    name,
+                    "is an environment variable only; in settings write"
+                    f' ARRCERT = {{"default": {example_of_key(FLAT[name])}}}',
+                )
+            elif name not in SETTINGS:
+                self._refuse_name(name, SETTINGS, "setting")
+        for name in self._ours:
+            if name not in SETTINGS and name not in FLAT:
+                self._refuse_name(name, (*SETTINGS, *FLAT), "environment variable")
+
+    def _refuse_name(self, name: str, known: Iterable[str], kind: str) -> None:
+        close = closest(name, known)
+        self._is_misspelt |= close == POLICIES or close in FLAT
+        what_to_write = (
+            f"did you mean {close}?"
+            if close
+            else "names that begin with ARRCERT are reserved; choose another prefix"
+        )
+        self._add(name, f"there is no such {kind}; {what_to_write}")
+
+    # ----------------------------------------------------------------- settings beside the policies
+
+    def _option(self, name: str) -> Any:
+        """Return the value of a setting that may be written in either place, else its default."""
+        option = OPTIONS[name]
+        value, notation = self._framework.get(name), Notation.PYTHON
+        try:
+            if name in self._ours:
+                self._refuse_two_sources(name)
+                notation = Notation.JSON
+                value = value_of(self._ours[name], option.form, option.example)
+            return option.default if value is None else option.read(value, notation)
+        except UnusableError as error:
+            self._add(name, str(error))
+        except ConfigurationError as error:
+            self.problems += error.problems
+        return option.default
+
+    def _refuse_two_sources(self, name: str) -> None:
+        held = [other for other in (name, POLICIES) if self._framework.get(other) is not None]
+        if held:
+            self._add(
+                name,
+                f"is set in the environment, while the framework's settings hold {held[0]}: two"
+                " sources; keep one of the two",
+            )
+
+    # ---------------------------------------------------------------------------------- policies
+
+    def _policies(self) -> dict[str, tuple[Policy, ...]]:
+        flat = sorted(name for name in self._ours if name in FLAT)
+        sources = [
+            *(
+                ["the framework's setting ARRCERT"]
+                if self._framework.get(POLICIES) is not None
+                else []
+            ),
+            *(["the environment variable ARRCERT"] if POLICIES in self._ours else []),
+            *([f"the environment variables {', '.join(flat)}"] if flat else []),
+        ]
+        if len(sources) > 1:
+            self._add(
+                POLICIES, f"has more than one source: {' and '.join(sources)}; keep one of them"
+            )
+        elif POLICIES in self._framework:
+            value = self._framework[POLICIES]
+            return {} if value is None else self._named_policies(value, Notation.PYTHON)
+        elif POLICIES in self._ours:
+            try:
+                value = value_of(self._ours[POLICIES], Form.TEXT, EXAMPLE)
+                return self._named_policies(json_value(value, EXAMPLE), Notation.JSON)
+            except UnusableError as error:
+                self._add(POLICIES, str(error))
+        elif flat:
+            return self._flat_policy()
+        elif not self._is_misspelt:
+            self.problems.append(NOT_CONFIGURED)
+            for name in _PLATFORMS:
+                if name in self._environ:
+                    self._add(
+                        name,
+                        "is not read by arrcert; README.md says under \"Coming from the platform's"
+                        ' sample" what to write instead',
+                    )
+        return {}
+
+    def _named_policies(self, value: Any, notation: Notation) -> dict[str, tuple[Policy, ...]]:
+        if not isinstance(value, Mapping) or not value:
+            is_text = isinstance(value, str) and value.lstrip().startswith("{")
+            what_to_write = (
+                "write the mapping itself, without quotation marks around it"
+                if is_text
+                else f"write {EXAMPLE}"
+            )
+            self._add(POLICIES, f"{quote(value)} is not a mapping of policies; {what_to_write}")
+            return {}
+        self._names = [name for name in value if isinstance(name, str)]
+        stray = {name: stray_key(name, held) for name, held in value.items()}
+        if any(stray.values()):
+            self._add_stray_keys({name: key for name, key in stray.items() if key})
+        policies: dict[str, tuple[Policy, ...]] = {}
+        for name, alternatives in value.items():
+            where = f'{POLICIES}["{name}"]'
+            if stray[name]:
+                continue
+            if not isinstance(name, str) or not name:
+                self._add(POLICIES, f"{quote(name)} is not a policy's name; write {EXAMPLE}")
+            elif isinstance(alternatives, Mapping):
+                policies[name] = self._alternatives([(Place(where, notation), alternatives)])
+            elif isinstance(alternatives, list | tuple) and alternatives:
+                policies[name] = self._alternatives(
+                    (Place(f"{where}[{index}]", notation), policy)
+                    for index, policy in enumerate(alternatives)
+                )
+            else:
+                self._add(
+                    where,
+                    f"{quote(alternatives)} is neither a policy nor a list of alternatives; write"
+                    ' {"fingerprints": ["..."]}',
+                )
+        return policies
+
+    def _add_stray_keys(self, stray: Mapping[str, str]) -> None:
+        """Report keys and settings that are written in place of a policy's name."""
+        # The missing policy "default" would be a second report of the same mistake.
+        self._names = []
+        beside = {name: key for name, key in stray.items() if key in OPTIONS}
+        for name, setting in beside.items():
+            self._add(POLICIES, f'"{name}" is no policy; write the setting {setting}')
+        keys = [(name, key) for name, key in stray.items() if name not in beside]
+        if keys:
+            inner = ", ".join(example_of_key(key)[1:-1] for _, key in keys)
+            self._add(
+                POLICIES,
+                f"\"{keys[0][0]}\" is a policy's key, not a policy's name; write"
+                f' {{"default": {{{inner}}}}}',
+            )
+
+    def _add_no_default(self) -> None:
+        names = " and ".join(f'"{name}"' for name in self._names)
+        there, rename = ("is", "it") if len(self._names) == 1 else ("are", "one")
+        self._add(
+            POLICIES,
+            f'there is no policy "default", which {ProtectAll.name} uses; there {there} {names};'
+            f' rename {rename}, or add "default"',
+        )
+
+    def _alternatives(self, written: Iterable[tuple[Place, Any]]) -> tuple[Policy, ...]:
+        policies = [self._policy(place, description) for place, description in written]
+        return tuple(policy for policy in policies if policy is not None)
+
+    def _policy(self, place: Place, description: Any) -> Policy | None:
+        if not isinstance(description, Mapping):
+            self._add(
+                place.where,
+                f'{quote(description)} is not a policy; write {{"fingerprints": ["..."]}}',
+            )
+            return None
+        before = len(self.problems)
+        for key, value in description.items():
+            if key not in KEYS:
+                self._add(place.setting(key), f"a policy has no such key; {hint(key)}")
+            elif value is None:
+                self._add(place.setting(key), "is None; write a value, or leave the key out")
+        known = {key: value for key, value in description.items() if key in KEYS}
+        return self._built(place, known, is_whole=len(self.problems) == before)
+
+    def _flat_policy(self) -> dict[str, tuple[Policy, ...]]:
+        """Return the policy that the flat variables describe."""
+        self._names = ["default"]
+        before = len(self.problems)
+        description = {}
+        for name in self._ours:
+            if name in FLAT:
+                try:
+                    key = FLAT[name]
+                    description[key] = value_of(self._ours[name], KEYS[key].form, '["..."]')
+                except UnusableError as error:
+                    self._add(name, str(error))
+        if len(self.problems) > before:
+            return {}
+        policy = self._built(Place("", Notation.JSON), description, is_whole=True)
+        return {} if policy is None else {"default": (policy,)}
+
+    def _built(
+        self, place: Place, description: Mapping[str, Any], *, is_whole: bool
+    ) -> Policy | None:
+        """Build a policy. If a key was refused, do not report a missing condition as well."""
+        try:
+            policy = Policy.from_mapping(description, place.notation)
+        except ConfigurationError as error:
+            self.problems += [
+                Problem(place.setting(problem.setting), problem.message)
+                for problem in error.problems
+                if is_whole or problem.setting
+            ]
+            return None
+        self._places.append((place, policy))
+        return policy
+
+    def _refuse_names_without_proof(self, front_end: FrontEnd) -> None:
+        why = why_names_are_not_proven(front_end)
+        if why is not None:
+            self.problems += [
+                Problem(place.setting(NamesProvenByFrontEnd.key), why)
+                for place, policy in self._places
+                if policy.names_proven_by_front_end
+            ]
