@@ -449,7 +449,7 @@ def test_a_bad_file_is_logged_on_our_logger(
 
 def test_the_last_moment_is_no_warning() -> None:
     """The end of a certificate and of a list is inclusive (RFC 5280 sections 4.1.2.5, 5.1.2.5)."""
-    end = NOW.replace(microsecond=0) + timedelta(days=1)
+    end = datetime.now(UTC).replace(microsecond=0) + timedelta(days=1)
     ca = CertificateAuthority("CA", not_after=end)
     files = TrustFiles(
         [ca.certificate_pem.decode()], (), [ca.revocation_list(next_update=end).decode()]
