@@ -150,11 +150,11 @@ def key_usage(*, crl_sign: bool) -> x509.KeyUsage:
 
 
 def denied(
-    lists: RevocationLists, chain: Sequence[x509.Certificate], at: datetime = NOW
+    lists: RevocationLists, chain: Sequence[x509.Certificate], at: datetime | None = None
 ) -> CertificateDenied:
-    """Return the denial of a path."""
+    """Return the denial of a path, by default at this moment."""
     with pytest.raises(CertificateDenied) as caught:
-        lists.check(chain, at)
+        lists.check(chain, at or datetime.now(UTC))
     return caught.value
 
 
@@ -582,11 +582,12 @@ class TestCheck:
         chain: list[x509.Certificate],
     ) -> None:
         """With a current list for every link the answer holds until the first of them ends."""
-        root_list = read(authority.revocation_list(next_update=NOW + 2 * HOUR), authority)
+        now = datetime.now(UTC).replace(microsecond=0)
+        root_list = read(authority.revocation_list(next_update=now + 2 * HOUR), authority)
         for hours in (1, 3):
-            other = read(intermediate.revocation_list(next_update=NOW + hours * HOUR), intermediate)
+            other = read(intermediate.revocation_list(next_update=now + hours * HOUR), intermediate)
             lists = RevocationLists([root_list, other])
-            assert lists.check(chain, NOW) == NOW + min(hours, 2) * HOUR
+            assert lists.check(chain, now) == now + min(hours, 2) * HOUR
 
     def test_both_ends_belong_to_it(
         self, authority: CertificateAuthority, alice: IssuedCertificate
@@ -625,7 +626,7 @@ class TestCheck:
             ]
         )
         with pytest.raises(CertificateDenied) as caught:
-            lists.check(chain, NOW, certificate=bob.certificate)
+            lists.check(chain, datetime.now(UTC), certificate=bob.certificate)
         assert caught.value.reason is DenialReason.REVOKED
         assert caught.value.certificate is bob.certificate
         assert caught.value.detail == (
@@ -639,7 +640,7 @@ class TestCheck:
                 read(intermediate.revocation_list(), intermediate),
             ]
         )
-        assert lists.check(chain, NOW)
+        assert lists.check(chain, datetime.now(UTC))
 
     def test_revoked_intermediate(
         self,
