@@ -162,13 +162,13 @@ def describe_request(
         scope: the ASGI connection scope; a WebSocket handshake has no method.
 
     Returns:
-        The text; empty if there is neither.
+        The text; empty if there is neither, or if a server handed over something else.
     """
-    if environ is not None:
+    if isinstance(environ, Mapping):
         path = str(environ.get("SCRIPT_NAME", "")) + str(environ.get("PATH_INFO", ""))
         path = path.encode("latin-1", "replace").decode("utf-8", "replace")
         return _one_line(f"{environ.get('REQUEST_METHOD')} {path}")
-    if scope is not None:
+    if isinstance(scope, Mapping):
         return _one_line(f"{scope.get('method', 'WEBSOCKET')} {scope.get('path')}")
     return ""
 
