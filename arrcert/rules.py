@@ -327,8 +327,8 @@ class ClockSkew(KeyRule):
     key = "clock_skew"
     form = Form.NUMBER
     document = (
-        "seconds by which clocks may differ, at most 300, default 0; applied to the validity of the"
-        " certificate and of its path"
+        "seconds by which clocks may differ: 0 by default, at most 300. Applied to the validity of"
+        " the certificate and of its path."
     )
 
     def read(self, value: object, notation: Notation) -> None:
@@ -372,8 +372,8 @@ class Fingerprints(PinRule):
 
     key = "fingerprints"
     document = (
-        "SHA-256 or SHA-1 over the certificate's DER (App Service says *thumbprint*), in hex;"
-        " colons, spaces and case do not matter. Proof."
+        "SHA-256 or SHA-1 over the certificate's DER (App Service calls it *thumbprint*), in hex;"
+        " colons, spaces and case are ignored. Proof."
     )
     proves_names = True
 
@@ -421,7 +421,8 @@ class CommonNames(NameRule):
 
     key = "common_names"
     document = (
-        "exact common names, `*` and all; the subject must hold exactly one. Needs proof beside it."
+        "exact common names; a `*` has no special meaning. The subject must hold exactly one common"
+        " name. Needs proof."
     )
 
     def read(self, value: object, notation: Notation) -> None:
@@ -483,8 +484,8 @@ class DNSNames(AlternativeNameRule):
 
     key = "dns_names"
     document = (
-        "DNS names of the subject alternative name, without case; `*.partner.example` stands for"
-        " exactly one label. Needs proof beside it."
+        "DNS names of the subject alternative name; case is ignored, and `*.partner.example` stands"
+        " for exactly one label. Needs proof."
     )
     what = "DNS names"
 
@@ -508,8 +509,8 @@ class URIs(AlternativeNameRule):
 
     key = "uris"
     document = (
-        "its URIs, exact; `spiffe://partner.example/*` stands for all below that folder, not the"
-        " folder itself. Needs proof beside it."
+        "exact URIs of the subject alternative name; `spiffe://partner.example/*` stands for all"
+        " URIs below that folder, but not for the folder itself. Needs proof."
     )
     what = "URIs"
 
@@ -535,7 +536,8 @@ class EmailAddresses(AlternativeNameRule):
 
     key = "email_addresses"
     document = (
-        "its e-mail addresses: the mailbox exactly, the host without case. Needs proof beside it."
+        "e-mail addresses of the subject alternative name: the mailbox is exact, the case of the"
+        " host is ignored. Needs proof."
     )
     what = "e-mail addresses"
 
@@ -562,8 +564,9 @@ class Issuers(NameRule):
     key = "issuers"
     form = Form.LIST_WITH_COMMAS
     document = (
-        'exact names of the issuer: `"Contoso Issuing CA"` is its one common name; with `=` in it,'
-        ' `"CN=Contoso CA,O=Contoso"`, its whole name as RFC 4514 writes it. Needs proof beside it.'
+        'exact names of the issuer. `"Contoso Issuing CA"` is its one common name; an entry with'
+        ' `=`, such as `"CN=Contoso CA,O=Contoso"`, is its whole name in the form of RFC 4514.'
+        " Needs proof."
     )
 
     def read(self, value: object, notation: Notation) -> None:
@@ -639,9 +642,10 @@ class TrustAnchors(SourceRule):
 
     key = "trust_anchors"
     document = (
-        "certificates of the CAs that a path must lead to: the path of a PEM or DER file (relative"
-        " to the working directory; App Service puts those that `WEBSITE_LOAD_CERTIFICATES` names"
-        " at `/var/ssl/certs/<thumbprint>.der`), PEM text, or a list of them. Proof."
+        "CA certificates, one of which the certification path must lead to: the path of a PEM or"
+        " DER file, PEM text, or a list of them. A path is relative to the working directory; App"
+        " Service puts the certificates of `WEBSITE_LOAD_CERTIFICATES` at"
+        " `/var/ssl/certs/<thumbprint>.der`. Proof."
     )
     is_condition = True
     proves_names = True
@@ -699,8 +703,8 @@ class Intermediates(SourceRule):
 
     key = "intermediates"
     document = (
-        "CA certificates between them and the client; App Service forwards the client's certificate"
-        " alone (*uncertain*: no official statement), so bring your own"
+        "CA certificates between the trust anchor and the client. App Service forwards only the"
+        " client's certificate (*uncertain*: no official statement), so configure them here."
     )
 
 
@@ -709,10 +713,10 @@ class RevocationLists(SourceRule):
 
     key = "crls"
     document = (
-        "revocation lists, for every certificate on the path below the anchor: PEM or DER files,"
-        " folders that are read whole, or PEM text. Complete lists alone count: no delta, indirect"
-        " or partial ones, and none with an issuing distribution point. Without it no revocation is"
-        " checked."
+        "revocation lists for every certificate on the path below the anchor: PEM or DER files,"
+        " folders that are read whole, or PEM text. Only complete lists count: no delta, indirect"
+        " or partial lists, and no list with an issuing distribution point. Without this key,"
+        " revocation is not checked."
     )
 
 
@@ -722,8 +726,8 @@ class Revocation(KeyRule):
     key = "revocation"
     form = Form.TEXT
     document = (
-        '`"hard"` (the default) denies where no current list speaks for a certificate on the path;'
-        ' `"soft"` accepts, and logs it'
+        '`"hard"` (the default) denies if no current list covers a certificate on the path;'
+        ' `"soft"` accepts and writes a warning to the log.'
     )
 
     def read(self, value: object, notation: Notation) -> None:
@@ -762,8 +766,8 @@ class NamesProvenByFrontEnd(KeyRule):
     key = "names_proven_by_front_end"
     form = Form.TRUTH
     document = (
-        "True: the front end checks certificates, so names may stand alone. Behind `app-service`,"
-        " which checks nothing, it is an error."
+        "True: the front end checks certificates, so names need no other proof. It is an error"
+        " behind `app-service`, which checks nothing."
     )
 
     def read(self, value: object, notation: Notation) -> None:

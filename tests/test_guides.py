@@ -35,15 +35,15 @@ from arrcert import (
     ConfigurationError,
     DenialReason,
     Policy,
-    trust_files,
 )
 from arrcert.cli.front_end import FrontEndServer
 from arrcert.forwarding.front_ends import FRONT_ENDS
 from arrcert.forwarding.ingress import Ingress
 from arrcert.forwarding.proxies import networks_from, secret_header_from
-from arrcert.pins import public_key_fingerprint
+from arrcert.keys import public_key_fingerprint
 from arrcert.settings import load
 from arrcert.testing import CertificateAuthority, IssuedCertificate
+from arrcert.trust import files as trust_files
 from arrcert_flask import Arrcert
 
 ROOT = Path(__file__).parent.parent
@@ -240,7 +240,7 @@ class Operator:
             digest.update(info)
             value = digest.finalize().hex().upper()
         elif what == "public key":
-            value = str(public_key_fingerprint(ClientCertificate.from_pem(data)))
+            value = str(public_key_fingerprint(ClientCertificate.from_pem(data).x509))
         else:
             value = ClientCertificate.from_pem(data).sha256_fingerprint
         # The old certificate's the site has already.
@@ -404,7 +404,7 @@ def test_what_the_rotation_guide_says_of_files(
     assert any("no configured CA certificate has that name" in x for x in operator.log.lines())
     operator.write("anchors.pem", b"-----BEGIN CERTIFICATE-----\nMIIB")
     policy.check(alice)
-    assert operator.log.lines()[-1].endswith("the old content holds")
+    assert operator.log.lines()[-1].endswith("the old content stays in use")
 
 
 def test_same_name_and_another_key(
@@ -568,7 +568,7 @@ class Denials:
         gateway, anchored, now = self.gateway, self.anchored, datetime.now(UTC)
         value = gateway.header_value
         organized = CertificateAuthority("Contoso Issuing CA", organization="Contoso")
-        bobs_key = public_key_fingerprint(self.other.certificate)
+        bobs_key = public_key_fingerprint(self.other.certificate.x509)
         old = {
             "fingerprint": gateway.certificate.sha256_fingerprint,
             "not_after": "2020-01-31",

@@ -67,9 +67,10 @@ class TrustedProxies(Option):
     name = "ARRCERT_TRUSTED_PROXIES"
     form = Form.LIST
     document = (
-        'networks one of which the direct peer must be in, `["10.1.0.0/16"]`: the peer that the'
-        " server sees, before any `ProxyFix`. A peer that cannot be known (a Unix socket), or that"
-        " uvicorn took from `X-Forwarded-For`, is denied."
+        'networks, one of which must hold the address of the direct peer: `["10.1.0.0/16"]`. The'
+        " direct peer is the one that the server sees, before any `ProxyFix`. A request is denied"
+        " if its peer is unknown (a Unix socket), or if uvicorn took the address from"
+        " `X-Forwarded-For`."
     )
 
     @classmethod
@@ -85,9 +86,9 @@ class FrontEndSecretHeader(Option):
     form = Form.SECRET_JSON
     example = '{"header": "X-Front-End-Secret", "secrets": ["..."]}'
     document = (
-        "a header that the front end adds, with one secret, or two while it is changed:"
-        ' `{"header": "X-Front-End-Secret", "secrets": ["..."]}`; each of at least 16 characters,'
-        " compared in constant time"
+        "a header that the front end adds, with one secret, or two while it is being changed:"
+        ' `{"header": "X-Front-End-Secret", "secrets": ["..."]}`. Each secret has at least 16'
+        " characters and is compared in constant time."
     )
 
     @classmethod
@@ -121,8 +122,8 @@ class RefuseUnsafeServers(_Truth):
 
     name = "ARRCERT_REFUSE_UNSAFE_SERVERS"
     document = (
-        "whether to deny every request on a WSGI server that is known to fold look-alike headers;"
-        " by default True outside the framework's debug mode, where it is an ERROR in the log"
+        "whether to deny every request on a WSGI server that is known to fold look-alike headers."
+        " True by default; in the framework's debug mode False, which writes an ERROR to the log."
     )
 
 
@@ -133,11 +134,12 @@ class ExemptPathsOption(Option):
     form = Form.LIST
     default = ExemptPaths()
     document = (
-        'paths that the site-wide check leaves out. `"/health"` is that path alone, `"/public/*"`'
-        " all below that folder. Compared with case, on the decoded path without `SCRIPT_NAME`. A"
-        " path with a dot segment, `//`, a backslash, an encoded slash, a semicolon, a control"
-        " character, or a percent sign or fragment left after decoding is never exempt. An exempt"
-        " path never disables a decorator."
+        'paths that the site-wide check leaves out: `"/health"` is exactly that path, `"/public/*"`'
+        " is every path below that folder. Case matters; the path is compared decoded and without"
+        " `SCRIPT_NAME`. A path with a dot segment, `//`, a backslash, an encoded slash, a"
+        " semicolon, a control character, or a percent sign or fragment left after decoding is"
+        " never exempt."
+        " An exempt path never disables a decorator."
     )
 
     @classmethod
@@ -166,8 +168,8 @@ class MostRemembered(Option):
     default = MOST_REMEMBERED
     document = (
         "how many accepted certificates are remembered for each policy, so that the next request"
-        " costs a look-up; 1024 by default, 0 for none. Nothing is remembered past any date, pin or"
-        " list that the decision rests on."
+        " needs only a look-up: 1024 by default, 0 for none. No decision is remembered past a date,"
+        " pin or list that it depends on."
     )
 
     @classmethod
