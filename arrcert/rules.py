@@ -148,8 +148,8 @@ class KeyRule(Rule, is_base=True):
         yield from ()
 
     def __str__(self) -> str:
-        """Return the key for the representation of a policy, empty if it adds nothing."""
-        return self.key
+        """Return what the representation of a policy shows of the key; empty for nothing."""
+        return ""
 
 
 class ListRule(KeyRule, is_base=True):
@@ -317,9 +317,6 @@ class SourceRule(KeyRule, is_base=True):
                 "they have no effect without trust anchors; write trust_anchors too",
             )
 
-    def __str__(self) -> str:
-        return ""
-
 
 class ClockSkew(KeyRule):
     """`clock_skew`, and the validity of the certificate (RFC 5280 section 4.1.2.5)."""
@@ -362,9 +359,6 @@ class ClockSkew(KeyRule):
                 f"valid until {timestamp(end)}, and it is {timestamp(decision.at)}",
             )
         return None
-
-    def __str__(self) -> str:
-        return ""
 
 
 class Fingerprints(PinRule):
@@ -650,7 +644,8 @@ class TrustAnchors(SourceRule):
     is_condition = True
     proves_names = True
 
-    files: TrustFiles | None = None
+    files: TrustFiles
+    """The files, which `join` opens. A policy without them is never made."""
 
     def join(self, rules: Mapping[str, KeyRule]) -> Iterator[Problem]:
         """Open the files of this key, of `intermediates` and of `crls`; yield what is wrong."""
@@ -667,8 +662,6 @@ class TrustAnchors(SourceRule):
 
     def warnings(self, at: datetime, rules: Mapping[str, KeyRule]) -> Iterator[Problem]:
         """Yield what has expired, and that several CAs can issue each other's names."""
-        if self.files is None:
-            return
         yield from self.files.warnings(at)
         count = len(self.files.anchors())
         restricts_names = any(rule.is_name for rule in rules.values())
@@ -752,9 +745,6 @@ class Revocation(KeyRule):
             decision.overlooked = finding
             return None
         return finding
-
-    def __str__(self) -> str:
-        return ""
 
 
 class NamesProvenByFrontEnd(KeyRule):
