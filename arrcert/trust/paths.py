@@ -81,8 +81,8 @@ class TrustStore:
         if certificate.is_ca:
             return Finding(
                 DenialReason.UNTRUSTED,
-                "it is a CA certificate (CA:TRUE, what `openssl req -x509` makes), which no trust"
-                " anchor makes a client's; pin its fingerprint in a policy without trust_anchors",
+                "it is a CA certificate (CA:TRUE, what `openssl req -x509` makes), which is not"
+                " accepted as a client's; pin its fingerprint in a policy without trust_anchors",
             )
         path = self._path(certificate, at, clock_skew, [*self._intermediates, *intermediates])
         if isinstance(path, Finding):
@@ -138,7 +138,7 @@ class TrustStore:
             )
         algorithm = _weak_digest(leaf)
         if algorithm is not None:
-            return f"it is signed over {algorithm}, which proves nothing; have it issued anew"
+            return f"it is signed over {algorithm}, which proves nothing; have it issued again"
         issuer = quote(leaf.issuer.rfc4514_string())
         named = [ca for ca in (*self._anchors, *self._intermediates) if ca.subject == leaf.issuer]
         if not named:
@@ -183,7 +183,7 @@ def has_signed(ca: Certificate, certificate: Certificate) -> bool:
 
 def _require_ca(_policy: Any, _certificate: Certificate, constraints: BasicConstraints) -> None:
     if not constraints.ca:
-        raise ValueError("the issuer is no CA: its basicConstraints say CA:FALSE")
+        raise ValueError("the issuer is not a CA: its basicConstraints say CA:FALSE")
 
 
 def _require_cert_sign(_policy: Any, _certificate: Certificate, usage: KeyUsage | None) -> None:
@@ -247,7 +247,7 @@ def why_unusable(authority: Certificate, *, is_anchor: bool) -> str | None:
     except Exception as error:
         return f"has an extension that cannot be read: {quote(error)}"
     if not is_ca:
-        return None if is_anchor else "is no CA: its basicConstraints do not say CA:TRUE"
+        return None if is_anchor else "is not a CA: its basicConstraints do not say CA:TRUE"
     return _why_cannot_sign(authority) or unsupported_constraint(authority)
 
 
