@@ -239,13 +239,15 @@ def _require_few(intermediates: list[bytes]) -> None:
 
 
 def _base64(text: str, encoding: str) -> bytes:
+    if not _BASE64.fullmatch(text):
+        is_url_safe = "-" in text or "_" in text
+        what = "is URL-safe base64" if is_url_safe else "is not base64"
+        raise _malformed(text, encoding, what)
     try:
         der = binascii.a2b_base64(text, strict_mode=True)
     except ValueError:
-        is_url_safe = "-" in text or "_" in text
-        what = "is URL-safe base64" if is_url_safe else "is not base64"
-        raise _malformed(text, encoding, what) from None
-    # binascii accepts surplus padding and padding bits that are not zero; other software may not.
+        der = b""
+    # Some versions of binascii accept surplus padding, or padding bits that are not zero.
     if not der or binascii.b2a_base64(der, newline=False) != text.encode("ascii"):
         raise DecodingError(
             DenialReason.MALFORMED,
@@ -254,6 +256,7 @@ def _base64(text: str, encoding: str) -> bytes:
     return der
 
 
+_BASE64 = re.compile(r"[A-Za-z0-9+/]+=*")
 _WHITE_SPACE = re.compile(r"\s")
 
 
