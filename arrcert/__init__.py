@@ -9,6 +9,7 @@ from arrcert.exceptions import (
     DenialReason,
     Problem,
 )
+from arrcert.identity import ClientIdentity
 from arrcert.policy import Policy
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "Authorizer",
     "CertificateDenied",
     "ClientCertificate",
+    "ClientIdentity",
     "ConfigurationError",
     "DenialReason",
     "Policy",
