@@ -1,4 +1,4 @@
-"""Revocation: the lists of one snapshot, and what they say about a certification path."""
+"""Checks the certificates of a certification path against revocation lists."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from arrcert.trust.crls import (
 
 
 class Replacement(NamedTuple):
-    """What came of a reload.
+    """The result of a reload.
 
     Attributes:
-        lists: what holds from now on.
-        refused: lists that do not count, since a newer one of the same signer was held; to be
-            logged.
+        lists: the lists that count after the reload.
+        refused: lists that were read but do not count, because the one before is newer. The caller
+            logs them.
     """
 
     lists: RevocationLists
@@ -32,10 +32,11 @@ class Replacement(NamedTuple):
 
 
 class RevocationLists:
-    """The lists of one snapshot, at most one of each signer; immutable.
+    """At most one revocation list for each signer; immutable.
 
     Args:
-        lists: of several by the same signer the newest holds, also where it does not hold yet.
+        lists: the lists. If a signer has several, the newest one counts, even if it is not current
+            yet.
     """
 
     __slots__ = ("_held",)
@@ -55,14 +56,14 @@ class RevocationLists:
         return iter(self._held.values())
 
     def replaced_by(self, lists: Iterable[RevocationList]) -> Replacement:
-        """Return the lists that hold after a reload; these ones stay as they are.
+        """Return the lists that count after a reload, without a change to this object.
 
-        A list that is older than the held one of its signer does not count: whoever can put back
-        yesterday's file must not be able to pardon (RFC 5280 section 5.2.3: numbers only grow).
+        A list does not replace a newer list of the same signer (RFC 5280 section 5.2.3: numbers
+        only increase). Otherwise an attacker who can restore an old file could undo a revocation.
 
         Args:
-            lists: everything that was read. What is held of a signer that has none among them is
-                dropped; to keep the list of a bad file, hand it over again.
+            lists: all lists that were read. A signer without a list among them has none afterwards.
+                To keep the list of a file that cannot be read, pass it again.
         """
         after = RevocationLists(lists)
         refused = []
@@ -123,7 +124,7 @@ class RevocationLists:
         return min((held.next_update_utc for held in lists), default=None)
 
     def _of(self, ca: Certificate) -> tuple[RevocationList | None, str | None]:
-        """Return the list that speaks for a CA, or None and why there is none."""
+        """Return the list of a CA, or None and the reason why there is none."""
         held = self._held.get(signer_of(ca))
         if held is None:
             return None, "there is no revocation list of its CA"
