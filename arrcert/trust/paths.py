@@ -140,7 +140,7 @@ class TrustStore:
 MOST_FORWARDED_CHECKS = 20
 """How many signatures of forwarded CA certificates are verified for one request."""
 
-MOST_CONFIGURED_CHECKS = 1000
+MOST_CONFIGURED_CHECKS = 500
 """How many signatures are verified with configured CA certificates for one request."""
 
 
