@@ -34,7 +34,11 @@ class DenialLog:
         self.reset()
 
     def reset(self) -> None:
-        """Forget what is counted. A forked process inherits neither the timer nor the lock."""
+        """Forget the counts and the timer, and make a new lock.
+
+        A forked process needs this: the thread of the timer does not exist there, and nobody
+        releases a lock that another thread held.
+        """
         # Reentrant: a signal handler may interrupt the holder and be denied as well.
         self._lock = threading.RLock()
         self._began = time.monotonic()
@@ -170,5 +174,7 @@ def describe_request(
 
 
 def _one_line(text: str) -> str:
-    """Escape text as `quote` does, without the quotation marks."""
-    return quote(text)[1:-1]
+    """Escape and cut text as `quote` does, without the quotation marks."""
+    quoted = quote(text)
+    end = quoted.rindex(quoted[0])
+    return quoted[1:end] + quoted[end + 1 :]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from copy import copy
 from typing import Any, NamedTuple, TypeVar
 
 from django.core.exceptions import PermissionDenied
@@ -63,7 +62,8 @@ def authorize(request: HttpRequest, policy: str) -> None:
             # send_robust() itself fails on an async receiver inside a running event loop, and on
             # a failing receiver without a __qualname__.
             _logger.exception(_RECEIVER_FAILED)
-        raise PermissionDenied from denied
+        # The request keeps the denial. The frames of its traceback would lead back to the request.
+        raise PermissionDenied from denied.with_traceback(None)
 
 
 async def aauthorize(request: HttpRequest, policy: str) -> None:
@@ -77,7 +77,8 @@ async def aauthorize(request: HttpRequest, policy: str) -> None:
             )
         except Exception:
             _logger.exception(_RECEIVER_FAILED)
-        raise PermissionDenied from denied
+        # The request keeps the denial. The frames of its traceback would lead back to the request.
+        raise PermissionDenied from denied.with_traceback(None)
 
 
 def is_exempt(request: HttpRequest) -> bool:
@@ -130,8 +131,7 @@ def _decide(request: HttpRequest, policy: str) -> None:
         try:
             accepted[policy] = _ask(request, policy)
         except CertificateDenied as error:
-            # A copy has no traceback, whose frames would lead back to the request.
-            denied[policy] = copy(error)
+            denied[policy] = error
             raise
     # After several decisions the last one counts.
     request.client_certificate = accepted[policy]  # type: ignore[attr-defined]

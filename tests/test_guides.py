@@ -38,7 +38,8 @@ from arrcert import (
 )
 from arrcert.cli.front_end import FrontEndServer
 from arrcert.forwarding.front_ends import FRONT_ENDS
-from arrcert.forwarding.ingress import Ingress, networks_from, secret_header_from
+from arrcert.forwarding.ingress import Ingress
+from arrcert.forwarding.proxies import networks_from, secret_header_from
 from arrcert.pins import public_key_fingerprint
 from arrcert.settings import load
 from arrcert.testing import CertificateAuthority, IssuedCertificate

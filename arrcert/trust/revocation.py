@@ -77,18 +77,17 @@ class RevocationLists:
     def check(self, path: Sequence[Certificate], at: datetime) -> Finding | None:
         """Return why a certificate of a path is revoked or unknown (RFC 5280 section 6.3.3).
 
-        Each certificate below the anchor needs a current list of the CA above it. An entry in a
-        list that is not current still revokes. A certificate that such a list does not name is
-        unknown.
+        Every certificate below the trust anchor needs a current list of the CA that issued it. A
+        certificate that an expired list names is revoked; one that it does not name is unknown.
 
         Args:
             path: a validated path, from the leaf to the trust anchor.
-            at: the moment, aware.
+            at: the moment, an aware datetime.
 
         Returns:
             `revoked`; else `revocation_unknown` if a list is missing or not current; else None.
 
-        This does not check the path, nor the anchor, which no CA can revoke.
+        It does not check the path itself, or the trust anchor, which no CA can revoke.
         """
         unknown: Finding | None = None
         for position, (subject, ca) in enumerate(itertools.pairwise(path)):
@@ -109,16 +108,17 @@ class RevocationLists:
                     f"nothing tells whether {_role(position, subject)} is revoked: {missing};"
                     f" its CA is {quote(ca.subject.rfc4514_string())}",
                 )
+        # Only after every certificate was checked, because `revoked` outranks `revocation_unknown`.
         return unknown
 
     def next_update_of(self, path: Sequence[Certificate]) -> datetime | None:
         """Return the earliest nextUpdate of the lists that a path needs.
 
         Args:
-            path: a path that `check` has found to be good.
+            path: a path for which `check` returned None.
 
         Returns:
-            The moment, aware; None for a leaf that is its own anchor.
+            The moment, an aware datetime; None if the leaf is its own trust anchor.
         """
         lists = [self._held[signer_of(ca)] for ca in path[1:]]
         return min((held.next_update_utc for held in lists), default=None)

@@ -12,7 +12,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
-from arrcert import CertificateDenied, DenialReason
+from arrcert import DenialReason
+from arrcert.exceptions import Finding
 from arrcert.testing import CertificateAuthority, IssuedCertificate
 from arrcert.trust.crls import RevocationList, read_revocation_lists
 from arrcert.trust.revocation import RevocationLists
@@ -28,13 +29,13 @@ def read(data: bytes, ca: CertificateAuthority) -> RevocationList:
     return only
 
 
-def denied(
+def finding(
     lists: RevocationLists, chain: Sequence[x509.Certificate], at: datetime = NOW
-) -> CertificateDenied:
-    """Check a path that is denied, and return the denial."""
-    with pytest.raises(CertificateDenied) as caught:
-        lists.check(chain, at)
-    return caught.value
+) -> Finding:
+    """Check a path, which must not pass, and return the finding."""
+    found = lists.check(chain, at)
+    assert found is not None
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +109,7 @@ class TestReplacement:
         lists, refused = before.replaced_by([older, other])
         assert list(lists) == [held, other]
         assert refused == (older,)
-        assert denied(lists, [alice.certificate.x509, authority.x509]).reason == "revoked"
+        assert finding(lists, [alice.certificate.x509, authority.x509]).reason == "revoked"
         assert list(before) == [held]
 
     def test_newer_replaces(
@@ -143,12 +144,13 @@ class TestCheck:
         intermediate: CertificateAuthority,
         chain: list[x509.Certificate],
     ) -> None:
-        """The answer is valid until the earliest nextUpdate of the lists of the path."""
+        """A path passes until the earliest nextUpdate of the lists that it needs."""
         root_list = read(authority.revocation_list(next_update=NOW + 2 * HOUR), authority)
         for hours in (1, 3):
             other = read(intermediate.revocation_list(next_update=NOW + hours * HOUR), intermediate)
             lists = RevocationLists([root_list, other])
-            assert lists.check(chain, NOW) == NOW + min(hours, 2) * HOUR
+            assert lists.check(chain, NOW) is None
+            assert lists.next_update_of(chain) == NOW + min(hours, 2) * HOUR
 
     def test_both_ends_belong_to_it(
         self, authority: CertificateAuthority, alice: IssuedCertificate
@@ -164,14 +166,14 @@ class TestCheck:
         path = [alice.certificate.x509, authority.x509]
         second = timedelta(seconds=1)
         for at in (NOW - HOUR, NOW, NOW + HOUR):
-            assert lists.check(path, at) == NOW + HOUR
+            assert lists.check(path, at) is None
         for at, why in (
             (NOW - HOUR - second, "is valid only from"),
             (NOW + HOUR + second, "expired at"),
         ):
-            refusal = denied(lists, path, at)
-            assert refusal.reason is DenialReason.REVOCATION_UNKNOWN
-            assert f"{SOURCE} {why} 20" in refusal.detail
+            found = finding(lists, path, at)
+            assert found.reason is DenialReason.REVOCATION_UNKNOWN
+            assert f"{SOURCE} {why} 20" in found.detail
 
     def test_revoked_leaf(
         self,
@@ -187,11 +189,9 @@ class TestCheck:
                 read(intermediate.revocation_list(bob), intermediate),
             ]
         )
-        with pytest.raises(CertificateDenied) as caught:
-            lists.check(chain, NOW, certificate=bob.certificate)
-        assert caught.value.reason is DenialReason.REVOKED
-        assert caught.value.certificate is bob.certificate
-        assert caught.value.detail == (
+        found = finding(lists, chain)
+        assert found.reason is DenialReason.REVOKED
+        assert found.detail == (
             f"the revocation list {SOURCE} names the serial number"
             f" '{bob.certificate.serial_number:X}' of the client's certificate"
         )
@@ -202,7 +202,7 @@ class TestCheck:
                 read(intermediate.revocation_list(), intermediate),
             ]
         )
-        assert lists.check(chain, NOW)
+        assert lists.check(chain, NOW) is None
 
     def test_revoked_intermediate(
         self,
@@ -216,9 +216,9 @@ class TestCheck:
             RevocationLists([revoking]),
             RevocationLists([revoking, read(intermediate.revocation_list(), intermediate)]),
         ):
-            refusal = denied(lists, chain)
-            assert refusal.reason is DenialReason.REVOKED
-            assert "of the CA certificate 'CN=Intermediate'" in refusal.detail
+            found = finding(lists, chain)
+            assert found.reason is DenialReason.REVOKED
+            assert "of the CA certificate 'CN=Intermediate'" in found.detail
 
     def test_missing_list(
         self,
@@ -237,17 +237,17 @@ class TestCheck:
             ([of_root], "the client's certificate"),
             ([of_intermediate], "the CA certificate 'CN=Intermediate'"),
         ):
-            refusal = denied(RevocationLists(lists), chain)
-            assert refusal.reason is DenialReason.REVOCATION_UNKNOWN
-            assert f"nothing tells whether {whose} is revoked: there is no" in refusal.detail
+            found = finding(RevocationLists(lists), chain)
+            assert found.reason is DenialReason.REVOCATION_UNKNOWN
+            assert f"nothing tells whether {whose} is revoked: there is no" in found.detail
 
     def test_entry_of_an_expired_list(
         self, authority: CertificateAuthority, alice: IssuedCertificate
     ) -> None:
         """A certificate with an entry in an expired list is revoked, not unknown."""
         held = read(authority.revocation_list(alice, next_update=NOW - HOUR), authority)
-        refusal = denied(RevocationLists([held]), [alice.certificate.x509, authority.x509])
-        assert refusal.reason is DenialReason.REVOKED
+        found = finding(RevocationLists([held]), [alice.certificate.x509, authority.x509])
+        assert found.reason is DenialReason.REVOKED
 
     def test_list_of_a_ca_of_the_same_name(
         self,
@@ -257,12 +257,13 @@ class TestCheck:
     ) -> None:
         """A list that a CA of the same name signed with another key does not count."""
         lists = RevocationLists([read(other_authority.revocation_list(alice), other_authority)])
-        refusal = denied(lists, [alice.certificate.x509, authority.x509])
-        assert refusal.reason is DenialReason.REVOCATION_UNKNOWN
+        found = finding(lists, [alice.certificate.x509, authority.x509])
+        assert found.reason is DenialReason.REVOCATION_UNKNOWN
 
     def test_leaf_is_its_own_anchor(self, authority: CertificateAuthority) -> None:
         """A leaf that is its own trust anchor needs no list."""
         assert RevocationLists().check([authority.x509], NOW) is None
+        assert RevocationLists().next_update_of([authority.x509]) is None
 
     def test_ca_that_may_not_sign_lists(self, alice: IssuedCertificate) -> None:
         """The CA certificate on the path needs cRLSign, even if another one of its key has it."""
@@ -280,7 +281,7 @@ class TestCheck:
             read_revocation_lists(data, source=SOURCE, issuers=[forbidden, allowed])
         )
         leaf = alice.certificate.x509
-        assert lists.check([leaf, allowed], NOW) == NOW + HOUR
-        refusal = denied(lists, [leaf, forbidden])
-        assert refusal.reason is DenialReason.REVOCATION_UNKNOWN
-        assert "lacks cRLSign" in refusal.detail
+        assert lists.check([leaf, allowed], NOW) is None
+        found = finding(lists, [leaf, forbidden])
+        assert found.reason is DenialReason.REVOCATION_UNKNOWN
+        assert "lacks cRLSign" in found.detail
