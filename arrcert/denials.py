@@ -162,14 +162,14 @@ def describe_request(
         scope: the ASGI connection scope; a WebSocket handshake has no method.
 
     Returns:
-        The text; empty if there is neither.
+        The text; that of the scope if there are both, empty if there is neither.
     """
+    if scope is not None:
+        return _one_line(f"{scope.get('method', 'WEBSOCKET')} {scope.get('path')}")
     if environ is not None:
         path = str(environ.get("SCRIPT_NAME", "")) + str(environ.get("PATH_INFO", ""))
         path = path.encode("latin-1", "replace").decode("utf-8", "replace")
         return _one_line(f"{environ.get('REQUEST_METHOD')} {path}")
-    if scope is not None:
-        return _one_line(f"{scope.get('method', 'WEBSOCKET')} {scope.get('path')}")
     return ""
 
 

@@ -40,7 +40,7 @@ from arrcert.cli.front_end import FrontEndServer
 from arrcert.forwarding.front_ends import FRONT_ENDS
 from arrcert.forwarding.ingress import Ingress
 from arrcert.forwarding.proxies import networks_from, secret_header_from
-from arrcert.pins import public_key_fingerprint
+from arrcert.keys import public_key_fingerprint
 from arrcert.settings import load
 from arrcert.testing import CertificateAuthority, IssuedCertificate
 from arrcert.trust import files as trust_files
@@ -240,7 +240,7 @@ class Operator:
             digest.update(info)
             value = digest.finalize().hex().upper()
         elif what == "public key":
-            value = str(public_key_fingerprint(ClientCertificate.from_pem(data)))
+            value = str(public_key_fingerprint(ClientCertificate.from_pem(data).x509))
         else:
             value = ClientCertificate.from_pem(data).sha256_fingerprint
         # The old certificate's the site has already.
@@ -568,7 +568,7 @@ class Denials:
         gateway, anchored, now = self.gateway, self.anchored, datetime.now(UTC)
         value = gateway.header_value
         organized = CertificateAuthority("Contoso Issuing CA", organization="Contoso")
-        bobs_key = public_key_fingerprint(self.other.certificate)
+        bobs_key = public_key_fingerprint(self.other.certificate.x509)
         old = {
             "fingerprint": gateway.certificate.sha256_fingerprint,
             "not_after": "2020-01-31",
