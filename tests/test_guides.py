@@ -485,6 +485,10 @@ def test_gunicorn_has_a_limit_of_its_own(
 def test_commands_of_browsers(operator: Operator) -> None:
     """Files to import are made as it says, and only known origins' preflights are answered."""
     [operator.snippet] = snippets("browsers.md", "python")
+    # The site starts with what the guide exports.
+    operator.variables |= dict(
+        re.findall(r"^export (\w+)=(\S+)$", guide("browsers.md"), re.MULTILINE)
+    )
     operator.starts_site()
     follow(operator, [b for b in blocks(guide("browsers.md")) if b.language == "sh"], {})
     assert "-----BEGIN CERTIFICATE-----" in operator.said

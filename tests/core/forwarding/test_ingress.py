@@ -318,7 +318,9 @@ def test_peer_cannot_be_seen_in_headers(networks: Any) -> None:
 def test_no_network_trusts_nobody() -> None:
     """An empty list of networks denies every peer."""
     ingress = Ingress(FRONT_ENDS["app-service"], trusted_proxies=())
-    assert reason(ingress.from_wsgi({"REMOTE_ADDR": "10.1.2.3"})) is DenialReason.NOT_THROUGH_FRONT_END
+    assert (
+        reason(ingress.from_wsgi({"REMOTE_ADDR": "10.1.2.3"})) is DenialReason.NOT_THROUGH_FRONT_END
+    )
 
 
 # --- the front end's secret ----------------------------------------------------------------------
