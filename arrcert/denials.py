@@ -162,11 +162,12 @@ def describe_request(
         scope: the ASGI connection scope; a WebSocket handshake has no method.
 
     Returns:
-        The text; that of the scope if there are both, empty if there is neither.
+        The text; that of the scope if there are both, empty if there is neither. A server may hand
+        over something else than a mapping, which is described as nothing.
     """
-    if scope is not None:
+    if isinstance(scope, Mapping):
         return _one_line(f"{scope.get('method', 'WEBSOCKET')} {scope.get('path')}")
-    if environ is not None:
+    if isinstance(environ, Mapping):
         path = str(environ.get("SCRIPT_NAME", "")) + str(environ.get("PATH_INFO", ""))
         path = path.encode("latin-1", "replace").decode("utf-8", "replace")
         return _one_line(f"{environ.get('REQUEST_METHOD')} {path}")
