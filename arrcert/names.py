@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from cryptography.x509 import Name
 from cryptography.x509.oid import NameOID
-
-from arrcert.certificate import ClientCertificate
 
 
 def common_name(entry: str) -> str:
@@ -54,6 +52,11 @@ def issuer(entry: str) -> str | Name:
 class PresentedNames:
     """The subject alternative names of a certificate, prepared once for any number of allowlists.
 
+    Args:
+        dns_names: the DNS names of the certificate.
+        uris: its URIs.
+        email_addresses: its e-mail addresses.
+
     Attributes:
         dns_names: the DNS names in lower case (RFC 4343).
         parent_domains: for each DNS name, the rest after its first label.
@@ -62,18 +65,23 @@ class PresentedNames:
         email_addresses: mailbox and host, the host in lower case (RFC 5280 section 7.5).
     """
 
-    def __init__(self, certificate: ClientCertificate) -> None:
-        self.dns_names = frozenset(map(_folded, certificate.dns_names))
+    def __init__(
+        self,
+        dns_names: Iterable[str] = (),
+        uris: Iterable[str] = (),
+        email_addresses: Iterable[str] = (),
+    ) -> None:
+        self.dns_names = frozenset(map(_folded, dns_names))
         self.parent_domains = frozenset(
             rest
             for label, _, rest in (name.partition(".") for name in self.dns_names)
             if _LABEL.fullmatch(label)
         )
-        self.uris = frozenset(certificate.uris)
+        self.uris = frozenset(uris)
         self.uri_folders = frozenset(
             folder for uri in self.uris if not _is_ambiguous(uri) for folder in _folders_above(uri)
         )
-        self.email_addresses = frozenset(map(_mailbox_and_host, certificate.email_addresses))
+        self.email_addresses = frozenset(map(_mailbox_and_host, email_addresses))
 
 
 class DNSNames:
