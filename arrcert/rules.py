@@ -750,7 +750,7 @@ class RevocationLists(SourceRule):
 
 
 class Revocation(KeyRule):
-    """`revocation`: what to do if no list speaks for a certificate (RFC 5280 section 6.3)."""
+    """`revocation`: what to do if no list covers a certificate (RFC 5280 section 6.3)."""
 
     key = "revocation"
     form = Form.TEXT
@@ -798,7 +798,7 @@ class NamesProvenByFrontEnd(KeyRule):
 
     def read(self, value: object, notation: Notation) -> None:
         """Read True or False."""
-        # Anything but False stands for the wish, so that no second mistake follows from the first.
+        # Any value but False counts as True here, so that one mistake is not reported twice.
         self.proves_names = bool(value)
         self.is_wanted = value is True
         if not isinstance(value, bool):

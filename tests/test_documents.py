@@ -104,7 +104,7 @@ def reader(tmp_path: Path) -> Reader:
 
 
 def follow(reader: Reader, shell: list[str], questions: str) -> str:
-    """Type the shell lines, the last of which serves, then ask; return what the server said."""
+    """Run the shell lines, the last of which starts a server, then call it; return its output."""
     *preparation, serve = shell
     for line in preparation:
         reader.types(line)

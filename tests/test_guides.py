@@ -153,7 +153,7 @@ class Operator:
         self.write(f"{name}.key", issued.private_key_pem)
 
     def starts_site(self) -> None:
-        """Start the site anew with the settings of the moment."""
+        """Start the site again with the current settings."""
         self.stops_site()
         for name, value in self.variables.items():
             self._monkeypatch.setenv(name, value)
@@ -223,7 +223,7 @@ class Operator:
         self.starts_site()
 
     def _value_of(self, placeholder: str) -> str:
-        """Return what a placeholder stands for, which a command must have printed."""
+        """Return the value of a placeholder, which a command must have printed."""
         if placeholder.endswith("secret"):
             return os.environ[placeholder.upper().replace(" ", "_")]
         what, _, name = placeholder.rpartition(" of ")
@@ -393,7 +393,7 @@ def test_list_of_a_forgotten_ca_stops_the_start(
 def test_what_the_rotation_guide_says_of_files(
     operator: Operator, authority: CertificateAuthority
 ) -> None:
-    """A list before its anchor, and a file that is broken, are ERRORs that deny nobody."""
+    """A list before its anchor, or a broken file, is an ERROR in the log and denies no request."""
     new = CertificateAuthority("Contoso Issuing CA 2")
     operator.write("anchors.pem", authority.certificate_pem)
     operator.write("crls/old-ca.crl", authority.revocation_list())

@@ -34,7 +34,7 @@ def table(output):
 
 
 def is_gone(port, pki):
-    """Tell whether nobody listens on the port any more."""
+    """Tell whether no server listens on the port any more."""
     try:
         demo.knock(pki, port, demo.NOBODY, "/health")
     except OSError:
