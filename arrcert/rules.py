@@ -13,18 +13,20 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import ClassVar
 
-from cryptography.x509 import Certificate, Name
+from cryptography.x509 import Name
 
 from arrcert import names
-from arrcert.certificate import ClientCertificate
 from arrcert.exceptions import ConfigurationError, DenialReason, Finding, Problem, quote
 from arrcert.key_vault import UNRESOLVED_REFERENCE, is_unresolved_reference
-from arrcert.keys import public_key_fingerprint, weakness_of_key
 from arrcert.moments import timestamp
 from arrcert.notation import Form, Notation
 from arrcert.pins import Pin, fingerprint_pin, public_key_pin
+from arrcert.presented import Presented
 from arrcert.trust.files import Source, TrustFiles
 from arrcert.trust.paths import Path, TrustStore
+
+MOST_HINTS = 20
+"""How many names of a certificate are compared without regard to case for a hint in a denial."""
 
 LARGEST_CLOCK_SKEW = 300
 """The largest clock skew in seconds; set clocks that differ by more."""
@@ -36,35 +38,35 @@ class Decision:
     Rules read what they need from it. A rule that holds notes what later rules and the result need.
 
     Args:
-        certificate: the client certificate.
+        presented: the client certificate and what came with it.
         at: the moment, aware, in whole seconds.
         trust_store: the policy's current trust store, None without trust anchors.
-        intermediates: CA certificates that the front end forwarded. They help to build the path
-            and prove nothing.
 
     Attributes:
+        certificate: the client certificate.
         until: the last moment for which an acceptance holds, aware.
         clock_skew: by how much clocks may differ.
-        is_pinned: whether the certificate or its public key is pinned.
+        pin: the pin that matches the certificate or its public key, None if there is none.
         path: the certification path, None if there is none yet.
+        has_allowed_issuer: whether the policy restricts issuers and allows this certificate's.
         overlooked: a finding that the policy accepts and that is only logged, None without one.
     """
 
     def __init__(
         self,
-        certificate: ClientCertificate,
+        presented: Presented,
         at: datetime,
         trust_store: TrustStore | None,
-        intermediates: Sequence[Certificate] = (),
     ) -> None:
-        self.certificate = certificate
+        self.presented = presented
+        self.certificate = presented.certificate
         self.at = at
         self.trust_store = trust_store
-        self.intermediates = intermediates
-        self.until = certificate.not_valid_after_utc
+        self.until = presented.certificate.not_valid_after_utc
         self.clock_skew = timedelta()
-        self.is_pinned = False
+        self.pin: Pin | None = None
         self.path: Path | None = None
+        self.has_allowed_issuer = False
         self.overlooked: Finding | None = None
 
     def ends_at(self, moment: datetime | None) -> None:
@@ -220,7 +222,7 @@ class PinRule(ListRule, is_base=True):
         pins = [self.pins[value] for value in found if value in self.pins]
         for pin in pins:
             if pin.not_after is None or decision.at <= pin.not_after:
-                decision.is_pinned = True
+                decision.pin = decision.pin or pin
                 decision.ends_at(pin.not_after)
                 return None
         if pins:
@@ -249,7 +251,16 @@ class NameRule(ListRule, is_base=True):
 
     def join(self, rules: Mapping[str, KeyRule]) -> Iterator[Problem]:
         """Yield that no key proves the names."""
-        if not any(rule.proves_names for rule in rules.values()):
+        if any(rule.proves_names for rule in rules.values()):
+            return
+        if PublicKeys.key in rules:
+            yield Problem(
+                self.key,
+                "public_keys prove who holds a key, not the names in the certificate: the holder of"
+                " one pinned key can write any name into a certificate and sign it; write"
+                " trust_anchors or fingerprints beside it, or leave the names out",
+            )
+        else:
             yield Problem(
                 self.key,
                 "a name proves nothing, since anybody can issue a certificate with it; write"
@@ -391,9 +402,9 @@ class PublicKeys(PinRule):
     key = "public_keys"
     document = (
         "SHA-256 of the public key (SubjectPublicKeyInfo), in hex or base64, with or without"
-        " `sha256/`. It survives a renewal with the same key. Proof."
+        " `sha256/`. It survives a renewal with the same key. Proof of who holds the key, but not"
+        " of the names in the certificate."
     )
-    proves_names = True
 
     def add(self, entry: object) -> None:
         """Add the fingerprint of a public key."""
@@ -401,7 +412,7 @@ class PublicKeys(PinRule):
 
     def check(self, decision: Decision) -> Finding | None:
         """Return why the public key is not pinned."""
-        found = public_key_fingerprint(decision.certificate.x509)
+        found = decision.presented.public_key_fingerprint
         return self.check_pins(
             decision,
             (found,),
@@ -426,7 +437,8 @@ class CommonNames(NameRule):
 
     def add_name(self, entry: str) -> None:
         """Add a common name."""
-        self._names.add(names.common_name(entry))
+        name = names.common_name(entry)
+        self._names.add(name)
 
     def check(self, decision: Decision) -> Finding | None:
         """Return why the common name is not allowed."""
@@ -459,17 +471,17 @@ class AlternativeNameRule(NameRule, is_base=True):
 
     what: ClassVar[str]
 
-    def none_allowed(self, found: Sequence[str], hint: str = "") -> Finding:
+    def none_allowed(self, shown: str, hint: str = "") -> Finding:
         """Return that none of the names of a certificate is allowed.
 
         Args:
-            found: the names of the certificate.
+            shown: the names of the certificate in quotation marks.
             hint: the end of the detail.
         """
         return Finding(
-            DenialReason.COMMON_NAME_NOT_ALLOWED,
+            DenialReason.ALTERNATIVE_NAME_NOT_ALLOWED,
             f"none of the {self.what} of its subject alternative name is allowed; it holds"
-            f" {quote(', '.join(found) or 'none')}{hint}",
+            f" {shown}{hint}",
         )
 
 
@@ -494,8 +506,9 @@ class DNSNames(AlternativeNameRule):
 
     def check(self, decision: Decision) -> Finding | None:
         """Return why none of the DNS names is allowed."""
-        found = decision.certificate.dns_names
-        return None if any(map(self._names.match, found)) else self.none_allowed(found)
+        if self._names.match(decision.presented.names):
+            return None
+        return self.none_allowed(decision.presented.shown_dns_names)
 
 
 class URIs(AlternativeNameRule):
@@ -519,10 +532,10 @@ class URIs(AlternativeNameRule):
 
     def check(self, decision: Decision) -> Finding | None:
         """Return why none of the URIs is allowed."""
-        found = decision.certificate.uris
-        if any(map(self._uris.match, found)):
+        if self._uris.match(decision.presented.names):
             return None
-        return self.none_allowed(found, self.hint_of_case(found))
+        hint = self.hint_of_case(decision.certificate.uris[:MOST_HINTS])
+        return self.none_allowed(decision.presented.shown_uris, hint)
 
 
 class EmailAddresses(AlternativeNameRule):
@@ -546,10 +559,10 @@ class EmailAddresses(AlternativeNameRule):
 
     def check(self, decision: Decision) -> Finding | None:
         """Return why none of the e-mail addresses is allowed."""
-        found = decision.certificate.email_addresses
-        if any(map(self._addresses.match, found)):
+        if self._addresses.match(decision.presented.names):
             return None
-        return self.none_allowed(found, self.hint_of_case(found))
+        hint = self.hint_of_case(decision.certificate.email_addresses[:MOST_HINTS])
+        return self.none_allowed(decision.presented.shown_email_addresses, hint)
 
 
 class Issuers(NameRule):
@@ -581,6 +594,7 @@ class Issuers(NameRule):
         certificate = decision.certificate
         issuer = certificate.x509.issuer
         if certificate.issuer_common_name in self._issuers or issuer in self._issuers:
+            decision.has_allowed_issuer = True
             return None
         detail = f"the issuer {quote(certificate.issuer)} is not allowed"
         if Name(reversed(issuer.rdns)) in self._issuers:
@@ -613,7 +627,7 @@ class StrongKey(Rule):
 
     def check(self, decision: Decision) -> Finding | None:
         """Return why the public key is too weak."""
-        weakness = weakness_of_key(decision.certificate.x509)
+        weakness = decision.presented.weakness_of_key
         return None if weakness is None else Finding(DenialReason.WEAK_KEY, f"it {weakness}")
 
 
@@ -623,7 +637,7 @@ class NoCertificateAuthority(Rule):
     def check(self, decision: Decision) -> Finding | None:
         """Return that a CA certificate is not pinned."""
         certificate = decision.certificate
-        if decision.trust_store is not None or decision.is_pinned or not certificate.is_ca:
+        if decision.trust_store is not None or decision.pin or not certificate.is_ca:
             return None
         return Finding(
             DenialReason.UNTRUSTED,
@@ -677,9 +691,7 @@ class TrustAnchors(SourceRule):
         """Return why there is no path, or note the path."""
         if decision.trust_store is None:
             return Finding(DenialReason.MISCONFIGURED, "the trust anchors are not loaded")
-        path = decision.trust_store.authenticate(
-            decision.certificate, decision.at, decision.clock_skew, decision.intermediates
-        )
+        path = decision.presented.paths.find(decision.trust_store, decision.at, decision.clock_skew)
         if isinstance(path, Finding):
             return path
         decision.path = path
@@ -689,6 +701,30 @@ class TrustAnchors(SourceRule):
 
     def __str__(self) -> str:
         return self.key
+
+
+class ConfiguredIssuer(Rule):
+    """With several trust anchors, an allowed issuer must be a certificate that was configured.
+
+    Otherwise one CA could issue a sub-CA with the name of another CA's issuer, and its client could
+    send the certificate of that sub-CA along.
+    """
+
+    def check(self, decision: Decision) -> Finding | None:
+        """Return that the issuer on the path came over the wire."""
+        trust_store, path = decision.trust_store, decision.path
+        if trust_store is None or path is None or not decision.has_allowed_issuer:
+            return None
+        if len(trust_store.anchors) < 2 or len(path) < 2:
+            return None
+        if path[1] in trust_store.anchors or path[1] in trust_store.intermediates:
+            return None
+        return Finding(
+            DenialReason.ISSUER_NOT_ALLOWED,
+            f"the certificate of the issuer {quote(decision.certificate.issuer)} came with the"
+            " request and is not configured; with several trust anchors add it to intermediates, or"
+            " write one alternative for each anchor",
+        )
 
 
 class Intermediates(SourceRule):

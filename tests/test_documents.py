@@ -200,6 +200,7 @@ def test_settings_table_is_whole() -> None:
         "ARRCERT_FRONT_END",
         "ARRCERT_TRUSTED_PROXIES",
         "ARRCERT_FRONT_END_SECRET_HEADER",
+        "ARRCERT_CROSS_SITE_ORIGINS",
         "ARRCERT_REFUSE_UNSAFE_SERVERS",
         "ARRCERT_EXEMPT_PATHS",
         "ARRCERT_PROTECT_ALL",

@@ -26,6 +26,7 @@ from arrcert.settings.names import (
 )
 from arrcert.settings.options import (
     OPTIONS,
+    CrossSiteOrigins,
     ExemptPathsOption,
     FrontEndOption,
     FrontEndSecretHeader,
@@ -165,6 +166,7 @@ class _Validation:
             front_end,
             trusted_proxies=proxies,
             secret_header=secret,
+            cross_site_origins=options[CrossSiteOrigins.name],
             refuse_unsafe_servers=not debug if refuse is None else refuse,
         )
         is_guarded = (

@@ -295,7 +295,7 @@ def test_requests_keep_the_old_store_while_a_file_is_read(
     go_on.set()
     assert first is not None
     first.join(10)
-    assert len(settled(files)._anchors) == 2
+    assert len(settled(files).anchors) == 2
 
 
 @pytest.mark.usefixtures("looks")
