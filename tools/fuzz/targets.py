@@ -31,6 +31,7 @@ from arrcert import (
 )
 from arrcert import names as name_entries
 from arrcert.forwarding.encodings import (
+    DecodingError,
     base64_der,
     byte_sequence,
     byte_sequence_list,
@@ -39,7 +40,8 @@ from arrcert.forwarding.encodings import (
 )
 from arrcert.forwarding.exempt_paths import ExemptPaths
 from arrcert.forwarding.front_ends import FRONT_ENDS, FrontEnd
-from arrcert.forwarding.ingress import Ingress, SecretHeader, networks_from
+from arrcert.forwarding.ingress import Ingress
+from arrcert.forwarding.proxies import SecretHeader, networks_from
 from arrcert.pins import fingerprint_pin, public_key_pin
 from arrcert.policy import PARAMETERS
 from arrcert.settings import load
@@ -99,7 +101,9 @@ POLICIES = [
         clock_skew=300,
     ),
     Policy(
-        public_keys=[{"public_key": "AB" * 32, "not_after": "2020-01-31"}], issuers=["CN=Fuzz CA"]
+        public_keys=[{"public_key": "AB" * 32, "not_after": "2020-01-31"}],
+        fingerprints=["AB" * 32],
+        issuers=["CN=Fuzz CA"],
     ),
 ]
 
@@ -152,8 +156,11 @@ def decoder(
             ders = decode(text)
             assert holds(text, ders), f"accepted as {[der.hex() for der in ders]}"
             look(ders[0])
+        except DecodingError as error:
+            assert error.finding.reason is not DenialReason.MISCONFIGURED
+            assert error.finding.detail.isprintable()
         except CertificateDenied as denied:
-            assert denied.reason is not DenialReason.MISCONFIGURED
+            assert denied.reason is DenialReason.MALFORMED
             assert str(denied).isprintable()
 
     return Target(run, [seed.encode("latin-1") for seed in seeds])
@@ -436,30 +443,40 @@ def _names() -> Target:
                 assert str(error)
             else:
                 assert isinstance(value, x509.Name) or value == entry
-        for parse, equal in (
-            (name_entries.dns_name, lambda a, b: lower(a) == lower(b)),
+        for kind, presented, equal in (
             (
-                name_entries.email_address,
+                name_entries.DNSNames,
+                name_entries.PresentedNames(dns_names=[found]),
+                lambda a, b: lower(a) == lower(b),
+            ),
+            (
+                name_entries.EmailAddresses,
+                name_entries.PresentedNames(email_addresses=[found]),
                 lambda a, b: a.rpartition("@")[0] == b.rpartition("@")[0] and lower(a) == lower(b),
             ),
-            (name_entries.uri, lambda a, b: a == b),
+            (
+                name_entries.URIs,
+                name_entries.PresentedNames(uris=[found]),
+                lambda a, b: a == b,
+            ),
         ):
+            allowed = kind()
             try:
-                matches = parse(entry)
+                allowed.add(entry)
             except ValueError as error:
                 assert str(error)
                 continue
-            if not matches(found):
+            if not allowed.match(presented):
                 continue
-            assert "*" not in found or parse is not name_entries.dns_name
+            assert "*" not in found or kind is not name_entries.DNSNames
             if equal(entry, found):
                 continue
-            if parse is name_entries.dns_name:
+            if kind is name_entries.DNSNames:
                 assert entry.startswith("*.")
                 assert lower(found.partition(".")[2]) == lower(entry[2:])
                 assert found.partition(".")[0]
             else:
-                assert parse is name_entries.uri
+                assert kind is name_entries.URIs
                 assert entry.endswith("/*")
                 assert found.startswith(entry[:-1])
                 path = unquote(unquote(found.partition("://")[2]))
