@@ -104,7 +104,8 @@ class Policy:
         clock_skew: int = 0,
         names_proven_by_front_end: bool = False,
     ) -> None:
-        # The parameters are the keys, so that a new key needs no other line here.
+        # The parameters of this method are the keys of a policy. A new key needs only a new
+        # parameter here.
         written = {key: value for key, value in locals().items() if key != "self"}
         self._read(written, Notation.PYTHON)
 
@@ -125,7 +126,8 @@ class Policy:
 
     def _read(self, written: Mapping[str, Any], notation: Notation) -> None:
         """Make the rules of the keys that are written, and the rules that always hold."""
-        # None means that a key is not written, except for a key that always has a value.
+        # None means that the key is not set. A key with another default (such as `clock_skew`)
+        # always has a value.
         rules = {
             key: KEYS[key](value, notation)
             for key, value in written.items()

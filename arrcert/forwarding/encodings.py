@@ -19,7 +19,7 @@ ENCODINGS = ("base64-der", "percent-encoded-pem", "rfc9440", "xfcc")
 """The values of `encoding` in the description of a front end."""
 
 ENCODINGS_WITH_CHAIN_HEADER = ("rfc9440",)
-"""The encodings that may come with intermediates in a header of their own."""
+"""The encodings with which a front end can send the intermediates in a second header."""
 
 
 class DecodingError(Exception):
@@ -67,8 +67,8 @@ def base64_der(value: str) -> list[bytes]:
             canonical encoding of the bytes.
     """
     _require_one(value)
-    # A certificate is a SEQUENCE, whose tag 0x30 always gives the letter M. This refuses most
-    # garbage without decoding it.
+    # The DER of a certificate begins with the byte 0x30, so its base64 begins with M. This check
+    # refuses most other text without decoding it.
     if not value.startswith("M"):
         raise _malformed(value, "base64-der", "is not base64 of DER")
     return [_base64(value, "base64-der")]

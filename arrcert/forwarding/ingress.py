@@ -92,7 +92,7 @@ class Ingress:
         self._lower = {name.lower(): name for name in self._names}
         self._lengths = frozenset(map(len, self._lower))
         self._shortest = min(self._lengths)
-        # A trailer named X-Forwarded-Proto gives nobody an advantage.
+        # An attacker gains nothing with a trailer named X-Forwarded-Proto.
         self._no_trailers = [name for name in self._names if name != _FORWARDED_PROTO]
         self._environ_keys = {name: wsgi_key(name) for name in self._names}
 
@@ -147,7 +147,8 @@ class Ingress:
             if finding is not None:
                 return finding
         if real_headers is not None:
-            # An adapter may have these from an ASGI server, whose headers may include trailers.
+            # An adapter may have copied these from an ASGI server, where headers may include
+            # trailers.
             pairs = [(_text(name).encode("latin-1", "replace"), v) for name, v in real_headers]
             return self._from_raw({"headers": pairs}, _unsafe_in(pairs, method))
         headers = {
@@ -230,7 +231,8 @@ class Ingress:
         look_alike: tuple[str, str] | None = None
         shortest, lengths = self._shortest, self._lengths
         for raw_name, raw_value in pairs:
-            # These two lines skip nearly every header of a request: folding keeps the length.
+            # These length checks skip nearly every header. They are safe, because folding a name
+            # does not change its length.
             if len(raw_name) < shortest:
                 continue
             name = _text(raw_name)
@@ -247,7 +249,7 @@ class Ingress:
                 look_alike = (name, imitated)
         if look_alike is None:
             return self._check_headers(headers, unsafe)
-        # The transport is the first reason, before anything that a header says.
+        # If X-Forwarded-Proto is wrong, report that first.
         return _check_transport(headers) or Finding(
             DenialReason.AMBIGUOUS,
             f"the header {quote(look_alike[0])} looks like {look_alike[1]}, which the front end"
@@ -409,7 +411,7 @@ def _check_transport(headers: _Headers) -> Finding | None:
     values = headers.get(_FORWARDED_PROTO)
     if values is None or values == ["https"]:
         return None
-    # Repeated headers are joined as a WSGI server joins them, and then are not one word.
+    # Join repeated headers as a WSGI server does. The result is never equal to "https".
     proto = ",".join(map(str, values))
     if proto.lower() == "https":
         return None

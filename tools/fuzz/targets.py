@@ -109,19 +109,19 @@ POLICIES = [
 
 
 def text_of(data: bytes) -> str:
-    """Return the text of a header as WSGI hands it over."""
+    """Decode bytes to the text of a header as a WSGI server does (Latin-1)."""
     return data.decode("latin-1")
 
 
 def armoured(der: bytes) -> str:
-    """Return PEM (RFC 7468) without the line break at its end."""
+    """Return a certificate as PEM (RFC 7468), without the last line break."""
     text = base64.b64encode(der).decode("ascii")
     lines = [text[at : at + 64] for at in range(0, len(text), 64)]
     return "\n".join(["-----BEGIN CERTIFICATE-----", *lines, "-----END CERTIFICATE-----"])
 
 
 def look(der: bytes) -> ClientCertificate:
-    """Parse what a decoder let through, and hold it against every policy."""
+    """Parse bytes that a decoder accepted, and check the certificate under every policy."""
     certificate = ClientCertificate.from_der(der)
     assert certificate.der == der
     assert repr(certificate).isprintable()
@@ -240,7 +240,7 @@ def _xfcc_pairs(text: str) -> list[list[tuple[str, str]]]:
 
 
 def _xfcc() -> Target:
-    """The first byte says how many hops are trusted."""
+    """The first byte of an input is the number of trusted hops."""
 
     def run(data: bytes) -> None:
         hops = 1 + data[0] % 3 if data else 1
@@ -370,7 +370,10 @@ def _settings_from_environment() -> Target:
 
 
 def _settings_from_json() -> Target:
-    """The text is the variable ARRCERT and, where it is JSON, the framework's settings too."""
+    """An input is used as the environment variable ARRCERT.
+
+    If it is JSON, it is also used as the framework's settings.
+    """
 
     def run(data: bytes) -> None:
         text = data.decode("utf-8", "surrogateescape")
@@ -429,7 +432,7 @@ def _settings_from_json() -> Target:
 
 
 def _names() -> Target:
-    """An entry of the settings, NUL, a name that a certificate holds."""
+    """An input is an entry of the settings, a NUL byte, and a name from a certificate."""
 
     def lower(text: str) -> str:
         return "".join(chr(ord(c) + 32) if "A" <= c <= "Z" else c for c in text)
@@ -498,7 +501,10 @@ def _names() -> Target:
 
 
 def _pins() -> Target:
-    """An entry as text and, where it is JSON, as a mapping."""
+    """An input is used as an entry in text form.
+
+    If it is JSON, the JSON value is used as an entry, too.
+    """
 
     def run(data: bytes) -> None:
         entries: list[object] = [data, data.decode("utf-8", "surrogateescape")]
@@ -650,7 +656,7 @@ def _entered_by_right(
     is_guarded: bool,
     is_joined: bool,
 ) -> bool:
-    """Tell in another way than the authorizer does whether a request may have entered."""
+    """Tell, with a second implementation, whether a request should be accepted."""
     values: dict[str, list[str]] = {}
     for name, value in pairs:
         values.setdefault(name.lower().replace("_", "-"), []).append(value)
@@ -744,7 +750,7 @@ DECODERS = (
     "certificate-der",
     "certificate-pem",
 )
-"""What turns a header's text into a certificate."""
+"""The targets that convert the text of a header into a certificate."""
 
 TARGETS: dict[str, Callable[[], Target]] = {
     "base64-der": _base64_der,
@@ -763,4 +769,4 @@ TARGETS: dict[str, Callable[[], Target]] = {
     "pem-files": _pem_files,
     "exempt-paths": _exempt_paths,
 }
-"""Every target by its name; calling it makes its seeds."""
+"""Every target: its name and the function that creates it with its seeds."""
