@@ -114,8 +114,7 @@ class DenialLog:
                 self._began = time.monotonic()
                 self._counts.clear()
             # All `misconfigured` denials are counted together, because an app may ask for any
-            # number of policy names that do not exist. (FALSE now: not only unknown policies share
-            # the key.)
+            # number of policy names that do not exist.
             key = ("" if reason is DenialReason.MISCONFIGURED else policy, reason)
             count = self._counts[key] = self._counts.get(key, 0) + 1
             return count <= MOST_IN_FULL or not self._is_timed()
