@@ -72,12 +72,14 @@ class DenialReason(StrEnum):
     MISSING = "missing"
     """The front end's header is absent or empty: no certificate was presented."""
     MALFORMED = "malformed"
-    """The header does not hold exactly one certificate in the front end's encoding."""
+    """The header is not a certificate in the front end's encoding, or a part of the certificate
+    cannot be read."""
     TOO_LARGE = "too_large"
     """The certificate header or the chain header is longer than 16,384 characters, or there are
     more than ten intermediates."""
     AMBIGUOUS = "ambiguous"
-    """The header is repeated, holds a comma, or comes with another header of a similar name."""
+    """The header is repeated, contains a comma (except in XFCC), may be a trailer, or comes with
+    another header of a similar name."""
     NOT_THROUGH_FRONT_END = "not_through_front_end"
     """The peer, the secret or the verify header shows that the front end did not send the request
     or did not validate the certificate."""
@@ -94,7 +96,7 @@ class DenialReason(StrEnum):
     """The policy allows only pinned certificates or public keys. This one is not pinned, or its pin
     is no longer valid."""
     COMMON_NAME_NOT_ALLOWED = "common_name_not_allowed"
-    """The subject does not hold exactly one common name that the policy allows."""
+    """The subject does not contain exactly one common name, or the policy does not allow it."""
     ALTERNATIVE_NAME_NOT_ALLOWED = "alternative_name_not_allowed"
     """The policy does not allow any subject alternative name of the certificate."""
     ISSUER_NOT_ALLOWED = "issuer_not_allowed"

@@ -355,7 +355,9 @@ def _facts(certificate: Certificate, where: str) -> ClientCertificate:
     try:
         return ClientCertificate.from_der(der_of(certificate))
     except CertificateDenied as error:
-        raise _mistake(_IDENTITY, f"the certificate in {where} is {error.detail}") from error
+        raise _mistake(
+            _IDENTITY, f"the certificate in {where} cannot be read: {error.detail}"
+        ) from error
 
 
 # -------------------------------------------------------------------------------------- context

@@ -52,8 +52,9 @@ class Acceptance(NamedTuple):
 class Policy:
     """Which client certificates may enter.
 
-    Any entry of a parameter may match; every parameter must hold. Names prove nothing by
-    themselves, so a policy that allows by name also holds a pin or trust anchors.
+    A certificate must satisfy every parameter that is given. In a parameter with a list, one
+    matching entry is enough. Anybody can write any name into a certificate, so a policy with names
+    also needs fingerprints or trust anchors.
 
     Args:
         fingerprints: SHA-256 or SHA-1 over the DER, in hex; colons, spaces and case are ignored.
@@ -210,7 +211,8 @@ class Policy:
             return finding
         if decision.overlooked is not None:
             logger.warning(
-                "accepted in spite of %s", Denial(*decision.overlooked, presented.certificate)
+                "accepted although revocation could not be checked: %s",
+                Denial(*decision.overlooked, presented.certificate),
             )
         return Acceptance(
             decision.until,
@@ -224,7 +226,7 @@ class Policy:
         Args:
             decision: the decision, not used before.
 
-        A decision takes the first finding; an explanation takes all.
+        `decide` takes only the first finding.
         """
         for rule in self._rules:
             finding = rule.check(decision)

@@ -35,7 +35,8 @@ LARGEST_CLOCK_SKEW = 300
 class Decision:
     """A decision about one certificate under one policy, while its rules are checked.
 
-    Rules read what they need from it. A rule that holds notes what later rules and the result need.
+    Each rule reads its input from this object. A rule that passes stores here what later rules and
+    the result need.
 
     Args:
         presented: the client certificate and what came with it.
@@ -129,7 +130,7 @@ class KeyRule(Rule, is_base=True):
         """Read the value and note what is wrong with it."""
 
     def join(self, rules: Mapping[str, KeyRule]) -> Iterator[Problem]:
-        """Join the other keys of the policy, and yield what is wrong with this key beside them.
+        """Look at the other keys of the policy, and yield each mistake of the combination.
 
         Args:
             rules: the rule of each key that the policy holds.
@@ -686,9 +687,9 @@ class TrustAnchors(SourceRule):
         if restricts_names and Issuers.key not in rules and count > 1:
             yield Problem(
                 self.key,
-                f"each of the {count} trust anchors may issue every name of this policy, the"
-                " others' too; write a list of alternatives, one policy for each CA with its own"
-                " names, or name the issuers",
+                f"each of the {count} trust anchors can issue every name of this policy, also the"
+                " names of the others' clients; write a list of alternatives, one policy for each CA"
+                " with its own names, or name the issuers",
             )
 
     def check(self, decision: Decision) -> Finding | None:

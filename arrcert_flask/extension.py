@@ -27,8 +27,7 @@ class Arrcert:
     Args:
         app: the app. Without it, call `init_app` later.
 
-    Settings (in `app.config` or in the environment): `ARRCERT`, `ARRCERT_FRONT_END`,
-    `ARRCERT_EXEMPT_PATHS`, `ARRCERT_PROTECT_ALL`.
+    The settings are in `app.config` or in the environment; the README has a table of them.
     """
 
     def __init__(self, app: Flask | None = None) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 PACKAGES = ("arrcert", "arrcert_flask", "arrcert_django")
 
 NOT_DECIDING = {
-    "arrcert/cli": "It holds the command for developers. No site imports it.",
+    "arrcert/cli": "It contains the `arrcert` command. No site imports it.",
     "arrcert/denials.py": "It logs denials after they are decided.",
     "arrcert/outbound.py": "It presents a certificate to other servers. It admits no client.",
     "arrcert/testing.py": "It makes certificates for tests.",

@@ -84,7 +84,8 @@ def percent_encoded_pem(value: str) -> list[bytes]:
         value: the header's text, not empty.
 
     Raises:
-        DecodingError: `ambiguous` if a comma joins two values; `malformed` otherwise.
+        DecodingError: `ambiguous` if the text contains a comma; `too_large` if there are more than
+            ten intermediates; `malformed` otherwise.
     """
     _require_one(value)
     if not _PERCENT_ENCODED.fullmatch(value):
@@ -135,7 +136,7 @@ def byte_sequence_list(value: str) -> list[bytes]:
         value: the header's text; several headers joined by commas are one list.
 
     Raises:
-        DecodingError: `malformed`.
+        DecodingError: `malformed`, or `too_large` if there are more than ten intermediates.
     """
     chain = [_byte_sequence(item.strip(" \t")) for item in value.split(",")]
     _require_few(chain)
@@ -160,7 +161,9 @@ def xfcc(value: str, trusted_hops: int) -> list[bytes]:
         trusted_hops: which element from the right is the client's, 1 being the last.
 
     Raises:
-        DecodingError: `missing` if the element holds no certificate; `malformed` otherwise.
+        DecodingError: `missing` if the element has no certificate; `ambiguous` if a key occurs
+            twice or a certificate contains a comma; `too_large` if there are more than ten
+            intermediates; `malformed` otherwise.
 
     Source: Envoy's documentation, "x-forwarded-client-cert". This does not compare the key `Hash`
     with the certificate.
@@ -270,7 +273,9 @@ def _malformed(value: str, encoding: str, what: str) -> DecodingError:
     elif value.startswith(":") and encoding != "rfc9440":
         what = "has the colons of RFC 9440"
     elif "%" in value and encoding != "percent-encoded-pem":
-        what = "is percent-encoded; is another front end before the app than was declared?"
+        what = (
+            "is percent-encoded; check whether ARRCERT_FRONT_END names the front end that is in use"
+        )
     elif _WHITE_SPACE.search(value):
         what = "holds white space"
     return DecodingError(DenialReason.MALFORMED, f"it {what}")

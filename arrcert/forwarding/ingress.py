@@ -128,9 +128,10 @@ class Ingress:
         Returns:
             What the front end forwarded, or why the request is denied.
 
-        A server joins repeated headers by commas, which the decoders refuse. This cannot see names
-        that a server has folded into one key of the environ; `servers` knows which servers do. If
-        the environ holds `REAL_HEADERS`, those are read instead, and the server does not matter.
+        A server joins repeated headers with commas. The decoders refuse commas, except for `xfcc`.
+        This method cannot tell header names apart that the server stores under one key; the module
+        `servers` knows which servers do that. If the environ contains `REAL_HEADERS`, only those
+        are read and the server is not checked.
         """
         real_headers, method = environ.get(REAL_HEADERS), environ.get("REQUEST_METHOD")
         if real_headers is None:

@@ -239,7 +239,7 @@ class PathSearch:
         issuer = quote(self._certificate.issuer)
         if not trust_store.authorities_named(self._certificate.issuer):
             return f"no CA certificate of the name {issuer} is configured; add it to intermediates"
-        return f"a CA of the name {issuer} is configured, and another key signed it"
+        return f"a CA of the name {issuer} is configured, but another key signed the certificate"
 
     def _why_not_verified(self, trust_store: TrustStore, at: datetime) -> str | None:
         """Return a common reason for a path that is not valid, None if it is another one."""
