@@ -14,6 +14,7 @@ from arrcert.exceptions import (
     DenialReason,
     Problem,
 )
+from arrcert.identity import ClientIdentity
 from arrcert.policy import Policy
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "Authorizer",
     "CertificateDenied",
     "ClientCertificate",
+    "ClientIdentity",
     "ConfigurationError",
     "DenialReason",
     "Policy",

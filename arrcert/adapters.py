@@ -25,7 +25,8 @@ _POLICY = "_arrcert_policy"
 safe: a view with this attribute is checked before it runs."""
 
 _DEEPEST_STACK = 100
-"""How many decorators of one view are followed. It stops at a view that wraps itself."""
+"""The search through the decorators of one view stops after this many. Without a limit, a view that
+wraps itself would be an endless loop."""
 
 # Exempt views are compared by identity. `functools.wraps` would copy an attribute to other views,
 # which would then be exempt too.
@@ -109,7 +110,7 @@ def exempt_view(view: object) -> None:
     Raises:
         TypeError: it is not a function.
     """
-    # Other callables may define equality, and some are made anew for each request.
+    # Other callables may define equality, and some are made again for each request.
     if not isinstance(view, FunctionType):
         raise TypeError(
             f"certificate_exempt takes a view function, not {view!r}; for a class-based view write"

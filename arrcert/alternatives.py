@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 
-from cryptography.x509 import Certificate
-
-from arrcert.certificate import ClientCertificate
 from arrcert.exceptions import Denial, DenialReason, Finding
+from arrcert.identity import ClientIdentity
 from arrcert.memory import Memory
 from arrcert.policy import Acceptance, Policy
+from arrcert.presented import Presented
 from arrcert.trust.paths import TrustStore
+
+MOST_DETAILS = 20
+"""How many alternatives a denial describes; of the others it tells the reasons."""
 
 
 class Alternatives:
     """The policies of one name, in order, and the memory of what they accepted.
 
     Args:
+        name: the name of the policies.
         policies: at least one policy.
         most_remembered: how many accepted certificates are remembered.
     """
 
-    def __init__(self, policies: Sequence[Policy], most_remembered: int) -> None:
+    def __init__(self, name: str, policies: Sequence[Policy], most_remembered: int) -> None:
+        self.name = name
         self._policies = policies
         self._most_remembered = most_remembered
         self._follows_files = any(policy.trust_store() is not None for policy in policies)
@@ -40,36 +45,48 @@ class Alternatives:
 
     def decide(
         self,
-        certificate: ClientCertificate,
+        presented: Presented,
         at: datetime,
         trust_stores: Sequence[TrustStore | None],
-        intermediates: Sequence[Certificate] = (),
-    ) -> Acceptance | Denial:
+    ) -> tuple[ClientIdentity, Acceptance] | Denial:
         """Try the policies in order. The first that accepts wins; `revoked` ends the search.
 
         Args:
-            certificate: the client certificate.
+            presented: the client certificate and what came with it.
             at: the moment, aware, in whole seconds.
             trust_stores: the trust store of each policy.
-            intermediates: CA certificates that the front end forwarded.
         """
         findings: list[Finding] = []
-        for policy, trust_store in zip(self._policies, trust_stores, strict=True):
-            decided = policy.decide(certificate, at, trust_store, intermediates)
+        for index, policy in enumerate(self._policies):
+            decided = policy.decide(presented, at, trust_stores[index])
             if isinstance(decided, Acceptance):
-                return decided
+                identity = ClientIdentity(
+                    None, frozenset(), presented.certificate, self.name, index, decided.note
+                )
+                return identity, decided
             findings.append(decided)
             if decided.reason is DenialReason.REVOKED:
                 break
-        details = [finding.detail for finding in findings]
-        if len(self._policies) > 1:
-            details = [f"alternative {n}: {detail}" for n, detail in enumerate(details, start=1)]
         return Denial(
             findings[-1].reason,
-            "; ".join(details),
-            certificate,
+            self._detail_of(findings),
+            presented.certificate,
             tuple(finding.reason for finding in findings),
         )
+
+    def _detail_of(self, findings: Sequence[Finding]) -> str:
+        """Return the details of the first alternatives, and how many more there are."""
+        if len(self._policies) == 1:
+            return findings[0].detail
+        details = [
+            f"alternative {number}: {finding.detail}"
+            for number, finding in enumerate(findings[:MOST_DETAILS], start=1)
+        ]
+        more = Counter(finding.reason for finding in findings[MOST_DETAILS:])
+        if more:
+            reasons = ", ".join(f"{count} x {reason}" for reason, count in more.items())
+            details.append(f"{more.total()} more alternatives: {reasons}")
+        return "; ".join(details)
 
     def _new_memory(self) -> Memory:
         return Memory([policy.trust_store() for policy in self._policies], self._most_remembered)

@@ -19,14 +19,19 @@ from arrcert.exceptions import (
     Problem,
     quote,
 )
+from arrcert.forwarding.cross_site import origins_from
 from arrcert.forwarding.front_ends import FrontEnd, front_end_from, why_names_are_not_proven
 from arrcert.forwarding.ingress import Forwarded, Ingress, certificates_in
+from arrcert.identity import ClientIdentity
 from arrcert.memory import MOST_REMEMBERED, is_number_to_remember, why_not_to_remember
 from arrcert.moments import whole_second
-from arrcert.policy import Acceptance, Policy
-from arrcert.trust.paths import TrustStore
+from arrcert.policy import Policy
+from arrcert.presented import Presented
 
 logger = logging.getLogger("arrcert")
+
+_DEFAULT = "default"
+"""The policy that is asked first, and under which a denial by all policies is logged."""
 
 
 class _Settings(Protocol):
@@ -55,6 +60,8 @@ class Authorizer:
             settings); an `Ingress` to check the peer or a secret as well.
         most_remembered: how many accepted certificates are remembered for each policy; 1024 by
             default.
+        cross_site_origins: origins whose pages may send unsafe requests and open WebSockets, such
+            as `https://app.contoso.com`; none by default. An `Ingress` has its own.
 
     Raises:
         ConfigurationError: there are no policies, a value is not a `Policy`, the front end is not
@@ -70,10 +77,14 @@ class Authorizer:
         *,
         front_end: str | FrontEnd | Mapping[str, Any] | Ingress = "app-service",
         most_remembered: int = MOST_REMEMBERED,
+        cross_site_origins: Iterable[str] = (),
     ) -> None:
-        self._ingress = (
-            front_end if isinstance(front_end, Ingress) else Ingress(front_end_from(front_end))
-        )
+        if isinstance(front_end, Ingress):
+            self._ingress = front_end
+        else:
+            self._ingress = Ingress(
+                front_end_from(front_end), cross_site_origins=origins_from(cross_site_origins)
+            )
         problems = []
         if not is_number_to_remember(most_remembered):
             problems.append(Problem("most_remembered", why_not_to_remember(most_remembered)))
@@ -98,8 +109,13 @@ class Authorizer:
         if problems:
             raise ConfigurationError(problems)
         self._policies = {
-            name: Alternatives(listed, most_remembered) for name, listed in alternatives.items()
+            name: Alternatives(name, listed, most_remembered)
+            for name, listed in alternatives.items()
         }
+        # Sorting is stable: the others keep their order.
+        self._default_first = tuple(
+            sorted(self._policies.values(), key=lambda alternatives: alternatives.name != _DEFAULT)
+        )
         self._denials = DenialLog()
 
     @classmethod
@@ -115,25 +131,25 @@ class Authorizer:
             most_remembered=settings.most_remembered,
         )
 
-    def authorize(
-        self, header_value: str | None, policy: str = "default", at: datetime | None = None
-    ) -> ClientCertificate:
-        """Decide on the text of the certificate header alone.
+    def identify(
+        self, header_value: str | None, policy: str | None = "default", at: datetime | None = None
+    ) -> ClientIdentity:
+        """Decide on the text of the certificate header alone, and say who it is.
 
         Args:
             header_value: the value of the front end's header; None if it is absent.
-            policy: the policy's name.
+            policy: the policy's name; None for any policy, `default` first.
             at: the moment, aware; now by default.
 
         Returns:
-            The certificate that may enter.
+            Who may enter.
 
         Raises:
-            CertificateDenied: it may not enter; the denial is logged.
+            CertificateDenied: nobody may enter; the denial is logged.
             ValueError: `at` is naive.
 
         This does not see other headers. Only the methods below check repeated and look-alike
-        headers and `X-Forwarded-Proto`.
+        headers, `X-Forwarded-Proto`, and whether a request comes from another site.
         """
         moment = None if at is None else whole_second(at)
         try:
@@ -141,25 +157,28 @@ class Authorizer:
         except Exception as error:
             raise self._fault(error, policy) from error
         if isinstance(decided, Denial):
-            self._denials.write(decided, policy)
+            self._denials.write(decided, policy or _DEFAULT)
             raise decided.exception()
         return decided
 
-    def authorize_wsgi(
-        self, environ: Mapping[str, Any], policy: str = "default", at: datetime | None = None
-    ) -> ClientCertificate:
-        """Decide on a WSGI request (PEP 3333).
+    def identify_wsgi(
+        self,
+        environ: Mapping[str, Any],
+        policy: str | None = "default",
+        at: datetime | None = None,
+    ) -> ClientIdentity:
+        """Decide on a WSGI request (PEP 3333), and say who it is.
 
         Args:
             environ: the WSGI environ.
-            policy: the policy's name.
+            policy: the policy's name; None for any policy, `default` first.
             at: the moment, aware; now by default.
 
         Returns:
-            The certificate that may enter.
+            Who may enter.
 
         Raises:
-            CertificateDenied: it may not enter; the denial is logged.
+            CertificateDenied: nobody may enter; the denial is logged.
             ValueError: `at` is naive.
 
         This cannot see look-alike names that a server has folded into one key of the environ.
@@ -170,25 +189,28 @@ class Authorizer:
         except Exception as error:
             raise self._fault(error, policy, environ=environ) from error
         if isinstance(decided, Denial):
-            self._denials.write(decided, policy, environ=environ)
+            self._denials.write(decided, policy or _DEFAULT, environ=environ)
             raise decided.exception()
         return decided
 
-    def authorize_asgi(
-        self, scope: Mapping[str, Any], policy: str = "default", at: datetime | None = None
-    ) -> ClientCertificate:
-        """Decide on an ASGI request or WebSocket handshake.
+    def identify_asgi(
+        self,
+        scope: Mapping[str, Any],
+        policy: str | None = "default",
+        at: datetime | None = None,
+    ) -> ClientIdentity:
+        """Decide on an ASGI request or WebSocket handshake, and say who it is.
 
         Args:
             scope: the ASGI connection scope.
-            policy: the policy's name.
+            policy: the policy's name; None for any policy, `default` first.
             at: the moment, aware; now by default.
 
         Returns:
-            The certificate that may enter.
+            Who may enter.
 
         Raises:
-            CertificateDenied: it may not enter; the denial is logged.
+            CertificateDenied: nobody may enter; the denial is logged.
             ValueError: `at` is naive.
 
         Without `trusted_proxies` this does not check who the direct peer is.
@@ -199,48 +221,125 @@ class Authorizer:
         except Exception as error:
             raise self._fault(error, policy, scope=scope) from error
         if isinstance(decided, Denial):
-            self._denials.write(decided, policy, scope=scope)
+            self._denials.write(decided, policy or _DEFAULT, scope=scope)
             raise decided.exception()
         return decided
 
-    def authorize_headers(
+    def identify_headers(
         self,
         pairs: Iterable[tuple[str | bytes, str | bytes]],
-        policy: str = "default",
+        policy: str | None = "default",
         at: datetime | None = None,
-    ) -> ClientCertificate:
-        """Decide on the headers of a request of any other framework.
+        *,
+        method: str | None = None,
+    ) -> ClientIdentity:
+        """Decide on the headers of a request of any other framework, and say who it is.
 
         Args:
             pairs: every header of the request as (name, value), repeated headers included.
-            policy: the policy's name.
+            policy: the policy's name; None for any policy, `default` first.
             at: the moment, aware; now by default.
+            method: the method of the request. Without it, the request is checked for a cross-site
+                request as if it changed something.
 
         Returns:
-            The certificate that may enter.
+            Who may enter.
 
         Raises:
-            CertificateDenied: it may not enter; the denial is logged.
+            CertificateDenied: nobody may enter; the denial is logged.
             ValueError: `at` is naive.
 
         This does not see what the framework has merged or dropped before.
         """
         moment = None if at is None else whole_second(at)
         try:
-            decided = self._decide(self._ingress.from_pairs(pairs), policy, moment)
+            decided = self._decide(self._ingress.from_pairs(pairs, method), policy, moment)
         except Exception as error:
             raise self._fault(error, policy) from error
         if isinstance(decided, Denial):
-            self._denials.write(decided, policy)
+            self._denials.write(decided, policy or _DEFAULT)
             raise decided.exception()
         return decided
 
+    def authorize(
+        self, header_value: str | None, policy: str | None = "default", at: datetime | None = None
+    ) -> ClientCertificate:
+        """Return the certificate of whoever `identify` lets in."""
+        return self.identify(header_value, policy, at).certificate
+
+    def authorize_wsgi(
+        self,
+        environ: Mapping[str, Any],
+        policy: str | None = "default",
+        at: datetime | None = None,
+    ) -> ClientCertificate:
+        """Return the certificate of whoever `identify_wsgi` lets in."""
+        return self.identify_wsgi(environ, policy, at).certificate
+
+    def authorize_asgi(
+        self,
+        scope: Mapping[str, Any],
+        policy: str | None = "default",
+        at: datetime | None = None,
+    ) -> ClientCertificate:
+        """Return the certificate of whoever `identify_asgi` lets in."""
+        return self.identify_asgi(scope, policy, at).certificate
+
+    def authorize_headers(
+        self,
+        pairs: Iterable[tuple[str | bytes, str | bytes]],
+        policy: str | None = "default",
+        at: datetime | None = None,
+        *,
+        method: str | None = None,
+    ) -> ClientCertificate:
+        """Return the certificate of whoever `identify_headers` lets in."""
+        return self.identify_headers(pairs, policy, at, method=method).certificate
+
+    def find_wsgi(self, environ: Mapping[str, Any]) -> ClientIdentity | None:
+        """Return who enters a WSGI request under any policy, None if nobody does.
+
+        Args:
+            environ: the WSGI environ.
+
+        This logs nothing. It is for a site-wide gate that then decides under the policy of the
+        path; that decision logs the denial.
+        """
+        try:
+            decided = self._decide(self._ingress.from_wsgi(environ), None, None)
+        except Exception:
+            return None
+        return None if isinstance(decided, Denial) else decided
+
+    def find_asgi(self, scope: Mapping[str, Any]) -> ClientIdentity | None:
+        """Return who enters an ASGI request under any policy, None if nobody does.
+
+        Args:
+            scope: the ASGI connection scope.
+
+        This logs nothing, as `find_wsgi`.
+        """
+        try:
+            decided = self._decide(self._ingress.from_asgi(scope), None, None)
+        except Exception:
+            return None
+        return None if isinstance(decided, Denial) else decided
+
     def _decide(
-        self, forwarded: Forwarded | Finding, policy: str, at: datetime | None
-    ) -> ClientCertificate | Denial:
-        """Decide on what the front end forwarded: from memory, or by the rules of the policy."""
-        alternatives = self._policies.get(policy)
-        if alternatives is None:
+        self, forwarded: Forwarded | Finding, policy: str | None, at: datetime | None
+    ) -> ClientIdentity | Denial:
+        """Decide on what the front end forwarded: from memory, or by the rules of the policy.
+
+        Args:
+            forwarded: the text of the headers, or why the request itself is denied.
+            policy: the policy's name; None for any policy, `default` first.
+            at: the moment, aware; None for now.
+        """
+        if policy is None:
+            candidates = self._default_first
+        elif policy in self._policies:
+            candidates = (self._policies[policy],)
+        else:
             return Denial(
                 DenialReason.MISCONFIGURED,
                 f"no policy is called {quote(policy)}; there is"
@@ -249,52 +348,63 @@ class Authorizer:
         # The checks of the request itself come before the memory.
         if isinstance(forwarded, Finding):
             return Denial(*forwarded)
-        memory = alternatives.memory()
-        certificate = memory.recall(forwarded) if at is None else None
-        if certificate is None:
-            decided = self._decide_by_rules(forwarded, alternatives, memory.trust_stores, at)
+        if at is None:
+            for alternatives in candidates:
+                identity = alternatives.memory().recall(forwarded)
+                if identity is not None:
+                    return self._accepted(identity)
+        presented = self._read(forwarded)
+        if isinstance(presented, Finding):
+            return Denial(*presented)
+        first: Denial | None = None
+        for alternatives in candidates:
+            memory = alternatives.memory()
+            decided = alternatives.decide(presented, at or whole_second(), memory.trust_stores)
             if isinstance(decided, Denial):
-                return decided
-            certificate, acceptance = decided
+                first = first or decided
+                continue
+            identity, acceptance = decided
             if at is None and acceptance.is_certain:
-                memory.remember(forwarded, certificate, acceptance.until)
-        if logger.isEnabledFor(logging.DEBUG):
-            logger.debug("authorized under policy %r: %s", policy, certificate.sha256_fingerprint)
-        return certificate
+                memory.remember(forwarded, identity, acceptance.until)
+            return self._accepted(identity)
+        return first or Denial(DenialReason.MISCONFIGURED, "there is no policy")
 
-    def _decide_by_rules(
-        self,
-        forwarded: Forwarded,
-        alternatives: Alternatives,
-        trust_stores: Sequence[TrustStore | None],
-        at: datetime | None,
-    ) -> tuple[ClientCertificate, Acceptance] | Denial:
-        """Read the certificates and try the policies of one name."""
+    def _read(self, forwarded: Forwarded) -> Presented | Finding:
+        """Read the certificates that the front end forwarded."""
         certificates = []
         encoded = certificates_in(self._ingress.front_end, forwarded)
         if isinstance(encoded, Finding):
-            return Denial(*encoded)
+            return encoded
         for der in encoded:
             certificate = read_certificate(der)
             if isinstance(certificate, Finding):
-                return Denial(*certificate)
+                return certificate
             certificates.append(certificate)
         leaf, *others = certificates
-        intermediates = [other.x509 for other in others]
-        decided = alternatives.decide(leaf, at or whole_second(), trust_stores, intermediates)
-        return decided if isinstance(decided, Denial) else (leaf, decided)
+        return Presented(leaf, [other.x509 for other in others])
+
+    def _accepted(self, identity: ClientIdentity) -> ClientIdentity:
+        if logger.isEnabledFor(logging.DEBUG):
+            logger.debug(
+                "authorized under policy %r: %s",
+                identity.policy,
+                identity.certificate.sha256_fingerprint,
+            )
+        return identity
 
     def _fault(
         self,
         error: Exception,
-        policy: str,
+        policy: str | None,
         *,
         environ: Mapping[str, Any] | None = None,
         scope: Mapping[str, Any] | None = None,
     ) -> CertificateDenied:
         """Log an unexpected error and return its denial, so that no error lets a request in."""
         denial = Denial(DenialReason.MISCONFIGURED, f"an unexpected error: {quote(error)}")
-        self._denials.write(denial, str(policy), environ=environ, scope=scope, exc_info=True)
+        self._denials.write(
+            denial, str(policy or _DEFAULT), environ=environ, scope=scope, exc_info=True
+        )
         return denial.exception()
 
 
@@ -302,7 +412,7 @@ _NO_POLICY = "is neither a Policy nor a list of alternatives; write Policy(...),
 
 
 def _are_policies(value: object) -> bool:
-    """Tell whether a value is a list of policies, which is not empty."""
+    """Tell whether a value is a non-empty list or tuple of policies."""
     if not isinstance(value, list | tuple) or not value:
         return False
     return all(isinstance(policy, Policy) for policy in value)

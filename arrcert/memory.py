@@ -7,9 +7,9 @@ import time
 from collections.abc import Sequence
 from datetime import datetime
 
-from arrcert.certificate import ClientCertificate
 from arrcert.exceptions import quote
 from arrcert.forwarding.ingress import Forwarded
+from arrcert.identity import ClientIdentity
 from arrcert.trust.paths import TrustStore
 
 MOST_REMEMBERED = 1024
@@ -37,26 +37,24 @@ class Memory:
     def __init__(self, trust_stores: Sequence[TrustStore | None], most_remembered: int) -> None:
         self.trust_stores = trust_stores
         self._most_remembered = most_remembered
-        self._accepted: dict[Forwarded, tuple[ClientCertificate, float, float]] = {}
+        self._accepted: dict[Forwarded, tuple[ClientIdentity, float, float]] = {}
         self._writing = threading.Lock()
 
-    def recall(self, forwarded: Forwarded) -> ClientCertificate | None:
-        """Return the certificate that was accepted for this text, None if there is none now."""
+    def recall(self, forwarded: Forwarded) -> ClientIdentity | None:
+        """Return who was accepted for this text, None if nobody is remembered now."""
         found = self._accepted.get(forwarded)
         if found is None:
             return None
-        certificate, since, until = found
-        # The first comparison matters if the clock is set back.
-        return certificate if since <= time.time() < until else None
+        identity, since, until = found
+        # `since` can be in the future if the clock was set back.
+        return identity if since <= time.time() < until else None
 
-    def remember(
-        self, forwarded: Forwarded, certificate: ClientCertificate, until: datetime
-    ) -> None:
+    def remember(self, forwarded: Forwarded, identity: ClientIdentity, until: datetime) -> None:
         """Remember an accepted certificate; a full memory drops the oldest one.
 
         Args:
             forwarded: the text that the front end forwarded.
-            certificate: the certificate.
+            identity: who was accepted.
             until: the last second for which the acceptance holds, aware.
         """
         if not self._most_remembered or sum(map(len, filter(None, forwarded))) > LONGEST_KEY:
@@ -66,8 +64,9 @@ class Memory:
             self._accepted.pop(forwarded, None)
             while len(self._accepted) >= self._most_remembered:
                 del self._accepted[next(iter(self._accepted))]
-            # notAfter and all other ends are inclusive.
-            self._accepted[forwarded] = (certificate, now, until.timestamp() + 1)
+            # `until` itself still counts, as notAfter does. Add one second for the comparison with
+            # `<`.
+            self._accepted[forwarded] = (identity, now, until.timestamp() + 1)
 
 
 def is_number_to_remember(value: object) -> bool:
@@ -77,5 +76,5 @@ def is_number_to_remember(value: object) -> bool:
 
 
 def why_not_to_remember(value: object) -> str:
-    """Return what to write instead of a value that is not such a number."""
+    """Return the error for a value that `is_number_to_remember` refuses."""
     return f"{quote(value)} is not a number of certificates; write 0 to {LARGEST_MEMORY}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Iterator
 
 from cryptography.x509 import Name
 from cryptography.x509.oid import NameOID
@@ -40,7 +41,8 @@ def issuer(entry: str) -> str | Name:
         return entry
     if re.search(r"[\r\n]", entry.strip()):
         raise ValueError(f"holds line breaks; {_rfc4514_hint(entry)}")
-    # RFC 4514 section 2.4 escapes a space at the end of a value, which belongs to the name.
+    # An escaped space at the end of a value (RFC 4514 section 2.4) is part of the name, so it is
+    # not refused as white space.
     require_plain(re.sub(r"(?<!\\)((?:\\\\)*\\ )\Z", r"\1.", entry))
     try:
         return Name.from_rfc4514_string(_without_spaces_after_commas(entry))
@@ -48,16 +50,50 @@ def issuer(entry: str) -> str | Name:
         raise ValueError(f"is not a name as RFC 4514 writes it; {_rfc4514_hint(entry)}") from error
 
 
+class PresentedNames:
+    """The subject alternative names of a certificate, prepared once for any number of allowlists.
+
+    Args:
+        dns_names: the DNS names of the certificate.
+        uris: its URIs.
+        email_addresses: its e-mail addresses.
+
+    Attributes:
+        dns_names: the DNS names in lower case (RFC 4343).
+        parent_domains: for each DNS name, the rest after its first label.
+        uris: the URIs.
+        uri_folders: the folders above each URI that has no ambiguous path.
+        email_addresses: mailbox and host, the host in lower case (RFC 5280 section 7.5).
+    """
+
+    def __init__(
+        self,
+        dns_names: Iterable[str] = (),
+        uris: Iterable[str] = (),
+        email_addresses: Iterable[str] = (),
+    ) -> None:
+        self.dns_names = frozenset(map(_folded, dns_names))
+        self.parent_domains = frozenset(
+            rest
+            for label, _, rest in (name.partition(".") for name in self.dns_names)
+            if _LABEL.fullmatch(label)
+        )
+        self.uris = frozenset(uris)
+        self.uri_folders = frozenset(
+            folder for uri in self.uris if not _is_ambiguous(uri) for folder in _folders_above(uri)
+        )
+        self.email_addresses = frozenset(map(_mailbox_and_host, email_addresses))
+
+
 class DNSNames:
     """The DNS names that a policy allows; `*.partner.example` stands for exactly one label.
 
-    DNS names are compared without regard to case (RFC 4343). A name of a certificate that itself
-    holds a `*` does not match.
+    A name of a certificate that itself holds a `*` does not match.
     """
 
     def __init__(self) -> None:
         self._names: set[str] = set()
-        self._suffixes: set[str] = set()
+        self._domains: set[str] = set()
 
     def add(self, entry: str) -> None:
         """Add an entry of `dns_names`.
@@ -74,24 +110,20 @@ class DNSNames:
         if host == entry:
             self._names.add(_folded(entry))
         elif "." in host:
-            self._suffixes.add(_folded(host))
+            self._domains.add(_folded(host))
         else:
             raise ValueError("would match a whole top-level domain; write *.partner.example")
 
-    def match(self, name: str) -> bool:
+    def match(self, presented: PresentedNames) -> bool:
         """Tell whether a DNS name of a certificate is allowed."""
-        folded = _folded(name)
-        if folded in self._names:
-            return True
-        label, _, rest = folded.partition(".")
-        return rest in self._suffixes and _LABEL.fullmatch(label) is not None
+        return not (
+            self._names.isdisjoint(presented.dns_names)
+            and self._domains.isdisjoint(presented.parent_domains)
+        )
 
 
 class EmailAddresses:
-    """The e-mail addresses that a policy allows.
-
-    The mailbox is compared exactly, the host without regard to case (RFC 5280 section 7.5).
-    """
+    """The e-mail addresses that a policy allows: the mailbox is exact, the host has no case."""
 
     def __init__(self) -> None:
         self._addresses: set[tuple[str, str]] = set()
@@ -106,17 +138,21 @@ class EmailAddresses:
             ValueError: with what is wrong and what to write instead.
         """
         require_plain(entry)
-        mailbox, _, host = entry.rpartition("@")
+        mailbox, host = _mailbox_and_host(entry)
         mistake = "is not an e-mail address; write ops@partner.example"
         if not re.fullmatch(r"[^\s<>:;,*]+", mailbox):
             raise ValueError(mistake)
         _require_host(host, mistake)
-        self._addresses.add((mailbox, _folded(host)))
+        self._addresses.add((mailbox, host))
 
-    def match(self, address: str) -> bool:
+    def match(self, presented: PresentedNames) -> bool:
         """Tell whether an e-mail address of a certificate is allowed."""
-        mailbox, _, host = address.rpartition("@")
-        return (mailbox, _folded(host)) in self._addresses
+        return not self._addresses.isdisjoint(presented.email_addresses)
+
+
+def _mailbox_and_host(address: str) -> tuple[str, str]:
+    mailbox, _, host = address.rpartition("@")
+    return mailbox, _folded(host)
 
 
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s*]+")
@@ -124,7 +160,11 @@ _URI_FOLDER = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://[^\s*/?#]+/(?:[^\s*?#]*/)?
 _AMBIGUOUS_PATH = re.compile(
     r"//|\\|/\.{1,2}(?:[/;]|\Z)|%2f|%2e|%5c|%25|[?#\x00-\x20\x7f]", re.IGNORECASE
 )
-"""Parts of a path that some software reads as another folder, or as the end of the path."""
+"""Parts of a path that some software interprets differently, for example as another folder or as
+the end of the path."""
+
+DEEPEST_FOLDER = 32
+"""The largest number of slashes in a folder of `uris`, so that a hostile URI has few folders."""
 
 
 class URIs:
@@ -161,22 +201,27 @@ class URIs:
                 "can never match, since it holds a dot segment, a double slash or an encoded"
                 " slash; remove it"
             )
+        elif folder[1].count("/") > DEEPEST_FOLDER:
+            raise ValueError(f"has more than {DEEPEST_FOLDER} slashes; write a folder above it")
         else:
             self._folders.add(folder[1])
 
-    def match(self, uri: str) -> bool:
+    def match(self, presented: PresentedNames) -> bool:
         """Tell whether a URI of a certificate is allowed."""
-        if uri in self._uris:
-            return True
-        if not self._folders or _is_ambiguous(uri):
-            return False
-        # Each folder above the URI is looked up, so the time does not grow with the allowlist.
-        end = uri.rfind("/", 0, len(uri) - 1)
-        while end != -1:
-            if uri[: end + 1] in self._folders:
-                return True
-            end = uri.rfind("/", 0, end)
-        return False
+        return not (
+            self._uris.isdisjoint(presented.uris)
+            and self._folders.isdisjoint(presented.uri_folders)
+        )
+
+
+def _folders_above(uri: str) -> Iterator[str]:
+    """Yield the folders above a URI, the whole URI excluded, as many as can be configured."""
+    end = -1
+    for _ in range(DEEPEST_FOLDER):
+        end = uri.find("/", end + 1, len(uri) - 1)
+        if end == -1:
+            return
+        yield uri[: end + 1]
 
 
 def _is_ambiguous(uri: str) -> bool:
@@ -240,7 +285,7 @@ _OTHER_ATTRIBUTE_NAMES = {
     "T": NameOID.TITLE,
     "title": NameOID.TITLE,
 }
-"""Attribute names of OpenSSL and Windows that have no short name in RFC 4514 section 3."""
+"""Attribute names that OpenSSL and Windows print, but that RFC 4514 section 3 does not define."""
 
 
 def _without_spaces_after_commas(name: str) -> str:

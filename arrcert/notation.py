@@ -27,7 +27,7 @@ class Form(Enum):
     LIST = auto()
     """Entries between semicolons, or a JSON list. A comma is a mistake."""
     LIST_WITH_COMMAS = auto()
-    """The same, but an entry may hold commas."""
+    """Entries separated by semicolons, or a JSON list. An entry may contain commas."""
     NUMBER = auto()
     """A whole number."""
     TRUTH = auto()

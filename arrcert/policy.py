@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple, NoReturn, final
-
-from cryptography.x509 import Certificate
 
 from arrcert.certificate import ClientCertificate
 from arrcert.exceptions import (
@@ -18,6 +16,7 @@ from arrcert.exceptions import (
 )
 from arrcert.moments import whole_second
 from arrcert.notation import Notation
+from arrcert.presented import Presented
 from arrcert.rules import (
     KEYS,
     RULES,
@@ -41,10 +40,12 @@ class Acceptance(NamedTuple):
     Attributes:
         until: the last moment for which it holds, as far as is known now.
         is_certain: False if revocation could not be checked and the policy accepts that.
+        note: the note of the matching pin; None without one.
     """
 
     until: datetime
     is_certain: bool
+    note: str | None = None
 
 
 @final
@@ -103,7 +104,8 @@ class Policy:
         clock_skew: int = 0,
         names_proven_by_front_end: bool = False,
     ) -> None:
-        # The parameters are the keys, so that a new key needs no other line here.
+        # The parameters of this method are the keys of a policy. A new key needs only a new
+        # parameter here.
         written = {key: value for key, value in locals().items() if key != "self"}
         self._read(written, Notation.PYTHON)
 
@@ -124,7 +126,8 @@ class Policy:
 
     def _read(self, written: Mapping[str, Any], notation: Notation) -> None:
         """Make the rules of the keys that are written, and the rules that always hold."""
-        # None means that a key is not written, except for a key that always has a value.
+        # None means that the key is not set. A key with another default (such as `clock_skew`)
+        # always has a value.
         rules = {
             key: KEYS[key](value, notation)
             for key, value in written.items()
@@ -174,7 +177,8 @@ class Policy:
             CertificateDenied: any reason from `not_yet_valid` to `revocation_unknown`.
             ValueError: `at` is naive.
         """
-        decided = self.decide(client_certificate, whole_second(at), self.trust_store())
+        presented = Presented(client_certificate)
+        decided = self.decide(presented, whole_second(at), self.trust_store())
         if isinstance(decided, Finding):
             raise Denial(*decided, client_certificate).exception()
 
@@ -187,29 +191,32 @@ class Policy:
 
     def decide(
         self,
-        certificate: ClientCertificate,
+        presented: Presented,
         at: datetime,
         trust_store: TrustStore | None,
-        intermediates: Sequence[Certificate] = (),
     ) -> Acceptance | Finding:
         """Decide about a certificate with one snapshot of the files.
 
         Args:
-            certificate: the certificate that a client presented.
+            presented: the certificate that a client presented, and what came with it.
             at: the moment, aware, in whole seconds.
             trust_store: the object that `trust_store` returned.
-            intermediates: CA certificates that the front end forwarded. They help to build the path
-                and prove nothing.
 
         Returns:
             The acceptance, or the first rule that does not hold.
         """
-        decision = Decision(certificate, at, trust_store, intermediates)
+        decision = Decision(presented, at, trust_store)
         for finding in self.findings(decision):
             return finding
         if decision.overlooked is not None:
-            logger.warning("accepted in spite of %s", Denial(*decision.overlooked, certificate))
-        return Acceptance(decision.until, is_certain=decision.overlooked is None)
+            logger.warning(
+                "accepted in spite of %s", Denial(*decision.overlooked, presented.certificate)
+            )
+        return Acceptance(
+            decision.until,
+            is_certain=decision.overlooked is None,
+            note=(decision.pin.note or None) if decision.pin else None,
+        )
 
     def findings(self, decision: Decision) -> Iterator[Finding]:
         """Check the rules in order, and yield why each one that does not hold fails.

@@ -13,21 +13,23 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import ClassVar
 
-from cryptography.x509 import Certificate, Name
+from cryptography.x509 import Name
 
 from arrcert import names
-from arrcert.certificate import ClientCertificate
 from arrcert.exceptions import ConfigurationError, DenialReason, Finding, Problem, quote
 from arrcert.key_vault import UNRESOLVED_REFERENCE, is_unresolved_reference
-from arrcert.keys import public_key_fingerprint, weakness_of_key
 from arrcert.moments import timestamp
 from arrcert.notation import Form, Notation
 from arrcert.pins import Pin, fingerprint_pin, public_key_pin
+from arrcert.presented import Presented
 from arrcert.trust.files import Source, TrustFiles
 from arrcert.trust.paths import Path, TrustStore
 
+MOST_HINTS = 20
+"""How many names of a certificate are compared without regard to case for a hint in a denial."""
+
 LARGEST_CLOCK_SKEW = 300
-"""The largest clock skew in seconds; set clocks that differ by more."""
+"""The largest clock skew in seconds. If clocks differ by more, correct them instead."""
 
 
 class Decision:
@@ -36,39 +38,39 @@ class Decision:
     Rules read what they need from it. A rule that holds notes what later rules and the result need.
 
     Args:
-        certificate: the client certificate.
+        presented: the client certificate and what came with it.
         at: the moment, aware, in whole seconds.
         trust_store: the policy's current trust store, None without trust anchors.
-        intermediates: CA certificates that the front end forwarded. They help to build the path
-            and prove nothing.
 
     Attributes:
+        certificate: the client certificate.
         until: the last moment for which an acceptance holds, aware.
         clock_skew: by how much clocks may differ.
-        is_pinned: whether the certificate or its public key is pinned.
+        pin: the pin that matches the certificate or its public key, None if there is none.
         path: the certification path, None if there is none yet.
+        has_allowed_issuer: whether the policy restricts issuers and allows this certificate's.
         overlooked: a finding that the policy accepts and that is only logged, None without one.
     """
 
     def __init__(
         self,
-        certificate: ClientCertificate,
+        presented: Presented,
         at: datetime,
         trust_store: TrustStore | None,
-        intermediates: Sequence[Certificate] = (),
     ) -> None:
-        self.certificate = certificate
+        self.presented = presented
+        self.certificate = presented.certificate
         self.at = at
         self.trust_store = trust_store
-        self.intermediates = intermediates
-        self.until = certificate.not_valid_after_utc
+        self.until = presented.certificate.not_valid_after_utc
         self.clock_skew = timedelta()
-        self.is_pinned = False
+        self.pin: Pin | None = None
         self.path: Path | None = None
+        self.has_allowed_issuer = False
         self.overlooked: Finding | None = None
 
     def ends_at(self, moment: datetime | None) -> None:
-        """Note that an acceptance does not hold after a moment; None changes nothing."""
+        """Limit the acceptance to a last moment. None changes nothing."""
         if moment is not None and moment < self.until:
             self.until = moment
 
@@ -89,7 +91,7 @@ class Rule(ABC):
 
     @abstractmethod
     def check(self, decision: Decision) -> Finding | None:
-        """Return why the rule does not hold, None if it holds."""
+        """Return why the certificate fails the rule, or None if it passes."""
 
 
 class KeyRule(Rule, is_base=True):
@@ -135,7 +137,10 @@ class KeyRule(Rule, is_base=True):
         yield from ()
 
     def check(self, decision: Decision) -> Finding | None:
-        """Return why the rule does not hold; a key that only helps other rules always holds."""
+        """Return why the certificate fails the rule.
+
+        A key that only supplies data to other rules never fails.
+        """
         return None
 
     def warnings(self, at: datetime, rules: Mapping[str, KeyRule]) -> Iterator[Problem]:
@@ -201,7 +206,7 @@ class PinRule(ListRule, is_base=True):
         self.count = len(self.pins)
 
     def add_pin(self, pin: Pin) -> None:
-        """Add a pin, which may be listed twice with the same end."""
+        """Add a pin. The same pin may be listed twice, but only with the same end date."""
         if self.pins.setdefault(pin.value, pin).not_after != pin.not_after:
             self.mistakes.append(
                 f"{pin.value} is listed twice with different ends; remove one of them"
@@ -220,7 +225,7 @@ class PinRule(ListRule, is_base=True):
         pins = [self.pins[value] for value in found if value in self.pins]
         for pin in pins:
             if pin.not_after is None or decision.at <= pin.not_after:
-                decision.is_pinned = True
+                decision.pin = decision.pin or pin
                 decision.ends_at(pin.not_after)
                 return None
         if pins:
@@ -231,14 +236,14 @@ class PinRule(ListRule, is_base=True):
         )
 
     def warnings(self, at: datetime, rules: Mapping[str, KeyRule]) -> Iterator[Problem]:
-        """Yield each pin that has retired."""
+        """Yield a warning for each pin after its end date."""
         for pin in self.pins.values():
             if pin.not_after is not None and pin.not_after < at:
                 yield Problem(self.key, f"the pin {pin} retired at {pin.not_after}; remove it")
 
 
 class NameRule(ListRule, is_base=True):
-    """The rule of a key that restricts names, which need proof beside them."""
+    """The rule of a key that restricts names. The policy needs another key that proves them."""
 
     is_name = True
 
@@ -248,8 +253,17 @@ class NameRule(ListRule, is_base=True):
         super().read(value, notation)
 
     def join(self, rules: Mapping[str, KeyRule]) -> Iterator[Problem]:
-        """Yield that no key proves the names."""
-        if not any(rule.proves_names for rule in rules.values()):
+        """Yield an error if no key of the policy proves the names."""
+        if any(rule.proves_names for rule in rules.values()):
+            return
+        if PublicKeys.key in rules:
+            yield Problem(
+                self.key,
+                "public_keys prove who holds a key, not the names in the certificate: the holder of"
+                " one pinned key can write any name into a certificate and sign it; write"
+                " trust_anchors or fingerprints beside it, or leave the names out",
+            )
+        else:
             yield Problem(
                 self.key,
                 "a name proves nothing, since anybody can issue a certificate with it; write"
@@ -310,7 +324,7 @@ class SourceRule(KeyRule, is_base=True):
                 self.sources.append(source)
 
     def join(self, rules: Mapping[str, KeyRule]) -> Iterator[Problem]:
-        """Yield that there are no trust anchors."""
+        """Yield an error if the policy has no `trust_anchors`."""
         if TrustAnchors.key not in rules:
             yield Problem(
                 self.key,
@@ -347,7 +361,8 @@ class ClockSkew(KeyRule):
         decision.clock_skew = self._clock_skew
         begin = decision.certificate.not_valid_before_utc
         end = decision.certificate.not_valid_after_utc
-        # The skew is added to the moment. Added to a hostile date it could overflow the calendar.
+        # Add the skew to the current time. An attacker chooses the certificate's dates, so adding
+        # it to them could overflow.
         if decision.at + self._clock_skew < begin:
             return Finding(
                 DenialReason.NOT_YET_VALID,
@@ -391,9 +406,9 @@ class PublicKeys(PinRule):
     key = "public_keys"
     document = (
         "SHA-256 of the public key (SubjectPublicKeyInfo), in hex or base64, with or without"
-        " `sha256/`. It survives a renewal with the same key. Proof."
+        " `sha256/`. It survives a renewal with the same key. Proof of who holds the key, but not"
+        " of the names in the certificate."
     )
-    proves_names = True
 
     def add(self, entry: object) -> None:
         """Add the fingerprint of a public key."""
@@ -401,7 +416,7 @@ class PublicKeys(PinRule):
 
     def check(self, decision: Decision) -> Finding | None:
         """Return why the public key is not pinned."""
-        found = public_key_fingerprint(decision.certificate.x509)
+        found = decision.presented.public_key_fingerprint
         return self.check_pins(
             decision,
             (found,),
@@ -426,7 +441,8 @@ class CommonNames(NameRule):
 
     def add_name(self, entry: str) -> None:
         """Add a common name."""
-        self._names.add(names.common_name(entry))
+        name = names.common_name(entry)
+        self._names.add(name)
 
     def check(self, decision: Decision) -> Finding | None:
         """Return why the common name is not allowed."""
@@ -459,17 +475,17 @@ class AlternativeNameRule(NameRule, is_base=True):
 
     what: ClassVar[str]
 
-    def none_allowed(self, found: Sequence[str], hint: str = "") -> Finding:
+    def none_allowed(self, shown: str, hint: str = "") -> Finding:
         """Return that none of the names of a certificate is allowed.
 
         Args:
-            found: the names of the certificate.
+            shown: the names of the certificate in quotation marks.
             hint: the end of the detail.
         """
         return Finding(
-            DenialReason.COMMON_NAME_NOT_ALLOWED,
+            DenialReason.ALTERNATIVE_NAME_NOT_ALLOWED,
             f"none of the {self.what} of its subject alternative name is allowed; it holds"
-            f" {quote(', '.join(found) or 'none')}{hint}",
+            f" {shown}{hint}",
         )
 
 
@@ -494,8 +510,9 @@ class DNSNames(AlternativeNameRule):
 
     def check(self, decision: Decision) -> Finding | None:
         """Return why none of the DNS names is allowed."""
-        found = decision.certificate.dns_names
-        return None if any(map(self._names.match, found)) else self.none_allowed(found)
+        if self._names.match(decision.presented.names):
+            return None
+        return self.none_allowed(decision.presented.shown_dns_names)
 
 
 class URIs(AlternativeNameRule):
@@ -519,10 +536,10 @@ class URIs(AlternativeNameRule):
 
     def check(self, decision: Decision) -> Finding | None:
         """Return why none of the URIs is allowed."""
-        found = decision.certificate.uris
-        if any(map(self._uris.match, found)):
+        if self._uris.match(decision.presented.names):
             return None
-        return self.none_allowed(found, self.hint_of_case(found))
+        hint = self.hint_of_case(decision.certificate.uris[:MOST_HINTS])
+        return self.none_allowed(decision.presented.shown_uris, hint)
 
 
 class EmailAddresses(AlternativeNameRule):
@@ -546,10 +563,10 @@ class EmailAddresses(AlternativeNameRule):
 
     def check(self, decision: Decision) -> Finding | None:
         """Return why none of the e-mail addresses is allowed."""
-        found = decision.certificate.email_addresses
-        if any(map(self._addresses.match, found)):
+        if self._addresses.match(decision.presented.names):
             return None
-        return self.none_allowed(found, self.hint_of_case(found))
+        hint = self.hint_of_case(decision.certificate.email_addresses[:MOST_HINTS])
+        return self.none_allowed(decision.presented.shown_email_addresses, hint)
 
 
 class Issuers(NameRule):
@@ -581,6 +598,7 @@ class Issuers(NameRule):
         certificate = decision.certificate
         issuer = certificate.x509.issuer
         if certificate.issuer_common_name in self._issuers or issuer in self._issuers:
+            decision.has_allowed_issuer = True
             return None
         detail = f"the issuer {quote(certificate.issuer)} is not allowed"
         if Name(reversed(issuer.rdns)) in self._issuers:
@@ -613,7 +631,7 @@ class StrongKey(Rule):
 
     def check(self, decision: Decision) -> Finding | None:
         """Return why the public key is too weak."""
-        weakness = weakness_of_key(decision.certificate.x509)
+        weakness = decision.presented.weakness_of_key
         return None if weakness is None else Finding(DenialReason.WEAK_KEY, f"it {weakness}")
 
 
@@ -621,9 +639,9 @@ class NoCertificateAuthority(Rule):
     """A CA certificate may enter only if it is pinned; `TrustAnchors` always refuses it."""
 
     def check(self, decision: Decision) -> Finding | None:
-        """Return that a CA certificate is not pinned."""
+        """Return a finding if the certificate is a CA certificate and is not pinned."""
         certificate = decision.certificate
-        if decision.trust_store is not None or decision.is_pinned or not certificate.is_ca:
+        if decision.trust_store is not None or decision.pin or not certificate.is_ca:
             return None
         return Finding(
             DenialReason.UNTRUSTED,
@@ -674,12 +692,10 @@ class TrustAnchors(SourceRule):
             )
 
     def check(self, decision: Decision) -> Finding | None:
-        """Return why there is no path, or note the path."""
+        """Return why there is no certification path; if there is one, store it in the decision."""
         if decision.trust_store is None:
             return Finding(DenialReason.MISCONFIGURED, "the trust anchors are not loaded")
-        path = decision.trust_store.authenticate(
-            decision.certificate, decision.at, decision.clock_skew, decision.intermediates
-        )
+        path = decision.presented.paths.find(decision.trust_store, decision.at, decision.clock_skew)
         if isinstance(path, Finding):
             return path
         decision.path = path
@@ -691,8 +707,35 @@ class TrustAnchors(SourceRule):
         return self.key
 
 
+class ConfiguredIssuer(Rule):
+    """With several trust anchors, an allowed issuer must be a certificate that was configured.
+
+    Otherwise one CA could issue a sub-CA with the name of another CA's issuer, and its client could
+    send the certificate of that sub-CA along.
+    """
+
+    def check(self, decision: Decision) -> Finding | None:
+        """Return that the issuer on the path came over the wire."""
+        trust_store, path = decision.trust_store, decision.path
+        if trust_store is None or path is None or not decision.has_allowed_issuer:
+            return None
+        if len(trust_store.anchors) < 2 or len(path) < 2:
+            return None
+        if path[1] in trust_store.anchors or path[1] in trust_store.intermediates:
+            return None
+        return Finding(
+            DenialReason.ISSUER_NOT_ALLOWED,
+            f"the certificate of the issuer {quote(decision.certificate.issuer)} came with the"
+            " request and is not configured; with several trust anchors add it to intermediates, or"
+            " write one alternative for each anchor",
+        )
+
+
 class Intermediates(SourceRule):
-    """`intermediates`: CA certificates that may stand on the path; `TrustAnchors` uses them."""
+    """`intermediates`: CA certificates that may be part of the path.
+
+    The rule `TrustAnchors` uses them.
+    """
 
     key = "intermediates"
     document = (
@@ -714,7 +757,7 @@ class RevocationLists(SourceRule):
 
 
 class Revocation(KeyRule):
-    """`revocation`: what to do if no list speaks for a certificate (RFC 5280 section 6.3)."""
+    """`revocation`: what to do if no list covers a certificate (RFC 5280 section 6.3)."""
 
     key = "revocation"
     form = Form.TEXT
@@ -730,7 +773,7 @@ class Revocation(KeyRule):
             self.mistakes.append(f"{quote(value)} is not known; write one of hard, soft")
 
     def join(self, rules: Mapping[str, KeyRule]) -> Iterator[Problem]:
-        """Yield that there are no lists."""
+        """Yield an error if `revocation` is soft and the policy has no `crls`."""
         if self._is_soft and RevocationLists.key not in rules:
             yield Problem(self.key, "it has no effect without revocation lists; write crls too")
 
@@ -762,7 +805,7 @@ class NamesProvenByFrontEnd(KeyRule):
 
     def read(self, value: object, notation: Notation) -> None:
         """Read True or False."""
-        # Anything but False stands for the wish, so that no second mistake follows from the first.
+        # Any value but False counts as True here, so that one mistake is not reported twice.
         self.proves_names = bool(value)
         self.is_wanted = value is True
         if not isinstance(value, bool):

@@ -143,7 +143,7 @@ def _settings_of(app: Flask) -> dict[str, Any]:
 
 def _warnings(settings: Settings, read: dict[str, Any]) -> Iterator[Problem]:
     yield from settings.warnings()
-    # The environment may be shared with other sites, so this is no mistake there.
+    # In the environment this is not a mistake, because several sites may share the variables.
     if read.get(_EXEMPT_PATHS) and not settings.protect_all:
         yield Problem(
             _EXEMPT_PATHS,

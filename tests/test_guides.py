@@ -153,7 +153,7 @@ class Operator:
         self.write(f"{name}.key", issued.private_key_pem)
 
     def starts_site(self) -> None:
-        """Start the site anew with the settings of the moment."""
+        """Start the site again with the current settings."""
         self.stops_site()
         for name, value in self.variables.items():
             self._monkeypatch.setenv(name, value)
@@ -223,7 +223,7 @@ class Operator:
         self.starts_site()
 
     def _value_of(self, placeholder: str) -> str:
-        """Return what a placeholder stands for, which a command must have printed."""
+        """Return the value of a placeholder, which a command must have printed."""
         if placeholder.endswith("secret"):
             return os.environ[placeholder.upper().replace(" ", "_")]
         what, _, name = placeholder.rpartition(" of ")
@@ -393,7 +393,7 @@ def test_list_of_a_forgotten_ca_stops_the_start(
 def test_what_the_rotation_guide_says_of_files(
     operator: Operator, authority: CertificateAuthority
 ) -> None:
-    """A list before its anchor, and a file that is broken, are ERRORs that deny nobody."""
+    """A list before its anchor, or a broken file, is an ERROR in the log and denies no request."""
     new = CertificateAuthority("Contoso Issuing CA 2")
     operator.write("anchors.pem", authority.certificate_pem)
     operator.write("crls/old-ca.crl", authority.revocation_list())
@@ -485,6 +485,10 @@ def test_gunicorn_has_a_limit_of_its_own(
 def test_commands_of_browsers(operator: Operator) -> None:
     """Files to import are made as it says, and only known origins' preflights are answered."""
     [operator.snippet] = snippets("browsers.md", "python")
+    # The site starts with what the guide exports.
+    operator.variables |= dict(
+        re.findall(r"^export (\w+)=(\S+)$", guide("browsers.md"), re.MULTILINE)
+    )
     operator.starts_site()
     follow(operator, [b for b in blocks(guide("browsers.md")) if b.language == "sh"], {})
     assert "-----BEGIN CERTIFICATE-----" in operator.said
@@ -550,7 +554,7 @@ class Denials:
         **environ: str,
     ) -> str:
         """Deny a WSGI request, and return the record's masked line."""
-        environ |= {"REQUEST_METHOD": "GET", "PATH_INFO": "/hellocert"}
+        environ = {"REQUEST_METHOD": "GET", "PATH_INFO": "/hellocert", **environ}
         if value is not None:
             environ["HTTP_X_ARR_CLIENTCERT"] = value
         authorizer = Authorizer({"default": policy}, front_end=ingress or "app-service")
@@ -587,6 +591,30 @@ class Denials:
                 self.line(self.pinned, value, HTTP_X_FORWARDED_PROTO="http"),
                 self.line(self.pinned, value, HTTP_X_FORWARDED_PROTO="https,http"),
             },
+            DenialReason.NOT_THROUGH_FRONT_END: {
+                self.line(
+                    self.pinned,
+                    value,
+                    ingress=Ingress(app_service, secret_header=secret),
+                    HTTP_X_FRONT_END_SECRET="something-else",
+                ),
+                self.line(
+                    self.pinned,
+                    value,
+                    ingress=Ingress(app_service, trusted_proxies=proxies),
+                    REMOTE_ADDR="192.0.2.7",
+                ),
+                self.line(self.pinned, value, SERVER_PROTOCOL="HTTP/2"),
+            },
+            DenialReason.CROSS_SITE: {
+                self.line(
+                    self.pinned,
+                    value,
+                    REQUEST_METHOD="POST",
+                    HTTP_SEC_FETCH_SITE="cross-site",
+                    HTTP_ORIGIN="https://app.contoso.com",
+                ),
+            },
             DenialReason.AMBIGUOUS: {
                 self.line(self.pinned, f"{value},{value}"),
                 self._look_alike(),
@@ -612,6 +640,9 @@ class Denials:
             },
             DenialReason.COMMON_NAME_NOT_ALLOWED: {
                 self.judged(gateway, **anchored, common_names=["client.contoso.com"]),
+                self.judged(gateway, **anchored, common_names=["Gateway"]),
+            },
+            DenialReason.ALTERNATIVE_NAME_NOT_ALLOWED: {
                 self.judged(
                     self.ca.issue("gateway", dns_names=["gateway.contoso.com"]),
                     **anchored,
@@ -649,18 +680,6 @@ class Denials:
                             serialization.Encoding.DER
                         )
                     ).decode(),
-                ),
-                self.line(
-                    self.pinned,
-                    value,
-                    ingress=Ingress(app_service, secret_header=secret),
-                    HTTP_X_FRONT_END_SECRET="another",
-                ),
-                self.line(
-                    self.pinned,
-                    value,
-                    ingress=Ingress(app_service, trusted_proxies=proxies),
-                    REMOTE_ADDR="192.0.2.7",
                 ),
             },
             DenialReason.REVOKED: {self._under_list(self.ca.revocation_list(gateway))},

@@ -20,7 +20,7 @@ NOT_DECIDING = {
     "arrcert_django/signals.py": "It declares signals.",
     "arrcert_flask/signals.py": "It declares signals.",
 }
-"""A module or a folder, and the reason why it does not decide. All else decides."""
+"""The modules and folders that do not decide about requests, each with the reason."""
 
 
 def deciding_modules(root: Path, packages: tuple[str, ...] = PACKAGES) -> list[str]:

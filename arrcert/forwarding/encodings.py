@@ -19,7 +19,7 @@ ENCODINGS = ("base64-der", "percent-encoded-pem", "rfc9440", "xfcc")
 """The values of `encoding` in the description of a front end."""
 
 ENCODINGS_WITH_CHAIN_HEADER = ("rfc9440",)
-"""The encodings that may come with intermediates in a header of their own."""
+"""The encodings with which a front end can send the intermediates in a second header."""
 
 
 class DecodingError(Exception):
@@ -67,8 +67,8 @@ def base64_der(value: str) -> list[bytes]:
             canonical encoding of the bytes.
     """
     _require_one(value)
-    # A certificate is a SEQUENCE, whose tag 0x30 always gives the letter M. This refuses most
-    # garbage without decoding it.
+    # The DER of a certificate begins with the byte 0x30, so its base64 begins with M. This check
+    # refuses most other text without decoding it.
     if not value.startswith("M"):
         raise _malformed(value, "base64-der", "is not base64 of DER")
     return [_base64(value, "base64-der")]
@@ -239,13 +239,15 @@ def _require_few(intermediates: list[bytes]) -> None:
 
 
 def _base64(text: str, encoding: str) -> bytes:
+    if not _BASE64.fullmatch(text):
+        is_url_safe = "-" in text or "_" in text
+        what = "is URL-safe base64" if is_url_safe else "is not base64"
+        raise _malformed(text, encoding, what)
     try:
         der = binascii.a2b_base64(text, strict_mode=True)
     except ValueError:
-        is_url_safe = "-" in text or "_" in text
-        what = "is URL-safe base64" if is_url_safe else "is not base64"
-        raise _malformed(text, encoding, what) from None
-    # binascii accepts surplus padding and padding bits that are not zero; other software may not.
+        der = b""
+    # Some versions of binascii accept surplus padding, or padding bits that are not zero.
     if not der or binascii.b2a_base64(der, newline=False) != text.encode("ascii"):
         raise DecodingError(
             DenialReason.MALFORMED,
@@ -254,6 +256,7 @@ def _base64(text: str, encoding: str) -> bytes:
     return der
 
 
+_BASE64 = re.compile(r"[A-Za-z0-9+/]+=*")
 _WHITE_SPACE = re.compile(r"\s")
 
 

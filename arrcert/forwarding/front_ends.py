@@ -26,6 +26,7 @@ class FrontEnd(NamedTuple):
         verify_value: the value of that header for a certificate that is valid.
         trusted_hops: which element of `xfcc`, counted from the right, is the client's.
         checks_certificates: True if it validates certificates, False if it only forwards them.
+        http2: whether it speaks HTTP/2 to the app.
         only_over_https: whether a request with `X-Forwarded-Proto: http` is denied.
     """
 
@@ -37,6 +38,7 @@ class FrontEnd(NamedTuple):
     verify_value: str | None = None
     trusted_hops: int = 1
     checks_certificates: bool = False
+    http2: bool = False
     only_over_https: bool = False
 
     def __str__(self) -> str:
@@ -55,8 +57,9 @@ FRONT_ENDS: dict[str, FrontEnd] = {
         FrontEnd("api-management", "X-Client-Cert"),
         FrontEnd("envoy", "X-Forwarded-Client-Cert", "xfcc"),
         FrontEnd("rfc9440", "Client-Cert", "rfc9440", chain_header="Client-Cert-Chain"),
-        # These say in a second header whether they validated the certificate. Their own
-        # configuration chooses the names of both headers; the documentation shows how to set these.
+        # These front ends report in a second header whether the certificate is valid. The operator
+        # chooses the names of both headers in the front end's configuration; the documentation
+        # shows how to set the names below.
         FrontEnd(
             "application-gateway",
             "X-Client-Cert",
@@ -141,6 +144,8 @@ def _described_front_end(
     def complain(key: str, message: str) -> None:
         problems.append(Problem(f'{setting}["{key}"]' if key else setting, message))
 
+    if "name" in description:
+        return _known_front_end(description, setting, notation)
     keys = ", ".join(f'"{key}"' for key in _KEYS)
     for key in description:
         if key not in _KEYS:
@@ -178,15 +183,43 @@ def _described_front_end(
         complain("trusted_hops", f"{quote(hops)} is not a number of hops; write 1 to {_MOST_HOPS}")
     elif "trusted_hops" in description and encoding != "xfcc":
         complain("trusted_hops", 'is only for the encoding "xfcc"; remove it')
-    checks_certificates = description.get("checks_certificates", False)
-    if not isinstance(checks_certificates, bool):
-        complain(
-            "checks_certificates",
-            f"{quote(checks_certificates)} is not a truth value; write {notation.true_or_false}",
-        )
+    for key in ("checks_certificates", "http2"):
+        value = description.get(key, False)
+        if not isinstance(value, bool):
+            complain(key, f"{quote(value)} is not a truth value; write {notation.true_or_false}")
     if problems:
         raise ConfigurationError(problems)
-    return FrontEnd(name=description["header"], **description)
+    header = description["header"]
+    # App Service sends no certificate over plain HTTP, however its header is declared.
+    only_over_https = fold_header_name(header) == fold_header_name(_APP_SERVICE.header)
+    return FrontEnd(name=header, only_over_https=only_over_https, **description)
+
+
+def _known_front_end(description: Mapping[Any, Any], setting: str, notation: Notation) -> FrontEnd:
+    """Return a known front end that is declared to speak HTTP/2: {"name": ..., "http2": true}."""
+    if set(description) != {"name", "http2"}:
+        raise ConfigurationError(
+            [
+                Problem(
+                    setting,
+                    'beside "name" only "http2" can be written; write'
+                    ' {"name": "container-apps", "http2": ...}, or describe the front end without'
+                    ' "name"',
+                )
+            ]
+        )
+    front_end = front_end_from(description["name"], setting=f'{setting}["name"]')
+    http2 = description["http2"]
+    if not isinstance(http2, bool):
+        raise ConfigurationError(
+            [
+                Problem(
+                    f'{setting}["http2"]',
+                    f"{quote(http2)} is not a truth value; write {notation.true_or_false}",
+                )
+            ]
+        )
+    return front_end._replace(http2=http2)
 
 
 def why_names_are_not_proven(front_end: FrontEnd) -> str | None:
@@ -198,8 +231,14 @@ def why_names_are_not_proven(front_end: FrontEnd) -> str | None:
     Returns:
         A message for a policy that says `names_proven_by_front_end`.
     """
-    if front_end.checks_certificates:
+    if front_end.checks_certificates and front_end.verify_header is not None:
         return None
+    if front_end.checks_certificates:
+        return (
+            f"the front end {quote(front_end.name)} says nowhere that it has checked a certificate;"
+            ' write "verify_header" and "verify_value" into ARRCERT_FRONT_END, or write'
+            " trust_anchors or fingerprints instead"
+        )
     return (
         f"the front end {quote(front_end.name)} forwards certificates"
         " without checking them, so it proves no names; write trust_anchors or fingerprints"
@@ -216,7 +255,7 @@ def is_header_name(text: str) -> bool:
 
 
 def why_no_header_name(header: object) -> str:
-    """Return what to write instead of a value that is not the name of a header."""
+    """Return the error message for a value that is not a header name."""
     name = header.strip(" :").replace("_", "-") if isinstance(header, str) else ""
     name = re.sub("(?i)^HTTP-", "", name)
     example = (

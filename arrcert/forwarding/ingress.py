@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from arrcert.exceptions import DenialReason, Finding, quote
+from arrcert.forwarding.cross_site import SAFE_METHODS, WEBSOCKET, check_cross_site
 from arrcert.forwarding.encodings import DecodingError, byte_sequence_list, decode
 from arrcert.forwarding.front_ends import FrontEnd, fold_header_name
 from arrcert.forwarding.proxies import Network, SecretHeader
@@ -33,6 +34,10 @@ this key: the headers of a client get keys that begin with `HTTP_`."""
 
 _FORWARDED_PROTO = "X-Forwarded-Proto"
 
+_FETCH_SITE, _ORIGIN, _HOST, _UPGRADE = "Sec-Fetch-Site", "Origin", "Host", "Upgrade"
+_OF_BROWSERS = {name.lower(): name for name in (_FETCH_SITE, _ORIGIN, _HOST, _UPGRADE)}
+"""The headers that tell whether a browser sends a request from a page of another site."""
+
 Forwarded = tuple[str | None, str | None]
 """The text that the front end forwarded: the value of the certificate header, None if it is absent,
 and the value of the chain header, None if there is none."""
@@ -49,6 +54,8 @@ class Ingress:
         trusted_proxies: networks, one of which must hold the address of the direct peer; None to
             check no peer.
         secret_header: the header that the front end adds to each request; None to check none.
+        cross_site_origins: origins from which browsers may send unsafe methods and open WebSockets;
+            none by default.
         refuse_unsafe_servers: whether to deny requests on a WSGI server that is known to mistake a
             look-alike header for the front end's, and that shows no real names.
 
@@ -62,11 +69,13 @@ class Ingress:
         *,
         trusted_proxies: Sequence[Network] | None = None,
         secret_header: SecretHeader | None = None,
+        cross_site_origins: frozenset[str] = frozenset(),
         refuse_unsafe_servers: bool = True,
     ) -> None:
         self.front_end = front_end
         self._trusted_proxies = trusted_proxies
         self._secret_header = secret_header
+        self._cross_site_origins = cross_site_origins
         self._refuse_unsafe_servers = refuse_unsafe_servers
         self._reported_servers: set[str] = set()
         self._names = [
@@ -83,7 +92,7 @@ class Ingress:
         self._lower = {name.lower(): name for name in self._names}
         self._lengths = frozenset(map(len, self._lower))
         self._shortest = min(self._lengths)
-        # A trailer named X-Forwarded-Proto gives nobody an advantage.
+        # An attacker gains nothing with a trailer named X-Forwarded-Proto.
         self._no_trailers = [name for name in self._names if name != _FORWARDED_PROTO]
         self._environ_keys = {name: wsgi_key(name) for name in self._names}
 
@@ -123,11 +132,14 @@ class Ingress:
         that a server has folded into one key of the environ; `servers` knows which servers do. If
         the environ holds `REAL_HEADERS`, those are read instead, and the server does not matter.
         """
-        real_headers = environ.get(REAL_HEADERS)
+        real_headers, method = environ.get(REAL_HEADERS), environ.get("REQUEST_METHOD")
         if real_headers is None:
             finding = self._check_server(environ)
             if finding is not None:
                 return finding
+        finding = self._check_http_version(environ.get("SERVER_PROTOCOL"))
+        if finding is not None:
+            return finding
         if self._trusted_proxies is not None:
             # werkzeug's ProxyFix keeps the original environ under this key.
             direct = environ.get("werkzeug.proxy_fix.orig") or environ
@@ -135,13 +147,21 @@ class Ingress:
             if finding is not None:
                 return finding
         if real_headers is not None:
-            # An adapter may have these from an ASGI server, whose headers may include trailers.
+            # An adapter may have copied these from an ASGI server, where headers may include
+            # trailers.
             pairs = [(_text(name).encode("latin-1", "replace"), v) for name, v in real_headers]
-            return self._from_raw({"headers": pairs})
+            return self._from_raw({"headers": pairs}, _unsafe_in(pairs, method))
         headers = {
             name: [environ[key]] for name, key in self._environ_keys.items() if key in environ
         }
-        return self._check_headers(headers)
+        unsafe = _unsafe(method, environ.get("HTTP_UPGRADE"))
+        if unsafe is not None:
+            headers |= {
+                name: [environ[key]]
+                for name, key in _ENVIRON_KEYS_OF_BROWSERS.items()
+                if key in environ
+            }
+        return self._check_headers(headers, unsafe)
 
     def from_asgi(self, scope: Mapping[str, Any]) -> Forwarded | Finding:
         """Read an ASGI request or WebSocket handshake.
@@ -152,6 +172,9 @@ class Ingress:
         Returns:
             What the front end forwarded, or why the request is denied.
         """
+        finding = self._check_http_version(scope.get("http_version"))
+        if finding is not None:
+            return finding
         if self._trusted_proxies is not None:
             client = scope.get("client")
             if client and client[1] == 0:
@@ -162,13 +185,18 @@ class Ingress:
             finding = _check_peer(client[0] if client else None, self._trusted_proxies)
             if finding is not None:
                 return finding
-        return self._from_raw(scope)
+        is_websocket = scope.get("type") == "websocket"
+        return self._from_raw(scope, WEBSOCKET if is_websocket else _unsafe(scope.get("method")))
 
-    def from_pairs(self, pairs: Iterable[tuple[str | bytes, str | bytes]]) -> Forwarded | Finding:
+    def from_pairs(
+        self, pairs: Iterable[tuple[str | bytes, str | bytes]], method: str | None = None
+    ) -> Forwarded | Finding:
         """Read the headers of a request of any other framework.
 
         Args:
             pairs: every header as (name, value), text or bytes, repeated headers included.
+            method: the method of the request; without it the request is checked as one that changes
+                something.
 
         Returns:
             What the front end forwarded, or why the request is denied.
@@ -181,21 +209,30 @@ class Ingress:
                 "headers do not show the peer, which ARRCERT_TRUSTED_PROXIES requires; call"
                 " authorize_wsgi or authorize_asgi",
             )
-        return self._from_pairs(pairs)
+        pairs = list(pairs)
+        return self._from_pairs(pairs, _unsafe_in(pairs, method))
 
-    def _from_raw(self, scope: Mapping[str, Any]) -> Forwarded | Finding:
+    def _from_raw(self, scope: Mapping[str, Any], unsafe: str | None) -> Forwarded | Finding:
         suspicion = asgi_suspicion(scope, self._no_trailers)
         if suspicion is not None:
             return Finding(DenialReason.AMBIGUOUS, suspicion)
-        return self._from_pairs(scope.get("headers", ()))
+        return self._from_pairs(scope.get("headers", ()), unsafe)
 
-    def _from_pairs(self, pairs: Iterable[tuple[str | bytes, str | bytes]]) -> Forwarded | Finding:
-        """Collect the headers that matter and check them; deny what looks like one of them."""
-        headers: _Headers = {}
+    def _from_pairs(
+        self, pairs: Iterable[tuple[str | bytes, str | bytes]], unsafe: str | None
+    ) -> Forwarded | Finding:
+        """Collect the headers that matter and check them; deny what looks like one of them.
+
+        Args:
+            pairs: the headers; they are read more than once.
+            unsafe: what the request is, if it may change something; None for a safe method.
+        """
+        headers = {} if unsafe is None else _headers_of_browsers(pairs)
         look_alike: tuple[str, str] | None = None
         shortest, lengths = self._shortest, self._lengths
         for raw_name, raw_value in pairs:
-            # These two lines skip nearly every header of a request: folding keeps the length.
+            # These length checks skip nearly every header. They are safe, because folding a name
+            # does not change its length.
             if len(raw_name) < shortest:
                 continue
             name = _text(raw_name)
@@ -211,32 +248,58 @@ class Ingress:
             if imitated is not None and imitated != _FORWARDED_PROTO:
                 look_alike = (name, imitated)
         if look_alike is None:
-            return self._check_headers(headers)
-        # The transport is the first reason, before anything that a header says.
+            return self._check_headers(headers, unsafe)
+        # If X-Forwarded-Proto is wrong, report that first.
         return _check_transport(headers) or Finding(
             DenialReason.AMBIGUOUS,
             f"the header {quote(look_alike[0])} looks like {look_alike[1]}, which the front end"
             " sets; nobody but an attacker sends it",
         )
 
-    def _check_headers(self, headers: _Headers) -> Forwarded | Finding:
+    def _check_headers(self, headers: _Headers, unsafe: str | None) -> Forwarded | Finding:
+        """Check the headers of a request in the order of the reasons.
+
+        Args:
+            headers: the headers that matter.
+            unsafe: what the request is, if it may change something; None for a safe method.
+        """
         front_end = self.front_end
+        value = _value(headers, front_end.header)
         finding = _check_transport(headers)
         if finding is None and self._secret_header is not None:
             finding = _check_secret(headers, self._secret_header)
+        if finding is None and value and front_end.verify_header is not None:
+            finding = _check_verified(headers, front_end.verify_header, front_end.verify_value)
+        if finding is None and unsafe is not None:
+            finding = check_cross_site(
+                unsafe,
+                fetch_site=headers.get(_FETCH_SITE, ()),
+                origin=headers.get(_ORIGIN, ()),
+                host=headers.get(_HOST, ()),
+                allowed=self._cross_site_origins,
+            )
         if finding is None:
             finding = _check_single(headers, front_end.header)
         if finding is not None:
             return finding
-        value = _value(headers, front_end.header)
-        if value and front_end.verify_header is not None:
-            finding = _check_verified(headers, front_end.verify_header, front_end.verify_value)
-            if finding is not None:
-                return finding
         if front_end.chain_header is None or front_end.chain_header not in headers:
             return value, None
         # RFC 9110 section 5.3: a list may come in several headers.
         return value, ",".join(headers[front_end.chain_header])
+
+    def _check_http_version(self, version: object) -> Finding | None:
+        """Deny HTTP/2 unless the front end is declared to speak it.
+
+        A front end that passes on `Upgrade: h2c` becomes a tunnel, in which the client writes every
+        header itself (RFC 7540 section 3.2). Servers do not agree on the scheme of such a request.
+        """
+        if self.front_end.http2 or not str(version).removeprefix("HTTP/").startswith("2"):
+            return None
+        return _not_through(
+            "it came over HTTP/2, which the front end is not declared to speak; a client can reach"
+            " the server so through a front end that passes on Upgrade: h2c. Turn HTTP/2 off in the"
+            ' server, or write "http2": true into ARRCERT_FRONT_END if the front end speaks it'
+        )
 
     def _check_server(self, environ: Mapping[str, Any]) -> Finding | None:
         server = wsgi_server(environ)
@@ -301,6 +364,33 @@ def wsgi_key(header: str) -> str:
     return "HTTP_" + header.upper().replace("-", "_")
 
 
+_ENVIRON_KEYS_OF_BROWSERS = {name: wsgi_key(name) for name in _OF_BROWSERS.values()}
+
+
+def _headers_of_browsers(pairs: Iterable[tuple[str | bytes, str | bytes]]) -> _Headers:
+    headers: _Headers = {}
+    for name, value in pairs:
+        wanted = _OF_BROWSERS.get(_text(name).lower())
+        if wanted is not None:
+            headers.setdefault(wanted, []).append(_text(value))
+    return headers
+
+
+def _unsafe_in(pairs: Iterable[tuple[str | bytes, str | bytes]], method: object) -> str | None:
+    return _unsafe(method, ",".join(_headers_of_browsers(pairs).get(_UPGRADE, ())))
+
+
+def _unsafe(method: object, upgrade: object = None) -> str | None:
+    """Return what a request is if it may change something, None for a safe method."""
+    if str(upgrade).lower() == "websocket":
+        return WEBSOCKET
+    if method in SAFE_METHODS:
+        return None
+    return (
+        "a request with an unknown method" if method is None else f"a request with {quote(method)}"
+    )
+
+
 def _check_peer(address: object, trusted: Sequence[Network]) -> Finding | None:
     try:
         peer = ipaddress.ip_address(str(address))
@@ -321,7 +411,7 @@ def _check_transport(headers: _Headers) -> Finding | None:
     values = headers.get(_FORWARDED_PROTO)
     if values is None or values == ["https"]:
         return None
-    # Repeated headers are joined as a WSGI server joins them, and then are not one word.
+    # Join repeated headers as a WSGI server does. The result is never equal to "https".
     proto = ",".join(map(str, values))
     if proto.lower() == "https":
         return None
@@ -356,7 +446,7 @@ def _check_verified(headers: _Headers, header: str, expected: str | None) -> Fin
     if verified == expected:
         return None
     return Finding(
-        DenialReason.UNTRUSTED,
+        DenialReason.NOT_THROUGH_FRONT_END,
         f"the front end did not validate the certificate: {header} is {quote(verified)}, not"
         f" {quote(expected)}",
     )
@@ -379,4 +469,6 @@ def _text(value: str | bytes) -> str:
 
 
 def _not_through(why: str) -> Finding:
-    return Finding(DenialReason.UNTRUSTED, f"the request did not come through the front end: {why}")
+    return Finding(
+        DenialReason.NOT_THROUGH_FRONT_END, f"the request did not come through the front end: {why}"
+    )

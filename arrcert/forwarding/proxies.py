@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from arrcert.exceptions import ConfigurationError, Problem, quote
 from arrcert.forwarding.front_ends import is_header_name, why_no_header_name
+from arrcert.key_vault import UNRESOLVED_REFERENCE, is_unresolved_reference
 
 SHORTEST_SECRET = 16
 """The smallest length of a front end's secret, in characters; a shorter one can be guessed."""
@@ -89,6 +90,10 @@ def secret_header_from(value: object, *, setting: str) -> SecretHeader:
     if not isinstance(header, str) or not is_header_name(header):
         problems.append(Problem(f'{setting}["header"]', why_no_header_name(header)))
     secrets = value.get("secrets")
+    texts = [text for text in (header, *_listed(secrets)) if isinstance(text, str)]
+    if any(map(is_unresolved_reference, texts)):
+        problems.append(Problem(f'{setting}["secrets"]', UNRESOLVED_REFERENCE))
+        raise ConfigurationError(problems)
     if not isinstance(secrets, list | tuple) or not 1 <= len(secrets) <= 2:
         problems.append(
             Problem(f'{setting}["secrets"]', "is not a list of one or two secrets; write a list")
@@ -105,6 +110,10 @@ def secret_header_from(value: object, *, setting: str) -> SecretHeader:
     if problems:
         raise ConfigurationError(problems)
     return SecretHeader(str(header), tuple(secrets or ()))
+
+
+def _listed(value: object) -> Sequence[object]:
+    return value if isinstance(value, list | tuple) else [value]
 
 
 def _is_secret(text: object) -> bool:

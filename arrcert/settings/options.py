@@ -1,10 +1,11 @@
-"""The settings beside the policies: one class for each."""
+"""All settings except the policies: one class for each."""
 
 from __future__ import annotations
 
 from typing import Any, ClassVar
 
 from arrcert.exceptions import ConfigurationError, Problem, quote
+from arrcert.forwarding.cross_site import origins_from
 from arrcert.forwarding.exempt_paths import ExemptPaths
 from arrcert.forwarding.front_ends import FRONT_ENDS, front_end_from
 from arrcert.forwarding.proxies import networks_from, secret_header_from
@@ -117,8 +118,28 @@ class _Truth(Option):
         )
 
 
+class CrossSiteOrigins(Option):
+    """`ARRCERT_CROSS_SITE_ORIGINS`."""
+
+    name = "ARRCERT_CROSS_SITE_ORIGINS"
+    form = Form.LIST
+    default = frozenset()
+    document = (
+        "origins of other sites whose pages may send unsafe requests (any method but GET, HEAD,"
+        ' OPTIONS and TRACE) and open WebSockets: `["https://app.contoso.com"]`. None by default.'
+    )
+
+    @classmethod
+    def read(cls, value: object, notation: Notation) -> Any:
+        """Return the origins."""
+        return origins_from(value, setting=cls.name)
+
+
 class RefuseUnsafeServers(_Truth):
-    """`ARRCERT_REFUSE_UNSAFE_SERVERS`; without it, the framework's debug mode decides."""
+    """`ARRCERT_REFUSE_UNSAFE_SERVERS`.
+
+    By default it is False in the framework's debug mode, otherwise True.
+    """
 
     name = "ARRCERT_REFUSE_UNSAFE_SERVERS"
     document = (
@@ -186,6 +207,7 @@ OPTIONS: dict[str, type[Option]] = {
         FrontEndOption,
         TrustedProxies,
         FrontEndSecretHeader,
+        CrossSiteOrigins,
         RefuseUnsafeServers,
         ExemptPathsOption,
         ProtectAll,

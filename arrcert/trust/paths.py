@@ -49,14 +49,22 @@ class TrustStore:
         intermediates: Iterable[Certificate] = (),
         revocation_lists: RevocationLists | None = None,
     ) -> None:
-        self._anchors = list(anchors)
+        self.anchors = frozenset(anchors)
+        self.intermediates = frozenset(intermediates)
         self._builder = (
             PolicyBuilder()
-            .store(Store(self._anchors))
+            .store(Store(list(self.anchors)))
             .extension_policies(ca_policy=_CA_EXTENSIONS, ee_policy=_LEAF_EXTENSIONS)
         )
-        self._intermediates = list(intermediates)
+        self._by_subject: dict[str, list[Certificate]] = {}
+        for authority in self.anchors | self.intermediates:
+            subject = authority.subject.rfc4514_string()
+            self._by_subject.setdefault(subject, []).append(authority)
         self._revocation_lists = revocation_lists
+
+    def authorities_named(self, name: str) -> Sequence[Certificate]:
+        """Return the configured certificates whose subject is a name, in RFC 4514 form."""
+        return self._by_subject.get(name, ())
 
     def authenticate(
         self,
@@ -78,17 +86,7 @@ class TrustStore:
 
         This does not check revocation, which `check_revocation` does, nor certificate policies.
         """
-        if certificate.is_ca:
-            return Finding(
-                DenialReason.UNTRUSTED,
-                "it is a CA certificate (CA:TRUE, what `openssl req -x509` makes), which is not"
-                " accepted as a client's; pin its fingerprint in a policy without trust_anchors",
-            )
-        path = self._path(certificate, at, clock_skew, [*self._intermediates, *intermediates])
-        if isinstance(path, Finding):
-            return path
-        violated = violation(path)
-        return path if violated is None else Finding(DenialReason.UNTRUSTED, violated)
+        return PathSearch(certificate, intermediates).find(self, at, clock_skew)
 
     def check_revocation(self, path: Path, at: datetime) -> Finding | None:
         """Return why a certificate of a path is revoked or unknown, None if neither is the case.
@@ -109,46 +107,165 @@ class TrustStore:
             return None
         return self._revocation_lists.next_update_of(path)
 
-    def _path(
+    def verify(
         self,
         certificate: ClientCertificate,
         at: datetime,
         clock_skew: timedelta,
-        intermediates: list[Certificate],
-    ) -> Path | Finding:
+        intermediates: Iterable[Certificate],
+    ) -> Path | str:
+        """Return the path that `cryptography` finds, or its error as text.
+
+        Args:
+            certificate: the leaf.
+            at: the moment, aware.
+            clock_skew: by how much clocks may differ.
+            intermediates: CA certificates that came with the leaf.
+        """
         moments = [at, at - clock_skew, at + clock_skew] if clock_skew else [at]
         failure = ""
         for moment in moments:
-            # A verifier holds for one moment only.
+            # A verifier checks the dates for one moment only.
             verifier = self._builder.time(moment).build_client_verifier()
             try:
-                return verifier.verify(certificate.x509, intermediates).chain
+                return verifier.verify(
+                    certificate.x509, [*self.intermediates, *intermediates]
+                ).chain
             # cryptography documents VerificationError; hostile bytes may raise something else.
             except Exception as error:
                 failure = quote(error)
-        why = self._why_no_path(certificate.x509, at) or failure
-        return Finding(DenialReason.UNTRUSTED, f"no certification path to a trust anchor: {why}")
+        return failure
 
-    def _why_no_path(self, leaf: Certificate, at: datetime) -> str | None:
-        """Return the common reason for a missing path, None if it is none of those."""
-        if leaf.version is not Version.v3:
-            return (
-                "it is an X.509 v1 certificate, which has no extensions; have it issued as v3, or"
-                " pin it"
+
+MOST_FORWARDED_CHECKS = 20
+"""How many signatures of forwarded CA certificates are verified for one request."""
+
+MOST_CONFIGURED_CHECKS = 500
+"""How many signatures are verified with configured CA certificates for one request."""
+
+
+class PathSearch:
+    """The search for certification paths of one presented certificate.
+
+    One search serves any number of trust stores. It verifies a signature once, and asks
+    `cryptography` once for each distinct set of CA certificates. `cryptography` is asked only if a
+    configured CA has signed the leaf or a forwarded CA certificate that leads to it. The cost of a
+    stranger's certificate therefore does not grow with the number of policies.
+
+    Args:
+        certificate: the leaf.
+        forwarded: CA certificates that the front end forwarded with it. They help to build the path
+            and prove nothing.
+    """
+
+    def __init__(
+        self, certificate: ClientCertificate, forwarded: Sequence[Certificate] = ()
+    ) -> None:
+        self._certificate = certificate
+        self._forwarded = forwarded
+        self._links: list[Certificate] | None = None
+        self._signed: dict[tuple[Certificate, Certificate], bool] = {}
+        self._found: dict[object, Path | Finding] = {}
+
+    def find(
+        self, trust_store: TrustStore, at: datetime, clock_skew: timedelta = timedelta()
+    ) -> Path | Finding:
+        """Return the path to an anchor of a trust store, or `untrusted`.
+
+        Args:
+            trust_store: the anchors and intermediates.
+            at: the moment, aware.
+            clock_skew: by how much clocks may differ; 0 by default.
+        """
+        key = (trust_store.anchors, trust_store.intermediates, at, clock_skew)
+        if key not in self._found:
+            self._found[key] = self._find(trust_store, at, clock_skew)
+        return self._found[key]
+
+    def _find(self, trust_store: TrustStore, at: datetime, clock_skew: timedelta) -> Path | Finding:
+        certificate = self._certificate
+        if certificate.is_ca:
+            return Finding(
+                DenialReason.UNTRUSTED,
+                "it is a CA certificate (CA:TRUE, what `openssl req -x509` makes), which is not"
+                " accepted as a client's; pin its fingerprint in a policy without trust_anchors",
             )
-        algorithm = _weak_digest(leaf)
-        if algorithm is not None:
-            return f"it is signed over {algorithm}, which proves nothing; have it issued again"
-        issuer = quote(leaf.issuer.rfc4514_string())
-        named = [ca for ca in (*self._anchors, *self._intermediates) if ca.subject == leaf.issuer]
-        if not named:
+        is_anchor = certificate.x509 in trust_store.anchors
+        if not is_anchor and not self._is_signed_by_any(trust_store):
+            return _no_path(self._why_not_signed(trust_store))
+        verified = trust_store.verify(certificate, at, clock_skew, self._linked()[1:])
+        if isinstance(verified, str):
+            return _no_path(self._why_not_verified(trust_store, at) or verified)
+        violated = violation(verified)
+        return verified if violated is None else Finding(DenialReason.UNTRUSTED, violated)
+
+    def _linked(self) -> list[Certificate]:
+        """Return the leaf and the forwarded CA certificates that have signed it, directly or not.
+
+        Other forwarded certificates cannot stand on a path.
+        """
+        if self._links is None:
+            self._links = [self._certificate.x509]
+            checks = 0
+            for link in self._links:  # The list grows while it is walked.
+                for ca in self._forwarded:
+                    if ca in self._links or ca.subject != link.issuer:
+                        continue
+                    checks += 1
+                    if checks > MOST_FORWARDED_CHECKS:
+                        return self._links
+                    if has_signed(ca, link):
+                        self._links.append(ca)
+        return self._links
+
+    def _is_signed_by_any(self, trust_store: TrustStore) -> bool:
+        """Tell whether a configured CA has signed the leaf or a certificate that leads to it."""
+        for link in self._linked():
+            for ca in trust_store.authorities_named(link.issuer.rfc4514_string()):
+                if (ca, link) not in self._signed:
+                    if len(self._signed) >= MOST_CONFIGURED_CHECKS:
+                        return False
+                    self._signed[ca, link] = has_signed(ca, link)
+                if self._signed[ca, link]:
+                    return True
+        return False
+
+    def _why_not_signed(self, trust_store: TrustStore) -> str:
+        """Return the reason for the operator if no configured CA leads to the leaf."""
+        leaf = self._certificate.x509
+        general = _why_never(leaf)
+        if general is not None:
+            return general
+        issuer = quote(self._certificate.issuer)
+        if not trust_store.authorities_named(self._certificate.issuer):
             return f"no CA certificate of the name {issuer} is configured; add it to intermediates"
+        return f"a CA of the name {issuer} is configured, and another key signed it"
+
+    def _why_not_verified(self, trust_store: TrustStore, at: datetime) -> str | None:
+        """Return a common reason for a path that is not valid, None if it is another one."""
+        leaf = self._certificate.x509
+        named = trust_store.authorities_named(self._certificate.issuer)
         signers = [ca for ca in named if has_signed(ca, leaf)]
-        if not signers:
-            return f"a CA of the name {issuer} is configured, and another key signed it"
-        if all(ca.not_valid_after_utc < at for ca in signers):
-            return f"the certificate of the CA {issuer} has expired"
-        return None
+        if signers and all(ca.not_valid_after_utc < at for ca in signers):
+            return f"the certificate of the CA {quote(self._certificate.issuer)} has expired"
+        return _why_never(leaf)
+
+
+def _no_path(why: str) -> Finding:
+    return Finding(DenialReason.UNTRUSTED, f"no certification path to a trust anchor: {why}")
+
+
+def _why_never(leaf: Certificate) -> str | None:
+    """Return why no path can ever start at a certificate, None if one can."""
+    if leaf.version is not Version.v3:
+        return (
+            "it is an X.509 v1 certificate, which has no extensions; have it issued as v3, or pin"
+            " it"
+        )
+    algorithm = _weak_digest(leaf)
+    if algorithm is not None:
+        return f"it is signed over {algorithm}, which proves nothing; have it issued again"
+    return None
 
 
 def _weak_digest(certificate: Certificate) -> str | None:
@@ -170,15 +287,15 @@ def has_signed(ca: Certificate, certificate: Certificate) -> bool:
     """
     try:
         certificate.verify_directly_issued_by(ca)
-    # Another name, a bad signature, or a kind of either that cryptography does not know.
+    # The name differs, the signature is wrong, or cryptography does not support it.
     except Exception:
         return False
     return True
 
 
-# Private CAs omit extensions that the rules for public CAs demand, or mark them otherwise. Each
-# extension is relaxed by itself. A validator below replaces a check of cryptography, and therefore
-# makes that check itself.
+# The rules for public CAs require extensions that private CAs omit, or mark as critical or not
+# critical differently. Each extension below has its own exception. A validator function replaces
+# the check of cryptography, so it must do that check itself.
 
 
 def _require_ca(_policy: Any, _certificate: Certificate, constraints: BasicConstraints) -> None:
@@ -235,7 +352,8 @@ def why_unusable(authority: Certificate, *, is_anchor: bool) -> str | None:
     if authority.version is not Version.v3:
         return "is an X.509 v1 certificate, which cannot say that it is a CA; have it issued as v3"
     try:
-        # cryptography reads these lazily. A broken one must fail at start-up, not in a request.
+        # cryptography decodes these only when they are used. Use them here, so that a broken
+        # certificate is an error at the start and not during a request.
         _ = authority.subject, authority.issuer
         _ = authority.not_valid_before_utc, authority.not_valid_after_utc
     except Exception as error:

@@ -14,19 +14,28 @@ from arrcert.alternatives import Alternatives
 from arrcert.exceptions import Denial, Finding
 from arrcert.moments import whole_second
 from arrcert.policy import Acceptance
+from arrcert.presented import Presented
 from arrcert.testing import CertificateAuthority, IssuedCertificate
 from arrcert.trust import files as trust_files
 
 
 def decide(certificate: ClientCertificate, *policies: Policy) -> Acceptance | Denial:
     """Decide with the current snapshots of the policies."""
-    alternatives = Alternatives(policies, 9)
-    return alternatives.decide(certificate, whole_second(), alternatives.memory().trust_stores)
+    alternatives = Alternatives("default", policies, 9)
+    decided = alternatives.decide(
+        Presented(certificate), whole_second(), alternatives.memory().trust_stores
+    )
+    if isinstance(decided, Denial):
+        return decided
+    identity, acceptance = decided
+    assert identity.certificate == certificate
+    assert identity.policy == "default"
+    return acceptance
 
 
 def detail(certificate: ClientCertificate, policy: Policy) -> str:
     """Return the detail of a policy that denies."""
-    finding = policy.decide(certificate, whole_second(), policy.trust_store())
+    finding = policy.decide(Presented(certificate), whole_second(), policy.trust_store())
     assert isinstance(finding, Finding)
     return finding.detail
 
@@ -90,7 +99,9 @@ def test_revoked_ends_the_search(authority: CertificateAuthority) -> None:
 
 def test_memory_without_files_is_always_the_same(alice: IssuedCertificate) -> None:
     """Policies without files have one memory, which stays."""
-    alternatives = Alternatives([Policy(fingerprints=[alice.certificate.sha256_fingerprint])], 9)
+    alternatives = Alternatives(
+        "default", [Policy(fingerprints=[alice.certificate.sha256_fingerprint])], 9
+    )
     assert alternatives.memory() is alternatives.memory()
     assert alternatives.memory().trust_stores == [None]
 
@@ -115,7 +126,7 @@ def test_change_of_any_file_begins_an_empty_memory(
         Policy(trust_anchors=others) if other_has_files else Policy(fingerprints=["A" * 64])
     ]
     policies.insert(position, followed)
-    alternatives = Alternatives(policies, 9)
+    alternatives = Alternatives("default", policies, 9)
     before = alternatives.memory()
     before.remember(("text", None), alice.certificate, alice.certificate.not_valid_after_utc)
     assert alternatives.memory() is before

@@ -544,9 +544,11 @@ def test_names_are_not_proven_by_a_front_end_that_forwards() -> None:
             "names_proven_by_front_end is True, and the front end 'app-service' forwards"
             " certificates without checking them"
         )
-    assert Authorizer(
-        {"default": policy}, front_end={"header": "X-Client", "checks_certificates": True}
-    )
+    front_end = {"header": "X-Client", "checks_certificates": True}
+    with pytest.raises(ConfigurationError, match='"verify_header" and "verify_value"'):
+        Authorizer({"default": policy}, front_end=front_end)
+    verified = {"verify_header": "X-Client-Verify", "verify_value": "SUCCESS"}
+    assert Authorizer({"default": policy}, front_end={**front_end, **verified})
 
 
 def test_front_end_is_a_name_a_mapping_or_an_ingress(alice: IssuedCertificate) -> None:

@@ -30,6 +30,7 @@ from arrcert.keys import public_key_fingerprint
 from arrcert.moments import whole_second
 from arrcert.notation import Notation
 from arrcert.policy import PARAMETERS, Acceptance
+from arrcert.presented import Presented
 from arrcert.rules import KEYS, ClockSkew, Decision
 from arrcert.testing import CertificateAuthority, IssuedCertificate, self_signed
 
@@ -90,7 +91,6 @@ def test_names_need_proof(key: str, authority: CertificateAuthority) -> None:
         assert found[key].startswith("a name proves nothing, since anybody can issue")
     for proof in (
         {"fingerprints": [PIN]},
-        {"public_keys": ["A" * 64]},
         {"trust_anchors": pem},
         {"names_proven_by_front_end": True},
     ):
@@ -188,7 +188,7 @@ def test_no_policy_is_without_the_validity_rule(make: Callable[[dict[str, Any]],
             continue
         made += 1
         assert isinstance(policy._rules[0], ClockSkew)
-        decided = policy.decide(ALICE, late, None)
+        decided = policy.decide(Presented(ALICE), late, None)
         assert isinstance(decided, Finding)
         assert decided.reason is DenialReason.EXPIRED
     # A pin, with or without names, or names alone; three good clock skews; two truth values.
@@ -266,10 +266,10 @@ def test_check_and_decide_agree(alice: IssuedCertificate, look_alike: IssuedCert
     """`check` raises what `decide` returns as a value, with the certificate."""
     policy = Policy(fingerprints=[alice.certificate.sha256_fingerprint])
     now = whole_second()
-    assert policy.decide(alice.certificate, now, None) == Acceptance(
+    assert policy.decide(Presented(alice.certificate), now, None) == Acceptance(
         alice.certificate.not_valid_after_utc, is_certain=True
     )
-    finding = policy.decide(look_alike.certificate, now, None)
+    finding = policy.decide(Presented(look_alike.certificate), now, None)
     assert isinstance(finding, Finding)
     with pytest.raises(CertificateDenied) as caught:
         policy.check(look_alike.certificate, now)
@@ -313,11 +313,11 @@ def test_forwarded_intermediates_help_to_build_the_path() -> None:
     carol = issuing.issue("carol").certificate
     policy = Policy(trust_anchors=root.certificate_pem.decode())
     now, store = whole_second(), policy.trust_store()
-    assert isinstance(policy.decide(carol, now, store, [issuing.x509]), Acceptance)
-    assert isinstance(policy.decide(carol, now, store), Finding)
+    assert isinstance(policy.decide(Presented(carol, [issuing.x509]), now, store), Acceptance)
+    assert isinstance(policy.decide(Presented(carol), now, store), Finding)
     stranger = CertificateAuthority("Stranger")
     other = stranger.issue("carol").certificate
-    assert isinstance(policy.decide(other, now, store, [stranger.x509]), Finding)
+    assert isinstance(policy.decide(Presented(other, [stranger.x509]), now, store), Finding)
 
 
 def test_warnings_are_those_of_all_keys(
@@ -357,7 +357,7 @@ PROOF: list[dict[str, Any]] = [
     {"fingerprints": PINS},
     {"fingerprints": PINS[:1]},
     {"fingerprints": [PIN]},
-    {"public_keys": [public_key_fingerprint(ALICE.x509)]},
+    {"public_keys": [public_key_fingerprint(ALICE.x509)], "fingerprints": PINS},
     {"trust_anchors": ANCHORS},
     {"trust_anchors": ANCHORS, "crls": CURRENT},
     {"trust_anchors": ANCHORS, "crls": OLD},
@@ -392,16 +392,17 @@ def test_all_findings_begin_with_the_decision(
         written.update(name)
     policy = Policy(**written)
     at, store = whole_second() + timedelta(days=days), policy.trust_store()
-    decided = policy.decide(certificate, at, store)
-    decision = Decision(certificate, at, store)
+    decided = policy.decide(Presented(certificate), at, store)
+    decision = Decision(Presented(certificate), at, store)
     found = list(policy.findings(decision))
-    assert next(policy.findings(Decision(certificate, at, store)), None) == next(iter(found), None)
+    again = Decision(Presented(certificate), at, store)
+    assert next(policy.findings(again), None) == next(iter(found), None)
     if isinstance(decided, Finding):
         assert found[0] == decided
     else:
         assert not found
         assert decided == Acceptance(decision.until, is_certain=decision.overlooked is None)
-    assert policy.decide(certificate, at, store) == decided
+    assert policy.decide(Presented(certificate), at, store) == decided
 
 
 def test_findings_of_every_rule_are_collected(authority: CertificateAuthority) -> None:
@@ -419,11 +420,12 @@ def test_findings_of_every_rule_are_collected(authority: CertificateAuthority) -
         crls=authority.revocation_list().decode(),
     )
     late = certificate.not_valid_after_utc + timedelta(seconds=1)
-    found = list(policy.findings(Decision(certificate, late, policy.trust_store())))
+    found = list(policy.findings(Decision(Presented(certificate), late, policy.trust_store())))
     assert [finding.reason for finding in found] == [
         DenialReason.EXPIRED,
         *itertools.repeat(DenialReason.FINGERPRINT_NOT_ALLOWED, 2),
-        *itertools.repeat(DenialReason.COMMON_NAME_NOT_ALLOWED, 4),
+        DenialReason.COMMON_NAME_NOT_ALLOWED,
+        *itertools.repeat(DenialReason.ALTERNATIVE_NAME_NOT_ALLOWED, 3),
         DenialReason.ISSUER_NOT_ALLOWED,
         DenialReason.WRONG_USAGE,
         DenialReason.UNTRUSTED,

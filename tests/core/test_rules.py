@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta, timezone
@@ -16,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID, ObjectIdentifier
 
 from arrcert import (
+    Authorizer,
     CertificateDenied,
     ClientCertificate,
     ConfigurationError,
@@ -26,6 +28,7 @@ from arrcert.exceptions import Finding
 from arrcert.keys import public_key_fingerprint
 from arrcert.notation import Form, Notation
 from arrcert.policy import PARAMETERS, Acceptance
+from arrcert.presented import Presented
 from arrcert.rules import KEYS, RULES, Decision, KeyRule
 from arrcert.testing import CertificateAuthority, IssuedCertificate, self_signed
 
@@ -70,7 +73,7 @@ def problems(**parameters: Any) -> dict[str, str]:
 def until(policy: Policy, certificate: ClientCertificate, at: datetime | None = None) -> datetime:
     """Return until when a policy accepts a certificate."""
     moment = at or datetime.now(UTC).replace(microsecond=0)
-    decided = policy.decide(certificate, moment, policy.trust_store())
+    decided = policy.decide(Presented(certificate), moment, policy.trust_store())
     assert isinstance(decided, Acceptance)
     return decided.until
 
@@ -151,6 +154,7 @@ class TestRules:
             "StrongKey",
             "NoCertificateAuthority",
             "TrustAnchors",
+            "ConfiguredIssuer",
             "Intermediates",
             "RevocationLists",
             "Revocation",
@@ -164,12 +168,13 @@ class TestRules:
         assert KEYS[key].document
 
     def test_proof_and_names(self) -> None:
-        """Pins and trust anchors prove names, and five keys need that proof."""
+        """Fingerprints and trust anchors prove names, and five keys need that proof."""
         proof = {key for key, rule in KEYS.items() if rule.proves_names}
-        assert proof == {*PIN_KEYS, "trust_anchors"}
+        assert proof == {"fingerprints", "trust_anchors"}
         need = {key for key, rule in KEYS.items() if rule.is_name}
         assert need == set(NAME_KEYS)
-        assert {key for key, rule in KEYS.items() if rule.is_condition} == proof | need
+        conditions = {key for key, rule in KEYS.items() if rule.is_condition}
+        assert conditions == proof | need | {"public_keys"}
 
     def test_unfinished_rule_cannot_be_made(self) -> None:
         """A rule without `check` or `read` cannot be made, so that no rule holds by accident."""
@@ -183,7 +188,7 @@ class TestRules:
 
     def test_end_of_a_decision_is_the_earliest(self, alice: IssuedCertificate) -> None:
         """An acceptance ends with the earliest moment that a rule notes; None is no end."""
-        decision = Decision(alice.certificate, datetime.now(UTC), None)
+        decision = Decision(Presented(alice.certificate), datetime.now(UTC), None)
         end = alice.certificate.not_valid_after_utc
         for moment, expected in (
             (None, end),
@@ -705,9 +710,9 @@ class TestAlternativeNames:
         confused = [x509.DNSName("ops@partner.example"), x509.RFC822Name("a.partner.example")]
         for held, expected in (
             ([outside, inside], None),
-            ([outside], DenialReason.COMMON_NAME_NOT_ALLOWED),
-            (confused, DenialReason.COMMON_NAME_NOT_ALLOWED),
-            ([], DenialReason.COMMON_NAME_NOT_ALLOWED),
+            ([outside], DenialReason.ALTERNATIVE_NAME_NOT_ALLOWED),
+            (confused, DenialReason.ALTERNATIVE_NAME_NOT_ALLOWED),
+            ([], DenialReason.ALTERNATIVE_NAME_NOT_ALLOWED),
         ):
             certificate = made(alternative_names=held)
             assert reason(pinned(certificate, **{key: [entry]}), certificate) is expected
@@ -725,7 +730,7 @@ class TestAlternativeNames:
         for lacking in held:
             others = [general for key, general in held.items() if key != lacking]
             found = denial(policy, made(alternative_names=others))
-            assert found.reason is DenialReason.COMMON_NAME_NOT_ALLOWED
+            assert found.reason is DenialReason.ALTERNATIVE_NAME_NOT_ALLOWED
             assert found.detail.endswith("it holds 'none'")
 
     @pytest.mark.parametrize("key", WANTED)
@@ -764,7 +769,7 @@ class TestAlternativeNames:
         """
         certificate = made(alternative_names=[write(WANTED[key])])
         policy = pinned(certificate, **{key: [WANTED[key]]})
-        assert reason(policy, certificate) is DenialReason.COMMON_NAME_NOT_ALLOWED
+        assert reason(policy, certificate) is DenialReason.ALTERNATIVE_NAME_NOT_ALLOWED
 
     @pytest.mark.parametrize(
         ("key", "what"),
@@ -797,7 +802,7 @@ class TestDNSNames:
         """
         certificate = made(alternative_names=[x509.DNSName(held)])
         policy = pinned(certificate, dns_names=["a.partner.example"])
-        assert reason(policy, certificate) is DenialReason.COMMON_NAME_NOT_ALLOWED
+        assert reason(policy, certificate) is DenialReason.ALTERNATIVE_NAME_NOT_ALLOWED
 
 
 class TestURIs:
@@ -1168,7 +1173,7 @@ class TestTrustAnchors:
     ) -> None:
         """A policy with trust anchors denies if it gets no trust store."""
         policy = Policy(trust_anchors=authority.certificate_pem.decode())
-        assert policy.decide(alice.certificate, datetime.now(UTC), None) == Finding(
+        assert policy.decide(Presented(alice.certificate), datetime.now(UTC), None) == Finding(
             DenialReason.MISCONFIGURED, "the trust anchors are not loaded"
         )
 
@@ -1242,7 +1247,7 @@ class TestRevocation:
         assert "accepted in spite of revocation_unknown" in caplog.text
         assert reason(soft, revoked.certificate) is DenialReason.REVOKED
         now = datetime.now(UTC)
-        decided = soft.decide(client.certificate, now, soft.trust_store())
+        decided = soft.decide(Presented(client.certificate), now, soft.trust_store())
         assert isinstance(decided, Acceptance)
         assert not decided.is_certain
 
@@ -1259,7 +1264,9 @@ class TestRevocation:
             crls=authority.revocation_list(next_update=end).decode(),
             revocation="soft",
         )
-        decided = policy.decide(alice.certificate, datetime.now(UTC), policy.trust_store())
+        decided = policy.decide(
+            Presented(alice.certificate), datetime.now(UTC), policy.trust_store()
+        )
         assert decided == Acceptance(end, is_certain=True)
         assert not caplog.records
 
@@ -1300,3 +1307,80 @@ class TestNamesProvenByFrontEnd:
         )
         # A wish that is written wrongly does not cause a second message about missing proof.
         assert ("common_names" in found) is not bool(value)
+
+
+# --- what proves names ---------------------------------------------------------------------------
+
+NAMES = {
+    "common_names": ["alice"],
+    "dns_names": ["a.example"],
+    "uris": ["spiffe://example/a"],
+    "email_addresses": ["a@example.org"],
+    "issuers": ["Contoso CA"],
+}
+
+
+@pytest.mark.parametrize("key", NAMES)
+def test_public_keys_prove_no_names(key: str, authority: CertificateAuthority) -> None:
+    """Names beside public keys alone are a mistake, since the holder of a key chooses them."""
+    with pytest.raises(ConfigurationError) as caught:
+        Policy(public_keys=["0" * 64], **{key: NAMES[key]})
+    [problem] = caught.value.problems
+    assert problem.setting == key
+    assert "can write any name into a certificate and sign it" in problem.message
+    anchors = authority.certificate_pem.decode()
+    Policy(public_keys=["0" * 64])
+    Policy(public_keys=["0" * 64], fingerprints=["0" * 64], **{key: NAMES[key]})
+    Policy(public_keys=["0" * 64], trust_anchors=anchors, **{key: NAMES[key]})
+
+
+def forwarded_issuer() -> tuple[CertificateAuthority, CertificateAuthority, CertificateAuthority]:
+    """Return CA A, CA B, and a CA below B that has the name of A."""
+    a, b = CertificateAuthority("CA A"), CertificateAuthority("CA B")
+    return a, b, CertificateAuthority("CA A", issuer=b)
+
+
+def forwarded_denial(policy: Policy, *chain: x509.Certificate) -> DenialReason | None:
+    """Return why a policy denies a forwarded chain, None if it accepts."""
+    headers = [("Client-Cert", sequence(chain[0]))]
+    if chain[1:]:
+        headers.append(("Client-Cert-Chain", ", ".join(map(sequence, chain[1:]))))
+    try:
+        Authorizer({"default": policy}, front_end="rfc9440").authorize_headers(headers)
+    except CertificateDenied as denied:
+        return denied.reason
+    return None
+
+
+def sequence(certificate: x509.Certificate) -> str:
+    """Return a certificate as RFC 9440 writes it."""
+    return f":{base64.b64encode(certificate.public_bytes(Encoding.DER)).decode()}:"
+
+
+def test_issuer_from_the_wire_is_not_believed_with_several_anchors() -> None:
+    """A CA below CA B that has CA A's name does not satisfy `issuers` if both are anchors."""
+    a, b, impostor = forwarded_issuer()
+    both = [a.certificate_pem.decode(), b.certificate_pem.decode()]
+    leaf = impostor.issue("alice").certificate.x509
+    policy = Policy(trust_anchors=both, issuers=["CA A"])
+    assert forwarded_denial(policy, leaf, impostor.x509) is DenialReason.ISSUER_NOT_ALLOWED
+    assert forwarded_denial(policy, a.issue("alice").certificate.x509) is None
+    assert forwarded_denial(Policy(trust_anchors=both), leaf, impostor.x509) is None
+
+
+def test_issuer_that_is_configured_is_believed() -> None:
+    """With several anchors an issuer on the path is allowed if it is a configured intermediate."""
+    a, b, below = forwarded_issuer()
+    policy = Policy(
+        trust_anchors=[a.certificate_pem.decode(), b.certificate_pem.decode()],
+        intermediates=below.certificate_pem.decode(),
+        issuers=["CA A"],
+    )
+    assert forwarded_denial(policy, below.issue("alice").certificate.x509) is None
+
+
+def test_issuer_from_the_wire_is_believed_with_one_anchor() -> None:
+    """With one anchor everything on the path was issued by that CA, so its word counts."""
+    _, b, below = forwarded_issuer()
+    policy = Policy(trust_anchors=b.certificate_pem.decode(), issuers=["CA A"])
+    assert forwarded_denial(policy, below.issue("alice").certificate.x509, below.x509) is None

@@ -187,13 +187,13 @@ def test_a_request_is_checked_once_for_each_policy(
     from arrcert.authorizer import Authorizer
 
     asked: list[str] = []
-    original = Authorizer.authorize_wsgi
+    original = Authorizer.identify_wsgi
 
     def spy(self: Authorizer, environ: Any, policy: str) -> Any:
         asked.append(policy)
-        return original(self, environ, policy=policy)
+        return original(self, environ, policy)
 
-    monkeypatch.setattr(Authorizer, "authorize_wsgi", spy)
+    monkeypatch.setattr(Authorizer, "identify_wsgi", spy)
     default = authorize_certificate(_name)
     partners = authorize_certificate(policy="partners")(_name)
     request = RequestFactory().get("/", headers=allowed.headers)
@@ -223,7 +223,7 @@ def test_a_denied_request_stays_denied(allowed: IssuedCertificate, caplog: Any) 
 def test_two_decorators_are_two_demands(
     site: Any, visit: Any, allowed: IssuedCertificate, partner: IssuedCertificate
 ) -> None:
-    """With stacked decorators every policy must accept the request, in any order."""
+    """If a view has several decorators, every policy must accept the request, in any order."""
     site(
         path("a", authorize_certificate(authorize_certificate(policy="partners")(_name))),
         path("b", authorize_certificate(policy="partners")(authorize_certificate(_name))),

@@ -330,7 +330,7 @@ def test_query_finds_the_reason(
 
 
 def test_query_counts_a_flood(caplog: pytest.LogCaptureFixture) -> None:
-    """A record that stands for many denials counts for as many, under its reason."""
+    """A record that counts many denials adds their number to its reason."""
     log = DenialLog()
     for _ in range(MOST_IN_FULL + 7):
         log.write(Denial(DenialReason.EXPIRED, "late"), "default")

@@ -144,7 +144,11 @@ def test_described_front_end_promises_nothing_about_tls(alice: IssuedCertificate
         (7, "S", "neither a front end's name nor a mapping"),
         (None, "S", "neither a front end's name nor a mapping"),
         ({"header": "X-C", "heder": "x"}, "S", "'heder' is not a key"),
-        ({"header": "X-C", "name": "x"}, "S", "'name' is not a key"),
+        ({"header": "X-C", "name": "x"}, "S", 'beside "name" only "http2" can be written'),
+        ({"name": "container-apps"}, "S", 'beside "name" only "http2" can be written'),
+        ({"name": "iis", "http2": True}, 'S["name"]', "no front end is called 'iis'"),
+        ({"name": "envoy", "http2": "yes"}, 'S["http2"]', "write True or False"),
+        ({"header": "X-C", "http2": 1}, 'S["http2"]', "write True or False"),
         ({"header": "X-C", 7: "x"}, "S", "'7' is not a key"),
         ({"header": "X-C", "only_over_https": True}, "S", "is not a key"),
         ({}, "S", '"header" is missing; write the header'),
@@ -305,3 +309,18 @@ def test_names_fold_as_servers_fold_them() -> None:
     for name in ("X_ARR.ClientCert ", "x-arr-clientcert", " X_ARR_CLIENTCERT"):
         assert fold_header_name(name) == fold_header_name(HEADER)
     assert fold_header_name("X-ARR-ClientCerts") != fold_header_name(HEADER)
+
+
+def test_mapping_that_names_the_header_of_app_service_keeps_the_https_rule() -> None:
+    """App Service sends no certificate over plain HTTP, however its header is declared."""
+    for header in ("X-ARR-ClientCert", "x-arr-clientcert"):
+        assert front_end_from({"header": header}).only_over_https
+    assert not front_end_from({"header": "X-Client-Cert"}).only_over_https
+
+
+def test_known_front_end_may_be_declared_to_speak_http2() -> None:
+    """A known front end speaks HTTP/2 to the app only if the setting says so."""
+    assert not front_end_from("container-apps").http2
+    declared = front_end_from({"name": "container-apps", "http2": True})
+    assert declared == FRONT_ENDS["container-apps"]._replace(http2=True)
+    assert front_end_from({"header": "X-Client-Cert", "http2": True}).http2

@@ -211,8 +211,8 @@ def test_verify_header_must_hold_its_value() -> None:
     assert NGINX.from_wsgi(as_environ(good)) == ("v", None)
     for verified in ("FAILED:self signed", "NONE", "", "success", "SUCCESS,SUCCESS", None):
         pairs = [certificate] + ([] if verified is None else [("X-Client-Verify", verified)])
-        assert reason(NGINX.from_pairs(pairs)) is DenialReason.UNTRUSTED
-        assert reason(NGINX.from_wsgi(as_environ(pairs))) is DenialReason.UNTRUSTED
+        assert reason(NGINX.from_pairs(pairs)) is DenialReason.NOT_THROUGH_FRONT_END
+        assert reason(NGINX.from_wsgi(as_environ(pairs))) is DenialReason.NOT_THROUGH_FRONT_END
     failed = NGINX.from_pairs([certificate, ("X-Client-Verify", "FAILED:\n")])
     assert finding(failed).detail == (
         "the front end did not validate the certificate: X-Client-Verify is 'FAILED:\\n', not"
@@ -277,9 +277,9 @@ def test_peer_elsewhere_or_unknown_is_denied(address: str | None) -> None:
     (Keycloak CVE-2024-10039: around the front end.)
     """
     environ = {} if address is None else {"REMOTE_ADDR": address}
-    assert reason(PROXIED.from_wsgi(environ)) is DenialReason.UNTRUSTED
+    assert reason(PROXIED.from_wsgi(environ)) is DenialReason.NOT_THROUGH_FRONT_END
     client = None if address is None else (address, 4711)
-    assert reason(PROXIED.from_asgi({"client": client})) is DenialReason.UNTRUSTED
+    assert reason(PROXIED.from_asgi({"client": client})) is DenialReason.NOT_THROUGH_FRONT_END
 
 
 def test_peer_is_named() -> None:
@@ -295,7 +295,7 @@ def test_peer_is_named() -> None:
 def test_peer_is_asked_before_proxyfix() -> None:
     """The peer is the one that the server saw, not what ProxyFix took from X-Forwarded-For."""
     fixed = {"REMOTE_ADDR": "10.1.0.1", "werkzeug.proxy_fix.orig": {"REMOTE_ADDR": "192.0.2.1"}}
-    assert reason(PROXIED.from_wsgi(fixed)) is DenialReason.UNTRUSTED
+    assert reason(PROXIED.from_wsgi(fixed)) is DenialReason.NOT_THROUGH_FRONT_END
     behind = {"REMOTE_ADDR": "192.0.2.1", "werkzeug.proxy_fix.orig": {"REMOTE_ADDR": "10.1.0.1"}}
     assert PROXIED.from_wsgi(behind) == (None, None)
 
@@ -303,7 +303,7 @@ def test_peer_is_asked_before_proxyfix() -> None:
 def test_peer_that_the_server_has_rewritten_is_denied() -> None:
     """The port 0 shows that uvicorn took the peer's address from X-Forwarded-For."""
     answer = finding(PROXIED.from_asgi({"client": ("10.1.2.3", 0)}))
-    assert answer.reason is DenialReason.UNTRUSTED
+    assert answer.reason is DenialReason.NOT_THROUGH_FRONT_END
     assert "--no-proxy-headers" in answer.detail
 
 
@@ -318,7 +318,9 @@ def test_peer_cannot_be_seen_in_headers(networks: Any) -> None:
 def test_no_network_trusts_nobody() -> None:
     """An empty list of networks denies every peer."""
     ingress = Ingress(FRONT_ENDS["app-service"], trusted_proxies=())
-    assert reason(ingress.from_wsgi({"REMOTE_ADDR": "10.1.2.3"})) is DenialReason.UNTRUSTED
+    assert (
+        reason(ingress.from_wsgi({"REMOTE_ADDR": "10.1.2.3"})) is DenialReason.NOT_THROUGH_FRONT_END
+    )
 
 
 # --- the front end's secret ----------------------------------------------------------------------
@@ -354,7 +356,7 @@ def test_other_secret_is_denied(pairs: list[tuple[str, str]]) -> None:
     """A request without the front end's secret is denied, and no secret is shown."""
     for answer in (SECRET.from_pairs(pairs), SECRET.from_wsgi(as_environ(pairs))):
         found = finding(answer)
-        assert found.reason is DenialReason.UNTRUSTED
+        assert found.reason is DenialReason.NOT_THROUGH_FRONT_END
         assert found.detail == (
             "the request did not come through the front end: X-Secret"
             f" {'holds another value' if pairs else 'is absent'}"
@@ -366,14 +368,14 @@ def test_secret_of_any_type_is_compared_as_text(presented: Any) -> None:
     """A value that is not text, or not valid Unicode, is not the secret and causes no error."""
     ingress = Ingress(FRONT_ENDS["app-service"], secret_header=SecretHeader("X-Secret", (OLD,)))
     environ = {"HTTP_X_ARR_CLIENTCERT": "v", "HTTP_X_SECRET": presented}
-    assert reason(ingress.from_wsgi(environ)) is DenialReason.UNTRUSTED
+    assert reason(ingress.from_wsgi(environ)) is DenialReason.NOT_THROUGH_FRONT_END
     assert ingress.from_wsgi({**environ, "HTTP_X_SECRET": OLD}) == ("v", None)
 
 
 def test_secret_said_twice_is_denied() -> None:
     """A second secret header means that somebody guesses."""
     pairs = [("X-Secret", OLD), ("X-Secret", "guess")]
-    assert reason(SECRET.from_pairs(pairs)) is DenialReason.UNTRUSTED
+    assert reason(SECRET.from_pairs(pairs)) is DenialReason.NOT_THROUGH_FRONT_END
     imitated = [("X-Secret", OLD), ("X_Secret", OLD)]
     assert reason(SECRET.from_pairs(imitated)) is DenialReason.AMBIGUOUS
     assert reason(SECRET.from_text("v")) is DenialReason.MISCONFIGURED
@@ -477,7 +479,7 @@ def test_peer_is_checked_beside_the_real_headers() -> None:
         FRONT_ENDS["app-service"], trusted_proxies=(ipaddress.ip_network("10.0.0.0/8"),)
     )
     environ = {REAL_HEADERS: [(HEADER, "v")]}
-    assert reason(ingress.from_wsgi(environ)) is DenialReason.UNTRUSTED
+    assert reason(ingress.from_wsgi(environ)) is DenialReason.NOT_THROUGH_FRONT_END
     assert ingress.from_wsgi(environ | {"REMOTE_ADDR": "10.1.2.3"}) == ("v", None)
 
 
@@ -621,3 +623,32 @@ def test_hostile_pairs_are_read_or_denied(pairs: list[tuple[str, str]], name: st
         else:
             header = ingress.front_end.header
             assert answer[0] in [None, *(v for n, v in pairs if n.lower() == header.lower())]
+
+
+# --- HTTP/2 --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("version", ["2", "2.0"])
+def test_http2_is_denied_unless_the_front_end_speaks_it(version: str) -> None:
+    """A client that upgrades to h2c through the front end writes every header itself."""
+    scope = {"type": "http", "http_version": version, "headers": [(b"x-arr-clientcert", b"v")]}
+    environ = {"SERVER_PROTOCOL": f"HTTP/{version}", "HTTP_X_ARR_CLIENTCERT": "v"}
+    for found in (APP_SERVICE.from_asgi(scope), APP_SERVICE.from_wsgi(environ)):
+        assert reason(found) is DenialReason.NOT_THROUGH_FRONT_END
+    declared = Ingress(FRONT_ENDS["app-service"]._replace(http2=True))
+    assert declared.from_asgi({**scope, "method": "GET"}) == ("v", None)
+    assert declared.from_wsgi({**environ, "REQUEST_METHOD": "GET"}) == ("v", None)
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1", None])
+def test_other_http_versions_pass(version: str | None) -> None:
+    """HTTP/1 passes, and so does a server that does not tell the version."""
+    scope = {"type": "http", "http_version": version, "headers": [(b"x-arr-clientcert", b"v")]}
+    assert APP_SERVICE.from_asgi({**scope, "method": "GET"}) == ("v", None)
+
+
+def test_real_headers_of_a_websocket_handshake_are_unsafe() -> None:
+    """A WebSocket handshake that an adapter describes by its real headers is held to its Origin."""
+    pairs = [(HEADER, "v"), ("Upgrade", "websocket"), ("Origin", "https://evil.example")]
+    environ = {"REQUEST_METHOD": "GET", REAL_HEADERS: pairs}
+    assert reason(APP_SERVICE.from_wsgi(environ)) is DenialReason.CROSS_SITE

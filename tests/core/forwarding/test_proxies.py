@@ -133,3 +133,18 @@ def test_repr_does_not_show_the_secret() -> None:
     """A secret does not appear where the configuration is printed."""
     assert repr(SecretHeader("X-S", (OLD,))) == "<SecretHeader X-S>"
     assert str(SecretHeader("X-S", (OLD,))) == "<SecretHeader X-S>"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"header": "X-Secret", "secrets": ["@Microsoft.KeyVault(SecretUri=https://v/s)"]},
+        {"header": "X-Secret", "secrets": ["x" * 16, " @microsoft.keyvault(x)"]},
+        {"header": "X-Secret", "secrets": "@Microsoft.KeyVault(SecretUri=https://v/s)"},
+    ],
+    ids=str,
+)
+def test_unresolved_reference_is_no_secret(value: object) -> None:
+    """A Key Vault reference that App Service did not resolve is a public text, not a secret."""
+    with pytest.raises(ConfigurationError, match="is a Key Vault reference"):
+        secret_header_from(value, setting="S")

@@ -42,6 +42,7 @@ def test_every_option_is_found_by_its_name() -> None:
         "ARRCERT_FRONT_END",
         "ARRCERT_TRUSTED_PROXIES",
         "ARRCERT_FRONT_END_SECRET_HEADER",
+        "ARRCERT_CROSS_SITE_ORIGINS",
         "ARRCERT_REFUSE_UNSAFE_SERVERS",
         "ARRCERT_EXEMPT_PATHS",
         "ARRCERT_PROTECT_ALL",

@@ -695,14 +695,14 @@ def test_what_is_no_number_to_remember(wrong: object) -> None:
 
 
 def test_names_may_be_proven_by_a_front_end_that_checks() -> None:
-    """Behind a front end that checks certificates, names need no other proof."""
-    assert load(
-        {
-            "ARRCERT": {"default": {"common_names": ["a"], "names_proven_by_front_end": True}},
-            "ARRCERT_FRONT_END": {"header": "X-Client", "checks_certificates": True},
-        },
-        {},
-    )
+    """Names need no other proof if the front end says in a header that it has checked them."""
+    policies = {"default": {"common_names": ["a"], "names_proven_by_front_end": True}}
+    front_end = {"header": "X-Client", "checks_certificates": True}
+    verified = {"verify_header": "X-Client-Verify", "verify_value": "SUCCESS"}
+    assert load({"ARRCERT": policies, "ARRCERT_FRONT_END": {**front_end, **verified}}, {})
+    [(setting, message)] = problems({"ARRCERT": policies, "ARRCERT_FRONT_END": front_end})
+    assert setting == 'ARRCERT["default"]["names_proven_by_front_end"]'
+    assert '"verify_header" and "verify_value"' in message
 
 
 def test_all_mistakes_come_together() -> None:

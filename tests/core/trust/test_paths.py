@@ -20,7 +20,7 @@ from arrcert.exceptions import Finding
 from arrcert.testing import CertificateAuthority, IssuedCertificate, self_signed
 from arrcert.trust import paths as trust
 from arrcert.trust.crls import read_revocation_lists
-from arrcert.trust.paths import TrustStore, has_signed, why_unusable
+from arrcert.trust.paths import PathSearch, TrustStore, has_signed, why_unusable
 from arrcert.trust.revocation import RevocationLists
 
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -662,3 +662,113 @@ def test_lists_of_a_trust_store_are_asked(
     late = store.check_revocation(path, end + timedelta(seconds=1))
     assert late is not None
     assert late.reason is DenialReason.REVOCATION_UNKNOWN
+
+
+# --- searches for many policies ------------------------------------------------------------------
+
+
+class Counted:
+    """Counts calls of functions that cost a signature or a search."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.signatures = 0
+        self.searches = 0
+        has_signed, verify = trust.has_signed, TrustStore.verify
+
+        def counted_has_signed(ca: x509.Certificate, certificate: x509.Certificate) -> bool:
+            self.signatures += 1
+            return has_signed(ca, certificate)
+
+        def counted_verify(store: TrustStore, *arguments: Any) -> Any:
+            self.searches += 1
+            return verify(store, *arguments)
+
+        monkeypatch.setattr(trust, "has_signed", counted_has_signed)
+        monkeypatch.setattr(TrustStore, "verify", counted_verify)
+
+
+def test_path_is_searched_once_for_each_set_of_authorities(
+    authority: CertificateAuthority, alice: IssuedCertificate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Policies with the same CA certificates share one search."""
+    counted = Counted(monkeypatch)
+    search = PathSearch(alice.certificate)
+    now = datetime.now(UTC)
+    stores = [TrustStore([authority.x509]) for _ in range(10)]
+    found = [search.find(store, now) for store in stores]
+    assert all(isinstance(path, list) for path in found)
+    assert counted.searches == 1
+    assert counted.signatures == 1
+
+
+def test_no_search_where_no_authority_has_the_issuers_name(
+    other_authority: CertificateAuthority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A certificate of an unknown CA costs no signature and no search."""
+    counted = Counted(monkeypatch)
+    stranger = CertificateAuthority("Unknown").issue("alice").certificate
+    store = TrustStore([other_authority.x509])
+    found = PathSearch(stranger).find(store, datetime.now(UTC))
+    assert isinstance(found, Finding)
+    assert "no CA certificate of the name 'CN=Unknown' is configured" in found.detail
+    assert (counted.signatures, counted.searches) == (0, 0)
+
+
+def test_impostor_costs_one_signature(
+    authority: CertificateAuthority,
+    impostor: IssuedCertificate,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A certificate of another CA with the same name is refused after one signature."""
+    counted = Counted(monkeypatch)
+    search = PathSearch(impostor.certificate)
+    for _ in range(10):
+        found = search.find(TrustStore([authority.x509]), datetime.now(UTC))
+        assert isinstance(found, Finding)
+        assert "another key signed it" in found.detail
+    assert (counted.signatures, counted.searches) == (1, 0)
+
+
+def test_forwarded_authorities_are_bounded_in_signatures(
+    authority: CertificateAuthority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Forwarded CA certificates of one name cost a bounded number of signatures."""
+    counted = Counted(monkeypatch)
+    stranger = self_signed("alice", issuer=authority).certificate
+    forwarded = [
+        CertificateAuthority("Contoso Issuing CA", organization="Contoso").x509
+        for _ in range(trust.MOST_FORWARDED_CHECKS + 10)
+    ]
+    search = PathSearch(stranger, forwarded)
+    assert isinstance(search.find(TrustStore([authority.x509]), datetime.now(UTC)), Finding)
+    assert counted.signatures == trust.MOST_FORWARDED_CHECKS + 1
+    assert counted.searches == 0
+
+
+def test_configured_authorities_of_one_name_are_bounded_in_signatures(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The signatures that one request can cost are bounded, however many CAs have one name."""
+    monkeypatch.setattr(trust, "MOST_CONFIGURED_CHECKS", 5)
+    counted = Counted(monkeypatch)
+    authorities = [CertificateAuthority("One Name") for _ in range(8)]
+    search = PathSearch(authorities[-1].issue("alice").certificate)
+    found = [search.find(TrustStore([ca.x509]), datetime.now(UTC)) for ca in authorities]
+    assert all(isinstance(path, Finding) for path in found)
+    assert counted.signatures == 5
+
+
+def test_forwarded_chain_leads_to_an_anchor(authority: CertificateAuthority) -> None:
+    """Forwarded CA certificates that signed each other are used, in any order, and no others."""
+    middle = CertificateAuthority("Middle", issuer=authority)
+    lower = CertificateAuthority("Lower", issuer=middle)
+    leaf = lower.issue("alice").certificate
+    stray = CertificateAuthority("Lower").x509
+    forwarded = [stray, middle.x509, lower.x509]
+    path = PathSearch(leaf, forwarded).find(TrustStore([authority.x509]), datetime.now(UTC))
+    assert path == [
+        leaf.x509,
+        lower.x509,
+        middle.x509,
+        authority.x509,
+    ]

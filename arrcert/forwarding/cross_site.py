@@ -1,0 +1,100 @@
+"""Requests that a browser sends from a page of another site.
+
+A browser sends a client certificate with every request to a site, as it does with cookies. A page
+of another site can therefore act with the certificate of whoever looks at it. The check follows
+`CrossOriginProtection` of Go 1.25 and the Fetch standard.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
+from arrcert.exceptions import ConfigurationError, DenialReason, Finding, Problem, quote
+
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+"""The methods that change nothing (RFC 9110 section 9.2.1)."""
+
+WEBSOCKET = "a WebSocket handshake"
+"""What a request is that opens a WebSocket, for the log."""
+
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#@*\s]+")
+
+
+def origins_from(value: object, *, setting: str = "cross_site_origins") -> frozenset[str]:
+    """Return the origins that a setting lists.
+
+    Args:
+        value: a list of origins, such as `["https://app.contoso.com"]`.
+        setting: the name of the setting, for errors.
+
+    Raises:
+        ConfigurationError: all mistakes together: an entry that can never match, such as `*`, an
+            origin with a path, or one without a scheme.
+    """
+    example = 'write ["https://app.contoso.com"]'
+    if not isinstance(value, list | tuple | set | frozenset):
+        raise ConfigurationError(
+            [Problem(setting, f"{quote(value)} is not a list of origins; {example}")]
+        )
+    problems = [
+        Problem(
+            setting,
+            f"{quote(entry)} is no origin: a scheme, a host in lower case and a port unless it is"
+            f" the usual one, without a path; {example}",
+        )
+        for entry in value
+        if not isinstance(entry, str) or not _ORIGIN.fullmatch(entry) or entry != entry.lower()
+    ]
+    if problems:
+        raise ConfigurationError(problems)
+    return frozenset(value)
+
+
+def check_cross_site(
+    request: str,
+    *,
+    fetch_site: Sequence[str],
+    origin: Sequence[str],
+    host: Sequence[str],
+    allowed: frozenset[str],
+) -> Finding | None:
+    """Return why a request that may change something is cross-site, None if it is not.
+
+    Args:
+        request: what the request is, for the log: a method or a WebSocket handshake.
+        fetch_site: the values of `Sec-Fetch-Site`.
+        origin: the values of `Origin`.
+        host: the values of `Host`.
+        allowed: origins from which such requests are allowed.
+
+    A request with neither `Sec-Fetch-Site` nor `Origin` does not come from a browser, and is not
+    cross-site. The check relies on the browser: other clients can send any header.
+    """
+    if len(origin) == 1 and origin[0] in allowed:
+        return None
+    if fetch_site and list(fetch_site) not in (["same-origin"], ["none"]):
+        return _finding(request, f"Sec-Fetch-Site is {quote(', '.join(fetch_site))}", origin)
+    # A WebSocket handshake is always held against its Origin.
+    if not origin or (fetch_site and request != WEBSOCKET):
+        return None
+    if len(origin) == 1 and len(host) == 1 and _host_of(origin[0]) == host[0].lower():
+        return None
+    return _finding(request, f"the Host is {quote(', '.join(host))}", origin)
+
+
+def _host_of(origin: str) -> str | None:
+    try:
+        return urlsplit(origin).netloc.lower() or None
+    except ValueError:
+        return None
+
+
+def _finding(request: str, why: str, origin: Sequence[str]) -> Finding:
+    shown = quote(", ".join(origin))
+    return Finding(
+        DenialReason.CROSS_SITE,
+        f"{request} comes from a page of another site: {why}, and the Origin is {shown}; if it is"
+        f" meant, write ARRCERT_CROSS_SITE_ORIGINS = [{shown}]",
+    )
