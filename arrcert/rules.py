@@ -687,8 +687,8 @@ class TrustAnchors(SourceRule):
         if restricts_names and Issuers.key not in rules and count > 1:
             yield Problem(
                 self.key,
-                f"each of the {count} trust anchors can issue every name of this policy, also"
-                " the names of the others' clients; write a list of alternatives, one policy for each"
+                f"each of the {count} trust anchors can issue every name of this policy, also the"
+                " names of the others' clients; write a list of alternatives, one policy for each"
                 " CA with its own names, or name the issuers",
             )
 

@@ -837,6 +837,15 @@ def test_middleware_behind_the_gate_sees_whom_default_accepts(
     assert seen_identities == ["default", None, None, "default", None]
 
 
+def test_any_acceptance_makes_the_response_private(
+    site: Any, visit: Any, allowed: IssuedCertificate
+) -> None:
+    """Middleware behind the gate may use the identity, so the page of an exempt view is private."""
+    site(path("open", certificate_exempt(lambda request: _counting(request))))
+    assert visit("/open", allowed)["Cache-Control"] == "private"
+    assert "Cache-Control" not in visit("/open")
+
+
 def test_denial_at_the_gate_has_the_reason_of_the_view_s_policy(
     site: Any,
     visit: Any,
