@@ -483,6 +483,43 @@ def test_policy_without_an_answer_is_a_denial(
         assert error.reason is DenialReason.MISCONFIGURED
 
 
+def test_finding_an_identity_names_the_policy_that_accepts(
+    authorizer: Authorizer,
+    alice: IssuedCertificate,
+    authority: CertificateAuthority,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """`find_wsgi` and `find_asgi` try every policy, return None for a stranger, and log nothing."""
+    for who, policy in (
+        (alice, "default"),
+        (authority.issue("bob"), "partners"),
+        (self_signed("alice"), None),
+    ):
+        environ = {"HTTP_X_ARR_CLIENTCERT": who.header_value}
+        scope = {
+            "type": "http",
+            "headers": [(b"x-arr-clientcert", who.header_value.encode())],
+        }
+        for found in (authorizer.find_wsgi(environ), authorizer.find_asgi(scope)):
+            assert (found and found.policy) == policy
+            assert (found and found.certificate) == (who.certificate if policy else None)
+    assert not caplog.records
+
+
+def test_finding_an_identity_with_an_error_finds_nobody(
+    authorizer: Authorizer, alice: IssuedCertificate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error in arrcert while it finds an identity lets nobody in."""
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("a fault")
+
+    monkeypatch.setattr(Policy, "decide", broken)
+    assert authorizer.find_wsgi({"HTTP_X_ARR_CLIENTCERT": alice.header_value}) is None
+    scope = {"type": "http", "headers": [(b"x-arr-clientcert", alice.header_value.encode())]}
+    assert authorizer.find_asgi(scope) is None
+
+
 def test_authorizer_from_settings(alice: IssuedCertificate) -> None:
     """Validated settings make an authorizer with their policies and front end."""
     settings = load(
