@@ -131,6 +131,26 @@ class Authorizer:
             most_remembered=settings.most_remembered,
         )
 
+    @classmethod
+    def from_environment(cls) -> Authorizer:
+        """Make the authorizer that the environment variables describe.
+
+        Raises:
+            ConfigurationError: lists all mistakes in the configuration, or says that there is none.
+
+        A setting that is valid but probably a mistake is a warning in the log. Later changes of the
+        environment have no effect. This does not read the settings of a framework.
+        """
+        # Imported here, because an authorizer that is made in code needs no settings.
+        from arrcert.settings import load_environment
+
+        return cls.from_settings(load_environment())
+
+    @property
+    def policy_names(self) -> tuple[str, ...]:
+        """The names of the configured policies, in order."""
+        return tuple(self._policies)
+
     def identify(
         self, header_value: str | None, policy: str | None = "default", at: datetime | None = None
     ) -> ClientIdentity:

@@ -22,8 +22,8 @@ class ExemptPaths:
     """The exact paths and the folders that are exempt from the site-wide check.
 
     Args:
-        entries: `"/health"` is this path only; `"/public/*"` is `/public/` and everything below it.
-            Entries are compared with decoded paths without `SCRIPT_NAME`, and case counts.
+        entries: a list. `"/health"` is this path only; `"/public/*"` is `/public/` and everything
+            below it. Entries are compared with decoded paths without `SCRIPT_NAME`. Case counts.
         setting: the name of the setting, for errors.
 
     Raises:
@@ -33,7 +33,11 @@ class ExemptPaths:
     exempt path.
     """
 
-    def __init__(self, entries: Iterable[str] = (), *, setting: str = "exempt_paths") -> None:
+    def __init__(self, entries: object = (), *, setting: str = "exempt_paths") -> None:
+        if not isinstance(entries, list | tuple | set | frozenset):
+            raise ConfigurationError(
+                [Problem(setting, f'{quote(entries)} is not a list; write ["/health"]')]
+            )
         problems = []
         paths, folders = set(), []
         for entry in entries:

@@ -1,5 +1,5 @@
 """Settings to policies: a framework's settings or the environment, validated whole."""
 
-from arrcert.settings.validation import NOT_CONFIGURED, Settings, load
+from arrcert.settings.validation import NOT_CONFIGURED, Settings, load, load_environment
 
-__all__ = ["NOT_CONFIGURED", "Settings", "load"]
+__all__ = ["NOT_CONFIGURED", "Settings", "load", "load_environment"]

@@ -166,10 +166,6 @@ class ExemptPathsOption(Option):
     @classmethod
     def read(cls, value: object, notation: Notation) -> Any:
         """Return the `ExemptPaths`."""
-        if not isinstance(value, list | tuple | set | frozenset):
-            raise ConfigurationError(
-                [Problem(cls.name, f'{quote(value)} is not a list; write ["/health"]')]
-            )
         return ExemptPaths(value, setting=cls.name)
 
 

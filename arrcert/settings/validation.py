@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -35,6 +37,8 @@ from arrcert.settings.options import (
     RefuseUnsafeServers,
     TrustedProxies,
 )
+
+logger = logging.getLogger("arrcert")
 
 NOT_CONFIGURED = Problem(
     POLICIES,
@@ -132,6 +136,20 @@ def load(
     settings = validation.validate(debug=debug)
     if validation.problems:
         raise ConfigurationError(validation.problems)
+    return settings
+
+
+def load_environment() -> Settings:
+    """Validate the configuration of a site without a framework, which is the environment alone.
+
+    Raises:
+        ConfigurationError: all mistakes together, each with its setting.
+
+    A setting that is valid but probably a mistake is a warning in the log.
+    """
+    settings = load({}, os.environ)
+    for problem in settings.warnings():
+        logger.warning("configuration: %s", problem)
     return settings
 
 

@@ -6,6 +6,8 @@ import ssl
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import assert_type
+from wsgiref.simple_server import demo_app
+from wsgiref.types import WSGIApplication
 
 from arrcert import (
     Authorizer,
@@ -13,6 +15,8 @@ from arrcert import (
     ClientCertificate,
     DenialReason,
     Policy,
+    asgi,
+    wsgi,
 )
 from arrcert.outbound import client_ssl_context
 
@@ -46,11 +50,28 @@ except CertificateDenied as denied:
     assert_type(denied.reasons, tuple[DenialReason, ...])
     assert_type(denied.certificate, ClientCertificate | None)
 
+assert_type(Authorizer.from_environment(), Authorizer)
+assert_type(authorizer.policy_names, tuple[str, ...])
+around: WSGIApplication = wsgi.ClientCertificateMiddleware(demo_app, authorizer)
+around = wsgi.ClientCertificateMiddleware(around, policy=None, exempt_paths=["/health"])
+
+
+async def asgi_app(scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
+    """An app with the types of the ASGI specification."""
+
+
+asgi_around: asgi.ASGIApplication = asgi.ClientCertificateMiddleware(asgi_app, lambda: authorizer)
+asgi.ClientCertificateMiddleware(asgi_around, policy="partners")
+assert_type(asgi.is_guarded(asgi_around), bool)
+
 assert_type(client_ssl_context("A" * 40), ssl.SSLContext)
 client_ssl_context(Path("a.p12"), password=b"secret", cafile=Path("ca.pem"))
 client_ssl_context("a.p12", "secret", "ca.pem")
 
 client_ssl_context(b"a.p12")  # type: ignore[arg-type]
+wsgi.ClientCertificateMiddleware(demo_app, "default")  # type: ignore[arg-type]
+wsgi.ClientCertificateMiddleware(asgi_app)  # type: ignore[arg-type]
+asgi.ClientCertificateMiddleware(demo_app)  # type: ignore[arg-type]
 Policy(["A" * 40])  # type: ignore[call-arg]
 Policy(fingerprint=["A" * 40])  # type: ignore[call-arg]
 Policy(fingerprints=7)  # type: ignore[arg-type]

@@ -1,0 +1,192 @@
+"""The check of the client certificate around any ASGI app (ASGI 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping
+from typing import Any
+
+from arrcert.authorizer import Authorizer
+from arrcert.exceptions import CertificateDenied
+from arrcert.gate import FORBIDDEN, FORBIDDEN_HEADERS, IDENTITY, Gate, private
+from arrcert.identity import ClientIdentity
+
+__all__ = ["ClientCertificateMiddleware", "is_guarded"]
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+ASGIApplication = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+_DENIAL_RESPONSE = "websocket.http.response"
+"""The extension by which a server lets an app answer a WebSocket handshake with a response."""
+
+_POLICY_VIOLATION = 1008
+"""The close code of RFC 6455 section 7.4.1. Before the handshake is accepted, a server answers 403
+and sends no code."""
+
+_DEEPEST_STACK = 100
+"""How many layers around an app are followed."""
+
+
+class ClientCertificateMiddleware:
+    """Require an authorized client certificate for everything that an ASGI app answers.
+
+    Make it the outermost layer. It decides before the app runs, for every HTTP method and for
+    WebSocket handshakes. What entered stands in `scope["arrcert.identity"]`, an
+    `arrcert.ClientIdentity`, and in `scope["state"]["client_identity"]` if the server gives a
+    state; on exempt paths both are None. A denied request gets a constant 403, and the denial is
+    logged. A WebSocket is denied before it is accepted: with the same 403 if the server offers
+    `websocket.http.response`, else by `websocket.close`, which servers send as a 403. The response
+    to an authorized request is sent with `Cache-Control: private`, unless it says `no-store`.
+
+    Args:
+        app: the ASGI app, with all other middlewares around it.
+        authorizer: an `Authorizer`, a callable that returns the current one, or None: then the
+            environment variables are the configuration, with their exempt paths.
+        policy: the name of the policy, `default` by default; None for any configured policy,
+            `default` first.
+        exempt_paths: paths that are not checked, as in `ARRCERT_EXEMPT_PATHS`; none by default.
+            They are compared without `root_path`, and hold for WebSockets too.
+
+    Raises:
+        ConfigurationError: the environment, the exempt paths or the policy's name are wrong. If
+            `authorizer` is a callable, mistakes that it hides deny every request instead.
+        TypeError: an argument is of another type.
+
+    The scope `lifespan` passes. Any other kind of scope raises `NotImplementedError`, as the ASGI
+    specification asks. A WebSocket is checked once, at its handshake; it is not closed when the
+    certificate expires. It does not know views: exemptions and policies of views have no effect on
+    it. If the framework inside asks the same `Authorizer` again, that is one look-up.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApplication,
+        authorizer: Authorizer | Callable[[], Authorizer] | None = None,
+        *,
+        policy: str | None = "default",
+        exempt_paths: Collection[str] | None = None,
+    ) -> None:
+        if not callable(app):
+            raise TypeError(f"app is {app!r}, which is no ASGI app")
+        self.app = app
+        self._gate = Gate(authorizer, policy, exempt_paths)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request or a handshake: with the app, or with the 403."""
+        kind = scope["type"]
+        if kind == "lifespan":
+            await self.app(scope, receive, send)
+            return
+        if kind not in ("http", "websocket"):
+            raise NotImplementedError(
+                f"arrcert guards the ASGI scopes http and websocket, and does not know {kind!r}"
+            )
+        _set_identity(scope, None)
+        if self._gate.exempt_paths.covers_asgi(scope, _path(scope)):
+            await self.app(scope, receive, send)
+            return
+        try:
+            identity = self._gate.identify_asgi(scope)
+        except CertificateDenied:
+            if kind == "http":
+                await _forbid(scope, send)
+            else:
+                await _forbid_websocket(scope, receive, send)
+            return
+        _set_identity(scope, identity)
+        await self.app(scope, receive, _privately(send) if kind == "http" else send)
+
+
+def is_guarded(app: object, kind: str = "websocket") -> bool:
+    """Return whether connections meet `ClientCertificateMiddleware` before an ASGI app.
+
+    Args:
+        app: the ASGI app, such as the one that `ASGI_APPLICATION` names.
+        kind: the type of the scope: `websocket` or `http`.
+
+    This looks through what Channels stacks around consumers: `ProtocolTypeRouter`, `URLRouter`
+    (each of its routes must be guarded) and its middlewares. A protocol that a `ProtocolTypeRouter`
+    does not list counts as guarded, because Channels refuses it. It does not look through other
+    layers, which may answer by themselves.
+    """
+    for _ in range(_DEEPEST_STACK):
+        if isinstance(app, ClientCertificateMiddleware):
+            return True
+        # Channels is not imported, because this module needs the standard library alone.
+        if not any(base.__module__.split(".")[0] == "channels" for base in type(app).__mro__):
+            return False
+        protocols = getattr(app, "application_mapping", None)
+        if isinstance(protocols, Mapping):
+            if kind not in protocols:
+                return True
+            app = protocols[kind]
+            continue
+        routes = getattr(app, "routes", None)
+        if isinstance(routes, list | tuple):
+            return all(is_guarded(getattr(route, "callback", None), kind) for route in routes)
+        # OriginValidator calls it `application`, every other middleware `inner`.
+        app = getattr(app, "inner", getattr(app, "application", None))
+    return False
+
+
+def _path(scope: Scope) -> str:
+    """Return the decoded path without `root_path`."""
+    path, root = str(scope.get("path", "")), str(scope.get("root_path", "")).rstrip("/")
+    if root and (path == root or path.startswith(f"{root}/")):
+        path = path[len(root) :]
+    return path or "/"
+
+
+def _set_identity(scope: Scope, identity: ClientIdentity | None) -> None:
+    scope[IDENTITY] = identity
+    state = scope.get("state")
+    if isinstance(state, MutableMapping):
+        state["client_identity"] = identity
+
+
+async def _forbid(scope: Scope, send: Send, prefix: str = "") -> None:
+    """Send the 403.
+
+    Args:
+        scope: the scope of the request.
+        send: sends a message to the server.
+        prefix: of the messages; `websocket.` for the answer to a handshake.
+    """
+    headers = [(name.lower().encode(), value.encode()) for name, value in FORBIDDEN_HEADERS]
+    await send({"type": f"{prefix}http.response.start", "status": 403, "headers": headers})
+    body = b"" if scope.get("method") == "HEAD" else FORBIDDEN
+    await send({"type": f"{prefix}http.response.body", "body": body})
+
+
+async def _forbid_websocket(scope: Scope, receive: Receive, send: Send) -> None:
+    """Refuse a WebSocket handshake."""
+    if (await receive())["type"] != "websocket.connect":
+        # The client has gone.
+        return
+    if _DENIAL_RESPONSE in (scope.get("extensions") or {}):
+        await _forbid(scope, send, "websocket.")
+    else:
+        await send({"type": "websocket.close", "code": _POLICY_VIOLATION})
+
+
+def _privately(send: Send) -> Send:
+    """Return a `send` that keeps the response out of shared caches."""
+
+    async def send_privately(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = list(message.get("headers", ()))
+            said = [
+                value.decode("latin-1")
+                for name, value in headers
+                if name.lower() == b"cache-control"
+            ]
+            cache_control = private(said)
+            if cache_control is not None:
+                headers = [header for header in headers if header[0].lower() != b"cache-control"]
+                headers.append((b"cache-control", cache_control.encode("latin-1")))
+                message = {**message, "headers": headers}
+        await send(message)
+
+    return send_privately

@@ -1,0 +1,145 @@
+"""What the WSGI and the ASGI middleware share: their arguments, the denial, private responses."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any
+
+from arrcert.adapters import deny_misconfigured, require_policy_name
+from arrcert.authorizer import Authorizer
+from arrcert.exceptions import ConfigurationError, Problem, quote
+from arrcert.forwarding.exempt_paths import ExemptPaths
+from arrcert.identity import ClientIdentity
+from arrcert.settings import load_environment
+
+IDENTITY = "arrcert.identity"
+"""The key of a WSGI environ and of an ASGI scope that holds the `ClientIdentity`; None on exempt
+paths. Clients cannot set it."""
+
+FORBIDDEN = b"Forbidden\n"
+"""The body of every denial."""
+
+FORBIDDEN_HEADERS = (
+    ("Content-Type", "text/plain; charset=utf-8"),
+    ("Content-Length", str(len(FORBIDDEN))),
+    ("Cache-Control", "no-store"),
+)
+"""The headers of every denial."""
+
+_EXEMPT_PATHS = "ARRCERT_EXEMPT_PATHS"
+
+
+class Gate:
+    """The check of a plain middleware.
+
+    Args:
+        authorizer: an `Authorizer`, a callable that returns the current one, or None for the one
+            that the environment describes.
+        policy: the name of the policy; None for any policy, `default` first.
+        exempt_paths: as in `ARRCERT_EXEMPT_PATHS`. None for no path, or for those of the
+            environment if `authorizer` is None.
+
+    Raises:
+        ConfigurationError: the environment, the exempt paths or the policy's name are wrong.
+        TypeError: `authorizer` or `policy` is of another type.
+
+    Attributes:
+        exempt_paths: the paths that the check leaves out.
+    """
+
+    def __init__(
+        self,
+        authorizer: Authorizer | Callable[[], Authorizer] | None,
+        policy: str | None,
+        exempt_paths: Collection[str] | None,
+    ) -> None:
+        if policy is not None:
+            require_policy_name(policy)
+        self.exempt_paths = ExemptPaths(() if exempt_paths is None else exempt_paths)
+        if authorizer is None:
+            settings = load_environment()
+            authorizer = Authorizer.from_settings(settings)
+            if exempt_paths is None:
+                self.exempt_paths = settings.exempt_paths
+            elif _EXEMPT_PATHS in os.environ:
+                raise ConfigurationError(
+                    [
+                        Problem(
+                            _EXEMPT_PATHS,
+                            "is set in the environment, while the middleware is given exempt_paths:"
+                            " two sources; keep one of the two",
+                        )
+                    ]
+                )
+        if isinstance(authorizer, Authorizer):
+            if policy is not None and policy not in authorizer.policy_names:
+                raise ConfigurationError([_unknown_policy(policy, authorizer)])
+        elif not callable(authorizer):
+            raise TypeError(
+                f"authorizer is {authorizer!r}; write an Authorizer, a callable that returns one,"
+                " or None for the environment"
+            )
+        self._authorizer = authorizer
+        self._policy = policy
+
+    def identify_wsgi(self, environ: Mapping[str, Any]) -> ClientIdentity:
+        """Decide on a WSGI request (PEP 3333).
+
+        Raises:
+            CertificateDenied: nobody may enter; the denial is logged.
+        """
+        return self._current(environ=environ).identify_wsgi(environ, self._policy)
+
+    def identify_asgi(self, scope: Mapping[str, Any]) -> ClientIdentity:
+        """Decide on an ASGI request or WebSocket handshake.
+
+        Raises:
+            CertificateDenied: nobody may enter; the denial is logged.
+        """
+        return self._current(scope=scope).identify_asgi(scope, self._policy)
+
+    def _current(
+        self,
+        *,
+        environ: Mapping[str, Any] | None = None,
+        scope: Mapping[str, Any] | None = None,
+    ) -> Authorizer:
+        if isinstance(self._authorizer, Authorizer):
+            return self._authorizer
+        cause: Exception | None = None
+        try:
+            current = self._authorizer()
+            if isinstance(current, Authorizer):
+                return current
+            why = f"the callable returned {quote(current)}, which is no Authorizer"
+        except ConfigurationError as error:
+            cause = error
+            why = f"the configuration has mistakes: {'; '.join(map(str, error.problems))}"
+        except Exception as error:
+            cause = error
+            why = f"the callable that returns the authorizer failed: {quote(error)}"
+        name = self._policy or "default"
+        raise deny_misconfigured(why, name, environ=environ, scope=scope) from cause
+
+
+def private(cache_control: Iterable[str]) -> str | None:
+    """Return the `Cache-Control` that keeps a response out of shared caches (RFC 9111).
+
+    Args:
+        cache_control: the values of the response's own header, in order.
+
+    Returns:
+        The one value to send, or None if the response says enough.
+    """
+    directives = [text for value in cache_control for text in map(str.strip, value.split(","))]
+    words = [directive.lower() for directive in directives]
+    if "no-store" in words or ("private" in words and "public" not in words):
+        return None
+    kept = [text for text, word in zip(directives, words, strict=True) if word and word != "public"]
+    return ", ".join(kept if "private" in words else [*kept, "private"])
+
+
+def _unknown_policy(policy: str, authorizer: Authorizer) -> Problem:
+    known = ", ".join(map(quote, authorizer.policy_names))
+    return Problem("policy", f"no policy is called {quote(policy)}; write one of {known}")

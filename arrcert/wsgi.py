@@ -1,0 +1,97 @@
+"""The check of the client certificate around any WSGI app (PEP 3333)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+from types import TracebackType
+from typing import Any
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+from arrcert.authorizer import Authorizer
+from arrcert.exceptions import CertificateDenied
+from arrcert.gate import FORBIDDEN, FORBIDDEN_HEADERS, IDENTITY, Gate, private
+
+__all__ = ["ClientCertificateMiddleware"]
+
+_ExcInfo = tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None]
+
+
+class ClientCertificateMiddleware:
+    """Require an authorized client certificate for everything that a WSGI app answers.
+
+    Make it the outermost layer. In Flask:
+
+        app.wsgi_app = ClientCertificateMiddleware(app.wsgi_app, authorizer_of(app))
+
+    It decides before the app and its framework run, for every method. What entered stands in
+    `environ["arrcert.identity"]`, an `arrcert.ClientIdentity`; on exempt paths it is None. A denied
+    request gets a constant 403, and the denial is logged. The response to an authorized request is
+    sent with `Cache-Control: private`, unless it says `no-store`.
+
+    Args:
+        app: the WSGI app, with all other middlewares around it.
+        authorizer: an `Authorizer`, a callable that returns the current one, or None: then the
+            environment variables are the configuration, with their exempt paths.
+        policy: the name of the policy, `default` by default; None for any configured policy,
+            `default` first.
+        exempt_paths: paths that are not checked, as in `ARRCERT_EXEMPT_PATHS`; none by default.
+            They are compared without `SCRIPT_NAME`.
+
+    Raises:
+        ConfigurationError: the environment, the exempt paths or the policy's name are wrong. If
+            `authorizer` is a callable, mistakes that it hides deny every request instead.
+        TypeError: an argument is of another type.
+
+    It does not know views: exemptions and policies of views have no effect on it. If the framework
+    inside asks the same `Authorizer` again, that is one look-up. Requests that never reach this
+    middleware, such as those that a layer around it answers, are not checked.
+    """
+
+    def __init__(
+        self,
+        app: WSGIApplication,
+        authorizer: Authorizer | Callable[[], Authorizer] | None = None,
+        *,
+        policy: str | None = "default",
+        exempt_paths: Collection[str] | None = None,
+    ) -> None:
+        if not callable(app):
+            raise TypeError(f"app is {app!r}, which is no WSGI app")
+        self.app = app
+        self._gate = Gate(authorizer, policy, exempt_paths)
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer a request: with the app's response, or with the 403."""
+        environ[IDENTITY] = None
+        if self._gate.exempt_paths.covers_wsgi(environ, _path(environ)):
+            return self.app(environ, start_response)
+        try:
+            environ[IDENTITY] = self._gate.identify_wsgi(environ)
+        except CertificateDenied:
+            start_response("403 Forbidden", list(FORBIDDEN_HEADERS))
+            return [] if environ.get("REQUEST_METHOD") == "HEAD" else [FORBIDDEN]
+        return self.app(environ, _privately(start_response))
+
+
+def _path(environ: WSGIEnvironment) -> str:
+    """Return the decoded path without `SCRIPT_NAME`; bytes that are no UTF-8 become U+FFFD."""
+    path = str(environ.get("PATH_INFO", "")).encode("latin-1", "replace")
+    return path.decode("utf-8", "replace") or "/"
+
+
+def _privately(start_response: StartResponse) -> StartResponse:
+    """Return a `start_response` that keeps the response out of shared caches."""
+
+    def start_privately(
+        status: str, headers: list[tuple[str, str]], exc_info: _ExcInfo | None = None, /
+    ) -> Callable[[bytes], object]:
+        said = [value for name, value in headers if name.lower() == "cache-control"]
+        cache_control = private(said)
+        if cache_control is not None:
+            headers = [header for header in headers if header[0].lower() != "cache-control"]
+            headers.append(("Cache-Control", cache_control))
+        # Some servers' start_response has no parameter for exc_info.
+        arguments: tuple[Any, ...] = () if exc_info is None else (exc_info,)
+        return start_response(status, headers, *arguments)
+
+    return start_privately

@@ -1,0 +1,209 @@
+"""The arguments of the plain middlewares, and what makes a response private."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+
+from arrcert import Authorizer, CertificateDenied, ConfigurationError, DenialReason, Policy
+from arrcert.gate import FORBIDDEN, FORBIDDEN_HEADERS, Gate, private
+from arrcert.settings import load
+from arrcert.testing import IssuedCertificate
+
+
+@pytest.fixture
+def authorizer(alice: IssuedCertificate) -> Authorizer:
+    """One policy that pins alice."""
+    policies = {"default": {"fingerprints": [alice.certificate.sha256_fingerprint]}}
+    return Authorizer.from_settings(load({"ARRCERT": policies}, {}))
+
+
+def environ_of(client: IssuedCertificate) -> dict[str, Any]:
+    """Return the environ of a request with a client certificate."""
+    return {
+        "REQUEST_METHOD": "GET",
+        "PATH_INFO": "/x",
+        "HTTP_X_ARR_CLIENTCERT": client.header_value,
+    }
+
+
+# Arguments. ---------------------------------------------------------------------------------------
+
+
+def test_unknown_policy_stops_the_start(authorizer: Authorizer) -> None:
+    """A policy that an Authorizer does not have is an error that names those it has."""
+    with pytest.raises(
+        ConfigurationError, match=r"^policy: no policy is called 'x'; write one of 'default'$"
+    ):
+        Gate(authorizer, "x", None)
+
+
+@pytest.mark.parametrize("policy", ["", 7, b"default"])
+def test_a_policy_is_a_name(authorizer: Authorizer, policy: Any) -> None:
+    """A policy that is neither a name nor None is a TypeError."""
+    with pytest.raises(TypeError, match="policy is"):
+        Gate(authorizer, policy, None)
+
+
+@pytest.mark.parametrize("wrong", ["default", 7, {"default": {}}])
+def test_an_authorizer_is_one_of_three_things(wrong: Any) -> None:
+    """Any other object than an Authorizer, a callable or None is a TypeError."""
+    with pytest.raises(TypeError, match=r"authorizer is .*; write an Authorizer, a callable"):
+        Gate(wrong, "default", None)
+
+
+@pytest.mark.parametrize("paths", ["/health", ["health"], ["/*"], iter(["/health"])])
+def test_wrong_exempt_paths_stop_the_start(authorizer: Authorizer, paths: Any) -> None:
+    """Exempt paths are checked as those of the settings are, and text is not a list."""
+    with pytest.raises(ConfigurationError, match=r"^exempt_paths: "):
+        Gate(authorizer, "default", paths)
+
+
+# The environment. ---------------------------------------------------------------------------------
+
+
+def test_nothing_in_the_environment_stops_the_start() -> None:
+    """Without an Authorizer and without variables there is no start."""
+    with pytest.raises(ConfigurationError, match="ARRCERT: is not set"):
+        Gate(None, "default", None)
+    with pytest.raises(ConfigurationError, match="ARRCERT: is not set"):
+        Authorizer.from_environment()
+
+
+def test_the_environment_is_the_configuration(
+    monkeypatch: pytest.MonkeyPatch, alice: IssuedCertificate, impostor: IssuedCertificate
+) -> None:
+    """Without an Authorizer, policies and exempt paths are those of the environment."""
+    monkeypatch.setenv("ARRCERT_FINGERPRINTS", alice.certificate.sha1_fingerprint)
+    monkeypatch.setenv("ARRCERT_EXEMPT_PATHS", "/health")
+    gate = Gate(None, "default", None)
+    assert gate.identify_wsgi(environ_of(alice)).certificate == alice.certificate
+    with pytest.raises(CertificateDenied):
+        gate.identify_wsgi(environ_of(impostor))
+    assert gate.exempt_paths.covers_wsgi({"PATH_INFO": "/health"}, "/health")
+    authorizer = Authorizer.from_environment()
+    assert authorizer.policy_names == ("default",)
+    assert authorizer.authorize(alice.header_value) == alice.certificate
+
+
+def test_exempt_paths_have_one_source(
+    monkeypatch: pytest.MonkeyPatch, alice: IssuedCertificate, authorizer: Authorizer
+) -> None:
+    """Exempt paths from the argument and from the environment together stop the start."""
+    monkeypatch.setenv("ARRCERT_FINGERPRINTS", alice.certificate.sha1_fingerprint)
+    gate = Gate(None, "default", ["/health"])
+    assert gate.exempt_paths.covers_wsgi({"PATH_INFO": "/health"}, "/health")
+    monkeypatch.setenv("ARRCERT_EXEMPT_PATHS", "/")
+    with pytest.raises(ConfigurationError, match=r"^ARRCERT_EXEMPT_PATHS: .* two sources"):
+        Gate(None, "default", ["/health"])
+    # The environment belongs to the framework if an Authorizer is given.
+    assert not Gate(authorizer, "default", None).exempt_paths.covers_wsgi({"PATH_INFO": "/"}, "/")
+
+
+def test_the_start_warns_of_what_is_probably_a_mistake(
+    monkeypatch: pytest.MonkeyPatch, alice: IssuedCertificate, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each start from the environment writes the warnings of the configuration."""
+    monkeypatch.setenv("ARRCERT_FINGERPRINTS", alice.certificate.sha1_fingerprint)
+    monkeypatch.delenv("WEBSITE_SITE_NAME")
+    for start in (Authorizer.from_environment, lambda: Gate(None, "default", None)):
+        caplog.clear()
+        start()
+        assert [record.levelname for record in caplog.records] == ["WARNING"]
+        assert "nothing is known to" in caplog.text
+
+
+# A callable. --------------------------------------------------------------------------------------
+
+
+def test_a_callable_is_asked_for_each_request(
+    authorizer: Authorizer, alice: IssuedCertificate
+) -> None:
+    """The Authorizer that a callable returns now is the one that decides."""
+    nobody = Authorizer({"default": Policy(fingerprints=["A" * 40])})
+    current = [authorizer]
+    gate = Gate(lambda: current[0], "default", None)
+    assert gate.identify_wsgi(environ_of(alice)).policy == "default"
+    current[0] = nobody
+    with pytest.raises(CertificateDenied):
+        gate.identify_wsgi(environ_of(alice))
+
+
+def broken() -> Authorizer:
+    """Return the Authorizer of a broken configuration."""
+    return Authorizer({})
+
+
+def failing() -> Authorizer:
+    """Return the Authorizer of an app that has an error."""
+    raise LookupError("no app\nhere")
+
+
+def nothing() -> Any:
+    """Return what is no Authorizer."""
+    return None
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (broken, "the configuration has mistakes: policies: is empty"),
+        (failing, "the callable that returns the authorizer failed: 'no app\\nhere'"),
+        (nothing, "the callable returned 'None', which is no Authorizer"),
+    ],
+)
+def test_a_callable_that_fails_denies(
+    make: Any, why: str, alice: IssuedCertificate, caplog: pytest.LogCaptureFixture
+) -> None:
+    """If the callable fails or returns another object, the request is denied as misconfigured."""
+    gate = Gate(make, None, None)
+    with pytest.raises(CertificateDenied) as caught:
+        gate.identify_wsgi(environ_of(alice))
+    assert caught.value.reason is DenialReason.MISCONFIGURED
+    with pytest.raises(CertificateDenied):
+        gate.identify_asgi({"type": "http", "method": "PUT", "path": "/y", "headers": []})
+    first, second = (record.getMessage() for record in caplog.records)
+    assert first.startswith(f"denied GET /x under policy 'default': misconfigured: {why}")
+    assert second.startswith(f"denied PUT /y under policy 'default': misconfigured: {why}")
+    assert {record.levelno for record in caplog.records} == {logging.ERROR}
+
+
+def test_unknown_policy_behind_a_callable_denies(
+    authorizer: Authorizer, alice: IssuedCertificate
+) -> None:
+    """A callable may return another Authorizer later, so an unknown policy denies each request."""
+    gate = Gate(lambda: authorizer, "x", None)
+    with pytest.raises(CertificateDenied, match=r"misconfigured: no policy is called 'x'"):
+        gate.identify_wsgi(environ_of(alice))
+
+
+# Responses. ---------------------------------------------------------------------------------------
+
+
+def test_the_length_of_the_denial_is_right() -> None:
+    """The constant headers state the length of the constant body."""
+    assert dict(FORBIDDEN_HEADERS)["Content-Length"] == str(len(FORBIDDEN))
+
+
+@pytest.mark.parametrize(
+    ("said", "sent"),
+    [
+        ([], "private"),
+        ([""], "private"),
+        (["max-age=60"], "max-age=60, private"),
+        (["max-age=60, public"], "max-age=60, private"),
+        (["Public", "s-maxage=9"], "s-maxage=9, private"),
+        (["public, private"], "private"),
+        (['private="Set-Cookie"'], 'private="Set-Cookie", private'),
+        (['no-cache="A, B"'], 'no-cache="A, B", private'),
+        (["private, max-age=60"], None),
+        (["max-age=60", "PRIVATE"], None),
+        (["no-store"], None),
+        (["public, No-Store"], None),
+    ],
+)
+def test_a_response_is_private(said: list[str], sent: str | None) -> None:
+    """A shared cache may not store the response, and other directives are kept."""
+    assert private(said) == sent
