@@ -142,13 +142,13 @@ def test_the_last_check_of_a_request_counts(
 ) -> None:
     """Asked under A, B and A again, a request is decided twice and has the last certificate."""
     asked: list[str] = []
-    original = Authorizer.authorize_wsgi
+    original = Authorizer.identify_wsgi
 
     def spy(self: Authorizer, environ: Any, policy: str) -> Any:
         asked.append(policy)
         return original(self, environ, policy)
 
-    monkeypatch.setattr(Authorizer, "authorize_wsgi", spy)
+    monkeypatch.setattr(Authorizer, "identify_wsgi", spy)
 
     def view() -> str:
         certificate = get_client_certificate()

@@ -1,0 +1,104 @@
+"""What an app is examined for at its first request, when all views, hooks and wrappers exist."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from flask import Flask
+
+from arrcert import Problem
+from arrcert.adapters import lost_decorators, policies_named_in, policy_named_by
+from arrcert.exceptions import quote
+from arrcert_flask.authorization import Extension
+from arrcert_flask.decorators import hooks_without_parentheses
+from arrcert_flask.wrappers import wrappers_before_the_check
+
+
+def unprotected(app: Flask) -> Iterator[Problem]:
+    """Yield the mistakes that leave something of an app unprotected.
+
+    Args:
+        app: the app.
+    """
+    for endpoint in lost_decorators(app.view_functions):
+        yield Problem(
+            f"the endpoint {endpoint!r}",
+            "its view is registered without its @authorize_certificate, which is above the"
+            " route; write the decorator below @app.route, or mark the view with"
+            " @certificate_exempt if it is open on purpose",
+        )
+    for name in hooks_without_parentheses(app.before_request_funcs):
+        yield Problem(
+            _of_blueprint(name),
+            "a before_request hook has no parentheses; write"
+            " before_request(require_client_certificate())",
+        )
+    for wrapper, answers in _wrappers(app):
+        if answers is not None:
+            yield _wrapper(app, wrapper, f"it {answers} by itself, so they are not checked")
+
+
+def suspicious(app: Flask) -> Iterator[Problem]:
+    """Yield what is probably a mistake, but leaves nothing unprotected as far as arrcert knows.
+
+    Args:
+        app: the app.
+    """
+    for wrapper, answers in _wrappers(app):
+        if answers is None:
+            why = "arrcert does not know it; what it answers by itself is not checked"
+            yield _wrapper(app, wrapper, why)
+    extension: Extension = app.extensions["arrcert"]
+    known = extension.authorizer.policy_names
+    for where, named in _named_policies(app):
+        for policy in sorted(named.difference(known)):
+            yield Problem(
+                where,
+                f"names the policy {quote(policy)}, which does not exist, so every request is"
+                f" denied; write one of {', '.join(map(quote, known))}",
+            )
+
+
+def _wrappers(app: Flask) -> Iterator[tuple[str, str | None]]:
+    """Yield the wrappers of an app that is protected as a whole."""
+    settings = app.extensions["arrcert"].settings
+    hooks = app.before_request_funcs.get(None, ())
+    if settings.protect_all or any(map(policy_named_by, hooks)):
+        yield from wrappers_before_the_check(app)
+
+
+def _wrapper(app: Flask, name: str, why: str) -> Problem:
+    extension: Extension = app.extensions["arrcert"]
+    # The views behind it may name other policies.
+    policy = ", policy=None" if len(extension.authorizer.policy_names) > 1 else ""
+    return Problem(
+        f"the WSGI middleware {name} around app.wsgi_app",
+        f"{why}; write after it `from arrcert.wsgi import ClientCertificateMiddleware`, `from"
+        " arrcert_flask import authorizer_of` and `app.wsgi_app ="
+        f" ClientCertificateMiddleware(app.wsgi_app, authorizer_of(app){policy})`, with the paths"
+        " that are open on purpose as exempt_paths=[...]",
+    )
+
+
+def _named_policies(app: Flask) -> Iterator[tuple[str, set[str]]]:
+    """Yield where policies are named, and which."""
+    for endpoint, view in app.view_functions.items():
+        named = policies_named_in(view)
+        for method in methods_of(view):
+            named |= policies_named_in(method)
+        yield f"the endpoint {endpoint!r}", named
+    for name, hooks in app.before_request_funcs.items():
+        for hook in hooks:
+            yield f"a before_request hook of {_of_blueprint(name)}", policies_named_in(hook)
+
+
+def methods_of(view: Callable[..., Any]) -> list[Callable[..., Any] | None]:
+    """Return the methods of a class-based view that answer requests, none for a function."""
+    view_class = getattr(view, "view_class", None)
+    names = getattr(view_class, "methods", None) or ()
+    return [getattr(view_class, name.lower(), None) for name in names]
+
+
+def _of_blueprint(name: str | None) -> str:
+    return f"the blueprint {name!r}" if name else "the app"
