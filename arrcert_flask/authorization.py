@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from flask import Flask, Response, current_app, has_request_context, request
@@ -17,6 +18,7 @@ from arrcert import (
     Problem,
 )
 from arrcert.adapters import deny_misconfigured, require_policy_name
+from arrcert.gate import IDENTITY
 from arrcert.settings import Settings
 from arrcert_flask.signals import certificate_denied
 
@@ -29,6 +31,9 @@ asked for last is the last key."""
 _DENIED = "_arrcert_denied"
 """The attribute that a request has once a policy has denied it."""
 
+
+ASGI_SCOPE = "asgi.scope"
+"""The key of a WSGI environ in which a2wsgi puts the ASGI scope. Clients cannot set it."""
 
 _NOT_INITIALISED = "Arrcert(app) was never called for this app"
 
@@ -76,7 +81,11 @@ def authorize(policy: str, authorizer: Authorizer | None = None) -> ClientIdenti
         return accepted[policy]
     try:
         authorizer = authorizer or _authorizer(policy)
-        accepted[policy] = authorizer.identify_wsgi(current.environ, policy)
+        scope = guarded_scope(current.environ)
+        if scope is None:
+            accepted[policy] = authorizer.identify_wsgi(current.environ, policy)
+        else:
+            accepted[policy] = authorizer.identify_asgi(scope, policy)
     except CertificateDenied as denied:
         setattr(current, _DENIED, True)
         _signal(denied)
@@ -150,6 +159,22 @@ def get_client_identity() -> ClientIdentity | None:
         return None
     accepted: dict[str, ClientIdentity] = getattr(request, _ACCEPTED, {})
     return next(reversed(accepted.values()), None)
+
+
+def guarded_scope(environ: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return the ASGI scope of a request that `arrcert.asgi.ClientCertificateMiddleware` checked.
+
+    Args:
+        environ: the WSGI environ of the request.
+
+    Returns:
+        The scope, or None if there is no such middleware.
+
+    Connexion runs Flask inside an ASGI app, by a2wsgi. Its WSGI environ does not show the real
+    names of headers, but holds the scope, which does.
+    """
+    scope = environ.get(ASGI_SCOPE)
+    return scope if scope is not None and IDENTITY in scope else None
 
 
 def was_denied() -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from flask import Flask
@@ -10,16 +10,17 @@ from flask import Flask
 from arrcert import Problem
 from arrcert.adapters import lost_decorators, policies_named_in, policy_named_by
 from arrcert.exceptions import quote
-from arrcert_flask.authorization import Extension
+from arrcert_flask.authorization import ASGI_SCOPE, Extension, guarded_scope
 from arrcert_flask.decorators import hooks_without_parentheses
 from arrcert_flask.wrappers import wrappers_before_the_check
 
 
-def unprotected(app: Flask) -> Iterator[Problem]:
+def unprotected(app: Flask, environ: Mapping[str, Any]) -> Iterator[Problem]:
     """Yield the mistakes that leave something of an app unprotected.
 
     Args:
         app: the app.
+        environ: the WSGI environ of the first request.
     """
     for endpoint in lost_decorators(app.view_functions):
         yield Problem(
@@ -37,18 +38,23 @@ def unprotected(app: Flask) -> Iterator[Problem]:
     for wrapper, answers in _wrappers(app):
         if answers is not None:
             yield _wrapper(app, wrapper, f"it {answers} by itself, so they are not checked")
+    if _is_protected_as_a_whole(app) and _is_in_connexion(environ):
+        yield _asgi_wrapper("Connexion answers requests for its specification and others by itself")
 
 
-def suspicious(app: Flask) -> Iterator[Problem]:
+def suspicious(app: Flask, environ: Mapping[str, Any]) -> Iterator[Problem]:
     """Yield what is probably a mistake, but leaves nothing unprotected as far as arrcert knows.
 
     Args:
         app: the app.
+        environ: the WSGI environ of the first request.
     """
     for wrapper, answers in _wrappers(app):
         if answers is None:
             why = "arrcert does not know it; what it answers by itself is not checked"
             yield _wrapper(app, wrapper, why)
+    if _is_in_asgi(environ):
+        yield _asgi_wrapper("a WSGI app in it cannot see the real names of headers")
     extension: Extension = app.extensions["arrcert"]
     known = extension.authorizer.policy_names
     for where, named in _named_policies(app):
@@ -62,10 +68,23 @@ def suspicious(app: Flask) -> Iterator[Problem]:
 
 def _wrappers(app: Flask) -> Iterator[tuple[str, str | None]]:
     """Yield the wrappers of an app that is protected as a whole."""
-    settings = app.extensions["arrcert"].settings
-    hooks = app.before_request_funcs.get(None, ())
-    if settings.protect_all or any(map(policy_named_by, hooks)):
+    if _is_protected_as_a_whole(app):
         yield from wrappers_before_the_check(app)
+
+
+def _is_protected_as_a_whole(app: Flask) -> bool:
+    hooks = app.before_request_funcs.get(None, ())
+    return app.extensions["arrcert"].settings.protect_all or any(map(policy_named_by, hooks))
+
+
+def _is_in_asgi(environ: Mapping[str, Any]) -> bool:
+    """Return whether the app runs inside an ASGI app that nothing guards."""
+    return ASGI_SCOPE in environ and guarded_scope(environ) is None
+
+
+def _is_in_connexion(environ: Mapping[str, Any]) -> bool:
+    extensions = environ.get(ASGI_SCOPE, {}).get("extensions") or {}
+    return _is_in_asgi(environ) and "connexion_routing" in extensions
 
 
 def _wrapper(app: Flask, name: str, why: str) -> Problem:
@@ -78,6 +97,15 @@ def _wrapper(app: Flask, name: str, why: str) -> Problem:
         " arrcert_flask import authorizer_of` and `app.wsgi_app ="
         f" ClientCertificateMiddleware(app.wsgi_app, authorizer_of(app){policy})`, with the paths"
         " that are open on purpose as exempt_paths=[...]",
+    )
+
+
+def _asgi_wrapper(why: str) -> Problem:
+    return Problem(
+        "the ASGI app around Flask",
+        f"{why}; write `from arrcert.asgi import ClientCertificateMiddleware`, `from arrcert_flask"
+        " import authorizer_of` and `app = ClientCertificateMiddleware(asgi_app,"
+        " authorizer_of(flask_app), policy=None)`, and serve that app",
     )
 
 

@@ -14,7 +14,13 @@ from arrcert import Authorizer, ConfigurationError, Problem
 from arrcert.adapters import is_exempt_view, policy_named_by
 from arrcert.authorizer import UnconfiguredAuthorizer
 from arrcert.settings import NOT_CONFIGURED, Settings, load
-from arrcert_flask.authorization import Extension, authorize, keep_private, was_denied
+from arrcert_flask.authorization import (
+    Extension,
+    authorize,
+    guarded_scope,
+    keep_private,
+    was_denied,
+)
 from arrcert_flask.examination import methods_of, suspicious, unprotected
 
 _logger = logging.getLogger("arrcert")
@@ -109,7 +115,7 @@ class _Gate:
             authorize(policy, authorizer)
         if policies or not settings.protect_all or is_exempt_view(view):
             return
-        if not settings.exempt_paths.covers_wsgi(request.environ, request.path):
+        if not _is_exempt_path(settings):
             authorize("default", authorizer)
 
     def after_request(self, response: Response) -> Response:
@@ -125,7 +131,7 @@ class _Gate:
 
         It runs at the first request, when all views, hooks, wrappers and settings exist.
         """
-        problems = list(unprotected(self._app))
+        problems = list(unprotected(self._app, request.environ))
         now = _settings_of(self._app)
         late = sorted(
             name for name in self._read.keys() | now if self._read.get(name) != now.get(name)
@@ -140,7 +146,7 @@ class _Gate:
         if problems:
             raise ConfigurationError(problems)
         self._app_was_examined = True
-        for problem in (*suspicious(self._app), *([too_late] if late else ())):
+        for problem in (*suspicious(self._app, request.environ), *([too_late] if late else ())):
             _logger.error("configuration: %s", problem)
 
 
@@ -164,6 +170,14 @@ def _extension_for(app: Flask, read: dict[str, Any]) -> Extension:
     for problem in _warnings(settings, read):
         _logger.warning("configuration: %s", problem)
     return Extension(Authorizer.from_settings(settings), settings)
+
+
+def _is_exempt_path(settings: Settings) -> bool:
+    """Return whether the path of the current request is exempt from the site-wide check."""
+    scope = guarded_scope(request.environ)
+    if scope is None:
+        return settings.exempt_paths.covers_wsgi(request.environ, request.path)
+    return settings.exempt_paths.covers_asgi(scope, request.path)
 
 
 def _settings_of(app: Flask) -> dict[str, Any]:
