@@ -12,7 +12,11 @@ from arrcert.adapters import lost_decorators, policies_named_in, policy_named_by
 from arrcert.exceptions import quote
 from arrcert_flask.authorization import ASGI_SCOPE, Extension, guarded_scope
 from arrcert_flask.decorators import hooks_without_parentheses
-from arrcert_flask.wrappers import wrappers_before_the_check
+from arrcert_flask.wrappers import (
+    Refusal,
+    problems_of_answering_wrappers,
+    problems_of_unknown_wrappers,
+)
 
 
 def unprotected(app: Flask, environ: Mapping[str, Any]) -> Iterator[Problem]:
@@ -35,10 +39,10 @@ def unprotected(app: Flask, environ: Mapping[str, Any]) -> Iterator[Problem]:
             "a before_request hook has no parentheses; write"
             " before_request(require_client_certificate())",
         )
-    for wrapper, answers in _wrappers(app):
-        if answers is not None:
-            yield _wrapper(app, wrapper, f"it {answers} by itself, so they are not checked")
-    if _is_protected_as_a_whole(app) and _is_in_connexion(environ):
+    if not _is_protected_as_a_whole(app):
+        return
+    yield from problems_of_answering_wrappers(app)
+    if _is_in_connexion(environ):
         yield _asgi_wrapper("Connexion answers requests for its specification and others by itself")
 
 
@@ -49,10 +53,8 @@ def suspicious(app: Flask, environ: Mapping[str, Any]) -> Iterator[Problem]:
         app: the app.
         environ: the WSGI environ of the first request.
     """
-    for wrapper, answers in _wrappers(app):
-        if answers is None:
-            why = "arrcert does not know it; what it answers by itself is not checked"
-            yield _wrapper(app, wrapper, why)
+    if _is_protected_as_a_whole(app):
+        yield from problems_of_unknown_wrappers(app)
     if _is_in_asgi(environ):
         yield _asgi_wrapper("a WSGI app in it cannot see the real names of headers")
     extension: Extension = app.extensions["arrcert"]
@@ -66,13 +68,19 @@ def suspicious(app: Flask, environ: Mapping[str, Any]) -> Iterator[Problem]:
             )
 
 
-def _wrappers(app: Flask) -> Iterator[tuple[str, str | None]]:
-    """Yield the wrappers of an app that is protected as a whole."""
-    if _is_protected_as_a_whole(app):
-        yield from wrappers_before_the_check(app)
+def refuse_while_wrapped(app: Flask) -> None:
+    """Make an app refuse every request while a wrapper around it is known to answer by itself.
+
+    Args:
+        app: the app.
+    """
+    is_wrapped = _is_protected_as_a_whole(app) and any(problems_of_answering_wrappers(app))
+    if is_wrapped and not isinstance(app.wsgi_app, Refusal):
+        app.wsgi_app = Refusal(app)  # type: ignore[method-assign]
 
 
 def _is_protected_as_a_whole(app: Flask) -> bool:
+    """Return whether every request to an app is to be checked: by the setting, or by a hook."""
     hooks = app.before_request_funcs.get(None, ())
     return app.extensions["arrcert"].settings.protect_all or any(map(policy_named_by, hooks))
 
@@ -85,19 +93,6 @@ def _is_in_asgi(environ: Mapping[str, Any]) -> bool:
 def _is_in_connexion(environ: Mapping[str, Any]) -> bool:
     extensions = environ.get(ASGI_SCOPE, {}).get("extensions") or {}
     return _is_in_asgi(environ) and "connexion_routing" in extensions
-
-
-def _wrapper(app: Flask, name: str, why: str) -> Problem:
-    extension: Extension = app.extensions["arrcert"]
-    # The views behind it may name other policies.
-    policy = ", policy=None" if len(extension.authorizer.policy_names) > 1 else ""
-    return Problem(
-        f"the WSGI middleware {name} around app.wsgi_app",
-        f"{why}; write after it `from arrcert.wsgi import ClientCertificateMiddleware`, `from"
-        " arrcert_flask import authorizer_of` and `app.wsgi_app ="
-        f" ClientCertificateMiddleware(app.wsgi_app, authorizer_of(app){policy})`, with the paths"
-        " that are open on purpose as exempt_paths=[...]",
-    )
 
 
 def _asgi_wrapper(why: str) -> Problem:

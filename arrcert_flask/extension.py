@@ -21,7 +21,12 @@ from arrcert_flask.authorization import (
     keep_private,
     was_denied,
 )
-from arrcert_flask.examination import methods_of, suspicious, unprotected
+from arrcert_flask.examination import (
+    methods_of,
+    refuse_while_wrapped,
+    suspicious,
+    unprotected,
+)
 
 _logger = logging.getLogger("arrcert")
 
@@ -144,6 +149,7 @@ class _Gate:
         if _PROTECT_ALL in late and now.get(_PROTECT_ALL) and not settings.protect_all:
             problems.append(too_late._replace(setting=_PROTECT_ALL))
         if problems:
+            refuse_while_wrapped(self._app)
             raise ConfigurationError(problems)
         self._app_was_examined = True
         for problem in (*suspicious(self._app, request.environ), *([too_late] if late else ())):
