@@ -111,7 +111,10 @@ class _Gate:
         authorizer, settings = self._app.extensions["arrcert"]
         if settings is None:
             authorize("default", authorizer)
-            return
+        else:
+            self._check(endpoint, authorizer, settings)
+
+    def _check(self, endpoint: str | None, authorizer: Authorizer, settings: Settings) -> None:
         if not self._app_was_examined:
             self._examine_app(settings)
         view = self._app.view_functions.get(endpoint or "")

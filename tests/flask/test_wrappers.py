@@ -22,6 +22,7 @@ from arrcert import ConfigurationError
 from arrcert.testing import IssuedCertificate
 from arrcert.wsgi import ClientCertificateMiddleware
 from arrcert_flask import Arrcert, authorizer_of, require_client_certificate
+from arrcert_flask.wrappers import problems_of_answering_wrappers, problems_of_unknown_wrappers
 
 Wrap = Callable[[Any], Any]
 
@@ -244,3 +245,34 @@ def test_only_an_app_that_is_protected_as_a_whole_is_examined(
     app.wsgi_app = DispatcherMiddleware(app.wsgi_app, {})
     with pytest.raises(ConfigurationError, match=r"authorizer_of\(app\)\)"):
         app.test_client().get("/")
+
+
+def test_each_wrapper_is_reported_once(protected_app: Flask) -> None:
+    """Wrappers that answer and wrappers that are not known are told apart."""
+    protected_app.wsgi_app = Unknown(DispatcherMiddleware(protected_app.wsgi_app, {}))
+    [answering] = problems_of_answering_wrappers(protected_app)
+    [unknown] = problems_of_unknown_wrappers(protected_app)
+    assert "DispatcherMiddleware" in answering.setting
+    assert "Unknown" in unknown.setting
+
+
+def test_an_asgi_app_around_flask_is_an_error_in_the_log(
+    protected_app: Flask, alice: IssuedCertificate, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Inside an ASGI app that nothing guards, the log says what to write; inside ours it does not.
+
+    a2wsgi puts the scope into the environ.
+    """
+    header = (b"x-arr-clientcert", alice.header_value.encode())
+    scope: dict[str, Any] = {"type": "http", "method": "GET", "path": "/", "headers": [header]}
+    for more, told in (({}, 1), ({"arrcert.identity": None}, 0)):
+        caplog.clear()
+        app = Flask(__name__)
+        app.config.update(protected_app.config)
+        Arrcert(app)
+        client = app.test_client()
+        environ = {"asgi.scope": scope | more}
+        assert client.get("/", headers=alice.headers, environ_overrides=environ).status_code == (
+            403 if told else 404
+        )
+        assert caplog.text.count("configuration: the ASGI app around Flask: ") == told
