@@ -131,9 +131,9 @@ def lost_decorators(views: Mapping[str, Callable[..., Any]]) -> Iterator[str]:
         views: all registered views of an app, by name.
 
     `@authorize_certificate` above a route has this effect: the route registers the undecorated
-    function. Three cases are not reported: the app also registers the decorated function, the view
-    is exempt, or its module still binds the undecorated function to its name (a decorator would
-    have replaced it). It does not find a view below a decorator that does not use
+    function, or a wrapper of it. Three cases are not reported: the app also registers the decorated
+    function, the view is exempt, or its module still binds the undecorated function to its name (a
+    decorator would have replaced it). It does not find a view below a decorator that does not use
     `functools.wraps`.
     """
     checked = {
@@ -144,15 +144,25 @@ def lost_decorators(views: Mapping[str, Callable[..., Any]]) -> Iterator[str]:
         for function in _unwrapped(wrapper)
     }
     for name, view in views.items():
-        if (
-            _is_weakly_referable(view)
-            and view in _protected
-            and id(view) not in checked
-            and policy_named_by(view) is None
-            and not is_exempt_view(view)
-            and not _is_bound_to_its_name(view)
-        ):
-            yield name
+        if policy_named_by(view) is None and not is_exempt_view(view):
+            for function in _unwrapped(view):
+                if (
+                    function in _protected
+                    and id(function) not in checked
+                    and not _is_bound_to_its_name(function)
+                ):
+                    yield name
+                    break
+
+
+def policies_named_in(view: object) -> set[str]:
+    """Return every policy that a view names, itself or in a callable that it wraps.
+
+    Args:
+        view: any object.
+    """
+    named = map(policy_named_by, _unwrapped(view))
+    return {policy for policy in named if policy is not None}
 
 
 def deny_misconfigured(

@@ -431,6 +431,25 @@ class Authorizer:
 _NO_POLICY = "is neither a Policy nor a list of alternatives; write Policy(...), or a list of them"
 
 
+class UnconfiguredAuthorizer(Authorizer):
+    """The authorizer of an app without policies. It denies every request as `misconfigured`.
+
+    With it, commands that import an app and serve nothing work without settings.
+
+    Args:
+        problem: what is missing and what to write, for the log.
+    """
+
+    def __init__(self, problem: Problem) -> None:
+        self._ingress = Ingress(front_end_from("app-service"))
+        self._policies = {}
+        self._denials = DenialLog()
+        self._denial = Denial(DenialReason.MISCONFIGURED, str(problem))
+
+    def _decide(self, *_: object) -> Denial:
+        return self._denial
+
+
 def _are_policies(value: object) -> bool:
     """Tell whether a value is a non-empty list or tuple of policies."""
     if not isinstance(value, list | tuple) or not value:

@@ -73,8 +73,10 @@ class Gate:
                     ]
                 )
         if isinstance(authorizer, Authorizer):
-            if policy is not None and policy not in authorizer.policy_names:
-                raise ConfigurationError([_unknown_policy(policy, authorizer)])
+            known = authorizer.policy_names
+            # An app that is not configured has no policies, and denies every request.
+            if policy is not None and known and policy not in known:
+                raise ConfigurationError([_unknown_policy(policy, known)])
         elif not callable(authorizer):
             raise TypeError(
                 f"authorizer is {authorizer!r}; write an Authorizer, a callable that returns one,"
@@ -140,6 +142,8 @@ def private(cache_control: Iterable[str]) -> str | None:
     return ", ".join(kept if "private" in words else [*kept, "private"])
 
 
-def _unknown_policy(policy: str, authorizer: Authorizer) -> Problem:
-    known = ", ".join(map(quote, authorizer.policy_names))
-    return Problem("policy", f"no policy is called {quote(policy)}; write one of {known}")
+def _unknown_policy(policy: str, known: Iterable[str]) -> Problem:
+    return Problem(
+        "policy",
+        f"no policy is called {quote(policy)}; write one of {', '.join(map(quote, known))}",
+    )

@@ -1,6 +1,12 @@
 """Client certificates in Flask, for a view, a blueprint or a whole app."""
 
-from arrcert_flask.authorization import ClientCertificateForbidden, get_client_certificate
+from arrcert_flask.authorization import (
+    ClientCertificateForbidden,
+    authorize_request,
+    authorizer_of,
+    get_client_certificate,
+    get_client_identity,
+)
 from arrcert_flask.decorators import (
     authorize_certificate,
     certificate_exempt,
@@ -13,8 +19,11 @@ __all__ = [
     "Arrcert",
     "ClientCertificateForbidden",
     "authorize_certificate",
+    "authorize_request",
+    "authorizer_of",
     "certificate_denied",
     "certificate_exempt",
     "get_client_certificate",
+    "get_client_identity",
     "require_client_certificate",
 ]

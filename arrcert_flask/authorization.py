@@ -3,28 +3,51 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from flask import Flask, Response, current_app, has_request_context, request
 from werkzeug.exceptions import Forbidden
 
-from arrcert import Authorizer, CertificateDenied, ClientCertificate
-from arrcert.adapters import deny_misconfigured
+from arrcert import (
+    Authorizer,
+    CertificateDenied,
+    ClientCertificate,
+    ClientIdentity,
+    ConfigurationError,
+    Problem,
+)
+from arrcert.adapters import deny_misconfigured, require_policy_name
+from arrcert.gate import IDENTITY
 from arrcert.settings import Settings
 from arrcert_flask.signals import certificate_denied
 
 _logger = logging.getLogger("arrcert")
 
 _ACCEPTED = "_arrcert_accepted"
-"""The attribute of a request that maps each accepted policy to the certificate. The policy that
-was asked for last is the last key."""
+"""The attribute of a request that maps each accepted policy to the identity. The policy that was
+asked for last is the last key."""
+
+_DENIED = "_arrcert_denied"
+"""The attribute that a request has once a policy has denied it."""
+
+
+ASGI_SCOPE = "asgi.scope"
+"""The key of a WSGI environ in which a2wsgi puts the ASGI scope. Clients cannot set it."""
+
+_NOT_INITIALISED = "Arrcert(app) was never called for this app"
 
 
 class Extension(NamedTuple):
-    """The value that `Arrcert.init_app` stores in `app.extensions["arrcert"]`."""
+    """The value that `Arrcert.init_app` stores in `app.extensions["arrcert"]`.
+
+    Attributes:
+        authorizer: makes the decisions.
+        settings: the settings; None for an app without policies, which denies every request.
+    """
 
     authorizer: Authorizer
-    settings: Settings
+    settings: Settings | None
 
 
 class ClientCertificateForbidden(Forbidden):
@@ -35,12 +58,15 @@ class ClientCertificateForbidden(Forbidden):
     """
 
 
-def authorize(policy: str, authorizer: Authorizer | None = None) -> None:
+def authorize(policy: str, authorizer: Authorizer | None = None) -> ClientIdentity:
     """Authorize the current request under a policy.
 
     Args:
         policy: the policy's name.
         authorizer: makes the decision; the default is the current app's.
+
+    Returns:
+        Who may enter.
 
     Raises:
         ClientCertificateForbidden: the request is denied. The denial is already logged, and the
@@ -49,16 +75,67 @@ def authorize(policy: str, authorizer: Authorizer | None = None) -> None:
     After a policy has accepted the request, its result is kept for the rest of the request.
     """
     current = _current_request()
-    accepted: dict[str, ClientCertificate] = current.__dict__.setdefault(_ACCEPTED, {})
+    accepted: dict[str, ClientIdentity] = current.__dict__.setdefault(_ACCEPTED, {})
     if policy in accepted:
         accepted[policy] = accepted.pop(policy)
-        return
+        return accepted[policy]
     try:
         authorizer = authorizer or _authorizer(policy)
-        accepted[policy] = authorizer.authorize_wsgi(current.environ, policy)
+        scope = guarded_scope(current.environ)
+        if scope is None:
+            accepted[policy] = authorizer.identify_wsgi(current.environ, policy)
+        else:
+            accepted[policy] = authorizer.identify_asgi(scope, policy)
     except CertificateDenied as denied:
+        setattr(current, _DENIED, True)
         _signal(denied)
         raise ClientCertificateForbidden from denied
+    return accepted[policy]
+
+
+def authorize_request(policy: str = "default") -> ClientIdentity:
+    """Authorize the current request now, where no decorator or hook can stand.
+
+    Use it inside a request: in `is_accessible` of Flask-Admin, in a handler of Socket.IO, or in a
+    view that chooses the policy by itself.
+
+    Args:
+        policy: the policy's name.
+
+    Returns:
+        Who may enter. It is always true in a condition.
+
+    Raises:
+        ClientCertificateForbidden: the request is denied. The denial is already logged, and the
+            signal is sent. Flask answers 403.
+        TypeError: `policy` is not a name.
+        RuntimeError: there is no current request.
+
+    It decides when it is called: code that ran before in the same request was not checked by it.
+    """
+    require_policy_name(policy)
+    return authorize(policy)
+
+
+def authorizer_of(app: Flask) -> Authorizer:
+    """Return the `Authorizer` that `Arrcert(app)` made, for a middleware around the app.
+
+        app.wsgi_app = ClientCertificateMiddleware(app.wsgi_app, authorizer_of(app))
+
+    Args:
+        app: the app.
+
+    Raises:
+        ConfigurationError: `Arrcert(app)` was not called for this app before.
+
+    The middleware does not take the exempt paths of the app; it has its own `exempt_paths`.
+    """
+    extension: Extension | None = app.extensions.get("arrcert")
+    if extension is None:
+        raise ConfigurationError(
+            [Problem("", f"{_NOT_INITIALISED}; call it before authorizer_of(app)")]
+        )
+    return extension.authorizer
 
 
 def get_client_certificate() -> ClientCertificate | None:
@@ -68,10 +145,41 @@ def get_client_certificate() -> ClientCertificate | None:
     returns a certificate that the request carries but that no decorator, hook or
     `ARRCERT_PROTECT_ALL` has checked.
     """
+    identity = get_client_identity()
+    return None if identity is None else identity.certificate
+
+
+def get_client_identity() -> ClientIdentity | None:
+    """Return who was accepted for the current request, or None.
+
+    If several policies accepted the request, it is the identity of the last check, as in
+    `get_client_certificate`.
+    """
     if not has_request_context():
         return None
-    accepted: dict[str, ClientCertificate] = getattr(request, _ACCEPTED, {})
+    accepted: dict[str, ClientIdentity] = getattr(request, _ACCEPTED, {})
     return next(reversed(accepted.values()), None)
+
+
+def guarded_scope(environ: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return the ASGI scope of a request that `arrcert.asgi.ClientCertificateMiddleware` checked.
+
+    Args:
+        environ: the WSGI environ of the request.
+
+    Returns:
+        The scope, or None if there is no such middleware.
+
+    Connexion runs Flask inside an ASGI app, by a2wsgi. Its WSGI environ does not show the real
+    names of headers, but holds the scope, which does.
+    """
+    scope = environ.get(ASGI_SCOPE)
+    return scope if scope is not None and IDENTITY in scope else None
+
+
+def was_denied() -> bool:
+    """Return whether a policy has denied the current request."""
+    return _DENIED in _current_request().__dict__
 
 
 def keep_private(response: Response) -> Response:
@@ -101,8 +209,7 @@ def _current_request() -> Any:
 def _authorizer(policy: str) -> Authorizer:
     extension: Extension | None = current_app.extensions.get("arrcert")
     if extension is None:
-        detail = "Arrcert(app) was never called for this app"
-        raise deny_misconfigured(detail, policy, environ=request.environ)
+        raise deny_misconfigured(_NOT_INITIALISED, policy, environ=request.environ)
     return extension.authorizer
 
 

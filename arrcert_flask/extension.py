@@ -5,20 +5,41 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterator
+from http import HTTPStatus
 from typing import Any
 
-from flask import Flask, current_app, request
+from flask import Flask, Response, current_app, request
 
 from arrcert import Authorizer, ConfigurationError, Problem
-from arrcert.adapters import is_exempt_view, lost_decorators, policy_named_by
-from arrcert.settings import Settings, load
-from arrcert_flask.authorization import Extension, authorize, keep_private
-from arrcert_flask.decorators import hooks_without_parentheses
+from arrcert.adapters import is_exempt_view, policy_named_by
+from arrcert.authorizer import UnconfiguredAuthorizer
+from arrcert.settings import NOT_CONFIGURED, Settings, load
+from arrcert_flask.authorization import (
+    Extension,
+    authorize,
+    guarded_scope,
+    keep_private,
+    was_denied,
+)
+from arrcert_flask.examination import (
+    methods_of,
+    refuse_while_wrapped,
+    suspicious,
+    unprotected,
+)
 
 _logger = logging.getLogger("arrcert")
 
 _EXEMPT_PATHS = "ARRCERT_EXEMPT_PATHS"
 _PROTECT_ALL = "ARRCERT_PROTECT_ALL"
+
+_NO_403 = Problem(
+    "",
+    "is the answer to a denied request, which is a 403: an error handler of the site, such as"
+    " errorhandler(Exception), turns it into a server error; write `from arrcert_flask import"
+    " ClientCertificateForbidden` and `app.register_error_handler(ClientCertificateForbidden,"
+    " lambda error: error)`",
+)
 
 
 class Arrcert:
@@ -49,10 +70,16 @@ class Arrcert:
         `Cache-Control: private`. A setting that is valid but probably a mistake is a warning in the
         log.
 
+        Under the `flask` command an app without any policies is no error: then every request is
+        denied, and commands that serve nothing work.
+
         It does not check requests that never reach this app, such as those that a WSGI middleware
-        answers. A blueprint's own `after_request` and error handlers see only the 403 of that
-        blueprint's views. If they change it, a client without a certificate can tell which paths
-        exist.
+        answers. With `ARRCERT_PROTECT_ALL`, one around `app.wsgi_app` that is known to answer by
+        itself is an error at the first request, and one that is not known is an error in the log;
+        an `arrcert.wsgi.ClientCertificateMiddleware` around it checks them.
+
+        A blueprint's own `after_request` and error handlers see only the 403 of that blueprint's
+        views. If they change it, a client without a certificate can tell which paths exist.
         """
         if "arrcert" in app.extensions:
             raise RuntimeError(
@@ -60,15 +87,14 @@ class Arrcert:
                 " Arrcert(app) and Arrcert().init_app(app) too"
             )
         read = _settings_of(app)
-        settings = load(read, os.environ, debug=app.debug)
-        app.extensions["arrcert"] = Extension(Authorizer.from_settings(settings), settings)
-        for problem in _warnings(settings, read):
-            _logger.warning("configuration: %s", problem)
+        extension = _extension_for(app, read)
+        app.extensions["arrcert"] = extension
+        gate = _Gate(app, read)
         # URL value preprocessors are the first code of an app that Flask runs for a request. The
         # gate is the first of them, so no other code runs before the request is authorized.
-        app.url_value_preprocessors.setdefault(None, []).insert(0, _Gate(app, read))
+        app.url_value_preprocessors.setdefault(None, []).insert(0, gate)
         # Flask runs these from last to first. This one runs last, so the app's own cannot undo it.
-        app.after_request_funcs.setdefault(None, []).insert(0, keep_private)
+        app.after_request_funcs.setdefault(None, []).insert(0, gate.after_request)
 
 
 class _Gate:
@@ -78,42 +104,41 @@ class _Gate:
         self._app = app
         self._read = read
         self._app_was_examined = False
+        self._told_of_errors = False
 
     def __call__(self, endpoint: str | None, _values: dict[str, Any] | None) -> None:
+        authorizer, settings = self._app.extensions["arrcert"]
+        if settings is None:
+            authorize("default", authorizer)
+        else:
+            self._check(endpoint, authorizer, settings)
+
+    def _check(self, endpoint: str | None, authorizer: Authorizer, settings: Settings) -> None:
         if not self._app_was_examined:
-            self._examine_app()
+            self._examine_app(settings)
         view = self._app.view_functions.get(endpoint or "")
         policies = _policies_named_for(view, endpoint or "")
-        authorizer, settings = self._app.extensions["arrcert"]
         for policy in policies:
             authorize(policy, authorizer)
         if policies or not settings.protect_all or is_exempt_view(view):
             return
-        if not settings.exempt_paths.covers_wsgi(request.environ, request.path):
+        if not _is_exempt_path(settings):
             authorize("default", authorizer)
 
-    def _examine_app(self) -> None:
-        """Raise an error if a mistake leaves views unprotected.
+    def after_request(self, response: Response) -> Response:
+        """Keep the response private, and tell once if the site turns a 403 into a 5xx."""
+        is_error = response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR
+        if is_error and not self._told_of_errors and was_denied():
+            self._told_of_errors = True
+            _logger.error("configuration: %s", _NO_403._replace(setting=response.status))
+        return keep_private(response)
 
-        It runs at the first request, when all views, hooks and settings exist.
+    def _examine_app(self, settings: Settings) -> None:
+        """Raise an error if a mistake leaves something unprotected, and log the other mistakes.
+
+        It runs at the first request, when all views, hooks, wrappers and settings exist.
         """
-        problems = [
-            Problem(
-                f"the endpoint {endpoint!r}",
-                "its view is registered without its @authorize_certificate, which is above the"
-                " route; write the decorator below @app.route, or mark the view with"
-                " @certificate_exempt if it is open on purpose",
-            )
-            for endpoint in lost_decorators(self._app.view_functions)
-        ]
-        problems += [
-            Problem(
-                f"the blueprint {name!r}" if name else "the app",
-                "a before_request hook has no parentheses; write"
-                " before_request(require_client_certificate())",
-            )
-            for name in hooks_without_parentheses(self._app.before_request_funcs)
-        ]
+        problems = list(unprotected(self._app, request.environ))
         now = _settings_of(self._app)
         late = sorted(
             name for name in self._read.keys() | now if self._read.get(name) != now.get(name)
@@ -123,17 +148,44 @@ class _Gate:
             "was set in app.config after Arrcert(app) read it, so it has no effect; set it"
             " before Arrcert(app), or call Arrcert().init_app(app) last",
         )
-        if (
-            _PROTECT_ALL in late
-            and now.get(_PROTECT_ALL)
-            and not self._app.extensions["arrcert"].settings.protect_all
-        ):
+        if _PROTECT_ALL in late and now.get(_PROTECT_ALL) and not settings.protect_all:
             problems.append(too_late._replace(setting=_PROTECT_ALL))
         if problems:
+            refuse_while_wrapped(self._app)
             raise ConfigurationError(problems)
         self._app_was_examined = True
-        if late:
-            _logger.error("configuration: %s", too_late)
+        for problem in (*suspicious(self._app, request.environ), *([too_late] if late else ())):
+            _logger.error("configuration: %s", problem)
+
+
+def _extension_for(app: Flask, read: dict[str, Any]) -> Extension:
+    """Return what the settings of an app describe.
+
+    Under the `flask` command, an app without any policies is one that denies every request, so that
+    commands that serve nothing work.
+
+    Raises:
+        ConfigurationError: lists all mistakes in the configuration.
+    """
+    try:
+        settings = load(read, os.environ, debug=app.debug)
+    except ConfigurationError as error:
+        ours = [problem for problem in error.problems if problem.setting.startswith("ARRCERT")]
+        if os.environ.get("FLASK_RUN_FROM_CLI") != "true" or ours != [NOT_CONFIGURED]:
+            raise
+        _logger.warning("configuration: %s; until then every request is denied", NOT_CONFIGURED)
+        return Extension(UnconfiguredAuthorizer(NOT_CONFIGURED), None)
+    for problem in _warnings(settings, read):
+        _logger.warning("configuration: %s", problem)
+    return Extension(Authorizer.from_settings(settings), settings)
+
+
+def _is_exempt_path(settings: Settings) -> bool:
+    """Return whether the path of the current request is exempt from the site-wide check."""
+    scope = guarded_scope(request.environ)
+    if scope is None:
+        return settings.exempt_paths.covers_wsgi(request.environ, request.path)
+    return settings.exempt_paths.covers_asgi(scope, request.path)
 
 
 def _settings_of(app: Flask) -> dict[str, Any]:
@@ -152,18 +204,23 @@ def _warnings(settings: Settings, read: dict[str, Any]) -> Iterator[Problem]:
 
 
 def _policies_named_for(view: Callable[..., Any] | None, endpoint: str) -> list[str]:
-    """Return the policies named by the view, by its methods and by its blueprints' hooks."""
+    """Return the policies that hold for a request before anything of the app runs.
+
+    They are named by the view, by its methods, and by the hooks of its blueprints and of the app.
+    """
     candidates: list[Callable[..., Any] | None] = [view, *_handlers(view)]
+    hooks = current_app.before_request_funcs
     if "." in endpoint:
         for blueprint in request.blueprints:
-            candidates += current_app.before_request_funcs.get(blueprint, ())
+            candidates += hooks.get(blueprint, ())
+    candidates += hooks.get(None, ())
     return [policy for policy in map(policy_named_by, candidates) if policy is not None]
 
 
 def _handlers(view: Callable[..., Any] | None) -> list[Callable[..., Any] | None]:
     """Return the methods of a class-based view that this request can run."""
     view_class = getattr(view, "view_class", None)
-    if view_class is None:
+    if view is None or view_class is None:
         return []
     method = request.method.lower()
     handler = getattr(view_class, method, None)
@@ -171,5 +228,5 @@ def _handlers(view: Callable[..., Any] | None) -> list[Callable[..., Any] | None
         handler = getattr(view_class, "get", None)
     if handler is None and method == "options":
         # Flask's automatic OPTIONS response lists all methods of the class.
-        return [getattr(view_class, name.lower(), None) for name in view_class.methods or ()]
+        return methods_of(view)
     return [handler]

@@ -18,6 +18,7 @@ from arrcert.adapters import (
     is_exempt_view,
     lost_decorators,
     mark_policy,
+    policies_named_in,
     policy_named_by,
     require_policy_name,
     require_view,
@@ -159,6 +160,14 @@ def test_the_outer_mark_counts() -> None:
     assert policy_named_by(plain(view)) == "outer"
 
 
+def test_every_policy_in_a_view_is_found() -> None:
+    """The policies of all decorators of a view are found, and none in other objects."""
+    view = plain(protect(plain(protect(new_view(), "inner")), "outer"))
+    assert policies_named_in(view) == {"inner", "outer"}
+    for other in (new_view(), None, 7, "default"):
+        assert policies_named_in(other) == set()
+
+
 def test_a_mark_that_is_not_a_string_names_no_policy() -> None:
     """An object that has every attribute names no policy."""
 
@@ -239,6 +248,24 @@ def test_a_wrapper_below_the_lost_decorator_is_reported() -> None:
     wrapped = plain(new_view())
     protect(wrapped)
     assert list(lost_decorators({"a": wrapped})) == ["a"]
+
+
+def test_a_wrapper_that_a_route_makes_is_reported() -> None:
+    """A route may register a wrapper of the undecorated view, and return the view."""
+    view = new_view()
+    registered = plain(plain(view))
+    protect(view)
+    assert list(lost_decorators({"a": registered})) == ["a"]
+    # Its other registration is decorated, so both are there on purpose.
+    assert list(lost_decorators({"a": registered, "b": protect(view)})) == []
+    exempt_view(registered)
+    assert list(lost_decorators({"a": registered})) == []
+
+
+def test_a_wrapper_of_a_bound_view_is_not_reported() -> None:
+    """A view that its module still binds to its name has no decorator above it."""
+    protect(bound_view)
+    assert list(lost_decorators({"a": plain(bound_view)})) == []
 
 
 def test_a_decorated_view_is_not_reported() -> None:

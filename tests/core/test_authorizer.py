@@ -41,7 +41,9 @@ from arrcert import (
     ConfigurationError,
     DenialReason,
     Policy,
+    Problem,
 )
+from arrcert.authorizer import UnconfiguredAuthorizer
 from arrcert.forwarding.front_ends import FRONT_ENDS
 from arrcert.forwarding.ingress import Ingress
 from arrcert.keys import public_key_fingerprint
@@ -915,3 +917,37 @@ def test_hostile_headers_are_denied(pairs: list[tuple[bytes, bytes]]) -> None:
     """Any list of hostile headers is a denial, and never another exception."""
     authorizer = Authorizer({"default": Policy(fingerprints=["A" * 40])})
     denied(lambda: authorizer.authorize_asgi({"headers": pairs}))
+
+
+# Names, and an app without policies. --------------------------------------------------------------
+
+
+def test_names_of_the_policies() -> None:
+    """The names are those of the configuration, in its order."""
+    policy = Policy(fingerprints=["A" * 40])
+    authorizer = Authorizer({"partners": policy, "default": [policy, policy]})
+    assert authorizer.policy_names == ("partners", "default")
+
+
+def test_an_app_without_policies_denies_every_request(
+    alice: IssuedCertificate, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It denies as misconfigured under any name, before it looks at the certificate."""
+    authorizer = UnconfiguredAuthorizer(Problem("ARRCERT", "is not set"))
+    assert authorizer.policy_names == ()
+    scope = {"type": "http", "method": "GET", "path": "/", "headers": []}
+    decisions: list[Callable[[], object]] = [
+        lambda: authorizer.authorize(alice.header_value),
+        lambda: authorizer.authorize(None, policy="partners"),
+        lambda: authorizer.identify_wsgi({"HTTP_X_ARR_CLIENTCERT": alice.header_value}, None),
+        lambda: authorizer.authorize_asgi(scope),
+        lambda: authorizer.identify_headers(alice.headers.items()),
+    ]
+    for decide in decisions:
+        with pytest.raises(CertificateDenied) as caught:
+            decide()
+        assert caught.value.reason is DenialReason.MISCONFIGURED
+        assert caught.value.detail == "ARRCERT: is not set"
+    assert authorizer.find_wsgi({"HTTP_X_ARR_CLIENTCERT": alice.header_value}) is None
+    assert authorizer.find_asgi(scope) is None
+    assert len(caplog.records) == len(decisions)

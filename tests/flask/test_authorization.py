@@ -7,14 +7,23 @@ from typing import Any
 import pytest
 from flask import Flask, Response, request
 
-from arrcert import Authorizer, CertificateDenied, DenialReason
+from arrcert import (
+    Authorizer,
+    CertificateDenied,
+    ClientIdentity,
+    ConfigurationError,
+    DenialReason,
+)
 from arrcert.testing import IssuedCertificate
 from arrcert_flask import (
     Arrcert,
     ClientCertificateForbidden,
     authorize_certificate,
+    authorize_request,
+    authorizer_of,
     certificate_denied,
     get_client_certificate,
+    get_client_identity,
 )
 
 
@@ -142,13 +151,13 @@ def test_the_last_check_of_a_request_counts(
 ) -> None:
     """Asked under A, B and A again, a request is decided twice and has the last certificate."""
     asked: list[str] = []
-    original = Authorizer.authorize_wsgi
+    original = Authorizer.identify_wsgi
 
     def spy(self: Authorizer, environ: Any, policy: str) -> Any:
         asked.append(policy)
         return original(self, environ, policy)
 
-    monkeypatch.setattr(Authorizer, "authorize_wsgi", spy)
+    monkeypatch.setattr(Authorizer, "identify_wsgi", spy)
 
     def view() -> str:
         certificate = get_client_certificate()
@@ -235,3 +244,112 @@ def test_a_hook_from_before_the_extension_makes_nothing_public(
     app.add_url_rule("/x", "x", authorize_certificate(lambda: ""))
     answer = app.test_client().get("/x", headers=alice.headers)
     assert answer.headers["Cache-Control"] == "private"
+
+
+# Authorization where no decorator can stand. ------------------------------------------------------
+
+
+def test_authorize_request_decides_now(
+    app: Flask, alice: IssuedCertificate, bob: IssuedCertificate
+) -> None:
+    """It returns the identity, which the request then has, or raises the 403."""
+    with app.test_request_context(headers=alice.headers):
+        assert get_client_identity() is None
+        identity = authorize_request()
+        assert identity == ClientIdentity(None, frozenset(), alice.certificate, "default")
+        assert get_client_identity() is identity
+        assert get_client_certificate() == alice.certificate
+        with pytest.raises(ClientCertificateForbidden) as caught:
+            authorize_request(policy="partners")
+        assert isinstance(caught.value.__cause__, CertificateDenied)
+        # A denial takes nothing away that another policy has accepted.
+        assert get_client_identity() is identity
+    with app.test_request_context(headers=bob.headers):
+        assert authorize_request("partners").policy == "partners"
+
+
+def test_a_view_may_choose_the_policy(
+    protected_app: Flask, alice: IssuedCertificate, bob: IssuedCertificate
+) -> None:
+    """A denial in a view is a 403, and one that the view catches is the view's business."""
+
+    @protected_app.get("/choose")
+    def choose() -> str:
+        return authorize_request(request.args["policy"]).policy
+
+    @protected_app.get("/try")
+    def try_it() -> str:
+        try:
+            return authorize_request("partners").policy
+        except ClientCertificateForbidden:
+            return "refused"
+
+    client = protected_app.test_client()
+    assert client.get("/choose?policy=default", headers=alice.headers).text == "default"
+    assert client.get("/choose?policy=partners", headers=alice.headers).status_code == 403
+    assert client.get("/choose?policy=unknown", headers=alice.headers).status_code == 403
+    assert client.get("/try", headers=alice.headers).text == "refused"
+    assert client.get("/try", headers=bob.headers).status_code == 403
+
+
+@pytest.mark.parametrize("policy", [None, "", 7])
+def test_authorize_request_takes_a_name(app: Flask, policy: Any) -> None:
+    """A policy that is not a name is a TypeError, not a denial."""
+    with app.test_request_context(), pytest.raises(TypeError, match="policy is"):
+        authorize_request(policy)
+
+
+def test_authorize_request_needs_a_request(app: Flask) -> None:
+    """Outside of a request it is an error, and nobody is identified."""
+    with app.app_context(), pytest.raises(RuntimeError, match="outside of request context"):
+        authorize_request()
+    assert get_client_identity() is None
+
+
+def test_authorizer_of_an_app(app: Flask, alice: IssuedCertificate) -> None:
+    """It is the authorizer that Arrcert(app) made; without Arrcert(app) there is none."""
+    assert authorizer_of(app).authorize(alice.header_value) == alice.certificate
+    assert authorizer_of(app).policy_names == ("default", "partners")
+    with pytest.raises(ConfigurationError, match=r"never called for this app; call it before"):
+        authorizer_of(Flask(__name__))
+
+
+# Error handlers of the site. ----------------------------------------------------------------------
+
+
+def test_a_handler_that_turns_the_403_into_a_500_is_told_once(
+    site: Flask, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The log says once that the site answers 500 instead, and which lines keep the 403."""
+
+    @site.errorhandler(Exception)
+    def failed(_: Exception) -> tuple[str, int]:
+        return "sorry", 500
+
+    client = site.test_client()
+    for _ in range(2):
+        assert client.get("/protected").status_code == 500
+    [told] = [record for record in caplog.records if "configuration" in record.getMessage()]
+    assert told.levelname == "ERROR"
+    assert told.getMessage() == (
+        "configuration: 500 INTERNAL SERVER ERROR: is the answer to a denied request, which is a"
+        " 403: an error handler of the site, such as errorhandler(Exception), turns it into a"
+        " server error; write `from arrcert_flask import ClientCertificateForbidden` and"
+        " `app.register_error_handler(ClientCertificateForbidden, lambda error: error)`"
+    )
+
+
+def test_the_two_lines_keep_the_403(site: Flask, caplog: pytest.LogCaptureFixture) -> None:
+    """With the lines of the log, a site that handles every exception answers 403."""
+
+    @site.errorhandler(Exception)
+    def failed(_: Exception) -> tuple[str, int]:
+        return "sorry", 500
+
+    site.register_error_handler(ClientCertificateForbidden, lambda error: error)
+    site.add_url_rule("/broken", "broken", lambda: 1 / 0)
+    client = site.test_client()
+    assert client.get("/protected").status_code == 403
+    # A server error of an open page is not about a denial.
+    assert client.get("/broken").status_code == 500
+    assert "configuration" not in caplog.text

@@ -269,15 +269,21 @@ def test_decorator_without_the_extension_denies(
 def test_unknown_policy_denies(
     app: Flask, alice: IssuedCertificate, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A policy that does not exist denies every request and is an error in the log."""
+    """A policy that does not exist denies each request. The log tells once where it is named."""
 
     @app.get("/x")
     @authorize_certificate(policy="partnrs")
     def view() -> str:
         return ""
 
-    assert statuses(app, "/x", alice) == [403]
-    assert [record.levelname for record in caplog.records] == ["ERROR"]
+    assert statuses(app, "/x", alice, alice) == [403, 403]
+    assert {record.levelname for record in caplog.records} == {"ERROR"}
+    first, *others = (record.getMessage() for record in caplog.records)
+    assert first == (
+        "configuration: the endpoint 'view': names the policy 'partnrs', which does not exist, so"
+        " every request is denied; write one of 'default', 'partners'"
+    )
+    assert all(text.startswith("denied GET /x under policy 'partnrs': ") for text in others)
 
 
 _routes: list[Callable[..., Any]] = []

@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from flask import Blueprint, Flask
+from flask import (
+    Blueprint,
+    Flask,
+    Request,
+    appcontext_pushed,
+    request_finished,
+    request_started,
+    request_tearing_down,
+)
+from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
+from werkzeug.exceptions import Forbidden
 
 from arrcert import ConfigurationError
 from arrcert.testing import CertificateAuthority, IssuedCertificate
+from arrcert.wsgi import ClientCertificateMiddleware as WSGIMiddleware
 from arrcert_flask import (
     Arrcert,
     authorize_certificate,
+    authorize_request,
+    authorizer_of,
     certificate_exempt,
     require_client_certificate,
 )
@@ -308,3 +323,186 @@ def test_static_files_that_a_certificate_opened_are_private(
     answer.close()
     directives = answer.headers["Cache-Control"].replace(" ", "").split(",")
     assert set(directives) == {"private", "max-age=60"}
+
+
+# Nothing of the site runs for a stranger. ---------------------------------------------------------
+
+
+class Counter:
+    """Counts what runs for a request, by name."""
+
+    def __init__(self) -> None:
+        self.ran: list[str] = []
+
+    def counts(self, name: str, answer: Any = None) -> Any:
+        """Return a function that counts its calls, and returns the answer."""
+
+        def count(*_: Any, **__: Any) -> Any:
+            self.ran.append(name)
+            return answer
+
+        return count
+
+
+class CountingSessions(SecureCookieSessionInterface):
+    """Counts the sessions that Flask opens."""
+
+    def __init__(self, counter: Counter) -> None:
+        self._counter = counter
+
+    def open_session(self, app: Flask, request: Request) -> SecureCookieSession | None:
+        """Open a session."""
+        self._counter.ran.append("open_session")
+        return super().open_session(app, request)
+
+
+def counting_app(config: dict[str, Any], counter: Counter, **more: Any) -> Flask:
+    """Return an app in which everything that a site can write counts itself."""
+    app = Flask(__name__)
+    app.config.update(config, SECRET_KEY="x", **more)
+    app.session_interface = CountingSessions(counter)
+    app.url_value_preprocessor(counter.counts("url_value_preprocessor"))
+    app.before_request(counter.counts("before_request"))
+    blueprint = Blueprint("bp", __name__)
+    blueprint.url_value_preprocessor(counter.counts("blueprint's url_value_preprocessor"))
+    blueprint.before_request(counter.counts("blueprint's before_request"))
+    view = counter.counts("view", "")
+    blueprint.add_url_rule("/in", "in", view, methods=["POST"])
+    app.register_blueprint(blueprint)
+    app.add_url_rule("/protected", "p", authorize_certificate(view), methods=["POST"])
+    app.add_url_rule("/plain", "x", view, methods=["POST"])
+    Arrcert(app)
+    app.teardown_request(counter.counts("teardown_request"))
+    app.teardown_appcontext(counter.counts("teardown_appcontext"))
+    app.after_request(lambda response: counter.ran.append("after_request") or response)
+    return app
+
+
+OUTSIDE = ["open_session", "after_request", "teardown_request", "teardown_appcontext"]
+"""What Flask itself runs for each request, denied or not."""
+
+SIGNALS = (appcontext_pushed, request_started, request_finished, request_tearing_down)
+
+
+@pytest.mark.parametrize("path", ["/in", "/protected", "/plain", "/unknown"])
+def test_a_strangers_post_reaches_nothing_of_the_site(
+    config: dict[str, Any], alice: IssuedCertificate, impostor: IssuedCertificate, path: str
+) -> None:
+    """No hook, preprocessor or view runs for a stranger, only what Flask runs by itself."""
+    counter = Counter()
+    app = counting_app(config, counter, ARRCERT_PROTECT_ALL=True)
+    for client in (None, impostor):
+        counter.ran.clear()
+        assert status(app, path, client, method="POST") == 403
+        assert counter.ran == OUTSIDE
+    counter.ran.clear()
+    assert status(app, path, alice, method="POST") in (200, 404)
+    assert {"url_value_preprocessor", "before_request"} < set(counter.ran)
+
+
+def test_a_hook_of_the_whole_app_decides_first(
+    config: dict[str, Any], alice: IssuedCertificate
+) -> None:
+    """A hook that checks a policy is asked before hooks and preprocessors that stand before it."""
+    counter = Counter()
+    app = counting_app(config, counter)
+    app.before_request(require_client_certificate())
+    for path in ("/in", "/plain", "/unknown"):
+        counter.ran.clear()
+        assert status(app, path, method="POST") == 403
+        assert counter.ran == OUTSIDE
+        assert status(app, path, alice, method="POST") in (200, 404)
+
+
+def test_inside_the_wsgi_middleware_flask_does_not_run(
+    config: dict[str, Any], alice: IssuedCertificate, impostor: IssuedCertificate
+) -> None:
+    """With the middleware around the app not even a session, a signal or a teardown runs."""
+    counter = Counter()
+    app = counting_app(config, counter, ARRCERT_PROTECT_ALL=True)
+    app.wsgi_app = WSGIMiddleware(app.wsgi_app, authorizer_of(app))  # type: ignore[method-assign]
+    receivers = {signal: counter.counts(signal.name) for signal in SIGNALS}
+    for signal, receiver in receivers.items():
+        signal.connect(receiver, app)
+    for client in (None, impostor):
+        assert status(app, "/plain", client, method="POST") == 403
+    assert counter.ran == []
+    assert status(app, "/plain", alice, method="POST") == 200
+    assert set(counter.ran) >= {signal.name for signal in SIGNALS}
+
+
+# Commands. ----------------------------------------------------------------------------------------
+
+UNCONFIGURED = """
+from flask import Flask
+from arrcert.wsgi import ClientCertificateMiddleware
+from arrcert_flask import Arrcert, authorizer_of, certificate_exempt
+
+app = Flask(__name__)
+app.config["ARRCERT_PROTECT_ALL"] = True
+app.config["ARRCERT_EXEMPT_PATHS"] = ["/health"]
+Arrcert(app)
+app.wsgi_app = ClientCertificateMiddleware(app.wsgi_app, authorizer_of(app))
+
+@app.cli.command()
+def work():
+    print("worked")
+"""
+
+
+def flask_command(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run a `flask` command of the app in a folder."""
+    command = [sys.executable, "-m", "flask", "--app", "site_of_test", *words]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+def test_flask_commands_that_serve_nothing_work_without_settings(tmp_path: Path) -> None:
+    """Without any policies an app's commands run, and elsewhere the app does not start."""
+    (tmp_path / "site_of_test.py").write_text(UNCONFIGURED)
+    done = flask_command(tmp_path, "work")
+    assert (done.returncode, done.stdout) == (0, "worked\n")
+    assert "ARRCERT: is not set" in done.stderr
+    assert "until then every request is denied" in done.stderr
+    assert "/static/" in flask_command(tmp_path, "routes").stdout
+    program = [sys.executable, "-c", "import site_of_test"]
+    done = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "ConfigurationError: ARRCERT: is not set" in done.stderr
+
+
+def test_other_mistakes_stop_flask_commands_too(tmp_path: Path) -> None:
+    """Only the lack of policies is forgiven, not what is written wrongly."""
+    text = UNCONFIGURED.replace("ARRCERT_PROTECT_ALL", "ARRCERT_PROTECT_AL")
+    (tmp_path / "site_of_test.py").write_text(text)
+    done = flask_command(tmp_path, "work")
+    assert done.returncode != 0
+    assert "ARRCERT_PROTECT_AL: there is no such setting" in done.stderr
+
+
+def test_an_unconfigured_app_serves_nobody(
+    monkeypatch: pytest.MonkeyPatch, alice: IssuedCertificate, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Under the `flask` command every request is a `misconfigured` denial, exempt ones too."""
+    monkeypatch.setenv("FLASK_RUN_FROM_CLI", "true")
+    app = Flask(__name__)
+    app.config["ARRCERT_EXEMPT_PATHS"] = ["/health"]
+    Arrcert(app)
+    app.add_url_rule("/open", "open", certificate_exempt(lambda: ""))
+    app.add_url_rule("/protected", "protected", authorize_certificate(lambda: ""))
+    caplog.clear()
+    for path in ("/open", "/protected", "/health", "/unknown"):
+        assert status(app, path, alice) == 403
+    assert len(caplog.records) == 4
+    for record in caplog.records:
+        assert record.levelname == "ERROR"
+        assert "misconfigured: ARRCERT: is not set" in record.getMessage()
+    with app.test_request_context(headers=alice.headers), pytest.raises(Forbidden):
+        authorize_request()
+
+
+def test_only_the_flask_command_forgives(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another value of Flask's variable, and any other way to start, stops the start."""
+    for value in ("false", ""):
+        monkeypatch.setenv("FLASK_RUN_FROM_CLI", value)
+        with pytest.raises(ConfigurationError, match="ARRCERT: is not set"):
+            Arrcert(Flask(__name__))

@@ -10,12 +10,15 @@ from typing import assert_type
 
 from flask import Blueprint, Flask
 
-from arrcert import ClientCertificate
+from arrcert import Authorizer, ClientCertificate, ClientIdentity
 from arrcert_flask import (
     Arrcert,
     authorize_certificate,
+    authorize_request,
+    authorizer_of,
     certificate_exempt,
     get_client_certificate,
+    get_client_identity,
     require_client_certificate,
 )
 
@@ -23,6 +26,9 @@ app = Flask(__name__)
 Arrcert(app)
 Arrcert().init_app(app)
 assert_type(get_client_certificate(), ClientCertificate | None)
+assert_type(get_client_identity(), ClientIdentity | None)
+assert_type(authorize_request("partners"), ClientIdentity)
+assert_type(authorizer_of(app), Authorizer)
 
 
 @app.get("/a")
