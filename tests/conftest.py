@@ -1,15 +1,64 @@
-"""One throw-away PKI for all tests."""
+"""One throw-away PKI for all tests, and how a run of them is reported."""
 
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from arrcert import denials
 from arrcert.testing import CertificateAuthority, IssuedCertificate, self_signed
+
+TESTS_A_DOT = 50
+
+# Hypothesis measures time, and a machine may be slow. Other profiles do without that too.
+settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+if settings.get_current_profile_name() == "default":
+    settings.load_profile("any machine")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option that moves the clock."""
+    parser.addoption(
+        "--later",
+        type=int,
+        metavar="SECONDS",
+        help="move the clock forward after the test modules are imported; needs time-machine",
+    )
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Move the clock of this process, not of the programs that the tests start.
+
+    A test fails under another clock if it compares the current time with a time that was taken
+    while its module was imported. Such a test also fails on a slow machine.
+    """
+    if seconds := session.config.getoption("later"):
+        import time_machine
+
+        moved = time_machine.travel(time.time() + seconds, tick=True)
+        moved.start()
+        session.config.add_cleanup(moved.stop)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_report_teststatus(
+    report: pytest.CollectReport | pytest.TestReport, config: pytest.Config
+) -> tuple[str, str, str] | None:
+    """With -q, print one dot for every 50 tests that pass or are skipped."""
+    if config.get_verbosity() >= 0 or report.failed or hasattr(report, "wasxfail"):
+        return None
+    if report.when != "call" and not report.skipped:
+        return None
+    stats = config.pluginmanager.get_plugin("terminalreporter").stats
+    done = 1 + len(stats.get("passed", ())) + len(stats.get("skipped", ()))
+    return report.outcome, "" if done % TESTS_A_DOT else ".", report.outcome.upper()
 
 
 @pytest.fixture(autouse=True)

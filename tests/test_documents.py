@@ -247,7 +247,7 @@ def test_every_reason_is_explained() -> None:
 def test_documented_make_targets_exist() -> None:
     """The commands of the README are targets of the Makefile."""
     makefile = (ROOT / "Makefile").read_text()
-    targets = re.findall(r"^make (\w+)$|`make (\w+)`", README, re.MULTILINE)
+    targets = re.findall(r"^make ([\w-]+)$|`make ([\w-]+)`", README, re.MULTILINE)
     assert targets
     for target in map("".join, targets):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target

@@ -35,7 +35,6 @@ from arrcert import (
     ConfigurationError,
     DenialReason,
     Policy,
-    trust_files,
 )
 from arrcert.cli.front_end import FrontEndServer
 from arrcert.forwarding.front_ends import FRONT_ENDS
@@ -43,6 +42,7 @@ from arrcert.forwarding.ingress import Ingress, networks_from, secret_header_fro
 from arrcert.pins import public_key_fingerprint
 from arrcert.settings import load
 from arrcert.testing import CertificateAuthority, IssuedCertificate
+from arrcert.trust import files as trust_files
 from arrcert_flask import Arrcert
 
 ROOT = Path(__file__).parent.parent
@@ -403,7 +403,7 @@ def test_what_the_rotation_guide_says_of_files(
     assert any("no configured CA certificate has that name" in x for x in operator.log.lines())
     operator.write("anchors.pem", b"-----BEGIN CERTIFICATE-----\nMIIB")
     policy.check(alice)
-    assert operator.log.lines()[-1].endswith("the old content holds")
+    assert operator.log.lines()[-1].endswith("the old content stays in use")
 
 
 def test_same_name_and_another_key(

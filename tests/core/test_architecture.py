@@ -22,6 +22,7 @@ STOREYS = [
     "exceptions",
     "denials",
     "adapters",
+    "forwarding.gunicorn",
     "forwarding.servers",
     "forwarding.encodings",
     "forwarding.front_ends",

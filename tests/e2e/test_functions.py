@@ -31,6 +31,8 @@ from arrcert_flask import Arrcert, authorize_certificate
 
 func = pytest.importorskip("azure.functions", reason="the package azure-functions is missing")
 
+pytestmark = pytest.mark.matrix
+
 HERE = Path(__file__).resolve().parent
 FOLDER = HERE.parents[1] / "sample_sites" / "functions_app"
 HEADER = "X-ARR-ClientCert"

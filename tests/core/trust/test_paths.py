@@ -455,7 +455,7 @@ def test_clock_skew_applies_to_the_path() -> None:
     late = root(not_before=NOW + timedelta(seconds=60))
     early = root(not_after=NOW - timedelta(seconds=60))
     for anchor in (late, early):
-        assert why_not(certificate, [anchor], at=datetime.now(UTC)) is not None
+        assert why_not(certificate, [anchor]) is not None
         assert why_not(certificate, [anchor], clock_skew=timedelta(seconds=59)) is not None
         assert why_not(certificate, [anchor], clock_skew=timedelta(seconds=60)) is None
 
