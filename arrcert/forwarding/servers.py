@@ -147,6 +147,11 @@ def _gunicorn_server() -> Server:
         return _GUNICORN_WITH_HOOK
     if running.version < (22,):
         return _unsafe("gunicorn before 22", f"upgrade gunicorn to 22 or newer, or {_USE_THE_HOOK}")
+    if running.unsafe_setting == "http_protocols=h2":
+        return _unsafe(
+            "gunicorn before 26.2 with http_protocols=h2",
+            f"upgrade gunicorn to 26.2 or newer, drop that setting, or {_USE_THE_HOOK}",
+        )
     if running.unsafe_setting:
         return _unsafe(
             f"gunicorn with {running.unsafe_setting}", f"drop that setting, or {_USE_THE_HOOK}"
