@@ -27,6 +27,9 @@ class FrontEnd(NamedTuple):
         trusted_hops: which element of `xfcc`, counted from the right, is the client's.
         checks_certificates: True if it validates certificates, False if it only forwards them.
         http2: whether it speaks HTTP/2 to the app.
+        normalizes_line_ends: whether each header line that reaches the app ends with CRLF, because
+            the front end rejects or rewrites a bare LF and a lone CR (RFC 9112 section 2.2). None
+            if that is not known.
         only_over_https: whether a request with `X-Forwarded-Proto: http` is denied.
     """
 
@@ -39,13 +42,16 @@ class FrontEnd(NamedTuple):
     trusted_hops: int = 1
     checks_certificates: bool = False
     http2: bool = False
+    normalizes_line_ends: bool | None = None
     only_over_https: bool = False
 
     def __str__(self) -> str:
         return f"{self.header}, read as {self.encoding}"
 
 
-_APP_SERVICE = FrontEnd("app-service", "X-ARR-ClientCert", only_over_https=True)
+_APP_SERVICE = FrontEnd(
+    "app-service", "X-ARR-ClientCert", normalizes_line_ends=True, only_over_https=True
+)
 
 FRONT_ENDS: dict[str, FrontEnd] = {
     front_end.name: front_end
@@ -53,9 +59,11 @@ FRONT_ENDS: dict[str, FrontEnd] = {
         # These forward any certificate and check nothing.
         _APP_SERVICE,
         _APP_SERVICE._replace(name="functions"),
-        FrontEnd("container-apps", "X-Forwarded-Client-Cert", "xfcc"),
+        FrontEnd(
+            "container-apps", "X-Forwarded-Client-Cert", "xfcc", normalizes_line_ends=True
+        ),
         FrontEnd("api-management", "X-Client-Cert"),
-        FrontEnd("envoy", "X-Forwarded-Client-Cert", "xfcc"),
+        FrontEnd("envoy", "X-Forwarded-Client-Cert", "xfcc", normalizes_line_ends=True),
         FrontEnd("rfc9440", "Client-Cert", "rfc9440", chain_header="Client-Cert-Chain"),
         # These say in a second header whether they validated the certificate. Their own
         # configuration chooses the names of both headers; the documentation shows how to set these.
@@ -66,6 +74,7 @@ FRONT_ENDS: dict[str, FrontEnd] = {
             verify_header="X-Client-Cert-Verification",
             verify_value="SUCCESS",
             checks_certificates=True,
+            normalizes_line_ends=True,
         ),
         FrontEnd(
             "nginx",
@@ -74,6 +83,7 @@ FRONT_ENDS: dict[str, FrontEnd] = {
             verify_header="X-Client-Verify",
             verify_value="SUCCESS",
             checks_certificates=True,
+            normalizes_line_ends=True,
         ),
         FrontEnd(
             "haproxy",
@@ -81,6 +91,7 @@ FRONT_ENDS: dict[str, FrontEnd] = {
             verify_header="X-Client-Verify",
             verify_value="0",
             checks_certificates=True,
+            normalizes_line_ends=True,
         ),
     )
 }
@@ -179,7 +190,7 @@ def _described_front_end(
         complain("trusted_hops", f"{quote(hops)} is no number of hops; write 1 to {_MOST_HOPS}")
     elif "trusted_hops" in description and encoding != "xfcc":
         complain("trusted_hops", 'counts elements of "xfcc" alone; drop it')
-    for key in ("checks_certificates", "http2"):
+    for key in ("checks_certificates", "http2", "normalizes_line_ends"):
         value = description.get(key, False)
         if not isinstance(value, bool):
             complain(key, f"{quote(value)} is not a truth value; write {notation.true_or_false}")
