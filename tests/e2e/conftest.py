@@ -9,6 +9,7 @@ import signal
 import socket
 import ssl
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -298,6 +299,25 @@ def _is_whole(answer: bytes) -> bool:
         if end and line == b"transfer-encoding: chunked":
             return body.endswith(b"0\r\n\r\n")
     return False
+
+
+@pytest.fixture(scope="session")
+def old_release(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """A function that installs one release of a package and returns its folder."""
+    folders: dict[str, Path] = {}
+
+    def old_release(requirement: str) -> Path:
+        if requirement not in folders:
+            folder = tmp_path_factory.mktemp("release")
+            command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps"]
+            command += ["--target", str(folder), requirement]
+            done = subprocess.run(command, capture_output=True, text=True)
+            if done.returncode != 0:
+                pytest.skip(f"{requirement} cannot be installed: {done.stderr[-300:]}")
+            folders[requirement] = folder
+        return folders[requirement]
+
+    return old_release
 
 
 Serve = Callable[..., "contextlib.AbstractContextManager[Running]"]

@@ -1,50 +1,34 @@
-"""The smallest guarded apps, WSGI and ASGI, that count who enters.
+"""The smallest guarded apps, WSGI and ASGI, that write down each decision.
 
-The answer of a request that is hidden in another one may reach nobody. So the apps count by the
-query, which names the form of the request, and tell the counts at `/entries`, which is open.
+The answer of a request that is hidden in another one may reach nobody. So the apps write a line for
+each request into the file `decisions`: the verdict, then the query, which says what was sent.
 """
 
 from __future__ import annotations
 
-import json
 import os
-from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 from arrcert import Authorizer, CertificateDenied
-from arrcert.forwarding.servers import wsgi_server
 from arrcert.settings import load
 
 authorizer = Authorizer.from_settings(load({}, os.environ))
-entries: Counter[str] = Counter()
-denials: Counter[str] = Counter()
-seen: dict[str, Any] = {}
-
-
-def _told() -> bytes:
-    return json.dumps({"entries": entries, "denials": denials, "seen": seen}).encode()
+decisions = Path(os.environ["FOLDER"], "decisions").open("a", buffering=1)
 
 
 def wsgi_app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
     """Let in whoever the core lets in."""
-    form = environ.get("QUERY_STRING", "")
-    status, body = "200 OK", b"entered"
-    server = wsgi_server(environ)
-    seen["server"] = server and server.name
-    if environ["PATH_INFO"] == "/entries":
-        body = _told()
-    elif environ["PATH_INFO"] == "/health":
-        body = b"healthy"
-    else:
-        seen["protocol"] = environ.get("SERVER_PROTOCOL")
+    status, body = "200 OK", b"healthy"
+    if environ["PATH_INFO"] != "/health":
         try:
-            authorizer.identify_wsgi(environ)
+            authorizer.authorize_wsgi(environ)
         except CertificateDenied as denied:
-            denials[f"{form} {denied.reason}"] += 1
-            status, body = "403 Forbidden", b"denied"
+            verdict, status, body = denied.reason, "403 Forbidden", b"denied"
         else:
-            entries[form] += 1
+            verdict, body = "entered", b"entered"
+        decisions.write(f"{verdict} {environ.get('QUERY_STRING')}\n")
     start_response(status, [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
     return [body]
 
@@ -60,27 +44,20 @@ async def asgi_app(
             await send({"type": "lifespan.startup.complete"})
         await send({"type": "lifespan.shutdown.complete"})
         return
-    form = scope.get("query_string", b"").decode("latin-1")
+    status, body = 200, b"healthy"
     is_websocket = scope["type"] == "websocket"
-    if scope["path"] == "/entries":
-        status, body = 200, _told()
-    elif scope["path"] == "/health":
-        status, body = 200, b"healthy"
-    else:
+    if scope["path"] != "/health":
         if not is_websocket:
             # As Django does: whatever the server adds to the headers with the body is there.
             while (await receive()).get("more_body"):
                 pass
-        seen["protocol"] = scope.get("http_version")
-        seen["websocket" if is_websocket else "http"] = sorted(scope)
         try:
-            authorizer.identify_asgi(scope)
+            authorizer.authorize_asgi(scope)
         except CertificateDenied as denied:
-            denials[f"{form} {denied.reason}"] += 1
-            status, body = 403, b"denied"
+            verdict, status, body = denied.reason, 403, b"denied"
         else:
-            entries[form] += 1
-            status, body = 200, b"entered"
+            verdict, body = "entered", b"entered"
+        decisions.write(f"{verdict} {scope['query_string'].decode('latin-1')}\n")
     if is_websocket:
         await receive()
         await send({"type": "websocket.accept" if status == 200 else "websocket.close"})

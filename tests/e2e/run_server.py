@@ -90,9 +90,11 @@ def bjoern(app: Any, port: int) -> None:
 
 
 def fastwsgi(app: Any, port: int) -> None:
-    """A server in C."""
+    """A server in C. A header that is no UTF-8 kills it; then it is started again."""
     import fastwsgi
 
+    while child := os.fork():
+        os.waitpid(child, 0)
     fastwsgi.run(wsgi_app=app, host="127.0.0.1", port=port)
 
 

@@ -11,17 +11,18 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import json
+import os
 import shutil
 import socket
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
-from arrcert.testing import IssuedCertificate
+from arrcert.testing import CertificateAuthority
 
 pytestmark = pytest.mark.matrix
 
@@ -40,8 +41,8 @@ UWSGI = (
     *("--virtualenv", sys.prefix, "--module"),
 )
 WSGI, ASGI = "matrix_site:wsgi_app", "matrix_site:asgi_app"
-
-FORM = {"query": ""}
+H2C = ("--http-protocols", "h2,h1", "--http2-cleartext", "both")
+H2_OVER_TLS = ("--http-protocols", "h2", "--certfile", "{folder}/tls", "--keyfile", "{folder}/tls")
 
 
 class Server(NamedTuple):
@@ -50,38 +51,72 @@ class Server(NamedTuple):
     Attributes:
         words: of the command.
         needs: the module without which it cannot be started.
-        serves: whether the owner of the key enters, over HTTP; else the site refuses the server.
+        serves: whether the owner of the key enters over HTTP; else the site refuses the server.
+        serves_websockets: whether the owner's WebSocket enters where HTTP does.
         loose: whether it takes a bare LF or a lone CR for the end of a line.
+        link: how HAProxy speaks HTTP/2 with it; empty for HTTP/1.1.
+        release: an old release of the package, which the tests install.
     """
 
     words: Sequence[str]
     needs: str
     serves: bool = True
+    serves_websockets: bool = True
     loose: bool = False
+    link: str = ""
+    release: str = ""
 
 
-def program(name: str, serves: bool = True, loose: bool = False, needs: str = "") -> Server:
+def program(name: str, **more: Any) -> Server:
     """Return a server that has no command of its own."""
-    return Server((*PROGRAM, name, WSGI, "{port}"), needs or name, serves, loose)
+    return Server((*PROGRAM, name, WSGI, "{port}"), **{"needs": name, **more})
+
+
+def gunicorn(*words: str, needs: str = "gunicorn", **more: Any) -> Server:
+    """Return a gunicorn."""
+    return Server((*GUNICORN, *words), needs, **more)
 
 
 SERVERS = {
-    "gunicorn, worker sync": Server((*GUNICORN, WSGI), "gunicorn"),
-    "gunicorn, worker gthread": Server((*GUNICORN, "--threads", "4", WSGI), "gunicorn"),
-    "gunicorn, worker gevent": Server((*GUNICORN, "-k", "gevent", WSGI), "gevent"),
-    "gunicorn, header_map=dangerous": Server(
-        (*GUNICORN, "--header-map", "dangerous", WSGI), "gunicorn", serves=False
+    "gunicorn, worker sync": gunicorn(WSGI),
+    "gunicorn, worker gthread": gunicorn("--threads", "4", WSGI),
+    "gunicorn, worker gevent": gunicorn("-k", "gevent", WSGI, needs="gevent"),
+    "gunicorn, worker asgi": gunicorn("-k", "asgi", ASGI, needs="gunicorn.asgi"),
+    "gunicorn, uvicorn's worker": gunicorn(
+        "-k", "uvicorn.workers.UvicornWorker", ASGI, needs="httptools"
     ),
-    "gunicorn, h2c": Server(
-        (*GUNICORN, "--threads", "4", *("--http-protocols", "h2,h1", "--http2-cleartext", "both"), WSGI),
-        "h2",
+    "gunicorn, worker tornado": gunicorn("-k", "tornado", WSGI, needs="tornado", serves=False),
+    "gunicorn, header_map=dangerous": gunicorn("--header-map", "dangerous", WSGI, serves=False),
+    "gunicorn 21.2": gunicorn(WSGI, serves=False, release="gunicorn==21.2.0"),
+    "gunicorn, h2c": gunicorn("--threads", "4", *H2C, WSGI, needs="h2"),
+    "gunicorn, HTTP/2": gunicorn("--threads", "4", *H2C, WSGI, needs="h2", link="proto h2"),
+    "gunicorn, worker asgi, HTTP/2": gunicorn("-k", "asgi", *H2C, ASGI, needs="h2", link="proto h2"),
+    "gunicorn 25.0, HTTP/2": gunicorn(
+        *("--threads", "4", *H2_OVER_TLS, WSGI),
+        needs="h2",
+        serves=False,
+        link="ssl verify none alpn h2",
+        release="gunicorn==25.0.0",
     ),
-    "gunicorn, worker tornado": Server((*GUNICORN, "-k", "tornado", WSGI), "tornado", serves=False),
+    "gunicorn 26.1, HTTP/2": gunicorn(
+        *("--threads", "4", *H2_OVER_TLS, WSGI),
+        needs="h2",
+        serves=False,
+        link="ssl verify none alpn h2",
+        release="gunicorn==26.1.0",
+    ),
+    "gunicorn 26.2, HTTP/2": gunicorn(
+        *("--threads", "4", *H2_OVER_TLS, WSGI),
+        needs="h2",
+        link="ssl verify none alpn h2",
+        release="gunicorn==26.2.0",
+    ),
     "waitress": Server((*WAITRESS, "--listen", "127.0.0.1:{port}", WSGI), "waitress"),
     "werkzeug": program("werkzeug", loose=True),
     "Django's runserver": program("runserver", loose=True, needs="django"),
     "gevent": program("gevent", loose=True),
     "eventlet": program("eventlet", loose=True),
+    "eventlet 0.36": program("eventlet", loose=True, serves=False, release="eventlet==0.36.1"),
     "wsgiref": program("wsgiref", serves=False, loose=True),
     "uWSGI": Server((*UWSGI, WSGI), "uwsgidecorators", serves=False),
     "cheroot": program("cheroot", serves=False),
@@ -89,7 +124,9 @@ SERVERS = {
     "tornado": program("tornado", serves=False),
     "granian, WSGI": Server((*GRANIAN, "wsgi", WSGI), "granian", serves=False),
     "hypercorn, WSGI": Server((*HYPERCORN, f"wsgi:{WSGI}"), "hypercorn", serves=False),
-    "uvicorn --interface wsgi": Server((*UVICORN, "--interface", "wsgi", WSGI), "a2wsgi", serves=False),
+    "uvicorn --interface wsgi": Server(
+        (*UVICORN, "--interface", "wsgi", WSGI), "a2wsgi", serves=False
+    ),
     "asgiref": program("asgiref", serves=False),
     "a2wsgi": program("a2wsgi", serves=False),
     "bjoern": program("bjoern", serves=False),
@@ -106,11 +143,12 @@ SERVERS = {
         )
     },
     "hypercorn": Server((*HYPERCORN, ASGI), "hypercorn", loose=True),
+    "hypercorn, HTTP/2": Server((*HYPERCORN, ASGI), "hypercorn", loose=True, link="proto h2"),
     "granian": Server((*GRANIAN, "asgi", ASGI), "granian", loose=True),
+    "granian, HTTP/2": Server((*GRANIAN, "asgi", ASGI), "granian", loose=True, link="proto h2"),
     "daphne": Server((*DAPHNE, ASGI), "daphne"),
-    "gunicorn, worker asgi": Server((*GUNICORN, "-k", "asgi", ASGI), "gunicorn.asgi"),
-    "gunicorn, uvicorn's worker": Server(
-        (*GUNICORN, "-k", "uvicorn.workers.UvicornWorker", ASGI), "httptools"
+    "daphne 4.2.1": Server(
+        (*DAPHNE, ASGI), "daphne", serves_websockets=False, release="daphne==4.2.1"
     ),
 }
 
@@ -120,6 +158,54 @@ HANDSHAKE = (
     "Sec-WebSocket-Version: 13",
     "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
 )
+
+NESTED = (
+    "GET {path} HTTP/1.1\r\nHost: localhost\r\nX-ARR-ClientCert: {alice}\r\n\r\n"
+)
+OVER_HTTP2: dict[str, dict[str, Any]] = {
+    "underscores": {"headers": [("x_arr_clientcert", "{alice}")]},
+    "one underscore": {"headers": [("x-arr_clientcert", "{alice}")]},
+    "dots": {"headers": [("x.arr.clientcert", "{alice}")]},
+    "upper case": {"headers": [("X-ARR-ClientCert", "{alice}")]},
+    "underscores in upper case": {"headers": [("X_ARR_CLIENTCERT", "{alice}")]},
+    "exact": {"headers": [("x-arr-clientcert", "{alice}")]},
+    "exact, twice": {"headers": [("x-arr-clientcert", "{alice}")] * 2},
+    "as a pseudo-header": {"headers": [(":x-arr-clientcert", "{alice}")]},
+    "space behind the name": {"headers": [("x-arr-clientcert ", "{alice}")]},
+    "space before the name": {"headers": [(" x-arr-clientcert", "{alice}")]},
+    "colon in the name": {"headers": [("x-arr-clientcert: {alice}\r\na", "b")]},
+    "CRLF in a name": {"headers": [("a\r\nx-arr-clientcert", "{alice}")]},
+    **{
+        f"{name} in a value": {"headers": [("x-other", f"a{end}x-arr-clientcert: {{alice}}")]}
+        for name, end in {
+            "CRLF": "\r\n",
+            "LF": "\n",
+            "CR": "\r",
+            "NUL": "\0",
+            "0B": "\x0b",
+            "1C": "\x1c",
+            "85": "\x85",
+        }.items()
+    },
+    "CRLF in the path": {"pseudo": [(":path", "{path} HTTP/1.1\r\nx-arr-clientcert: {alice}\r\na: b")]},
+    "CRLF in the method": {
+        "pseudo": [(":method", "GET {path} HTTP/1.1\r\nx-arr-clientcert: {alice}\r\na: b")]
+    },
+    "CRLF in the authority": {"pseudo": [(":authority", "a\r\nx-arr-clientcert: {alice}")]},
+    "trailer": {"body": "x", "trailers": [("x-arr-clientcert", "{alice}")]},
+    "trailer with underscores": {"body": "x", "trailers": [("x_arr_clientcert", "{alice}")]},
+    "behind chunks": {"headers": [("transfer-encoding", "chunked")], "body": "0\r\n\r\n" + NESTED},
+    "behind a length of 0": {"headers": [("content-length", "0")], "body": NESTED},
+    "behind a length": {"headers": [("content-length", "1")], "body": "x" + NESTED},
+    "with Connection": {
+        "headers": [("connection", "x-arr-clientcert"), ("x_arr_clientcert", "{alice}")]
+    },
+    "with Upgrade": {
+        "headers": [("connection", "upgrade"), ("upgrade", "h2c"), ("http2-settings", "AAMAAABk")],
+        "body": NESTED,
+    },
+}
+"""The same over HTTP/2, to a front end that speaks it."""
 
 HAPROXY = """
 global
@@ -132,11 +218,11 @@ defaults
     timeout tunnel 3s
     timeout http-request 1s
 backend site
-    server site 127.0.0.1:@SITE@
+    server site 127.0.0.1:@SITE@ @LINK@
 """
 DOOR = """
 frontend @NAME@
-    bind 127.0.0.1:@PORT@
+    bind 127.0.0.1:@PORT@ @SPEAKS@
     http-request set-header X-Forwarded-Proto https
     http-request del-header X-ARR-ClientCert
     http-request set-header X-ARR-ClientCert @VALUE@
@@ -152,33 +238,55 @@ def free_ports(number: int) -> list[int]:
 
 
 class Doors(NamedTuple):
-    """A site behind a front end, with a door for each client."""
+    """The ports of a front end, one for each client and protocol.
+
+    Attributes:
+        nobody: HTTP/1.1, the client presents no certificate.
+        stranger: HTTP/1.1, a stranger's certificate.
+        alice: HTTP/1.1, the owner's certificate.
+        h2c: HTTP/2 with prior knowledge, no certificate; 0 if the front end does not speak it.
+        h2: HTTP/2 over TLS, a stranger's certificate; 0 likewise.
+    """
 
     nobody: int
     stranger: int
     alice: int
+    h2c: int = 0
+    h2: int = 0
 
 
 @contextlib.contextmanager
-def haproxy(serve, site: int, values: Mapping[str, str]) -> Iterator[Doors]:
+def haproxy(
+    serve: Any, site: int, link: str, stranger: str, alice: str, tls: str
+) -> Iterator[Doors]:
     """Run HAProxy, which overwrites the header of every client."""
-    ports = free_ports(3)
-    text = HAPROXY.replace("@SITE@", str(site))
-    for port, (name, value) in zip(ports, values.items(), strict=True):
-        door = DOOR if value else "\n".join(l for l in DOOR.splitlines() if "@VALUE@" not in l) + "\n"
-        text += door.replace("@NAME@", name).replace("@PORT@", str(port)).replace("@VALUE@", value)
-    words = [shutil.which("haproxy", path="/usr/sbin:/usr/bin:/usr/local/sbin"), "-db", "-f", "{folder}/cfg"]
-    # serve waits for an answer at its own port: the first door has it.
-    text = text.replace(f"127.0.0.1:{ports[0]}", "127.0.0.1:@PORT@")
-    with serve(words, files={"cfg": text}) as running:
-        yield Doors(running.port, *ports[1:])
+    ports = Doors(0, *free_ports(4))
+    text = HAPROXY.replace("@SITE@", str(site)).replace("@LINK@", link)
+    for name, value, speaks in (
+        ("nobody", "", ""),
+        ("stranger", stranger, ""),
+        ("alice", alice, ""),
+        ("h2c", "", "proto h2"),
+        ("h2", stranger, "ssl crt @FOLDER@/tls alpn h2"),
+    ):
+        lines = [line for line in DOOR.splitlines() if value or "@VALUE@" not in line]
+        door = "\n".join(lines).replace("@NAME@", name).replace("@VALUE@", value)
+        # `serve` asks whether the first door is open.
+        door = door.replace("@PORT@", str(getattr(ports, name) or "@PORT@"))
+        text += door.replace("@SPEAKS@", speaks) + "\n"
+    program = shutil.which("haproxy") or shutil.which("haproxy", path="/usr/sbin")
+    if program is None:
+        pytest.skip("the program haproxy is missing")
+    with serve([program, "-db", "-f", "{folder}/cfg"], files={"cfg": text, "tls": tls}) as running:
+        yield ports._replace(nobody=running.port)
 
 
 @contextlib.contextmanager
-def pass_through(serve, site: int, values: Mapping[str, str]) -> Iterator[Doors]:
-    """Run the pass-through proxy."""
+def pass_through(
+    serve: Any, site: int, link: str, stranger: str, alice: str, tls: str
+) -> Iterator[Doors]:
+    """Run the pass-through proxy, which speaks HTTP/1.1 alone."""
     ports = free_ports(2)
-    _, stranger, alice = values.values()
     words = [sys.executable, str(HERE / "pass_through.py"), str(site), "X-ARR-ClientCert"]
     words += ["{port}", f"{ports[0]}={stranger}", f"{ports[1]}={alice}"]
     with serve(words) as running:
@@ -186,67 +294,123 @@ def pass_through(serve, site: int, values: Mapping[str, str]) -> Iterator[Doors]
 
 
 FRONT_ENDS = {"HAProxy": haproxy, "pass-through": pass_through}
-DECLARED = {
-    "HAProxy": "app-service",
-    "pass-through": json.dumps({"header": "X-ARR-ClientCert", "normalizes_line_ends": False}),
-}
-"""What the site is told of each front end."""
+PAIRS = [
+    (front_end, name)
+    for front_end in FRONT_ENDS
+    for name, server in SERVERS.items()
+    if not server.link or front_end == "HAProxy"
+]
 
 
-def knock(port: int, request: bytes) -> bytes:
-    """Send a request and return what comes until there is a head, or nothing for a while."""
-    answer = b""
+def declared(front_end: str, server: Server) -> str:
+    """Return what the site is told of the front end."""
+    if front_end == "pass-through":
+        return json.dumps({"header": "X-ARR-ClientCert", "normalizes_line_ends": False})
+    return json.dumps({"name": "app-service", "http2": True}) if server.link else "app-service"
+
+
+def knock(port: int, request: bytes) -> None:
+    """Send a request, and wait until the connection is closed or nothing comes for a while."""
     with (
         contextlib.suppress(OSError),
         socket.create_connection(("127.0.0.1", port), timeout=0.4) as connection,
     ):
         connection.sendall(request)
-        while chunk := connection.recv(65536):
-            answer += chunk
-    return answer
+        while connection.recv(65536):
+            pass
 
 
-@pytest.fixture(params=SERVERS)
-def server(request: pytest.FixtureRequest) -> Server:
-    """Each server in turn."""
-    server = SERVERS[request.param]
+def knock_over_http2(ask: Any, port: int, form: str, path: str, alice: str, over_tls: bool) -> None:
+    """Send a form over HTTP/2."""
+
+    def fill(text: str) -> str:
+        return text.replace("{path}", path).replace("{alice}", alice)
+
+    parts = {
+        key: fill(value).encode("latin-1")
+        if isinstance(value, str)
+        else [(fill(name), fill(text)) for name, text in value]
+        for key, value in OVER_HTTP2[form].items()
+    }
+    ask(port, path, **parts, over_tls=over_tls)
+
+
+@pytest.fixture(scope="session")
+def tls() -> str:
+    """A key and a certificate for servers."""
+    authority = CertificateAuthority("Throw-away server CA")
+    issued = authority.issue("localhost", dns_names=["localhost"])
+    return (issued.certificate_pem + issued.private_key_pem).decode()
+
+
+def variables_of(server: Server, old_release: Any) -> dict[str, str]:
+    """Return the variables that a server needs; skip the test where the server is missing."""
     try:
-        missing = importlib.util.find_spec(server.needs) is None
+        is_missing = importlib.util.find_spec(server.needs) is None
     except ModuleNotFoundError:
-        missing = True
-    if missing:
+        is_missing = True
+    if is_missing:
         pytest.skip(f"the package {server.needs} is missing")
-    return server
+    if not server.release:
+        return {}
+    folders = (old_release(server.release), HERE, HERE.parent / "parity")
+    return {"PYTHONPATH": os.pathsep.join(map(str, folders))}
 
 
-@pytest.mark.parametrize("front_end", FRONT_ENDS)
+@pytest.mark.parametrize(("front_end", "name"), PAIRS)
 def test_nobody_enters_in_any_form(
-    server: Server, front_end: str, serve, forms, every_form, alice, impostor
+    front_end: str, name: str, serve, forms, every_form, old_release, alice, impostor, tls
 ) -> None:
     """No form lets anybody enter without the key, over HTTP or WebSocket; the owner enters."""
-    values = {"nobody": "", "stranger": impostor.header_value, "alice": alice.header_value}
-    variables = {"ARRCERT_FRONT_END": DECLARED[front_end]}
+    server = SERVERS[name]
+    variables = variables_of(server, old_release)
+    pytest.importorskip("h2")
+    from tests.e2e.http2 import ask
+
     serves = server.serves and not (server.loose and front_end == "pass-through")
+    texts = (impostor.header_value, alice.header_value, tls)
     with (
-        serve(server.words, **variables) as site,
-        FRONT_ENDS[front_end](serve, site.port, values) as doors,
+        serve(
+            server.words,
+            files={"tls": tls},
+            speaks_tls="ssl" in server.link,
+            ARRCERT_FRONT_END=declared(front_end, server),
+            **variables,
+        ) as site,
+        FRONT_ENDS[front_end](serve, site.port, server.link, *texts) as doors,
+        ThreadPoolExecutor(8) as pool,
     ):
-        requests: list[tuple[int, bytes]] = []
-        for number, form in enumerate(every_form):
-            for door in (doors.nobody, doors.stranger):
-                plain = forms(form, f"/?{number}")
-                requests.append((door, plain))
-                requests.append((door, forms(form, f"/?{number}", more=HANDSHAKE)))
-        with ThreadPoolExecutor(8) as pool:
-            answers = list(pool.map(lambda pair: knock(*pair), requests))
-        assert any(answers)
-        owner = knock(doors.alice, forms("nothing", "/?owner"))
-        told = json.loads(knock(site.port, forms("nothing", "/entries")).partition(b"\r\n\r\n")[2])
-        entered = {
-            form: told["entries"][str(number)]
-            for number, form in enumerate(every_form)
-            if str(number) in told["entries"]
-        }
-        print(server.words, told["seen"], entered)
-        assert entered == {}
-        assert (b"entered" in owner) is serves, (owner, site.log.read_text()[-2000:])
+        work = [
+            pool.submit(knock, door, forms(form, f"/?{kind} {form}".replace(" ", "+"), more=more))
+            for form in every_form
+            for door in (doors.nobody, doors.stranger)
+            for kind, more in (("HTTP", ()), ("WebSocket", HANDSHAKE))
+        ]
+        if doors.h2:
+            work += [
+                pool.submit(
+                    knock_over_http2,
+                    *(ask, door, form, f"/?HTTP/2+{form}".replace(" ", "+")),
+                    *(alice.header_value, door == doors.h2),
+                )
+                for form in OVER_HTTP2
+                for door in (doors.h2c, doors.h2)
+            ]
+        for sent in work:
+            sent.result()
+        for kind, more in (("HTTP", ()), ("WebSocket", HANDSHAKE)):
+            knock(doors.alice, forms("nothing", f"/?owner+{kind}", more=more))
+        said = (site.log.parent / "decisions").read_text().splitlines()
+        log = site.log.read_text(errors="replace")[-800:]
+    decisions = [line.split(" ", 1) for line in said]
+    entered = [form for verdict, form in decisions if verdict == "entered" and "owner" not in form]
+    assert entered == []
+    # The forms came to the site, and its server lives.
+    assert len(decisions) > len(every_form), log
+    owners = {form: verdict for verdict, form in decisions if "owner" in form}
+    assert owners == {
+        "owner+HTTP": "entered" if serves else "misconfigured",
+        "owner+WebSocket": "entered"
+        if serves and server.serves_websockets
+        else "misconfigured",
+    }, log
