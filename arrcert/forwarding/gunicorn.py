@@ -99,8 +99,7 @@ def _worker_settings() -> Any:
 
 def _frames() -> Iterator[FrameType]:
     """Return the frames of this thread, then those of every other thread."""
-    mine = sys._getframe()
-    for thread, innermost in [(None, mine), *sys._current_frames().items()]:
+    for innermost in (sys._getframe(), *sys._current_frames().values()):
         frame: FrameType | None = innermost
         while frame is not None:
             yield frame
@@ -115,3 +114,10 @@ def _unsafe_setting(settings: Any, version: tuple[int, ...]) -> str:
     # gunicorn lets these pass from a trusted peer, whatever `header_map` says.
     passed = set(getattr(settings, "forwarder_headers", ())) - _HARMLESS_FORWARDER_HEADERS
     return f"forwarder_headers={','.join(sorted(passed))}" if passed else ""
+
+
+if "gunicorn" in sys.modules:
+    # A worker that imports the app is on the stack now. Later a request may be read in a greenlet
+    # that is on no stack while the app decides.
+    running_gunicorn()
+    gunicorn_speaks_proxy_protocol()

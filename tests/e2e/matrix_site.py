@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,14 @@ def wsgi_app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Ite
         decisions.write(f"{verdict} {environ.get('QUERY_STRING')}\n")
     start_response(status, [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
     return [body]
+
+
+def off_thread_wsgi_app(
+    environ: dict[str, Any], start_response: Callable[..., Any]
+) -> Iterable[bytes]:
+    """Decide in another thread than the worker's, as an async view behind WSGI does."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(wsgi_app, environ, start_response).result()
 
 
 async def asgi_app(
