@@ -188,6 +188,12 @@ def every_form() -> list[str]:
     return [*SMUGGLED, *SPLIT, *NEXT]
 
 
+@pytest.fixture(scope="session")
+def hidden_forms() -> list[str]:
+    """The names of the forms in which a second request may hide behind the first."""
+    return list(NEXT)
+
+
 Forms = Callable[..., bytes]
 
 
@@ -211,7 +217,7 @@ def forms(alice: IssuedCertificate, impostor: IssuedCertificate) -> Forms:
             lines.insert(0, f"{method} {path} HTTP/1.1")
         if not any(line.startswith("Host:") for line in headers):
             lines.insert(1, "Host: localhost")
-        if not any(line.startswith("Connection:") for line in headers):
+        if not any(line.startswith("Connection:") for line in (*headers, *more)):
             lines.append("Connection: close")
         lines[1:1] = more
         words = {

@@ -1,7 +1,8 @@
 """The smallest guarded apps, WSGI and ASGI, that write down each decision.
 
 The answer of a request that is hidden in another one may reach nobody. So the apps write a line for
-each request into the file `decisions`: the verdict, then the query, which says what was sent.
+each request into the file `decisions`: the verdict, the query, which says what was sent, and
+whether it came as a request or as a WebSocket handshake.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ def wsgi_app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Ite
             verdict, status, body = denied.reason, "403 Forbidden", b"denied"
         else:
             verdict, body = "entered", b"entered"
-        decisions.write(f"{verdict} {environ.get('QUERY_STRING')}\n")
+        decisions.write(f"{verdict} {environ.get('QUERY_STRING')} http\n")
     start_response(status, [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
     return [body]
 
@@ -66,7 +67,7 @@ async def asgi_app(
             verdict, status, body = denied.reason, 403, b"denied"
         else:
             verdict, body = "entered", b"entered"
-        decisions.write(f"{verdict} {scope['query_string'].decode('latin-1')}\n")
+        decisions.write(f"{verdict} {scope['query_string'].decode('latin-1')} {scope['type']}\n")
     if is_websocket:
         await receive()
         await send({"type": "websocket.accept" if status == 200 else "websocket.close"})
