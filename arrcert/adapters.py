@@ -109,7 +109,7 @@ def exempt_view(view: object) -> None:
     Raises:
         TypeError: it is not a function.
     """
-    # Other callables may define equality, and some are made anew for each request.
+    # Other callables may define equality, and some are made again for each request.
     if not isinstance(view, FunctionType):
         raise TypeError(
             f"certificate_exempt takes a view function, not {view!r}; for a class-based view write"

@@ -14,6 +14,8 @@ from arrcert.exceptions import quote
 from arrcert.forwarding.front_ends import FRONT_ENDS, fold_header_name
 from arrcert.forwarding.gunicorn import gunicorn_hook_ran
 
+__all__ = ["pre_request"]
+
 logger = logging.getLogger("arrcert")
 
 _GUNICORNS_OWN_NAMES = ("SCRIPT_NAME", "PATH_INFO")

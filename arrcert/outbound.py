@@ -328,7 +328,7 @@ def _why_closed(error: Exception, password: bytes | None, where: str) -> Configu
     if password is None:
         return _mistake("password", f"is missing; {where} is protected by a password")
     hint = "; it begins or ends with white space" if password != password.strip() else ""
-    return _mistake("password", f"is not the password of {where}{hint}")
+    return _mistake("password", f"does not open {where}{hint}; write the one that protects it")
 
 
 def _needless(where: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from copy import copy
 from typing import Any, NamedTuple, TypeVar
 
 from django.core.exceptions import PermissionDenied
@@ -12,20 +11,24 @@ from django.http.response import HttpResponseBase
 from django.utils.cache import patch_cache_control
 
 from arrcert.adapters import deny_misconfigured
-from arrcert.certificate import ClientCertificate
+from arrcert.authorizer import Authorizer
 from arrcert.exceptions import CertificateDenied, ConfigurationError
+from arrcert.identity import ClientIdentity
 from arrcert_django import conf
 from arrcert_django.signals import certificate_denied
 
 _logger = logging.getLogger("arrcert")
 _Response = TypeVar("_Response")
+DEFAULT_POLICY = "default"
+"""The policy of every view that names none."""
+
 _RECEIVER_FAILED = "a receiver of certificate_denied failed; the request stays denied"
 
 
 class Decisions(NamedTuple):
     """The decisions for one request so far, by the policy's name."""
 
-    accepted: dict[str, ClientCertificate]
+    accepted: dict[str, ClientIdentity]
     denied: dict[str, CertificateDenied]
 
 
@@ -39,11 +42,48 @@ def decisions_for(request: HttpRequest) -> Decisions:
     return decisions
 
 
+def current_authorizer() -> Authorizer:
+    """Return the authorizer of the current settings, for `arrcert.wsgi` and `arrcert.asgi`.
+
+    Raises:
+        ConfigurationError: lists all mistakes in the configuration.
+    """
+    return conf.current().authorizer
+
+
+def authorize_request(request: HttpRequest, policy: str = DEFAULT_POLICY) -> ClientIdentity:
+    """Authorize a request now, where neither a decorator nor the middleware can do it.
+
+    For example in `has_permission` of an admin site, or as `auth=` of django-ninja.
+
+    Args:
+        request: on success its `client_identity` and `client_certificate` are set.
+        policy: the policy's name.
+
+    Returns:
+        Who entered. It is true in a condition.
+
+    Raises:
+        PermissionDenied: the request is denied; its `__cause__` is the `CertificateDenied`.
+
+    The response is not changed: send it with `Cache-Control: private`.
+    """
+    authorize(request, policy)
+    return decisions_for(request).accepted[policy]
+
+
+async def aauthorize_request(request: HttpRequest, policy: str = DEFAULT_POLICY) -> ClientIdentity:
+    """Do the same as `authorize_request`, in an event loop."""
+    await aauthorize(request, policy)
+    return decisions_for(request).accepted[policy]
+
+
 def authorize(request: HttpRequest, policy: str) -> None:
     """Authorize a request under a policy, or deny it.
 
     Args:
-        request: on success its `client_certificate` is the accepted certificate.
+        request: on success its `client_identity` says who entered, and its `client_certificate`
+            is the accepted certificate.
         policy: the policy's name.
 
     Raises:
@@ -63,7 +103,8 @@ def authorize(request: HttpRequest, policy: str) -> None:
             # send_robust() itself fails on an async receiver inside a running event loop, and on
             # a failing receiver without a __qualname__.
             _logger.exception(_RECEIVER_FAILED)
-        raise PermissionDenied from denied
+        # The request keeps the denial. The frames of its traceback would lead back to the request.
+        raise PermissionDenied from denied.with_traceback(None)
 
 
 async def aauthorize(request: HttpRequest, policy: str) -> None:
@@ -77,7 +118,8 @@ async def aauthorize(request: HttpRequest, policy: str) -> None:
             )
         except Exception:
             _logger.exception(_RECEIVER_FAILED)
-        raise PermissionDenied from denied
+        # The request keeps the denial. The frames of its traceback would lead back to the request.
+        raise PermissionDenied from denied.with_traceback(None)
 
 
 def is_exempt(request: HttpRequest) -> bool:
@@ -130,18 +172,49 @@ def _decide(request: HttpRequest, policy: str) -> None:
         try:
             accepted[policy] = _ask(request, policy)
         except CertificateDenied as error:
-            # A copy has no traceback, whose frames would lead back to the request.
-            denied[policy] = copy(error)
+            denied[policy] = error
             raise
     # After several decisions the last one counts.
-    request.client_certificate = accepted[policy]  # type: ignore[attr-defined]
+    set_identity(request, accepted[policy])
     # Django's site-wide cache, and a cache_page above the check, must not store the page. They
     # would serve it without another check. They read this attribute and Cache-Control, but the
     # middleware sets Cache-Control too late for the site-wide cache.
     request._cache_update_cache = False  # type: ignore[attr-defined]
 
 
-def _ask(request: HttpRequest, policy: str) -> ClientCertificate:
+def set_identity(request: HttpRequest, identity: ClientIdentity | None) -> None:
+    """Set `request.client_identity` and `request.client_certificate`; None for neither."""
+    request.client_identity = identity  # type: ignore[attr-defined]
+    request.client_certificate = (  # type: ignore[attr-defined]
+        None if identity is None else identity.certificate
+    )
+
+
+def passes_under_any_policy(request: HttpRequest) -> bool:
+    """Return whether at least one configured policy accepts the request.
+
+    If `default` accepts it, its identity is set on the request. Nothing is logged: the decision
+    under the policy of the view logs the denial.
+    """
+    try:
+        authorizer = conf.current().authorizer
+    except ConfigurationError:
+        # authorize() reports it.
+        return False
+    if _is_asgi(request):
+        identity = authorizer.find_asgi(request.scope)  # type: ignore[attr-defined]
+    else:
+        identity = authorizer.find_wsgi(request.META)
+    if identity is None:
+        return False
+    decisions_for(request).accepted[identity.policy] = identity
+    if identity.policy == DEFAULT_POLICY:
+        set_identity(request, identity)
+    request._cache_update_cache = False  # type: ignore[attr-defined]
+    return True
+
+
+def _ask(request: HttpRequest, policy: str) -> ClientIdentity:
     scope: Any = request.scope if _is_asgi(request) else None  # type: ignore[attr-defined]
     try:
         authorizer = conf.current().authorizer
@@ -154,8 +227,8 @@ def _ask(request: HttpRequest, policy: str) -> ClientCertificate:
             scope=scope,
         ) from error
     if scope is not None:
-        return authorizer.authorize_asgi(scope, policy=policy)
-    return authorizer.authorize_wsgi(request.META, policy=policy)
+        return authorizer.identify_asgi(scope, policy)
+    return authorizer.identify_wsgi(request.META, policy)
 
 
 def _is_asgi(request: HttpRequest) -> bool:

@@ -15,17 +15,19 @@ from django.urls import get_urlconf, resolve, set_urlconf
 from arrcert.adapters import is_exempt_view, policy_named_by
 from arrcert_django import conf
 from arrcert_django.authorization import (
+    DEFAULT_POLICY,
     aauthorize,
     authorize,
     decisions_for,
     is_authorized,
     is_exempt,
     keep_private,
+    passes_under_any_policy,
+    set_identity,
 )
 
 __all__ = ["ClientCertificateMiddleware"]
 
-_DEFAULT_POLICY = "default"
 _logger = logging.getLogger("arrcert")
 
 _Response = HttpResponseBase | Awaitable[HttpResponseBase]
@@ -34,9 +36,14 @@ _Response = HttpResponseBase | Awaitable[HttpResponseBase]
 class ClientCertificateMiddleware:
     """Require an authorized client certificate for the whole site.
 
-    List it directly after `SecurityMiddleware`. A view that names a policy is checked only under
-    that policy, every other view under `default`, for all methods. Exempt are the paths in
-    `ARRCERT_EXEMPT_PATHS` and the views with `certificate_exempt`, unless they name a policy.
+    List it directly after `SecurityMiddleware`. It decides before the rest of the site runs: a
+    request that no policy accepts reaches no middleware behind it, no cache and no view. Exempt are
+    the paths in `ARRCERT_EXEMPT_PATHS` and the views with `certificate_exempt`, unless they name a
+    policy.
+
+    A view that names a policy is checked only under that policy, every other view under `default`,
+    for all methods. Until then `request.client_identity` and `request.client_certificate` are those
+    that `default` accepts, else None.
 
     Some responses do not come from a view: unknown paths, other middleware, cached pages. They are
     sent only if the request is accepted by the policy of the view at that path, or by `default` if
@@ -76,7 +83,10 @@ class ClientCertificateMiddleware:
         """
         if self._is_async:
             return self.__acall__(request)
-        request.client_certificate = None  # type: ignore[attr-defined]
+        set_identity(request, None)
+        policy = _policy_of_denial(request)
+        if policy is not None:
+            authorize(request, policy)
         response = cast("HttpResponseBase", self.get_response(request))
         policy = _policy_to_release(request)
         if policy is not None:
@@ -89,7 +99,10 @@ class ClientCertificateMiddleware:
 
     async def __acall__(self, request: HttpRequest) -> HttpResponseBase:
         """Do the same as `__call__`, in an event loop."""
-        request.client_certificate = None  # type: ignore[attr-defined]
+        set_identity(request, None)
+        policy = _policy_of_denial(request)
+        if policy is not None:
+            await aauthorize(request, policy)
         response = await cast("Awaitable[HttpResponseBase]", self.get_response(request))
         policy = _policy_to_release(request)
         if policy is not None:
@@ -150,6 +163,19 @@ class ClientCertificateMiddleware:
         return None
 
 
+def _policy_of_denial(request: HttpRequest) -> str | None:
+    """Return the policy that denies the request at the gate, or None if it may pass.
+
+    A request may pass if its path is exempt, if any policy accepts it, or if the view at its path
+    is exempt. The policy of a denial is that of the view, so that the log has the reason that
+    matters.
+    """
+    if is_exempt(request) or passes_under_any_policy(request):
+        return None
+    view, policy = _view_and_policy_of_path(request)
+    return None if policy is None and is_exempt_view(view) else policy or DEFAULT_POLICY
+
+
 def _policy_before_view(request: HttpRequest, view: Callable[..., Any]) -> str | None:
     """Return the policy to check before the view runs, or None if the request is exempt.
 
@@ -157,8 +183,10 @@ def _policy_before_view(request: HttpRequest, view: Callable[..., Any]) -> str |
     """
     policy = _policy_named_by(request, view)
     if policy is None and not is_exempt_view(view) and not is_exempt(request):
-        policy = _DEFAULT_POLICY
+        policy = DEFAULT_POLICY
     request._arrcert_policy_before_view = policy  # type: ignore[attr-defined]
+    if policy is None:
+        set_identity(request, None)
     return policy
 
 
@@ -178,15 +206,20 @@ def _policy_to_release(request: HttpRequest) -> str | None:
 
 def _policy_of_path(request: HttpRequest) -> str | None:
     """Return the policy for the request's path, or None if the path is exempt."""
+    _, policy = _view_and_policy_of_path(request)
+    if policy is None and not is_exempt(request):
+        policy = DEFAULT_POLICY
+    return policy
+
+
+def _view_and_policy_of_path(request: HttpRequest) -> tuple[object, str | None]:
+    """Return the view at the request's path and the policy that it names, None for neither."""
     try:
         view = resolve(request.path_info, getattr(request, "urlconf", None)).func
-        policy = _policy_named_by(request, view)
+        return view, _policy_named_by(request, view)
     except Exception:
         # The path is unknown, or the view has an error, which must not open the site.
-        policy = None
-    if policy is None and not is_exempt(request):
-        policy = _DEFAULT_POLICY
-    return policy
+        return None, None
 
 
 def _policy_named_by(request: HttpRequest, view: Callable[..., Any]) -> str | None:

@@ -1,4 +1,4 @@
-"""One throw-away PKI for all tests, and how a run of them is reported."""
+"""What all tests share: certificates, a clean environment, and the report of a run."""
 
 from __future__ import annotations
 
@@ -63,16 +63,16 @@ def pytest_report_teststatus(
 
 @pytest.fixture(autouse=True)
 def _environment_without_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever runs the tests may have ARRCERT variables of their own."""
+    """Remove the ARRCERT variables that the environment of the test run may hold."""
     for name in [name for name in os.environ if name.startswith("ARRCERT")]:
         monkeypatch.delenv(name)
-    # As on App Service; elsewhere each start warns that nothing guards the header.
+    # As on App Service. Without it each start warns that nothing guards the header.
     monkeypatch.setenv("WEBSITE_SITE_NAME", "site")
 
 
 @pytest.fixture(autouse=True)
-def _floods_end_with_their_test() -> Iterator[None]:
-    """What one test is denied in numbers is not told in the log of the next."""
+def _reset_denial_logs() -> Iterator[None]:
+    """Reset the logs of denials, so that no test sees the counts of the one before."""
     yield
     for log in list(denials._logs):
         if log._timer is not None:
@@ -88,29 +88,29 @@ def authority() -> CertificateAuthority:
 
 @pytest.fixture(scope="session")
 def alice(authority: CertificateAuthority) -> IssuedCertificate:
-    """The client that may enter."""
+    """Alice, a client of that CA."""
     return authority.issue("alice")
 
 
 @pytest.fixture(scope="session")
 def expired(authority: CertificateAuthority) -> IssuedCertificate:
-    """Alice's names and CA, an hour too late."""
+    """A certificate with Alice's names from the same CA, which expired an hour ago."""
     return authority.issue("alice", not_after=datetime.now(UTC) - timedelta(hours=1))
 
 
 @pytest.fixture(scope="session")
 def look_alike(authority: CertificateAuthority) -> IssuedCertificate:
-    """Alice's names, signed by nobody but itself."""
+    """A self-signed certificate with Alice's names and issuer."""
     return self_signed("alice", issuer=authority)
 
 
 @pytest.fixture(scope="session")
 def other_authority() -> CertificateAuthority:
-    """Another CA of the very same name."""
+    """Another CA with the same name."""
     return CertificateAuthority("Contoso Issuing CA", organization="Contoso")
 
 
 @pytest.fixture(scope="session")
 def impostor(other_authority: CertificateAuthority) -> IssuedCertificate:
-    """Alice's names, issued by the other CA."""
+    """A certificate with Alice's names from the other CA."""
     return other_authority.issue("alice")

@@ -36,8 +36,6 @@ from arrcert.exceptions import ConfigurationError, Problem, quote
 from arrcert.forwarding.front_ends import FRONT_ENDS, fold_header_name
 from arrcert.forwarding.ingress import wsgi_key
 
-__all__ = ["ClientCertMode", "FrontEndServer"]
-
 ClientCertMode = Literal["required", "optional", "ignore"]
 """The values of App Service's `clientCertMode`; `ignore` stands for `clientCertEnabled: false`."""
 

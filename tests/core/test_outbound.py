@@ -728,9 +728,12 @@ def test_passwords(write: Write, content: bytes) -> None:
     """The error tells a missing password from a wrong one, and contains neither."""
     path = write(content)
     assert mistake(path) == f"password: is missing; '{path}' is protected by a password"
-    assert mistake(path, "battery staple") == (f"password: is not the password of '{path}'")
+    assert mistake(path, "battery staple") == (
+        f"password: does not open '{path}'; write the one that protects it"
+    )
     assert mistake(path, f"{PASSWORD}\n") == (
-        f"password: is not the password of '{path}'; it begins or ends with white space"
+        f"password: does not open '{path}'; it begins or ends with white space; write the one that"
+        " protects it"
     )
 
 

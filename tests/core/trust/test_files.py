@@ -101,7 +101,7 @@ def test_bad_files_are_reported_together(
     assert "directory" in texts[1]
     assert "broken.pem" in texts[2]
     assert "leaf.pem" in texts[3]
-    assert "is no CA" in texts[3]
+    assert "is not a CA" in texts[3]
     assert "empty" in texts[4]
     assert "holds no revocation list" in texts[4]
     assert "foreign.crl" in texts[5]
@@ -295,7 +295,7 @@ def test_requests_keep_the_old_store_while_a_file_is_read(
     go_on.set()
     assert first is not None
     first.join(10)
-    assert len(settled(files)._anchors) == 2
+    assert len(settled(files).anchors) == 2
 
 
 @pytest.mark.usefixtures("looks")

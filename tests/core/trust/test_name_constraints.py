@@ -186,3 +186,46 @@ def test_unsupported_kinds_are_told() -> None:
             is None
         )
     assert unsupported_constraint(made(["CA"])) is None
+
+
+@pytest.mark.parametrize(
+    ("base", "leaf", "within"),
+    [
+        (dns("A.Example"), made(["host.a.example"]), True),
+        (dns("a.example"), made(["v1.2 gateway"]), True),
+        (dns("a.example"), made(["x.b.example"]), False),
+        (x509.RFC822Name("A.Example"), made(["x"], emails=["ops@a.example"]), True),
+        (x509.RFC822Name("a.example"), made(["x"], emails=['"o@ps"@a.example']), True),
+        (x509.RFC822Name("a.example"), made(["x"], emails=["ops@a.example@b.example"]), False),
+    ],
+)
+def test_hosts_have_no_case_and_mailboxes_may_hold_an_at(
+    base: x509.GeneralName, leaf: x509.Certificate, within: bool
+) -> None:
+    """Hosts are compared without case, the last @ ends a mailbox, and prose is not a DNS name."""
+    assert permits(base, leaf) is within
+
+
+def test_several_subtrees_are_alternatives() -> None:
+    """A name must be in one of the permitted subtrees, not in each of them."""
+    limits = x509.NameConstraints([dns("a.example"), dns("b.example")], None)
+    top = made(["CA"], constraints=limits)
+    assert violation([made(["host.b.example"]), top]) is None
+    assert violation([made(["host.c.example"]), top]) is not None
+
+
+def test_ca_without_constraints_does_not_lift_those_above() -> None:
+    """Constraints of a CA apply below a CA that has none of its own."""
+    free = made(["Free"])
+    top = made(["CA"], constraints=x509.NameConstraints([dns("a.example")], None))
+    assert violation([made(["host.b.example"]), free]) is None
+    assert violation([made(["host.b.example"]), free, top]) is not None
+
+
+def test_ca_is_not_bound_by_its_own_constraints() -> None:
+    """Constraints apply below a CA, and not to the common names of CAs."""
+    limits = x509.NameConstraints([x509.RFC822Name("a.example"), dns("a.example")], None)
+    ca = made(["Issuing"], emails=["ca@b.example"], constraints=limits, issuer="Root")
+    assert violation([made(["x"]), ca]) is None
+    between = made(["ca.b.example"])
+    assert violation([made(["x"]), between, made(["CA"], constraints=limits)]) is None
