@@ -25,7 +25,8 @@ _POLICY = "_arrcert_policy"
 safe: a view with this attribute is checked before it runs."""
 
 _DEEPEST_STACK = 100
-"""How many decorators of one view are followed. It stops at a view that wraps itself."""
+"""The search through the decorators of one view stops after this many. Without a limit, a view that
+wraps itself would be an endless loop."""
 
 # Exempt views are compared by identity. `functools.wraps` would copy an attribute to other views,
 # which would then be exempt too.

@@ -412,7 +412,7 @@ _NO_POLICY = "is neither a Policy nor a list of alternatives; write Policy(...),
 
 
 def _are_policies(value: object) -> bool:
-    """Tell whether a value is a list of policies, which is not empty."""
+    """Tell whether a value is a non-empty list or tuple of policies."""
     if not isinstance(value, list | tuple) or not value:
         return False
     return all(isinstance(policy, Policy) for policy in value)

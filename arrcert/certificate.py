@@ -1,4 +1,4 @@
-"""A client certificate that has been read whole."""
+"""A client certificate, all parts of which were read successfully."""
 
 from __future__ import annotations
 

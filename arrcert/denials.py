@@ -16,7 +16,8 @@ from arrcert.exceptions import Denial, DenialReason, quote
 logger = logging.getLogger("arrcert")
 
 MOST_IN_FULL = 100
-"""How many denials of one policy and reason are logged in full in a second; more are counted."""
+"""In one second, this many denials with the same policy and reason are logged one by one. Further
+ones are only counted."""
 
 SECONDS_TO_COUNT = 1.0
 """How long denials are counted before one record reports their number, in seconds."""
@@ -39,7 +40,8 @@ class DenialLog:
         A forked process needs this: the thread of the timer does not exist there, and nobody
         releases a lock that another thread held.
         """
-        # Reentrant: a signal handler may interrupt the holder and be denied as well.
+        # Reentrant: a signal handler may run in the thread that holds the lock, and may itself log
+        # a denial.
         self._lock = threading.RLock()
         self._began = time.monotonic()
         self._counts: dict[tuple[str, DenialReason], int] = {}
@@ -111,7 +113,8 @@ class DenialLog:
             if self._timer is None and time.monotonic() - self._began >= SECONDS_TO_COUNT:
                 self._began = time.monotonic()
                 self._counts.clear()
-            # Unknown policies are counted together, because a request may name any number of them.
+            # All `misconfigured` denials are counted together, because an app may ask for any
+            # number of policy names that do not exist.
             key = ("" if reason is DenialReason.MISCONFIGURED else policy, reason)
             count = self._counts[key] = self._counts.get(key, 0) + 1
             return count <= MOST_IN_FULL or not self._is_timed()
@@ -124,7 +127,7 @@ class DenialLog:
             try:
                 timer.start()
             except RuntimeError:
-                # Without a thread nothing would report the counts, so each denial is written.
+                # No thread can be started, so nothing would report the counts. Log each denial.
                 return False
             self._timer = timer
         return True

@@ -72,26 +72,31 @@ class DenialReason(StrEnum):
     MISSING = "missing"
     """The front end's header is absent or empty: no certificate was presented."""
     MALFORMED = "malformed"
-    """The header does not hold exactly one certificate in the front end's encoding."""
+    """The header is not a certificate in the front end's encoding, or a part of the certificate
+    cannot be read."""
     TOO_LARGE = "too_large"
-    """The header is longer than 16,384 characters, or more than ten intermediates came with it."""
+    """The certificate header or the chain header is longer than 16,384 characters, or there are
+    more than ten intermediates."""
     AMBIGUOUS = "ambiguous"
-    """The header is repeated, holds a comma, or comes with another header of a similar name."""
+    """The header is repeated, contains a comma (except in XFCC), may be a trailer, or comes with
+    another header of a similar name."""
     NOT_THROUGH_FRONT_END = "not_through_front_end"
     """The peer, the secret or the verify header shows that the front end did not send the request
     or did not validate the certificate."""
     CROSS_SITE = "cross_site"
     """A browser sent the request from a page of another site."""
     INSECURE_TRANSPORT = "insecure_transport"
-    """`X-Forwarded-Proto` is not `https`, and a certificate is only presented over TLS."""
+    """The header `X-Forwarded-Proto` is present and is not `https`. A client can present a
+    certificate only over TLS."""
     NOT_YET_VALID = "not_yet_valid"
     """The certificate is not valid yet: its notBefore is in the future."""
     EXPIRED = "expired"
     """The certificate has expired: its notAfter is in the past."""
     FINGERPRINT_NOT_ALLOWED = "fingerprint_not_allowed"
-    """The policy pins certificates or public keys, and this certificate is not one of them."""
+    """The policy allows only pinned certificates or public keys. This one is not pinned, or its pin
+    is no longer valid."""
     COMMON_NAME_NOT_ALLOWED = "common_name_not_allowed"
-    """The subject does not hold exactly one common name that the policy allows."""
+    """The subject does not contain exactly one common name, or the policy does not allow it."""
     ALTERNATIVE_NAME_NOT_ALLOWED = "alternative_name_not_allowed"
     """The policy does not allow any subject alternative name of the certificate."""
     ISSUER_NOT_ALLOWED = "issuer_not_allowed"
@@ -101,11 +106,13 @@ class DenialReason(StrEnum):
     WRONG_USAGE = "wrong_usage"
     """The extended key usage of the certificate does not hold clientAuth."""
     WEAK_KEY = "weak_key"
-    """The public key is RSA below 2048 bits, on a curve below 256 bits, or of an unknown kind."""
+    """The public key is RSA with less than 2048 bits, is on a curve with less than 256 bits, is of
+    an unknown kind, or cannot be read."""
     REVOKED = "revoked"
     """A revocation list names the certificate or a CA certificate on its path."""
     REVOCATION_UNKNOWN = "revocation_unknown"
-    """The policy checks revocation, and no current list covers the certificate or its path."""
+    """The policy checks revocation, but there is no current revocation list for the certificate or
+    for a CA certificate of its path."""
     MISCONFIGURED = "misconfigured"
     """The request names a policy that does not exist, the configuration is wrong, the server is not
     safe, or an unexpected error occurred."""
@@ -139,7 +146,7 @@ class Denial(NamedTuple):
     reasons: tuple[DenialReason, ...] = ()
 
     def exception(self) -> CertificateDenied:
-        """Return the exception that tells the same."""
+        """Return a `CertificateDenied` with the same reason and detail."""
         return CertificateDenied(
             self.reason, self.detail, certificate=self.certificate, reasons=self.reasons
         )

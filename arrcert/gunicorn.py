@@ -19,7 +19,8 @@ __all__ = ["pre_request"]
 logger = logging.getLogger("arrcert")
 
 _GUNICORNS_OWN_NAMES = ("SCRIPT_NAME", "PATH_INFO")
-"""Names with underscores that mean something to gunicorn. No front end's header looks like them."""
+"""Header names with underscores that gunicorn uses itself. No header of a front end has a similar
+name."""
 
 
 def pre_request(_worker: Any, req: Any) -> None:

@@ -46,7 +46,7 @@ class Memory:
         if found is None:
             return None
         identity, since, until = found
-        # The first comparison matters if the clock is set back.
+        # `since` can be in the future if the clock was set back.
         return identity if since <= time.time() < until else None
 
     def remember(self, forwarded: Forwarded, identity: ClientIdentity, until: datetime) -> None:
@@ -64,7 +64,8 @@ class Memory:
             self._accepted.pop(forwarded, None)
             while len(self._accepted) >= self._most_remembered:
                 del self._accepted[next(iter(self._accepted))]
-            # notAfter and all other ends are inclusive.
+            # `until` itself still counts, as notAfter does. Add one second for the comparison with
+            # `<`.
             self._accepted[forwarded] = (identity, now, until.timestamp() + 1)
 
 
@@ -75,5 +76,5 @@ def is_number_to_remember(value: object) -> bool:
 
 
 def why_not_to_remember(value: object) -> str:
-    """Return what to write instead of a value that is not such a number."""
+    """Return the error for a value that `is_number_to_remember` refuses."""
     return f"{quote(value)} is not a number of certificates; write 0 to {LARGEST_MEMORY}"

@@ -1,4 +1,4 @@
-"""Moments: how certificates count time, and how messages show it."""
+"""Points in time: rounded to whole seconds as in certificates, and formatted for messages."""
 
 from __future__ import annotations
 

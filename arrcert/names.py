@@ -41,7 +41,8 @@ def issuer(entry: str) -> str | Name:
         return entry
     if re.search(r"[\r\n]", entry.strip()):
         raise ValueError(f"holds line breaks; {_rfc4514_hint(entry)}")
-    # RFC 4514 section 2.4 escapes a space at the end of a value, which belongs to the name.
+    # An escaped space at the end of a value (RFC 4514 section 2.4) is part of the name, so it is
+    # not refused as white space.
     require_plain(re.sub(r"(?<!\\)((?:\\\\)*\\ )\Z", r"\1.", entry))
     try:
         return Name.from_rfc4514_string(_without_spaces_after_commas(entry))
@@ -159,7 +160,8 @@ _URI_FOLDER = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://[^\s*/?#]+/(?:[^\s*?#]*/)?
 _AMBIGUOUS_PATH = re.compile(
     r"//|\\|/\.{1,2}(?:[/;]|\Z)|%2f|%2e|%5c|%25|[?#\x00-\x20\x7f]", re.IGNORECASE
 )
-"""Parts of a path that some software reads as another folder, or as the end of the path."""
+"""Parts of a path that some software interprets differently, for example as another folder or as
+the end of the path."""
 
 DEEPEST_FOLDER = 32
 """The largest number of slashes in a folder of `uris`, so that a hostile URI has few folders."""
@@ -283,7 +285,7 @@ _OTHER_ATTRIBUTE_NAMES = {
     "T": NameOID.TITLE,
     "title": NameOID.TITLE,
 }
-"""Attribute names of OpenSSL and Windows that have no short name in RFC 4514 section 3."""
+"""Attribute names that OpenSSL and Windows print, but that RFC 4514 section 3 does not define."""
 
 
 def _without_spaces_after_commas(name: str) -> str:

@@ -25,9 +25,9 @@ class Form(Enum):
     """How the environment variable of a setting is written."""
 
     LIST = auto()
-    """Entries between semicolons, or a JSON list. A comma is a mistake."""
+    """Entries separated by semicolons, or a JSON list. A comma between entries is an error."""
     LIST_WITH_COMMAS = auto()
-    """The same, but an entry may hold commas."""
+    """Entries separated by semicolons, or a JSON list. An entry may contain commas."""
     NUMBER = auto()
     """A whole number."""
     TRUTH = auto()

@@ -41,10 +41,11 @@ from arrcert.trust.pem import is_pkcs12, parse_certificates, why_not_pem
 __all__ = ["client_ssl_context"]
 
 PRIVATE_CERTIFICATES = Path("/var/ssl/private")
-"""Where App Service on Linux puts the certificates that `WEBSITE_LOAD_CERTIFICATES` names."""
+"""The folder where App Service on Linux stores the private certificates that the app setting
+`WEBSITE_LOAD_CERTIFICATES` lists."""
 
 SOON = timedelta(days=30)
-"""How long before a certificate expires a warning is logged."""
+"""A warning is logged if a certificate expires within this time."""
 
 logger = logging.getLogger("arrcert")
 
@@ -354,7 +355,9 @@ def _facts(certificate: Certificate, where: str) -> ClientCertificate:
     try:
         return ClientCertificate.from_der(der_of(certificate))
     except CertificateDenied as error:
-        raise _mistake(_IDENTITY, f"the certificate in {where} is {error.detail}") from error
+        raise _mistake(
+            _IDENTITY, f"the certificate in {where} cannot be read: {error.detail}"
+        ) from error
 
 
 # -------------------------------------------------------------------------------------- context
@@ -384,7 +387,8 @@ def _load(context: ssl.SSLContext, identity: _Identity, where: str) -> None:
 def _chain(certificate: Certificate, others: Iterable[Certificate]) -> list[Certificate]:
     """Return the certificates to send, each before its issuer."""
     chain = [certificate]
-    # Certificates that are not on the path are left out: OpenSSL refuses all if one is weak.
+    # Leave out certificates that are not on the path. One weak certificate makes OpenSSL refuse the
+    # whole file.
     rest = [other for other in others if other.subject != other.issuer]
     while issuer := next((other for other in rest if has_signed(other, chain[-1])), None):
         rest.remove(issuer)

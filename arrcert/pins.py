@@ -1,4 +1,4 @@
-"""Pins: fingerprints of certificates and of public keys, which may have an end."""
+"""Pins: fingerprints of certificates and of public keys. A pin can have an end date."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ _HOW_TO_PRINT = {
     "public_key": "openssl x509 -in client.pem -noout -pubkey | openssl pkey -pubin -outform der"
     " | openssl dgst -sha256",
 }
-"""The command that prints the value of an entry, after an equals sign."""
+"""The command that prints the fingerprint. The value is after the equals sign of its output."""
 
 _KNOWN_FORMS: tuple[tuple[str, str], ...] = (
     (r"['\"`\u2018-\u201f\xab\xbb]", "holds quotation marks; remove them"),
@@ -156,7 +156,7 @@ _KNOWN_FORMS: tuple[tuple[str, str], ...] = (
         "looks like a file's path; write the digits themselves, which this prints: {command}",
     ),
 )
-"""Patterns of what people paste instead of digits, each with what to write."""
+"""Patterns of wrong entries, each with the hint for it."""
 
 
 def _why_no_digits(entry: str, key: str) -> str:

@@ -52,8 +52,9 @@ class Acceptance(NamedTuple):
 class Policy:
     """Which client certificates may enter.
 
-    Any entry of a parameter may match; every parameter must hold. Names prove nothing by
-    themselves, so a policy that allows by name also holds a pin or trust anchors.
+    A certificate must satisfy every parameter that is given. In a parameter with a list, one
+    matching entry is enough. Anybody can write any name into a certificate, so a policy with names
+    also needs fingerprints or trust anchors.
 
     Args:
         fingerprints: SHA-256 or SHA-1 over the DER, in hex; colons, spaces and case are ignored.
@@ -104,7 +105,8 @@ class Policy:
         clock_skew: int = 0,
         names_proven_by_front_end: bool = False,
     ) -> None:
-        # The parameters are the keys, so that a new key needs no other line here.
+        # The parameters of this method are the keys of a policy. A new key needs only a new
+        # parameter here.
         written = {key: value for key, value in locals().items() if key != "self"}
         self._read(written, Notation.PYTHON)
 
@@ -125,7 +127,8 @@ class Policy:
 
     def _read(self, written: Mapping[str, Any], notation: Notation) -> None:
         """Make the rules of the keys that are written, and the rules that always hold."""
-        # None means that a key is not written, except for a key that always has a value.
+        # None means that the key is not set. A key with another default (such as `clock_skew`)
+        # always has a value.
         rules = {
             key: KEYS[key](value, notation)
             for key, value in written.items()
@@ -208,7 +211,8 @@ class Policy:
             return finding
         if decision.overlooked is not None:
             logger.warning(
-                "accepted in spite of %s", Denial(*decision.overlooked, presented.certificate)
+                "accepted although revocation could not be checked: %s",
+                Denial(*decision.overlooked, presented.certificate),
             )
         return Acceptance(
             decision.until,
@@ -222,7 +226,7 @@ class Policy:
         Args:
             decision: the decision, not used before.
 
-        A decision takes the first finding; an explanation takes all.
+        `decide` takes only the first finding.
         """
         for rule in self._rules:
             finding = rule.check(decision)

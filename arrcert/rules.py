@@ -29,13 +29,14 @@ MOST_HINTS = 20
 """How many names of a certificate are compared without regard to case for a hint in a denial."""
 
 LARGEST_CLOCK_SKEW = 300
-"""The largest clock skew in seconds; set clocks that differ by more."""
+"""The largest clock skew in seconds. If clocks differ by more, correct them instead."""
 
 
 class Decision:
     """A decision about one certificate under one policy, while its rules are checked.
 
-    Rules read what they need from it. A rule that holds notes what later rules and the result need.
+    Each rule reads its input from this object. A rule that passes stores here what later rules and
+    the result need.
 
     Args:
         presented: the client certificate and what came with it.
@@ -70,7 +71,7 @@ class Decision:
         self.overlooked: Finding | None = None
 
     def ends_at(self, moment: datetime | None) -> None:
-        """Note that an acceptance does not hold after a moment; None changes nothing."""
+        """Limit the acceptance to a last moment. None changes nothing."""
         if moment is not None and moment < self.until:
             self.until = moment
 
@@ -91,7 +92,7 @@ class Rule(ABC):
 
     @abstractmethod
     def check(self, decision: Decision) -> Finding | None:
-        """Return why the rule does not hold, None if it holds."""
+        """Return why the certificate fails the rule, or None if it passes."""
 
 
 class KeyRule(Rule, is_base=True):
@@ -129,7 +130,7 @@ class KeyRule(Rule, is_base=True):
         """Read the value and note what is wrong with it."""
 
     def join(self, rules: Mapping[str, KeyRule]) -> Iterator[Problem]:
-        """Join the other keys of the policy, and yield what is wrong with this key beside them.
+        """Look at the other keys of the policy, and yield each mistake of the combination.
 
         Args:
             rules: the rule of each key that the policy holds.
@@ -137,7 +138,10 @@ class KeyRule(Rule, is_base=True):
         yield from ()
 
     def check(self, decision: Decision) -> Finding | None:
-        """Return why the rule does not hold; a key that only helps other rules always holds."""
+        """Return why the certificate fails the rule.
+
+        A key that only supplies data to other rules never fails.
+        """
         return None
 
     def warnings(self, at: datetime, rules: Mapping[str, KeyRule]) -> Iterator[Problem]:
@@ -203,7 +207,7 @@ class PinRule(ListRule, is_base=True):
         self.count = len(self.pins)
 
     def add_pin(self, pin: Pin) -> None:
-        """Add a pin, which may be listed twice with the same end."""
+        """Add a pin. The same pin may be listed twice, but only with the same end date."""
         if self.pins.setdefault(pin.value, pin).not_after != pin.not_after:
             self.mistakes.append(
                 f"{pin.value} is listed twice with different ends; remove one of them"
@@ -233,14 +237,14 @@ class PinRule(ListRule, is_base=True):
         )
 
     def warnings(self, at: datetime, rules: Mapping[str, KeyRule]) -> Iterator[Problem]:
-        """Yield each pin that has retired."""
+        """Yield a warning for each pin after its end date."""
         for pin in self.pins.values():
             if pin.not_after is not None and pin.not_after < at:
                 yield Problem(self.key, f"the pin {pin} retired at {pin.not_after}; remove it")
 
 
 class NameRule(ListRule, is_base=True):
-    """The rule of a key that restricts names, which need proof beside them."""
+    """The rule of a key that restricts names. The policy needs another key that proves them."""
 
     is_name = True
 
@@ -250,7 +254,7 @@ class NameRule(ListRule, is_base=True):
         super().read(value, notation)
 
     def join(self, rules: Mapping[str, KeyRule]) -> Iterator[Problem]:
-        """Yield that no key proves the names."""
+        """Yield an error if no key of the policy proves the names."""
         if any(rule.proves_names for rule in rules.values()):
             return
         if PublicKeys.key in rules:
@@ -321,7 +325,7 @@ class SourceRule(KeyRule, is_base=True):
                 self.sources.append(source)
 
     def join(self, rules: Mapping[str, KeyRule]) -> Iterator[Problem]:
-        """Yield that there are no trust anchors."""
+        """Yield an error if the policy has no `trust_anchors`."""
         if TrustAnchors.key not in rules:
             yield Problem(
                 self.key,
@@ -358,7 +362,8 @@ class ClockSkew(KeyRule):
         decision.clock_skew = self._clock_skew
         begin = decision.certificate.not_valid_before_utc
         end = decision.certificate.not_valid_after_utc
-        # The skew is added to the moment. Added to a hostile date it could overflow the calendar.
+        # Add the skew to the current time. An attacker chooses the certificate's dates, so adding
+        # it to them could overflow.
         if decision.at + self._clock_skew < begin:
             return Finding(
                 DenialReason.NOT_YET_VALID,
@@ -635,7 +640,7 @@ class NoCertificateAuthority(Rule):
     """A CA certificate may enter only if it is pinned; `TrustAnchors` always refuses it."""
 
     def check(self, decision: Decision) -> Finding | None:
-        """Return that a CA certificate is not pinned."""
+        """Return a finding if the certificate is a CA certificate and is not pinned."""
         certificate = decision.certificate
         if decision.trust_store is not None or decision.pin or not certificate.is_ca:
             return None
@@ -682,13 +687,13 @@ class TrustAnchors(SourceRule):
         if restricts_names and Issuers.key not in rules and count > 1:
             yield Problem(
                 self.key,
-                f"each of the {count} trust anchors may issue every name of this policy, the"
-                " others' too; write a list of alternatives, one policy for each CA with its own"
-                " names, or name the issuers",
+                f"each of the {count} trust anchors can issue every name of this policy, also the"
+                " names of the others' clients; write a list of alternatives, one policy for each"
+                " CA with its own names, or name the issuers",
             )
 
     def check(self, decision: Decision) -> Finding | None:
-        """Return why there is no path, or note the path."""
+        """Return why there is no certification path; if there is one, store it in the decision."""
         if decision.trust_store is None:
             return Finding(DenialReason.MISCONFIGURED, "the trust anchors are not loaded")
         path = decision.presented.paths.find(decision.trust_store, decision.at, decision.clock_skew)
@@ -728,7 +733,10 @@ class ConfiguredIssuer(Rule):
 
 
 class Intermediates(SourceRule):
-    """`intermediates`: CA certificates that may stand on the path; `TrustAnchors` uses them."""
+    """`intermediates`: CA certificates that may be part of the path.
+
+    The rule `TrustAnchors` uses them.
+    """
 
     key = "intermediates"
     document = (
@@ -766,7 +774,7 @@ class Revocation(KeyRule):
             self.mistakes.append(f"{quote(value)} is not known; write one of hard, soft")
 
     def join(self, rules: Mapping[str, KeyRule]) -> Iterator[Problem]:
-        """Yield that there are no lists."""
+        """Yield an error if `revocation` is soft and the policy has no `crls`."""
         if self._is_soft and RevocationLists.key not in rules:
             yield Problem(self.key, "it has no effect without revocation lists; write crls too")
 

@@ -254,7 +254,8 @@ def _leaf_extensions(
     names: list[x509.GeneralName] = [x509.DNSName(name) for name in dns_names]
     names += [x509.IPAddress(ipaddress.ip_address(address)) for address in ip_addresses]
     if not names:
-        # RFC 5280 section 4.2.1.6 has no type for a person's name, so a directory name holds it.
+        # A subject alternative name has no type for a person's name (RFC 5280 section 4.2.1.6). Use
+        # a directory name.
         names = [x509.DirectoryName(_name(common_name, None))]
     extensions: list[tuple[x509.ExtensionType, bool]] = [
         (x509.BasicConstraints(ca=False, path_length=None), True),

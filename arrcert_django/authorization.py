@@ -174,7 +174,7 @@ def _decide(request: HttpRequest, policy: str) -> None:
         except CertificateDenied as error:
             denied[policy] = error
             raise
-    # After several decisions the last one counts.
+    # If several policies accepted the request, `client_certificate` is the one of the last check.
     set_identity(request, accepted[policy])
     # Django's site-wide cache, and a cache_page above the check, must not store the page. They
     # would serve it without another check. They read this attribute and Cache-Control, but the

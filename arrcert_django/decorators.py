@@ -91,7 +91,7 @@ def _protect(view: Callable[..., Any], policy: str) -> Callable[..., Any]:
         " ClientCertificateRequiredMixin",
     )
     if isinstance(view, FunctionType) and view.__code__.co_varnames[:1] == ("self",):
-        # The decorator would take `self` for the request, and fail at the first request.
+        # The decorator would use `self` as the request, and fail at the first request.
         raise TypeError(
             f"{view.__qualname__} is a method; write @method_decorator(authorize_certificate)"
         )

@@ -218,7 +218,8 @@ def _view_and_policy_of_path(request: HttpRequest) -> tuple[object, str | None]:
         view = resolve(request.path_info, getattr(request, "urlconf", None)).func
         return view, _policy_named_by(request, view)
     except Exception:
-        # The path is unknown, or the view has an error, which must not open the site.
+        # The path is unknown, or reading the view's policy failed. Use the default policy, so that
+        # an error never lets a request in.
         return None, None
 
 
@@ -239,7 +240,7 @@ def _handler(request: HttpRequest, view: Callable[..., Any]) -> object:
 
 
 def _discard(response: HttpResponseBase) -> None:
-    """Close a response that is not sent. The server closes only the response that it sends."""
+    """Close a response that will not be sent. The server closes only responses that it sends."""
     # close() sends request_finished, and Django then resets the URLconf. The 403 page still needs
     # it.
     urlconf = get_urlconf()

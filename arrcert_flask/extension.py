@@ -27,8 +27,7 @@ class Arrcert:
     Args:
         app: the app. Without it, call `init_app` later.
 
-    Settings (in `app.config` or in the environment): `ARRCERT`, `ARRCERT_FRONT_END`,
-    `ARRCERT_EXEMPT_PATHS`, `ARRCERT_PROTECT_ALL`.
+    The settings are in `app.config` or in the environment; the README has a table of them.
     """
 
     def __init__(self, app: Flask | None = None) -> None:
@@ -143,7 +142,7 @@ def _settings_of(app: Flask) -> dict[str, Any]:
 
 def _warnings(settings: Settings, read: dict[str, Any]) -> Iterator[Problem]:
     yield from settings.warnings()
-    # The environment may be shared with other sites, so this is no mistake there.
+    # In the environment this is not a mistake, because several sites may share the variables.
     if read.get(_EXEMPT_PATHS) and not settings.protect_all:
         yield Problem(
             _EXEMPT_PATHS,

@@ -19,7 +19,7 @@ ELSEWHERE = 95.0
 
 
 def main() -> int:
-    """Print a line for each module that has a gap; return 1 where one is below its floor."""
+    """Print a line for each module below 100%. Return 1 if a module is below its minimum."""
     coverage = Coverage()
     coverage.load()
     with tempfile.TemporaryDirectory() as folder:
@@ -41,7 +41,7 @@ def main() -> int:
 
 
 def _module(path: str) -> str:
-    """Return a file's path from its package on."""
+    """Return the path of a file, beginning with its package: `arrcert/pins.py`."""
     parts = PurePath(path).parts
     start = max(number for number, part in enumerate(parts) if part in PACKAGES)
     return "/".join(parts[start:])

@@ -11,7 +11,7 @@ from pathlib import Path
 PACKAGES = ("arrcert", "arrcert_flask", "arrcert_django")
 
 NOT_DECIDING = {
-    "arrcert/cli": "It holds the command for developers. No site imports it.",
+    "arrcert/cli": "It contains the `arrcert` command. No site imports it.",
     "arrcert/denials.py": "It logs denials after they are decided.",
     "arrcert/outbound.py": "It presents a certificate to other servers. It admits no client.",
     "arrcert/testing.py": "It makes certificates for tests.",
@@ -20,7 +20,7 @@ NOT_DECIDING = {
     "arrcert_django/signals.py": "It declares signals.",
     "arrcert_flask/signals.py": "It declares signals.",
 }
-"""A module or a folder, and the reason why it does not decide. All else decides."""
+"""The modules and folders that do not decide about requests, each with the reason."""
 
 
 def deciding_modules(root: Path, packages: tuple[str, ...] = PACKAGES) -> list[str]:

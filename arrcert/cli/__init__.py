@@ -1,4 +1,7 @@
-"""The `arrcert` command. It needs the extra `dev`, and the library never imports it."""
+"""The `arrcert` command, which the library never imports.
+
+It needs click; `arrcert serve` needs the rest of the extra `dev`.
+"""
 
 from arrcert.cli.commands import main
 

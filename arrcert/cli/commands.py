@@ -66,7 +66,7 @@ def _parse_address(
 @click.group(name="arrcert")
 @click.version_option(package_name="arrcert", prog_name="arrcert")
 def main() -> None:
-    """Decide whether a forwarded client certificate may enter a Flask or Django app."""
+    """Tools for client certificates in Flask and Django apps."""
 
 
 @main.command(short_help="Run a WSGI app behind a local stand-in for App Service's front end.")

@@ -28,7 +28,7 @@ _CHUNK = 64 * 1024
 
 
 class NotFetchedError(ArrcertError):
-    """Why a download did not replace its file, as a sentence for the operator."""
+    """A download did not replace its file. The text says why, for the operator."""
 
 
 def fetch_revocation_lists(
@@ -225,7 +225,7 @@ def _require_not_older(
     try:
         held = read_revocation_lists(old_data, source=str(path), issuers=issuers)
     except ValueError:
-        # The file is missing or broken, or its CA was replaced: any good list is better.
+        # The file is missing or broken, or its CA was replaced. Any valid list may replace it.
         return
     if RevocationLists(held).replaced_by(lists).refused:
         raise NotFetchedError(

@@ -37,7 +37,7 @@ from arrcert.forwarding.front_ends import FRONT_ENDS, fold_header_name
 from arrcert.forwarding.ingress import wsgi_key
 
 ClientCertMode = Literal["required", "optional", "ignore"]
-"""The values of App Service's `clientCertMode`; `ignore` stands for `clientCertEnabled: false`."""
+"""The values of App Service's `clientCertMode`. `ignore` means `clientCertEnabled: false`."""
 
 MAX_REQUEST_HEADER_BYTES = 64 * 1024
 """The largest size of request line and headers together, as in App Service's front end."""
@@ -133,8 +133,8 @@ class FrontEndServer:
 
     def start(self) -> None:
         """Serve in the background until `stop`. A server can be started once."""
-        # The worker threads inherit the daemon flag, so that the interpreter can exit whatever the
-        # app is doing.
+        # The worker threads inherit the daemon flag. The interpreter can then exit even if the app
+        # still runs.
         thread = threading.Thread(target=self._server.start, name="arrcert front end", daemon=True)
         thread.start()
         while not self._server.ready and thread.is_alive():
@@ -499,7 +499,7 @@ class _Connection(cheroot_server.HTTPConnection):
     _shook_hands = False
 
     def communicate(self) -> bool:
-        """Serve the connection until it is idle. The first call does the TLS handshake before."""
+        """Serve the connection until it is idle. The first call starts with the TLS handshake."""
         if not self._shook_hands:
             try:
                 self.client_certificate = self.socket.do_handshake()

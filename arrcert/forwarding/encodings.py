@@ -19,7 +19,7 @@ ENCODINGS = ("base64-der", "percent-encoded-pem", "rfc9440", "xfcc")
 """The values of `encoding` in the description of a front end."""
 
 ENCODINGS_WITH_CHAIN_HEADER = ("rfc9440",)
-"""The encodings that may come with intermediates in a header of their own."""
+"""The encodings with which a front end can send the intermediates in a second header."""
 
 
 class DecodingError(Exception):
@@ -67,8 +67,8 @@ def base64_der(value: str) -> list[bytes]:
             canonical encoding of the bytes.
     """
     _require_one(value)
-    # A certificate is a SEQUENCE, whose tag 0x30 always gives the letter M. This refuses most
-    # garbage without decoding it.
+    # The DER of a certificate begins with the byte 0x30, so its base64 begins with M. This check
+    # refuses most other text without decoding it.
     if not value.startswith("M"):
         raise _malformed(value, "base64-der", "is not base64 of DER")
     return [_base64(value, "base64-der")]
@@ -84,7 +84,8 @@ def percent_encoded_pem(value: str) -> list[bytes]:
         value: the header's text, not empty.
 
     Raises:
-        DecodingError: `ambiguous` if a comma joins two values; `malformed` otherwise.
+        DecodingError: `ambiguous` if the text contains a comma; `too_large` if there are more than
+            ten intermediates; `malformed` otherwise.
     """
     _require_one(value)
     if not _PERCENT_ENCODED.fullmatch(value):
@@ -135,7 +136,7 @@ def byte_sequence_list(value: str) -> list[bytes]:
         value: the header's text; several headers joined by commas are one list.
 
     Raises:
-        DecodingError: `malformed`.
+        DecodingError: `malformed`, or `too_large` if there are more than ten intermediates.
     """
     chain = [_byte_sequence(item.strip(" \t")) for item in value.split(",")]
     _require_few(chain)
@@ -160,7 +161,9 @@ def xfcc(value: str, trusted_hops: int) -> list[bytes]:
         trusted_hops: which element from the right is the client's, 1 being the last.
 
     Raises:
-        DecodingError: `missing` if the element holds no certificate; `malformed` otherwise.
+        DecodingError: `missing` if the element has no certificate; `ambiguous` if a key occurs
+            twice or a certificate contains a comma; `too_large` if there are more than ten
+            intermediates; `malformed` otherwise.
 
     Source: Envoy's documentation, "x-forwarded-client-cert". This does not compare the key `Hash`
     with the certificate.
@@ -239,13 +242,15 @@ def _require_few(intermediates: list[bytes]) -> None:
 
 
 def _base64(text: str, encoding: str) -> bytes:
+    if not _BASE64.fullmatch(text):
+        is_url_safe = "-" in text or "_" in text
+        what = "is URL-safe base64" if is_url_safe else "is not base64"
+        raise _malformed(text, encoding, what)
     try:
         der = binascii.a2b_base64(text, strict_mode=True)
     except ValueError:
-        is_url_safe = "-" in text or "_" in text
-        what = "is URL-safe base64" if is_url_safe else "is not base64"
-        raise _malformed(text, encoding, what) from None
-    # binascii accepts surplus padding and padding bits that are not zero; other software may not.
+        der = b""
+    # Some versions of binascii accept surplus padding, or padding bits that are not zero.
     if not der or binascii.b2a_base64(der, newline=False) != text.encode("ascii"):
         raise DecodingError(
             DenialReason.MALFORMED,
@@ -254,6 +259,7 @@ def _base64(text: str, encoding: str) -> bytes:
     return der
 
 
+_BASE64 = re.compile(r"[A-Za-z0-9+/]+=*")
 _WHITE_SPACE = re.compile(r"\s")
 
 
@@ -267,7 +273,9 @@ def _malformed(value: str, encoding: str, what: str) -> DecodingError:
     elif value.startswith(":") and encoding != "rfc9440":
         what = "has the colons of RFC 9440"
     elif "%" in value and encoding != "percent-encoded-pem":
-        what = "is percent-encoded; is another front end before the app than was declared?"
+        what = (
+            "is percent-encoded; check whether ARRCERT_FRONT_END names the front end that is in use"
+        )
     elif _WHITE_SPACE.search(value):
         what = "holds white space"
     return DecodingError(DenialReason.MALFORMED, f"it {what}")

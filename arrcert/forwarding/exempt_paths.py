@@ -76,7 +76,7 @@ class ExemptPaths:
         if path not in self._paths and not path.startswith(self._folders):
             return False
         paths_sent = [text.partition("?")[0] for text in sent if text is not None]
-        # After decoding, nobody can tell an encoded slash from a real one.
+        # After decoding, an encoded slash looks like a normal one, so refuse it before.
         if any("%2f" in text.lower() for text in paths_sent):
             return False
         read = (path, *decoded, *map(unquote, paths_sent))

@@ -65,8 +65,9 @@ FRONT_ENDS: dict[str, FrontEnd] = {
         FrontEnd("api-management", "X-Client-Cert"),
         FrontEnd("envoy", "X-Forwarded-Client-Cert", "xfcc", normalizes_line_ends=True),
         FrontEnd("rfc9440", "Client-Cert", "rfc9440", chain_header="Client-Cert-Chain"),
-        # These say in a second header whether they validated the certificate. Their own
-        # configuration chooses the names of both headers; the documentation shows how to set these.
+        # These front ends report in a second header whether the certificate is valid. The operator
+        # chooses the names of both headers in the front end's configuration; the documentation
+        # shows how to set the names below.
         FrontEnd(
             "application-gateway",
             "X-Client-Cert",
@@ -265,7 +266,7 @@ def is_header_name(text: str) -> bool:
 
 
 def why_no_header_name(header: object) -> str:
-    """Return what to write instead of a value that is not the name of a header."""
+    """Return the error message for a value that is not a header name."""
     name = header.strip(" :").replace("_", "-") if isinstance(header, str) else ""
     name = re.sub("(?i)^HTTP-", "", name)
     example = (

@@ -1,4 +1,4 @@
-"""What is known of the gunicorn that runs this process."""
+"""Finds out the version and the unsafe settings of the gunicorn that runs this process."""
 
 from __future__ import annotations
 

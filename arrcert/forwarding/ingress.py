@@ -101,7 +101,7 @@ class Ingress:
         self._lower = {name.lower(): name for name in self._names}
         self._lengths = frozenset(map(len, self._lower))
         self._shortest = min(self._lengths)
-        # A trailer named X-Forwarded-Proto gives nobody an advantage.
+        # An attacker gains nothing with a trailer named X-Forwarded-Proto.
         self._no_trailers = [name for name in self._names if name != _FORWARDED_PROTO]
         self._environ_keys = {name: wsgi_key(name) for name in self._names}
 
@@ -137,9 +137,10 @@ class Ingress:
         Returns:
             What the front end forwarded, or why the request is denied.
 
-        A server joins repeated headers by commas, which the decoders refuse. This cannot see names
-        that a server has folded into one key of the environ; `servers` knows which servers do. If
-        the environ holds `REAL_HEADERS`, those are read instead, and the server does not matter.
+        A server joins repeated headers with commas. The decoders refuse commas, except for `xfcc`.
+        This method cannot tell header names apart that the server stores under one key; the module
+        `servers` knows which servers do that. If the environ contains `REAL_HEADERS`, only those
+        are read and the server is not checked.
         """
         real_headers, method = environ.get(REAL_HEADERS), environ.get("REQUEST_METHOD")
         server = wsgi_server(environ)
@@ -162,7 +163,8 @@ class Ingress:
         if finding is not None:
             return finding
         if real_headers is not None:
-            # An adapter may have these from an ASGI server, whose headers may include trailers.
+            # An adapter may have copied these from an ASGI server, where headers may include
+            # trailers.
             pairs = [(_text(name).encode("latin-1", "replace"), v) for name, v in real_headers]
             return self._from_raw({"headers": pairs}, _unsafe_in(pairs, method))
         headers = {
@@ -244,7 +246,8 @@ class Ingress:
         look_alike: tuple[str, str] | None = None
         shortest, lengths = self._shortest, self._lengths
         for raw_name, raw_value in pairs:
-            # These two lines skip nearly every header of a request: folding keeps the length.
+            # These length checks skip nearly every header. They are safe, because folding a name
+            # does not change its length.
             if len(raw_name) < shortest:
                 continue
             name = _text(raw_name)
@@ -261,7 +264,7 @@ class Ingress:
                 look_alike = (name, imitated)
         if look_alike is None:
             return self._check_headers(headers, unsafe)
-        # The transport is the first reason, before anything that a header says.
+        # If X-Forwarded-Proto is wrong, report that first.
         return _check_transport(headers) or Finding(
             DenialReason.AMBIGUOUS,
             f"the header {quote(look_alike[0])} looks like {look_alike[1]}, which the front end"
@@ -429,7 +432,7 @@ def _check_transport(headers: _Headers) -> Finding | None:
     values = headers.get(_FORWARDED_PROTO)
     if values is None or values == ["https"]:
         return None
-    # Repeated headers are joined as a WSGI server joins them, and then are not one word.
+    # Join repeated headers as a WSGI server does. The result is never equal to "https".
     proto = ",".join(map(str, values))
     if proto.lower() == "https":
         return None

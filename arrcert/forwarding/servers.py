@@ -29,8 +29,8 @@ class Server(NamedTuple):
     Attributes:
         name: the name of the server. If a server can be safe or unsafe, the name says which of its
             variants this is.
-        is_safe: whether the value under the front end's header was sent under exactly that name,
-            and as a header.
+        is_safe: True if the value in the environ comes from a header with exactly the front end's
+            header name, not from a similar name or a trailer.
         remedy: what the operator can do, as one sentence without a full stop; empty for a safe
             server.
         has_loose_line_ends: whether it takes a bare LF, or a lone CR, for the end of a header line

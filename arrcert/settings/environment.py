@@ -11,7 +11,10 @@ from arrcert.notation import Form
 
 
 class UnusableError(ValueError):
-    """An environment variable holds no value; the message says what to write instead."""
+    """The text of an environment variable cannot be used.
+
+    The message says what to write instead.
+    """
 
 
 def value_of(text: str, form: Form, example: str) -> Any:

@@ -51,7 +51,7 @@ def closest(name: object, known: Iterable[str]) -> str | None:
     # Imported here, because a start-up without mistakes does not need it.
     from difflib import get_close_matches
 
-    # The prefix that all names share would make all of them similar.
+    # Compare without the common prefix. With it, all names would be similar.
     by_word = {known_name.removeprefix("ARRCERT_").lower(): known_name for known_name in known}
     word = str(name).removeprefix("ARRCERT_").lower()
     close = [_SYNONYMS.get(word), *get_close_matches(word, by_word, n=1, cutoff=0.8)]

@@ -1,4 +1,4 @@
-"""The settings beside the policies: one class for each."""
+"""All settings except the policies: one class for each."""
 
 from __future__ import annotations
 
@@ -136,7 +136,10 @@ class CrossSiteOrigins(Option):
 
 
 class RefuseUnsafeServers(_Truth):
-    """`ARRCERT_REFUSE_UNSAFE_SERVERS`; without it, the framework's debug mode decides."""
+    """`ARRCERT_REFUSE_UNSAFE_SERVERS`.
+
+    By default it is False in the framework's debug mode, otherwise True.
+    """
 
     name = "ARRCERT_REFUSE_UNSAFE_SERVERS"
     document = (

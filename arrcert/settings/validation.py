@@ -1,4 +1,4 @@
-"""The validation of a whole configuration, which reports all mistakes together."""
+"""Validates a whole configuration and reports all mistakes together."""
 
 from __future__ import annotations
 
@@ -224,7 +224,7 @@ class _Validation:
     # ----------------------------------------------------------------- settings beside the policies
 
     def _option(self, name: str) -> Any:
-        """Return the value of a setting that may be written in either place, else its default."""
+        """Return the value of a setting from the framework or the environment, or its default."""
         option = OPTIONS[name]
         try:
             if name in self._ours:
@@ -392,7 +392,11 @@ class _Validation:
     def _built(
         self, place: Place, description: Mapping[str, Any], *, is_whole: bool
     ) -> Policy | None:
-        """Build a policy. If a key was refused, do not report a missing condition as well."""
+        """Build a policy.
+
+        If one of its keys was refused before (`is_whole` is False), do not also report that the
+        policy has no condition.
+        """
         try:
             policy = Policy.from_mapping(description, place.notation)
         except ConfigurationError as error:

@@ -1,1 +1,1 @@
-"""Where a certificate comes from: certification paths, trust files and revocation lists."""
+"""Checks who issued a certificate: certification paths, trust files and revocation lists."""

@@ -198,7 +198,10 @@ def read_revocation_lists(
 
 
 class _DoesNotCountError(Exception):
-    """Why a list cannot be used, as the rest of a sentence that begins with its source."""
+    """The error for a list that cannot be used.
+
+    Its text continues a sentence that begins with the source of the list.
+    """
 
 
 def _encoded_lists(data: bytes) -> Iterator[bytes]:
@@ -305,7 +308,8 @@ def _is_signature_valid(crl: CertificateRevocationList, der: bytes, ca: Certific
     try:
         key = ca.public_key()
         if isinstance(key, rsa.RSAPublicKey):
-            # A list that another kind of key signed has other parameters, which raise TypeError.
+            # If another kind of key signed the list, `parameters` has another type and `verify`
+            # raises TypeError.
             key.verify(signature, signed, parameters, crl.signature_hash_algorithm)  # type: ignore[arg-type]
         elif isinstance(key, ec.EllipticCurvePublicKey):
             key.verify(signature, signed, parameters)  # type: ignore[arg-type]

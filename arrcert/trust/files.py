@@ -21,7 +21,8 @@ from arrcert.trust.revocation import RevocationLists
 logger = logging.getLogger("arrcert")
 
 SECONDS_BETWEEN_LOOKS = 2.0
-"""How long a change of a file may stay unnoticed. A look costs one `stat` for each file."""
+"""The files are checked for changes at most once in this time. A check needs one `stat` call for
+each file."""
 
 SECONDS_TO_WAIT = 0.1
 """How long the request that notices a change waits for the reload. This is enough for everything
@@ -154,8 +155,8 @@ class TrustFiles:
             if problem not in self._reported:
                 logger.error("%s; the old content stays in use", problem)
         self._reported = problems
-        # A file that exists but could not be read may be readable at the next look. This comes last
-        # because a reload that fails has to be repeated.
+        # If a file exists but could not be read, try again at the next check. This is the last
+        # statement, so that a reload that raised an error is repeated, too.
         if not any(file.is_unread for file in self._files()):
             self._seen = signature
 
@@ -281,8 +282,8 @@ class _CertificateFile(_File):
             ValueError: the file cannot be used, and `certificates` did not change. The message is a
                 sentence for the operator.
         """
-        # The signature is taken before the content, so that a later change is noticed at the next
-        # look.
+        # Take the signature before reading, so that a change during the reading is noticed at the
+        # next check.
         signature = self.signature()
         if signature is not None and signature == self._parsed:
             return

@@ -50,9 +50,9 @@ def unsupported_constraint(ca: Certificate) -> str | None:
 def _unsupported(constraints: NameConstraints) -> str | None:
     for name in (*(constraints.permitted_subtrees or ()), *(constraints.excluded_subtrees or ())):
         if isinstance(name, DirectoryName):
-            return "its name constraints limit directory names, which arrcert cannot enforce"
+            return "has name constraints on directory names, which arrcert cannot enforce"
         if isinstance(name, UniformResourceIdentifier):
-            return "its name constraints limit URIs, which arrcert cannot enforce"
+            return "has name constraints on URIs, which arrcert cannot enforce"
     return None
 
 
@@ -75,7 +75,7 @@ def violation(path: Sequence[Certificate]) -> str | None:
             continue
         unsupported = _unsupported(constraints)
         if unsupported is not None:
-            return f"the CA {_subject(ca)} cannot be trusted: {unsupported}"
+            return f"the CA {_subject(ca)} cannot be trusted: it {unsupported}"
         for below, certificate in enumerate(path[:depth]):
             for name in _names_in_subject(certificate, is_leaf=below == 0):
                 if not _is_permitted(name, constraints):

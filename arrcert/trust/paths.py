@@ -125,7 +125,7 @@ class TrustStore:
         moments = [at, at - clock_skew, at + clock_skew] if clock_skew else [at]
         failure = ""
         for moment in moments:
-            # A verifier holds for one moment only.
+            # A verifier checks the dates for one moment only.
             verifier = self._builder.time(moment).build_client_verifier()
             try:
                 return verifier.verify(
@@ -239,7 +239,7 @@ class PathSearch:
         issuer = quote(self._certificate.issuer)
         if not trust_store.authorities_named(self._certificate.issuer):
             return f"no CA certificate of the name {issuer} is configured; add it to intermediates"
-        return f"a CA of the name {issuer} is configured, and another key signed it"
+        return f"a CA of the name {issuer} is configured, but another key signed the certificate"
 
     def _why_not_verified(self, trust_store: TrustStore, at: datetime) -> str | None:
         """Return a common reason for a path that is not valid, None if it is another one."""
@@ -287,15 +287,15 @@ def has_signed(ca: Certificate, certificate: Certificate) -> bool:
     """
     try:
         certificate.verify_directly_issued_by(ca)
-    # Another name, a bad signature, or a kind of either that cryptography does not know.
+    # The name differs, the signature is wrong, or cryptography does not support it.
     except Exception:
         return False
     return True
 
 
-# Private CAs omit extensions that the rules for public CAs demand, or mark them otherwise. Each
-# extension is relaxed by itself. A validator below replaces a check of cryptography, and therefore
-# makes that check itself.
+# The rules for public CAs require extensions that private CAs omit, or mark as critical or not
+# critical differently. Each extension below has its own exception. A validator function replaces
+# the check of cryptography, so it must do that check itself.
 
 
 def _require_ca(_policy: Any, _certificate: Certificate, constraints: BasicConstraints) -> None:
@@ -352,7 +352,8 @@ def why_unusable(authority: Certificate, *, is_anchor: bool) -> str | None:
     if authority.version is not Version.v3:
         return "is an X.509 v1 certificate, which cannot say that it is a CA; have it issued as v3"
     try:
-        # cryptography reads these lazily. A broken one must fail at start-up, not in a request.
+        # cryptography decodes these only when they are used. Use them here, so that a broken
+        # certificate is an error at the start and not during a request.
         _ = authority.subject, authority.issuer
         _ = authority.not_valid_before_utc, authority.not_valid_after_utc
     except Exception as error:

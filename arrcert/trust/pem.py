@@ -19,7 +19,7 @@ _PRIVATE_KEY = (
 )
 _CERTIFICATE = rb"-----BEGIN (?:X509 )?CERTIFICATE-----"
 _NOT_PARSED = rb"-----BEGIN (?:TRUSTED CERTIFICATE|PKCS7|CMS)-----"
-"""PEM blocks that may hold certificates, but that the parser of PEM certificates skips."""
+"""PEM blocks that may contain certificates, but that `load_pem_x509_certificates` ignores."""
 
 
 def parse_certificates(data: bytes, where: str) -> list[Certificate]:

@@ -94,7 +94,8 @@ class RevocationLists:
             held, missing = self._of(ca)
             if held is not None:
                 if held.revokes(subject.serial_number):
-                    # This outranks an unknown status of a certificate before it.
+                    # Return at once: `revoked` is more important than an unknown status that was
+                    # found earlier.
                     return Finding(
                         DenialReason.REVOKED,
                         f"the revocation list {held.source} names the serial number"
@@ -108,7 +109,7 @@ class RevocationLists:
                     f"nothing tells whether {_role(position, subject)} is revoked: {missing};"
                     f" its CA is {quote(ca.subject.rfc4514_string())}",
                 )
-        # Only after every certificate was checked, because `revoked` outranks `revocation_unknown`.
+        # Return this only after all certificates were checked, because a later one may be revoked.
         return unknown
 
     def next_update_of(self, path: Sequence[Certificate]) -> datetime | None:

@@ -85,11 +85,11 @@ def test_oldest_is_dropped_from_a_full_memory() -> None:
 
 def test_certificate_that_is_remembered_again_is_the_newest() -> None:
     """A certificate takes one place, however often it is remembered, and becomes the newest."""
-    memory = Memory([None], 2)
-    for client in (CLIENTS[0], CLIENTS[1], CLIENTS[0], CLIENTS[2]):
+    memory = Memory([None], 3)
+    for client in (CLIENTS[0], CLIENTS[1], CLIENTS[0], CLIENTS[2], CLIENTS[3]):
         memory.remember((client.subject, None), client, soon())
-    found = [memory.recall((client.subject, None)) for client in CLIENTS[:3]]
-    assert found == [CLIENTS[0], None, CLIENTS[2]]
+    found = [memory.recall((client.subject, None)) for client in CLIENTS[:4]]
+    assert found == [CLIENTS[0], None, CLIENTS[2], CLIENTS[3]]
 
 
 def test_memory_for_none_remembers_none(alice: IssuedCertificate) -> None:
@@ -171,6 +171,7 @@ def test_memory_holds_the_snapshot_that_it_belongs_to() -> None:
 )
 def test_numbers_that_can_be_remembered(value: object, is_number: bool) -> None:
     """A whole number from 0 to a million can be remembered, and the error for others says so."""
+    assert MOST_REMEMBERED == 1024
     assert is_number_to_remember(value) is is_number
     assert (
         why_not_to_remember(value)

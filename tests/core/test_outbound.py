@@ -831,7 +831,7 @@ def test_unreadable_facts(write: Write) -> None:
     broken = x509.UnrecognizedExtension(x509.SubjectAlternativeName.oid, b"\x00")
     path = write(p12(certificate=certificate_for(CALLER.private_key, extension=broken)))
     assert mistake(path).startswith(
-        f"path_or_thumbprint: the certificate in '{path}' is not a certificate: "
+        f"path_or_thumbprint: the certificate in '{path}' cannot be read: not a certificate: "
     )
 
 

@@ -302,7 +302,9 @@ def test_soft_acceptance_is_logged_on_the_logger_of_arrcert(
     policy.check(alice.certificate)
     [record] = caplog.records
     assert (record.name, record.levelno) == ("arrcert", logging.WARNING)
-    assert record.getMessage().startswith("accepted in spite of revocation_unknown: ")
+    assert record.getMessage().startswith(
+        "accepted although revocation could not be checked: revocation_unknown: "
+    )
     assert alice.certificate.sha256_fingerprint in record.getMessage()
 
 

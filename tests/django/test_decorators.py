@@ -223,7 +223,7 @@ def test_a_denied_request_stays_denied(allowed: IssuedCertificate, caplog: Any) 
 def test_two_decorators_are_two_demands(
     site: Any, visit: Any, allowed: IssuedCertificate, partner: IssuedCertificate
 ) -> None:
-    """With stacked decorators every policy must accept the request, in any order."""
+    """If a view has several decorators, every policy must accept the request, in any order."""
     site(
         path("a", authorize_certificate(authorize_certificate(policy="partners")(_name))),
         path("b", authorize_certificate(policy="partners")(authorize_certificate(_name))),

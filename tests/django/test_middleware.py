@@ -726,7 +726,7 @@ def test_an_exempt_path_frees_from_no_decorator(
 
 
 def test_an_exempt_view_whose_path_is_answered_by_another_middleware(site: Any, visit: Any) -> None:
-    """An exempt view does not exempt another middleware's response at its path."""
+    """If other middleware responds at the path of an exempt view, that response is checked."""
     view = certificate_exempt(_wrapped(_hello))
     answers["/a"] = lambda: HttpResponse("not the view")
     site(path("a", view), path("b", view), middleware=[OURS, f"{__name__}._Answering"])
@@ -835,6 +835,15 @@ def test_middleware_behind_the_gate_sees_whom_default_accepts(
     assert visit("/open", allowed).content == b"nobody"
     assert visit("/open").content == b"nobody"
     assert seen_identities == ["default", None, None, "default", None]
+
+
+def test_any_acceptance_makes_the_response_private(
+    site: Any, visit: Any, allowed: IssuedCertificate
+) -> None:
+    """Middleware behind the gate may use the identity, so the page of an exempt view is private."""
+    site(path("open", certificate_exempt(lambda request: _counting(request))))
+    assert visit("/open", allowed)["Cache-Control"] == "private"
+    assert "Cache-Control" not in visit("/open")
 
 
 def test_denial_at_the_gate_has_the_reason_of_the_view_s_policy(
@@ -1052,7 +1061,10 @@ def test_django_sees_what_the_middleware_is() -> None:
 def test_a_subclass_keeps_its_own_process_view(
     site: Any, visit: Any, allowed: IssuedCertificate
 ) -> None:
-    """A subclass's sync process_view runs on both stacks, and what it skips is still checked."""
+    """A sync process_view of a subclass runs under WSGI and ASGI.
+
+    Requests that it does not check are checked afterwards.
+    """
     site(path("", _hello), middleware=[f"{__name__}._Stricter"])
     assert visit("/").status_code == 403
     assert visit("/", allowed).status_code == 200

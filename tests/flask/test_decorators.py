@@ -475,7 +475,10 @@ def test_exemption_is_not_copied_along(protected_app: Flask) -> None:
 
 
 def test_exemption_is_not_bound_to_a_name(protected_app: Flask) -> None:
-    """A view with the name of an exempt view is checked (flask-wtf exempted by module.name)."""
+    """A view with the same name as an exempt view is checked.
+
+    (flask-wtf compares views by module and name.)
+    """
 
     def make() -> Callable[[], str]:
         def view() -> str:

@@ -205,7 +205,7 @@ def test_protect_all_checks_every_endpoint(
 
 
 def test_exempt_paths(protected_app: Flask) -> None:
-    """Exempt paths need no certificate, and other spellings of them do."""
+    """Exempt paths need no certificate; the same paths in another spelling need one."""
     protected_app.add_url_rule("/health", "health", lambda: "ok")
     protected_app.add_url_rule("/public/<path:rest>", "public", lambda rest: rest)
     protected_app.add_url_rule("/healthz", "healthz", lambda: "ok")

@@ -27,7 +27,7 @@ def test_a_folder_is_excepted_with_its_modules() -> None:
 
 
 def test_real_modules() -> None:
-    """The list holds the modules of both folders that decide, and of the adapters."""
+    """The list contains the deciding modules of the core, of its folders, and of the adapters."""
     modules = deciding_modules(INSTALLED)
     assert {
         "arrcert/authorizer.py",

@@ -29,7 +29,7 @@ def script() -> Any:
 
 
 def test_readme_holds_the_generated_tables(script: Any) -> None:
-    """README.md holds exactly the tables that the classes of keys and settings describe."""
+    """The tables in README.md are equal to the generated ones."""
     assert script.with_tables(README) == README
 
 
@@ -44,6 +44,6 @@ def test_each_key_and_setting_has_a_line(script: Any) -> None:
 
 
 def test_a_document_without_the_table_is_an_error(script: Any) -> None:
-    """A table that is missing in the document is reported and not added."""
+    """If the document does not contain the table, it is an error. The table is not added."""
     with pytest.raises(SystemExit, match="found 0"):
         script.with_tables("# arrcert\n")

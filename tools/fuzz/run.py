@@ -24,7 +24,7 @@ ROOT = HERE.parents[1]
 FINDINGS = HERE / "findings"
 
 LONGEST_INPUT = 20_000
-"""Bytes; more than the longest header that is decoded."""
+"""The longest input in bytes. It is longer than the longest header that arrcert decodes."""
 
 SEPARATORS = re.compile(rb"([^A-Za-z0-9])")
 LETTERS = [bytes([number]) for number in b"ABCDQRgwxyz0189+/="]
@@ -32,7 +32,7 @@ WORDS = (b"", b"*", b"x", b"0", b"-1", b"%00", b"%2F", b"..", b"null", b"\xff", 
 
 
 class Outcome(NamedTuple):
-    """What came of one target."""
+    """The result of one target."""
 
     target: str
     executions: int
@@ -42,7 +42,7 @@ class Outcome(NamedTuple):
 
 
 def main() -> int:
-    """Run the targets; return 1 where one found something."""
+    """Run the targets. Return 1 if one of them found an error."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seconds", type=int, default=60, help="for all targets together")
     parser.add_argument("--runs", type=int, default=0, help="inputs in all, instead of seconds")
@@ -91,7 +91,7 @@ def child(target: str) -> list[str]:
 
 
 def observe(target: str, share: str) -> Outcome:
-    """Fuzz one target in a process of its own, and save what it finds."""
+    """Fuzz one target in its own process, and save the inputs that fail."""
     FINDINGS.mkdir(exist_ok=True)
     before = set(FINDINGS.iterdir())
     started = time.monotonic()
@@ -127,7 +127,7 @@ def observe(target: str, share: str) -> Outcome:
 
 
 def why(output: str) -> str:
-    """Return the traceback out of what a process printed, or the end where there is none."""
+    """Return the traceback from the output of a process, or the last lines if there is none."""
     _, _, traceback = output.partition("=== Uncaught Python exception: ===")
     traceback = traceback.partition("INFO: ")[0] or "\n".join(output.splitlines()[-25:])
     return traceback.strip()
@@ -175,7 +175,7 @@ def mutator(seeds: Sequence[bytes]) -> Callable[[bytes, int, int], bytes]:
 
 
 def _rearranged(data: bytes, draw: random.Random) -> bytes:
-    """Drop, double, exchange or replace words."""
+    """Delete, repeat, swap or replace words."""
     words = SEPARATORS.split(data)
     for _ in range(draw.randint(1, 3)):
         at, other = draw.randrange(len(words)), draw.randrange(len(words))
@@ -218,7 +218,10 @@ def _written_otherwise(data: bytes, draw: random.Random) -> bytes:
 
 
 def fuzz(name: str, *options: str) -> None:
-    """Fuzz one target in this process, which libFuzzer ends."""
+    """Fuzz one target in this process.
+
+    libFuzzer ends the process, so this function does not return.
+    """
     import atheris
 
     sys.path.insert(0, str(ROOT))
@@ -229,7 +232,7 @@ def fuzz(name: str, *options: str) -> None:
     if not any(Path(option).is_file() for option in options):
         corpus = [tempfile.mkdtemp(dir=".")]
         for number, seed in enumerate(target.seeds):
-            # A seed that fails says more without libFuzzer around it.
+            # Run each seed without libFuzzer first: if it fails, the traceback is easier to read.
             target.run(seed)
             Path(corpus[0], str(number)).write_bytes(seed)
     limits = [
@@ -237,7 +240,7 @@ def fuzz(name: str, *options: str) -> None:
         "-timeout=5",
         "-rss_limit_mb=1024",
         "-verbosity=0",
-        # A seed counts for what it says, not for the lines of Python that it alone reaches.
+        # Keep all seeds, even those that reach no new lines.
         "-keep_seed=1",
     ]
     atheris.Setup(

@@ -31,6 +31,7 @@ from arrcert import (
 )
 from arrcert import names as name_entries
 from arrcert.forwarding.encodings import (
+    DecodingError,
     base64_der,
     byte_sequence,
     byte_sequence_list,
@@ -39,7 +40,8 @@ from arrcert.forwarding.encodings import (
 )
 from arrcert.forwarding.exempt_paths import ExemptPaths
 from arrcert.forwarding.front_ends import FRONT_ENDS, FrontEnd
-from arrcert.forwarding.ingress import Ingress, SecretHeader, networks_from
+from arrcert.forwarding.ingress import Ingress
+from arrcert.forwarding.proxies import SecretHeader, networks_from
 from arrcert.pins import fingerprint_pin, public_key_pin
 from arrcert.policy import PARAMETERS
 from arrcert.settings import load
@@ -99,25 +101,27 @@ POLICIES = [
         clock_skew=300,
     ),
     Policy(
-        public_keys=[{"public_key": "AB" * 32, "not_after": "2020-01-31"}], issuers=["CN=Fuzz CA"]
+        public_keys=[{"public_key": "AB" * 32, "not_after": "2020-01-31"}],
+        fingerprints=["AB" * 32],
+        issuers=["CN=Fuzz CA"],
     ),
 ]
 
 
 def text_of(data: bytes) -> str:
-    """Return the text of a header as WSGI hands it over."""
+    """Decode bytes to the text of a header as a WSGI server does (Latin-1)."""
     return data.decode("latin-1")
 
 
 def armoured(der: bytes) -> str:
-    """Return PEM (RFC 7468) without the line break at its end."""
+    """Return a certificate as PEM (RFC 7468), without the last line break."""
     text = base64.b64encode(der).decode("ascii")
     lines = [text[at : at + 64] for at in range(0, len(text), 64)]
     return "\n".join(["-----BEGIN CERTIFICATE-----", *lines, "-----END CERTIFICATE-----"])
 
 
 def look(der: bytes) -> ClientCertificate:
-    """Parse what a decoder let through, and hold it against every policy."""
+    """Parse bytes that a decoder accepted, and check the certificate under every policy."""
     certificate = ClientCertificate.from_der(der)
     assert certificate.der == der
     assert repr(certificate).isprintable()
@@ -152,8 +156,11 @@ def decoder(
             ders = decode(text)
             assert holds(text, ders), f"accepted as {[der.hex() for der in ders]}"
             look(ders[0])
+        except DecodingError as error:
+            assert error.finding.reason is not DenialReason.MISCONFIGURED
+            assert error.finding.detail.isprintable()
         except CertificateDenied as denied:
-            assert denied.reason is not DenialReason.MISCONFIGURED
+            assert denied.reason is DenialReason.MALFORMED
             assert str(denied).isprintable()
 
     return Target(run, [seed.encode("latin-1") for seed in seeds])
@@ -233,7 +240,7 @@ def _xfcc_pairs(text: str) -> list[list[tuple[str, str]]]:
 
 
 def _xfcc() -> Target:
-    """The first byte says how many hops are trusted."""
+    """The first byte of an input is the number of trusted hops."""
 
     def run(data: bytes) -> None:
         hops = 1 + data[0] % 3 if data else 1
@@ -363,7 +370,10 @@ def _settings_from_environment() -> Target:
 
 
 def _settings_from_json() -> Target:
-    """The text is the variable ARRCERT and, where it is JSON, the framework's settings too."""
+    """An input is used as the environment variable ARRCERT.
+
+    If it is JSON, it is also used as the framework's settings.
+    """
 
     def run(data: bytes) -> None:
         text = data.decode("utf-8", "surrogateescape")
@@ -422,7 +432,7 @@ def _settings_from_json() -> Target:
 
 
 def _names() -> Target:
-    """An entry of the settings, NUL, a name that a certificate holds."""
+    """An input is an entry of the settings, a NUL byte, and a name from a certificate."""
 
     def lower(text: str) -> str:
         return "".join(chr(ord(c) + 32) if "A" <= c <= "Z" else c for c in text)
@@ -436,30 +446,40 @@ def _names() -> Target:
                 assert str(error)
             else:
                 assert isinstance(value, x509.Name) or value == entry
-        for parse, equal in (
-            (name_entries.dns_name, lambda a, b: lower(a) == lower(b)),
+        for kind, presented, equal in (
             (
-                name_entries.email_address,
+                name_entries.DNSNames,
+                name_entries.PresentedNames(dns_names=[found]),
+                lambda a, b: lower(a) == lower(b),
+            ),
+            (
+                name_entries.EmailAddresses,
+                name_entries.PresentedNames(email_addresses=[found]),
                 lambda a, b: a.rpartition("@")[0] == b.rpartition("@")[0] and lower(a) == lower(b),
             ),
-            (name_entries.uri, lambda a, b: a == b),
+            (
+                name_entries.URIs,
+                name_entries.PresentedNames(uris=[found]),
+                lambda a, b: a == b,
+            ),
         ):
+            allowed = kind()
             try:
-                matches = parse(entry)
+                allowed.add(entry)
             except ValueError as error:
                 assert str(error)
                 continue
-            if not matches(found):
+            if not allowed.match(presented):
                 continue
-            assert "*" not in found or parse is not name_entries.dns_name
+            assert "*" not in found or kind is not name_entries.DNSNames
             if equal(entry, found):
                 continue
-            if parse is name_entries.dns_name:
+            if kind is name_entries.DNSNames:
                 assert entry.startswith("*.")
                 assert lower(found.partition(".")[2]) == lower(entry[2:])
                 assert found.partition(".")[0]
             else:
-                assert parse is name_entries.uri
+                assert kind is name_entries.URIs
                 assert entry.endswith("/*")
                 assert found.startswith(entry[:-1])
                 path = unquote(unquote(found.partition("://")[2]))
@@ -481,7 +501,10 @@ def _names() -> Target:
 
 
 def _pins() -> Target:
-    """An entry as text and, where it is JSON, as a mapping."""
+    """An input is used as an entry in text form.
+
+    If it is JSON, the JSON value is used as an entry, too.
+    """
 
     def run(data: bytes) -> None:
         entries: list[object] = [data, data.decode("utf-8", "surrogateescape")]
@@ -633,7 +656,7 @@ def _entered_by_right(
     is_guarded: bool,
     is_joined: bool,
 ) -> bool:
-    """Tell in another way than the authorizer does whether a request may have entered."""
+    """Tell, with a second implementation, whether a request should be accepted."""
     values: dict[str, list[str]] = {}
     for name, value in pairs:
         values.setdefault(name.lower().replace("_", "-"), []).append(value)
@@ -727,7 +750,7 @@ DECODERS = (
     "certificate-der",
     "certificate-pem",
 )
-"""What turns a header's text into a certificate."""
+"""The targets that convert the text of a header into a certificate."""
 
 TARGETS: dict[str, Callable[[], Target]] = {
     "base64-der": _base64_der,
@@ -746,4 +769,4 @@ TARGETS: dict[str, Callable[[], Target]] = {
     "pem-files": _pem_files,
     "exempt-paths": _exempt_paths,
 }
-"""Every target by its name; calling it makes its seeds."""
+"""Every target: its name and the function that creates it with its seeds."""

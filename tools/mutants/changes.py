@@ -162,7 +162,7 @@ class _Finder:
         self.statement: ast.stmt = ast.Pass()
         self.runs_at_import = True
         self.last: set[int] = set()
-        """Statements after which their function ends anyway."""
+        """The last statements of functions. Removing a `return` there changes nothing."""
 
     # Statements.
 
@@ -351,7 +351,7 @@ class _Finder:
         yield from self.visit_children(node)
 
     def reasons(self, node: ast.AST) -> Iterator[Mutant]:
-        """Change no more than the reason of a denial."""
+        """Yield mutants that change only the reason of a denial."""
         for field, value in ast.iter_fields(node):
             for index, child in enumerate(value) if isinstance(value, list) else [(None, value)]:
                 if not isinstance(child, ast.AST):
@@ -375,7 +375,7 @@ class _Finder:
         if not isinstance(value, str | bytes):
             return
         text = value.decode("latin-1") if isinstance(value, bytes) else value
-        # A character class stays as it is.
+        # Character classes are not changed.
         for found in re.finditer(r"\[(?:\\.|[^\]\\])*\]|\\Z|\\A|\\.|\(\?|[+*?]", text):
             other = {"+": "*", "*": "+", "?": "", r"\Z": "", r"\A": ""}.get(found[0])
             if other is None:

@@ -34,13 +34,14 @@ from tools.mutants.changes import Mutant, mutants_of
 
 ROOT = Path(__file__).parents[2]
 SURVIVORS = ROOT / "docs" / "mutants.md"
-"""Its table names each survivor, and the reason why no test has to kill it."""
+"""The page with the table of surviving mutants, each with the reason why no test detects it."""
 
 THRESHOLD = 92.0
 LEFT_OUT = ("test_architecture.py",)
-"""Tests of the whole house. They start processes, in which no module is mutated."""
+"""Tests that are not run. They check the whole project in new processes, where no module is
+mutated."""
 SLOWEST_TEST = 3.0
-"""Seconds; a test that takes longer by itself meets no mutant."""
+"""In seconds. A test that takes longer is not run against mutants."""
 
 KILLED, SURVIVED, TIMED_OUT = "killed", "survived", "timed out"
 
@@ -58,7 +59,7 @@ class Baseline(NamedTuple):
     lines: dict[str, dict[int, frozenset[str]]]
 
     def tests_for(self, mutant: Mutant) -> list[str]:
-        """Return the tests that can notice a mutant, the quickest first."""
+        """Return the tests that can detect a mutant, the fastest first."""
         lines = self.lines.get(mutant.module, {})
         seen: set[str] = set()
         for line in range(mutant.line, mutant.last_line + 1):
@@ -166,7 +167,10 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
 
 def main() -> int:
-    """Run the mutants; return 1 below the threshold, or where the table of survivors is wrong."""
+    """Run the mutants.
+
+    Return 1 if too few are killed, or if the table of survivors is not up to date.
+    """
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("modules", nargs="*", help="such as trust/pem, or a folder; all by default")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes at a time")
@@ -209,7 +213,7 @@ def main() -> int:
 
 
 TREES: dict[str, ast.Module] = {}
-"""The syntax tree of each module. Each mutant changes it in a process of its own."""
+"""The syntax tree of each module. A mutant changes it only in its own process."""
 
 
 def _mutants(tree: Path, module: str) -> list[Mutant]:
@@ -218,7 +222,7 @@ def _mutants(tree: Path, module: str) -> list[Mutant]:
 
 
 def _warm_up() -> None:
-    """Import what every process needs and no mutant changes."""
+    """Import the libraries that every process needs and that are not mutated."""
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     os.environ.pop("ARRCERT", None)
     import hypothesis
@@ -241,7 +245,7 @@ def _pytest(files: Sequence[str], plugin: _Plugin) -> int:
     import pytest
 
     options = ["-x", "-q", "--no-header", "--tb=short", "-p", "no:cacheprovider"]
-    # The project's own options may name plugins, and none is loaded here.
+    # Ignore the project's pytest options: they may need plugins, and no plugins are loaded here.
     options += ["-o", "addopts=", "--import-mode=importlib"]
     return int(pytest.main([*options, *files], plugins=[plugin]))
 
@@ -290,7 +294,7 @@ def _baseline(tree: Path, folder: Path) -> Baseline:
 
 
 def _fork(run: Callable[[], int], log: Path | None = None) -> int:
-    """Run a function in a process of its own, whose exit code is the function's result."""
+    """Run a function in a new process. The exit code of the process is the function's result."""
     sys.stdout.flush()
     pid = os.fork()
     if pid:
@@ -372,7 +376,7 @@ def _one(tree: Path, mutant: Mutant, tests: Sequence[str]) -> Callable[[], int]:
         files = list(dict.fromkeys(test.partition("::")[0] for test in tests))
         plugin = _Plugin(tests)
         code_of_tests = _pytest(files, plugin)
-        # 5: pytest found none of these tests. That is no kill.
+        # Exit code 5: pytest found none of these tests. The mutant is not killed.
         return 0 if code_of_tests == 5 else code_of_tests
 
     return run
@@ -391,7 +395,7 @@ def _report(
         else:
             print(f"{mutant.module}.py:{mutant.line} {mutant.function}")
             print(f"  - {mutant.before}\n  + {mutant.after}\n  {reason}")
-    # Rows of modules that did not run are left alone.
+    # Ignore the rows of modules that were not tested in this run.
     ran = {mutant.module.replace("/", ".") for mutant, _ in results} if is_whole else set()
     stale = sorted(
         key

@@ -21,12 +21,14 @@ from typing import TypeAlias
 
 LOG_METHODS = {"critical", "debug", "error", "exception", "info", "log", "warn", "warning"}
 QUOTING = {"quote", "repr"}
-"""What they are given is for people. What `quote` does itself keeps a log safe, and is mutated."""
+"""Functions whose arguments are messages for people. The body of `quote` itself is mutated, because
+it keeps logs safe."""
 SECOND_IS_TEXT = {"CertificateDenied", "Finding", "Problem"}
-"""Calls whose first argument decides: the reason, or the setting. The second is for people."""
+"""Calls whose first argument (the reason or the setting) affects decisions, and whose second
+argument is a message."""
 TEXT_KEYWORDS = {"detail", "message"}
 HOLDS_PROBLEMS = {"ConfigurationError"}
-"""Exceptions whose argument is no text: it is a list of problems."""
+"""Exceptions whose argument is a list of problems, not a text."""
 
 Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
 Scope: TypeAlias = Function | ast.Module
@@ -58,7 +60,10 @@ def text_nodes(tree: ast.Module) -> set[ast.AST]:
 
 
 class _Search:
-    """Marks what is text by its form, then what only serves that, until nothing is added."""
+    """Marks text by its form, then everything that is used only for text.
+
+    It repeats this until nothing new is found.
+    """
 
     def __init__(self, tree: ast.Module) -> None:
         self.tree = tree

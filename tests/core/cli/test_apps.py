@@ -20,7 +20,7 @@ APP = """
 
 
 def failure_of(reference: str) -> str:
-    """Load an app, which must fail, and return the message, which is one line."""
+    """Try to load an app. It must fail; return the message, which must be one line."""
     with pytest.raises(Failure) as caught:
         load_app(reference)
     message = caught.value.format_message()

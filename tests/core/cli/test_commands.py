@@ -1,4 +1,4 @@
-"""The commands of `arrcert`, in this process and as a process of their own."""
+"""The commands of `arrcert`, called in this process and started as a separate process."""
 
 from __future__ import annotations
 

@@ -149,7 +149,7 @@ def test_broken_file_is_replaced(fetch: Any, folder: Path, authority: Certificat
 
 @pytest.mark.parametrize("status", [403, 404, 500, 304])
 def test_status_of_the_answer(fails: Any, status: int) -> None:
-    """If the server does not answer with a list, the error names the status."""
+    """If the server answers with an error, the message contains the HTTP status."""
     assert f"/ca.crl answered {status} " in fails(status=status)
 
 

@@ -88,7 +88,10 @@ def _quick_stop(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def serve() -> Iterator[Callable[..., FrontEndServer]]:
-    """A function that starts front ends; equal ones that run `echo` are shared."""
+    """A function that starts front ends.
+
+    Tests that ask for the same options and the app `echo` share one server.
+    """
     servers = []
     echoing: dict[str, FrontEndServer] = {}
 
@@ -854,7 +857,7 @@ class TestLog:
 
 class TestLife:
     def make(self, **options: Any) -> FrontEndServer:
-        """Make a server with default options, except the given ones."""
+        """Make a server. Options that are not given have their defaults."""
         defaults = {
             "certificate": SERVER.certificate_pem,
             "key": SERVER.private_key_pem,

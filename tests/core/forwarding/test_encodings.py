@@ -342,7 +342,7 @@ def test_xfcc_mistake_is_located(value: str, character: int) -> None:
     [
         ("-----BEGIN CERTIFICATE-----", "it has PEM armour"),
         (":MIIB:", "it has the colons of RFC 9440"),
-        ("MIIB%2B", "it is percent-encoded; is another front end before the app than was declared"),
+        ("MIIB%2B", "it is percent-encoded; check whether ARRCERT_FRONT_END names the front end"),
         ("MI IB", "it holds white space"),
         ("MI_B", "it is URL-safe base64"),
         ("MI-B", "it is URL-safe base64"),

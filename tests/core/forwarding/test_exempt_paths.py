@@ -187,7 +187,7 @@ def test_exempt_paths_have_no_tricks(path: str) -> None:
 
 @given(HOSTILE)
 def test_exempt_targets_decode_to_one_path(raw: str) -> None:
-    """For any text, a sent path that is exempt is fully decoded after one step."""
+    """For any text: if a sent path is exempt, decoding it a second time changes nothing."""
     for path in ("/", "/health", "/public/page"):
         if covers(path, raw):
             once = unquote(raw.partition("?")[0])
@@ -205,7 +205,7 @@ def test_an_encoded_slash_in_either_case_is_not_exempt(slash: str) -> None:
 
 
 def test_errors_name_the_parameter() -> None:
-    """Without a setting, a mistake is reported for `exempt_paths`."""
+    """If no name of a setting is given, errors use the name `exempt_paths`."""
     with pytest.raises(ConfigurationError) as caught:
         ExemptPaths(["health"])
     assert [problem.setting for problem in caught.value.problems] == ["exempt_paths"]

@@ -28,7 +28,7 @@ GUNICORN = {"wsgi.errors": of_module("gunicorn.http.wsgi"), "SERVER_SOFTWARE": "
 
 @pytest.fixture
 def running(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """A function that sets what is known of the gunicorn that runs this process."""
+    """A function that sets the facts about gunicorn for a test."""
 
     def running(*, version: tuple[int, ...] = (27, 0, 1), unsafe_setting: str = "") -> None:
         facts = RunningGunicorn(has_hook=False, version=version, unsafe_setting=unsafe_setting)
@@ -98,7 +98,10 @@ def test_hypercorn_and_tornado_are_known_by_the_stream_of_errors() -> None:
 
 
 def test_two_servers_of_one_name_are_told_apart() -> None:
-    """Django's runserver and wsgiref use one name; in doubt the server counts as wsgiref."""
+    """Django's runserver and wsgiref have the same name.
+
+    If the server cannot be told apart, it counts as wsgiref, which is unsafe.
+    """
     software = {"SERVER_SOFTWARE": "WSGIServer/0.2"}
     runserver = software | {"wsgi.input": of_module("django.core.handlers.wsgi")}
     assert name_of(runserver) == "Django's runserver"
@@ -111,7 +114,10 @@ def test_two_servers_of_one_name_are_told_apart() -> None:
     [{}, {"SERVER_SOFTWARE": "brand-new/1.0", "wsgi.errors": sys.stdout}, {"SERVER_SOFTWARE": ""}],
 )
 def test_unknown_server_is_none(environ: dict[str, Any]) -> None:
-    """A server that nobody measured is unknown, and an unknown name outweighs a known shape."""
+    """A server that was not tested is unknown.
+
+    If SERVER_SOFTWARE has an unknown name, the other values are not used.
+    """
     assert wsgi_server(environ) is None
 
 

@@ -289,7 +289,7 @@ class TestReading:
             RevocationList()
 
     def test_a_block_holds_base64_alone(self, authority: CertificateAuthority) -> None:
-        """A character that base64 does not have makes a block unusable (RFC 7468 section 3)."""
+        """A block with a character that is not base64 is refused (RFC 7468 section 3)."""
         armour = b"-----BEGIN X509 CRL-----\n"
         pem = authority.revocation_list()
         assert pem.startswith(armour)
@@ -331,7 +331,7 @@ class TestReading:
     def test_a_critical_extension_with_a_short_name_is_found(
         self, authority: CertificateAuthority
     ) -> None:
-        """An object identifier may be one byte long."""
+        """A critical extension is found even if its object identifier is only one byte long."""
         short = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2"), b"\x05\x00")
         made = builder(authority.name, [entry(1, short, critical=True)])
         assert "critical extension 1.2" in why_not(sign(made, authority), authority)

@@ -34,7 +34,7 @@ def problems(make: Callable[[], object]) -> list[tuple[str, str]]:
 
 @pytest.fixture
 def looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make every request look at the files."""
+    """Make every request check the files for changes."""
     monkeypatch.setattr(module, "SECONDS_BETWEEN_LOOKS", 0.0)
 
 
@@ -420,7 +420,7 @@ def test_leaf_as_trust_anchor(authority: CertificateAuthority) -> None:
 
 @pytest.mark.usefixtures("looks")
 def test_intermediates_are_followed(tmp_path: Path, authority: CertificateAuthority) -> None:
-    """A changed file of intermediates is read as a changed file of trust anchors is."""
+    """A changed file of intermediates is read again, as a changed file of trust anchors is."""
     first, second = (CertificateAuthority(name, issuer=authority) for name in ("First", "Second"))
     path = tmp_path / "intermediates.pem"
     path.write_bytes(first.certificate_pem)

@@ -41,7 +41,7 @@ def made(
 
 
 def dns(text: str) -> x509.DNSName:
-    """Make the base of a subtree of DNS names."""
+    """Make a DNS name for a name constraint."""
     return x509.DNSName(text)
 
 

@@ -338,7 +338,8 @@ def test_only_the_anchors_key_makes_a_path(
     """A certificate of another CA of the same name has no path, and the denial says why."""
     assert why_not(alice.certificate, [authority.x509]) is None
     for stranger in (look_alike, impostor):
-        assert "another key signed it" in str(why_not(stranger.certificate, [authority.x509]))
+        why = str(why_not(stranger.certificate, [authority.x509]))
+        assert "another key signed the certificate" in why
     unknown = why_not(self_signed("alice").certificate, [authority.x509])
     assert "no CA certificate of the name 'CN=alice' is configured" in str(unknown)
 
@@ -725,7 +726,7 @@ def test_impostor_costs_one_signature(
     for _ in range(10):
         found = search.find(TrustStore([authority.x509]), datetime.now(UTC))
         assert isinstance(found, Finding)
-        assert "another key signed it" in found.detail
+        assert "another key signed the certificate" in found.detail
     assert (counted.signatures, counted.searches) == (1, 0)
 
 

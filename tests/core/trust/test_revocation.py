@@ -115,7 +115,10 @@ class TestReplacement:
     def test_newer_replaces(
         self, authority: CertificateAuthority, intermediate: CertificateAuthority
     ) -> None:
-        """A newer or equal list replaces the one before; a signer without a list is dropped."""
+        """A newer or equal list replaces the earlier one.
+
+        If a signer has no list after a reload, its earlier list is not kept.
+        """
         held = read(authority.revocation_list(number=2), authority)
         dropped = read(intermediate.revocation_list(), intermediate)
         same = read(authority.revocation_list(number=2), authority)
