@@ -59,9 +59,7 @@ FRONT_ENDS: dict[str, FrontEnd] = {
         # These forward any certificate and check nothing.
         _APP_SERVICE,
         _APP_SERVICE._replace(name="functions"),
-        FrontEnd(
-            "container-apps", "X-Forwarded-Client-Cert", "xfcc", normalizes_line_ends=True
-        ),
+        FrontEnd("container-apps", "X-Forwarded-Client-Cert", "xfcc", normalizes_line_ends=True),
         FrontEnd("api-management", "X-Client-Cert"),
         FrontEnd("envoy", "X-Forwarded-Client-Cert", "xfcc", normalizes_line_ends=True),
         FrontEnd("rfc9440", "Client-Cert", "rfc9440", chain_header="Client-Cert-Chain"),
@@ -206,31 +204,35 @@ def _described_front_end(
     return FrontEnd(name=header, only_over_https=only_over_https, **description)
 
 
+_FACTS_BESIDE_A_NAME = ("http2", "normalizes_line_ends")
+
+
 def _known_front_end(description: Mapping[Any, Any], setting: str, notation: Notation) -> FrontEnd:
-    """Return a known front end that is declared to speak HTTP/2: {"name": ..., "http2": true}."""
-    if set(description) != {"name", "http2"}:
+    """Return a known front end with facts of this one: {"name": ..., "http2": true}."""
+    facts = {key: value for key, value in description.items() if key != "name"}
+    if not facts or not set(facts) <= set(_FACTS_BESIDE_A_NAME):
         raise ConfigurationError(
             [
                 Problem(
                     setting,
-                    'beside "name" only "http2" can be written; write'
+                    'beside "name" only "http2" can be written, and "normalizes_line_ends"; write'
                     ' {"name": "container-apps", "http2": ...}, or describe the front end without'
                     ' "name"',
                 )
             ]
         )
     front_end = front_end_from(description["name"], setting=f'{setting}["name"]')
-    http2 = description["http2"]
-    if not isinstance(http2, bool):
-        raise ConfigurationError(
-            [
-                Problem(
-                    f'{setting}["http2"]',
-                    f"{quote(http2)} is not a truth value; write {notation.true_or_false}",
-                )
-            ]
+    problems = [
+        Problem(
+            f'{setting}["{key}"]',
+            f"{quote(value)} is not a truth value; write {notation.true_or_false}",
         )
-    return front_end._replace(http2=http2)
+        for key, value in facts.items()
+        if not isinstance(value, bool)
+    ]
+    if problems:
+        raise ConfigurationError(problems)
+    return front_end._replace(**facts)
 
 
 def why_names_are_not_proven(front_end: FrontEnd) -> str | None:

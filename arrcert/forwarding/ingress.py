@@ -147,7 +147,7 @@ class Ingress:
         if real_headers is None and server is not None and not server.is_safe:
             finding = self._refuse_server(
                 f"the WSGI server {server.name} hands a look-alike header to the app under the"
-                " front end's own name, so anybody can forge a certificate; " + server.remedy,
+                f" front end's own name, so anybody can forge a certificate; {server.remedy}",
                 server.name,
             )
             if finding is not None:
@@ -334,8 +334,8 @@ class Ingress:
         if self.front_end.normalizes_line_ends is False:
             return self._refuse_server(why, server)
         why += (
-            ', or write "normalizes_line_ends" into ARRCERT_FRONT_END: true if the front end rejects'
-            " or rewrites such lines, false if it does not"
+            ', or write "normalizes_line_ends" into ARRCERT_FRONT_END: true if the front end'
+            " rejects or rewrites such lines, false if it does not"
         )
         self._report_server(why, server, logging.WARNING)
         return None

@@ -121,7 +121,9 @@ def _check_address(address: object, trusted: Sequence[Network]) -> Finding | Non
 
 
 def _replaced(source: str) -> Finding:
-    return not_through(f"the server has replaced the peer's address by one from {source}; {_REMEDY}")
+    return not_through(
+        f"the server has replaced the peer's address by one from {source}; {_REMEDY}"
+    )
 
 
 def not_through(why: str) -> Finding:

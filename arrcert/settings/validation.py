@@ -55,7 +55,6 @@ def _unguarded(front_end: FrontEnd) -> Problem:
     )
 
 
-
 _PLATFORMS = ("ALLOWED_CLIENT_CERT_THUMBPRINTS", "ALLOWED_CLIENT_CERT_COMMON_NAMES")
 """The environment variables of a well-known recipe for the platform's own sample."""
 

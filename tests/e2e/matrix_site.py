@@ -17,7 +17,13 @@ from arrcert import Authorizer, CertificateDenied
 from arrcert.settings import load
 
 authorizer = Authorizer.from_settings(load({}, os.environ))
-decisions = Path(os.environ["FOLDER"], "decisions").open("a", buffering=1)
+decisions = Path(os.environ["FOLDER"], "decisions")
+
+
+def write(verdict: str, query: str, kind: str) -> None:
+    """Write down one decision."""
+    with decisions.open("a") as file:
+        file.write(f"{verdict} {query} {kind}\n")
 
 
 def wsgi_app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -30,7 +36,7 @@ def wsgi_app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Ite
             verdict, status, body = denied.reason, "403 Forbidden", b"denied"
         else:
             verdict, body = "entered", b"entered"
-        decisions.write(f"{verdict} {environ.get('QUERY_STRING')} http\n")
+        write(verdict, environ.get("QUERY_STRING", ""), "http")
     start_response(status, [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
     return [body]
 
@@ -67,7 +73,7 @@ async def asgi_app(
             verdict, status, body = denied.reason, 403, b"denied"
         else:
             verdict, body = "entered", b"entered"
-        decisions.write(f"{verdict} {scope['query_string'].decode('latin-1')} {scope['type']}\n")
+        write(verdict, scope["query_string"].decode("latin-1"), scope["type"])
     if is_websocket:
         await receive()
         await send({"type": "websocket.accept" if status == 200 else "websocket.close"})

@@ -112,7 +112,9 @@ async def _main(site: int, header: bytes, doors: list[str]) -> None:
             finally:
                 writer.close()
 
-        servers.append(await asyncio.start_server(serve, "127.0.0.1", int(port), limit=LONGEST_HEAD))
+        servers.append(
+            await asyncio.start_server(serve, "127.0.0.1", int(port), limit=LONGEST_HEAD)
+        )
     await asyncio.gather(*(server.serve_forever() for server in servers))
 
 

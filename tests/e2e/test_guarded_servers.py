@@ -21,7 +21,13 @@ PYTHON = (sys.executable, "-m")
 GUNICORN = (*PYTHON, "gunicorn", "--bind", "127.0.0.1:{port}", "--log-level", "warning")
 UVICORN = (*PYTHON, "uvicorn", "--port", "{port}", "--log-level", "warning", "--lifespan", "off")
 DAPHNE = (*PYTHON, "daphne", "--port", "{port}")
-WAITRESS = (*PYTHON, "waitress", "--listen", "127.0.0.1:{port}", "--no-clear-untrusted-proxy-headers")
+WAITRESS = (
+    *PYTHON,
+    "waitress",
+    "--listen",
+    "127.0.0.1:{port}",
+    "--no-clear-untrusted-proxy-headers",
+)
 WSGI, ASGI = "matrix_site:wsgi_app", "matrix_site:asgi_app"
 H2C = ("--http-protocols", "h2,h1", "--http2-cleartext", "both")
 
@@ -154,8 +160,13 @@ DANGEROUS = ("--header-map", "dangerous", OFF_THREAD)
 
 @pytest.mark.parametrize(
     "words",
-    [DANGEROUS, ("--threads", "2", *DANGEROUS), ("-k", "gevent", *DANGEROUS)]
-    + [("--preload", *DANGEROUS), ("--preload", "--threads", "2", *DANGEROUS)],
+    [
+        DANGEROUS,
+        ("--threads", "2", *DANGEROUS),
+        ("-k", "gevent", *DANGEROUS),
+        ("--preload", *DANGEROUS),
+        ("--preload", "--threads", "2", *DANGEROUS),
+    ],
     ids=["sync", "gthread", "gevent", "sync, preloaded", "gthread, preloaded"],
 )
 def test_gunicorns_settings_are_seen_from_another_thread(serve, forms, words) -> None:
@@ -244,7 +255,7 @@ def test_a_trusted_proxy_passes_where_its_address_is_seen(serve, forms, name: st
 
 
 def test_daphne_before_4_2_2_is_refused_for_websockets(serve, forms, old_release) -> None:
-    """The split of a WebSocket's header is met by a refusal that says what to do; HTTP is served."""
+    """A WebSocket handshake, whose headers may be split, is refused; HTTP is served."""
     needs("daphne")
     variables = {"PYTHONPATH": str(old_release("daphne==4.2.1"))}
     with serve([*DAPHNE, ASGI], **variables) as site, in_front(serve, "HAProxy", site.port) as port:

@@ -94,7 +94,9 @@ SERVERS = {
     "gunicorn, header_map=dangerous": gunicorn("--header-map", "dangerous", WSGI, serves=False),
     "gunicorn 21.2": gunicorn(WSGI, serves=False, release="gunicorn==21.2.0"),
     "gunicorn, h2c": gunicorn("--threads", "64", *H2C, WSGI, needs="h2"),
-    "gunicorn, HTTP/2": gunicorn("--threads", "64", *H2C, WSGI, needs="h2", link="proto h2", websocket=NO),
+    "gunicorn, HTTP/2": gunicorn(
+        "--threads", "64", *H2C, WSGI, needs="h2", link="proto h2", websocket=NO
+    ),
     "gunicorn, worker asgi, HTTP/2": gunicorn(
         "-k", "asgi", *H2C, ASGI, needs="h2", link="proto h2", websocket=NO
     ),
@@ -110,6 +112,13 @@ SERVERS = {
         *("--threads", "64", *H2_OVER_TLS, WSGI),
         needs="h2",
         serves=False,
+        link="ssl verify none alpn h2",
+        websocket=NO,
+        release="gunicorn==26.1.0",
+    ),
+    "gunicorn 26.1, worker asgi, HTTP/2": gunicorn(
+        *("-k", "asgi", *H2_OVER_TLS, ASGI),
+        needs="h2",
         link="ssl verify none alpn h2",
         websocket=NO,
         release="gunicorn==26.1.0",
@@ -133,7 +142,9 @@ SERVERS = {
     "twisted.web": program("twisted", serves=False),
     "tornado": program("tornado", serves=False),
     "granian, WSGI": Server((*GRANIAN, "wsgi", WSGI), "granian", serves=False),
-    "hypercorn, WSGI": Server((*HYPERCORN, f"wsgi:{WSGI}"), "hypercorn", serves=False, websocket=NO),
+    "hypercorn, WSGI": Server(
+        (*HYPERCORN, f"wsgi:{WSGI}"), "hypercorn", serves=False, websocket=NO
+    ),
     "uvicorn --interface wsgi": Server(
         (*UVICORN, "--interface", "wsgi", WSGI), "a2wsgi", serves=False
     ),
@@ -155,7 +166,9 @@ SERVERS = {
     "hypercorn": Server((*HYPERCORN, ASGI), "hypercorn", loose=True),
     "hypercorn, HTTP/2": Server((*HYPERCORN, ASGI), "hypercorn", loose=True, link="proto h2"),
     "granian": Server((*GRANIAN, "asgi", ASGI), "granian", loose=True),
-    "granian, HTTP/2": Server((*GRANIAN, "asgi", ASGI), "granian", loose=True, link="proto h2", websocket=NO),
+    "granian, HTTP/2": Server(
+        (*GRANIAN, "asgi", ASGI), "granian", loose=True, link="proto h2", websocket=NO
+    ),
     "daphne": Server((*DAPHNE, ASGI), "daphne"),
     "daphne 4.2.1": Server(
         (*DAPHNE, ASGI), "daphne", websocket="misconfigured", release="daphne==4.2.1"
@@ -169,9 +182,7 @@ HANDSHAKE = (
     "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
 )
 
-NESTED = (
-    "GET {path} HTTP/1.1\r\nHost: localhost\r\nX-ARR-ClientCert: {alice}\r\n\r\n"
-)
+NESTED = "GET {path} HTTP/1.1\r\nHost: localhost\r\nX-ARR-ClientCert: {alice}\r\n\r\n"
 OVER_HTTP2: dict[str, dict[str, Any]] = {
     "underscores": {"headers": [("x_arr_clientcert", "{alice}")]},
     "one underscore": {"headers": [("x-arr_clientcert", "{alice}")]},
@@ -197,7 +208,9 @@ OVER_HTTP2: dict[str, dict[str, Any]] = {
             "85": "\x85",
         }.items()
     },
-    "CRLF in the path": {"pseudo": [(":path", "{path} HTTP/1.1\r\nx-arr-clientcert: {alice}\r\na: b")]},
+    "CRLF in the path": {
+        "pseudo": [(":path", "{path} HTTP/1.1\r\nx-arr-clientcert: {alice}\r\na: b")]
+    },
     "CRLF in the method": {
         "pseudo": [(":method", "GET {path} HTTP/1.1\r\nx-arr-clientcert: {alice}\r\na: b")]
     },
@@ -243,7 +256,9 @@ frontend @NAME@
 def free_ports(number: int) -> list[int]:
     """Return ports that nobody listens on."""
     with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(number)]
+        sockets = [
+            stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(number)
+        ]
         return [free.getsockname()[1] for free in sockets]
 
 
@@ -380,7 +395,16 @@ def variables_of(server: Server, old_release: Any) -> dict[str, str]:
 
 @pytest.mark.parametrize(("front_end", "name"), PAIRS)
 def test_nobody_enters_in_any_form(
-    front_end: str, name: str, serve, forms, every_form, hidden_forms, old_release, alice, impostor, tls
+    front_end: str,
+    name: str,
+    serve,
+    forms,
+    every_form,
+    hidden_forms,
+    old_release,
+    alice,
+    impostor,
+    tls,
 ) -> None:
     """No form lets anybody enter without the key, over HTTP or WebSocket; the owner enters."""
     server = SERVERS[name]
@@ -433,7 +457,9 @@ def test_nobody_enters_in_any_form(
         said = written.read_text().splitlines()
         log = site.log.read_text(errors="replace")[-800:]
     decisions = [line.split(" ") for line in said]
-    entered = [form for verdict, form, _ in decisions if verdict == "entered" and "owner" not in form]
+    entered = [
+        form for verdict, form, _ in decisions if verdict == "entered" and "owner" not in form
+    ]
     assert entered == []
     # The forms came to the site, and its server lives.
     assert len(decisions) > len(every_form) / 2, log
