@@ -18,6 +18,7 @@ from arrcert.settings import load
 
 authorizer = Authorizer.from_settings(load({}, os.environ))
 decisions = Path(os.environ["FOLDER"], "decisions")
+decisions.touch()
 
 
 def write(verdict: str, query: str, kind: str) -> None:
