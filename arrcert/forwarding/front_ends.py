@@ -27,6 +27,9 @@ class FrontEnd(NamedTuple):
         trusted_hops: which element of `xfcc`, counted from the right, is the client's.
         checks_certificates: True if it validates certificates, False if it only forwards them.
         http2: whether it speaks HTTP/2 to the app.
+        normalizes_line_ends: whether each header line that reaches the app ends with CRLF, because
+            the front end rejects or rewrites a bare LF and a lone CR (RFC 9112 section 2.2). None
+            if that is not known.
         only_over_https: whether a request with `X-Forwarded-Proto: http` is denied.
     """
 
@@ -39,13 +42,16 @@ class FrontEnd(NamedTuple):
     trusted_hops: int = 1
     checks_certificates: bool = False
     http2: bool = False
+    normalizes_line_ends: bool | None = None
     only_over_https: bool = False
 
     def __str__(self) -> str:
         return f"{self.header}, read as {self.encoding}"
 
 
-_APP_SERVICE = FrontEnd("app-service", "X-ARR-ClientCert", only_over_https=True)
+_APP_SERVICE = FrontEnd(
+    "app-service", "X-ARR-ClientCert", normalizes_line_ends=True, only_over_https=True
+)
 
 FRONT_ENDS: dict[str, FrontEnd] = {
     front_end.name: front_end
@@ -53,9 +59,9 @@ FRONT_ENDS: dict[str, FrontEnd] = {
         # These forward any certificate and check nothing.
         _APP_SERVICE,
         _APP_SERVICE._replace(name="functions"),
-        FrontEnd("container-apps", "X-Forwarded-Client-Cert", "xfcc"),
+        FrontEnd("container-apps", "X-Forwarded-Client-Cert", "xfcc", normalizes_line_ends=True),
         FrontEnd("api-management", "X-Client-Cert"),
-        FrontEnd("envoy", "X-Forwarded-Client-Cert", "xfcc"),
+        FrontEnd("envoy", "X-Forwarded-Client-Cert", "xfcc", normalizes_line_ends=True),
         FrontEnd("rfc9440", "Client-Cert", "rfc9440", chain_header="Client-Cert-Chain"),
         # These front ends report in a second header whether the certificate is valid. The operator
         # chooses the names of both headers in the front end's configuration; the documentation
@@ -67,6 +73,7 @@ FRONT_ENDS: dict[str, FrontEnd] = {
             verify_header="X-Client-Cert-Verification",
             verify_value="SUCCESS",
             checks_certificates=True,
+            normalizes_line_ends=True,
         ),
         FrontEnd(
             "nginx",
@@ -75,6 +82,7 @@ FRONT_ENDS: dict[str, FrontEnd] = {
             verify_header="X-Client-Verify",
             verify_value="SUCCESS",
             checks_certificates=True,
+            normalizes_line_ends=True,
         ),
         FrontEnd(
             "haproxy",
@@ -82,6 +90,7 @@ FRONT_ENDS: dict[str, FrontEnd] = {
             verify_header="X-Client-Verify",
             verify_value="0",
             checks_certificates=True,
+            normalizes_line_ends=True,
         ),
     )
 }
@@ -183,7 +192,7 @@ def _described_front_end(
         complain("trusted_hops", f"{quote(hops)} is not a number of hops; write 1 to {_MOST_HOPS}")
     elif "trusted_hops" in description and encoding != "xfcc":
         complain("trusted_hops", 'is only for the encoding "xfcc"; remove it')
-    for key in ("checks_certificates", "http2"):
+    for key in ("checks_certificates", "http2", "normalizes_line_ends"):
         value = description.get(key, False)
         if not isinstance(value, bool):
             complain(key, f"{quote(value)} is not a truth value; write {notation.true_or_false}")
@@ -195,31 +204,35 @@ def _described_front_end(
     return FrontEnd(name=header, only_over_https=only_over_https, **description)
 
 
+_FACTS_BESIDE_A_NAME = ("http2", "normalizes_line_ends")
+
+
 def _known_front_end(description: Mapping[Any, Any], setting: str, notation: Notation) -> FrontEnd:
-    """Return a known front end that is declared to speak HTTP/2: {"name": ..., "http2": true}."""
-    if set(description) != {"name", "http2"}:
+    """Return a known front end with facts of this one: {"name": ..., "http2": true}."""
+    facts = {key: value for key, value in description.items() if key != "name"}
+    if not facts or not set(facts) <= set(_FACTS_BESIDE_A_NAME):
         raise ConfigurationError(
             [
                 Problem(
                     setting,
-                    'beside "name" only "http2" can be written; write'
+                    'beside "name" only "http2" can be written, and "normalizes_line_ends"; write'
                     ' {"name": "container-apps", "http2": ...}, or describe the front end without'
                     ' "name"',
                 )
             ]
         )
     front_end = front_end_from(description["name"], setting=f'{setting}["name"]')
-    http2 = description["http2"]
-    if not isinstance(http2, bool):
-        raise ConfigurationError(
-            [
-                Problem(
-                    f'{setting}["http2"]',
-                    f"{quote(http2)} is not a truth value; write {notation.true_or_false}",
-                )
-            ]
+    problems = [
+        Problem(
+            f'{setting}["{key}"]',
+            f"{quote(value)} is not a truth value; write {notation.true_or_false}",
         )
-    return front_end._replace(http2=http2)
+        for key, value in facts.items()
+        if not isinstance(value, bool)
+    ]
+    if problems:
+        raise ConfigurationError(problems)
+    return front_end._replace(**facts)
 
 
 def why_names_are_not_proven(front_end: FrontEnd) -> str | None:

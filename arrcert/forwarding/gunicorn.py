@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from types import FrameType
 from typing import Any, NamedTuple
 
@@ -34,8 +35,8 @@ the hook reports itself with the first request."""
 def running_gunicorn() -> RunningGunicorn:
     """Return what is known of the gunicorn that runs this process.
 
-    The facts are collected once. If no worker is on the call stack, its settings are out of sight:
-    the answer then assumes that no setting is unsafe, and the next call looks again.
+    The facts are collected once. If no worker is on the stack of any thread, its settings are out
+    of sight: the answer then assumes that no setting is unsafe, and the next call looks again.
 
     It does not check that gunicorn runs this process at all; the caller knows that.
     """
@@ -47,7 +48,7 @@ def running_gunicorn() -> RunningGunicorn:
     if settings is None:
         return RunningGunicorn(has_hook=False, version=version, unsafe_setting="")
     _known = RunningGunicorn(
-        has_hook=False, version=version, unsafe_setting=_unsafe_setting(settings)
+        has_hook=False, version=version, unsafe_setting=_unsafe_setting(settings, version)
     )
     return _known
 
@@ -61,25 +62,62 @@ def gunicorn_hook_ran() -> None:
 _WITH_HOOK = RunningGunicorn(has_hook=True, version=(), unsafe_setting="")
 """With the hook, neither the version nor the settings matter."""
 
+_speaks_proxy_protocol: bool | None = None
+"""Whether gunicorn speaks the PROXY protocol, once its settings were found."""
+
+
+def gunicorn_speaks_proxy_protocol() -> bool:
+    """Tell whether gunicorn takes the addresses of clients from the PROXY protocol.
+
+    Its WSGI workers say so in the environ of each request, its ASGI worker says so nowhere. False
+    if no gunicorn runs in this process, or if its settings are out of sight.
+    """
+    global _speaks_proxy_protocol
+    if _speaks_proxy_protocol is None and "gunicorn" in sys.modules:
+        settings = _worker_settings()
+        if settings is not None:
+            # A truth value before gunicorn 24.1, the name of a mode since.
+            mode = getattr(settings, "proxy_protocol", False)
+            _speaks_proxy_protocol = mode not in (False, None, "off")
+    return bool(_speaks_proxy_protocol)
+
 
 def _worker_settings() -> Any:
-    """Return the settings of the worker that called this code, or None.
+    """Return the settings of the worker that runs in this process, or None.
 
-    gunicorn does not hand its settings to the app. The worker object on the call stack has them.
+    gunicorn does not hand its settings to the app. The worker object has them. It is on the stack
+    of the thread that reads requests; the app may ask from another thread, in which an event loop
+    runs its async views.
     """
-    frame: FrameType | None = sys._getframe()
-    while frame is not None:
+    for frame in _frames():
         if str(frame.f_globals.get("__name__")).startswith("gunicorn.workers."):
             settings = getattr(frame.f_locals.get("self"), "cfg", None)
             if settings is not None:
                 return settings
-        frame = frame.f_back
     return None
 
 
-def _unsafe_setting(settings: Any) -> str:
+def _frames() -> Iterator[FrameType]:
+    """Return the frames of this thread, then those of every other thread."""
+    for innermost in (sys._getframe(), *sys._current_frames().values()):
+        frame: FrameType | None = innermost
+        while frame is not None:
+            yield frame
+            frame = frame.f_back
+
+
+def _unsafe_setting(settings: Any, version: tuple[int, ...]) -> str:
+    if (25,) <= version < (26, 2) and "h2" in getattr(settings, "http_protocols", ()):
+        return "http_protocols=h2"
     if getattr(settings, "header_map", "drop") == "dangerous":
         return "header_map=dangerous"
     # gunicorn lets these pass from a trusted peer, whatever `header_map` says.
     passed = set(getattr(settings, "forwarder_headers", ())) - _HARMLESS_FORWARDER_HEADERS
     return f"forwarder_headers={','.join(sorted(passed))}" if passed else ""
+
+
+if "gunicorn" in sys.modules:
+    # A worker that imports the app is on the stack now. Later a request may be read in a greenlet
+    # that is on no stack while the app decides.
+    running_gunicorn()
+    gunicorn_speaks_proxy_protocol()

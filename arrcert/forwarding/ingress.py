@@ -8,7 +8,6 @@ does not mistake a stranger's header for the front end's.
 from __future__ import annotations
 
 import hmac
-import ipaddress
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -17,8 +16,14 @@ from arrcert.exceptions import DenialReason, Finding, quote
 from arrcert.forwarding.cross_site import SAFE_METHODS, WEBSOCKET, check_cross_site
 from arrcert.forwarding.encodings import DecodingError, byte_sequence_list, decode
 from arrcert.forwarding.front_ends import FrontEnd, fold_header_name
+from arrcert.forwarding.peers import check_asgi_peer, check_wsgi_peer, not_through
 from arrcert.forwarding.proxies import Network, SecretHeader
-from arrcert.forwarding.servers import asgi_suspicion, wsgi_server
+from arrcert.forwarding.servers import (
+    asgi_server_with_loose_line_ends,
+    asgi_suspicion,
+    why_daphne_is_unsafe,
+    wsgi_server,
+)
 
 logger = logging.getLogger("arrcert")
 
@@ -33,6 +38,10 @@ Code in front of the app puts them there if a server or an adapter folds names. 
 this key: the headers of a client get keys that begin with `HTTP_`."""
 
 _FORWARDED_PROTO = "X-Forwarded-Proto"
+
+_USE_STRICT_SERVER = (
+    "run the app on gunicorn 22 or newer, on waitress, or on uvicorn with --http httptools"
+)
 
 _FETCH_SITE, _ORIGIN, _HOST, _UPGRADE = "Sec-Fetch-Site", "Origin", "Host", "Upgrade"
 _OF_BROWSERS = {name.lower(): name for name in (_FETCH_SITE, _ORIGIN, _HOST, _UPGRADE)}
@@ -134,19 +143,25 @@ class Ingress:
         are read and the server is not checked.
         """
         real_headers, method = environ.get(REAL_HEADERS), environ.get("REQUEST_METHOD")
-        if real_headers is None:
-            finding = self._check_server(environ)
+        server = wsgi_server(environ)
+        if real_headers is None and server is not None and not server.is_safe:
+            finding = self._refuse_server(
+                f"the WSGI server {server.name} hands a look-alike header to the app under the"
+                f" front end's own name, so anybody can forge a certificate; {server.remedy}",
+                server.name,
+            )
             if finding is not None:
                 return finding
         finding = self._check_http_version(environ.get("SERVER_PROTOCOL"))
+        if finding is None and not self.front_end.normalizes_line_ends:
+            loose = server.name if server is not None and server.has_loose_line_ends else None
+            if loose is None and real_headers is not None:
+                loose = asgi_server_with_loose_line_ends()
+            finding = self._check_line_ends(loose)
+        if finding is None and self._trusted_proxies is not None:
+            finding = check_wsgi_peer(environ, self._trusted_proxies)
         if finding is not None:
             return finding
-        if self._trusted_proxies is not None:
-            # werkzeug's ProxyFix keeps the original environ under this key.
-            direct = environ.get("werkzeug.proxy_fix.orig") or environ
-            finding = _check_peer(direct.get("REMOTE_ADDR"), self._trusted_proxies)
-            if finding is not None:
-                return finding
         if real_headers is not None:
             # An adapter may have copied these from an ASGI server, where headers may include
             # trailers.
@@ -173,19 +188,18 @@ class Ingress:
         Returns:
             What the front end forwarded, or why the request is denied.
         """
-        finding = self._check_http_version(scope.get("http_version"))
+        finding = None
+        why = why_daphne_is_unsafe(scope)
+        if why is not None:
+            finding = self._refuse_server(why, "daphne")
+        if finding is None:
+            finding = self._check_http_version(scope.get("http_version"))
+        if finding is None and not self.front_end.normalizes_line_ends:
+            finding = self._check_line_ends(asgi_server_with_loose_line_ends())
+        if finding is None and self._trusted_proxies is not None:
+            finding = check_asgi_peer(scope, self._trusted_proxies)
         if finding is not None:
             return finding
-        if self._trusted_proxies is not None:
-            client = scope.get("client")
-            if client and client[1] == 0:
-                return _not_through(
-                    "the server has replaced the peer's address by one from X-Forwarded-For; run"
-                    " uvicorn with --no-proxy-headers"
-                )
-            finding = _check_peer(client[0] if client else None, self._trusted_proxies)
-            if finding is not None:
-                return finding
         is_websocket = scope.get("type") == "websocket"
         return self._from_raw(scope, WEBSOCKET if is_websocket else _unsafe(scope.get("method")))
 
@@ -296,26 +310,48 @@ class Ingress:
         """
         if self.front_end.http2 or not str(version).removeprefix("HTTP/").startswith("2"):
             return None
-        return _not_through(
+        return not_through(
             "it came over HTTP/2, which the front end is not declared to speak; a client can reach"
             " the server so through a front end that passes on Upgrade: h2c. Turn HTTP/2 off in the"
             ' server, or write "http2": true into ARRCERT_FRONT_END if the front end speaks it'
         )
 
-    def _check_server(self, environ: Mapping[str, Any]) -> Finding | None:
-        server = wsgi_server(environ)
-        if server is None or server.is_safe:
+    def _check_line_ends(self, server: str | None) -> Finding | None:
+        """Deny a request if a bare LF from the client may have become the end of a header line.
+
+        No request shows that. What is known of the server and of the front end decides.
+
+        Args:
+            server: the name of a server that takes a bare LF for the end of a line; None if the
+                server takes CRLF only, or is not known.
+        """
+        if server is None:
             return None
         why = (
-            f"the WSGI server {server.name} hands a look-alike header to the app under the front"
-            f" end's own name, so anybody can forge a certificate; {server.remedy}"
+            f"the server {server} takes a bare LF for the end of a header line, so anybody can"
+            f" forge a certificate if the front end passes one on; {_USE_STRICT_SERVER}"
         )
+        if self.front_end.normalizes_line_ends is False:
+            return self._refuse_server(why, server)
+        why += (
+            ', or write "normalizes_line_ends" into ARRCERT_FRONT_END: true if the front end'
+            " rejects or rewrites such lines, false if it does not"
+        )
+        self._report_server(why, server, logging.WARNING)
+        return None
+
+    def _refuse_server(self, why: str, server: str) -> Finding | None:
+        """Deny a request because of its server; only report it if unsafe servers may serve."""
         if self._refuse_unsafe_servers:
             return Finding(DenialReason.MISCONFIGURED, why)
-        if server.name not in self._reported_servers:
-            self._reported_servers.add(server.name)
-            logger.error("%s", why)
+        self._report_server(why, server, logging.ERROR)
         return None
+
+    def _report_server(self, why: str, server: str, level: int) -> None:
+        """Log once what is wrong with a server."""
+        if server not in self._reported_servers:
+            self._reported_servers.add(server)
+            logger.log(level, "%s", why)
 
 
 def certificates_in(front_end: FrontEnd, forwarded: Forwarded) -> list[bytes] | Finding:
@@ -392,22 +428,6 @@ def _unsafe(method: object, upgrade: object = None) -> str | None:
     )
 
 
-def _check_peer(address: object, trusted: Sequence[Network]) -> Finding | None:
-    try:
-        peer = ipaddress.ip_address(str(address))
-    except ValueError:
-        return _not_through(
-            f"the direct peer's address is {quote(address)}, and a Unix socket has none; let"
-            " the server listen on an address, or drop ARRCERT_TRUSTED_PROXIES"
-        )
-    mapped = getattr(peer, "ipv4_mapped", None)
-    if any((mapped or peer) in network for network in trusted):
-        return None
-    return _not_through(
-        f"the direct peer {peer} is in none of the networks of ARRCERT_TRUSTED_PROXIES"
-    )
-
-
 def _check_transport(headers: _Headers) -> Finding | None:
     values = headers.get(_FORWARDED_PROTO)
     if values is None or values == ["https"]:
@@ -436,7 +456,7 @@ def _check_secret(headers: _Headers, wanted: SecretHeader) -> Finding | None:
     ]
     if any(matches):
         return None
-    return _not_through(f"{wanted.header} {'holds another value' if values else 'is absent'}")
+    return not_through(f"{wanted.header} {'holds another value' if values else 'is absent'}")
 
 
 def _check_verified(headers: _Headers, header: str, expected: str | None) -> Finding | None:
@@ -467,9 +487,3 @@ def _value(headers: _Headers, header: str) -> str | None:
 
 def _text(value: str | bytes) -> str:
     return value.decode("latin-1") if isinstance(value, bytes) else value
-
-
-def _not_through(why: str) -> Finding:
-    return Finding(
-        DenialReason.NOT_THROUGH_FRONT_END, f"the request did not come through the front end: {why}"
-    )

@@ -33,15 +33,18 @@ class Server(NamedTuple):
             header name, not from a similar name or a trailer.
         remedy: what the operator can do, as one sentence without a full stop; empty for a safe
             server.
+        has_loose_line_ends: whether it takes a bare LF, or a lone CR, for the end of a header line
+            (RFC 9112 section 2.2 allows the first).
     """
 
     name: str
     is_safe: bool
     remedy: str
+    has_loose_line_ends: bool = False
 
 
-def _safe(name: str) -> Server:
-    return Server(name, is_safe=True, remedy="")
+def _safe(name: str, *, has_loose_line_ends: bool = False) -> Server:
+    return Server(name, is_safe=True, remedy="", has_loose_line_ends=has_loose_line_ends)
 
 
 def _unsafe(name: str, remedy: str = _USE_ANOTHER_SERVER) -> Server:
@@ -51,8 +54,9 @@ def _unsafe(name: str, remedy: str = _USE_ANOTHER_SERVER) -> Server:
 _GUNICORN = _safe("gunicorn")
 _GUNICORN_WITH_HOOK = _safe("gunicorn with arrcert's hook")
 _WAITRESS = _safe("waitress")
-_WERKZEUG = _safe("werkzeug")
-_GEVENT = _safe("gevent")
+_WERKZEUG = _safe("werkzeug", has_loose_line_ends=True)
+_GEVENT = _safe("gevent", has_loose_line_ends=True)
+_EVENTLET = _safe("eventlet", has_loose_line_ends=True)
 _CHEROOT = _unsafe("cheroot")
 _GRANIAN = _unsafe("granian's WSGI interface", _USE_ASGI)
 _A2WSGI = _unsafe("a2wsgi", _USE_ASGI)
@@ -62,7 +66,7 @@ _AZURE_FUNCTIONS = _unsafe(
     " req.headers.items(), before the app is called, or write it as an ASGI app for"
     " AsgiFunctionApp",
 )
-_RUNSERVER = _safe("Django's runserver")
+_RUNSERVER = _safe("Django's runserver", has_loose_line_ends=True)
 _WSGIREF = _unsafe("wsgiref")
 _BJOERN = _unsafe("bjoern", _TRAILERS_PASS)
 _FASTWSGI = _unsafe("FastWSGI", _TRAILERS_PASS)
@@ -73,6 +77,7 @@ _TORNADO = _unsafe("tornado's WSGIContainer", _USE_ASGI)
 _BY_PACKAGE = {
     "gunicorn": _GUNICORN,
     "gevent": _GEVENT,
+    "eventlet": _EVENTLET,
     "cheroot": _CHEROOT,
     "twisted": _unsafe("twisted.web"),
     "granian": _GRANIAN,
@@ -86,6 +91,7 @@ _BY_KEY = {
     "mod_wsgi.version": _safe("mod_wsgi"),
     "uwsgi.version": _unsafe("uWSGI"),
     "werkzeug.socket": _WERKZEUG,
+    "eventlet.input": _EVENTLET,
     "asgi.scope": _A2WSGI,
     "azure_functions.invocation_id": _AZURE_FUNCTIONS,
 }
@@ -119,13 +125,14 @@ def wsgi_server(environ: Mapping[str, Any]) -> Server | None:
     errors: Any = type(environ.get("wsgi.errors"))
     body: Any = type(environ.get("wsgi.input"))
     server = _server_of_class(errors) or _server_of_class(body)
+    if server is None:
+        server = next((known for key, known in _BY_KEY.items() if key in environ), None)
     if server is _GUNICORN:
         return _gunicorn_server()
+    if server is _EVENTLET:
+        return _eventlet_server()
     if server is not None:
         return server
-    for key, server_of_key in _BY_KEY.items():
-        if key in environ:
-            return server_of_key
     software = re.split("[/ ]", str(environ.get("SERVER_SOFTWARE", "")).lower(), maxsplit=1)[0]
     if not software:
         return _server_of_shape(environ)
@@ -147,11 +154,33 @@ def _gunicorn_server() -> Server:
         return _GUNICORN_WITH_HOOK
     if running.version < (22,):
         return _unsafe("gunicorn before 22", f"upgrade gunicorn to 22 or newer, or {_USE_THE_HOOK}")
+    if running.unsafe_setting == "http_protocols=h2":
+        return _unsafe(
+            "gunicorn before 26.2 with http_protocols=h2",
+            f"upgrade gunicorn to 26.2 or newer, drop that setting, or {_USE_THE_HOOK}",
+        )
     if running.unsafe_setting:
         return _unsafe(
             f"gunicorn with {running.unsafe_setting}", f"drop that setting, or {_USE_THE_HOOK}"
         )
     return _GUNICORN
+
+
+def _eventlet_server() -> Server:
+    """Judge eventlet by its version: it drops names with underscores since 0.37."""
+    if _version_of("eventlet") < (0, 37):
+        return _unsafe(
+            "eventlet before 0.37", f"upgrade eventlet to 0.37 or newer, or {_USE_ANOTHER_SERVER}"
+        )
+    return _EVENTLET
+
+
+@functools.cache
+def _version_of(package: str) -> tuple[int, ...]:
+    """Return the version of a package that is imported, empty if it does not say."""
+    version = str(getattr(sys.modules.get(package), "__version__", ""))
+    numbers = re.match(r"\d+(\.\d+)*", version)
+    return tuple(map(int, numbers[0].split("."))) if numbers else ()
 
 
 def _is_runserver(environ: Mapping[str, Any]) -> bool:
@@ -204,6 +233,50 @@ def _is_tornado(environ: Mapping[str, Any]) -> bool:
         and type(environ.get("wsgi.input")) is io.BytesIO
         and environ.get("wsgi.multiprocess") is True
         and "wsgi.file_wrapper" not in environ
+    )
+
+
+_ASGI_SERVERS_WITH_LOOSE_LINE_ENDS = {
+    "uvicorn.protocols.http.h11_impl": "uvicorn with h11",
+    "hypercorn.protocol.h11": "hypercorn",
+    "granian._granian": "granian",
+}
+"""ASGI servers that take a bare LF for the end of a header line, by a module that they load."""
+
+
+def asgi_server_with_loose_line_ends() -> str | None:
+    """Return the name of the ASGI server if it takes a bare LF for the end of a header line.
+
+    A scope does not say which server made it, so this looks at the modules that are loaded. It does
+    not see a server that nobody measured.
+    """
+    for module, name in _ASGI_SERVERS_WITH_LOOSE_LINE_ENDS.items():
+        if module in sys.modules:
+            return name
+    return None
+
+
+def why_daphne_is_unsafe(scope: Mapping[str, Any]) -> str | None:
+    """Return why a WebSocket handshake on daphne is not believed, None if that does not apply.
+
+    Daphne before 4.2.2 hands the headers of a handshake to autobahn, which splits a value at 0B,
+    0C, 1C to 1E and 85. Such a value forges a header under any name.
+
+    Args:
+        scope: the ASGI connection scope.
+    """
+    # Other servers say the HTTP version, and test clients say no server address.
+    if (
+        scope.get("type") != "websocket"
+        or "http_version" in scope
+        or "server" not in scope
+        or "daphne.ws_protocol" not in sys.modules
+        or _version_of("daphne") >= (4, 2, 2)
+    ):
+        return None
+    return (
+        "daphne before 4.2.2 splits the value of a WebSocket's header into several headers, so"
+        " anybody can forge a certificate; upgrade daphne to 4.2.2 or newer"
     )
 
 

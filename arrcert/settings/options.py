@@ -70,8 +70,8 @@ class TrustedProxies(Option):
     document = (
         'networks, one of which must hold the address of the direct peer: `["10.1.0.0/16"]`. The'
         " direct peer is the one that the server sees, before any `ProxyFix`. A request is denied"
-        " if its peer is unknown (a Unix socket), or if uvicorn took the address from"
-        " `X-Forwarded-For`."
+        " if its peer is unknown (a Unix socket), or if the server took the address from a header"
+        " or from the PROXY protocol."
     )
 
     @classmethod

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from arrcert.exceptions import ConfigurationError, Problem, quote
 from arrcert.forwarding.exempt_paths import ExemptPaths
-from arrcert.forwarding.front_ends import FrontEnd, why_names_are_not_proven
+from arrcert.forwarding.front_ends import FRONT_ENDS, FrontEnd, why_names_are_not_proven
 from arrcert.forwarding.ingress import Ingress
 from arrcert.memory import MOST_REMEMBERED
 from arrcert.notation import Form, Notation
@@ -48,13 +48,16 @@ NOT_CONFIGURED = Problem(
 )
 """The mistake of a site that has no policies at all."""
 
-_UNGUARDED = Problem(
-    FrontEndOption.name,
-    "declares App Service, but this is not App Service (WEBSITE_SITE_NAME is not set): nothing is"
-    " known to keep strangers from sending somebody else's certificate in X-ARR-ClientCert;"
-    " declare the front end that is really there, or set ARRCERT_TRUSTED_PROXIES or"
-    " ARRCERT_FRONT_END_SECRET_HEADER",
-)
+
+def _unguarded(front_end: FrontEnd) -> Problem:
+    return Problem(
+        FrontEndOption.name,
+        f"declares {quote(front_end.name)}, and this is not App Service (WEBSITE_SITE_NAME is not"
+        " set): nothing is known to keep strangers from sending somebody else's certificate in"
+        f" {front_end.header}; declare the front end that is really there, or set"
+        " ARRCERT_TRUSTED_PROXIES or ARRCERT_FRONT_END_SECRET_HEADER",
+    )
+
 
 _PLATFORMS = ("ALLOWED_CLIENT_CERT_THUMBPRINTS", "ALLOWED_CLIENT_CERT_COMMON_NAMES")
 """The environment variables of a well-known recipe for the platform's own sample."""
@@ -105,7 +108,7 @@ class Settings(NamedTuple):
 
         This looks at the policies as they are now, not at requests.
         """
-        unguarded = [] if self.is_guarded else [_UNGUARDED]
+        unguarded = [] if self.is_guarded else [_unguarded(self.ingress.front_end)]
         return unguarded + [
             Problem(place.setting(problem.setting), problem.message)
             for place, policy in self.places
@@ -189,7 +192,8 @@ class _Validation:
         )
         is_guarded = (
             debug
-            or front_end.name not in ("app-service", "functions")
+            or front_end.name not in FRONT_ENDS
+            or front_end.verify_header is not None
             or "WEBSITE_SITE_NAME" in self._environ
             or proxies is not None
             or secret is not None

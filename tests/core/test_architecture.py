@@ -37,6 +37,7 @@ ORDER = [
     "forwarding.encodings",
     "forwarding.front_ends",
     "forwarding.proxies",
+    "forwarding.peers",
     "forwarding.cross_site",
     "forwarding.ingress",
     "forwarding.exempt_paths",

@@ -9,6 +9,7 @@ import signal
 import socket
 import ssl
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -55,12 +56,122 @@ SMUGGLED: dict[str, tuple[list[str], str]] = {
 }
 """Header lines and body of what somebody sends who knows Alice's certificate, but has not hers."""
 
+BEHIND = "X-Other: a@{own}: {alice}"
+SPLIT: dict[str, tuple[list[str], str]] = {
+    # The name, written so that somebody may take it for the front end's.
+    "name in upper case": (["{dashed}: {alice}"], ""),
+    "last underscore alone": (["{first}: {alice}"], ""),
+    "tab before the colon": (["{own}\t: {alice}"], ""),
+    "space before the colon, alone": (["{own} : {alice}"], ""),
+    "no-break space before the colon": (["{own}\xa0: {alice}"], ""),
+    "NUL before the colon": (["{own}\x00: {alice}"], ""),
+    "NUL before the name": (["\x00{own}: {alice}"], ""),
+    "soft hyphen in the name": (["{own}\xad: {alice}"], ""),
+    "byte order mark before the name": (["\xef\xbb\xbf{own}: {alice}"], ""),
+    "colon before the name": ([":{own}: {alice}"], ""),
+    "quotes around the name": (['"{own}": {alice}'], ""),
+    "two colons": (["{own}:: {alice}"], ""),
+    "no colon": (["{own} {alice}"], ""),
+    "equals sign": (["{own}={alice}"], ""),
+    "percent-encoded dashes": (["{percent}: {alice}"], ""),
+    "spaces for dashes": (["{spaced}: {alice}"], ""),
+    "plus signs for dashes": (["{plus}: {alice}"], ""),
+    "tildes for dashes": (["{tilde}: {alice}"], ""),
+    "as a CGI variable with dashes": (["HTTP-{own}: {alice}"], ""),
+    "underscores behind ninety headers": ([*["X-Filler: a"] * 90, LOOK_ALIKE], ""),
+    "folded behind the first line": ([" {own}: {alice}"], ""),
+    "tab folded behind another": (["X-Other: a\r\n\t{own}: {alice}"], ""),
+    "declared hop-by-hop, underscores": (["Connection: close, {folded}", LOOK_ALIKE], ""),
+    # The end of a line, as some parser understands it.
+    "behind a bare LF": ([BEHIND.replace("@", "\n")], ""),
+    "behind a bare LF, stranger's after": ([BEHIND.replace("@", "\n"), STRANGERS], ""),
+    "behind a bare LF, underscores": (["X-Other: a\n{folded}: {alice}"], ""),
+    "behind a bare LF in the stranger's": (["{own}: {stranger}\n{own}: {alice}"], ""),
+    "behind LF CR": ([BEHIND.replace("@", "\n\r")], ""),
+    "behind CR CR LF": ([BEHIND.replace("@", "\r\r\n")], ""),
+    "behind a lone CR": ([BEHIND.replace("@", "\r")], ""),
+    "behind two lone CRs": ([BEHIND.replace("@", "\r\r")], ""),
+    "folded behind a bare LF": (["X-Other: a\n {own}: {alice}"], ""),
+    "bare LF ends the request line": (["GET {path} HTTP/1.1\n{own}: {alice}"], ""),
+    "lone CR ends the request line": (["GET {path} HTTP/1.1\r{own}: {alice}"], ""),
+    "in the path, percent-encoded": (["GET {path}%0d%0a{own}:%20{alice} HTTP/1.1"], ""),
+    "in the path, behind a bare LF": (["GET {path} HTTP/1.1\nX: y\n{own}: {alice}\nZ: a"], ""),
+    **{
+        f"behind {name}": ([BEHIND.replace("@", end)], "")
+        for name, end in {
+            "0B": "\x0b",
+            "0C": "\x0c",
+            "1C": "\x1c",
+            "1D": "\x1d",
+            "1E": "\x1e",
+            "85": "\x85",
+            "85 in UTF-8": "\xc2\x85",
+            "U+2028 in UTF-8": "\xe2\x80\xa8",
+            "NUL": "\x00",
+            "CRLF percent-encoded": "%0d%0a",
+        }.items()
+    },
+    "behind 85, stranger's after": ([BEHIND.replace("@", "\x85"), STRANGERS], ""),
+    "behind 85, underscores": (["X-Other: a\x85{folded}: {alice}"], ""),
+    "behind 0B in Host": (["Host: localhost\x0b{own}: {alice}"], ""),
+    # Trailers.
+    "trailer in lower case": ([CHUNKED], TRAILER.replace("{own}", "{lower}")),
+    "trailer twice": ([CHUNKED], TRAILER.replace("{own}: {alice}", "{own}: {alice}\r\nX: y")),
+    "trailer behind a chunk's extension": ([CHUNKED], TRAILER.replace("1\r", "1;a=b\r", 1)),
+    "trailer, asked for": ([CHUNKED, "TE: trailers", "Connection: close, TE"], TRAILER),
+    "trailer of Transfer-Encoding": (
+        [CHUNKED],
+        TRAILER.replace("{own}: {alice}", "Transfer-Encoding: chunked\r\n{own}: {alice}"),
+    ),
+    "trailer behind a bare LF": ([CHUNKED], TRAILER.replace("{own}", "X: y\n{own}")),
+}
+"""More of them, which some server or front end reads otherwise than another."""
+
+NESTED = "GET {path} HTTP/1.1\r\nHost: localhost\r\n{own}: {alice}\r\n\r\n"
+ENDED = "0\r\n\r\n" + NESTED
+LENGTH = "Content-Length: {length}"
+NEXT: dict[str, tuple[list[str], str]] = {
+    "pipelined": (["Connection: keep-alive"], NESTED),
+    "behind a length and chunks": ([LENGTH, CHUNKED], ENDED),
+    "behind chunks and a length": ([CHUNKED, LENGTH], ENDED),
+    "behind chunks and a length of 0": ([CHUNKED, "Content-Length: 0"], ENDED),
+    "behind chunks, space before the colon": ([LENGTH, "Transfer-Encoding : chunked"], ENDED),
+    "behind chunks, tab before the value": ([LENGTH, "Transfer-Encoding:\tchunked"], ENDED),
+    "behind chunks, 0B before the value": ([LENGTH, "Transfer-Encoding: \x0bchunked"], ENDED),
+    "behind chunks, folded": ([LENGTH, "Transfer-Encoding:\r\n chunked"], ENDED),
+    "behind chunks, underscore": ([LENGTH, "Transfer_Encoding: chunked"], ENDED),
+    "behind chunks behind a bare LF": ([LENGTH, "X: y\nTransfer-Encoding: chunked"], ENDED),
+    "behind chunks behind 85": ([LENGTH, "X: y\x85Transfer-Encoding: chunked"], ENDED),
+    "behind xchunked": ([LENGTH, "Transfer-Encoding: xchunked"], ENDED),
+    "behind identity, chunked": ([LENGTH, "Transfer-Encoding: identity, chunked"], ENDED),
+    "behind chunked twice": ([LENGTH, CHUNKED, "Transfer-Encoding: identity"], ENDED),
+    "behind a length of 0": (["Content-Length: 0", LENGTH], NESTED),
+    "behind a length with a sign": (["Content-Length: +0"], NESTED),
+    "behind a length with an underscore": (["Content_Length: {length}"], NESTED),
+    "behind a length behind a bare LF": ([LENGTH, "X: y\nContent-Length: 0"], NESTED),
+    "behind a length after Expect": ([LENGTH, "Expect: 100-continue"], NESTED),
+    "behind the length of a GET": (["GET {path} HTTP/1.1", LENGTH], NESTED),
+    "behind a blank line of bare LFs": (["X: y\n\n" + NESTED.replace("\r\n", "\n")], ""),
+    "behind a failed upgrade": (
+        ["Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 777"],
+        NESTED,
+    ),
+    "behind an upgrade to h2c": (
+        ["Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABkAAQAAP__"],
+        NESTED,
+    ),
+    "behind a chunk with a bare LF": ([CHUNKED], "1\nx\r\n" + ENDED),
+    "behind a chunk's extension with a bare LF": ([CHUNKED], "2;\nxx\r\n" + ENDED),
+    "behind a chunk longer than it says": ([CHUNKED], "1\r\nxyz\r\n" + ENDED),
+    "behind a chunk's size with a prefix": ([CHUNKED], "0x0\r\n\r\n" + NESTED),
+}
+"""A second request behind the first, where somebody may end the first one otherwise."""
+
 OTHERS: dict[str, tuple[list[str], str]] = {
     "nothing": ([], ""),
     "legitimate": (["{own}: {alice}"], ""),
     "legitimate, chunked": (["{own}: {alice}", CHUNKED], NO_TRAILER),
     "legitimate, chunked before": ([CHUNKED, "{own}: {alice}"], NO_TRAILER),
-    "behind a lone CR": (["X-Other: a\r{own}: {alice}"], ""),
     "chunked": ([CHUNKED], NO_TRAILER),
 }
 
@@ -69,6 +180,18 @@ OTHERS: dict[str, tuple[list[str], str]] = {
 def form(request: pytest.FixtureRequest) -> str:
     """The name of each smuggled form in turn."""
     return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def every_form() -> list[str]:
+    """The names of all forms in which somebody may smuggle a certificate in."""
+    return [*SMUGGLED, *SPLIT, *NEXT]
+
+
+@pytest.fixture(scope="session")
+def hidden_forms() -> list[str]:
+    """The names of the forms in which a second request may hide behind the first."""
+    return list(NEXT)
 
 
 Forms = Callable[..., bytes]
@@ -84,23 +207,39 @@ def forms(alice: IssuedCertificate, impostor: IssuedCertificate) -> Forms:
         header: str = "X-ARR-ClientCert",
         encode: Callable[[IssuedCertificate], str] = lambda issued: issued.header_value,
         method: str = "",
+        more: Sequence[str] = (),
     ) -> bytes:
-        headers, body = (SMUGGLED | OTHERS)[name]
+        headers, body = (SMUGGLED | SPLIT | NEXT | OTHERS)[name]
         folded = header.replace("-", "_")
         method = method or ("POST" if body else "GET")
-        lines = [f"{method} {path} HTTP/1.1", "Host: localhost", *headers]
-        if not any(line.startswith("Connection:") for line in headers):
+        lines = [*headers]
+        if not (lines and lines[0].startswith("GET ")):
+            lines.insert(0, f"{method} {path} HTTP/1.1")
+        if not any(line.startswith("Host:") for line in headers):
+            lines.insert(1, "Host: localhost")
+        if not any(line.startswith("Connection:") for line in (*headers, *more)):
             lines.append("Connection: close")
-        text = "\r\n".join([*lines, "", body]).format(
-            own=header,
-            folded=folded,
-            upper=folded.upper(),
-            half="_".join(header.rsplit("-", 1)),
-            dotted=header.replace("-", "."),
-            alice=encode(alice),
-            stranger=encode(impostor),
-        )
-        return text.encode("latin-1")
+        lines[1:1] = more
+        words = {
+            "path": path,
+            "own": header,
+            "folded": folded,
+            "upper": folded.upper(),
+            "dashed": header.upper(),
+            "lower": header.lower(),
+            "half": "_".join(header.rsplit("-", 1)),
+            "first": header.replace("-", "_", 1),
+            "dotted": header.replace("-", "."),
+            "percent": header.replace("-", "%2D"),
+            "spaced": header.replace("-", " "),
+            "plus": header.replace("-", "+"),
+            "tilde": header.replace("-", "~"),
+            "alice": encode(alice),
+            "stranger": encode(impostor),
+        }
+        body = body.format(**words)
+        head = "\r\n".join([*lines, "", ""]).format(**words, length=len(body))
+        return (head + body).encode("latin-1")
 
     return forms
 
@@ -166,6 +305,25 @@ def _is_whole(answer: bytes) -> bool:
         if end and line == b"transfer-encoding: chunked":
             return body.endswith(b"0\r\n\r\n")
     return False
+
+
+@pytest.fixture(scope="session")
+def old_release(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """A function that installs one release of a package and returns its folder."""
+    folders: dict[str, Path] = {}
+
+    def old_release(requirement: str) -> Path:
+        if requirement not in folders:
+            folder = tmp_path_factory.mktemp("release")
+            command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps"]
+            command += ["--target", str(folder), requirement]
+            done = subprocess.run(command, capture_output=True, text=True)
+            if done.returncode != 0:
+                pytest.skip(f"{requirement} cannot be installed: {done.stderr[-300:]}")
+            folders[requirement] = folder
+        return folders[requirement]
+
+    return old_release
 
 
 Serve = Callable[..., "contextlib.AbstractContextManager[Running]"]

@@ -74,6 +74,14 @@ def gevent(app: Any, port: int) -> None:
     WSGIServer(("127.0.0.1", port), app).serve_forever()
 
 
+def eventlet(app: Any, port: int) -> None:
+    """Eventlet's own server."""
+    import eventlet
+    from eventlet import wsgi
+
+    wsgi.server(eventlet.listen(("127.0.0.1", port)), app, log_output=False)
+
+
 def bjoern(app: Any, port: int) -> None:
     """A server in C."""
     import bjoern
@@ -82,9 +90,11 @@ def bjoern(app: Any, port: int) -> None:
 
 
 def fastwsgi(app: Any, port: int) -> None:
-    """A server in C."""
+    """A server in C. A header that is no UTF-8 kills it; then it is started again."""
     import fastwsgi
 
+    while child := os.fork():
+        os.waitpid(child, 0)
     fastwsgi.run(wsgi_app=app, host="127.0.0.1", port=port)
 
 

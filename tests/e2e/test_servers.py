@@ -82,6 +82,7 @@ SERVERS = {
     "werkzeug": Server(program("werkzeug"), "werkzeug", "werkzeug", True),
     "Django runserver": Server(program("runserver"), "django", "Django's runserver", True),
     "gevent": Server(program("gevent"), "gevent", "gevent", True),
+    "eventlet": Server(program("eventlet"), "eventlet", "eventlet", True),
     "mod_wsgi": Server(
         ("apache2", "-D", "FOREGROUND", "-f", "{here}/mod_wsgi.conf"), "", "mod_wsgi", True
     ),
@@ -305,11 +306,31 @@ def test_gunicorns_hook_makes_it_safe(serve, forms, request, version, tmp_path) 
         assert "removed the header 'X_ARR_CLIENTCERT': nobody but an attacker sends it" in log
 
 
+def test_a_bare_lf_ends_a_header_on_some_servers(wsgi, forms) -> None:
+    """The servers that find a header behind a bare LF are those that are known for it."""
+    server, running = wsgi
+    answer = running.exchange(forms("behind a bare LF", "/sync"))
+    if server.name in ("werkzeug", "Django's runserver", "gevent", "eventlet"):
+        assert answer.status == 200
+    else:
+        assert answer.status in REFUSED, answer
+
+
+def test_a_bare_lf_ends_a_header_on_some_asgi_servers(asgi, forms) -> None:
+    """The same holds over ASGI."""
+    name, running = asgi
+    answer = running.exchange(forms("behind a bare LF", "/sync"))
+    if name.endswith("h11") or name in ("hypercorn", "granian"):
+        assert answer.status == 200
+    else:
+        assert answer.status in REFUSED, answer
+
+
 def test_a_lone_carriage_return_ends_a_header_on_few_servers(wsgi, forms) -> None:
     """Only servers that read headers as `http.server` does find one behind a lone CR."""
     server, running = wsgi
     answer = running.exchange(forms("behind a lone CR", "/sync"))
-    if server.name in ("werkzeug", "Django's runserver", "gevent"):
+    if server.name in ("werkzeug", "Django's runserver", "gevent", "eventlet"):
         assert answer.status == 200
     else:
         assert answer.status in REFUSED, answer

@@ -146,6 +146,13 @@ def test_described_front_end_promises_nothing_about_tls(alice: IssuedCertificate
         ({"header": "X-C", "heder": "x"}, "S", "'heder' is not a key"),
         ({"header": "X-C", "name": "x"}, "S", 'beside "name" only "http2" can be written'),
         ({"name": "container-apps"}, "S", 'beside "name" only "http2" can be written'),
+        ({"name": "envoy", "http2": True, "encoding": "xfcc"}, "S", 'beside "name" only "http2"'),
+        ({"name": "envoy", "normalizes_line_ends": 1}, 'S["normalizes_line_ends"]', "write True"),
+        (
+            {"header": "X-C", "normalizes_line_ends": None},
+            'S["normalizes_line_ends"]',
+            "write True",
+        ),
         ({"name": "iis", "http2": True}, 'S["name"]', "no front end is called 'iis'"),
         ({"name": "envoy", "http2": "yes"}, 'S["http2"]', "write True or False"),
         ({"header": "X-C", "http2": 1}, 'S["http2"]', "write True or False"),
@@ -324,3 +331,15 @@ def test_known_front_end_may_be_declared_to_speak_http2() -> None:
     declared = front_end_from({"name": "container-apps", "http2": True})
     assert declared == FRONT_ENDS["container-apps"]._replace(http2=True)
     assert front_end_from({"header": "X-Client-Cert", "http2": True}).http2
+
+
+def test_line_ends_are_a_declared_fact() -> None:
+    """Nothing is assumed of a front end that nobody measured; whoever knows it may say so."""
+    assert front_end_from("app-service").normalizes_line_ends is True
+    assert front_end_from("rfc9440").normalizes_line_ends is None
+    assert front_end_from({"header": "X-C"}).normalizes_line_ends is None
+    for value in (True, False):
+        described = front_end_from({"header": "X-C", "normalizes_line_ends": value})
+        assert described.normalizes_line_ends is value
+        named = front_end_from({"name": "rfc9440", "normalizes_line_ends": value})
+        assert named == FRONT_ENDS["rfc9440"]._replace(normalizes_line_ends=value)

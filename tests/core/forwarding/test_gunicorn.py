@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import sys
+import threading
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 
 from arrcert.forwarding import gunicorn
-from arrcert.forwarding.gunicorn import RunningGunicorn, gunicorn_hook_ran, running_gunicorn
+from arrcert.forwarding.gunicorn import (
+    RunningGunicorn,
+    gunicorn_hook_ran,
+    gunicorn_speaks_proxy_protocol,
+    running_gunicorn,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -19,6 +25,7 @@ def _new_process(monkeypatch: pytest.MonkeyPatch) -> None:
     module.version_info = (27, 0, 1)  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "gunicorn", module)
     monkeypatch.setattr(gunicorn, "_known", None)
+    monkeypatch.setattr(gunicorn, "_speaks_proxy_protocol", None)
 
 
 def seen_from_worker(settings: object) -> RunningGunicorn:
@@ -77,3 +84,54 @@ def test_hook_replaces_what_was_known() -> None:
     found = running_gunicorn()
     assert found.has_hook
     assert found.unsafe_setting == ""
+
+
+def test_settings_are_found_from_another_thread() -> None:
+    """The worker's settings are read from its own thread if the app asks in another one."""
+    found: list[RunningGunicorn] = []
+
+    def ask_elsewhere() -> None:
+        thread = threading.Thread(target=lambda: found.append(running_gunicorn()))
+        thread.start()
+        thread.join()
+
+    code = "def handle_request(self):\n    ask()\n"
+    frame: dict[str, Any] = {"__name__": "gunicorn.workers.gthread", "ask": ask_elsewhere}
+    exec(code, frame)
+    frame["handle_request"](SimpleNamespace(cfg=SimpleNamespace(header_map="dangerous")))
+    assert [facts.unsafe_setting for facts in found] == ["header_map=dangerous"]
+
+
+@pytest.mark.parametrize(
+    ("version", "protocols", "is_unsafe"),
+    [
+        ((24, 1, 1), ["h2"], False),
+        ((25, 0, 0), ["h2", "h1"], True),
+        ((26, 1, 0), ["h2"], True),
+        ((26, 1, 0), ["h1"], False),
+        ((26, 2, 0), ["h2"], False),
+        ((27, 0, 1), ["h2", "h1"], False),
+    ],
+)
+def test_http2_of_some_versions_is_unsafe(
+    version: tuple[int, ...], protocols: list[str], is_unsafe: bool
+) -> None:
+    """From 25.0 to 26.1 gunicorn applies no policy to the names of headers over HTTP/2."""
+    sys.modules["gunicorn"].version_info = version  # type: ignore[attr-defined]
+    found = seen_from_worker(SimpleNamespace(http_protocols=protocols))
+    assert found.unsafe_setting == ("http_protocols=h2" if is_unsafe else "")
+
+
+@pytest.mark.parametrize(
+    ("mode", "speaks"),
+    [(False, False), ("off", False), (True, True), ("auto", True), ("v2", True)],
+)
+def test_proxy_protocol_is_read_from_the_worker(mode: object, speaks: bool) -> None:
+    """The setting was a truth value before gunicorn 24.1 and is the name of a mode since."""
+    assert not gunicorn_speaks_proxy_protocol()
+    code = "def run(self):\n    return ask()\n"
+    frame = {"__name__": "gunicorn.workers.gasgi", "ask": gunicorn_speaks_proxy_protocol}
+    exec(code, frame)
+    worker = SimpleNamespace(cfg=SimpleNamespace(proxy_protocol=mode))
+    assert frame["run"](worker) is speaks  # type: ignore[operator]
+    assert gunicorn_speaks_proxy_protocol() is speaks

@@ -7,6 +7,7 @@ import ipaddress
 import logging
 import sys
 from collections.abc import Mapping
+from types import ModuleType
 from typing import Any
 from urllib.parse import quote
 
@@ -652,3 +653,56 @@ def test_real_headers_of_a_websocket_handshake_are_unsafe() -> None:
     pairs = [(HEADER, "v"), ("Upgrade", "websocket"), ("Origin", "https://evil.example")]
     environ = {"REQUEST_METHOD": "GET", REAL_HEADERS: pairs}
     assert reason(APP_SERVICE.from_wsgi(environ)) is DenialReason.CROSS_SITE
+
+
+LOOSE = {"werkzeug.socket": None, "REQUEST_METHOD": "GET", "HTTP_X_ARR_CLIENTCERT": "v"}
+"""A request on a server that takes a bare LF for the end of a header line."""
+
+
+@pytest.mark.parametrize("as_real_headers", [True, False])
+@pytest.mark.parametrize(
+    ("normalizes", "level"), [(True, None), (None, logging.WARNING), (False, logging.ERROR)]
+)
+def test_loose_line_ends_of_a_server(
+    caplog: pytest.LogCaptureFixture,
+    normalizes: bool | None,
+    level: int | None,
+    as_real_headers: bool,
+) -> None:
+    """A front end that passes a bare LF on makes such a server unsafe; in doubt the log says so."""
+    front_end = FRONT_ENDS["app-service"]._replace(normalizes_line_ends=normalizes)
+    environ = LOOSE | ({"arrcert.headers": [("X-ARR-ClientCert", "v")]} if as_real_headers else {})
+    answer = Ingress(front_end).from_wsgi(environ)
+    if normalizes is False:
+        denied = finding(answer)
+        assert denied.reason is DenialReason.MISCONFIGURED
+        assert "werkzeug takes a bare LF" in denied.detail
+    else:
+        assert answer == ("v", None)
+    ingress = Ingress(front_end, refuse_unsafe_servers=False)
+    caplog.clear()
+    assert [ingress.from_wsgi(environ) for _ in range(2)] == [("v", None)] * 2
+    assert [record.levelno for record in caplog.records] == ([] if level is None else [level])
+
+
+def test_loose_line_ends_of_an_asgi_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same holds for ASGI, where the server is known by its modules."""
+    monkeypatch.setitem(sys.modules, "hypercorn.protocol.h11", ModuleType("h11"))
+    scope = {"type": "http", "method": "GET", "headers": [(b"x-arr-clientcert", b"v")]}
+    strict = FRONT_ENDS["app-service"]
+    assert Ingress(strict).from_asgi(scope) == ("v", None)
+    denied = finding(Ingress(strict._replace(normalizes_line_ends=False)).from_asgi(scope))
+    assert denied.reason is DenialReason.MISCONFIGURED
+    real = {"arrcert.headers": [("X-ARR-ClientCert", "v")], "REQUEST_METHOD": "GET"}
+    denied = finding(Ingress(strict._replace(normalizes_line_ends=False)).from_wsgi(real))
+    assert "takes a bare LF" in denied.detail
+
+
+def test_websocket_on_an_old_daphne_is_misconfigured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A handshake whose headers may be forged is denied, or reported where unsafe servers serve."""
+    monkeypatch.setattr(module, "why_daphne_is_unsafe", lambda scope: "old")
+    scope = {"type": "websocket", "headers": [(b"x-arr-clientcert", b"v")]}
+    denied = finding(Ingress(FRONT_ENDS["app-service"]).from_asgi(scope))
+    assert denied == (DenialReason.MISCONFIGURED, "old")
+    lenient = Ingress(FRONT_ENDS["app-service"], refuse_unsafe_servers=False)
+    assert lenient.from_asgi(scope) == ("v", None)

@@ -5,16 +5,21 @@ from __future__ import annotations
 import io
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
 from wsgiref.util import setup_testing_defaults
 
 import pytest
 
-from arrcert.forwarding import gunicorn
+from arrcert.forwarding import gunicorn, servers
 from arrcert.forwarding.gunicorn import RunningGunicorn, gunicorn_hook_ran
-from arrcert.forwarding.servers import asgi_suspicion, wsgi_server
+from arrcert.forwarding.servers import (
+    asgi_server_with_loose_line_ends,
+    asgi_suspicion,
+    why_daphne_is_unsafe,
+    wsgi_server,
+)
 
 
 def of_module(name: str) -> object:
@@ -266,3 +271,133 @@ def test_tornado_is_known_by_all_of_its_shape(other: dict[str, Any]) -> None:
     shape = {"wsgi.input": io.BytesIO(), "wsgi.multiprocess": True, "wsgi.errors": sys.stderr}
     assert name_of(shape) == "tornado's WSGIContainer"
     assert name_of(shape | other) is None
+
+
+def package(monkeypatch: pytest.MonkeyPatch, name: str, version: str | None) -> None:
+    """Make a package look imported, in one version."""
+    module = ModuleType(name)
+    if version is not None:
+        module.__version__ = version  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, name, module)
+    servers._version_of.cache_clear()
+
+
+@pytest.fixture(autouse=True)
+def _versions_are_not_remembered() -> Iterator[None]:
+    """What one test makes of a package's version is not known to the next."""
+    yield
+    servers._version_of.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("version", "name", "is_safe"),
+    [
+        ("0.36.1", "eventlet before 0.37", False),
+        ("0.37.0", "eventlet", True),
+        ("0.41.3", "eventlet", True),
+        ("1.0rc1", "eventlet", True),
+        ("0.0.0", "eventlet before 0.37", False),
+        ("unknown", "eventlet before 0.37", False),
+        (None, "eventlet before 0.37", False),
+    ],
+)
+@pytest.mark.parametrize(
+    "environ", [{"wsgi.input": of_module("eventlet.wsgi")}, {"eventlet.input": None}]
+)
+def test_eventlet_is_judged_by_its_version(
+    monkeypatch: pytest.MonkeyPatch,
+    environ: dict[str, Any],
+    version: str | None,
+    name: str,
+    is_safe: bool,
+) -> None:
+    """Eventlet before 0.37 folds names, and so may one that does not say its version."""
+    package(monkeypatch, "eventlet", version)
+    server = wsgi_server(environ)
+    assert server is not None
+    assert (server.name, server.is_safe) == (name, is_safe)
+    assert ("upgrade eventlet" in server.remedy) is not is_safe
+
+
+def test_gunicorn_that_checks_no_names_over_http2(running: Callable[..., None]) -> None:
+    """The remedy for HTTP/2 on gunicorn before 26.2 is an upgrade, or the hook."""
+    running(version=(26, 1, 0), unsafe_setting="http_protocols=h2")
+    server = wsgi_server(GUNICORN)
+    assert server is not None
+    assert server.name == "gunicorn before 26.2 with http_protocols=h2"
+    assert not server.is_safe
+    assert "26.2" in server.remedy
+    assert "arrcert.gunicorn" in server.remedy
+
+
+@pytest.mark.parametrize(
+    ("environ", "is_loose"),
+    [
+        ({"werkzeug.socket": None}, True),
+        ({"wsgi.input": of_module("gevent.pywsgi")}, True),
+        (
+            {
+                "wsgi.input": of_module("django.core.handlers.wsgi"),
+                "SERVER_SOFTWARE": "WSGIServer/0",
+            },
+            True,
+        ),
+        ({"waitress.client_disconnected": None}, False),
+        ({"mod_wsgi.version": (4, 9, 4)}, False),
+    ],
+)
+def test_servers_with_loose_line_ends(environ: dict[str, Any], is_loose: bool) -> None:
+    """Servers that take a bare LF for the end of a header line are known."""
+    server = wsgi_server(environ)
+    assert server is not None
+    assert server.has_loose_line_ends is is_loose
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("uvicorn.protocols.http.h11_impl", "uvicorn with h11"),
+        ("hypercorn.protocol.h11", "hypercorn"),
+        ("granian._granian", "granian"),
+    ],
+)
+def test_asgi_servers_with_loose_line_ends(
+    monkeypatch: pytest.MonkeyPatch, module: str, name: str
+) -> None:
+    """An ASGI server is known by a module that it loads."""
+    for known in ("uvicorn.protocols.http.h11_impl", "hypercorn.protocol.h11", "granian._granian"):
+        monkeypatch.delitem(sys.modules, known, raising=False)
+    assert asgi_server_with_loose_line_ends() is None
+    monkeypatch.setitem(sys.modules, module, ModuleType(module))
+    assert asgi_server_with_loose_line_ends() == name
+
+
+HANDSHAKE = {"type": "websocket", "path": "/", "headers": [], "server": ["127.0.0.1", 8000]}
+"""The scope of a WebSocket handshake as daphne makes it."""
+
+
+@pytest.mark.parametrize(
+    ("version", "scope", "is_unsafe"),
+    [
+        ("4.2.1", HANDSHAKE, True),
+        ("4.2", HANDSHAKE, True),
+        (None, HANDSHAKE, True),
+        ("4.2.2", HANDSHAKE, False),
+        ("4.10.0", HANDSHAKE, False),
+        ("4.2.1", HANDSHAKE | {"type": "http"}, False),
+        ("4.2.1", HANDSHAKE | {"http_version": "1.1"}, False),
+        ("4.2.1", {"type": "websocket", "path": "/", "headers": []}, False),
+    ],
+)
+def test_websockets_of_old_daphnes(
+    monkeypatch: pytest.MonkeyPatch, version: str | None, scope: dict[str, Any], is_unsafe: bool
+) -> None:
+    """A handshake on daphne before 4.2.2 is refused; HTTP, other servers and test clients pass."""
+    package(monkeypatch, "daphne", version)
+    protocol = "daphne.ws_protocol"
+    monkeypatch.setitem(sys.modules, protocol, ModuleType(protocol))
+    why = why_daphne_is_unsafe(scope)
+    assert (why is not None) is is_unsafe
+    assert why is None or "upgrade daphne to 4.2.2" in why
+    monkeypatch.delitem(sys.modules, protocol)
+    assert why_daphne_is_unsafe(scope) is None

@@ -585,6 +585,12 @@ SECRET = "a-secret-of-the-front-end"
         ({}, {}, True, True),
         ({}, ON_APP_SERVICE, False, True),
         ({"ARRCERT_FRONT_END": "functions"}, {}, False, False),
+        ({"ARRCERT_FRONT_END": "container-apps"}, {}, False, False),
+        ({"ARRCERT_FRONT_END": "envoy"}, {}, False, False),
+        ({"ARRCERT_FRONT_END": "envoy"}, {}, True, True),
+        ({"ARRCERT_FRONT_END": "envoy"}, ON_APP_SERVICE, False, True),
+        ({"ARRCERT_FRONT_END": "rfc9440"}, {}, False, False),
+        ({"ARRCERT_FRONT_END": {"name": "api-management", "http2": True}}, {}, False, False),
         ({"ARRCERT_FRONT_END": "nginx"}, {}, False, True),
         ({"ARRCERT_TRUSTED_PROXIES": ["10.0.0.1"]}, {}, False, True),
         (

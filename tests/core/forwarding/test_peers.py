@@ -1,0 +1,119 @@
+"""The address of the direct peer, and what servers put in its place."""
+
+from __future__ import annotations
+
+import ipaddress
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from arrcert.exceptions import DenialReason, Finding
+from arrcert.forwarding import gunicorn
+from arrcert.forwarding.peers import check_asgi_peer, check_wsgi_peer, is_in_headers
+
+TRUSTED = [ipaddress.ip_network("10.1.0.0/16"), ipaddress.ip_network("fd00::/8")]
+
+
+@pytest.fixture(autouse=True)
+def _no_proxy_protocol(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No gunicorn is known to speak the PROXY protocol."""
+    monkeypatch.setattr(gunicorn, "_speaks_proxy_protocol", False)
+
+
+def replaced(finding: Finding | None) -> bool:
+    """Tell whether a request is denied because its address is not the peer's."""
+    if finding is None:
+        return False
+    assert finding.reason is DenialReason.NOT_THROUGH_FRONT_END
+    return "has replaced the peer's address" in finding.detail
+
+
+@pytest.mark.parametrize(
+    ("address", "port", "values", "expected"),
+    [
+        ("10.1.0.1", 0, [], True),
+        ("10.1.0.1", "0", [], True),
+        ("10.1.0.1", 4711, ["10.1.0.1:4711"], True),
+        ("10.1.0.1", 4711, ["192.0.2.1, 10.1.0.1:4711"], True),
+        ("10.1.0.1", 4711, ["10.1.0.1:+4711"], True),
+        ("10.1.0.1", 4711, ["[10.1.0.1]:4_711"], True),
+        ("fd00::1", 4711, ["[fd00::1]:4711"], True),
+        ("10.1.0.1", 4711, ['for="10.1.0.1:4711";proto=https'], True),
+        ("10.1.0.1", 4711, ["10.1.0.1", "4711"], True),
+        ("10.1.0.1", "4711", ["04711", "10.1.0.1, 10.1.0.2"], True),
+        ("10.1.0.1", 4711, [], False),
+        ("10.1.0.1", 4711, ["10.1.0.1"], False),
+        ("10.1.0.1", 4711, ["4711"], False),
+        ("10.1.0.1", 4711, ["10.1.0.1:443", "10.1.0.2:4711"], False),
+        ("10.1.0.1", None, ["10.1.0.1"], False),
+        ("10.1.0.1", "", ["10.1.0.1", ""], False),
+    ],
+)
+def test_address_and_port_from_headers(
+    address: str, port: object, values: list[str], expected: bool
+) -> None:
+    """An address was taken from the headers if they name the port of the connection too."""
+    assert is_in_headers(address, port, values) is expected
+
+
+def test_asgi_peer() -> None:
+    """A peer in a trusted network passes, unless the headers name its address and its port."""
+    scope: dict[str, Any] = {
+        "client": ["10.1.0.1", 4711],
+        "headers": [(b"x-forwarded-for", b"192.0.2.1:50000"), (b"x-forwarded-port", b"443")],
+    }
+    assert check_asgi_peer(scope, TRUSTED) is None
+    scope["headers"] = [(b"x-forwarded-for", b"10.1.0.1"), (b"x-forwarded-port", b"4711")]
+    assert replaced(check_asgi_peer(scope, TRUSTED))
+
+
+@pytest.mark.parametrize("client", [None, ("192.0.2.1", 50000), ("", 50000), ("testclient", 50000)])
+def test_asgi_peer_elsewhere(client: tuple[str, int] | None) -> None:
+    """A peer that is unknown or in no trusted network is denied, and not for its port."""
+    finding = check_asgi_peer({"client": client, "headers": []}, TRUSTED)
+    assert finding is not None
+    assert finding.reason is DenialReason.NOT_THROUGH_FRONT_END
+    assert not replaced(finding)
+
+
+def test_proxy_protocol_over_asgi(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under gunicorn's ASGI worker no address is believed while it speaks the PROXY protocol."""
+    scope = {"client": ("10.1.0.1", 4711), "headers": []}
+    assert check_asgi_peer(scope, TRUSTED) is None
+    monkeypatch.setattr(gunicorn, "_speaks_proxy_protocol", True)
+    assert replaced(check_asgi_peer(scope, TRUSTED))
+
+
+def test_proxy_protocol_over_wsgi() -> None:
+    """The environ of gunicorn's WSGI workers shows that the PROXY protocol was used."""
+    environ = {"REMOTE_ADDR": "10.1.0.1", "REMOTE_PORT": "4711"}
+    assert check_wsgi_peer(environ, TRUSTED) is None
+    assert replaced(check_wsgi_peer(environ | {"PROXY_PROTOCOL": "TCP4"}, TRUSTED))
+
+
+class Channel(SimpleNamespace):
+    """What waitress's key `waitress.client_disconnected` is bound to."""
+
+    def check(self) -> bool:
+        """Tell whether the client is gone."""
+        return False
+
+
+@pytest.mark.parametrize("peer", [("10.1.0.1", 4711), ("192.0.2.1", 50000)])
+def test_waitress_knows_the_real_peer(peer: tuple[str, int]) -> None:
+    """An address that is not the one of waitress's channel was taken from a header."""
+    environ = {
+        "REMOTE_ADDR": "10.1.0.1",
+        "REMOTE_PORT": "50000",
+        "waitress.client_disconnected": Channel(addr=peer).check,
+    }
+    assert replaced(check_wsgi_peer(environ, TRUSTED)) is (peer[0] != "10.1.0.1")
+
+
+def test_wsgi_headers_may_name_address_and_port() -> None:
+    """Headers of a WSGI request count, and other keys of the environ do not."""
+    environ = {"REMOTE_ADDR": "10.1.0.1", "REMOTE_PORT": "4711", "SERVER_NAME": "10.1.0.1:4711"}
+    assert check_wsgi_peer(environ, TRUSTED) is None
+    environ["HTTP_X_REAL_IP"] = "10.1.0.1:4711"
+    assert replaced(check_wsgi_peer(environ, TRUSTED))
