@@ -1,9 +1,11 @@
-"""Authorize a request under a policy, for the decorator, the mixin and the middleware."""
+"""Authorize a request under a policy, for views, the decorator, the mixin and the middleware."""
 
 from __future__ import annotations
 
 import logging
+import sys
 from copy import copy
+from functools import lru_cache
 from typing import Any, NamedTuple, TypeVar
 
 from django.core.exceptions import PermissionDenied
@@ -12,10 +14,13 @@ from django.http.response import HttpResponseBase
 from django.utils.cache import patch_cache_control
 
 from arrcert.adapters import deny_misconfigured
-from arrcert.certificate import ClientCertificate
+from arrcert.authorizer import Authorizer
 from arrcert.exceptions import CertificateDenied, ConfigurationError
+from arrcert.identity import ClientIdentity
 from arrcert_django import conf
 from arrcert_django.signals import certificate_denied
+
+__all__ = ["aauthorize_request", "authorize_request", "current_authorizer"]
 
 _logger = logging.getLogger("arrcert")
 _Response = TypeVar("_Response")
@@ -25,35 +30,36 @@ _RECEIVER_FAILED = "a receiver of certificate_denied failed; the request stays d
 class Decisions(NamedTuple):
     """The decisions for one request so far, by the policy's name."""
 
-    accepted: dict[str, ClientCertificate]
+    accepted: dict[str, ClientIdentity]
     denied: dict[str, CertificateDenied]
 
 
-def decisions_for(request: HttpRequest) -> Decisions:
-    """Return the decisions for a request. `authorize` adds to them."""
-    # Not through `__dict__`: frameworks wrap requests, and the wrapper reads these attributes.
-    decisions: Decisions | None = getattr(request, "_arrcert_decisions", None)
-    if decisions is None:
-        decisions = Decisions({}, {})
-        request._arrcert_decisions = decisions  # type: ignore[attr-defined]
-    return decisions
+def authorize_request(
+    request: HttpRequest, policy: str = "default", *, hint: str = ""
+) -> ClientIdentity:
+    """Authorize a request under a policy now, or deny it.
 
-
-def authorize(request: HttpRequest, policy: str) -> None:
-    """Authorize a request under a policy, or deny it.
+    Use it where no decorator fits, such as django-ninja's `auth=` or a permission of Django REST
+    framework. On success `request.client_identity` and `request.client_certificate` are set, and
+    the response is kept out of Django's caches.
 
     Args:
-        request: on success its `client_certificate` is the accepted certificate.
+        request: Django's request, or Django REST framework's.
         policy: the policy's name.
+        hint: for the operator: what the detail of a denial ends with; escaped, one line.
+
+    Returns:
+        Who may enter. It is always true in a condition.
 
     Raises:
-        PermissionDenied: its `__cause__` is the `CertificateDenied`. It has no text, because a 403
-            page would show it.
+        PermissionDenied: its `__cause__` is the `CertificateDenied`. Its text says nothing about
+            the reason, because a 403 page would show it.
 
-    Each policy is decided, logged and signalled once for a request.
+    Each policy is decided, logged and signalled once for a request. This does not set
+    `Cache-Control: private`; the middleware and the decorator do.
     """
     try:
-        _decide(request, policy)
+        return _decide(request, policy, hint)
     except CertificateDenied as denied:
         try:
             certificate_denied.send_robust(
@@ -63,13 +69,15 @@ def authorize(request: HttpRequest, policy: str) -> None:
             # send_robust() itself fails on an async receiver inside a running event loop, and on
             # a failing receiver without a __qualname__.
             _logger.exception(_RECEIVER_FAILED)
-        raise PermissionDenied from denied
+        raise _forbidden() from denied
 
 
-async def aauthorize(request: HttpRequest, policy: str) -> None:
-    """Do the same as `authorize`, in an event loop. The decision does not use a thread."""
+async def aauthorize_request(
+    request: HttpRequest, policy: str = "default", *, hint: str = ""
+) -> ClientIdentity:
+    """Do the same as `authorize_request`, in an event loop. The decision does not use a thread."""
     try:
-        _decide(request, policy)
+        return _decide(request, policy, hint)
     except CertificateDenied as denied:
         try:
             await certificate_denied.asend_robust(
@@ -77,7 +85,62 @@ async def aauthorize(request: HttpRequest, policy: str) -> None:
             )
         except Exception:
             _logger.exception(_RECEIVER_FAILED)
-        raise PermissionDenied from denied
+        raise _forbidden() from denied
+
+
+def current_authorizer() -> Authorizer:
+    """Return the authorizer of the current settings.
+
+    Pass the function itself, without parentheses, to the WSGI or ASGI middleware of arrcert around
+    a Django site: the middleware then follows Django's settings.
+
+    Raises:
+        ConfigurationError: lists all mistakes in the configuration.
+    """
+    return conf.current().authorizer
+
+
+def decisions_for(request: HttpRequest) -> Decisions:
+    """Return the decisions for a request. `authorize_request` adds to them."""
+    decisions: Decisions | None = getattr(request, "_arrcert_decisions", None)
+    if decisions is None:
+        decisions = Decisions({}, {})
+        request._arrcert_decisions = decisions  # type: ignore[attr-defined]
+    return decisions
+
+
+def find_identity(request: HttpRequest) -> bool:
+    """Return whether any policy accepts the request, and remember the decision. It logs nothing."""
+    try:
+        authorizer = current_authorizer()
+    except ConfigurationError:
+        return False  # authorize_request() reports it.
+    if is_asgi(request):
+        identity = authorizer.find_asgi(request.scope)  # type: ignore[attr-defined]
+    else:
+        identity = authorizer.find_wsgi(request.META)
+    if identity is None:
+        return False
+    decisions_for(request).accepted[identity.policy] = identity
+    return True
+
+
+def set_identity(request: HttpRequest, policy: str | None) -> None:
+    """Set the request's identity and certificate to what a policy has accepted, or to None.
+
+    Args:
+        request: Django's request.
+        policy: the policy's name; None to set both to None.
+    """
+    accepted = decisions_for(request).accepted
+    identity = accepted.get(policy) if policy is not None else None
+    request.client_identity = identity  # type: ignore[attr-defined]
+    request.client_certificate = identity and identity.certificate  # type: ignore[attr-defined]
+    if accepted:
+        # Django's site-wide cache, and a cache_page above the check, must not store the page. They
+        # would serve it without another check. They read this attribute and Cache-Control, but the
+        # middleware sets Cache-Control too late for the site-wide cache.
+        request._cache_update_cache = False  # type: ignore[attr-defined]
 
 
 def is_exempt(request: HttpRequest) -> bool:
@@ -85,9 +148,9 @@ def is_exempt(request: HttpRequest) -> bool:
     try:
         exempt_paths = conf.current().settings.exempt_paths
     except ConfigurationError:
-        # A configuration with mistakes exempts nothing. authorize() reports it.
+        # A configuration with mistakes exempts nothing. authorize_request() reports it.
         return False
-    if _is_asgi(request):
+    if is_asgi(request):
         return exempt_paths.covers_asgi(request.scope, request.path_info)  # type: ignore[attr-defined]
     return exempt_paths.covers_wsgi(request.META, request.path_info)
 
@@ -95,6 +158,13 @@ def is_exempt(request: HttpRequest) -> bool:
 def is_authorized(request: HttpRequest) -> bool:
     """Return whether at least one policy has accepted the request."""
     return bool(decisions_for(request).accepted)
+
+
+def is_asgi(request: HttpRequest) -> bool:
+    """Return whether the request came through Django's ASGI handler."""
+    # Only Django's WSGI request has `environ`. It is checked first, because sites put a `scope` of
+    # their own on requests, such as the scope of an OAuth token.
+    return not hasattr(request, "environ") and hasattr(request, "scope")
 
 
 def keep_private(response: _Response) -> _Response:
@@ -116,35 +186,35 @@ def keep_private(response: _Response) -> _Response:
     return response
 
 
-def _decide(request: HttpRequest, policy: str) -> None:
+def _decide(request: HttpRequest, policy: str, hint: str) -> ClientIdentity:
     """Decide about a request under a policy, or use the earlier decision.
 
     Raises:
         CertificateDenied: the request is denied now.
         PermissionDenied: the request was denied under this policy before.
     """
+    if not isinstance(request, HttpRequest):
+        # Django REST framework's request keeps to itself what is set on it.
+        request = getattr(request, "_request", request)
     accepted, denied = decisions_for(request)
     if policy in denied:
-        raise PermissionDenied from denied[policy]
+        raise _forbidden() from denied[policy]
     if policy not in accepted:
         try:
-            accepted[policy] = _ask(request, policy)
+            accepted[policy] = _ask(request, policy, hint)
         except CertificateDenied as error:
             # A copy has no traceback, whose frames would lead back to the request.
             denied[policy] = copy(error)
             raise
     # After several decisions the last one counts.
-    request.client_certificate = accepted[policy]  # type: ignore[attr-defined]
-    # Django's site-wide cache, and a cache_page above the check, must not store the page. They
-    # would serve it without another check. They read this attribute and Cache-Control, but the
-    # middleware sets Cache-Control too late for the site-wide cache.
-    request._cache_update_cache = False  # type: ignore[attr-defined]
+    set_identity(request, policy)
+    return accepted[policy]
 
 
-def _ask(request: HttpRequest, policy: str) -> ClientCertificate:
-    scope: Any = request.scope if _is_asgi(request) else None  # type: ignore[attr-defined]
+def _ask(request: HttpRequest, policy: str, hint: str) -> ClientIdentity:
+    scope: Any = request.scope if is_asgi(request) else None  # type: ignore[attr-defined]
     try:
-        authorizer = conf.current().authorizer
+        authorizer = current_authorizer()
     except ConfigurationError as error:
         problems = "; ".join(map(str, error.problems))
         raise deny_misconfigured(
@@ -154,11 +224,27 @@ def _ask(request: HttpRequest, policy: str) -> ClientCertificate:
             scope=scope,
         ) from error
     if scope is not None:
-        return authorizer.authorize_asgi(scope, policy=policy)
-    return authorizer.authorize_wsgi(request.META, policy=policy)
+        return authorizer.identify_asgi(scope, policy, hint=hint)
+    return authorizer.identify_wsgi(request.META, policy, hint=hint)
 
 
-def _is_asgi(request: HttpRequest) -> bool:
-    # Only Django's WSGI request has `environ`. It is checked first, because sites put a `scope` of
-    # their own on requests, such as the scope of an OAuth token.
-    return not hasattr(request, "environ") and hasattr(request, "scope")
+def _forbidden() -> PermissionDenied:
+    """Return the exception of a denial."""
+    ninja = sys.modules.get("ninja.errors")
+    return PermissionDenied() if ninja is None else _class_for_ninja(ninja.HttpError)()
+
+
+@lru_cache(maxsize=1)
+def _class_for_ninja(http_error: Any) -> type[PermissionDenied]:
+    """Return a `PermissionDenied` that django-ninja answers with its own 403, in JSON.
+
+    In debug mode django-ninja answers exceptions that it does not know with 500. A handler that the
+    site has registered for `PermissionDenied` comes first.
+    """
+
+    class PermissionDeniedInNinja(PermissionDenied, http_error):  # type: ignore[misc]
+        def __init__(self) -> None:
+            Exception.__init__(self)
+            self.status_code, self.message = 403, "Forbidden"
+
+    return PermissionDeniedInNinja

@@ -26,6 +26,8 @@ if not django_settings.configured:
 
 MIDDLEWARE = "arrcert_django.middleware.ClientCertificateMiddleware"
 
+OURS_OR_SUBCLASS = ("ClientCertificateMiddleware", "_Stricter", "_Ignoring")
+
 Site = Callable[..., None]
 Visit = Callable[..., HttpResponseBase]
 
@@ -77,6 +79,8 @@ def site(settings: Any) -> Site:
             urlconf.handler403 = handler403  # type: ignore[attr-defined]
         settings.ROOT_URLCONF = urlconf
         settings.MIDDLEWARE = list(middleware)
+        if not any(entry.endswith(OURS_OR_SUBCLASS) for entry in middleware):
+            settings.ARRCERT_PROTECT_ALL = False
         for name, value in more.items():
             setattr(settings, name, value)
 

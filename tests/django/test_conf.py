@@ -11,7 +11,7 @@ from django.test import override_settings
 from django.urls import path
 
 from arrcert.exceptions import ConfigurationError
-from arrcert.settings import loading as core_settings
+from arrcert import settings as core_settings
 from arrcert.testing import IssuedCertificate
 from arrcert_django import conf
 
