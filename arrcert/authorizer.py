@@ -89,23 +89,23 @@ class Authorizer:
         if not is_number_to_remember(most_remembered):
             problems.append(Problem("most_remembered", why_not_to_remember(most_remembered)))
         if not isinstance(policies, Mapping) or not policies:
-            problems.append(Problem("policies", 'is empty; write {"default": Policy(...)}'))
+            problems.append(
+                Problem("policies", 'is empty or not a mapping; write {"default": Policy(...)}')
+            )
             policies = {}
+        unproven = why_names_are_not_proven(self._ingress.front_end)
         alternatives: dict[str, Sequence[Policy]] = {}
         for name, value in policies.items():
             where = f'policies["{name}"]'
             listed = [value] if isinstance(value, Policy) else value
             if not _are_policies(listed):
-                problems.append(Problem(where, "is neither a Policy nor a list of alternatives"))
-            else:
-                alternatives[name] = listed
-                if any(policy.names_proven_by_front_end for policy in listed):
-                    why = why_names_are_not_proven(self._ingress.front_end)
-                    problems += (
-                        [Problem(where, f"names_proven_by_front_end is True, and {why}")]
-                        if why
-                        else []
-                    )
+                problems.append(Problem(where, _NO_POLICY))
+                continue
+            alternatives[name] = listed
+            if unproven and any(policy.names_proven_by_front_end for policy in listed):
+                problems.append(
+                    Problem(where, f"names_proven_by_front_end is True, and {unproven}")
+                )
         if problems:
             raise ConfigurationError(problems)
         self._policies = {
@@ -414,6 +414,9 @@ class Authorizer:
             denial, str(policy or _DEFAULT), environ=environ, scope=scope, exc_info=True
         )
         return denial.exception()
+
+
+_NO_POLICY = "is neither a Policy nor a list of alternatives; write Policy(...), or a list of them"
 
 
 def _are_policies(value: object) -> bool:

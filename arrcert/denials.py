@@ -34,7 +34,11 @@ class DenialLog:
         self.reset()
 
     def reset(self) -> None:
-        """Forget what is counted. A forked process inherits neither the timer nor the lock."""
+        """Forget the counts and the timer, and make a new lock.
+
+        A forked process needs this: the thread of the timer does not exist there, and nobody
+        releases a lock that another thread held.
+        """
         # Reentrant: a signal handler may interrupt the holder and be denied as well.
         self._lock = threading.RLock()
         self._began = time.monotonic()
@@ -158,17 +162,20 @@ def describe_request(
         scope: the ASGI connection scope; a WebSocket handshake has no method.
 
     Returns:
-        The text; empty if there is neither.
+        The text; that of the scope if there are both, empty if there is neither. A server may hand
+        over something else than a mapping, which is described as nothing.
     """
-    if environ is not None:
+    if isinstance(scope, Mapping):
+        return _one_line(f"{scope.get('method', 'WEBSOCKET')} {scope.get('path')}")
+    if isinstance(environ, Mapping):
         path = str(environ.get("SCRIPT_NAME", "")) + str(environ.get("PATH_INFO", ""))
         path = path.encode("latin-1", "replace").decode("utf-8", "replace")
         return _one_line(f"{environ.get('REQUEST_METHOD')} {path}")
-    if scope is not None:
-        return _one_line(f"{scope.get('method', 'WEBSOCKET')} {scope.get('path')}")
     return ""
 
 
 def _one_line(text: str) -> str:
-    """Escape text as `quote` does, without the quotation marks."""
-    return quote(text)[1:-1]
+    """Escape and cut text as `quote` does, without the quotation marks."""
+    quoted = quote(text)
+    end = quoted.rindex(quoted[0])
+    return quoted[1:end] + quoted[end + 1 :]

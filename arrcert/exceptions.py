@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from arrcert.certificate import ClientCertificate
@@ -183,15 +183,12 @@ class CertificateDenied(ArrcertError):  # noqa: N818 - the public name says what
         certificate: ClientCertificate | None = None,
         reasons: tuple[DenialReason, ...] = (),
     ) -> None:
+        # With these two arguments and the attributes below the exception can be pickled.
         super().__init__(reason, detail)
         self.reason = reason
         self.detail = detail
         self.certificate = certificate
         self.reasons = reasons or (reason,)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        held = {"certificate": self.certificate, "reasons": self.reasons}
-        return (CertificateDenied, (self.reason, self.detail), held)
 
     def __str__(self) -> str:
         return str(Denial(self.reason, self.detail, self.certificate))

@@ -1,4 +1,4 @@
-"""A hook for gunicorn that takes look-alike headers away before the app can confuse them.
+"""A hook for gunicorn that removes headers with underscores before the app sees them.
 
 In `gunicorn.conf.py`:
 
@@ -12,24 +12,30 @@ from typing import Any
 
 from arrcert.exceptions import quote
 from arrcert.forwarding.front_ends import FRONT_ENDS, fold_header_name
-from arrcert.forwarding.servers import gunicorn_hook_ran
+from arrcert.forwarding.gunicorn import gunicorn_hook_ran
+
+__all__ = ["pre_request"]
 
 logger = logging.getLogger("arrcert")
 
-_GUNICORNS_OWN = ("SCRIPT_NAME", "PATH_INFO")
-"""Underscored names that gunicorn gives a meaning of its own, and that no header looks like."""
+_GUNICORNS_OWN_NAMES = ("SCRIPT_NAME", "PATH_INFO")
+"""Names with underscores that mean something to gunicorn. No front end's header looks like them."""
 
 
 def pre_request(_worker: Any, req: Any) -> None:
     """Remove every header with an underscore in its name, as gunicorn 22 and newer do by default.
 
-    Args:
-        _worker: gunicorn's worker.
-        req: gunicorn's request; its `headers` are changed.
+    Use it with gunicorn before 22, and with the settings `header_map = "dangerous"` and
+    `forwarder_headers`. The hook does not see the app's settings, so it does not know which header
+    the app reads. It therefore removes every name with an underscore, except gunicorn's own
+    `SCRIPT_NAME` and `PATH_INFO`. A name that imitates the header of a known front end is logged as
+    a WARNING, any other as DEBUG.
 
-    It is for gunicorn before 22, and for `header_map = "dangerous"` and `forwarder_headers`. All
-    underscores go, not merely those of known front ends: this hook does not see the app's settings,
-    and so not which header they declare. What imitates a known front end's header is logged.
+    Args:
+        _worker: gunicorn's worker; not used.
+        req: gunicorn's request. The hook replaces its `headers`.
+
+    It does not check who sent a header.
     """
     gunicorn_hook_ran()
     kept = [header for header in req.headers if _is_kept(header[0])]
@@ -37,7 +43,7 @@ def pre_request(_worker: Any, req: Any) -> None:
         return
     for name, _ in req.headers:
         if not _is_kept(name):
-            imitates = fold_header_name(_text(name)) in _KNOWN
+            imitates = fold_header_name(_text(name)) in _HEADERS_OF_FRONT_ENDS
             logger.log(
                 logging.WARNING if imitates else logging.DEBUG,
                 "removed the header %s%s",
@@ -49,14 +55,14 @@ def pre_request(_worker: Any, req: Any) -> None:
 
 def _is_kept(name: str | bytes) -> bool:
     text = _text(name)
-    return "_" not in text or text.upper() in _GUNICORNS_OWN
+    return "_" not in text or text.upper() in _GUNICORNS_OWN_NAMES
 
 
 def _text(name: str | bytes) -> str:
     return name.decode("latin-1") if isinstance(name, bytes) else name
 
 
-_KNOWN = {
+_HEADERS_OF_FRONT_ENDS = {
     fold_header_name(header)
     for front_end in FRONT_ENDS.values()
     for header in (front_end.header, front_end.chain_header, front_end.verify_header)

@@ -76,4 +76,4 @@ def is_number_to_remember(value: object) -> bool:
 
 def why_not_to_remember(value: object) -> str:
     """Return what to write instead of a value that is not such a number."""
-    return f"{quote(value)} is no number to remember; write 0 to {LARGEST_MEMORY}"
+    return f"{quote(value)} is not a number of certificates; write 0 to {LARGEST_MEMORY}"

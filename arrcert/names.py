@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from cryptography.x509 import Name
 from cryptography.x509.oid import NameOID
-
-from arrcert.certificate import ClientCertificate
 
 
 def common_name(entry: str) -> str:
@@ -54,6 +52,11 @@ def issuer(entry: str) -> str | Name:
 class PresentedNames:
     """The subject alternative names of a certificate, prepared once for any number of allowlists.
 
+    Args:
+        dns_names: the DNS names of the certificate.
+        uris: its URIs.
+        email_addresses: its e-mail addresses.
+
     Attributes:
         dns_names: the DNS names in lower case (RFC 4343).
         parent_domains: for each DNS name, the rest after its first label.
@@ -62,18 +65,23 @@ class PresentedNames:
         email_addresses: mailbox and host, the host in lower case (RFC 5280 section 7.5).
     """
 
-    def __init__(self, certificate: ClientCertificate) -> None:
-        self.dns_names = frozenset(map(_folded, certificate.dns_names))
+    def __init__(
+        self,
+        dns_names: Iterable[str] = (),
+        uris: Iterable[str] = (),
+        email_addresses: Iterable[str] = (),
+    ) -> None:
+        self.dns_names = frozenset(map(_folded, dns_names))
         self.parent_domains = frozenset(
             rest
             for label, _, rest in (name.partition(".") for name in self.dns_names)
             if _LABEL.fullmatch(label)
         )
-        self.uris = frozenset(certificate.uris)
+        self.uris = frozenset(uris)
         self.uri_folders = frozenset(
             folder for uri in self.uris if not _is_ambiguous(uri) for folder in _folders_above(uri)
         )
-        self.email_addresses = frozenset(map(_mailbox_and_host, certificate.email_addresses))
+        self.email_addresses = frozenset(map(_mailbox_and_host, email_addresses))
 
 
 class DNSNames:
@@ -97,7 +105,7 @@ class DNSNames:
         """
         require_plain(entry)
         host = entry.removeprefix("*.")
-        _require_host(host, "is no DNS name; write host.partner.example, or *.partner.example")
+        _require_host(host, "is not a DNS name; write host.partner.example, or *.partner.example")
         if host == entry:
             self._names.add(_folded(entry))
         elif "." in host:
@@ -130,7 +138,7 @@ class EmailAddresses:
         """
         require_plain(entry)
         mailbox, host = _mailbox_and_host(entry)
-        mistake = "is no e-mail address; write ops@partner.example"
+        mistake = "is not an e-mail address; write ops@partner.example"
         if not re.fullmatch(r"[^\s<>:;,*]+", mailbox):
             raise ValueError(mistake)
         _require_host(host, mistake)
@@ -182,13 +190,14 @@ class URIs:
         if folder is None:
             if not _URI.fullmatch(entry):
                 raise ValueError(
-                    "is no URI; write spiffe://partner.example/gateway, or with a whole host and a"
-                    " folder before the * spiffe://partner.example/*"
+                    "is not a URI; write spiffe://partner.example/gateway, or a whole host and a"
+                    " folder before the *: spiffe://partner.example/*"
                 )
             self._uris.add(entry)
         elif _is_ambiguous(folder[1]):
             raise ValueError(
-                "can never match: dot segment, doubled or encoded slash; write it plainly"
+                "can never match, since it holds a dot segment, a double slash or an encoded"
+                " slash; remove it"
             )
         elif folder[1].count("/") > DEEPEST_FOLDER:
             raise ValueError(f"has more than {DEEPEST_FOLDER} slashes; write a folder above it")
@@ -247,19 +256,19 @@ def require_plain(entry: str) -> None:
         entry: as it is written in the settings.
 
     Raises:
-        ValueError: it has white space around it, an invisible character in it, or stands in
-            quotation marks.
+        ValueError: it has white space around it, holds an invisible character, or is in quotation
+            marks.
     """
     if entry.strip() != entry:
-        raise ValueError("has white space around it, and names are compared exactly; drop it")
+        raise ValueError("has white space around it, and names are compared exactly; remove it")
     invisible = _INVISIBLE.search(entry)
     if invisible:
         raise ValueError(
             f"holds the invisible character U+{ord(invisible[0]):04X}, and names are compared"
-            " exactly; type it anew"
+            " exactly; type it again"
         )
     if re.fullmatch(r"([\"']).+\1", entry):
-        raise ValueError("stands in quotation marks, which would belong to the name; drop them")
+        raise ValueError("is in quotation marks, which would be part of the name; remove them")
 
 
 _OTHER_ATTRIBUTE_NAMES = {
@@ -307,7 +316,8 @@ def _rfc4514_hint(entry: str) -> str:
         name = Name.from_rfc4514_string(text, _OTHER_ATTRIBUTE_NAMES)
     except ValueError:
         return (
-            "most specific first, a comma between: CN=Contoso CA,O=Contoso,C=US; this prints it:"
+            "write the most specific attribute first, with commas between: CN=Contoso CA,"
+            "O=Contoso,C=US; this prints it:"
             " openssl x509 -in client.pem -noout -issuer -nameopt RFC2253"
         )
     if is_reversed or _is_most_general_first(name):

@@ -6,15 +6,19 @@ from enum import Enum, auto
 
 
 class Notation(Enum):
-    """The language of a configuration, so that messages use its words."""
+    """The language of a configuration, so that messages use its words.
 
-    PYTHON = "True or False"
-    JSON = "true or false"
+    Attributes:
+        true_or_false: how it writes the two truth values.
+        none: how it writes that there is no value.
+    """
 
-    @property
-    def true_or_false(self) -> str:
-        """Return how this notation writes the two truth values."""
-        return self.value
+    PYTHON = ("True or False", "None")
+    JSON = ("true or false", "null")
+
+    def __init__(self, true_or_false: str, none: str) -> None:
+        self.true_or_false = true_or_false
+        self.none = none
 
 
 class Form(Enum):

@@ -1,8 +1,8 @@
 """Outbound mTLS: a TLS context that presents the app's own certificate to another server.
 
-The standard library's `ssl` reads a certificate's key from a PEM file alone. App Service puts
-private certificates at `/var/ssl/private/<thumbprint>.p12`, and partners hand out PKCS#12. What
-reads PKCS#12 here is `cryptography`.
+The standard library's `ssl` reads a private key only from a PEM file. App Service puts private
+certificates at `/var/ssl/private/<thumbprint>.p12`, and partners often hand out PKCS#12, too. This
+module reads PKCS#12 with `cryptography`.
 
 App Service: https://learn.microsoft.com/azure/app-service/configure-ssl-certificate-in-code
 """
@@ -36,25 +36,22 @@ from arrcert.exceptions import CertificateDenied, ConfigurationError, Problem, q
 from arrcert.key_vault import UNRESOLVED_REFERENCE, is_unresolved_reference
 from arrcert.pins import fingerprint_digits
 from arrcert.trust.paths import has_signed
-from arrcert.trust.pem import parse_certificates, why_not_pem
+from arrcert.trust.pem import is_pkcs12, parse_certificates, why_not_pem
 
 __all__ = ["client_ssl_context"]
 
 PRIVATE_CERTIFICATES = Path("/var/ssl/private")
-"""Where App Service on Linux puts what `WEBSITE_LOAD_CERTIFICATES` names."""
+"""Where App Service on Linux puts the certificates that `WEBSITE_LOAD_CERTIFICATES` names."""
 
 SOON = timedelta(days=30)
-"""How long before its end a certificate is warned of."""
+"""How long before a certificate expires a warning is logged."""
 
 logger = logging.getLogger("arrcert")
 
 _IDENTITY = "path_or_thumbprint"
 
-_PKCS12 = re.compile(rb"\A0.{1,5}\x02\x01\x030", re.DOTALL)
-"""A SEQUENCE that begins with version 3 and another SEQUENCE (RFC 7292 section 4)."""
-
 _KEY_BAGS = tuple(bytes.fromhex(f"060b2a864886f70d010c0a01{bag:02x}") for bag in (1, 2))
-"""The object identifiers of keyBag and pkcs8ShroudedKeyBag (RFC 7292 section 4.2), as DER."""
+"""The object identifiers of keyBag and pkcs8ShroudedKeyBag (RFC 7292 section 4.2), in DER."""
 
 _KEY_BLOCK = re.compile(
     rb"-----BEGIN (?P<kind>(?:[A-Z0-9]+ )*)PRIVATE KEY-----.*?-----END (?P=kind)PRIVATE KEY-----",
@@ -69,25 +66,25 @@ def client_ssl_context(
 ) -> ssl.SSLContext:
     """Make a TLS context that presents a client certificate, for httpx, requests, urllib, aiohttp.
 
-    It verifies the server and its name, and speaks TLS 1.2 or newer. The private key is decrypted
-    in memory; for the moment in which OpenSSL reads it, it lies encrypted with a random password in
-    a file that nobody else can read, and that is removed at once.
+    The context verifies the server's certificate and its name, and requires TLS 1.2 or newer. It
+    sends the certificate with the intermediates that the file holds, each before its issuer, and
+    without the root certificate (RFC 8446 section 4.4.2).
 
-    The certificate is sent with those intermediates of its path that the file holds, each before
-    its issuer, and without the root (RFC 8446 section 4.4.2).
+    The private key is decrypted in memory only. OpenSSL reads it from a temporary file, where it is
+    encrypted with a random password. Only this user can read that file, and it is removed at once.
 
-    A certificate that has expired, or is not yet valid, is an ERROR on the logger `arrcert`, and
-    the context is made all the same: one late renewal does not take the whole app down, and the
-    server decides. One that ends within 30 days, or that has an extended key usage without
-    clientAuth, is a WARNING there.
+    A certificate that has expired or is not valid yet is logged as an ERROR on the logger
+    `arrcert`. The context is made anyway, so that a late renewal does not stop the whole app; the
+    server decides. A certificate that expires within 30 days, or whose extended key usage lacks
+    clientAuth, is logged as a WARNING.
 
     Args:
-        path_or_thumbprint: the path of a PKCS#12 file, or of a PEM file that holds the certificate,
-            its intermediates and its key; or a thumbprint of 40 hex digits (colons, spaces and case
-            do not matter), which stands for `/var/ssl/private/<thumbprint>.p12`.
-        password: opens the file, or the key in it; None, or an empty text, where there is none.
-        cafile: PEM file of the CA certificates, or DER file of the one, that the server's
-            certificate must lead to, and no others; by default the system's.
+        path_or_thumbprint: the path of a PKCS#12 file, or of a PEM file with the certificate, its
+            intermediates and its key. Or a thumbprint of 40 hex digits, which stands for
+            `/var/ssl/private/<thumbprint>.p12`; colons, spaces and case do not matter.
+        password: the password of the file, or of the key in it; None or empty if it has none.
+        cafile: a PEM file of CA certificates, or a DER file of one. Only servers whose certificate
+            leads to one of them are trusted. By default the system's CA certificates are trusted.
 
     Raises:
         ConfigurationError: a file is missing or holds something else; the password is wrong,
@@ -95,9 +92,9 @@ def client_ssl_context(
             certificate; the certificate in the file has another thumbprint; or OpenSSL refuses it.
         OSError: no temporary file can be written.
 
-    It does not check that a server will trust the certificate, and it asks for no revocation of the
-    server's. A PKCS#12 file that hides its keys beside its certificates may hold a second key
-    unseen. The context keeps the certificate that it was made with: make it anew after a renewal.
+    It does not check that a server will trust the certificate, or that the server's certificate is
+    not revoked. It does not find a second key in a PKCS#12 file whose list of keys is encrypted.
+    The context does not follow a renewal of the certificate: make a new one.
     """
     _refuse_key_vault_references(
         {_IDENTITY: path_or_thumbprint, "password": password, "cafile": cafile}
@@ -111,19 +108,19 @@ def client_ssl_context(
         raise _mistake(
             _IDENTITY,
             f"the certificate in {where} has another thumbprint,"
-            f" {certificate.sha1_fingerprint}; write that one, or mend the file",
+            f" {certificate.sha1_fingerprint}; write that one, or replace the file",
         )
     context = ssl.create_default_context(cadata=_authorities(cafile))
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    # With TLS 1.3 a server that wants a certificate for some paths alone asks for it late.
+    # With TLS 1.3, a server that requires a certificate only on some paths asks for it later.
     context.post_handshake_auth = True
     _load(context, identity, where)
-    _log_what_servers_will_mind(certificate, where)
+    _log_what_servers_may_refuse(certificate, where)
     return context
 
 
 class _Identity(NamedTuple):
-    """What the app proves itself with: a key, its certificate, and what else the file holds."""
+    """The app's private key, its certificate, and the other certificates in the file."""
 
     key: PrivateKeyTypes
     certificate: Certificate
@@ -144,7 +141,7 @@ def _refuse_key_vault_references(settings: dict[str, object]) -> None:
 
 
 def _locate(text: str) -> tuple[Path, str | None]:
-    """Return the file, and the thumbprint that its certificate must have."""
+    """Return the path, and the thumbprint that the certificate must have, if one was given."""
     digits = fingerprint_digits(text)
     if digits is not None and len(digits) == 40:
         return _platform_file(digits), digits
@@ -157,10 +154,10 @@ def _locate(text: str) -> tuple[Path, str | None]:
     if not text.strip():
         raise _mistake(_IDENTITY, "is empty; write a file's path, or a thumbprint")
     if not os.path.lexists(text):
-        # Quoting it would put a key into the log.
+        # The text is not quoted, because that would put a key into the log.
         if "-----BEGIN" in text or re.fullmatch(r"[A-Za-z0-9+/=\s]{200,}", text):
             raise _mistake(
-                _IDENTITY, "holds a certificate or key itself; write the path of a file that does"
+                _IDENTITY, "holds a certificate or key itself; write the path of its file"
             )
         if found := _thumbprint_in(text):
             raise _mistake(
@@ -171,7 +168,7 @@ def _locate(text: str) -> tuple[Path, str | None]:
 
 
 def _thumbprint_in(text: str) -> str | None:
-    """Return the thumbprint within what somebody pasted, such as an invisible mark before it."""
+    """Return the thumbprint in a pasted text, which may hold a label or invisible characters."""
     digits = re.sub(r"(?i)\A.*print\s*=|[^0-9a-f]", "", text).upper()
     return digits if len(digits) == 40 and not re.search(r"[/\\]", text) else None
 
@@ -189,7 +186,7 @@ def _platform_file(thumbprint: str) -> Path:
     else:
         if thumbprint in there:
             return there[thumbprint]
-        found = f"there are: {', '.join(there)}" if there else "the folder holds no .p12"
+        found = f"it holds: {', '.join(there)}" if there else "the folder holds no .p12"
     raise _mistake(
         _IDENTITY,
         f"{quote(folder / f'{thumbprint}.p12')} does not exist; on App Service the app setting"
@@ -208,7 +205,7 @@ def _bytes_of(path: Path, setting: str) -> bytes:
 
 
 def _authorities(cafile: str | os.PathLike[str] | None) -> str | None:
-    """Return the trust anchors as PEM; None stands for the system's."""
+    """Return the CA certificates to trust as PEM, or None for those of the system."""
     if cafile is None:
         return None
     data = _bytes_of(Path(cafile), "cafile")
@@ -228,16 +225,16 @@ def _pem(certificates: Iterable[Certificate]) -> bytes:
 def _parse(data: bytes, password: bytes | None, where: str) -> _Identity:
     if b"-----BEGIN" in data:
         return _parse_pem(data, password, where)
-    if _PKCS12.match(data):
+    if is_pkcs12(data):
         return _parse_pkcs12(data, password, where)
     raise _mistake(_IDENTITY, _why_neither(data, where))
 
 
 def _why_neither(data: bytes, where: str) -> str:
-    if _PKCS12.match(_from_base64(data)):
+    if is_pkcs12(_from_base64(data)):
         return (
-            f"{where} is PKCS#12 in base64, as Key Vault gives out secrets; this makes a file of"
-            " it: base64 -d FILE > client.p12"
+            f"{where} is PKCS#12 in base64, the format of secrets in Key Vault; decode it:"
+            " base64 -d FILE > client.p12"
         )
     try:
         parse_certificates(data, where)
@@ -255,17 +252,18 @@ def _from_base64(data: bytes) -> bytes:
 
 def _no_key(where: str) -> str:
     return (
-        f"{where} holds no private key; write a .p12 with the key, or a PEM file with both, which"
-        " this makes: cat client.pem client.key > both.pem"
+        f"{where} holds no private key; write a .p12 with the key, or make a PEM file with both:"
+        " cat client.pem client.key > both.pem"
     )
 
 
 def _parse_pkcs12(data: bytes, password: bytes | None, where: str) -> _Identity:
+    # cryptography returns the first key and does not tell whether there are others.
     if sum(map(data.count, _KEY_BAGS)) > 1:
         raise _mistake(_IDENTITY, _several_keys(where))
     try:
         content = pkcs12.load_pkcs12(data, password)
-    # Broken bytes: cryptography documents ValueError, and its certificates raise more besides.
+    # cryptography documents ValueError, but broken certificates raise other exceptions.
     except Exception as error:
         if password is not None and _opens_without_password(data):
             raise _mistake("password", _needless(where)) from error
@@ -273,7 +271,7 @@ def _parse_pkcs12(data: bytes, password: bytes | None, where: str) -> _Identity:
     others = [entry.certificate for entry in content.additional_certs]
     if content.key is None:
         raise _mistake(_IDENTITY, _no_key(where))
-    # OpenSSL takes for the certificate the one that the key belongs to, and none where none is.
+    # cryptography returns the certificate that matches the key as `cert`, all others separately.
     if content.cert is None:
         raise _mistake(_IDENTITY, _mismatch(where) if others else _no_certificate(where))
     return _Identity(content.key, content.cert.certificate, others)
@@ -291,7 +289,7 @@ def _parse_pem(data: bytes, password: bytes | None, where: str) -> _Identity:
     blocks = [match[0] for match in _KEY_BLOCK.finditer(data)]
     rest = _KEY_BLOCK.sub(b"", data)
     if b"PRIVATE KEY-----" in rest:
-        raise _mistake(_IDENTITY, f"{where} holds a private key that is cut off; copy it whole")
+        raise _mistake(_IDENTITY, f"{where} holds a private key that is cut off; copy all of it")
     if len(blocks) > 1:
         raise _mistake(_IDENTITY, _several_keys(where))
     if blocks and b"-----BEGIN" not in rest:
@@ -304,7 +302,7 @@ def _parse_pem(data: bytes, password: bytes | None, where: str) -> _Identity:
         raise _mistake(_IDENTITY, _no_key(where))
     try:
         key = load_pem_private_key(blocks[0], password)
-    # As above. A password too few or too many is a TypeError.
+    # A missing or needless password is a TypeError; broken bytes may raise other exceptions.
     except Exception as error:
         if password is not None and isinstance(error, TypeError):
             raise _mistake("password", _needless(where)) from error
@@ -319,7 +317,7 @@ def _parse_pem(data: bytes, password: bytes | None, where: str) -> _Identity:
 def _belong_together(key: PrivateKeyTypes, certificate: Certificate) -> bool:
     try:
         return key.public_key() == certificate.public_key()
-    # A kind of key that cryptography does not know.
+    # cryptography does not support this kind of key.
     except Exception:
         return False
 
@@ -328,13 +326,13 @@ def _why_closed(error: Exception, password: bytes | None, where: str) -> Configu
     if "password" not in str(error).lower():
         return _mistake(_IDENTITY, f"{where} is broken or cut off: {quote(error)}")
     if password is None:
-        return _mistake("password", f"is missing; {where} is protected by one")
+        return _mistake("password", f"is missing; {where} is protected by a password")
     hint = "; it begins or ends with white space" if password != password.strip() else ""
-    return _mistake("password", f"does not open {where}{hint}; write the one it was saved with")
+    return _mistake("password", f"does not open {where}{hint}; write the one that protects it")
 
 
 def _needless(where: str) -> str:
-    return f"is given, and {where} is protected by none; leave it out"
+    return f"is not needed; {where} has no password; remove this one"
 
 
 def _several_keys(where: str) -> str:
@@ -342,13 +340,13 @@ def _several_keys(where: str) -> str:
 
 
 def _no_certificate(where: str) -> str:
-    return f"{where} holds a private key and no certificate; put the certificate beside it"
+    return f"{where} holds a private key and no certificate; add the certificate to it"
 
 
 def _mismatch(where: str) -> str:
     return (
-        f"the private key in {where} belongs to none of the certificates in it; was the"
-        " certificate renewed with a new key?"
+        f"the private key in {where} belongs to none of the certificates in it; check whether the"
+        " certificate was renewed with a new key"
     )
 
 
@@ -363,12 +361,12 @@ def _facts(certificate: Certificate, where: str) -> ClientCertificate:
 
 
 def _load(context: ssl.SSLContext, identity: _Identity, where: str) -> None:
-    """Hand key and certificates to OpenSSL, which takes them from a file alone."""
+    """Pass the key and the certificates to OpenSSL, which reads them only from a file."""
     password = secrets.token_urlsafe(32)
     key = identity.key.private_bytes(
         Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(password.encode("ascii"))
     )
-    # Both are for their owner alone: the folder 0700, the file 0600.
+    # Only the owner can read them: the folder has the mode 0700, the file 0600.
     with tempfile.TemporaryDirectory(prefix="arrcert-") as folder:
         descriptor, path = tempfile.mkstemp(dir=folder)
         with open(descriptor, "wb") as file:
@@ -378,15 +376,15 @@ def _load(context: ssl.SSLContext, identity: _Identity, where: str) -> None:
         except ssl.SSLError as error:
             raise _mistake(
                 _IDENTITY,
-                f"OpenSSL refuses the certificate or key in {where}: {error.reason or error}; have"
-                " one issued with RSA 2048 or P-256, and SHA-256",
+                f"OpenSSL refuses the certificate or key in {where}: {error.reason or error}; get"
+                " one with RSA 2048 or P-256, and SHA-256",
             ) from error
 
 
 def _chain(certificate: Certificate, others: Iterable[Certificate]) -> list[Certificate]:
     """Return the certificates to send, each before its issuer."""
     chain = [certificate]
-    # Strangers stay behind: OpenSSL refuses the whole for the sake of a weak one.
+    # Certificates that are not on the path are left out: OpenSSL refuses all if one is weak.
     rest = [other for other in others if other.subject != other.issuer]
     while issuer := next((other for other in rest if has_signed(other, chain[-1])), None):
         rest.remove(issuer)
@@ -394,21 +392,23 @@ def _chain(certificate: Certificate, others: Iterable[Certificate]) -> list[Cert
     return chain
 
 
-def _log_what_servers_will_mind(certificate: ClientCertificate, where: str) -> None:
+def _log_what_servers_may_refuse(certificate: ClientCertificate, where: str) -> None:
     now = datetime.now(UTC)
     who = f"the certificate {quote(certificate.subject)} in {where}"
     begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     if now < begin:
-        logger.error("%s is valid from %s on; until then servers refuse it", who, _moment(begin))
+        logger.error(
+            "%s is valid only from %s on; until then servers refuse it", who, _moment(begin)
+        )
     elif now > end:
-        logger.error("%s expired at %s; servers refuse it, so renew it", who, _moment(end))
+        logger.error("%s expired at %s, so servers refuse it; renew it", who, _moment(end))
     elif now > end - SOON:
         days = (end - now).days
         logger.warning("%s expires at %s, in %d days; renew it", who, _moment(end), days)
     if not certificate.permits_client_auth:
         logger.warning(
-            "%s has an extended key usage without clientAuth; servers that check it refuse it, so"
-            " have it issued for client authentication",
+            "%s has an extended key usage without clientAuth, so servers may refuse it; get one for"
+            " client authentication",
             who,
         )
 

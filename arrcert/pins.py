@@ -67,7 +67,7 @@ def _pin(entry: object, key: str) -> Pin:
         raise ValueError(f'has no "{key}"; write it beside "not_after" and "note"')
     note = entry.get("note", "")
     if not isinstance(note, str):
-        raise ValueError('has a "note" that is no text; write a few words')
+        raise ValueError('has a "note" that is not text; write a few words')
     not_after = _moment(entry["not_after"]) if "not_after" in entry else None
     try:
         return Pin(_digits(entry[key], key), not_after, note)
@@ -90,8 +90,8 @@ def _moment(value: Any) -> datetime:
     except (ValueError, OverflowError):
         pass
     raise ValueError(
-        f'has the "not_after" {quote(value)}; write a day, "2027-01-31", which counts whole in UTC,'
-        ' or a moment with its zone, "2027-01-31T12:00:00Z"'
+        f'has the "not_after" {quote(value)}; write the last day in UTC, "2027-01-31", or a moment'
+        ' with its zone, "2027-01-31T12:00:00Z"'
     )
 
 
@@ -139,18 +139,18 @@ _HOW_TO_PRINT = {
 """The command that prints the value of an entry, after an equals sign."""
 
 _KNOWN_FORMS: tuple[tuple[str, str], ...] = (
-    (r"['\"`\u2018-\u201f\xab\xbb]", "holds quotation marks; drop them"),
+    (r"['\"`\u2018-\u201f\xab\xbb]", "holds quotation marks; remove them"),
     (
         r"(?i)(?:fingerprint|thumbprint|\(stdin\))\s*=\s*(?P<rest>[0-9a-f:]+)\Z",
-        "is the whole line; write what stands after the =: '{rest}'",
+        "is the whole line that a tool prints; write what comes after the =: '{rest}'",
     ),
     (
         r"(?i)\Asha-?(?:1|2-256|256)\s*(?::|=|//?|\s)\s*(?P<rest>[0-9a-f:\s]+|[\w+/]{43}=)\Z",
-        "is to be written without a prefix: '{rest}'",
+        "has a prefix; write it without a prefix: '{rest}'",
     ),
-    (r"[,;]", "holds a comma or semicolon; write each as an entry of its own"),
+    (r"[,;]", "holds a comma or semicolon; write each value as a separate entry"),
     (r"(?i)\A[0-9a-f]+(?:[-._][0-9a-f]+)+\Z", "holds dashes or dots; write colons or nothing"),
-    (r"(?i)\A0x[0-9a-f]+\Z", "is to be written without a prefix; drop the 0x"),
+    (r"(?i)\A0x[0-9a-f]+\Z", "has a prefix; remove the 0x"),
     (
         r"(?i)[/\\].*\.\w+\Z|\.(?:pem|crt|cer|der|pfx|p12|txt)\Z",
         "looks like a file's path; write the digits themselves, which this prints: {command}",
@@ -180,8 +180,8 @@ def _why_wrong_length(count: int, key: str) -> str:
         return f"has {count} hex digits; write the 64 of a SHA-256"
     if count in (80, 104, 128):
         return (
-            f"has {count} hex digits, which look like two fingerprints; write each as an entry of"
-            " its own, in a variable with a ; between them"
+            f"has {count} hex digits, which look like two fingerprints; write each as a"
+            " separate entry; in an environment variable, write ; between them"
         )
     return (
         f"has {count} hex digits; write the 64 of a SHA-256 fingerprint or the 40 of a SHA-1"
@@ -208,6 +208,6 @@ def _refuse_invisible(text: str) -> None:
     invisible = next((character for character in text if not character.isprintable()), None)
     if invisible is not None:
         raise ValueError(
-            f"holds the invisible character U+{ord(invisible):04X}, which copying from the"
-            " Windows certificate dialog brings along; type it anew"
+            f"holds the invisible character U+{ord(invisible):04X}, which the Windows"
+            " certificate dialog adds when a value is copied; type it again"
         )

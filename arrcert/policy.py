@@ -137,7 +137,7 @@ class Policy:
             problems.append(
                 Problem(
                     "",
-                    "the policy holds no condition and would allow everyone; write fingerprints or"
+                    "the policy has no condition and would allow everyone; write fingerprints or"
                     " trust_anchors",
                 )
             )

@@ -39,7 +39,8 @@ class Presented:
     @functools.cached_property
     def names(self) -> PresentedNames:
         """The subject alternative names, prepared for the look-up."""
-        return PresentedNames(self.certificate)
+        certificate = self.certificate
+        return PresentedNames(certificate.dns_names, certificate.uris, certificate.email_addresses)
 
     @functools.cached_property
     def shown_dns_names(self) -> str:

@@ -8,7 +8,8 @@ of a denial. To add a key, define its class here and add the parameter to the si
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import ClassVar
 
@@ -23,6 +24,9 @@ from arrcert.pins import Pin, fingerprint_pin, public_key_pin
 from arrcert.presented import Presented
 from arrcert.trust.files import Source, TrustFiles
 from arrcert.trust.paths import Path, TrustStore
+
+MOST_HINTS = 20
+"""How many names of a certificate are compared without regard to case for a hint in a denial."""
 
 LARGEST_CLOCK_SKEW = 300
 """The largest clock skew in seconds; set clocks that differ by more."""
@@ -75,7 +79,7 @@ RULES: list[type[Rule]] = []
 """Every rule in the order of the decision, which is the order of the classes below."""
 
 
-class Rule:
+class Rule(ABC):
     """One condition that a certificate must meet.
 
     A subclass is a rule of the decision, unless it is defined with `is_base=True`.
@@ -85,9 +89,9 @@ class Rule:
         if not is_base:
             RULES.append(cls)
 
+    @abstractmethod
     def check(self, decision: Decision) -> Finding | None:
         """Return why the rule does not hold, None if it holds."""
-        raise NotImplementedError
 
 
 class KeyRule(Rule, is_base=True):
@@ -120,9 +124,9 @@ class KeyRule(Rule, is_base=True):
         self.mistakes: list[str] = []
         self.read(value, notation)
 
+    @abstractmethod
     def read(self, value: object, notation: Notation) -> None:
         """Read the value and note what is wrong with it."""
-        raise NotImplementedError
 
     def join(self, rules: Mapping[str, KeyRule]) -> Iterator[Problem]:
         """Join the other keys of the policy, and yield what is wrong with this key beside them.
@@ -146,8 +150,8 @@ class KeyRule(Rule, is_base=True):
         yield from ()
 
     def __str__(self) -> str:
-        """Return the key for the representation of a policy, empty if it adds nothing."""
-        return self.key
+        """Return what the representation of a policy shows of the key; empty for nothing."""
+        return ""
 
 
 class ListRule(KeyRule, is_base=True):
@@ -177,13 +181,13 @@ class ListRule(KeyRule, is_base=True):
             except ValueError as error:
                 self.mistakes.append(f"{quote(entry)} {error}")
 
+    @abstractmethod
     def add(self, entry: object) -> None:
         """Add an entry.
 
         Raises:
             ValueError: with what is wrong and what to write instead.
         """
-        raise NotImplementedError
 
     def __str__(self) -> str:
         return f"{self.count} {self.key}"
@@ -201,7 +205,9 @@ class PinRule(ListRule, is_base=True):
     def add_pin(self, pin: Pin) -> None:
         """Add a pin, which may be listed twice with the same end."""
         if self.pins.setdefault(pin.value, pin).not_after != pin.not_after:
-            self.mistakes.append(f"{pin.value} stands twice, with different ends; drop one of them")
+            self.mistakes.append(
+                f"{pin.value} is listed twice with different ends; remove one of them"
+            )
 
     def check_pins(
         self, decision: Decision, found: Sequence[str | None], denied: str
@@ -238,6 +244,11 @@ class NameRule(ListRule, is_base=True):
 
     is_name = True
 
+    def read(self, value: object, notation: Notation) -> None:
+        """Read each name."""
+        self._entries: dict[str, str] = {}
+        super().read(value, notation)
+
     def join(self, rules: Mapping[str, KeyRule]) -> Iterator[Problem]:
         """Yield that no key proves the names."""
         if any(rule.proves_names for rule in rules.values()):
@@ -263,14 +274,27 @@ class NameRule(ListRule, is_base=True):
         if not entry.strip():
             raise ValueError("is empty; write an entry, or leave it out")
         self.add_name(entry)
+        self._entries[entry.lower()] = entry
 
+    @abstractmethod
     def add_name(self, entry: str) -> None:
         """Add a name.
 
         Raises:
             ValueError: with what is wrong and what to write instead.
         """
-        raise NotImplementedError
+
+    def hint_of_case(self, found: Iterable[str]) -> str:
+        """Return the end of a detail if a name differs from an entry in case alone, else "".
+
+        Args:
+            found: the names of the certificate.
+        """
+        for name in found:
+            entry = self._entries.get(name.lower(), name)
+            if entry != name:
+                return f"; {quote(name)} differs from {quote(entry)} in upper and lower case alone"
+        return ""
 
 
 class SourceRule(KeyRule, is_base=True):
@@ -301,11 +325,8 @@ class SourceRule(KeyRule, is_base=True):
         if TrustAnchors.key not in rules:
             yield Problem(
                 self.key,
-                "there are no trust_anchors for a path to lead to; write trust_anchors too",
+                "they have no effect without trust anchors; write trust_anchors too",
             )
-
-    def __str__(self) -> str:
-        return ""
 
 
 class ClockSkew(KeyRule):
@@ -329,7 +350,7 @@ class ClockSkew(KeyRule):
             self._clock_skew = timedelta(seconds=value)
         else:
             self.mistakes.append(
-                f"{quote(value)} is no whole number of seconds; write 0 to {LARGEST_CLOCK_SKEW}"
+                f"{quote(value)} is not a whole number of seconds; write 0 to {LARGEST_CLOCK_SKEW}"
             )
 
     def check(self, decision: Decision) -> Finding | None:
@@ -349,9 +370,6 @@ class ClockSkew(KeyRule):
                 f"valid until {timestamp(end)}, and it is {timestamp(decision.at)}",
             )
         return None
-
-    def __str__(self) -> str:
-        return ""
 
 
 class Fingerprints(PinRule):
@@ -415,14 +433,12 @@ class CommonNames(NameRule):
     def read(self, value: object, notation: Notation) -> None:
         """Read each common name."""
         self._names: set[str] = set()
-        self._by_lower_case: dict[str, str] = {}
         super().read(value, notation)
 
     def add_name(self, entry: str) -> None:
         """Add a common name."""
         name = names.common_name(entry)
         self._names.add(name)
-        self._by_lower_case[name.lower()] = name
 
     def check(self, decision: Decision) -> Finding | None:
         """Return why the common name is not allowed."""
@@ -432,10 +448,7 @@ class CommonNames(NameRule):
         if found is None:
             detail = "the subject does not hold exactly one common name"
         else:
-            detail = f"the common name {quote(found)} is not allowed"
-            same = self._by_lower_case.get(found.lower())
-            if same is not None:
-                detail += f"; it differs from {quote(same)} in upper and lower case alone"
+            detail = f"the common name {quote(found)} is not allowed{self.hint_of_case([found])}"
         return Finding(DenialReason.COMMON_NAME_NOT_ALLOWED, detail)
 
     def warnings(self, at: datetime, rules: Mapping[str, KeyRule]) -> Iterator[Problem]:
@@ -458,15 +471,17 @@ class AlternativeNameRule(NameRule, is_base=True):
 
     what: ClassVar[str]
 
-    def none_allowed(self, shown: str) -> Finding:
+    def none_allowed(self, shown: str, hint: str = "") -> Finding:
         """Return that none of the names of a certificate is allowed.
 
         Args:
             shown: the names of the certificate in quotation marks.
+            hint: the end of the detail.
         """
         return Finding(
             DenialReason.ALTERNATIVE_NAME_NOT_ALLOWED,
-            f"none of the {self.what} of its subject alternative name is allowed; it holds {shown}",
+            f"none of the {self.what} of its subject alternative name is allowed; it holds"
+            f" {shown}{hint}",
         )
 
 
@@ -519,7 +534,8 @@ class URIs(AlternativeNameRule):
         """Return why none of the URIs is allowed."""
         if self._uris.match(decision.presented.names):
             return None
-        return self.none_allowed(decision.presented.shown_uris)
+        hint = self.hint_of_case(decision.certificate.uris[:MOST_HINTS])
+        return self.none_allowed(decision.presented.shown_uris, hint)
 
 
 class EmailAddresses(AlternativeNameRule):
@@ -545,7 +561,8 @@ class EmailAddresses(AlternativeNameRule):
         """Return why none of the e-mail addresses is allowed."""
         if self._addresses.match(decision.presented.names):
             return None
-        return self.none_allowed(decision.presented.shown_email_addresses)
+        hint = self.hint_of_case(decision.certificate.email_addresses[:MOST_HINTS])
+        return self.none_allowed(decision.presented.shown_email_addresses, hint)
 
 
 class Issuers(NameRule):
@@ -562,15 +579,15 @@ class Issuers(NameRule):
     def read(self, value: object, notation: Notation) -> None:
         """Read each issuer."""
         self._issuers: set[str | Name] = set()
-        self._by_lower_case: dict[str, str] = {}
         super().read(value, notation)
 
     def add_name(self, entry: str) -> None:
         """Add an issuer."""
         issuer = names.issuer(entry)
         self._issuers.add(issuer)
-        if isinstance(issuer, str):
-            self._by_lower_case[issuer.lower()] = issuer
+        if isinstance(issuer, Name):
+            # A whole name can be written in several ways; this is how a certificate shows it.
+            self._entries[issuer.rfc4514_string().lower()] = entry
 
     def check(self, decision: Decision) -> Finding | None:
         """Return why the issuer is not allowed."""
@@ -583,9 +600,7 @@ class Issuers(NameRule):
         if Name(reversed(issuer.rdns)) in self._issuers:
             detail += "; the list holds it the other way round, most general first"
         else:
-            same = self._by_lower_case.get((certificate.issuer_common_name or "").lower())
-            if same is not None:
-                detail += f"; it differs from {quote(same)} in upper and lower case alone"
+            detail += self.hint_of_case([certificate.issuer_common_name or "", certificate.issuer])
         return Finding(DenialReason.ISSUER_NOT_ALLOWED, detail)
 
 
@@ -617,7 +632,7 @@ class StrongKey(Rule):
 
 
 class NoCertificateAuthority(Rule):
-    """A CA certificate is a client's only if it is pinned; `TrustAnchors` refuses it always."""
+    """A CA certificate may enter only if it is pinned; `TrustAnchors` always refuses it."""
 
     def check(self, decision: Decision) -> Finding | None:
         """Return that a CA certificate is not pinned."""
@@ -626,7 +641,7 @@ class NoCertificateAuthority(Rule):
             return None
         return Finding(
             DenialReason.UNTRUSTED,
-            "it is a CA certificate (CA:TRUE), which is a client's only where it is pinned",
+            "it is a CA certificate (CA:TRUE), which may enter only if it is pinned",
         )
 
 
@@ -643,7 +658,8 @@ class TrustAnchors(SourceRule):
     is_condition = True
     proves_names = True
 
-    files: TrustFiles | None = None
+    files: TrustFiles
+    """The files, which `join` opens. A policy without them is never made."""
 
     def join(self, rules: Mapping[str, KeyRule]) -> Iterator[Problem]:
         """Open the files of this key, of `intermediates` and of `crls`; yield what is wrong."""
@@ -660,8 +676,6 @@ class TrustAnchors(SourceRule):
 
     def warnings(self, at: datetime, rules: Mapping[str, KeyRule]) -> Iterator[Problem]:
         """Yield what has expired, and that several CAs can issue each other's names."""
-        if self.files is None:
-            return
         yield from self.files.warnings(at)
         count = len(self.files.anchors())
         restricts_names = any(rule.is_name for rule in rules.values())
@@ -736,7 +750,7 @@ class RevocationLists(SourceRule):
 
 
 class Revocation(KeyRule):
-    """`revocation`: what to do if no list speaks for a certificate (RFC 5280 section 6.3)."""
+    """`revocation`: what to do if no list covers a certificate (RFC 5280 section 6.3)."""
 
     key = "revocation"
     form = Form.TEXT
@@ -754,7 +768,7 @@ class Revocation(KeyRule):
     def join(self, rules: Mapping[str, KeyRule]) -> Iterator[Problem]:
         """Yield that there are no lists."""
         if self._is_soft and RevocationLists.key not in rules:
-            yield Problem(self.key, "there are no crls to be soft about; write crls too")
+            yield Problem(self.key, "it has no effect without revocation lists; write crls too")
 
     def check(self, decision: Decision) -> Finding | None:
         """Return why a certificate of the path is revoked or unknown."""
@@ -767,9 +781,6 @@ class Revocation(KeyRule):
             decision.overlooked = finding
             return None
         return finding
-
-    def __str__(self) -> str:
-        return ""
 
 
 class NamesProvenByFrontEnd(KeyRule):
@@ -787,7 +798,7 @@ class NamesProvenByFrontEnd(KeyRule):
 
     def read(self, value: object, notation: Notation) -> None:
         """Read True or False."""
-        # Anything but False stands for the wish, so that no second mistake follows from the first.
+        # Any value but False counts as True here, so that one mistake is not reported twice.
         self.proves_names = bool(value)
         self.is_wanted = value is True
         if not isinstance(value, bool):

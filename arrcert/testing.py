@@ -1,7 +1,7 @@
 """Certificates for tests: issue them, and encode them as a front end forwards them.
 
-The keys are made on the spot and are worth nothing. Never trust one of these authorities outside a
-test.
+Each key is generated when it is needed and has no protection. Never trust one of these authorities
+outside a test.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ _USAGES = {
 
 
 class IssuedCertificate:
-    """A certificate with its private key, in the forms that tests need.
+    """A certificate with its private key, in the formats that tests need.
 
     Attributes:
         certificate: the `ClientCertificate`.
-        private_key: the P-256 private key, for what needs another form than PEM.
+        private_key: the P-256 private key, for code that needs another format than PEM.
     """
 
     def __init__(
@@ -72,16 +72,17 @@ class IssuedCertificate:
 
 
 class CertificateAuthority:
-    """A certification authority that lives as long as the test.
+    """A certification authority that exists only in memory, for the length of a test.
 
     Args:
         common_name: the authority's own common name.
         organization: the authority's organization; none by default.
-        not_before: start of its validity, aware; by default a day ago.
-        not_after: end of its validity, aware; by default in a year.
-        issuer: the authority above this one; by default it signs itself.
+        not_before: start of its validity, an aware datetime; one day ago by default.
+        not_after: end of its validity, an aware datetime; in one year by default.
+        issuer: the authority that signs this one; by default it signs itself.
 
-    It issues P-256 certificates signed with SHA-256. It does not remember what it issued.
+    Its certificates have P-256 keys and are signed with SHA-256 (RFC 5280 section 4). It does not
+    remember what it issued.
     """
 
     def __init__(
@@ -110,7 +111,7 @@ class CertificateAuthority:
 
     @property
     def certificate_pem(self) -> bytes:
-        """The authority's own certificate as PEM: what `trust_anchors` takes."""
+        """The authority's own certificate as PEM, for `trust_anchors`."""
         return self.x509.public_bytes(serialization.Encoding.PEM)
 
     def issue(
@@ -124,17 +125,20 @@ class CertificateAuthority:
         not_before: datetime | None = None,
         not_after: datetime | None = None,
     ) -> IssuedCertificate:
-        """Issue a certificate for a client, or with `serverAuth` for a server.
+        """Issue a certificate for a client, or for a server with the usage `serverAuth`.
 
         Args:
             common_name: the subject's common name.
             organization: the subject's organization; none by default.
-            dns_names: DNS names of the subject alternative name; by default the common name.
-            ip_addresses: IP addresses of the subject alternative name; none by default.
-            extended_key_usages: names as RFC 5280 section 4.2.1.12 writes them (`clientAuth`,
-                `serverAuth`, `codeSigning`, `anyExtendedKeyUsage`); None leaves the extension out.
-            not_before: start of the validity, aware; by default a day ago.
-            not_after: end of the validity, aware; by default in a year.
+            dns_names: DNS names for the subject alternative name. If neither these nor IP addresses
+                are given, it holds the common name as a directory name.
+            ip_addresses: IP addresses for the subject alternative name; none by default.
+            extended_key_usages: names from RFC 5280 section 4.2.1.12 (`clientAuth`, `serverAuth`,
+                `codeSigning`, `anyExtendedKeyUsage`); None leaves the extension out.
+            not_before: start of the validity, an aware datetime; one day ago by default.
+            not_after: end of the validity, an aware datetime; in one year by default.
+
+        It does not check that the names make sense.
         """
         key = ec.generate_private_key(ec.SECP256R1())
         certificate = _sign(
@@ -156,17 +160,19 @@ class CertificateAuthority:
         next_update: datetime | None = None,
         extensions: Iterable[tuple[x509.ExtensionType, bool]] = (),
     ) -> bytes:
-        """Make a revocation list (RFC 5280 section 5) as PEM: what `crls` takes.
+        """Make a revocation list (RFC 5280 section 5) as PEM, for `crls`.
 
         Args:
-            *revoked: what this authority issued and takes back: clients, or authorities below it.
+            *revoked: the clients' certificates and the authorities that this authority revokes.
             number: the CRLNumber; None leaves the extension out.
-            last_update: when it is issued, aware; by default an hour ago. pyca's name for
-                thisUpdate.
-            next_update: until when it holds, aware; by default for a week.
-            extensions: further extensions of the list, each with whether it is critical.
+            last_update: when the list is issued (thisUpdate), an aware datetime; one hour ago by
+                default.
+            next_update: when the next list is due (nextUpdate), an aware datetime; in one week by
+                default.
+            extensions: more extensions for the list, as pairs of the extension and whether it is
+                critical.
 
-        It does not remember what was revoked: name all of them each time.
+        It does not remember earlier revocations: pass all of them each time.
         """
         now = datetime.now(UTC).replace(microsecond=0)
         next_update = next_update or now + timedelta(days=7)
@@ -185,11 +191,9 @@ class CertificateAuthority:
             builder = builder.add_extension(x509.CRLNumber(number), critical=False)
         for extension, critical in extensions:
             builder = builder.add_extension(extension, critical=critical)
-        for taken_back in revoked:
+        for item in revoked:
             certificate = (
-                taken_back.x509
-                if isinstance(taken_back, CertificateAuthority)
-                else taken_back.certificate.x509
+                item.x509 if isinstance(item, CertificateAuthority) else item.certificate.x509
             )
             builder = builder.add_revoked_certificate(
                 x509.RevokedCertificateBuilder()
@@ -209,16 +213,16 @@ def self_signed(
     not_before: datetime | None = None,
     not_after: datetime | None = None,
 ) -> IssuedCertificate:
-    """Make a certificate that signs itself, as a stranger can.
+    """Make a self-signed certificate, as an attacker can.
 
     Args:
         common_name: the subject's common name.
         organization: the subject's organization; none by default.
-        issuer: an authority whose *name* it claims as its issuer's, without that authority's
-            signature; by default it names itself.
+        issuer: an authority whose name the certificate claims as its issuer, without that
+            authority's signature; by default it names itself as the issuer.
         extended_key_usages: as in `CertificateAuthority.issue`.
-        not_before: start of the validity, aware; by default a day ago.
-        not_after: end of the validity, aware; by default in a year.
+        not_before: start of the validity, an aware datetime; one day ago by default.
+        not_after: end of the validity, an aware datetime; in one year by default.
     """
     key = ec.generate_private_key(ec.SECP256R1())
     subject = _name(common_name, organization)
@@ -250,7 +254,7 @@ def _leaf_extensions(
     names: list[x509.GeneralName] = [x509.DNSName(name) for name in dns_names]
     names += [x509.IPAddress(ipaddress.ip_address(address)) for address in ip_addresses]
     if not names:
-        # RFC 5280 section 4.2.1.6 has no type for a person's name; a directory name says the same.
+        # RFC 5280 section 4.2.1.6 has no type for a person's name, so a directory name holds it.
         names = [x509.DirectoryName(_name(common_name, None))]
     extensions: list[tuple[x509.ExtensionType, bool]] = [
         (x509.BasicConstraints(ca=False, path_length=None), True),

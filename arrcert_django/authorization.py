@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import sys
-from copy import copy
 from functools import lru_cache
 from typing import Any, NamedTuple, TypeVar
 
@@ -20,7 +19,10 @@ from arrcert.identity import ClientIdentity
 from arrcert_django import conf
 from arrcert_django.signals import certificate_denied
 
-__all__ = ["aauthorize_request", "authorize_request", "current_authorizer"]
+__all__ = ["DEFAULT_POLICY", "aauthorize_request", "authorize_request", "current_authorizer"]
+
+DEFAULT_POLICY = "default"
+"""The policy of every view that names none."""
 
 _logger = logging.getLogger("arrcert")
 _Response = TypeVar("_Response")
@@ -35,7 +37,7 @@ class Decisions(NamedTuple):
 
 
 def authorize_request(
-    request: HttpRequest, policy: str = "default", *, hint: str = ""
+    request: HttpRequest, policy: str = DEFAULT_POLICY, *, hint: str = ""
 ) -> ClientIdentity:
     """Authorize a request under a policy now, or deny it.
 
@@ -69,11 +71,12 @@ def authorize_request(
             # send_robust() itself fails on an async receiver inside a running event loop, and on
             # a failing receiver without a __qualname__.
             _logger.exception(_RECEIVER_FAILED)
-        raise _forbidden() from denied
+        # The request keeps the denial. The frames of its traceback would lead back to the request.
+        raise _forbidden() from denied.with_traceback(None)
 
 
 async def aauthorize_request(
-    request: HttpRequest, policy: str = "default", *, hint: str = ""
+    request: HttpRequest, policy: str = DEFAULT_POLICY, *, hint: str = ""
 ) -> ClientIdentity:
     """Do the same as `authorize_request`, in an event loop. The decision does not use a thread."""
     try:
@@ -85,7 +88,8 @@ async def aauthorize_request(
             )
         except Exception:
             _logger.exception(_RECEIVER_FAILED)
-        raise _forbidden() from denied
+        # The request keeps the denial. The frames of its traceback would lead back to the request.
+        raise _forbidden() from denied.with_traceback(None)
 
 
 def current_authorizer() -> Authorizer:
@@ -203,8 +207,7 @@ def _decide(request: HttpRequest, policy: str, hint: str) -> ClientIdentity:
         try:
             accepted[policy] = _ask(request, policy, hint)
         except CertificateDenied as error:
-            # A copy has no traceback, whose frames would lead back to the request.
-            denied[policy] = copy(error)
+            denied[policy] = error
             raise
     # After several decisions the last one counts.
     set_identity(request, policy)

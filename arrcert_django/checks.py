@@ -19,6 +19,8 @@ from arrcert_django.urlconf import registered_views
 
 __all__ = ["check_configuration", "check_deployment", "check_middleware", "check_views"]
 
+_Level = type[checks.Warning] | type[checks.Error]
+
 
 def check_configuration(**_: Any) -> list[checks.CheckMessage]:
     """Report every mistake in the configuration, with its setting.
@@ -173,16 +175,16 @@ def _mistake(problem: Problem) -> checks.CheckMessage:
     )
 
 
-def _not_configured(level: type[checks.CheckMessage], identifier: str) -> checks.CheckMessage:
-    return level(  # type: ignore[call-arg]
+def _not_configured(level: _Level, identifier: str) -> checks.CheckMessage:
+    return level(
         str(NOT_CONFIGURED),
         hint="Until then the site refuses to serve. Commands that serve nothing work.",
         id=identifier,
     )
 
 
-def _not_active(level: type[checks.CheckMessage], identifier: str) -> checks.CheckMessage:
-    return level(  # type: ignore[call-arg]
+def _not_active(level: _Level, identifier: str) -> checks.CheckMessage:
+    return level(
         str(startup.NOT_ACTIVE),
         hint="Commands that serve nothing work. If a function in MIDDLEWARE makes the middleware,"
         f' set SILENCED_SYSTEM_CHECKS = ["{identifier}"].',

@@ -11,11 +11,13 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponseForbidden
 from django.http.response import HttpResponseBase
 from django.urls import get_resolver, get_urlconf, resolve, set_urlconf
+from django.utils.log import log_response
 
 from arrcert.adapters import is_exempt_view
 from arrcert.exceptions import ConfigurationError, Problem, quote
 from arrcert_django import conf, startup
 from arrcert_django.authorization import (
+    DEFAULT_POLICY,
     aauthorize_request,
     authorize_request,
     decisions_for,
@@ -29,7 +31,6 @@ from arrcert_django.urlconf import policy_of
 
 __all__ = ["ClientCertificateMiddleware"]
 
-_DEFAULT_POLICY = "default"
 PROTECT_ALL_IS_FALSE = Problem(
     "ARRCERT_PROTECT_ALL",
     f"is False, and MIDDLEWARE contains {startup.MIDDLEWARE}, which protects the whole site; remove"
@@ -96,7 +97,7 @@ class ClientCertificateMiddleware:
             policy = _policy_to_enter(request)
             if policy is not None:
                 authorize_request(request, policy)
-            set_identity(request, _DEFAULT_POLICY)
+            set_identity(request, DEFAULT_POLICY)
         except PermissionDenied as denied:
             return _forbidden(request, denied)
         response = cast("HttpResponseBase", self.get_response(request))
@@ -114,7 +115,7 @@ class ClientCertificateMiddleware:
             policy = _policy_to_enter(request)
             if policy is not None:
                 await aauthorize_request(request, policy)
-            set_identity(request, _DEFAULT_POLICY)
+            set_identity(request, DEFAULT_POLICY)
         except PermissionDenied as denied:
             return await _aforbidden(request, denied)
         response = await cast("Awaitable[HttpResponseBase]", self.get_response(request))
@@ -182,16 +183,15 @@ def _policy_to_enter(request: HttpRequest) -> str | None:
     It is the policy of the view at the request's path, so that the log has the reason that matters.
     It is None if the request may go on: a policy accepts it, or the path or its view is exempt.
     """
+    set_identity(request, None)
     if is_exempt(request) or find_identity(request):
         return None
     view = _view_at_path(request)
     policy = _policy_named_by(request, view)
-    return policy or (None if is_exempt_view(view) else _DEFAULT_POLICY)
+    return policy or (None if is_exempt_view(view) else DEFAULT_POLICY)
 
 
-def _policy_before_view(
-    request: HttpRequest, view: Callable[..., Any]
-) -> tuple[str | None, str]:
+def _policy_before_view(request: HttpRequest, view: Callable[..., Any]) -> tuple[str | None, str]:
     """Return the policy to check before the view runs, and a hint for the log.
 
     The policy is None if the request is exempt. It is stored on the request, because the response
@@ -201,7 +201,7 @@ def _policy_before_view(
     if policy is None and (is_exempt_view(view) or is_exempt(request)):
         set_identity(request, None)
     elif policy is None:
-        policy, hint = _DEFAULT_POLICY, _hint(request)
+        policy, hint = DEFAULT_POLICY, _hint(request)
     request._arrcert_policy_before_view = policy  # type: ignore[attr-defined]
     return policy, hint
 
@@ -209,7 +209,7 @@ def _policy_before_view(
 def _hint(request: HttpRequest) -> str:
     """Return what the log says if `default` denies a request that another policy accepts."""
     accepted = decisions_for(request).accepted
-    if not accepted or _DEFAULT_POLICY in accepted:
+    if not accepted or DEFAULT_POLICY in accepted:
         return ""
     policy = quote(next(iter(accepted)))
     return (
@@ -231,7 +231,7 @@ def _policy_to_release(request: HttpRequest) -> str | None:
     else:
         policy = _policy_named_by(request, _view_at_path(request))
         if policy is None and not is_exempt(request):
-            policy = _DEFAULT_POLICY
+            policy = DEFAULT_POLICY
     return None if policy in decisions_for(request).accepted else policy
 
 
@@ -264,16 +264,24 @@ def _forbidden(
     if withheld is not None:
         _discard(withheld)
     try:
-        handler = get_resolver(get_urlconf()).resolve_error_handler(403)
-        response = handler(request, exception=denied)
-        if not getattr(response, "is_rendered", True):
-            response = response.render()
-        if isinstance(response, HttpResponseBase):
-            return response
-        _logger.error("handler403 returned no response; a constant 403 is sent")
+        response = _page_of_the_site(request, denied)
     except Exception:
         _logger.exception("handler403 failed; a constant 403 is sent")
-    return HttpResponseForbidden("403 Forbidden")
+        response = HttpResponseForbidden("403 Forbidden")
+    log_response(
+        "Forbidden (Permission denied): %s", request.path, response=response, request=request
+    )
+    return response
+
+
+def _page_of_the_site(request: HttpRequest, denied: PermissionDenied) -> HttpResponseBase:
+    handler: Any = get_resolver(get_urlconf()).resolve_error_handler(403)
+    response = handler(request, exception=denied)
+    if not getattr(response, "is_rendered", True):
+        response = response.render()
+    if isinstance(response, HttpResponseBase):
+        return response
+    raise TypeError(f"handler403 returned {type(response).__name__}, not a response")
 
 
 async def _aforbidden(

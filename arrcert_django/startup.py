@@ -59,7 +59,7 @@ def refuse_to_serve(**_: Any) -> None:
         _refuse_without_middleware()
         _refuse_lost_decorators()
     except ConfigurationError as error:
-        _logger.error("the site refuses to serve: %s", error)  # noqa: TRY400
+        _logger.error("the site refuses to serve: %s", error)
         # Django's test client disconnects this receiver, and does not reconnect it after an error.
         request_started.connect(close_old_connections)
         raise
@@ -96,7 +96,13 @@ def _refuse_without_middleware() -> None:
     middleware = tuple(settings.MIDDLEWARE)
     if middleware in _active or _lists_middleware(middleware):
         return
-    if conf.current().settings.protect_all:
+    try:
+        protects_all = conf.current().settings.protect_all
+    except ConfigurationError:
+        if getattr(settings, "ARRCERT_PROTECT_ALL", None) is not False:
+            raise
+        return  # Each view with the decorator or the mixin denies, and reports the mistakes.
+    if protects_all:
         raise ConfigurationError([NOT_ACTIVE])
 
 

@@ -19,7 +19,7 @@ from paired import Row, medians, print_table, rounds_from_command_line
 from sample import documented_sample
 
 from arrcert import Authorizer, CertificateDenied, ClientCertificate, Policy
-from arrcert.forwarding.servers import gunicorn_hook_ran
+from arrcert.forwarding.gunicorn import gunicorn_hook_ran
 
 HEADERS = {
     "host": "contoso.azurewebsites.net",

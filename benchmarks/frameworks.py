@@ -24,7 +24,7 @@ from django.urls import path
 from paired import Row, print_table, rounds_from_command_line, turns
 from sample import documented_sample
 
-from arrcert.forwarding.servers import gunicorn_hook_ran
+from arrcert.forwarding.gunicorn import gunicorn_hook_ran
 from arrcert.testing import CertificateAuthority
 from arrcert_django import decorators as django_decorators
 from arrcert_flask import Arrcert, authorize_certificate

@@ -1,29 +1,78 @@
-"""One throw-away PKI for all tests."""
+"""What all tests share: certificates, a clean environment, and the report of a run."""
 
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from arrcert import denials
 from arrcert.testing import CertificateAuthority, IssuedCertificate, self_signed
 
+TESTS_A_DOT = 50
+
+# Hypothesis measures time, and a machine may be slow. Other profiles do without that too.
+settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+if settings.get_current_profile_name() == "default":
+    settings.load_profile("any machine")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option that moves the clock."""
+    parser.addoption(
+        "--later",
+        type=int,
+        metavar="SECONDS",
+        help="move the clock forward after the test modules are imported; needs time-machine",
+    )
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Move the clock of this process, not of the programs that the tests start.
+
+    A test fails under another clock if it compares the current time with a time that was taken
+    while its module was imported. Such a test also fails on a slow machine.
+    """
+    if seconds := session.config.getoption("later"):
+        import time_machine
+
+        moved = time_machine.travel(time.time() + seconds, tick=True)
+        moved.start()
+        session.config.add_cleanup(moved.stop)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_report_teststatus(
+    report: pytest.CollectReport | pytest.TestReport, config: pytest.Config
+) -> tuple[str, str, str] | None:
+    """With -q, print one dot for every 50 tests that pass or are skipped."""
+    if config.get_verbosity() >= 0 or report.failed or hasattr(report, "wasxfail"):
+        return None
+    if report.when != "call" and not report.skipped:
+        return None
+    stats = config.pluginmanager.get_plugin("terminalreporter").stats
+    done = 1 + len(stats.get("passed", ())) + len(stats.get("skipped", ()))
+    return report.outcome, "" if done % TESTS_A_DOT else ".", report.outcome.upper()
+
 
 @pytest.fixture(autouse=True)
 def _environment_without_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever runs the tests may have ARRCERT variables of their own."""
+    """Remove the ARRCERT variables that the environment of the test run may hold."""
     for name in [name for name in os.environ if name.startswith("ARRCERT")]:
         monkeypatch.delenv(name)
-    # As on App Service; elsewhere each start warns that nothing guards the header.
+    # As on App Service. Without it each start warns that nothing guards the header.
     monkeypatch.setenv("WEBSITE_SITE_NAME", "site")
 
 
 @pytest.fixture(autouse=True)
-def _floods_end_with_their_test() -> Iterator[None]:
-    """What one test is denied in numbers is not told in the log of the next."""
+def _reset_denial_logs() -> Iterator[None]:
+    """Reset the logs of denials, so that no test sees the counts of the one before."""
     yield
     for log in list(denials._logs):
         if log._timer is not None:
@@ -39,29 +88,29 @@ def authority() -> CertificateAuthority:
 
 @pytest.fixture(scope="session")
 def alice(authority: CertificateAuthority) -> IssuedCertificate:
-    """The client that may enter."""
+    """Alice, a client of that CA."""
     return authority.issue("alice")
 
 
 @pytest.fixture(scope="session")
 def expired(authority: CertificateAuthority) -> IssuedCertificate:
-    """Alice's names and CA, an hour too late."""
+    """A certificate with Alice's names from the same CA, which expired an hour ago."""
     return authority.issue("alice", not_after=datetime.now(UTC) - timedelta(hours=1))
 
 
 @pytest.fixture(scope="session")
 def look_alike(authority: CertificateAuthority) -> IssuedCertificate:
-    """Alice's names, signed by nobody but itself."""
+    """A self-signed certificate with Alice's names and issuer."""
     return self_signed("alice", issuer=authority)
 
 
 @pytest.fixture(scope="session")
 def other_authority() -> CertificateAuthority:
-    """Another CA of the very same name."""
+    """Another CA with the same name."""
     return CertificateAuthority("Contoso Issuing CA", organization="Contoso")
 
 
 @pytest.fixture(scope="session")
 def impostor(other_authority: CertificateAuthority) -> IssuedCertificate:
-    """Alice's names, issued by the other CA."""
+    """A certificate with Alice's names from the other CA."""
     return other_authority.issue("alice")

@@ -104,7 +104,7 @@ def reader(tmp_path: Path) -> Reader:
 
 
 def follow(reader: Reader, shell: list[str], questions: str) -> str:
-    """Type the shell lines, the last of which serves, then ask; return what the server said."""
+    """Run the shell lines, the last of which starts a server, then call it; return its output."""
     *preparation, serve = shell
     for line in preparation:
         reader.types(line)
@@ -200,6 +200,7 @@ def test_settings_table_is_whole() -> None:
         "ARRCERT_FRONT_END",
         "ARRCERT_TRUSTED_PROXIES",
         "ARRCERT_FRONT_END_SECRET_HEADER",
+        "ARRCERT_CROSS_SITE_ORIGINS",
         "ARRCERT_REFUSE_UNSAFE_SERVERS",
         "ARRCERT_EXEMPT_PATHS",
         "ARRCERT_PROTECT_ALL",
@@ -247,7 +248,7 @@ def test_every_reason_is_explained() -> None:
 def test_documented_make_targets_exist() -> None:
     """The commands of the README are targets of the Makefile."""
     makefile = (ROOT / "Makefile").read_text()
-    targets = re.findall(r"^make (\w+)$|`make (\w+)`", README, re.MULTILINE)
+    targets = re.findall(r"^make ([\w-]+)$|`make ([\w-]+)`", README, re.MULTILINE)
     assert targets
     for target in map("".join, targets):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target

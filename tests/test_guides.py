@@ -35,14 +35,15 @@ from arrcert import (
     ConfigurationError,
     DenialReason,
     Policy,
-    trust_files,
 )
 from arrcert.cli.front_end import FrontEndServer
 from arrcert.forwarding.front_ends import FRONT_ENDS
-from arrcert.forwarding.ingress import Ingress, networks_from, secret_header_from
-from arrcert.pins import public_key_fingerprint
+from arrcert.forwarding.ingress import Ingress
+from arrcert.forwarding.proxies import networks_from, secret_header_from
+from arrcert.keys import public_key_fingerprint
 from arrcert.settings import load
 from arrcert.testing import CertificateAuthority, IssuedCertificate
+from arrcert.trust import files as trust_files
 from arrcert_flask import Arrcert
 
 ROOT = Path(__file__).parent.parent
@@ -152,7 +153,7 @@ class Operator:
         self.write(f"{name}.key", issued.private_key_pem)
 
     def starts_site(self) -> None:
-        """Start the site anew with the settings of the moment."""
+        """Start the site again with the current settings."""
         self.stops_site()
         for name, value in self.variables.items():
             self._monkeypatch.setenv(name, value)
@@ -222,7 +223,7 @@ class Operator:
         self.starts_site()
 
     def _value_of(self, placeholder: str) -> str:
-        """Return what a placeholder stands for, which a command must have printed."""
+        """Return the value of a placeholder, which a command must have printed."""
         if placeholder.endswith("secret"):
             return os.environ[placeholder.upper().replace(" ", "_")]
         what, _, name = placeholder.rpartition(" of ")
@@ -239,7 +240,7 @@ class Operator:
             digest.update(info)
             value = digest.finalize().hex().upper()
         elif what == "public key":
-            value = str(public_key_fingerprint(ClientCertificate.from_pem(data)))
+            value = str(public_key_fingerprint(ClientCertificate.from_pem(data).x509))
         else:
             value = ClientCertificate.from_pem(data).sha256_fingerprint
         # The old certificate's the site has already.
@@ -392,7 +393,7 @@ def test_list_of_a_forgotten_ca_stops_the_start(
 def test_what_the_rotation_guide_says_of_files(
     operator: Operator, authority: CertificateAuthority
 ) -> None:
-    """A list before its anchor, and a file that is broken, are ERRORs that deny nobody."""
+    """A list before its anchor, or a broken file, is an ERROR in the log and denies no request."""
     new = CertificateAuthority("Contoso Issuing CA 2")
     operator.write("anchors.pem", authority.certificate_pem)
     operator.write("crls/old-ca.crl", authority.revocation_list())
@@ -403,7 +404,7 @@ def test_what_the_rotation_guide_says_of_files(
     assert any("no configured CA certificate has that name" in x for x in operator.log.lines())
     operator.write("anchors.pem", b"-----BEGIN CERTIFICATE-----\nMIIB")
     policy.check(alice)
-    assert operator.log.lines()[-1].endswith("the old content holds")
+    assert operator.log.lines()[-1].endswith("the old content stays in use")
 
 
 def test_same_name_and_another_key(
@@ -484,6 +485,10 @@ def test_gunicorn_has_a_limit_of_its_own(
 def test_commands_of_browsers(operator: Operator) -> None:
     """Files to import are made as it says, and only known origins' preflights are answered."""
     [operator.snippet] = snippets("browsers.md", "python")
+    # The site starts with what the guide exports.
+    operator.variables |= dict(
+        re.findall(r"^export (\w+)=(\S+)$", guide("browsers.md"), re.MULTILINE)
+    )
     operator.starts_site()
     follow(operator, [b for b in blocks(guide("browsers.md")) if b.language == "sh"], {})
     assert "-----BEGIN CERTIFICATE-----" in operator.said
@@ -549,7 +554,7 @@ class Denials:
         **environ: str,
     ) -> str:
         """Deny a WSGI request, and return the record's masked line."""
-        environ |= {"REQUEST_METHOD": "GET", "PATH_INFO": "/hellocert"}
+        environ = {"REQUEST_METHOD": "GET", "PATH_INFO": "/hellocert", **environ}
         if value is not None:
             environ["HTTP_X_ARR_CLIENTCERT"] = value
         authorizer = Authorizer({"default": policy}, front_end=ingress or "app-service")
@@ -567,7 +572,7 @@ class Denials:
         gateway, anchored, now = self.gateway, self.anchored, datetime.now(UTC)
         value = gateway.header_value
         organized = CertificateAuthority("Contoso Issuing CA", organization="Contoso")
-        bobs_key = public_key_fingerprint(self.other.certificate)
+        bobs_key = public_key_fingerprint(self.other.certificate.x509)
         old = {
             "fingerprint": gateway.certificate.sha256_fingerprint,
             "not_after": "2020-01-31",
@@ -585,6 +590,30 @@ class Denials:
             DenialReason.INSECURE_TRANSPORT: {
                 self.line(self.pinned, value, HTTP_X_FORWARDED_PROTO="http"),
                 self.line(self.pinned, value, HTTP_X_FORWARDED_PROTO="https,http"),
+            },
+            DenialReason.NOT_THROUGH_FRONT_END: {
+                self.line(
+                    self.pinned,
+                    value,
+                    ingress=Ingress(app_service, secret_header=secret),
+                    HTTP_X_FRONT_END_SECRET="something-else",
+                ),
+                self.line(
+                    self.pinned,
+                    value,
+                    ingress=Ingress(app_service, trusted_proxies=proxies),
+                    REMOTE_ADDR="192.0.2.7",
+                ),
+                self.line(self.pinned, value, SERVER_PROTOCOL="HTTP/2"),
+            },
+            DenialReason.CROSS_SITE: {
+                self.line(
+                    self.pinned,
+                    value,
+                    REQUEST_METHOD="POST",
+                    HTTP_SEC_FETCH_SITE="cross-site",
+                    HTTP_ORIGIN="https://app.contoso.com",
+                ),
             },
             DenialReason.AMBIGUOUS: {
                 self.line(self.pinned, f"{value},{value}"),
@@ -611,6 +640,9 @@ class Denials:
             },
             DenialReason.COMMON_NAME_NOT_ALLOWED: {
                 self.judged(gateway, **anchored, common_names=["client.contoso.com"]),
+                self.judged(gateway, **anchored, common_names=["Gateway"]),
+            },
+            DenialReason.ALTERNATIVE_NAME_NOT_ALLOWED: {
                 self.judged(
                     self.ca.issue("gateway", dns_names=["gateway.contoso.com"]),
                     **anchored,
@@ -648,18 +680,6 @@ class Denials:
                             serialization.Encoding.DER
                         )
                     ).decode(),
-                ),
-                self.line(
-                    self.pinned,
-                    value,
-                    ingress=Ingress(app_service, secret_header=secret),
-                    HTTP_X_FRONT_END_SECRET="another",
-                ),
-                self.line(
-                    self.pinned,
-                    value,
-                    ingress=Ingress(app_service, trusted_proxies=proxies),
-                    REMOTE_ADDR="192.0.2.7",
                 ),
             },
             DenialReason.REVOKED: {self._under_list(self.ca.revocation_list(gateway))},

@@ -1,4 +1,4 @@
-"""The `arrcert` command. It needs the extra `dev`; the library never imports it."""
+"""The `arrcert` command. It needs the extra `dev`, and the library never imports it."""
 
 from arrcert.cli.commands import main
 

@@ -1,14 +1,13 @@
-"""The `arrcert` command. It needs click, and `serve` the rest of the extra `dev`.
+"""The `arrcert` command and its subcommands.
 
-The library never imports it.
+It needs click; `arrcert serve` also needs the rest of the extra `dev`. The library never imports
+it.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import importlib
-import inspect
 import ipaddress
 import os
 import shlex
@@ -16,21 +15,21 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
-from wsgiref.types import WSGIApplication
+from typing import TYPE_CHECKING
 
 try:
     import click
 except ModuleNotFoundError as missing:
-    # The console script exists without the extra as well, and imports this module first.
+    # The console script is installed even without the extra, and it imports this module first.
     print(
         f"Error: the arrcert command needs {missing.name}; run: pip install 'arrcert[dev]'",
         file=sys.stderr,
     )
     raise SystemExit(2) from None
 
+from arrcert.cli.apps import Failure, load_app
 from arrcert.cli.downloads import (
     NotFetchedError,
     fetch_revocation_lists,
@@ -45,16 +44,10 @@ if TYPE_CHECKING:
     from arrcert.cli.front_end import ClientCertMode
 
 _MODES: dict[ClientCertMode, str] = {
-    "required": "a request without one gets this front end's own 403",
-    "optional": "a request without one reaches the app",
-    "ignore": "none is asked for, and none is forwarded",
+    "required": "the front end answers 403 to a request without a certificate",
+    "optional": "a request without a certificate reaches the app",
+    "ignore": "the front end requests no certificate and forwards none",
 }
-
-
-class _Failure(click.ClickException):
-    """One line on stderr and exit code 2."""
-
-    exit_code = 2
 
 
 def _parse_address(
@@ -83,17 +76,17 @@ def main() -> None:
     type=click.Choice(list(_MODES), case_sensitive=False),
     default="optional",
     show_default=True,
-    help="What App Service calls the client certificate mode. 'optional' passes requests without"
-    " a certificate on, so that you see the 403 of your own app; 'required' answers them with a"
-    " 403 of its own; 'ignore' asks for no certificate.",
+    help="The client certificate mode of App Service. 'optional' forwards requests without a"
+    " certificate, so that you see the 403 of your own app; 'required' answers them with a 403 of"
+    " its own; 'ignore' requests no certificate.",
 )
 @click.option(
     "--exclude",
     "excluded_paths",
     metavar="PATH",
     multiple=True,
-    help="Forward and require no certificate on paths that start with PATH, whatever their case:"
-    " /api covers /APIs too. Repeat it, or separate several by , or ;.",
+    help="Forward and require no certificate on paths that start with PATH. Case does not matter:"
+    " /api covers /APIs too. Repeat the option, or separate several paths by , or ;.",
 )
 @click.option(
     "--bind",
@@ -101,14 +94,14 @@ def main() -> None:
     callback=_parse_address,
     default="127.0.0.1:8443",
     show_default=True,
-    help="Where to listen. Port 0 takes a free one; an IPv6 address stands in brackets.",
+    help="The address to listen on. Port 0 is a free port; write an IPv6 address in brackets.",
 )
 @click.option(
     "--certificate",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="The server's certificate as PEM, intermediates after it. By default one is made for"
-    " this run, for localhost and the address of --bind.",
+    help="The server's certificate as PEM, followed by its intermediates. By default a certificate"
+    " for localhost and the address of --bind is made for this run.",
 )
 @click.option(
     "--key",
@@ -126,28 +119,29 @@ def serve(
 ) -> None:
     """Run a WSGI app behind a local stand-in for App Service's front end.
 
-    It speaks TLS, asks every client for a certificate, accepts any, and sets X-ARR-ClientCert to
-    it, after removing whatever the client sent under that name or one that looks like it.
+    It speaks TLS, requests a certificate from every client and accepts any. It removes every
+    header that looks like X-ARR-ClientCert from the request, and then sets that header to the
+    client's certificate.
 
-    MODULE:APP names the app as for gunicorn, from the current directory: 'shop.wsgi:app', or
+    MODULE:APP names the app as for gunicorn, seen from the current directory: 'shop.wsgi:app', or
     'shop:create_app()' for a factory without arguments.
 
     For development only, never for production.
     """
     try:
-        # Not above: fetch-crls runs where only click is installed.
+        # It is imported here, because fetch-crls must run where only click is installed.
         from arrcert.cli.front_end import FrontEndServer
     except ModuleNotFoundError as missing:
         if (missing.name or "").partition(".")[0] not in {"cheroot", "OpenSSL"}:
             raise
-        raise _Failure(
+        raise Failure(
             f"arrcert serve needs {missing.name}; run: pip install 'arrcert[dev]'"
         ) from None
     if (certificate is None) != (key is None):
         raise click.UsageError("--certificate and --key belong together: give both or neither.")
-    # The app is to take this for App Service, whose front end it imitates.
+    # The app must behave as on App Service, whose front end this command imitates.
     os.environ.setdefault("WEBSITE_SITE_NAME", "arrcert-serve")
-    application = _load_app(app)
+    application = load_app(app)
     with contextlib.ExitStack() as resources:
         stop = resources.enter_context(_stop_signals())
         if certificate is not None and key is not None:
@@ -157,7 +151,7 @@ def serve(
             authority = CertificateAuthority("arrcert serve, this run only")
             issued = _issue_server_certificate(authority, bind[0])
             certificate_pem, key_pem = issued.certificate_pem, issued.private_key_pem
-            # The keys stay in memory: only what curl needs is written.
+            # curl needs the CA certificate in a file. The keys stay in memory.
             directory = resources.enter_context(tempfile.TemporaryDirectory(prefix="arrcert-"))
             ca_file = Path(directory, "ca.pem")
             ca_file.write_bytes(authority.certificate_pem)
@@ -172,16 +166,16 @@ def serve(
                 log=lambda line: click.echo(line, err=True),
             )
         except ConfigurationError as error:
-            raise _Failure(str(_by_option(error))) from error
+            raise Failure(str(_by_option(error))) from error
         except OSError as error:
-            # Python adds the address once more, in parentheses.
+            # Python adds the address again, in parentheses.
             why = str(error.strerror).partition(" (")[0]
             if error.errno == errno.EADDRINUSE:
                 why += "; choose another with --bind"
-            raise _Failure(f"cannot listen on {bind[0]} port {bind[1]}: {why}") from error
+            raise Failure(f"cannot listen on {bind[0]} port {bind[1]}: {why}") from error
         with server:
             _print_banner(app, server.url, client_cert_mode, excluded_paths, ca_file)
-            # Windows delivers no signal to a thread that waits without a timeout.
+            # On Windows a thread that waits without a timeout receives no signals.
             while not stop.wait(1):
                 pass
 
@@ -191,16 +185,14 @@ def _parse_downloads(
 ) -> tuple[tuple[str, Path], ...]:
     for url, _ in value:
         if not is_web_address(url):
-            raise click.BadParameter(f"{without_secrets(url)!r} is no http:// or https:// URL")
+            raise click.BadParameter(f"{without_secrets(url)!r} is not an http:// or https:// URL")
     paths = [os.path.realpath(path) for _, path in value]
     if len(set(paths)) != len(paths):
-        raise click.BadParameter("two lists cannot be kept in one FILE; write one for each")
+        raise click.BadParameter("two URLs have the same FILE; write one FILE for each URL")
     return value
 
 
-@main.command(
-    "fetch-crls", short_help="Download revocation lists, check them, replace files atomically."
-)
+@main.command("fetch-crls", short_help="Download revocation lists, check them and replace files.")
 @click.option(
     "--issuer",
     "issuer_files",
@@ -208,8 +200,8 @@ def _parse_downloads(
     type=click.Path(path_type=Path),
     multiple=True,
     required=True,
-    help="PEM file with certificates of the CAs that sign the lists: what trust_anchors and"
-    " intermediates name. Repeat it for several.",
+    help="PEM file with the certificates of the CAs that sign the lists: the files of trust_anchors"
+    " and intermediates. Repeat the option for several files.",
 )
 @click.option(
     "--crl",
@@ -219,8 +211,8 @@ def _parse_downloads(
     callback=_parse_downloads,
     multiple=True,
     required=True,
-    help="Where a list is, http:// or https://, and the file to keep it in: what crls names."
-    " Repeat it for several.",
+    help="The http:// or https:// URL of a list, and the file to keep it in: a file of crls. Repeat"
+    " the option for several lists.",
 )
 @click.option(
     "--timeout",
@@ -228,8 +220,8 @@ def _parse_downloads(
     type=click.FloatRange(0, min_open=True),
     default=30,
     show_default=True,
-    help="How long to wait for a server to answer or to go on. A download that takes more than ten"
-    " minutes in all is given up.",
+    help="How long to wait for the server's answer, and for each part of it. A download that takes"
+    " more than ten minutes fails.",
 )
 @click.option(
     "--max-bytes",
@@ -237,7 +229,7 @@ def _parse_downloads(
     type=click.IntRange(1),
     default=256 * 1024 * 1024,
     show_default=True,
-    help="Give up a download that is larger.",
+    help="The largest download; a larger one fails.",
 )
 def fetch_crls(
     issuer_files: tuple[Path, ...],
@@ -248,18 +240,18 @@ def fetch_crls(
     """Download revocation lists, check them, and replace files atomically.
 
     For a cron job or a WebJob; a running site notices the new file by itself. A list replaces FILE
-    only if it is whole, signed by one of the --issuer certificates, current, and not older than
-    the list in FILE; otherwise FILE stays as it is. What is fetched is what --crl names: no
-    address in a certificate is ever contacted.
+    only if it is complete, signed by one of the --issuer certificates, current, and not older than
+    the list in FILE; otherwise FILE does not change. Only the URLs of --crl are contacted, never
+    an address in a certificate.
 
-    Prints one line for each list. The exit code is 0 where all are good, 1 where any failed.
+    Prints one line for each list. The exit code is 0 if all succeeded, 1 if any failed.
     """
     issuers = []
     for path in issuer_files:
         try:
             issuers += parse_certificates(_read("--issuer", path), f"--issuer: {quote(path)}")
         except ValueError as error:
-            raise _Failure(str(error)) from error
+            raise Failure(str(error)) from error
     failed = False
     for url, path in downloads:
         try:
@@ -275,7 +267,7 @@ def fetch_crls(
 
 @contextlib.contextmanager
 def _stop_signals() -> Iterator[threading.Event]:
-    """Turn Ctrl-C and SIGTERM into an event, so that neither interrupts the clean stop."""
+    """Turn Ctrl-C and SIGTERM into an event, so that they do not interrupt the clean-up."""
     stop = threading.Event()
     previous = {
         number: signal.signal(number, lambda _number, _frame: stop.set())
@@ -289,7 +281,7 @@ def _stop_signals() -> Iterator[threading.Event]:
 
 
 def _by_option(error: ConfigurationError) -> ConfigurationError:
-    """Name the options that the parameters of the server came from."""
+    """Replace the names of the server's parameters by the options that they come from."""
     options = {"certificate": "--certificate", "key": "--key", "excluded_paths": "--exclude"}
     return ConfigurationError(
         problem._replace(setting=options.get(problem.setting, problem.setting))
@@ -297,110 +289,11 @@ def _by_option(error: ConfigurationError) -> ConfigurationError:
     )
 
 
-def _load_app(reference: str) -> WSGIApplication:
-    module_name, _, attribute = reference.partition(":")
-    name = attribute.removesuffix("()")
-    if not _is_reference(module_name, name):
-        meant = _dotted(module_name), attribute or "app"
-        hint = (
-            f"did you mean {':'.join(meant)!r}?"
-            if _is_reference(meant[0], meant[1].removesuffix("()"))
-            else "such as 'shop.wsgi:app' or 'shop:create_app()'"
-        )
-        raise _Failure(f"{reference!r} is not MODULE:APP; {hint}")
-    sys.path.insert(0, os.getcwd())
-    with _failures_of_the_app(f"importing {module_name!r}", f"import {module_name}"):
-        try:
-            module = importlib.import_module(module_name)
-        except ModuleNotFoundError as error:
-            if f"{module_name}.".startswith(f"{error.name}."):
-                hint = (
-                    f"write '{_dotted(module_name)}:{attribute}'"
-                    if module_name != _dotted(module_name)
-                    else "write it as in an import, seen from the current directory"
-                )
-                raise _Failure(f"no module named {module_name!r}; {hint}") from error
-            raise
-    if not hasattr(module, name):
-        raise _Failure(f"module {module_name!r} has no {name!r}{_apps_in(module, module_name)}")
-    app = getattr(module, name)
-    if attribute != name:
-        with _failures_of_the_app(
-            f"calling {reference!r}", f"import {module_name}; {module_name}.{attribute}"
-        ):
-            app = app()
-    if _takes_asgi_arguments(app):
-        wsgi = reference.replace("asgi", "wsgi")
-        raise _Failure(
-            f"{reference!r} is an ASGI app, and arrcert serve runs WSGI; name"
-            f" {wsgi if wsgi != reference else 'a WSGI app, such as mysite.wsgi:application'}"
-        )
-    if not _takes_wsgi_arguments(app):
-        raise _Failure(
-            f"{reference!r} is no WSGI app, which is called with environ and start_response;"
-            " name a factory with its parentheses: 'shop:create_app()'"
-        )
-    return cast("WSGIApplication", app)
-
-
-@contextlib.contextmanager
-def _failures_of_the_app(what: str, statement: str) -> Iterator[None]:
-    try:
-        yield
-    except click.ClickException:
-        raise
-    except ConfigurationError as error:
-        raise _Failure(str(error)) from error
-    except (Exception, SystemExit) as error:
-        text = " ".join(f"{type(error).__name__}: {error}".split())
-        raise _Failure(
-            f'{what} failed: {text}; run python -c "{statement}" to see the traceback'
-        ) from error
-
-
-def _is_reference(module_name: str, name: str) -> bool:
-    return name.isidentifier() and all(map(str.isidentifier, module_name.split(".")))
-
-
-def _dotted(module_name: str) -> str:
-    """Return a file's path as a module's name."""
-    return module_name.removeprefix("./").removesuffix(".py").replace("/", ".").replace("\\", ".")
-
-
-def _apps_in(module: object, module_name: str) -> str:
-    """Name what the module has that looks like an app."""
-    names = [name for name in ("app", "application") if callable(getattr(module, name, None))]
-    factories = ("create_app", "make_app")
-    names += [f"{name}()" for name in factories if callable(getattr(module, name, None))]
-    return f"; it has {' and '.join(f'{module_name}:{name}' for name in names)}" if names else ""
-
-
-def _takes_asgi_arguments(app: object) -> bool:
-    if not callable(app):
-        return False
-    is_async = inspect.iscoroutinefunction(app) or inspect.iscoroutinefunction(app.__call__)
-    return is_async and _can_be_called(app, {}, None, None)
-
-
-def _takes_wsgi_arguments(app: object) -> bool:
-    return callable(app) and _can_be_called(app, {}, None)
-
-
-def _can_be_called(app: Callable[..., object], *arguments: object) -> bool:
-    try:
-        inspect.signature(app).bind(*arguments)
-    except TypeError:
-        return False
-    except ValueError:  # Written in C, perhaps: it does not tell.
-        pass
-    return True
-
-
 def _read(option: str, path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise _Failure(f"{option}: cannot read {str(path)!r}: {error.strerror}") from error
+        raise Failure(f"{option}: cannot read {str(path)!r}: {error.strerror}") from error
 
 
 def _issue_server_certificate(authority: CertificateAuthority, host: str) -> IssuedCertificate:
@@ -428,7 +321,7 @@ def _print_banner(
     click.echo(f" * Client certificates: {mode} ({_MODES[mode]})")
     if excluded_paths:
         click.echo(f" * Paths without client certificates: {', '.join(excluded_paths)}")
-    # Whether a certificate of the user's own is trusted by curl as it is, nobody knows here.
+    # With a certificate of the user's own, this command does not know what curl has to trust.
     curl = "curl"
     if ca_file is not None:
         click.echo(f" * CA of the server certificate: {ca_file} (removed at exit)")

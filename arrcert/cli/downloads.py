@@ -1,4 +1,4 @@
-"""Downloads of revocation lists, for a cron job: never while a request waits."""
+"""Downloads revocation lists for `arrcert fetch-crls`. The library itself downloads nothing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import urllib.request
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NoReturn, Protocol, cast
+from typing import IO, NoReturn, Protocol, cast
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 
@@ -23,48 +23,55 @@ from arrcert.trust.crls import RevocationList, read_revocation_lists
 from arrcert.trust.revocation import RevocationLists
 
 _LONGEST_DOWNLOAD = 600.0
-"""Seconds after which a download is given up, however steadily it drips."""
+"""The longest time that one download may take, in seconds."""
 _CHUNK = 64 * 1024
 
 
 class NotFetchedError(ArrcertError):
-    """Why lists did not replace their file, in a sentence for the operator."""
+    """Why a download did not replace its file, as a sentence for the operator."""
 
 
 def fetch_revocation_lists(
     url: str, path: Path, issuers: Sequence[Certificate], *, timeout: float, max_bytes: int
 ) -> str:
-    """Download what a URL serves, check it, and replace the file atomically if it is good.
+    """Download revocation lists from a URL, check them, and replace the file atomically.
 
     Args:
-        url: http or https, and so is whatever it redirects to.
-        path: the file. It stays as it is unless everything that was downloaded is good.
-        issuers: CA certificates that the lists may be signed by.
-        timeout: seconds to wait for the server to answer, or to go on.
-        max_bytes: more than this is given up.
+        url: an http or https URL. It may redirect to other http and https URLs.
+        path: the file. It does not change unless all downloaded lists are good.
+        issuers: the CA certificates that may sign the lists.
+        timeout: how long to wait for the server's answer and for each part of it, in seconds.
+        max_bytes: the largest download, in bytes.
 
     Returns:
-        What came of it: `ok: ...`, or `unchanged: ...` where the file holds the same bytes.
+        A sentence for the operator: `ok: ...`, or `unchanged: ...` if the file already holds the
+        downloaded bytes.
 
     Raises:
-        NotFetchedError: the download failed, or `read_revocation_lists` refuses it, or a list in it
-            is not current or older than the one in the file.
+        NotFetchedError: the download failed, `read_revocation_lists` refuses it (RFC 5280 section
+            5), a list is not current or is older than the list in the file, or the file cannot be
+            written.
 
-    It does not check that the CA publishes its lists at this URL: a signature is the same wherever
-    it comes from.
+    It does not check that the URL belongs to the CA: the signature proves where a list comes from.
     """
     return _replace(path, _download(url, timeout, max_bytes), issuers, url)
 
 
 class _Answer(Protocol):
-    """What of `http.client.HTTPResponse` is used."""
+    """The part of `http.client.HTTPResponse` that is used here."""
 
     def read1(self, n: int, /) -> bytes: ...
     def getheader(self, name: str, /) -> str | None: ...
 
 
 def is_web_address(url: str) -> bool:
-    """Tell whether it is an absolute http or https URL."""
+    """Tell whether a text is an absolute http or https URL.
+
+    Args:
+        url: the text.
+
+    It does not check that the host exists.
+    """
     try:
         parts = urlsplit(url)
     except ValueError:
@@ -73,7 +80,13 @@ def is_web_address(url: str) -> bool:
 
 
 def without_secrets(url: str) -> str:
-    """Return a URL for a log: without user, password and query, which may hold a signature."""
+    """Return a URL for a log, without its user, password, query and fragment.
+
+    The query may hold a secret, such as the signature of a storage URL.
+
+    Args:
+        url: the URL.
+    """
     try:
         parts = urlsplit(url)
     except ValueError:
@@ -84,19 +97,20 @@ def without_secrets(url: str) -> str:
 def _download(url: str, timeout: float, max_bytes: int) -> bytes:
     class Redirects(urllib.request.HTTPRedirectHandler):
         def redirect_request(
-            self, req: urllib.request.Request, fp: object, *args: object
+            self, req: urllib.request.Request, fp: IO[bytes], *args: object
         ) -> urllib.request.Request | None:
             target = str(args[-1])
             if not is_web_address(target):
+                fp.close()
                 raise NotFetchedError(
-                    f"{where} redirects to {quote(without_secrets(target))}, which is no http://"
+                    f"{where} redirects to {quote(without_secrets(target))}, which is not an http://"
                     " or https:// URL"
                 )
             return super().redirect_request(req, fp, *args)  # type: ignore[arg-type]
 
     where = without_secrets(url)
     opener = urllib.request.OpenerDirector()
-    # Not build_opener, which brings handlers for file:, ftp: and data: along.
+    # build_opener would add handlers for file:, ftp: and data: URLs.
     for handler in (
         urllib.request.ProxyHandler,
         urllib.request.HTTPHandler,
@@ -117,36 +131,38 @@ def _download(url: str, timeout: float, max_bytes: int) -> bytes:
         raise NotFetchedError(f"{where} cannot be reached ({quote(error.reason)})") from error
     except (OSError, http.client.HTTPException, ValueError) as error:
         text = f"{type(error).__name__}: {error}"
-        raise NotFetchedError(f"{where} broke off ({quote(text)})") from error
+        raise NotFetchedError(f"{where} failed ({quote(text)})") from error
 
 
 def _receive(answer: _Answer, where: str, max_bytes: int) -> bytes:
     length = answer.getheader("Content-Length")
     expected = int(length) if length is not None and length.isdecimal() else None
     if expected is not None and expected > max_bytes:
-        _give_up_large(where, max_bytes)
+        _fail_large(where, max_bytes)
     received = bytearray()
     deadline = time.monotonic() + _LONGEST_DOWNLOAD
     with _Progress(where, expected) as progress:
-        # One byte more than asked for tells a list that is too large from one that just fits.
+        # One byte more than allowed is read, to notice a download that is too large.
         while chunk := answer.read1(min(_CHUNK, max_bytes + 1 - len(received))):
             received += chunk
             if len(received) > max_bytes:
-                _give_up_large(where, max_bytes)
+                _fail_large(where, max_bytes)
             if time.monotonic() > deadline:
-                raise NotFetchedError(f"{where} was not done after {_LONGEST_DOWNLOAD:.0f} seconds")
+                raise NotFetchedError(
+                    f"{where} did not finish within {_LONGEST_DOWNLOAD:.0f} seconds"
+                )
             progress.show(len(received))
     if expected is not None and len(received) != expected:
-        raise NotFetchedError(f"{where} broke off after {len(received)} of {expected} bytes")
+        raise NotFetchedError(f"{where} ended after {len(received)} of {expected} bytes")
     return bytes(received)
 
 
-def _give_up_large(where: str, max_bytes: int) -> NoReturn:
-    raise NotFetchedError(f"{where} is larger than {max_bytes} bytes; --max-bytes allows more")
+def _fail_large(where: str, max_bytes: int) -> NoReturn:
+    raise NotFetchedError(f"{where} is larger than {max_bytes} bytes; raise --max-bytes")
 
 
 class _Progress:
-    """One line that counts up, on a terminal only, and only where there is time to read it."""
+    """A line on a terminal that shows the progress of a download that takes more than a second."""
 
     def __init__(self, where: str, expected: int | None) -> None:
         self._where, self._expected = where, expected
@@ -172,7 +188,7 @@ class _Progress:
 
 
 def _replace(path: Path, data: bytes, issuers: Sequence[Certificate], url: str) -> str:
-    """Check what was downloaded, put it into the file, and say what came of it."""
+    """Check the downloaded bytes, write them to the file, and return a sentence about it."""
     now = datetime.now(UTC).replace(microsecond=0)
     try:
         lists = read_revocation_lists(data, source=without_secrets(url), issuers=issuers)
@@ -209,19 +225,19 @@ def _require_not_older(
     try:
         held = read_revocation_lists(old_data, source=str(path), issuers=issuers)
     except ValueError:
-        # Absent or broken, or of a CA that was replaced: anything good is better.
+        # The file is missing or broken, or its CA was replaced: any good list is better.
         return
     if RevocationLists(held).replaced_by(lists).refused:
         raise NotFetchedError(
-            "what was downloaded is older than the list in the file; if the CA began to count anew,"
-            " remove the file"
+            "the downloaded list is older than the list in the file; if the CA restarted its"
+            " numbers, remove the file"
         )
 
 
 def _write_atomically(path: Path, data: bytes) -> None:
-    """Replace a file so that whoever reads it, at any moment, finds it whole."""
+    """Replace a file in one step: a reader sees the old or the new content, never a part."""
     target = Path(os.path.realpath(path))
-    # A folder of lists is read whole, without names that begin with a dot.
+    # The name begins with a dot, because `crls` ignores such files in a folder.
     descriptor, temporary = tempfile.mkstemp(
         dir=target.parent, prefix=f".{target.name}.", suffix=".tmp"
     )

@@ -1,7 +1,7 @@
-"""A local stand-in for App Service's front end: real TLS, any client certificate, one header.
+"""A local stand-in for App Service's front end, for development only.
 
-For development only. It does what the platform documents, and removes from a request whatever
-could pass for the header that it sets.
+It speaks TLS, accepts any client certificate and forwards it to the app in one header, as the
+platform documents. It removes every header from a request that looks like the one it sets.
 
 App Service: https://learn.microsoft.com/azure/app-service/app-service-web-configure-tls-mutual-auth
 """
@@ -36,19 +36,17 @@ from arrcert.exceptions import ConfigurationError, Problem, quote
 from arrcert.forwarding.front_ends import FRONT_ENDS, fold_header_name
 from arrcert.forwarding.ingress import wsgi_key
 
-__all__ = ["ClientCertMode", "FrontEndServer"]
-
 ClientCertMode = Literal["required", "optional", "ignore"]
-"""What App Service calls `clientCertMode`; `ignore` is `clientCertEnabled: false`."""
+"""The values of App Service's `clientCertMode`; `ignore` stands for `clientCertEnabled: false`."""
 
 MAX_REQUEST_HEADER_BYTES = 64 * 1024
-"""The largest request line and headers together, as App Service's front end has it."""
+"""The largest size of request line and headers together, as in App Service's front end."""
 
 IDLE_SECONDS = 10
-"""How long a connection may stay silent."""
+"""How long a connection may be idle."""
 
 SHUTDOWN_SECONDS = 1
-"""How long `stop` waits for requests in flight."""
+"""How long `stop` waits for running requests."""
 
 _HEADER = FRONT_ENDS["app-service"].header
 _FOLDED_HEADER = fold_header_name(_HEADER)
@@ -64,39 +62,40 @@ _LONGEST_LOGGED_PATH = 300
 
 
 class FrontEndServer:
-    """Runs a WSGI app behind TLS the way App Service's front end does.
+    """Runs a WSGI app behind TLS, like App Service's front end.
 
-    It asks every client for a certificate and accepts any: self-signed, expired, from an unknown
-    CA. It removes from the request every header whose name is `X-ARR-ClientCert` once case and
-    `_`, `-`, `.` are folded, and every `X-Forwarded-` header, from the raw lines, before any name
-    is folded into a WSGI key. Then it sets `X-ARR-ClientCert` to the bare base64 DER of the
-    client's leaf, where there is one, and `X-Forwarded-Proto` to `https`.
+    It requests a certificate from every client and accepts any: self-signed, expired, or from an
+    unknown CA. It removes every header whose name equals `X-ARR-ClientCert` if case is ignored and
+    `_`, `-` and `.` count as the same character, and every `X-Forwarded-` header. It removes them
+    from the raw header lines, before the names become WSGI keys. Then it sets `X-ARR-ClientCert`
+    to the bare base64 DER of the client's leaf, if there is one, and `X-Forwarded-Proto` to
+    `https`.
 
-    On a path that starts with an entry of `excluded_paths` no certificate is forwarded or
-    required. The platform does that by TLS renegotiation: with exclusions it speaks neither
-    TLS 1.3 nor HTTP/2 and answers 403 to a body above 100 KB. This stand-in does not imitate that;
-    it asks on every connection and leaves the header out.
+    On a path that starts with an entry of `excluded_paths` no certificate is forwarded or required.
+    The platform uses TLS renegotiation for that: with exclusion paths it supports neither TLS 1.3
+    nor HTTP/2, and it answers 403 to a body of more than 100 KB. This stand-in does not imitate
+    that. It requests a certificate on every connection and does not set the header.
 
     Args:
         app: the WSGI application (PEP 3333).
-        certificate: the server's own certificate as PEM, with the intermediates after it.
-        key: its private key as unencrypted PEM.
-        bind: host and port to listen on; port 0 takes a free one. The default is
+        certificate: the server's own certificate as PEM, followed by its intermediates.
+        key: the server's private key as unencrypted PEM.
+        bind: the host and the port to listen on; port 0 is a free port. The default is
             `("127.0.0.1", 8443)`.
-        client_cert_mode: `"required"` answers 403 itself where no certificate comes, `"optional"`
-            (the default) passes every request on, `"ignore"` asks for no certificate.
-        excluded_paths: where no certificate is wanted: prefixes of the path as it was sent, without
-            regard to case or to segments, so that `/api` covers `/APIs`. One text or several, each
-            with entries separated by `,` or `;`. None by default.
-        log: called with one printable line for each request and each failed handshake; nothing is
-            logged by default.
+        client_cert_mode: `"required"` answers 403 to a request without a certificate, `"optional"`
+            (the default) forwards every request, `"ignore"` requests no certificate.
+        excluded_paths: prefixes of the path as the client sent it. Case does not matter, and a
+            prefix may end within a segment: `/api` covers `/APIs`. One text or several, each with
+            entries separated by `,` or `;`. Empty by default.
+        log: a function that is called with one printable line for each request and each failed
+            handshake. By default nothing is logged.
 
     Raises:
-        ConfigurationError: a certificate, key, mode or path that cannot be used.
-        OSError: the address cannot be listened on.
+        ConfigurationError: the certificate, key, mode or a path cannot be used.
+        OSError: the server cannot listen on the address.
 
-    It checks nothing about the client's certificate, as App Service does not
-    (app-service-web-configure-tls-mutual-auth): that is the app's to do.
+    Like App Service (app-service-web-configure-tls-mutual-auth), it does not check the client's
+    certificate: the app has to do that.
     """
 
     def __init__(
@@ -120,33 +119,33 @@ class FrontEndServer:
         self._excluded_prefixes = _excluded_prefixes(excluded_paths)
         self._log = log or (lambda _line: None)
         context = _tls_context(certificate, key, asks=client_cert_mode != "ignore")
-        # Listening from here on, a taken port is an OSError of this very line, and the port that
-        # 0 stands for is known before the server runs.
+        # The socket listens from here on. A port in use is therefore an error now, and the real
+        # port is known before the server runs.
         self._listener = _listen(bind)
         self._server = _Server(self, self._listener, _TlsAdapter(context))
 
     @property
     def url(self) -> str:
-        """The address to open, with the real port and without a path: `https://127.0.0.1:8443`."""
+        """The URL of the server, with the real port and without a path: `https://127.0.0.1:8443`."""
         host, port = self._server.bind_addr
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - no binding.
         return f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
 
     def start(self) -> None:
-        """Serve in the background until `stop`; a server is started once."""
-        # Its worker threads inherit the daemon flag: none of them can hold up the interpreter's
-        # exit, whatever the app is doing.
+        """Serve in the background until `stop`. A server can be started once."""
+        # The worker threads inherit the daemon flag, so that the interpreter can exit whatever the
+        # app is doing.
         thread = threading.Thread(target=self._server.start, name="arrcert front end", daemon=True)
         thread.start()
         while not self._server.ready and thread.is_alive():
             time.sleep(0.01)
 
     def stop(self) -> None:
-        """Stop listening, and give requests in flight one second to end.
+        """Stop listening, and wait up to one second for running requests.
 
-        A request that takes longer loses its connection; its thread is left behind as a daemon.
+        A request that takes longer loses its connection, and its daemon thread goes on.
         """
-        # cheroot waits for its workers without end, so it gets a thread of its own to wait in.
+        # cheroot waits for its workers without a limit, so another thread does that.
         stopper = threading.Thread(target=self._server.stop, daemon=True)
         stopper.start()
         stopper.join(SHUTDOWN_SECONDS + 0.5)
@@ -160,7 +159,7 @@ class FrontEndServer:
         self.stop()
 
     def _forwards_certificate(self, target: str) -> bool:
-        """Tell whether a request target, as it was sent, lies outside `excluded_paths`."""
+        """Tell whether a request target, as it was sent, is outside `excluded_paths`."""
         path = target.partition("?")[0].lower()
         return not path.startswith(self._excluded_prefixes)
 
@@ -179,17 +178,17 @@ class FrontEndServer:
         try:
             response = self._app(environ, start_response)
             yield from response
-        # What the app raises must not reach cheroot, which takes an OSError for the client's and a
-        # SystemExit for the order to stop.
+        # An exception of the app must not reach cheroot: it would attribute an OSError to the
+        # client, and a SystemExit would stop the server.
         except (Exception, SystemExit):
             environ["wsgi.errors"].write(traceback.format_exc())
             body = b"500 Internal Server Error\n"
             try:
                 start_response("500 Internal Server Error", _text_headers(body), sys.exc_info())
             except (Exception, SystemExit):
-                # The answer is on its way already: cutting the connection is the one sign left.
+                # The headers are sent already. Only a broken connection can show the failure.
                 raise ConnectionAbortedError(
-                    errno.ECONNABORTED, "the app failed in the middle of its answer"
+                    errno.ECONNABORTED, "the app failed during its response"
                 ) from None
             yield body
         finally:
@@ -246,16 +245,16 @@ def _tls_context(certificate: bytes, key: bytes, *, asks: bool) -> SSL.Context:
     context.set_min_proto_version(SSL.TLS1_2_VERSION)
     try:
         context.use_certificate(chain[0])
-        # Typed for the kinds of key that OpenSSL can serve with; it says itself which it cannot.
+        # The annotation names only the kinds of key that OpenSSL supports. It refuses the others.
         context.use_privatekey(private_key)  # type: ignore[arg-type]
     except (SSL.Error, TypeError) as error:
-        raise _mistake("key", "is of a kind that TLS cannot use") from error
+        raise _mistake("key", "is of a kind that TLS does not support") from error
     for intermediate in chain[1:]:
         context.add_extra_chain_cert(intermediate)
     if asks:
         context.set_verify(SSL.VERIFY_PEER, _accept_any)
-        # Without a context of their own OpenSSL refuses to resume sessions that hold a client
-        # certificate, and with it the connection.
+        # Without a session id context, OpenSSL refuses the connection of a client that resumes a
+        # session with a client certificate.
         context.set_session_id(b"arrcert")
     return context
 
@@ -265,11 +264,10 @@ def _accept_any(*_facts: object) -> bool:
 
 
 class _TlsSocket:
-    """The server's side of one TLS connection, with what cheroot needs of a socket's interface.
+    """The server's side of a TLS connection, with the methods of a socket that cheroot needs.
 
-    cheroot's own pyOpenSSL adapter drops what it has read of a line that comes in two parts, and
-    lets `WantReadError` escape into the app that reads a body. Here each call waits until it is
-    done.
+    cheroot's own adapter for pyOpenSSL loses the first part of a line that arrives in two parts,
+    and raises `WantReadError` in an app that reads a body. Here each call waits until it is done.
     """
 
     def __init__(self, context: SSL.Context, raw: socket.socket) -> None:
@@ -280,17 +278,17 @@ class _TlsSocket:
         self._closed = False
 
     def do_handshake(self) -> bytes | None:
-        """Shake hands; return the DER of the client's leaf, or None where none was presented."""
+        """Do the TLS handshake; return the DER of the client's leaf, or None without one."""
         self._finish(self._tls.do_handshake)
         leaf = self._tls.get_peer_certificate()
-        # Not by way of pyca, which refuses certificates that OpenSSL passes, such as one of an
-        # unknown version; refusing is the app's part.
+        # pyca refuses some certificates that OpenSSL accepts, such as one of an unknown version.
+        # The app has to see them too.
         return None if leaf is None else crypto.dump_certificate(crypto.FILETYPE_ASN1, leaf)
 
     def recv_into(self, buffer: bytearray) -> int:
         try:
             received: int = self._finish(self._tls.recv_into, buffer)
-        except SSL.Error:  # Orderly or not, the client is gone.
+        except SSL.Error:  # The client has closed the connection, in one way or another.
             return 0
         return received
 
@@ -298,11 +296,11 @@ class _TlsSocket:
         try:
             sent: int = self._finish(self._tls.send, data)
         except SSL.Error:
-            raise BrokenPipeError(errno.EPIPE, "the client is gone") from None
+            raise BrokenPipeError(errno.EPIPE, "the client closed the connection") from None
         return sent
 
     def _finish(self, operation: Callable[..., Any], *arguments: object) -> Any:
-        # A file descriptor that was closed may be somebody else's by now.
+        # After close(), the file descriptor may belong to another connection.
         while not self._closed:
             try:
                 return operation(*arguments)
@@ -313,11 +311,11 @@ class _TlsSocket:
             with selectors.DefaultSelector() as selector:
                 selector.register(self._raw, awaited)
                 if not selector.select(self._timeout):
-                    raise TimeoutError("timed out")  # cheroot knows it by this text.
+                    raise TimeoutError("timed out")  # cheroot recognizes this text.
         raise OSError(errno.EBADF, "the connection is closed")
 
     def send_in_plain(self, data: bytes) -> None:
-        """Send outside TLS, to a client that does not speak it."""
+        """Send bytes without TLS, to a client that speaks plain HTTP."""
         self._raw.sendall(data)
 
     def fileno(self) -> int:
@@ -327,14 +325,15 @@ class _TlsSocket:
         self._timeout = seconds
 
     def shutdown(self, how: int) -> None:
-        if how != socket.SHUT_RDWR:  # From another thread, which must leave TLS alone.
+        if how != socket.SHUT_RDWR:  # Another thread calls this, and it must not use TLS.
             self._raw.shutdown(how)
             return
-        # Before the handshake, and after the client left, there is nobody to take leave of.
+        # It fails before the handshake, and after the client has closed the connection.
         with contextlib.suppress(SSL.Error):
             self._tls.shutdown()
         self._raw.shutdown(socket.SHUT_WR)
-        # Closing with unread input makes the kernel send a reset, which can overtake the answer.
+        # If input is unread when the socket closes, the kernel sends a reset, and the client may
+        # lose the end of the response.
         self._raw.setblocking(False)
         with contextlib.suppress(OSError):
             for _ in range(64):
@@ -346,11 +345,11 @@ class _TlsSocket:
         self._raw.close()
 
     def _decref_socketios(self) -> None:
-        """Take note that a `socket.SocketIO` over this socket was closed: cheroot closes both."""
+        """Do nothing: `socket.SocketIO` calls it when it closes, and cheroot closes the socket."""
 
 
 class _TlsAdapter(Adapter):
-    """Wraps accepted sockets; the handshake waits for the worker thread."""
+    """Wraps accepted sockets. The worker thread does the handshake later."""
 
     def __init__(self, context: SSL.Context) -> None:
         self.context = context
@@ -359,12 +358,12 @@ class _TlsAdapter(Adapter):
         return sock
 
     def wrap(self, sock: socket.socket) -> tuple[_TlsSocket, dict[str, str]]:
-        # TLS writes in small pieces; without this each request may wait 40 ms for an ACK.
+        # TLS writes small pieces. Without this option a request may wait 40 ms for an ACK.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return _TlsSocket(self.context, sock), self.get_environ()
 
     def get_environ(self) -> dict[str, str]:
-        # The scheme would otherwise be what a request line in absolute form says.
+        # Otherwise a request line in absolute form would set the scheme.
         return {"wsgi.url_scheme": "https", "HTTPS": "on"}
 
     def makefile(self, sock: _TlsSocket, mode: str = "r", bufsize: int = -1) -> Any:
@@ -372,19 +371,19 @@ class _TlsAdapter(Adapter):
 
 
 class _HeaderReader(cheroot_server.HeaderReader):
-    """Leaves out what could pass for a header that the front end sets."""
+    """Drops headers that look like a header that the front end sets."""
 
     def __call__(self, rfile: Any, hdict: dict[bytes, bytes] | None = None) -> dict[bytes, bytes]:
         try:
             headers: dict[bytes, bytes] = super().__call__(rfile, hdict)
-        except UnboundLocalError:  # cheroot has no name yet to continue.
+        except UnboundLocalError:  # cheroot's error for a continued line without a header.
             raise ValueError("Illegal header line.") from None
         if not headers.get(b"Content-Length", b"0").isdigit():
             raise ValueError("Malformed Content-Length Header.")
         return headers
 
     def _allow_header(self, key_name: bytes) -> bool:
-        # cheroot asks once more, with the same name, for each line that continues a header.
+        # cheroot calls this again, with the same name, for each line that continues a header.
         folded = fold_header_name(key_name.decode("latin-1"))
         return folded != _FOLDED_HEADER and not folded.startswith(_FORWARDED_PREFIX)
 
@@ -397,7 +396,7 @@ class _Request(cheroot_server.HTTPRequest):
     def read_request_line(self) -> bool:
         try:
             return bool(super().read_request_line())  # type: ignore[no-untyped-call]
-        except ValueError:  # What urlsplit raises about an authority that it cannot read.
+        except ValueError:  # urlsplit cannot parse the host.
             self.simple_response("400 Bad Request", "Malformed Request-URI")
             return False
 
@@ -422,7 +421,7 @@ class _Request(cheroot_server.HTTPRequest):
             self._log_access(self.status[:3] or b"-")
 
     def _discard_rest_of_body(self) -> None:
-        """Read a chunked body to its end, trailers included: the next request starts after it."""
+        """Read a chunked body and its trailers to the end, where the next request starts."""
         try:
             while self.rfile.read(65536):
                 pass
@@ -433,7 +432,7 @@ class _Request(cheroot_server.HTTPRequest):
 
     def simple_response(self, status: str, msg: str = "") -> None:
         super().simple_response(status, msg)
-        if self.started_request:  # Not where an idle connection has merely timed out.
+        if self.started_request:  # Otherwise an idle connection has timed out.
             self._log_access(status[:3].encode())
 
     def _log_access(self, status: bytes) -> None:
@@ -449,7 +448,7 @@ class _Request(cheroot_server.HTTPRequest):
 
 
 def _printable(hostile: bytes) -> str:
-    """Return bytes as one word of visible ASCII, so that nobody writes log lines or colours."""
+    """Return bytes from a client as one word of visible ASCII, safe for a log and a terminal."""
     shown = hostile[:_LONGEST_LOGGED_PATH]
     word = "".join(
         chr(byte) if 0x21 <= byte <= 0x7E and byte != 0x5C else f"\\x{byte:02x}" for byte in shown
@@ -458,7 +457,7 @@ def _printable(hostile: bytes) -> str:
 
 
 class _Body(io.RawIOBase):
-    """A request body as a file; cheroot's own loops for ever in `readline` of a chunked one."""
+    """A request body as a file. In cheroot's own, `readline` never returns for a chunked body."""
 
     def __init__(self, source: Any) -> None:
         self._source = source
@@ -492,15 +491,15 @@ class _Gateway(cheroot_wsgi.Gateway_10):
 
 class _Connection(cheroot_server.HTTPConnection):
     RequestHandlerClass = _Request
-    # A whole TLS record, so that none of it stays inside OpenSSL, where the selector that waits for
-    # the next request cannot see it.
+    # The size of a TLS record. Bytes that stay inside OpenSSL would be invisible to the selector
+    # that waits for the next request.
     rbufsize = 16 * 1024
 
     client_certificate: bytes | None = None
     _shook_hands = False
 
     def communicate(self) -> bool:
-        """Serve the connection until it is idle; the first time, shake hands before."""
+        """Serve the connection until it is idle. The first call does the TLS handshake before."""
         if not self._shook_hands:
             try:
                 self.client_certificate = self.socket.do_handshake()
@@ -512,15 +511,15 @@ class _Connection(cheroot_server.HTTPConnection):
 
     def close(self) -> None:
         super().close()
-        # What a client that left did not take would be sent again when the file is collected, and
-        # its failure printed.
+        # If unsent bytes stayed in the file, garbage collection would send them again and print
+        # the failure.
         with contextlib.suppress(OSError):
             self.wfile.close()
 
     def _report_failed_handshake(self, error: Exception) -> None:
         reason = _reason(error)
         if reason == "Unexpected EOF":
-            return  # A port scan, or a browser that connected ahead of need.
+            return  # A port scan, or a browser that opens a connection in advance.
         if reason == "http request":
             with contextlib.suppress(OSError):
                 self.socket.send_in_plain(_PLAIN_HTTP_RESPONSE)
@@ -531,7 +530,7 @@ class _Connection(cheroot_server.HTTPConnection):
 
 
 def _reason(error: Exception) -> str:
-    """Return OpenSSL's own words, which hold nothing of the client's."""
+    """Return OpenSSL's description of an error, which contains no data of the client."""
     match error.args:
         case ([(_, _, reason), *_],) | (_, str(reason)) | (str(reason),):
             return str(reason)
@@ -542,7 +541,7 @@ def _reason(error: Exception) -> str:
 class _Server(cheroot_wsgi.Server):
     ConnectionClass = _Connection
     max_request_header_size = MAX_REQUEST_HEADER_BYTES
-    expiration_interval = 0.1  # How often it looks whether it shall stop, in seconds.
+    expiration_interval = 0.1  # The time between two checks whether to stop, in seconds.
     software = "arrcert"
 
     def __init__(
@@ -567,7 +566,7 @@ class _Server(cheroot_wsgi.Server):
         return self._listener
 
     def error_log(self, msg: str = "", level: int = 20, traceback: bool = False) -> None:
-        if traceback:  # A fault of this server, not of a client: whoever develops wants to see it.
+        if traceback:  # A bug in this server, not a mistake of a client: the developer sees it.
             super().error_log(msg, level, traceback)
         else:
             self.front_end._log(f"{time.strftime('%H:%M:%S')} - - - {quote(msg)}")

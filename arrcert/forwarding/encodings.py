@@ -70,8 +70,8 @@ def base64_der(value: str) -> list[bytes]:
     # A certificate is a SEQUENCE, whose tag 0x30 always gives the letter M. This refuses most
     # garbage without decoding it.
     if not value.startswith("M"):
-        raise _malformed(value, "is not base64 of DER")
-    return [_base64(value)]
+        raise _malformed(value, "base64-der", "is not base64 of DER")
+    return [_base64(value, "base64-der")]
 
 
 def percent_encoded_pem(value: str) -> list[bytes]:
@@ -88,7 +88,7 @@ def percent_encoded_pem(value: str) -> list[bytes]:
     """
     _require_one(value)
     if not _PERCENT_ENCODED.fullmatch(value):
-        raise _malformed(value, "is not percent-encoded PEM")
+        raise _malformed(value, "percent-encoded-pem", "is not percent-encoded PEM")
     return _pem(unquote_to_bytes(value))
 
 
@@ -104,8 +104,12 @@ def _pem(text: bytes) -> list[bytes]:
     while end < len(text):
         block = _PEM.match(text, end)
         if block is None:
-            raise _malformed("", "is not PEM, block by block with nothing between")
-        certificates.append(_base64(re.sub(rb"\r?\n", b"", block[1]).decode("ascii")))
+            raise DecodingError(
+                DenialReason.MALFORMED,
+                "it is not PEM, one block after the other with nothing between them",
+            )
+        text_of_block = re.sub(rb"\r?\n", b"", block[1]).decode("ascii")
+        certificates.append(_base64(text_of_block, "percent-encoded-pem"))
         end = block.end()
     _require_few(certificates[1:])
     return certificates
@@ -140,8 +144,8 @@ def byte_sequence_list(value: str) -> list[bytes]:
 
 def _byte_sequence(item: str) -> bytes:
     if len(item) < 2 or not (item.startswith(":") and item.endswith(":")):
-        raise _malformed(item, "is not a Byte Sequence between colons")
-    return _base64(item[1:-1])
+        raise _malformed(item, "rfc9440", "is not a Byte Sequence between colons")
+    return _base64(item[1:-1], "rfc9440")
 
 
 def xfcc(value: str, trusted_hops: int) -> list[bytes]:
@@ -165,17 +169,19 @@ def xfcc(value: str, trusted_hops: int) -> list[bytes]:
     if len(elements) < trusted_hops:
         raise DecodingError(
             DenialReason.MALFORMED,
-            f"it has {len(elements)} elements, and the {trusted_hops}. from the right is trusted",
+            f"it has fewer elements ({len(elements)}) than trusted_hops says ({trusted_hops})",
         )
     element = elements[-trusted_hops]
     for key in ("cert", "chain"):
         if len(element.get(key, [])) > 1:
-            raise DecodingError(DenialReason.AMBIGUOUS, f"an element has {key} twice")
+            raise DecodingError(DenialReason.AMBIGUOUS, f"the element holds {key} twice")
     if "cert" not in element:
         raise DecodingError(
             DenialReason.MISSING, "the trusted element holds no Cert: the client presented none"
         )
-    [leaf] = _only_one(percent_encoded_pem(element["cert"][0]))
+    leaf, *others = percent_encoded_pem(element["cert"][0])
+    if others:
+        raise DecodingError(DenialReason.MALFORMED, "Cert holds more than one certificate")
     chain = percent_encoded_pem(element["chain"][0]) if "chain" in element else []
     # Envoy repeats the leaf at the head of the chain.
     intermediates = chain[1:] if chain[:1] == [leaf] else chain
@@ -193,7 +199,7 @@ def _xfcc_elements(value: str) -> list[dict[str, list[str]]]:
     while True:
         pair = _XFCC_PAIR.match(value, at)
         if pair is None:
-            raise _malformed(value, "is not x-forwarded-client-cert")
+            raise _not_xfcc(at)
         text = pair[2]
         if text.startswith('"'):
             text = re.sub(r"\\(.)", r"\1", text[1:-1])
@@ -204,14 +210,15 @@ def _xfcc_elements(value: str) -> list[dict[str, list[str]]]:
         if value[at] == ",":
             elements.append({})
         elif value[at] != ";":
-            raise _malformed(value, "is not x-forwarded-client-cert")
+            raise _not_xfcc(at)
         at += 1
 
 
-def _only_one(certificates: list[bytes]) -> list[bytes]:
-    if len(certificates) != 1:
-        raise DecodingError(DenialReason.MALFORMED, "Cert holds more than one certificate")
-    return certificates
+def _not_xfcc(at: int) -> DecodingError:
+    return DecodingError(
+        DenialReason.MALFORMED,
+        f"it is not x-forwarded-client-cert; the first mistake is at character {at + 1}",
+    )
 
 
 def _require_one(value: str) -> None:
@@ -231,11 +238,13 @@ def _require_few(intermediates: list[bytes]) -> None:
         )
 
 
-def _base64(text: str) -> bytes:
+def _base64(text: str, encoding: str) -> bytes:
     try:
         der = binascii.a2b_base64(text, strict_mode=True)
     except ValueError:
-        raise _malformed(text, "is not base64") from None
+        is_url_safe = "-" in text or "_" in text
+        what = "is URL-safe base64" if is_url_safe else "is not base64"
+        raise _malformed(text, encoding, what) from None
     # binascii accepts surplus padding and padding bits that are not zero; other software may not.
     if not der or binascii.b2a_base64(der, newline=False) != text.encode("ascii"):
         raise DecodingError(
@@ -248,16 +257,17 @@ def _base64(text: str) -> bytes:
 _WHITE_SPACE = re.compile(r"\s")
 
 
-def _malformed(value: str, what: str) -> DecodingError:
-    """Return the error for a text; it names the form of the text if that is a well-known one."""
+def _malformed(value: str, encoding: str, what: str) -> DecodingError:
+    """Return the error for a text that is not in an encoding.
+
+    If the text has the form of another encoding, the error names that form instead of `what`.
+    """
     if value.startswith("-----BEGIN"):
         what = "has PEM armour"
-    elif value.startswith(":"):
+    elif value.startswith(":") and encoding != "rfc9440":
         what = "has the colons of RFC 9440"
-    elif "%" in value and "percent" not in what:
+    elif "%" in value and encoding != "percent-encoded-pem":
         what = "is percent-encoded; is another front end before the app than was declared?"
     elif _WHITE_SPACE.search(value):
         what = "holds white space"
-    elif what.startswith("is not base64") and ("-" in value or "_" in value):
-        what = "is URL-safe base64"
     return DecodingError(DenialReason.MALFORMED, f"it {what}")

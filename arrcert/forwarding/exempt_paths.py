@@ -1,4 +1,4 @@
-"""Paths that the site-wide check leaves out, and the tricks that do not reach them."""
+"""Paths that are exempt from the site-wide check."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from urllib.parse import unquote
 
 from arrcert.exceptions import ConfigurationError, Problem, quote
 
-_TRICKS = re.compile(r"^[^/]|//|[\\;?#%\x00-\x1f\x7f\ufffd]|/\.{1,2}(?:/|$)")
-"""What takes the exemption from a decoded path, since somebody may read the path otherwise.
+_UNSAFE = re.compile(r"^[^/]|//|[\\;?#%\x00-\x1f\x7f\ufffd]|/\.{1,2}(?:/|$)")
+"""What a decoded path must not contain, because another program may read such a path differently.
 
-No slash at the start (`http://...`, `*`), doubled slashes, backslashes, `;params`, what would begin
-a query or fragment, a percent sign (it was encoded twice, or badly), control characters, bytes that
-are no UTF-8, dot segments.
+No slash at the start (`http://...`, `*`), double slashes, backslashes, `;params`, the start of a
+query or fragment, a percent sign (the path was encoded twice, or wrongly), control characters,
+bytes that are not UTF-8, dot segments.
 """
 
 
 class ExemptPaths:
-    """Exact paths, and folders, that the site-wide check leaves out.
+    """The exact paths and the folders that are exempt from the site-wide check.
 
     Args:
-        entries: `"/health"` is that path alone; `"/public/*"` is all below that folder and
-            `/public/` itself. Compared with case, against decoded paths without `SCRIPT_NAME`.
-        setting: what an error calls the setting.
+        entries: `"/health"` is this path only; `"/public/*"` is `/public/` and everything below it.
+            Entries are compared with decoded paths without `SCRIPT_NAME`, and case counts.
+        setting: the name of the setting, for errors.
 
     Raises:
-        ConfigurationError: all mistakes of the entries together.
+        ConfigurationError: all mistakes in the entries together.
 
-    It does not know views: an exempt path frees from the site-wide check alone, never from a
-    decorator. In doubt a path is not exempt.
+    In doubt a path is not exempt. It does not know views: a decorator still protects a view on an
+    exempt path.
     """
 
     def __init__(self, entries: Iterable[str] = (), *, setting: str = "exempt_paths") -> None:
@@ -53,8 +53,9 @@ class ExemptPaths:
         """Tell whether a WSGI request is exempt.
 
         Args:
-            environ: the WSGI environ, for the path as it was sent where the server shows it
-                (`RAW_URI`, `REQUEST_URI`), and for `PATH_INFO`, which frameworks tidy up.
+            environ: the WSGI environ. The path that the client sent is read from it if the server
+                provides that (`RAW_URI`, `REQUEST_URI`), and `PATH_INFO`, which frameworks
+                normalize.
             path: the framework's decoded path, without `SCRIPT_NAME`.
         """
         sent = (environ.get("RAW_URI"), environ.get("REQUEST_URI"))
@@ -64,7 +65,7 @@ class ExemptPaths:
         """Tell whether an ASGI request is exempt.
 
         Args:
-            scope: the ASGI scope, for `raw_path` where the server gives it, and for `path`.
+            scope: the ASGI scope. `raw_path` is read from it if the server provides it, and `path`.
             path: the framework's decoded path, without `root_path`.
         """
         raw_path = scope.get("raw_path")
@@ -75,11 +76,11 @@ class ExemptPaths:
         if path not in self._paths and not path.startswith(self._folders):
             return False
         paths_sent = [text.partition("?")[0] for text in sent if text is not None]
-        # Decoded, an encoded slash is one like any other.
+        # After decoding, nobody can tell an encoded slash from a real one.
         if any("%2f" in text.lower() for text in paths_sent):
             return False
-        shown = (path, *decoded, *map(unquote, paths_sent))
-        return not any(text is not None and _TRICKS.search(text) for text in shown)
+        read = (path, *decoded, *map(unquote, paths_sent))
+        return not any(text is not None and _UNSAFE.search(text) for text in read)
 
 
 def _mistake(entry: object) -> str | None:
@@ -88,10 +89,10 @@ def _mistake(entry: object) -> str | None:
     if entry == "/*":
         return "would exempt the whole site; name the folders that are public"
     if "*" in entry.removesuffix("/*"):
-        return "holds a * elsewhere than as the last segment; write /folder/* or an exact path"
-    if _TRICKS.search(entry):
+        return "holds a * that is not the last segment; write /folder/* or an exact path"
+    if _UNSAFE.search(entry):
         return (
-            "can never be exempt (dot segment, doubled slash, backslash, semicolon, percent sign,"
+            "can never be exempt (dot segment, double slash, backslash, semicolon, percent sign,"
             " query, fragment or control character); write the decoded path"
         )
     return None

@@ -161,24 +161,27 @@ def _described_front_end(
             complain(key, why_no_header_name(description[key]))
     folded = [fold_header_name(str(description[key])) for key in names]
     if len(set(folded)) < len(folded):
-        complain("", "one header cannot say two things; name each of its headers once")
+        complain("", "two keys name the same header; write a header of its own for each key")
     encoding = description.get("encoding", "base64-der")
     if not isinstance(encoding, str) or encoding not in ENCODINGS:
         known = ", ".join(f'"{name}"' for name in ENCODINGS)
         complain("encoding", f"{quote(encoding)} is not known; write one of {known}")
     elif "chain_header" in description and encoding not in ENCODINGS_WITH_CHAIN_HEADER:
-        complain("chain_header", f'no chain comes beside "{encoding}"; drop it, or write "rfc9440"')
+        complain(
+            "chain_header",
+            f'"{encoding}" has no chain header; remove it, or write "encoding": "rfc9440"',
+        )
     for key, other in (("verify_header", "verify_value"), ("verify_value", "verify_header")):
         if key in description and other not in description:
-            complain(key, f'stands without "{other}", so nothing would be checked; write both')
+            complain(key, f'"{other}" is missing, so nothing would be checked; write both')
     verify_value = description.get("verify_value")
     if "verify_value" in description and not (isinstance(verify_value, str) and verify_value):
-        complain("verify_value", f'{quote(verify_value)} is no text; write "SUCCESS"')
+        complain("verify_value", f'{quote(verify_value)} is not text; write "SUCCESS"')
     hops = description.get("trusted_hops", 1)
     if not isinstance(hops, int) or isinstance(hops, bool) or not 1 <= hops <= _MOST_HOPS:
-        complain("trusted_hops", f"{quote(hops)} is no number of hops; write 1 to {_MOST_HOPS}")
+        complain("trusted_hops", f"{quote(hops)} is not a number of hops; write 1 to {_MOST_HOPS}")
     elif "trusted_hops" in description and encoding != "xfcc":
-        complain("trusted_hops", 'counts elements of "xfcc" alone; drop it')
+        complain("trusted_hops", 'is only for the encoding "xfcc"; remove it')
     for key in ("checks_certificates", "http2"):
         value = description.get(key, False)
         if not isinstance(value, bool):

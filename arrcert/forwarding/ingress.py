@@ -106,11 +106,16 @@ class Ingress:
             The text, or `misconfigured` if the configuration asks for a check that needs the whole
             request.
         """
-        if self._trusted_proxies or self._secret_header or self.front_end.verify_header:
+        if (
+            self._trusted_proxies is not None
+            or self._secret_header is not None
+            or self.front_end.verify_header is not None
+        ):
             return Finding(
                 DenialReason.MISCONFIGURED,
-                "a header's text alone does not show the peer, the secret or the verify header that"
-                " are to be checked; call authorize_wsgi, authorize_asgi or authorize_headers",
+                "the text of one header does not show the peer, the secret or the verify header,"
+                " which the configuration requires; call authorize_wsgi, authorize_asgi or"
+                " authorize_headers",
             )
         return value, None
 
@@ -200,7 +205,7 @@ class Ingress:
         if self._trusted_proxies is not None:
             return Finding(
                 DenialReason.MISCONFIGURED,
-                "headers alone do not show the peer, which ARRCERT_TRUSTED_PROXIES asks for; call"
+                "headers do not show the peer, which ARRCERT_TRUSTED_PROXIES requires; call"
                 " authorize_wsgi or authorize_asgi",
             )
         pairs = list(pairs)

@@ -43,22 +43,22 @@ def networks_from(value: object, *, setting: str) -> tuple[Network, ...]:
     """
     if not isinstance(value, list | tuple | set | frozenset) or not value:
         raise ConfigurationError(
-            [Problem(setting, f'{quote(value)} is no list of networks; write ["10.1.0.0/16"]')]
+            [Problem(setting, f'{quote(value)} is not a list of networks; write ["10.1.0.0/16"]')]
         )
     problems, networks = [], []
     for entry in value:
         try:
             if not isinstance(entry, str):
-                raise ValueError("it is no text")
+                raise ValueError("it is not text")
             network = ipaddress.ip_network(entry)
             if network.prefixlen == 0:
-                raise ValueError("it holds everybody")
+                raise ValueError("it holds every address")
             networks.append(network)
         except ValueError as error:
             problems.append(
                 Problem(
                     setting,
-                    f"{quote(entry)} is no network of proxies ({error}); write an address or a"
+                    f"{quote(entry)} is not a network of proxies ({error}); write an address or a"
                     " network such as 10.1.0.0/16",
                 )
             )
@@ -80,7 +80,7 @@ def secret_header_from(value: object, *, setting: str) -> SecretHeader:
     """
     example = '{"header": "X-Front-End-Secret", "secrets": ["..."]}'
     if not isinstance(value, Mapping):
-        raise ConfigurationError([Problem(setting, f"is no mapping; write {example}")])
+        raise ConfigurationError([Problem(setting, f"is not a mapping; write {example}")])
     problems = [
         Problem(setting, f"{quote(key)} is not a key of it; write {example}")
         for key in value
@@ -96,14 +96,14 @@ def secret_header_from(value: object, *, setting: str) -> SecretHeader:
         raise ConfigurationError(problems)
     if not isinstance(secrets, list | tuple) or not 1 <= len(secrets) <= 2:
         problems.append(
-            Problem(f'{setting}["secrets"]', "is no list of one or two secrets; write a list")
+            Problem(f'{setting}["secrets"]', "is not a list of one or two secrets; write a list")
         )
     elif not all(map(_is_secret, secrets)):
         problems.append(
             Problem(
                 f'{setting}["secrets"]',
-                f"holds something else than text of at least {SHORTEST_SECRET} printable ASCII"
-                " characters; generate one:"
+                f"each secret must be text of at least {SHORTEST_SECRET} printable ASCII characters"
+                " without spaces; generate one:"
                 " python -c 'import secrets; print(secrets.token_urlsafe(32))'",
             )
         )

@@ -1,8 +1,9 @@
-"""What servers make of headers that imitate the front end's, and how to know the server.
+"""Which server runs the app, and whether it lets a client imitate the front end's header.
 
-CGI writes `-` as `_` in a header's name (RFC 3875 section 4.1.18), and WSGI kept that (PEP 3333).
-`X_ARR_ClientCert: <somebody's certificate>` arrives as `HTTP_X_ARR_CLIENTCERT`, unless the server
-drops it. What each server does was measured on the real one, see `docs/servers.md`.
+CGI writes `-` in a header's name as `_` (RFC 3875 section 4.1.18), and WSGI does the same
+(PEP 3333). A client that sends `X_ARR_ClientCert: <somebody's certificate>` therefore sets
+`HTTP_X_ARR_CLIENTCERT`, unless the server drops such names. `docs/servers.md` lists what each
+server does; every entry was measured on the real server.
 """
 
 from __future__ import annotations
@@ -11,22 +12,27 @@ import functools
 import io
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping
-from types import FrameType
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-_BEHIND_GUNICORN = "run the app on gunicorn 22 or newer, or on waitress"
-_AS_ASGI = f"{_BEHIND_GUNICORN}, or write it as an ASGI app, which sees the real names"
+from arrcert.forwarding.gunicorn import running_gunicorn
+
+_USE_ANOTHER_SERVER = "run the app on gunicorn 22 or newer, or on waitress"
+_USE_ASGI = f"{_USE_ANOTHER_SERVER}, or write it as an ASGI app, which sees the real names"
+_TRAILERS_PASS = f"it treats trailers as headers; {_USE_ANOTHER_SERVER}"
+_USE_THE_HOOK = "write `from arrcert.gunicorn import pre_request` into gunicorn.conf.py"
 
 
 class Server(NamedTuple):
     """What is known of a WSGI server.
 
     Attributes:
-        name: the server's, and what makes the difference where one server can be either.
-        is_safe: whether what the app finds under the front end's header was sent by its very name,
-            as a header.
-        remedy: what to do about it, one sentence without a full stop; empty for a safe server.
+        name: the name of the server. If a server can be safe or unsafe, the name says which of its
+            variants this is.
+        is_safe: whether the value under the front end's header was sent under exactly that name,
+            and as a header.
+        remedy: what the operator can do, as one sentence without a full stop; empty for a safe
+            server.
     """
 
     name: str
@@ -34,96 +40,157 @@ class Server(NamedTuple):
     remedy: str
 
 
-class _Signs(NamedTuple):
-    """A server, and by what it is known.
-
-    Attributes:
-        server: the verdict, or a function of the environ that returns it.
-        key: of the environ, which this server alone sets.
-        module: what the module is called that `wsgi.input` or `wsgi.errors` comes from.
-        software: the first word of `SERVER_SOFTWARE`, in lower case.
-        shape: whether an environ looks like this server's, which sets nothing of its own.
-    """
-
-    server: Server | Callable[[Mapping[str, Any]], Server]
-    key: str = ""
-    module: str = ""
-    software: str = ""
-    shape: Callable[[Mapping[str, Any]], bool] | None = None
-
-
 def _safe(name: str) -> Server:
     return Server(name, is_safe=True, remedy="")
 
 
-def _unsafe(name: str, remedy: str = _BEHIND_GUNICORN) -> Server:
+def _unsafe(name: str, remedy: str = _USE_ANOTHER_SERVER) -> Server:
     return Server(name, is_safe=False, remedy=remedy)
 
 
 _GUNICORN = _safe("gunicorn")
 _GUNICORN_WITH_HOOK = _safe("gunicorn with arrcert's hook")
+_WAITRESS = _safe("waitress")
+_WERKZEUG = _safe("werkzeug")
+_GEVENT = _safe("gevent")
+_CHEROOT = _unsafe("cheroot")
+_GRANIAN = _unsafe("granian's WSGI interface", _USE_ASGI)
+_A2WSGI = _unsafe("a2wsgi", _USE_ASGI)
+_AZURE_FUNCTIONS = _unsafe(
+    "Azure Functions' WSGI app",
+    'put the real headers into the environ, environ["arrcert.headers"] ='
+    " req.headers.items(), before the app is called, or write it as an ASGI app for"
+    " AsgiFunctionApp",
+)
+_RUNSERVER = _safe("Django's runserver")
+_WSGIREF = _unsafe("wsgiref")
+_BJOERN = _unsafe("bjoern", _TRAILERS_PASS)
+_FASTWSGI = _unsafe("FastWSGI", _TRAILERS_PASS)
+_ASGIREF = _unsafe("asgiref's WsgiToAsgi", _USE_ASGI)
+_HYPERCORN = _unsafe("the WSGI mode of hypercorn or uvicorn", _USE_ASGI)
+_TORNADO = _unsafe("tornado's WSGIContainer", _USE_ASGI)
+
+_BY_PACKAGE = {
+    "gunicorn": _GUNICORN,
+    "gevent": _GEVENT,
+    "cheroot": _CHEROOT,
+    "twisted": _unsafe("twisted.web"),
+    "granian": _GRANIAN,
+    "a2wsgi": _A2WSGI,
+    "azure": _AZURE_FUNCTIONS,
+}
+"""Servers by the package that the class of `wsgi.errors` or `wsgi.input` comes from."""
+
+_BY_KEY = {
+    "waitress.client_disconnected": _WAITRESS,
+    "mod_wsgi.version": _safe("mod_wsgi"),
+    "uwsgi.version": _unsafe("uWSGI"),
+    "werkzeug.socket": _WERKZEUG,
+    "asgi.scope": _A2WSGI,
+    "azure_functions.invocation_id": _AZURE_FUNCTIONS,
+}
+"""Servers by a key of the environ that no other server sets."""
+
+_BY_SOFTWARE = {
+    "waitress": _WAITRESS,
+    "werkzeug": _WERKZEUG,
+    "gevent": _GEVENT,
+    "cheroot": _CHEROOT,
+    "granian": _GRANIAN,
+    "arrcert": _safe("arrcert serve"),
+    "wsgiserver": _WSGIREF,
+}
+"""Servers by the first word of `SERVER_SOFTWARE`, in lower case."""
 
 
-def _gunicorn(_environ: Mapping[str, Any]) -> Server:
-    """Judge gunicorn by the hook, its version and the two settings that undo what it does."""
-    if _Gunicorn.has_hook:
+def wsgi_server(environ: Mapping[str, Any]) -> Server | None:
+    """Return which server runs the app, or None if it is not known.
+
+    The class of `wsgi.errors` or `wsgi.input` counts first, since nobody configures it. Then come
+    keys that only one server sets, then the name in `SERVER_SOFTWARE`. A server without any of
+    these is recognized by the shape of its environ.
+
+    Args:
+        environ: the WSGI environ of a request. Nothing in it that a client can send counts.
+
+    A server that nobody measured is unknown, and so are test clients. It does not see through
+    middleware that wraps `wsgi.input` and `wsgi.errors`: such middleware can hide a server.
+    """
+    errors: Any = type(environ.get("wsgi.errors"))
+    body: Any = type(environ.get("wsgi.input"))
+    server = _server_of_class(errors) or _server_of_class(body)
+    if server is _GUNICORN:
+        return _gunicorn_server()
+    if server is not None:
+        return server
+    for key, server_of_key in _BY_KEY.items():
+        if key in environ:
+            return server_of_key
+    software = re.split("[/ ]", str(environ.get("SERVER_SOFTWARE", "")).lower(), maxsplit=1)[0]
+    if not software:
+        return _server_of_shape(environ)
+    server = _BY_SOFTWARE.get(software)
+    if server is _WSGIREF and _is_runserver(environ):
+        return _RUNSERVER
+    return server
+
+
+@functools.lru_cache(maxsize=64)
+def _server_of_class(stream: type) -> Server | None:
+    return _BY_PACKAGE.get(stream.__module__.partition(".")[0])
+
+
+def _gunicorn_server() -> Server:
+    """Judge gunicorn by the hook, by its version and by the two settings that make it unsafe."""
+    running = running_gunicorn()
+    if running.has_hook:
         return _GUNICORN_WITH_HOOK
-    # Empty, it was asked for behind the version, of a worker that undoes nothing.
-    if _Gunicorn.undone == "":
-        return _GUNICORN
-    hook = "write `from arrcert.gunicorn import pre_request` into gunicorn.conf.py"
-    version = getattr(sys.modules.get("gunicorn"), "version_info", ())
-    if version < (22,):
-        return _unsafe("gunicorn before 22", f"upgrade gunicorn to 22 or newer, or {hook}")
-    undone = _Gunicorn.undone_by()
-    if undone:
-        return _unsafe(f"gunicorn with {undone}", f"drop that setting, or {hook}")
+    if running.version < (22,):
+        return _unsafe("gunicorn before 22", f"upgrade gunicorn to 22 or newer, or {_USE_THE_HOOK}")
+    if running.unsafe_setting:
+        return _unsafe(
+            f"gunicorn with {running.unsafe_setting}", f"drop that setting, or {_USE_THE_HOOK}"
+        )
     return _GUNICORN
 
 
-class _Gunicorn:
-    """What is known of the gunicorn that this process is a worker of; it never changes."""
-
-    has_hook = False
-    undone: str | None = None
-
-    @classmethod
-    def undone_by(cls) -> str:
-        """Return the setting that lets underscores pass, empty where none does or none is seen.
-
-        gunicorn hands no settings to the app. The worker that called it knows them.
-        """
-        if cls.undone is None:
-            frame: FrameType | None = sys._getframe()
-            while frame is not None:
-                if str(frame.f_globals.get("__name__")).startswith("gunicorn.workers."):
-                    config = getattr(frame.f_locals.get("self"), "cfg", None)
-                    if config is not None:
-                        cls.undone = cls._undone(config)
-                        return cls.undone
-                frame = frame.f_back
-        return cls.undone or ""
-
-    @staticmethod
-    def _undone(config: Any) -> str:
-        if getattr(config, "header_map", "drop") == "dangerous":
-            return "header_map=dangerous"
-        # From a trusted peer these pass under any header_map. The first three are no certificate's.
-        passed = set(getattr(config, "forwarder_headers", ()))
-        passed -= {"SCRIPT_NAME", "PATH_INFO", "REMOTE_USER"}
-        return f"forwarder_headers={','.join(sorted(passed))}" if passed else ""
+def _is_runserver(environ: Mapping[str, Any]) -> bool:
+    """Tell Django's runserver from wsgiref: both call themselves `WSGIServer/0.2`."""
+    return type(environ.get("wsgi.input")).__module__ == "django.core.handlers.wsgi"
 
 
-def gunicorn_hook_ran() -> None:
-    """Take note that `arrcert.gunicorn.pre_request` cleans every request of this process."""
-    _Gunicorn.has_hook = True
+def _server_of_shape(environ: Mapping[str, Any]) -> Server | None:
+    """Recognize a server that sets nothing of its own in the environ."""
+    if _is_bjoern(environ):
+        return _BJOERN
+    if _is_fastwsgi(environ):
+        return _FASTWSGI
+    if _is_asgiref(environ):
+        return _ASGIREF
+    if _is_hypercorn(environ):
+        return _HYPERCORN
+    if _is_tornado(environ):
+        return _TORNADO
+    return None
 
 
-def _runserver_or_wsgiref(environ: Mapping[str, Any]) -> Server:
-    """Tell apart two servers that call themselves `WSGIServer/0.2`."""
-    if type(environ.get("wsgi.input")).__module__ == "django.core.handlers.wsgi":
-        return _safe("Django's runserver")
-    return _unsafe("wsgiref")
+def _is_bjoern(environ: Mapping[str, Any]) -> bool:
+    wrapper = environ.get("wsgi.file_wrapper")
+    # This class is written in C, so it does not name bjoern as its module.
+    return isinstance(wrapper, type) and (wrapper.__module__, wrapper.__name__) == (
+        "builtins",
+        "FileWrapper",
+    )
+
+
+def _is_fastwsgi(environ: Mapping[str, Any]) -> bool:
+    # No other server adds the port to the address.
+    return re.fullmatch(r"[\d.]+:\d+", str(environ.get("REMOTE_ADDR"))) is not None
+
+
+def _is_asgiref(environ: Mapping[str, Any]) -> bool:
+    stream = type(environ.get("wsgi.input"))
+    return (stream.__module__, stream.__name__) == ("tempfile", "SpooledTemporaryFile")
 
 
 def _is_hypercorn(environ: Mapping[str, Any]) -> bool:
@@ -131,7 +198,7 @@ def _is_hypercorn(environ: Mapping[str, Any]) -> bool:
 
 
 def _is_tornado(environ: Mapping[str, Any]) -> bool:
-    # The test clients of werkzeug and Django differ in the second or the third.
+    # The test clients of werkzeug and Django differ in `wsgi.input` or `wsgi.multiprocess`.
     return (
         environ.get("wsgi.errors") is sys.stderr
         and type(environ.get("wsgi.input")) is io.BytesIO
@@ -140,116 +207,20 @@ def _is_tornado(environ: Mapping[str, Any]) -> bool:
     )
 
 
-def _is_bjoern(environ: Mapping[str, Any]) -> bool:
-    wrapper = environ.get("wsgi.file_wrapper")
-    # Its type is written in C and names no module.
-    return isinstance(wrapper, type) and (wrapper.__module__, wrapper.__name__) == (
-        "builtins",
-        "FileWrapper",
-    )
-
-
-def _is_fastwsgi(environ: Mapping[str, Any]) -> bool:
-    # No other server puts the port there.
-    return re.fullmatch(r"[\d.]+:\d+", str(environ.get("REMOTE_ADDR"))) is not None
-
-
-def _is_asgiref(environ: Mapping[str, Any]) -> bool:
-    kind = type(environ.get("wsgi.input"))
-    return (kind.__module__, kind.__name__) == ("tempfile", "SpooledTemporaryFile")
-
-
-_TRAILERS = "it takes trailers for headers; " + _BEHIND_GUNICORN
-
-_SERVERS = (
-    # Known by what nobody configures.
-    _Signs(_gunicorn, module="gunicorn"),
-    _Signs(_safe("waitress"), key="waitress.client_disconnected", software="waitress"),
-    _Signs(_safe("mod_wsgi"), key="mod_wsgi.version"),
-    _Signs(_unsafe("uWSGI"), key="uwsgi.version"),
-    _Signs(_safe("werkzeug"), key="werkzeug.socket", software="werkzeug"),
-    _Signs(_safe("gevent"), module="gevent", software="gevent"),
-    _Signs(_unsafe("cheroot"), module="cheroot", software="cheroot"),
-    _Signs(_unsafe("twisted.web"), module="twisted"),
-    _Signs(_unsafe("granian's WSGI interface", _AS_ASGI), module="granian", software="granian"),
-    _Signs(_unsafe("a2wsgi", _AS_ASGI), module="a2wsgi", key="asgi.scope"),
-    _Signs(
-        _unsafe(
-            "Azure Functions' WSGI app",
-            'put the real headers into the environ, environ["arrcert.headers"] ='
-            " req.headers.items(), before the app is called, or write it as an ASGI app for"
-            " AsgiFunctionApp",
-        ),
-        module="azure",
-        key="azure_functions.invocation_id",
-    ),
-    _Signs(_safe("arrcert serve"), software="arrcert"),
-    _Signs(_runserver_or_wsgiref, software="wsgiserver"),
-    # Known by their shape alone, after all others.
-    _Signs(_unsafe("bjoern", _TRAILERS), shape=_is_bjoern),
-    _Signs(_unsafe("FastWSGI", _TRAILERS), shape=_is_fastwsgi),
-    _Signs(_unsafe("asgiref's WsgiToAsgi", _AS_ASGI), shape=_is_asgiref),
-    _Signs(_unsafe("the WSGI mode of hypercorn or uvicorn", _AS_ASGI), shape=_is_hypercorn),
-    _Signs(_unsafe("tornado's WSGIContainer", _AS_ASGI), shape=_is_tornado),
-)
-"""Every server that was measured; `docs/servers.md` says with which version."""
-
-_BY_MODULE = {signs.module: signs.server for signs in _SERVERS if signs.module}
-_BY_KEY = {signs.key: signs.server for signs in _SERVERS if signs.key}
-_BY_SOFTWARE = {signs.software: signs.server for signs in _SERVERS if signs.software}
-_BY_SHAPE = [(signs.shape, signs.server) for signs in _SERVERS if signs.shape]
-
-
-def wsgi_server(environ: Mapping[str, Any]) -> Server | None:
-    """Tell which server runs the app, None where it is not known.
-
-    Args:
-        environ: the WSGI environ of a request. Nothing in it that a client can send counts.
-
-    A server that nobody measured is unknown, and so is a test client. Middleware that wraps
-    `wsgi.input` can hide a server that is known by its types.
-    """
-    found = _recognized(environ)
-    return found(environ) if callable(found) else found
-
-
-def _recognized(
-    environ: Mapping[str, Any],
-) -> Server | Callable[[Mapping[str, Any]], Server] | None:
-    # What the server's own classes say weighs more than a name that can be configured.
-    errors: Any = type(environ.get("wsgi.errors"))
-    body: Any = type(environ.get("wsgi.input"))
-    found = _by_type(errors) or _by_type(body)
-    if found is not None:
-        return found
-    for key, server in _BY_KEY.items():
-        if key in environ:
-            return server
-    words = re.split("[/ ]", str(environ.get("SERVER_SOFTWARE", "")).lower(), maxsplit=1)
-    if words[0]:
-        return _BY_SOFTWARE.get(words[0])
-    for shape, server in _BY_SHAPE:
-        if shape(environ):
-            return server
-    return None
-
-
-@functools.lru_cache(maxsize=64)
-def _by_type(kind: Any) -> Server | Callable[[Mapping[str, Any]], Server] | None:
-    return _BY_MODULE.get(kind.__module__.partition(".")[0])
-
-
 def asgi_suspicion(scope: Mapping[str, Any], headers: Iterable[str]) -> str | None:
-    """Return why a header may be a trailer that the server appended; None where none can be.
+    """Return why a header may be a trailer that the server appended, or None if none can be.
+
+    uvicorn with httptools, which it uses if httptools is installed, appends the trailers of a
+    chunked body to `scope["headers"]`, whether they are declared or not (RFC 9110 section 6.5.1
+    forbids that). It appends them after all headers. A header before `Transfer-Encoding` is
+    therefore a real header; a header after it may be a trailer. The other servers that were
+    measured drop trailers.
 
     Args:
         scope: the ASGI connection scope.
-        headers: names of the headers that must not be trailers.
+        headers: the names of the headers that must not be trailers.
 
-    uvicorn with httptools, which it takes where it is installed, appends the trailers of a chunked
-    body to `scope["headers"]`, declared or not (RFC 9110 section 6.5.1 forbids that). They come
-    after every header, so what stands before `Transfer-Encoding` is none. What stands behind it may
-    be either: nobody can tell which. The other servers that were measured leave trailers out.
+    It does not check a server that nobody measured.
     """
     if "uvicorn.protocols.http.httptools_impl" not in sys.modules:
         return None
@@ -257,13 +228,14 @@ def asgi_suspicion(scope: Mapping[str, Any], headers: Iterable[str]) -> str | No
     is_chunked = False
     for name, _ in scope.get("headers", ()):
         lower = name.lower()
-        # A trailer of this name comes too late: the body is chunked because of a header.
+        # A trailer of this name changes nothing: a body is chunked because of a real header, which
+        # comes before every trailer.
         if lower == b"transfer-encoding":
             is_chunked = True
         elif is_chunked and lower in wanted:
             return (
-                f"the body is chunked and {name.decode('latin-1')} stands behind Transfer-Encoding,"
-                " where uvicorn with httptools also puts trailers, which anybody can send; run"
+                f"the body is chunked and {name.decode('latin-1')} comes after Transfer-Encoding,"
+                " where uvicorn with httptools also puts trailers, which any client can send; run"
                 " uvicorn with --http h11"
             )
     return None

@@ -64,17 +64,17 @@ def json_value(text: str, example: str) -> Any:
     try:
         value = _parse_json(text)
     except _RepetitionError as error:
-        raise UnusableError(f"{quote(text)}: {error}; keep one of the two") from error
+        raise UnusableError(f"{quote(text)}: {error}; remove one of the two") from error
     except (ValueError, RecursionError) as error:
         why = _why_not_json(text, error, example)
         raise UnusableError(f"{quote(text)} is not JSON: {why}") from error
     if isinstance(value, str):
         raise UnusableError(
-            f"{quote(text)} is JSON encoded twice; drop the quotation marks around it and the"
-            " backslashes before those in it"
+            f"{quote(text)} is JSON encoded twice; remove the quotation marks around it and"
+            " the backslashes in it"
         )
     if value is None:
-        raise UnusableError(f"'null' holds nothing; write {example}")
+        raise UnusableError(f"'null' is not a value; write {example}")
     return value
 
 
@@ -86,25 +86,31 @@ def _list(text: str, example: str, *, may_hold_commas: bool) -> Any:
             raise UnusableError("the list is empty; write an entry, or remove the variable")
         return entries
     if text.startswith("{"):
-        raise UnusableError(f"{quote(text)} is no list; write a JSON list of it: [{{...}}]")
+        raise UnusableError(f"{quote(text)} is not a list; write a JSON list: [{{...}}]")
     if "," in text and not may_hold_commas and "-----BEGIN" not in text:
         raise UnusableError(
-            f"{quote(text)} holds a comma; separate entries by ; or, where a comma belongs to an"
+            f"{quote(text)} holds a comma; separate entries by ; or, if a comma is part of an"
             ' entry, write a JSON list: ["...", "..."]'
         )
     entries = [entry.strip() for entry in text.split(";")]
     if "" in entries:
-        raise UnusableError(f"{quote(text)} holds an empty entry; drop the spare ;")
+        raise UnusableError(f"{quote(text)} holds an empty entry; remove the ; that is not needed")
     return entries
 
 
 def _secret_json_value(text: str, example: str) -> Any:
     """Return what JSON holds, without showing the text in an error."""
     try:
-        return _parse_json(text)
+        value = _parse_json(text)
+    except _RepetitionError:
+        raise UnusableError(f"its value gives a key twice; write {example}") from None
     except (ValueError, RecursionError):
         # The original error holds the text.
         raise UnusableError(f"its value is not JSON; write {example}") from None
+    if value is None:
+        # Without this the setting would count as not written, and nothing would be checked.
+        raise UnusableError(f"its value is null; write {example}")
+    return value
 
 
 class _RepetitionError(ValueError):
@@ -123,18 +129,18 @@ def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(mapping) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise _RepetitionError(f"the key {quote(twice)} stands twice")
+        raise _RepetitionError(f"the key {quote(twice)} is written twice")
     return mapping
 
 
 _NOT_JSON = (
     ("[\u2018-\u201f\xab\xbb]", 'it holds typographic quotation marks; write " instead'),
-    (r"""\A(['`]).*\1\Z""", "quotation marks stand around the whole; drop them"),
+    (r"""\A(['`]).*\1\Z""", "there are quotation marks around the whole value; remove them"),
     (r"\A[^{\[\"]*\Z", "it looks like plain text or a file's path; write {example}"),
     (r"[{\[,:]\s*'", 'it holds single quotation marks; write " instead'),
-    (r",\s*[}\]]", "a comma stands before a closing bracket; drop it"),
+    (r",\s*[}\]]", "there is a comma before a closing bracket; remove it"),
     (r"[:\[,]\s*(?:True|False|None)\b", "JSON writes true, false and null"),
-    (r"[{,]\s*\w+\s*:", 'a key stands without quotation marks; write "key": ...'),
+    (r"[{,]\s*\w+\s*:", 'a key has no quotation marks; write "key": ...'),
 )
 """Patterns of what people write instead of JSON, each with what to write."""
 

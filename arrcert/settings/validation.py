@@ -46,9 +46,10 @@ NOT_CONFIGURED = Problem(
 
 _UNGUARDED = Problem(
     FrontEndOption.name,
-    "declares App Service, and this is not App Service (WEBSITE_SITE_NAME is not set): nothing is"
-    " known to keep strangers from writing anybody's certificate into X-ARR-ClientCert; declare the"
-    " front end that is there, or set ARRCERT_TRUSTED_PROXIES or ARRCERT_FRONT_END_SECRET_HEADER",
+    "declares App Service, but this is not App Service (WEBSITE_SITE_NAME is not set): nothing is"
+    " known to keep strangers from sending somebody else's certificate in X-ARR-ClientCert;"
+    " declare the front end that is really there, or set ARRCERT_TRUSTED_PROXIES or"
+    " ARRCERT_FRONT_END_SECRET_HEADER",
 )
 
 _PLATFORMS = ("ALLOWED_CLIENT_CERT_THUMBPRINTS", "ALLOWED_CLIENT_CERT_COMMON_NAMES")
@@ -224,13 +225,14 @@ class _Validation:
     def _option(self, name: str) -> Any:
         """Return the value of a setting that may be written in either place, else its default."""
         option = OPTIONS[name]
-        value, notation = self._framework.get(name), Notation.PYTHON
         try:
             if name in self._ours:
                 self._refuse_two_sources(name)
-                notation = Notation.JSON
                 value = value_of(self._ours[name], option.form, option.example)
-            return option.default if value is None else option.read(value, notation)
+                return option.read(value, Notation.JSON)
+            value = self._framework.get(name)
+            # None is reported as a mistake by `validate`.
+            return option.default if value is None else option.read(value, Notation.PYTHON)
         except UnusableError as error:
             self._add(name, str(error))
         except ConfigurationError as error:
@@ -242,7 +244,7 @@ class _Validation:
         if held:
             self._add(
                 name,
-                f"is set in the environment, while the framework's settings hold {held[0]}: two"
+                f"is set in the environment, and the framework's settings hold {held[0]}: two"
                 " sources; keep one of the two",
             )
 
@@ -280,8 +282,8 @@ class _Validation:
                 if name in self._environ:
                     self._add(
                         name,
-                        "is not read by arrcert; README.md says under \"Coming from the platform's"
-                        ' sample" what to write instead',
+                        'is not a setting of arrcert; README.md shows under "Coming from the'
+                        " platform's sample\" what to write instead",
                     )
         return {}
 
@@ -327,7 +329,7 @@ class _Validation:
         self._names = []
         beside = {name: key for name, key in stray.items() if key in OPTIONS}
         for name, setting in beside.items():
-            self._add(POLICIES, f'"{name}" is no policy; write the setting {setting}')
+            self._add(POLICIES, f'"{name}" is not a policy; write the setting {setting}')
         keys = [(name, key) for name, key in stray.items() if name not in beside]
         if keys:
             inner = ", ".join(example_of_key(key)[1:-1] for _, key in keys)
@@ -339,10 +341,10 @@ class _Validation:
 
     def _add_no_default(self) -> None:
         names = " and ".join(f'"{name}"' for name in self._names)
-        there, rename = ("is", "it") if len(self._names) == 1 else ("are", "one")
+        policies, rename = ("policy is", "it") if len(self._names) == 1 else ("policies are", "one")
         self._add(
             POLICIES,
-            f'there is no policy "default", which {ProtectAll.name} uses; there {there} {names};'
+            f'there is no policy "default", which {ProtectAll.name} uses; the {policies} {names};'
             f' rename {rename}, or add "default"',
         )
 
@@ -362,7 +364,10 @@ class _Validation:
             if key not in KEYS:
                 self._add(place.setting(key), f"a policy has no such key; {hint(key)}")
             elif value is None:
-                self._add(place.setting(key), "is None; write a value, or leave the key out")
+                self._add(
+                    place.setting(key),
+                    f"is {place.notation.none}; write a value, or leave the key out",
+                )
         known = {key: value for key, value in description.items() if key in KEYS}
         return self._built(place, known, is_whole=len(self.problems) == before)
 

@@ -1,4 +1,4 @@
-"""Certificate revocation lists (RFC 5280 section 5), read whole, offline, and asked in no time."""
+"""Reads certificate revocation lists (RFC 5280 section 5) and finds serial numbers in them."""
 
 from __future__ import annotations
 
@@ -31,8 +31,9 @@ from arrcert.keys import public_key_info_of
 
 _BEGIN, _END = b"-----BEGIN X509 CRL-----", b"-----END X509 CRL-----"
 _STRONG_HASHES = (hashes.SHA256, hashes.SHA384, hashes.SHA512)
-_UNDERSTOOD = (CRLNumber, AuthorityKeyIdentifier)
-"""List extensions that may be critical; the others say that a list is not whole, or are unknown."""
+_SUPPORTED = (CRLNumber, AuthorityKeyIdentifier)
+"""Extensions of a list that may be critical. Any other critical extension is unknown, or says that
+the list is not complete."""
 _ENCODED_CERTIFICATE_ISSUER = b"\x06\x03\x55\x1d\x1d"
 _ENCODED_TRUE = b"\x01\x01\xff"
 _WIDTH = 20
@@ -41,17 +42,17 @@ _TOO_LONG = 1 << 8 * _WIDTH
 
 
 class RevocationList:
-    """One whole list, its signature verified and its entries indexed; immutable.
+    """A complete revocation list with a verified signature and indexed entries; immutable.
 
-    Made by `read_revocation_lists`. It holds neither the list's bytes nor a pyca object of it: a
-    million entries take 27 MB. It may be expired: `why_not_current` tells, for a moment.
+    `read_revocation_lists` makes it. It keeps neither the bytes of the list nor a pyca object, so a
+    list with a million entries takes 27 MB. It may have expired; `why_not_current` checks that.
 
     Attributes:
-        source: what errors and logs call it, fit for a log: `the file 'ca.crl'`.
-        issuer: the name of the CA that signed it.
-        number: its CRLNumber (RFC 5280 section 5.2.3); None without one.
-        this_update_utc: when it was issued, aware.
-        next_update_utc: until when it holds, aware.
+        source: what errors and logs call the list, safe for a log: `the file 'ca.crl'`.
+        issuer: the name of the CA that signed the list.
+        number: the CRLNumber (RFC 5280 section 5.2.3), or None if the list has none.
+        this_update_utc: thisUpdate, an aware datetime.
+        next_update_utc: nextUpdate, an aware datetime.
     """
 
     __slots__ = (
@@ -73,7 +74,7 @@ class RevocationList:
     _serial_numbers: _SerialNumbers
 
     def __init__(self) -> None:
-        raise TypeError("make a RevocationList by read_revocation_lists()")
+        raise TypeError("make a RevocationList with read_revocation_lists()")
 
     @classmethod
     def _from_facts(cls, **facts: Any) -> RevocationList:
@@ -92,53 +93,61 @@ class RevocationList:
         return self._serial_numbers.count
 
     def __bool__(self) -> bool:
-        """A list without entries is a list."""
+        """Return True, also for a list without entries."""
         return True
 
     @property
     def signer(self) -> tuple[Name, bytes]:
-        """The name of the CA that signed it, and the SHA-256 of the CA's public key."""
+        """The name of the CA that signed the list, and the SHA-256 of the CA's public key."""
         return self.issuer, self._issuer_key
 
     def revokes(self, serial_number: int) -> bool:
-        """Tell whether an entry names the serial number; the list is not walked.
+        """Tell whether the list has an entry for a serial number, in constant time.
 
         Args:
-            serial_number: of a certificate that the list's own CA issued; of no other.
+            serial_number: the serial number of a certificate that this list's CA issued.
 
-        It asks for no reason and no revocation date: on hold is revoked.
+        It does not check the reason or the revocation date: a certificate on hold is revoked.
         """
         return serial_number in self._serial_numbers
 
     def is_signed_by(self, ca: Certificate) -> bool:
-        """Tell whether the list speaks for this CA (RFC 5280 section 6.3.3, f and g).
+        """Tell whether a CA signed the list and may sign lists (RFC 5280 section 6.3.3, f and g).
+
+        The signature is verified when the list is read. This compares the name and the public key
+        with those of the CA that signed the list.
 
         Args:
-            ca: a CA certificate of the path. The list's signature was verified when it was read;
-                here the name and the public key it was verified with are compared.
+            ca: a CA certificate of the path.
 
-        It does not check the CA's own validity; the path does.
+        It does not check the validity of the CA certificate; path validation does.
         """
         return signer_of(ca) == self.signer and may_sign_lists(ca)
 
     def why_not_current(self, at: datetime) -> str | None:
-        """Tell why the list does not hold at the moment, None where it does.
+        """Return why the list is not current at a moment, or None if it is.
+
+        Both thisUpdate and nextUpdate are inclusive (RFC 5280 sections 5.1.2.4 and 5.1.2.5).
 
         Args:
-            at: the moment, aware. Both ends belong to the list's time (RFC 5280 sections 5.1.2.4
-                and 5.1.2.5).
+            at: the moment, an aware datetime.
         """
         if at < self.this_update_utc:
-            return f"{self.source} holds from {_timestamp(self.this_update_utc)} on"
+            return f"{self.source} is valid only from {_timestamp(self.this_update_utc)} on"
         if at > self.next_update_utc:
             return f"{self.source} expired at {_timestamp(self.next_update_utc)}"
         return None
 
     def is_older_than(self, other: RevocationList) -> bool:
-        """Tell whether the other list of the same signer replaces this one.
+        """Tell whether another list of the same signer is newer than this one.
+
+        The higher CRLNumber is newer. If a list has no number, or both have the same, the later
+        thisUpdate is newer.
 
         Args:
-            other: compared by CRLNumber where both have one and they differ, else by thisUpdate.
+            other: the other list.
+
+        It does not check that both lists have the same signer.
         """
         if self.number is not None and other.number is not None and self.number != other.number:
             return self.number < other.number
@@ -154,30 +163,34 @@ class RevocationList:
 def read_revocation_lists(
     data: bytes, *, source: str, issuers: Iterable[Certificate]
 ) -> list[RevocationList]:
-    """Read the lists of one file, each whole, signed, and fit to be believed.
+    """Return the revocation lists in the bytes of a file, with verified signatures.
 
     Args:
-        data: one DER list, or any number of PEM blocks `X509 CRL` (RFC 7468 section 6) with text
-            around them.
-        source: what errors and logs call it, fit for a log: `the file 'ca.crl'`.
-        issuers: CA certificates that a list may be signed by: trust anchors and intermediates.
+        data: one list in DER, or PEM blocks `X509 CRL` with or without other text (RFC 7468
+            section 6).
+        source: what errors and logs call the file, safe for a log: `the file 'ca.crl'`.
+        issuers: the CA certificates that may sign the lists: trust anchors and intermediates.
 
     Raises:
-        ValueError: with a sentence for the operator, where any list in it does not count: it is
-            broken; no issuer has its name, signed it, or may sign lists; its signature algorithm is
-            weak; it has no nextUpdate; it is a delta, indirect or partial list (RFC 5280 sections
-            5.2.4 and 5.2.5), also one that names a distribution point; it or an entry of it has a
-            critical extension that is not understood (sections 5.2 and 5.3).
+        ValueError: a list in the file cannot be used, because
+            it is broken;
+            no issuer has its name, signed it, or may sign lists;
+            its signature algorithm is weak;
+            it has no nextUpdate;
+            it is a delta, indirect or partial list, or names a distribution point (RFC 5280
+            sections 5.2.4 and 5.2.5);
+            the list or an entry has an unknown critical extension (sections 5.2 and 5.3).
+            The message is a sentence for the operator.
 
-    It does not check that a list is current, which depends on the moment, nor the validity of the
-    issuers, and it fetches nothing.
+    It does not check that a list is current, or that the certificates of the issuers are valid. It
+    downloads nothing.
     """
     cas = list(issuers)
     try:
         return [_read(der, source, cas) for der in _encoded_lists(data)]
     except _DoesNotCountError as error:
         raise ValueError(f"{source} {error}") from error
-    # Hostile bytes: cryptography documents ValueError, and its lazily decoded parts raise more.
+    # cryptography documents ValueError, but it decodes some parts later and then raises others.
     except Exception as error:
         raise ValueError(
             f"{source} holds a broken revocation list ({quote(error)}); fetch it again"
@@ -185,7 +198,7 @@ def read_revocation_lists(
 
 
 class _DoesNotCountError(Exception):
-    """The end of a sentence that begins with the source."""
+    """Why a list cannot be used, as the rest of a sentence that begins with its source."""
 
 
 def _encoded_lists(data: bytes) -> Iterator[bytes]:
@@ -194,8 +207,8 @@ def _encoded_lists(data: bytes) -> Iterator[bytes]:
         return
     if b"PRIVATE KEY-----" in data:
         raise _DoesNotCountError(
-            "holds a private key; write lists alone, and take the key away from where the web site"
-            " can read it"
+            "holds a private key; write only revocation lists, and move the key to where the web"
+            " site cannot read it"
         )
     at = data.find(_BEGIN)
     if at == -1:
@@ -213,9 +226,9 @@ def _hint(data: bytes) -> str:
     if not data.strip():
         return "it is empty"
     if b"-----BEGIN CERTIFICATE-----" in data:
-        return "it holds certificates, which are no list of what is revoked"
+        return "it holds certificates instead"
     if data.lstrip().startswith(b"<"):
-        return "it looks like a web page; is the address right?"
+        return "it looks like a web page; check the URL that it was downloaded from"
     return "it must be DER, or hold at least one block -----BEGIN X509 CRL-----"
 
 
@@ -224,7 +237,8 @@ def _read(der: bytes, source: str, issuers: Sequence[Certificate]) -> Revocation
     issuer_key = _verified_key(crl, der, issuers)
     if crl.next_update_utc is None:
         raise _DoesNotCountError(
-            "has no nextUpdate, so nobody knows when it is stale; have the CA write one"
+            "has no nextUpdate, so nobody knows when it is out of date; configure the CA to write"
+            " one"
         )
     _require_whole(crl.extensions)
     return RevocationList._from_facts(
@@ -248,41 +262,41 @@ def _number(extensions: Extensions) -> int | None:
 def _verified_key(
     crl: CertificateRevocationList, der: bytes, issuers: Sequence[Certificate]
 ) -> bytes:
-    """Return the digest of the public key that signed the list (RFC 5280 section 6.3.3, f, g)."""
+    """Return the SHA-256 of the public key that signed the list (RFC 5280 section 6.3.3, f, g)."""
     name = quote(crl.issuer.rfc4514_string())
     named = [ca for ca in issuers if ca.subject == crl.issuer]
     if not named:
         raise _DoesNotCountError(
-            f"is a list of {name}, and no configured CA certificate has that name; write the CA's"
-            " certificate among the trust anchors or the intermediates"
+            f"is a list of {name}, and no configured CA certificate has that name; add the CA's"
+            " certificate to the trust anchors or the intermediates"
         )
     algorithm = crl.signature_hash_algorithm
     if algorithm is not None and not isinstance(algorithm, _STRONG_HASHES):
         raise _DoesNotCountError(
-            f"is signed with {algorithm.name}, which is too weak to prove anything; have the CA"
-            " sign its lists with SHA-256"
+            f"is signed with {algorithm.name}, which is too weak to trust; configure the CA to sign"
+            " its lists with SHA-256"
         )
     signers = [ca for ca in named if _is_signature_valid(crl, der, ca)]
     if not signers:
         raise _DoesNotCountError(
-            f"bears the name of {name}, and its signature does not hold for any configured CA"
-            " certificate of that name; was the CA's key replaced?"
+            f"is a list of {name}, and its signature does not match any configured CA certificate"
+            " of that name; check whether the CA has a new key"
         )
     if not any(map(may_sign_lists, signers)):
         raise _DoesNotCountError(
             f"is signed by {name}, whose certificate may not sign lists: its key usage lacks"
-            " cRLSign; have the CA's certificate issued anew"
+            " cRLSign; get a new certificate for the CA"
         )
     return _key_digest(signers[0])
 
 
 def _is_signature_valid(crl: CertificateRevocationList, der: bytes, ca: Certificate) -> bool:
-    """Verify over the bytes as they came.
+    """Tell whether the CA's key signed the list, using the original bytes.
 
-    `crl.is_signature_valid` encodes the list anew, which takes a second for a million entries and
-    holds the interpreter all the while; this takes a twentieth of it. cryptography has parsed the
-    bytes, so they are DER, and has compared the algorithms inside and outside of the signature
-    (RFC 5280 section 5.1.1.2).
+    `crl.is_signature_valid` encodes the list again. That takes a second for a million entries and
+    blocks the interpreter; this function takes a twentieth of the time. cryptography has parsed the
+    bytes, so they are DER, and it has checked that the algorithm is the same inside and outside the
+    signed part (RFC 5280 section 5.1.1.2).
     """
     start, _ = _content(der, 0)
     _, end = _content(der, start)
@@ -291,7 +305,7 @@ def _is_signature_valid(crl: CertificateRevocationList, der: bytes, ca: Certific
     try:
         key = ca.public_key()
         if isinstance(key, rsa.RSAPublicKey):
-            # A list signed by another kind of key has other parameters, which raise TypeError.
+            # A list that another kind of key signed has other parameters, which raise TypeError.
             key.verify(signature, signed, parameters, crl.signature_hash_algorithm)  # type: ignore[arg-type]
         elif isinstance(key, ec.EllipticCurvePublicKey):
             key.verify(signature, signed, parameters)  # type: ignore[arg-type]
@@ -299,14 +313,14 @@ def _is_signature_valid(crl: CertificateRevocationList, der: bytes, ca: Certific
             key.verify(signature, signed)
         else:
             return False
-    # InvalidSignature, and for parameters that do not belong to the key TypeError and more.
+    # InvalidSignature, or TypeError and others for parameters that do not fit the key.
     except Exception:
         return False
     return True
 
 
 def _content(der: bytes, at: int) -> tuple[int, int]:
-    """Return where the content of the DER element at this place begins and ends."""
+    """Return where the content of the DER element at an offset begins and ends."""
     length, start = der[at + 1], at + 2
     if length >= 0x80:
         octets = length & 0x7F
@@ -315,48 +329,49 @@ def _content(der: bytes, at: int) -> tuple[int, int]:
 
 
 def _require_whole(extensions: Extensions) -> None:
-    """Refuse a list that does not speak for all certificates of its CA (RFC 5280 section 5.2)."""
+    """Refuse a list that does not cover all certificates of its CA (RFC 5280 section 5.2)."""
     for extension in extensions:
         value = extension.value
         if isinstance(value, DeltaCRLIndicator):
             raise _DoesNotCountError(
-                "is a delta list, which holds changes alone; fetch the complete list"
+                "is a delta list, which holds only changes; fetch the complete list"
             )
         if isinstance(value, IssuingDistributionPoint):
             if value.indirect_crl:
                 raise _DoesNotCountError(
-                    "is an indirect list, which speaks for other CAs; fetch the CA's own list"
+                    "is an indirect list, which covers other CAs too; fetch the CA's own list"
                 )
             raise _DoesNotCountError(
-                "is a partial list: its issuing distribution point confines it to some certificates"
+                "is a partial list: its issuing distribution point limits it to some certificates"
                 " or reasons; fetch the CA's complete list"
             )
-        if extension.critical and not isinstance(value, _UNDERSTOOD):
+        if extension.critical and not isinstance(value, _SUPPORTED):
             raise _DoesNotCountError(
-                f"has the critical extension {extension.oid.dotted_string}, which is not"
-                " understood; have the CA issue lists without it"
+                f"has the critical extension {extension.oid.dotted_string}, which arrcert does not"
+                " support; configure the CA to issue lists without it"
             )
 
 
 def _serial_numbers(crl: CertificateRevocationList, der: bytes) -> Iterator[int]:
-    """Yield what is revoked; refuse critical entry extensions (RFC 5280 section 5.3)."""
-    looked_at = _may_hold_special_entries(
+    """Yield the revoked serial numbers; refuse critical entry extensions (RFC 5280 section 5.3)."""
+    must_check_entries = _may_hold_special_entries(
         der, sum(extension.critical for extension in crl.extensions)
     )
     for entry in crl:
-        if looked_at:
+        if must_check_entries:
             _require_plain(entry)
         yield entry.serial_number
 
 
 def _may_hold_special_entries(der: bytes, critical_list_extensions: int) -> bool:
-    """Tell whether any entry can have a critical extension or a certificateIssuer.
+    """Tell whether an entry may have a critical extension or a certificateIssuer.
 
-    Parsing the extensions of each entry costs more than all the rest of a large list, and it is
-    hardly ever needed. A critical extension is an OID (06, its length, itself), directly followed
-    by TRUE, which DER writes as 01 01 ff: where no more such places are found than the list's own
-    critical extensions account for, no entry has one. Other bytes may look the same by chance;
-    then each entry is looked at. cryptography refuses an OID longer than 63 bytes.
+    cryptography can tell for certain, but parsing the extensions of each entry takes longer than
+    all other work on a large list, and almost no list needs it. Therefore this function searches
+    the bytes first. In DER a critical extension is an OID (06, its length, its content) followed by
+    TRUE (01 01 ff). If the list has no more such places than it has critical extensions of its own,
+    no entry has one. Other bytes may look the same by chance; then each entry is parsed. OIDs are
+    at most 63 bytes long, because cryptography refuses longer ones.
     """
     if _ENCODED_CERTIFICATE_ISSUER in der:
         return True
@@ -377,16 +392,16 @@ def _require_plain(entry: RevokedCertificate) -> None:
         if extension.critical:
             raise _DoesNotCountError(
                 f"has an entry ({quote_serial_number(entry.serial_number)}) with the critical"
-                f" extension {extension.oid.dotted_string}, which is not understood; have the CA"
-                " issue lists without it"
+                f" extension {extension.oid.dotted_string}, which arrcert does not support;"
+                " configure the CA to issue lists without it"
             )
 
 
 class _SerialNumbers:
     """A set of serial numbers in one block of memory.
 
-    A hash table with open addressing, a quarter of it empty: 27 bytes for each serial number where
-    a frozenset of integers takes 80, and it is filled without a list in between.
+    It is a hash table with open addressing, and a quarter of its places stay empty. It takes 27
+    bytes for each serial number, while a frozenset of integers takes 80.
     """
 
     __slots__ = ("_others", "_table", "count")
@@ -396,7 +411,7 @@ class _SerialNumbers:
     def __init__(self, serial_numbers: Iterable[int], count: int) -> None:
         self.count = count
         self._table = bytearray((count * 4 // 3 + 1) * _WIDTH)
-        # Zero, negative and longer ones are against RFC 5280 section 4.1.2.2, and exist.
+        # RFC 5280 section 4.1.2.2 forbids zero, negative and longer ones, but they exist.
         self._others: set[int] = set()
         for serial_number in serial_numbers:
             if 0 < serial_number < _TOO_LONG:
@@ -413,7 +428,7 @@ class _SerialNumbers:
         return serial_number in self._others
 
     def _find(self, key: bytes) -> int:
-        """Return where the key stands, or the empty place where it would."""
+        """Return the place of a key, or the empty place where it belongs."""
         table = self._table
         at = hash(key) % (len(table) // _WIDTH) * _WIDTH
         while table[at : at + _WIDTH] not in (self._EMPTY, key):
@@ -422,7 +437,13 @@ class _SerialNumbers:
 
 
 def signer_of(ca: Certificate) -> tuple[Name, bytes]:
-    """Return a CA's name and the SHA-256 of its public key, by which its lists are found."""
+    """Return the name of a CA and the SHA-256 of its public key.
+
+    Together they identify the CA's lists (`RevocationList.signer`).
+
+    Args:
+        ca: the CA certificate.
+    """
     return ca.subject, _key_digest(ca)
 
 
@@ -431,7 +452,13 @@ def _key_digest(ca: Certificate) -> bytes:
 
 
 def may_sign_lists(ca: Certificate) -> bool:
-    """RFC 5280 section 6.3.3, f: cRLSign is wanted where there is a key usage."""
+    """Tell whether a CA's key usage allows it to sign lists (RFC 5280 section 6.3.3, f).
+
+    A CA certificate without a key usage may sign lists.
+
+    Args:
+        ca: the CA certificate.
+    """
     try:
         return ca.extensions.get_extension_for_class(KeyUsage).value.crl_sign
     except ExtensionNotFound:
@@ -439,7 +466,7 @@ def may_sign_lists(ca: Certificate) -> bool:
 
 
 def quote_serial_number(serial_number: int) -> str:
-    """Return a serial number in upper-case hex and in quotation marks, as CAs list it."""
+    """Return a serial number for a log: in quotes, and in upper-case hex as CAs write it."""
     return quote(f"{serial_number:X}")
 
 

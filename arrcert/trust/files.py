@@ -1,4 +1,4 @@
-"""Trust stores that come from files, and follow the files under a running site."""
+"""Trust stores from files that are read again when they change."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
-from typing import Any
 
 from cryptography.x509 import Certificate
 
@@ -21,36 +20,36 @@ from arrcert.trust.revocation import RevocationLists
 
 logger = logging.getLogger("arrcert")
 
-_following: weakref.WeakSet[TrustFiles] = weakref.WeakSet()
-
 SECONDS_BETWEEN_LOOKS = 2.0
-"""How long a change of a file may stay unseen. A look costs one `stat` for each file."""
+"""How long a change of a file may stay unnoticed. A look costs one `stat` for each file."""
 
 SECONDS_TO_WAIT = 0.1
-"""How long the request that sees a change waits for it: enough for all but long lists. Without, the
-first request after a quiet night would be decided on by yesterday's list."""
+"""How long the request that notices a change waits for the reload. This is enough for everything
+but long revocation lists. Without it, the first request after a quiet night would be decided with
+yesterday's revocation list."""
 
 Source = str | os.PathLike[str]
-"""A path, relative to the working directory, or PEM text."""
+"""The path of a file, relative to the working directory, or PEM text."""
 
 
 class TrustFiles:
-    """The trust store that configured files describe; the files may be replaced at any time.
+    """A trust store that is read from files, and read again when they change.
 
-    Whoever asks always gets a whole `TrustStore`, the old or the new one. A file that cannot be
-    read any more (half-written, vanished, broken) keeps what it held last, and the log says so; a
-    revocation list that is kept so still ends at its nextUpdate.
+    `current` always returns a complete `TrustStore`, the old one or the new one. If a file cannot
+    be read any more (incomplete, removed, broken), its last good content stays in use and an error
+    is logged. A revocation list that stays in use this way still expires at its nextUpdate.
 
     Args:
-        trust_anchors: PEM files or PEM texts.
-        intermediates: likewise.
-        crls: PEM or DER files, folders of them, or PEM texts; None to check no revocation.
+        trust_anchors: PEM or DER files, or PEM texts.
+        intermediates: PEM or DER files, or PEM texts.
+        crls: PEM or DER files, folders of such files, or PEM texts; None if revocation is not
+            checked.
 
     Raises:
         ConfigurationError: all mistakes together, each under `trust_anchors`, `intermediates` or
             `crls`.
 
-    It does not notice a replacement that keeps inode, size and time stamps of a file.
+    It does not notice a change that keeps the inode, the size and the time stamps of a file.
     """
 
     def __init__(
@@ -59,27 +58,29 @@ class TrustFiles:
         intermediates: Iterable[Source] = (),
         crls: Iterable[Source] | None = None,
     ) -> None:
-        self._anchors = [_File(source) for source in trust_anchors]
-        self._intermediates = [_File(source) for source in intermediates]
-        self._crls = None if crls is None else [_Folder(source) for source in crls]
+        self._anchors = [_CertificateFile(source, is_anchor=True) for source in trust_anchors]
+        self._intermediates = [
+            _CertificateFile(source, is_anchor=False) for source in intermediates
+        ]
+        self._crls = None if crls is None else [_ListFolder(source) for source in crls]
         self._revocation_lists = RevocationLists([])
         self._starting = threading.Lock()
-        _following.add(self)
+        _instances.add(self)
         self._thread: threading.Thread | None = None
-        self._told: list[tuple[str, str]] = []
+        self._reported: list[Problem] = []
         self._seen = self._signature()
         self._next_look = time.monotonic() + SECONDS_BETWEEN_LOOKS
-        problems: list[Problem] = []
-        content = self._read(lambda *problem: problems.append(Problem(*problem)))
+        problems = self._read()
         if problems:
             raise ConfigurationError(problems)
-        self._store = TrustStore(*content)
+        self._store = self._make_store()
 
     def current(self) -> TrustStore:
-        """Return the trust store of the moment; at most every two seconds look at the files.
+        """Return the current trust store; look at the files at most once in two seconds.
 
-        Where they changed, a short-lived thread reads them. The request that saw it waits a moment;
-        while a long revocation list is read, requests keep the old store.
+        If a file changed, a short-lived thread reads it. The request that notices the change waits
+        for up to a tenth of a second. If the reload takes longer, requests use the old store until
+        it ends.
         """
         if time.monotonic() >= self._next_look:
             self._next_look = time.monotonic() + SECONDS_BETWEEN_LOOKS
@@ -88,37 +89,46 @@ class TrustFiles:
 
     def anchors(self) -> list[Certificate]:
         """Return the trust anchors that were read last."""
-        return [anchor for file in self._anchors for anchor in file.content]
+        return [anchor for file in self._anchors for anchor in file.certificates]
 
     def warnings(self, at: datetime | None = None) -> list[Problem]:
-        """Return what does not stop the start, and will deny somebody.
+        """Return a problem for each expired certificate and revocation list.
+
+        They do not prevent the start, but clients will be denied because of them.
 
         Args:
-            at: the moment, aware; now by default.
+            at: the moment, an aware datetime; the current time by default.
         """
         at = at or datetime.now(UTC)
-        return [
-            Problem(parameter, why)
-            for parameter, file in self._files()
-            for held in file.content
-            if (why := _why_ended(held, file.where, at)) is not None
-        ]
+        problems = []
+        for setting, files in (
+            ("trust_anchors", self._anchors),
+            ("intermediates", self._intermediates),
+        ):
+            for file in files:
+                problems += [Problem(setting, why) for why in file.expired(at)]
+        for list_file in self._list_files():
+            problems += [Problem("crls", why) for why in list_file.expired(at)]
+        return problems
 
-    def _files(self) -> Iterator[tuple[str, _File]]:
-        yield from (("trust_anchors", file) for file in self._anchors)
-        yield from (("intermediates", file) for file in self._intermediates)
+    def _list_files(self) -> Iterator[_ListFile]:
         for folder in self._crls or ():
-            yield from (("crls", file) for file in folder.files)
+            yield from folder.files
+
+    def _files(self) -> Iterator[_File]:
+        yield from self._anchors
+        yield from self._intermediates
+        yield from self._list_files()
 
     def _signature(self) -> list[object]:
-        """Return what is another value once a file or a folder has changed."""
+        """Return a value that changes with any file and any folder."""
         for folder in self._crls or ():
-            folder.look()
-        return [file.signature() for _, file in self._files()]
+            folder.add_new_files()
+        return [file.signature() for file in self._files()]
 
     def _reload_if_changed(self) -> None:
         with self._starting:
-            # A thread that was left behind by a fork is not alive in the child.
+            # After a fork, a thread of the parent process is not alive in the child.
             if self._thread is not None and self._thread.is_alive():
                 return
             signature = self._signature()
@@ -131,91 +141,96 @@ class TrustFiles:
         self._thread.join(SECONDS_TO_WAIT)
 
     def _reload(self, signature: list[object]) -> None:
-        complaints: list[tuple[str, str]] = []
         try:
-            content = self._read(lambda *complaint: complaints.append(complaint))
-            self._store = TrustStore(*content)
+            problems = self._read()
+            self._store = self._make_store()
         except Exception as error:
-            if [("", repr(error))] != self._told:
-                logger.exception("trust_anchors, intermediates, crls: the old content holds")
-            self._told = [("", repr(error))]
+            unexpected = [Problem("", repr(error))]
+            if unexpected != self._reported:
+                logger.exception("trust_anchors, intermediates, crls: the old content stays in use")
+            self._reported = unexpected
             return
-        for complaint in complaints:
-            if complaint not in self._told:
-                logger.error("%s: %s; the old content holds", *complaint)
-        self._told = complaints
-        # What kept a file from being read may be gone at the next look. And a thread that does not
-        # come to its end has seen nothing.
-        if not any(file.is_unread for _, file in self._files()):
+        for problem in problems:
+            if problem not in self._reported:
+                logger.error("%s; the old content stays in use", problem)
+        self._reported = problems
+        # A file that exists but could not be read may be readable at the next look. This comes last
+        # because a reload that fails has to be repeated.
+        if not any(file.is_unread for file in self._files()):
             self._seen = signature
 
-    def _read(
-        self, complain: Callable[[str, str], None]
-    ) -> tuple[list[Certificate], list[Certificate], RevocationLists | None]:
-        """Read the files that changed, and return what a trust store is made of."""
+    def _read(self) -> list[Problem]:
+        """Read the files that changed; return a problem for each one that cannot be used."""
+        problems = []
+        for setting, files in (
+            ("trust_anchors", self._anchors),
+            ("intermediates", self._intermediates),
+        ):
+            for file in files:
+                try:
+                    file.refresh()
+                except ValueError as error:
+                    problems.append(Problem(setting, str(error)))
+        problems += [Problem("crls", why) for why in self._read_lists()]
+        return problems
 
-        def refresh(parameter: str, file: _File, parse: _Parser, *, given: object = None) -> None:
-            try:
-                file.refresh(parse, given)
-            except ValueError as error:
-                complain(parameter, str(error))
-
-        for anchor in self._anchors:
-            refresh("trust_anchors", anchor, _parse_anchors)
-        for intermediate in self._intermediates:
-            refresh("intermediates", intermediate, _parse_intermediates)
-        anchors = self.anchors()
-        intermediates = [held for file in self._intermediates for held in file.content]
-        if self._crls is None:
-            return anchors, intermediates, None
-
-        issuers = [*anchors, *intermediates]
-
-        def parse_lists(data: bytes, where: str) -> list[RevocationList]:
-            return read_revocation_lists(data, source=where, issuers=issuers)
-
-        for folder in self._crls:
+    def _read_lists(self) -> Iterator[str]:
+        """Read the revocation lists that changed; yield why one of them cannot be used."""
+        issuers = [*self.anchors(), *self._intermediate_certificates()]
+        for folder in self._crls or ():
             if not folder.files:
-                complain("crls", f"{folder.where} holds no revocation list")
+                yield f"{folder.where} holds no revocation list"
             for file in folder.files:
-                refresh("crls", file, parse_lists, given=issuers)
+                try:
+                    file.refresh(issuers)
+                except ValueError as error:
+                    yield str(error)
         self._revocation_lists, refused = self._revocation_lists.replaced_by(
-            held for folder in self._crls for file in folder.files for held in file.content
+            crl for file in self._list_files() for crl in file.lists
         )
-        for older in refused:
-            complain("crls", f"{older.source} is older than the list that is held of its CA")
-        return anchors, intermediates, self._revocation_lists
+        for crl in refused:
+            yield f"{crl.source} is older than the list of its CA that is in use"
+
+    def _make_store(self) -> TrustStore:
+        return TrustStore(
+            self.anchors(),
+            self._intermediate_certificates(),
+            None if self._crls is None else self._revocation_lists,
+        )
+
+    def _intermediate_certificates(self) -> list[Certificate]:
+        return [held for file in self._intermediates for held in file.certificates]
 
 
-def _unlock_all() -> None:
-    # Who held a lock does not come along into a forked process.
-    for files in list(_following):
+_instances: weakref.WeakSet[TrustFiles] = weakref.WeakSet()
+
+
+def _replace_locks() -> None:
+    """Give every instance a new lock: a thread that held the old one is not alive after a fork."""
+    for files in list(_instances):
         files._starting = threading.Lock()
 
 
-getattr(os, "register_at_fork", dict)(after_in_child=_unlock_all)
-
-_Parser = Callable[[bytes, str], list[Any]]
-"""From a file's bytes, and what to call it, to what it holds; a ValueError is for the operator."""
+if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has none, and cannot fork.
+    os.register_at_fork(after_in_child=_replace_locks)
 
 
 class _File:
-    """A file, or a PEM text, and what it held when it was last good.
+    """A file, or a PEM text.
 
     Attributes:
-        is_unread: whether it is there and could not be read.
+        where: what errors call it: `the file 'ca.pem'`.
+        is_unread: whether the file exists, but the last attempt to read it failed.
     """
 
     def __init__(self, source: Source) -> None:
         self.source = source
         self._is_text = _is_pem_text(source)
         self.where = "the PEM text" if self._is_text else f"the file {quote(source)}"
-        self.content: list[Any] = []
         self.is_unread = False
-        self._held: tuple[object, object] | None = None
 
     def signature(self) -> object:
-        """Return what is another value once the file has changed; None where there is none."""
+        """Return a value that changes with the file; None if there is no file."""
         if self._is_text:
             return self.source
         try:
@@ -224,53 +239,121 @@ class _File:
             return None
         return (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
-    def refresh(self, parse: _Parser, given: object) -> None:
-        """Parse the content, unless neither the file nor what the parser was given has changed.
+    def read(self) -> bytes:
+        """Return the content.
 
         Raises:
-            ValueError: with a sentence for the operator; `content` stays as it was.
+            ValueError: the file cannot be read. The message is a sentence for the operator.
         """
-        # Taken before the content: what changes in between is seen at the next look.
-        held = (self.signature(), given)
-        if held != self._held:
-            self.is_unread = held[0] is not None
-            data = self._read()
-            self.is_unread = False
-            self.content = parse(data, self.where)
-            self._held = held
-
-    def _read(self) -> bytes:
         if self._is_text:
             return str(self.source).encode("utf-8", "surrogateescape")
         try:
             with open(self.source, "rb") as file:
-                return file.read()
+                content = file.read()
         except (OSError, ValueError) as error:
+            self.is_unread = self.signature() is not None
             hint = pasted(str(self.source))
             if hint is not None:
-                raise ValueError(f"{self.where} is no file's path; {hint}") from error
+                raise ValueError(f"{self.where} is not the path of a file; {hint}") from error
             reason = getattr(error, "strerror", None) or str(error)
             raise ValueError(
-                f"{self.where} cannot be read ({reason}; looked for at"
+                f"{self.where} cannot be read ({reason}; the full path is"
                 f" {quote(os.path.abspath(self.source))}); write the path of a PEM or DER file, or"
                 " PEM text"
             ) from error
+        self.is_unread = False
+        return content
 
 
-class _Folder:
-    """The files that one source of revocation lists stands for: those of a folder, or itself."""
+class _CertificateFile(_File):
+    """A file of CA certificates, and the certificates in its last good content."""
+
+    def __init__(self, source: Source, *, is_anchor: bool) -> None:
+        super().__init__(source)
+        self.certificates: list[Certificate] = []
+        self._is_anchor = is_anchor
+        self._parsed: object = None
+
+    def refresh(self) -> None:
+        """Read the certificates again if the file has changed.
+
+        Raises:
+            ValueError: the file cannot be used, and `certificates` did not change. The message is a
+                sentence for the operator.
+        """
+        # The signature is taken before the content, so that a later change is noticed at the next
+        # look.
+        signature = self.signature()
+        if signature is not None and signature == self._parsed:
+            return
+        certificates = parse_certificates(self.read(), self.where)
+        for certificate in certificates:
+            why = why_unusable(certificate, is_anchor=self._is_anchor)
+            if why is not None:
+                raise ValueError(f"the certificate {_name_of(certificate)} in {self.where} {why}")
+        self.certificates, self._parsed = certificates, signature
+
+    def expired(self, at: datetime) -> Iterator[str]:
+        """Yield a sentence about each certificate that has expired."""
+        for certificate in self.certificates:
+            if at > certificate.not_valid_after_utc:
+                yield (
+                    f"the certificate {_name_of(certificate)} in {self.where} expired at"
+                    f" {certificate.not_valid_after_utc:%Y-%m-%dT%H:%M:%SZ}; replace it"
+                )
+
+
+class _ListFile(_File):
+    """A file of revocation lists, and the lists in its last good content."""
+
+    def __init__(self, source: Source) -> None:
+        super().__init__(source)
+        self.lists: list[RevocationList] = []
+        self._parsed: object = None
+
+    def refresh(self, issuers: list[Certificate]) -> None:
+        """Read the lists again if the file or the issuers have changed.
+
+        Args:
+            issuers: the CA certificates that may sign the lists.
+
+        Raises:
+            ValueError: the file cannot be used, and `lists` did not change. The message is a
+                sentence for the operator.
+        """
+        # See _CertificateFile.refresh.
+        signature = self.signature()
+        if signature is not None and (signature, issuers) == self._parsed:
+            return
+        self.lists = read_revocation_lists(self.read(), source=self.where, issuers=issuers)
+        self._parsed = (signature, issuers)
+
+    def expired(self, at: datetime) -> Iterator[str]:
+        """Yield a sentence about each list that has expired."""
+        for crl in self.lists:
+            if at > crl.next_update_utc:
+                yield (
+                    f"the revocation list in {self.where} expired at"
+                    f" {crl.next_update_utc:%Y-%m-%dT%H:%M:%SZ}, so certificates of its CA are"
+                    " denied; replace it (arrcert fetch-crls does)"
+                )
+
+
+class _ListFolder:
+    """The files of one entry of `crls`: the files in a folder, or the one file that it names."""
 
     def __init__(self, source: Source) -> None:
         is_folder = not _is_pem_text(source) and os.path.isdir(source)
         self._path = source if is_folder else None
         self.where = f"the folder {quote(source)}"
-        self.files = [] if self._path is not None else [_File(source)]
-        self.look()
+        self.files = [] if is_folder else [_ListFile(source)]
+        self.add_new_files()
 
-    def look(self) -> None:
-        """Take up files that have come; those that vanish stay, as files that cannot be read.
+    def add_new_files(self) -> None:
+        """Add the files that are new in the folder.
 
-        Names that begin with a dot are left out: a download in progress has one.
+        A removed file stays in `files`, so that its lists stay in use and an error is logged. Names
+        that begin with a dot are ignored, because a download in progress has such a name.
         """
         if self._path is None:
             return
@@ -284,49 +367,16 @@ class _Folder:
         except OSError:
             return
         known = {file.source for file in self.files}
-        self.files += [_File(path) for path in found if path not in known]
+        self.files += [_ListFile(path) for path in found if path not in known]
 
 
 def _is_pem_text(source: Source) -> bool:
     return isinstance(source, str) and "-----BEGIN" in source
 
 
-def _why_ended(held: Certificate | RevocationList, where: str, at: datetime) -> str | None:
-    if isinstance(held, RevocationList):
-        if at <= held.next_update_utc:
-            return None
-        return (
-            f"the revocation list in {where} ended at {held.next_update_utc:%Y-%m-%dT%H:%M:%SZ}, so"
-            " what its CA issued is denied; replace it (arrcert fetch-crls does)"
-        )
-    if at <= held.not_valid_after_utc:
-        return None
-    return (
-        f"the certificate {quote(held.subject.rfc4514_string())} in {where} expired at"
-        f" {held.not_valid_after_utc:%Y-%m-%dT%H:%M:%SZ}; replace it"
-    )
-
-
-def _parse_anchors(data: bytes, where: str) -> list[Certificate]:
-    return _usable(parse_certificates(data, where), where, is_anchor=True)
-
-
-def _parse_intermediates(data: bytes, where: str) -> list[Certificate]:
-    return _usable(parse_certificates(data, where), where, is_anchor=False)
-
-
-def _usable(
-    authorities: Sequence[Certificate], where: str, *, is_anchor: bool
-) -> list[Certificate]:
-    for authority in authorities:
-        why = why_unusable(authority, is_anchor=is_anchor)
-        if why is not None:
-            raise ValueError(f"the certificate {_name_of(authority)} in {where} {why}")
-    return list(authorities)
-
-
 def _name_of(authority: Certificate) -> str:
     try:
         return quote(authority.subject.rfc4514_string())
+    # The subject may hold bytes that cryptography cannot decode.
     except Exception:
         return "without a name"

@@ -1,8 +1,8 @@
-"""Name constraints where cryptography does not look: in the subject, and of other kinds.
+"""Name constraints (RFC 5280 section 4.2.1.10) that cryptography does not apply.
 
-`cryptography.x509.verification` holds constraints against the subject alternative name. A
-certificate that carries its name in the subject alone passes them all, and constraints on directory
-names or URIs are ignored or refused by chance.
+`cryptography.x509.verification` applies name constraints to the subject alternative name only. A
+certificate with a name in its subject and no subject alternative name passes all of them. Whether
+cryptography ignores or refuses constraints on directory names and URIs depends on the certificate.
 """
 
 from __future__ import annotations
@@ -32,13 +32,16 @@ _LOOKS_LIKE_DNS = re.compile(r"[^\s@]+\.[^\s@]+")
 
 
 def unsupported_constraint(ca: Certificate) -> str | None:
-    """Tell why a CA's name constraints cannot be upheld, None where they can.
+    """Return why a CA's name constraints cannot be enforced, or None if they can.
+
+    `cryptography` does not compare directory names and URIs. A CA with constraints on them is
+    refused, whether or not the extension is critical, because a CA that has limits must not be
+    trusted beyond them.
 
     Args:
         ca: the CA certificate.
 
-    Directory names and URIs are the kinds that `cryptography` does not compare. They are refused,
-    marked critical or not, since a CA that was given limits must not be trusted without them.
+    It does not apply the constraints to any name; `violation` does.
     """
     constraints = _constraints_of(ca)
     return None if constraints is None else _unsupported(constraints)
@@ -47,22 +50,24 @@ def unsupported_constraint(ca: Certificate) -> str | None:
 def _unsupported(constraints: NameConstraints) -> str | None:
     for name in (*(constraints.permitted_subtrees or ()), *(constraints.excluded_subtrees or ())):
         if isinstance(name, DirectoryName):
-            return "its name constraints limit directory names, which cannot be upheld here"
+            return "its name constraints limit directory names, which arrcert cannot enforce"
         if isinstance(name, UniformResourceIdentifier):
-            return "its name constraints limit URIs, which cannot be upheld here"
+            return "its name constraints limit URIs, which arrcert cannot enforce"
     return None
 
 
 def violation(path: Sequence[Certificate]) -> str | None:
-    """Tell how a certification path violates its CAs' name constraints, None where it does not.
+    """Return how a certification path violates its CAs' name constraints, or None if it does not.
+
+    Constraints on e-mail addresses apply to the subject's emailAddress (RFC 5280 section
+    4.2.1.10). Constraints on DNS names, IP addresses and e-mail addresses also apply to the common
+    names of the leaf, because a policy can allow a client by its common name.
 
     Args:
-        path: from the leaf to the trust anchor, accepted by `cryptography`'s verifier, which has
-            held the subject alternative names against the constraints.
+        path: the certificates from the leaf to the trust anchor.
 
-    RFC 5280 section 4.2.1.10 applies constraints on e-mail addresses to the subject's emailAddress.
-    The leaf's common names are held against those on DNS names, IP addresses and e-mail addresses
-    as well, since a policy may allow by them.
+    It does not check the subject alternative names: `cryptography`'s verifier did that when it
+    accepted the path.
     """
     for depth, ca in enumerate(path[1:], start=1):
         constraints = _constraints_of(ca)
@@ -73,7 +78,7 @@ def violation(path: Sequence[Certificate]) -> str | None:
             return f"the CA {_subject(ca)} cannot be trusted: {unsupported}"
         for below, certificate in enumerate(path[:depth]):
             for name in _names_in_subject(certificate, is_leaf=below == 0):
-                if not _within(name, constraints):
+                if not _is_permitted(name, constraints):
                     return (
                         f"the name {quote(name.value)} in the subject of {_subject(certificate)}"
                         f" violates the name constraints of the CA {_subject(ca)}"
@@ -94,7 +99,7 @@ def _subject(certificate: Certificate) -> str:
 
 
 class _Name:
-    """A name found in a subject, as the kind of general name that it amounts to."""
+    """A name from a subject, with the kind of general name whose constraints apply to it."""
 
     def __init__(self, kind: type[GeneralName], value: str) -> None:
         self.kind = kind
@@ -103,7 +108,7 @@ class _Name:
 
 def _names_in_subject(certificate: Certificate, *, is_leaf: bool) -> Iterator[_Name]:
     if not is_leaf and certificate.subject == certificate.issuer:
-        return  # RFC 5280 section 6.1.3 (b): a self-issued CA is not held against constraints.
+        return  # RFC 5280 section 6.1.3 (b): constraints do not apply to a self-issued CA.
     for attribute in certificate.subject.get_attributes_for_oid(NameOID.EMAIL_ADDRESS):
         yield _Name(RFC822Name, str(attribute.value))
     if not is_leaf:
@@ -126,17 +131,17 @@ def _is_ip_address(text: str) -> bool:
     return True
 
 
-def _within(name: _Name, constraints: NameConstraints) -> bool:
-    """Tell whether a name is permitted, if names of its kind must be, and not excluded."""
+def _is_permitted(name: _Name, constraints: NameConstraints) -> bool:
+    """Tell whether a name is in a permitted subtree, if there is one, and in no excluded one."""
     permitted = [base for base in constraints.permitted_subtrees or () if type(base) is name.kind]
     excluded = [base for base in constraints.excluded_subtrees or () if type(base) is name.kind]
-    if any(_in_subtree(name, base, doubtful=True) for base in excluded):
+    if any(_in_subtree(name, base, in_doubt=True) for base in excluded):
         return False
-    return not permitted or any(_in_subtree(name, base, doubtful=False) for base in permitted)
+    return not permitted or any(_in_subtree(name, base, in_doubt=False) for base in permitted)
 
 
-def _in_subtree(name: _Name, base: GeneralName, *, doubtful: bool) -> bool:
-    """Tell whether a name lies in a subtree; `doubtful` is the answer where it cannot be told."""
+def _in_subtree(name: _Name, base: GeneralName, *, in_doubt: bool) -> bool:
+    """Tell whether a name is in a subtree; `in_doubt` is the answer for a malformed address."""
     text = name.value.lower().rstrip(".")
     if isinstance(base, IPAddress):
         network = cast("ipaddress.IPv4Network | ipaddress.IPv6Network", base.value)
@@ -147,7 +152,7 @@ def _in_subtree(name: _Name, base: GeneralName, *, doubtful: bool) -> bool:
         return not limit or text == limit or text.endswith(f".{limit.removeprefix('.')}")
     mailbox, at, host = name.value.rpartition("@")
     if not (mailbox and at and host):
-        return doubtful
+        return in_doubt
     limited_mailbox, at, limited_host = limit.rpartition("@")
     if at and mailbox != limited_mailbox:
         return False

@@ -140,7 +140,7 @@ class TrustStore:
 MOST_FORWARDED_CHECKS = 20
 """How many signatures of forwarded CA certificates are verified for one request."""
 
-MOST_CONFIGURED_CHECKS = 1000
+MOST_CONFIGURED_CHECKS = 500
 """How many signatures are verified with configured CA certificates for one request."""
 
 
@@ -187,8 +187,8 @@ class PathSearch:
         if certificate.is_ca:
             return Finding(
                 DenialReason.UNTRUSTED,
-                "it is a CA certificate (CA:TRUE, what `openssl req -x509` makes), which no trust"
-                " anchor makes a client's; pin its fingerprint in a policy without trust_anchors",
+                "it is a CA certificate (CA:TRUE, what `openssl req -x509` makes), which is not"
+                " accepted as a client's; pin its fingerprint in a policy without trust_anchors",
             )
         is_anchor = certificate.x509 in trust_store.anchors
         if not is_anchor and not self._is_signed_by_any(trust_store):
@@ -264,7 +264,7 @@ def _why_never(leaf: Certificate) -> str | None:
         )
     algorithm = _weak_digest(leaf)
     if algorithm is not None:
-        return f"it is signed over {algorithm}, which proves nothing; have it issued anew"
+        return f"it is signed over {algorithm}, which proves nothing; have it issued again"
     return None
 
 
@@ -300,7 +300,7 @@ def has_signed(ca: Certificate, certificate: Certificate) -> bool:
 
 def _require_ca(_policy: Any, _certificate: Certificate, constraints: BasicConstraints) -> None:
     if not constraints.ca:
-        raise ValueError("the issuer is no CA: its basicConstraints say CA:FALSE")
+        raise ValueError("the issuer is not a CA: its basicConstraints say CA:FALSE")
 
 
 def _require_cert_sign(_policy: Any, _certificate: Certificate, usage: KeyUsage | None) -> None:
@@ -364,7 +364,7 @@ def why_unusable(authority: Certificate, *, is_anchor: bool) -> str | None:
     except Exception as error:
         return f"has an extension that cannot be read: {quote(error)}"
     if not is_ca:
-        return None if is_anchor else "is no CA: its basicConstraints do not say CA:TRUE"
+        return None if is_anchor else "is not a CA: its basicConstraints do not say CA:TRUE"
     return _why_cannot_sign(authority) or unsupported_constraint(authority)
 
 

@@ -1,4 +1,4 @@
-"""Certificates in files: PEM or DER to certificates, and a hint for whatever came instead."""
+"""Reads certificates from PEM or DER, and says what a file holds if it is something else."""
 
 from __future__ import annotations
 
@@ -14,26 +14,27 @@ from cryptography.x509 import (
 from arrcert.exceptions import quote
 
 _PRIVATE_KEY = (
-    "holds a private key; write certificates alone, and take the key away from where the web site"
-    " can read it"
+    "holds a private key; write only certificates, and move the key to where the web site cannot"
+    " read it"
 )
 _CERTIFICATE = rb"-----BEGIN (?:X509 )?CERTIFICATE-----"
-_LOST = rb"-----BEGIN (?:TRUSTED CERTIFICATE|PKCS7|CMS)-----"
-"""Blocks that hold certificates which the parser of PEM certificates passes over."""
+_NOT_PARSED = rb"-----BEGIN (?:TRUSTED CERTIFICATE|PKCS7|CMS)-----"
+"""PEM blocks that may hold certificates, but that the parser of PEM certificates skips."""
 
 
 def parse_certificates(data: bytes, where: str) -> list[Certificate]:
-    """Parse every certificate in a file's bytes: PEM blocks with text around them, or one DER.
+    """Return every certificate in the bytes of a file.
 
-    App Service puts public certificates at `/var/ssl/certs/<thumbprint>.der`.
+    The bytes are PEM blocks with or without other text (RFC 7468 section 5), or one certificate in
+    DER. App Service puts public certificates in DER at `/var/ssl/certs/<thumbprint>.der`.
 
     Args:
         data: the bytes.
-        where: what an error calls them.
+        where: what an error calls them, such as `the file 'ca.pem'`.
 
     Raises:
-        ValueError: with a sentence for the operator: nothing in it, not all of it can be read, or
-            a private key beside it.
+        ValueError: there is no certificate, not all of them can be read, or there is also a private
+            key. The message is a sentence for the operator.
 
     It does not check dates or signatures.
     """
@@ -44,24 +45,26 @@ def parse_certificates(data: bytes, where: str) -> list[Certificate]:
     blocks = len(re.findall(_CERTIFICATE, data))
     if blocks == 0:
         raise ValueError(f"{where} holds no PEM certificate; {why_not_pem(data)}")
-    if re.search(_LOST, data):
+    if re.search(_NOT_PARSED, data):
         raise ValueError(f"{where} holds more than PEM certificates; {why_not_pem(data)}")
     try:
         certificates = load_pem_x509_certificates(data)
-    # cryptography documents ValueError, and its InvalidVersion is none.
+    # cryptography documents ValueError, but its InvalidVersion is not a ValueError.
     except Exception as error:
         why = _known_form(data) or quote(error)
         raise ValueError(f"{where} holds a broken certificate: {why}") from error
     if len(certificates) != blocks:
-        raise ValueError(f"{where} holds {blocks} certificates, not all of which can be read")
+        raise ValueError(f"{where} holds {blocks} certificates, and not all of them can be read")
     return certificates
 
 
 def why_not_pem(data: bytes) -> str:
-    """Return what stands in the place of PEM certificates, and what to write instead.
+    """Return what some bytes hold instead of PEM certificates, and what to write instead.
 
     Args:
-        data: a file's bytes, or a setting's text encoded.
+        data: the bytes of a file, or the encoded text of a setting.
+
+    It does not check whether the bytes do hold certificates.
     """
     return _known_form(data) or (
         "a PEM file holds at least one block -----BEGIN CERTIFICATE-----"
@@ -71,19 +74,33 @@ def why_not_pem(data: bytes) -> str:
 
 
 def pasted(setting: str) -> str | None:
-    """Return what a setting that is no file's path seems to hold; None where it may be a path.
+    """Return what a setting seems to hold instead of a file's path, or None if it may be a path.
 
     Args:
-        setting: the text, without a whole PEM block in it.
+        setting: the text of the setting, without a complete PEM block in it.
+
+    It does not look at the file system.
     """
     text = setting.encode("utf-8", "surrogateescape")
     return next((hint for pattern, hint in _PASTED if re.search(pattern, text)), None)
 
 
+def is_pkcs12(data: bytes) -> bool:
+    """Tell whether bytes begin like PKCS#12 (RFC 7292 section 4).
+
+    Args:
+        data: the bytes of a file.
+
+    It does not check that the rest of the bytes can be read. cryptography cannot tell: without the
+    right password it gives the same error for a PKCS#12 file that is cut off as for other data.
+    """
+    return _PKCS12.match(data) is not None
+
+
 def _parse_der(data: bytes, where: str) -> Certificate:
     try:
         return load_der_x509_certificate(data)
-    # As above.
+    # See parse_certificates.
     except Exception as error:
         if _is_private_key(data):
             raise ValueError(f"{where} {_PRIVATE_KEY}") from error
@@ -92,75 +109,79 @@ def _parse_der(data: bytes, where: str) -> Certificate:
 
 
 def _is_private_key(der: bytes) -> bool:
-    # Asked of what is no certificate alone; the module is slow to import.
+    # This module is slow to import, and only data that is not a certificate needs it.
     from cryptography.hazmat.primitives.serialization import load_der_private_key
 
     try:
         load_der_private_key(der, password=None)
-    # An encrypted key raises TypeError; hostile bytes raise what they like.
+    # An encrypted key raises TypeError; other bytes may raise any exception.
     except Exception as error:
         return isinstance(error, TypeError)
     return True
 
 
-_ARMOUR = "put -----BEGIN CERTIFICATE----- and -----END CERTIFICATE----- around it"
+_PKCS12 = re.compile(rb"\A0.{1,5}\x02\x01\x030", re.DOTALL)
+"""A SEQUENCE that begins with version 3 and another SEQUENCE."""
 
 _PASTED = (
     (
         rb"\A(?:[0-9A-Fa-f]{2}[: ]?){20}(?:(?:[0-9A-Fa-f]{2}[: ]?){12})?\Z",
-        "it looks like a fingerprint; fingerprints takes it",
+        "it looks like a fingerprint; write it in fingerprints",
     ),
     (
         rb"\AMI[\sA-Za-z0-9+/]{60,}={0,2}\s*\Z",
-        f"it looks like a certificate's base64 without its armour; {_ARMOUR}",
+        "it looks like the base64 of a certificate without the lines around it; add"
+        " -----BEGIN CERTIFICATE----- before it and -----END CERTIFICATE----- after it",
     ),
 )
+
+_REVOCATION_LIST = "it is a revocation list; write it in crls"
 
 _KNOWN_FORMS = (
     (
         rb"-----BEGIN [^\n]*\\n",
-        r"its line breaks are written \n, as two characters; write real ones, or a file's path",
+        r"its line breaks are written as the two characters \n; write real line breaks, or a file's"
+        r" path",
     ),
     (
         rb"\A(?:\xff\xfe|\xfe\xff)",
-        "it is UTF-16, as PowerShell writes files; save it as ASCII",
+        "it is UTF-16, the encoding of files that PowerShell writes; save it as ASCII",
     ),
     (
         rb"-----BEGIN (?:PKCS7|CMS)-----",
-        "it is PKCS#7 (.p7b); this makes certificates of it: openssl pkcs7 -print_certs -in FILE"
-        " -out ca.pem",
+        "it is PKCS#7 (.p7b); convert it: openssl pkcs7 -print_certs -in FILE -out ca.pem",
     ),
     (
         rb"-----BEGIN TRUSTED CERTIFICATE-----",
-        "it holds OpenSSL's own trusted certificates; this makes PEM of one: openssl x509 -in FILE"
+        "it is in OpenSSL's own format for trusted certificates; convert it: openssl x509 -in FILE"
         " -out ca.pem",
     ),
     (
         rb"-----BEGIN (?:NEW )?CERTIFICATE REQUEST-----",
-        "it is a request for a certificate; write the certificate that the CA made of it",
+        "it is a request for a certificate; write the certificate that the CA issued for it",
     ),
-    (rb"-----BEGIN X509 CRL-----", "it is a revocation list; crls takes it"),
+    (rb"-----BEGIN X509 CRL-----", _REVOCATION_LIST),
     (rb"-----BEGIN (?:RSA )?PUBLIC KEY-----", "it is a public key; write its certificate"),
     (
-        rb"\A0.{1,5}\x02\x01\x030",
-        "it is PKCS#12 (.pfx, .p12), which may hold a private key; write the CA certificates alone:"
+        _PKCS12.pattern,
+        "it is PKCS#12 (.pfx, .p12), which may hold a private key; extract the CA certificates:"
         " openssl pkcs12 -cacerts -nokeys -in FILE -out ca.pem",
     ),
     (
         rb"\A0.{1,5}\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07\x02",
-        "it is PKCS#7 (.p7b); this makes PEM of it: openssl pkcs7 -inform der -print_certs -in FILE"
+        "it is PKCS#7 (.p7b); convert it: openssl pkcs7 -inform der -print_certs -in FILE"
         " -out ca.pem",
     ),
     *_PASTED,
 )
-"""What comes instead of certificates, by a pattern, and what to write."""
+"""Patterns of what people write instead of certificates, each with what to do about it."""
 
 
 def _known_form(data: bytes) -> str | None:
     for pattern, hint in _KNOWN_FORMS:
         if re.search(pattern, data, re.DOTALL):
             return hint
-    return "it is a revocation list; crls takes it" if _is_revocation_list(data) else None
+    return _REVOCATION_LIST if _is_revocation_list(data) else None
 
 
 def _is_revocation_list(data: bytes) -> bool:
@@ -168,7 +189,7 @@ def _is_revocation_list(data: bytes) -> bool:
         return False
     try:
         load_der_x509_crl(data)
-    # Hostile bytes raise what they like.
+    # Bytes that are not a list may raise any exception.
     except Exception:
         return False
     return True

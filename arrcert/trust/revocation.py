@@ -1,4 +1,4 @@
-"""Revocation: the lists of one snapshot, and what they say about a certification path."""
+"""Checks the certificates of a certification path against revocation lists."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from arrcert.trust.crls import (
 
 
 class Replacement(NamedTuple):
-    """What came of a reload.
+    """The result of a reload.
 
     Attributes:
-        lists: what holds from now on.
-        refused: lists that do not count, since a newer one of the same signer was held; to be
-            logged.
+        lists: the lists that count after the reload.
+        refused: lists that were read but do not count, because the one before is newer. The caller
+            logs them.
     """
 
     lists: RevocationLists
@@ -32,10 +32,11 @@ class Replacement(NamedTuple):
 
 
 class RevocationLists:
-    """The lists of one snapshot, at most one of each signer; immutable.
+    """At most one revocation list for each signer; immutable.
 
     Args:
-        lists: of several by the same signer the newest holds, also where it does not hold yet.
+        lists: the lists. If a signer has several, the newest one counts, even if it is not current
+            yet.
     """
 
     __slots__ = ("_held",)
@@ -55,14 +56,14 @@ class RevocationLists:
         return iter(self._held.values())
 
     def replaced_by(self, lists: Iterable[RevocationList]) -> Replacement:
-        """Return the lists that hold after a reload; these ones stay as they are.
+        """Return the lists that count after a reload, without a change to this object.
 
-        A list that is older than the held one of its signer does not count: whoever can put back
-        yesterday's file must not be able to pardon (RFC 5280 section 5.2.3: numbers only grow).
+        A list does not replace a newer list of the same signer (RFC 5280 section 5.2.3: numbers
+        only increase). Otherwise an attacker who can restore an old file could undo a revocation.
 
         Args:
-            lists: everything that was read. What is held of a signer that has none among them is
-                dropped; to keep the list of a bad file, hand it over again.
+            lists: all lists that were read. A signer without a list among them has none afterwards.
+                To keep the list of a file that cannot be read, pass it again.
         """
         after = RevocationLists(lists)
         refused = []
@@ -76,18 +77,17 @@ class RevocationLists:
     def check(self, path: Sequence[Certificate], at: datetime) -> Finding | None:
         """Return why a certificate of a path is revoked or unknown (RFC 5280 section 6.3.3).
 
-        Each certificate below the anchor needs a current list of the CA above it. An entry in a
-        list that is not current still revokes. A certificate that such a list does not name is
-        unknown.
+        Every certificate below the trust anchor needs a current list of the CA that issued it. A
+        certificate that an expired list names is revoked; one that it does not name is unknown.
 
         Args:
             path: a validated path, from the leaf to the trust anchor.
-            at: the moment, aware.
+            at: the moment, an aware datetime.
 
         Returns:
             `revoked`; else `revocation_unknown` if a list is missing or not current; else None.
 
-        This does not check the path, nor the anchor, which no CA can revoke.
+        It does not check the path itself, or the trust anchor, which no CA can revoke.
         """
         unknown: Finding | None = None
         for position, (subject, ca) in enumerate(itertools.pairwise(path)):
@@ -108,22 +108,23 @@ class RevocationLists:
                     f"nothing tells whether {_role(position, subject)} is revoked: {missing};"
                     f" its CA is {quote(ca.subject.rfc4514_string())}",
                 )
+        # Only after every certificate was checked, because `revoked` outranks `revocation_unknown`.
         return unknown
 
     def next_update_of(self, path: Sequence[Certificate]) -> datetime | None:
         """Return the earliest nextUpdate of the lists that a path needs.
 
         Args:
-            path: a path that `check` has found to be good.
+            path: a path for which `check` returned None.
 
         Returns:
-            The moment, aware; None for a leaf that is its own anchor.
+            The moment, an aware datetime; None if the leaf is its own trust anchor.
         """
         lists = [self._held[signer_of(ca)] for ca in path[1:]]
         return min((held.next_update_utc for held in lists), default=None)
 
     def _of(self, ca: Certificate) -> tuple[RevocationList | None, str | None]:
-        """Return the list that speaks for a CA, or None and why there is none."""
+        """Return the list of a CA, or None and the reason why there is none."""
         held = self._held.get(signer_of(ca))
         if held is None:
             return None, "there is no revocation list of its CA"

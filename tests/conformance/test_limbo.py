@@ -37,7 +37,7 @@ def cases() -> list[dict[str, Any]]:
 
 
 def is_accepted(case: dict[str, Any]) -> bool:
-    """Ask a policy, as a site would; what stops its start accepts nobody."""
+    """Ask a policy as a site does; a policy that does not start accepts no certificate."""
     try:
         policy = Policy(trust_anchors=case["roots"], intermediates=case["intermediates"] or None)
         policy.check(ClientCertificate.from_pem(case["leaf"]), case["at"])

@@ -1,4 +1,4 @@
-"""Arrows point downward only."""
+"""Imports go in one direction, and the public face is whole."""
 
 from __future__ import annotations
 
@@ -18,35 +18,74 @@ CORE = Path(arrcert.__file__).parent
 FLASK = Path(arrcert_flask.__file__).parent
 DJANGO = Path(arrcert_django.__file__).parent
 
-STOREYS = [
+ORDER = [
+    "key_vault",
+    "moments",
+    "notation",
     "exceptions",
     "denials",
     "adapters",
+    "keys",
+    "certificate",
+    "pins",
+    "names",
+    "forwarding",
+    "forwarding.gunicorn",
     "forwarding.servers",
     "forwarding.encodings",
     "forwarding.front_ends",
+    "forwarding.proxies",
+    "forwarding.cross_site",
     "forwarding.ingress",
     "forwarding.exempt_paths",
+    "trust",
     "trust.pem",
-    "certificate",
     "trust.name_constraints",
     "trust.crls",
     "trust.revocation",
     "trust.paths",
     "trust.files",
-    "pins",
-    "names",
+    "identity",
+    "presented",
+    "rules",
     "policy",
-    "settings.loading",
+    "memory",
+    "alternatives",
     "authorizer",
+    "settings.options",
+    "settings.names",
+    "settings.environment",
+    "settings.validation",
+    "settings",
+    "gunicorn",
     "outbound",
+    "testing",
 ]
-"""The core's modules from the ground up: each may import those before it."""
+"""Every module of the core but the command. Each may import those before it."""
+
+PUBLIC = {"arrcert", "arrcert.cli", "arrcert.gunicorn", "arrcert.outbound", "arrcert.settings"}
+PUBLIC |= {"arrcert.testing"}
+"""The modules whose names are kept between versions. They are those that define `__all__`."""
+
+
+def path_of(module: str) -> Path:
+    """Return the file of a module of the core."""
+    path = CORE.joinpath(*module.split("."))
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
 
 
 def imports(path: Path) -> Iterator[str]:
-    """Yield the dotted name of everything that a module imports."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    """Yield the dotted name of everything that a module imports when it runs."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for_types = {
+        child
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for child in ast.walk(node)
+    }
+    for node in ast.walk(tree):
+        if node in for_types:
+            continue
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -59,8 +98,43 @@ def packages(folder: Path) -> set[str]:
     return {name.partition(".")[0] for path in folder.rglob("*.py") for name in imports(path)}
 
 
+def test_every_module_has_its_place() -> None:
+    """A new module of the core must be put into the order of imports."""
+    modules = {
+        ".".join(path.relative_to(CORE).with_suffix("").parts).removesuffix(".__init__")
+        for path in CORE.rglob("*.py")
+        if "cli" not in path.relative_to(CORE).parts
+    }
+    assert modules - {"__init__"} == set(ORDER)
+    assert len(ORDER) == len(set(ORDER))
+
+
+@pytest.mark.parametrize("module", ORDER)
+def test_imports_go_in_one_direction(module: str) -> None:
+    """A module of the core imports only modules before it, so there is no circle."""
+    before = ORDER[: ORDER.index(module)]
+    for name in imports(path_of(module)):
+        if name.startswith("arrcert."):
+            assert any(f"{name}.".startswith(f"arrcert.{other}.") for other in before), name
+
+
+@pytest.mark.parametrize("module", ORDER)
+def test_core_needs_cryptography_alone(module: str) -> None:
+    """A deployed core imports the standard library and cryptography, and nothing else."""
+    found = {name.partition(".")[0] for name in imports(path_of(module))}
+    assert found - set(sys.stdlib_module_names) <= {"cryptography", "arrcert"}
+
+
+@pytest.mark.parametrize(
+    ("module", "other"), [("authorizer", "settings"), ("outbound", "policy"), ("denials", "policy")]
+)
+def test_modules_that_need_not_know_each_other(module: str, other: str) -> None:
+    """The authorizer does not import the settings, nor the outbound side the policies."""
+    assert not any(name.startswith(f"arrcert.{other}") for name in imports(path_of(module)))
+
+
 def test_core_imports_without_frameworks() -> None:
-    """The core, its tests' PKI included, needs neither Flask, Django nor the dev tools."""
+    """The core and its certificates for tests need neither Flask, Django nor the dev tools."""
     program = (
         "import sys\n"
         "for name in ('flask', 'django', 'werkzeug', 'asgiref', 'click', 'cheroot', 'OpenSSL'):\n"
@@ -70,31 +144,10 @@ def test_core_imports_without_frameworks() -> None:
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
-def test_core_leaves_outbound_to_those_who_call_out() -> None:
-    """Who merely checks certificates does not pay for reading PKCS#12."""
+def test_import_of_the_core_does_not_import_outbound() -> None:
+    """A site that only checks certificates does not pay for reading PKCS#12."""
     program = "import sys, arrcert; assert 'arrcert.outbound' not in sys.modules"
     subprocess.run([sys.executable, "-c", program], check=True)
-
-
-def test_core_needs_cryptography_alone() -> None:
-    """What a deployed core imports is the standard library and cryptography."""
-    for storey in STOREYS:
-        found = {
-            name.partition(".")[0] for name in imports(CORE / f"{storey.replace('.', '/')}.py")
-        }
-        assert found - set(sys.stdlib_module_names) <= {"cryptography", "arrcert"}, storey
-
-
-@pytest.mark.parametrize("storey", STOREYS)
-def test_arrows_point_downward(storey: str) -> None:
-    """A module of the core imports only modules below it."""
-    below = STOREYS[: STOREYS.index(storey)]
-    for name in imports(CORE / f"{storey.replace('.', '/')}.py"):
-        if name.startswith("arrcert.") and storey != "exceptions":
-            assert any(f"{name}.".startswith(f"arrcert.{other}.") for other in below), (
-                storey,
-                name,
-            )
 
 
 def test_adapters_know_no_x509_and_not_each_other() -> None:
@@ -104,8 +157,22 @@ def test_adapters_know_no_x509_and_not_each_other() -> None:
     assert packages(CORE) & {"flask", "django", "arrcert_flask", "arrcert_django"} == set()
 
 
+def test_public_modules_can_be_recognized() -> None:
+    """A module is public if it defines `__all__`, and the docstring of the package lists it."""
+    defining = {
+        ".".join(("arrcert", *path.relative_to(CORE).with_suffix("").parts)).removesuffix(
+            ".__init__"
+        )
+        for path in CORE.rglob("*.py")
+        if "\n__all__ = " in path.read_text(encoding="utf-8")
+    }
+    assert defining == PUBLIC
+    for module in PUBLIC - {"arrcert"}:
+        assert f"`{module}`" in (arrcert.__doc__ or "")
+
+
 def test_public_face_is_whole() -> None:
-    """Every public name exists, is documented, and comes from one place."""
+    """Every public name exists, is documented, and is listed in order."""
     for package in (arrcert, arrcert_flask):
         assert sorted(package.__all__) == package.__all__
         for name in package.__all__:

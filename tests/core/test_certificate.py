@@ -1,4 +1,4 @@
-"""What is read off a certificate, and what hostile bytes can do."""
+"""A client certificate is read whole, and hostile bytes are malformed."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arrcert import CertificateDenied, ClientCertificate, DenialReason
+from arrcert.certificate import der_of, read_certificate
+from arrcert.exceptions import Finding
 from arrcert.testing import CertificateAuthority, IssuedCertificate, self_signed
 
 KEY = ec.generate_private_key(ec.SECP256R1())
@@ -28,7 +30,7 @@ def made(
     subject: list[x509.NameAttribute[str]] | None = None,
     change: Callable[[x509.CertificateBuilder], x509.CertificateBuilder] = lambda builder: builder,
 ) -> bytes:
-    """Return the DER of a self-made certificate."""
+    """Return the DER of a self-signed certificate."""
     name = x509.Name(
         [x509.NameAttribute(NameOID.COMMON_NAME, "alice")] if subject is None else subject
     )
@@ -42,6 +44,10 @@ def made(
         .not_valid_after(NOW + timedelta(days=1))
     )
     return change(builder).sign(KEY, hashes.SHA256()).public_bytes(Encoding.DER)
+
+
+GARBAGE_NAMES = x509.UnrecognizedExtension(x509.ObjectIdentifier("2.5.29.17"), b"\xff\xff")
+GARBAGE_CONSTRAINTS = x509.UnrecognizedExtension(x509.ObjectIdentifier("2.5.29.19"), b"\xff\xff")
 
 
 def test_facts_are_read_off_the_certificate() -> None:
@@ -80,21 +86,21 @@ def test_facts_are_read_off_the_certificate() -> None:
 
 
 def test_absent_extensions_are_empty_facts() -> None:
-    """Without a subject alternative name there are no names; without an EKU there is None."""
+    """Without a subject alternative name there are no names; without an EKU the usages are None."""
     certificate = ClientCertificate.from_der(made())
     assert certificate.dns_names == certificate.uris == certificate.email_addresses == ()
     assert certificate.extended_key_usages is None
     assert certificate.is_ca is False
 
 
-def test_ca_is_told_apart(authority: CertificateAuthority) -> None:
-    """CA:TRUE in the basic constraints is seen."""
+def test_ca_is_recognized(authority: CertificateAuthority) -> None:
+    """CA:TRUE in the basic constraints makes `is_ca` true."""
     assert ClientCertificate.from_pem(authority.certificate_pem).is_ca is True
 
 
 @pytest.mark.parametrize("count", [0, 2])
 def test_common_name_needs_exactly_one(count: int) -> None:
-    """With no common name, or several, there is none to compare.
+    """Without exactly one common name in the subject, `common_name` is None.
 
     (Node CVE-2021-44533: a multi-valued DN.)
     """
@@ -113,7 +119,7 @@ def test_common_name_keeps_a_nul_byte() -> None:
 
 
 def test_equal_by_der(alice: IssuedCertificate, expired: IssuedCertificate) -> None:
-    """Two certificates are the same when their bytes are."""
+    """Two certificates are equal if their bytes are equal."""
     again = ClientCertificate.from_der(alice.certificate.der)
     assert again == alice.certificate
     assert hash(again) == hash(alice.certificate)
@@ -123,7 +129,7 @@ def test_equal_by_der(alice: IssuedCertificate, expired: IssuedCertificate) -> N
 
 
 def test_immutable(alice: IssuedCertificate) -> None:
-    """Facts cannot be changed after the decision."""
+    """No attribute can be changed, added or deleted."""
     with pytest.raises(AttributeError):
         alice.certificate.common_name = "root"
     with pytest.raises(AttributeError):
@@ -135,20 +141,20 @@ def test_immutable(alice: IssuedCertificate) -> None:
 
 
 def test_copies_and_pickles(alice: IssuedCertificate) -> None:
-    """A certificate may travel to another process or be copied."""
+    """A certificate can be pickled and copied."""
     assert pickle.loads(pickle.dumps(alice.certificate)) == alice.certificate
     assert copy.deepcopy(alice.certificate) == alice.certificate
 
 
 def test_repr_is_one_escaped_line() -> None:
-    """A hostile name does not break a debugger's line."""
+    """The representation of a hostile name is one printable line."""
     shown = repr(self_signed("a\nb").certificate)
     assert shown.isprintable()
     assert shown.startswith("<ClientCertificate ")
 
 
 def test_from_pem_takes_exactly_one(alice: IssuedCertificate, expired: IssuedCertificate) -> None:
-    """Text around the block is allowed; none, two, or a broken block is not."""
+    """Text around the one block is allowed; no block, two blocks or a broken one is malformed."""
     pem = alice.certificate_pem
     assert ClientCertificate.from_pem(b"notes\n" + pem + b"more\n") == alice.certificate
     assert ClientCertificate.from_pem(pem.decode()) == alice.certificate
@@ -174,7 +180,7 @@ def test_from_pem_takes_exactly_one(alice: IssuedCertificate, expired: IssuedCer
 def test_not_exactly_one_der_certificate_is_malformed(
     change: Callable[[bytes], bytes], alice: IssuedCertificate
 ) -> None:
-    """The bytes are one certificate in DER, nothing less, nothing more, nothing in BER."""
+    """Anything but the bytes of exactly one DER certificate is malformed, BER included."""
     with pytest.raises(CertificateDenied) as caught:
         ClientCertificate.from_der(change(alice.certificate.der))
     assert caught.value.reason is DenialReason.MALFORMED
@@ -182,7 +188,7 @@ def test_not_exactly_one_der_certificate_is_malformed(
 
 
 def test_extension_that_comes_twice_is_malformed() -> None:
-    """RFC 5280 section 4.2: a certificate must not hold an extension twice."""
+    """A certificate must not hold an extension twice (RFC 5280 section 4.2)."""
     der = made(
         change=lambda builder: builder.add_extension(
             x509.UnrecognizedExtension(x509.ObjectIdentifier("2.5.29.17"), b"\x30\x00"), False
@@ -196,36 +202,43 @@ def test_extension_that_comes_twice_is_malformed() -> None:
         ClientCertificate.from_der(twice)
 
 
-def test_extension_that_cannot_be_read_is_malformed() -> None:
-    """A subject alternative name of garbage is not silently nobody's name."""
-    garbage = x509.UnrecognizedExtension(x509.ObjectIdentifier("2.5.29.17"), b"\xff\xff")
-    with pytest.raises(CertificateDenied, match="malformed"):
-        ClientCertificate.from_der(made(change=lambda b: b.add_extension(garbage, False)))
+@pytest.mark.parametrize(
+    "der",
+    [
+        pytest.param(made().replace(b"alice", b"\xff\xff\xff\xff\xff"), id="name"),
+        pytest.param(
+            made().replace(f"{NOW:%y%m%d%H%M%S}Z".encode(), b"991399000000Z"), id="notBefore"
+        ),
+        pytest.param(
+            made(change=lambda b: b.add_extension(GARBAGE_NAMES, False)), id="alternative name"
+        ),
+        pytest.param(
+            made(change=lambda b: b.add_extension(GARBAGE_CONSTRAINTS, False)),
+            id="basic constraints",
+        ),
+    ],
+)
+def test_a_part_that_cannot_be_read_is_malformed(der: bytes) -> None:
+    """A certificate is read whole, so one part that cannot be read makes it malformed."""
+    finding = read_certificate(der)
+    assert isinstance(finding, Finding)
+    assert finding.reason is DenialReason.MALFORMED
+    assert finding.detail.startswith("not a certificate: ")
+    with pytest.raises(CertificateDenied) as caught:
+        ClientCertificate.from_der(der)
+    assert (caught.value.reason, caught.value.detail) == finding
+    assert caught.value.certificate is None
 
 
-def test_what_is_known_of_unread_bytes_can_be_shown_and_copied() -> None:
-    """A certificate with a part that cannot be read has a repr, a copy and a class to look at."""
-    der = made().replace(b"alice", b"\xff\xff\xff\xff\xff")
-    certificate = ClientCertificate.unread(der)
-    assert "cannot be read" in repr(certificate)
-    assert copy.deepcopy(certificate) == pickle.loads(pickle.dumps(certificate)) == certificate
-    assert hasattr(ClientCertificate, "subject")
-    assert ClientCertificate.subject.__doc__ == "The subject's name as RFC 4514 text."
+def test_what_is_read_is_plain_attributes(alice: IssuedCertificate) -> None:
+    """Every documented attribute is set when the certificate is made; nothing is read later."""
+    assert set(vars(alice.certificate)) == set(ClientCertificate.__annotations__)
+    assert read_certificate(alice.certificate.der) == alice.certificate
 
 
-def test_facts_are_read_when_asked_for() -> None:
-    """Of bytes that nobody has read only the hash is known; what cannot be read is a denial."""
-    garbage = x509.UnrecognizedExtension(x509.ObjectIdentifier("2.5.29.17"), b"\xff\xff")
-    der = made(change=lambda builder: builder.add_extension(garbage, False))
-    certificate = ClientCertificate.unread(der)
-    assert certificate.sha256_fingerprint == hashlib.sha256(der).hexdigest().upper()
-    assert "x509" not in vars(certificate)
-    assert certificate.serial_number == certificate.x509.serial_number
-    for fact in ("dns_names", "is_ca"):
-        with pytest.raises(CertificateDenied, match="malformed: not a certificate"):
-            getattr(certificate, fact)
-    with pytest.raises(CertificateDenied):
-        certificate.read()
+def test_der_of_a_pyca_certificate_is_what_was_parsed(alice: IssuedCertificate) -> None:
+    """The bytes of a pyca certificate are the bytes that it was parsed from."""
+    assert der_of(alice.certificate.x509) == alice.certificate.der
 
 
 CLIENT, SERVER, ANY = (
@@ -252,7 +265,7 @@ CLIENT, SERVER, ANY = (
 def test_client_auth_is_found_where_the_extension_stands(
     usages: list[x509.ObjectIdentifier], permits: bool, is_critical: bool, disguise: bytes
 ) -> None:
-    """Bytes elsewhere that look like an extended key usage neither give the usage nor take it."""
+    """Only the extended key usage extension decides, not bytes elsewhere that look like it."""
 
     def change(builder: x509.CertificateBuilder) -> x509.CertificateBuilder:
         builder = builder.add_extension(x509.ExtendedKeyUsage(usages), is_critical)
@@ -267,31 +280,8 @@ def test_client_auth_is_found_where_the_extension_stands(
     assert ClientCertificate.from_der(made(change=change)).permits_client_auth is permits
 
 
-@pytest.mark.parametrize("usages", [[CLIENT], [CLIENT, SERVER], [SERVER, CLIENT]])
-@pytest.mark.parametrize("is_critical", [False, True])
-def test_client_auth_is_found_beside_what_cannot_be_read(
-    usages: list[x509.ObjectIdentifier], is_critical: bool
-) -> None:
-    """However CAs write clientAuth, alone or beside serverAuth, no other extension is read for it.
-
-    A pin vouches for the others; one that lacks clientAuth is read to the last, and denied.
-    """
-    garbage = x509.UnrecognizedExtension(x509.ObjectIdentifier("2.5.29.17"), b"\xff\xff")
-
-    def unread(*held: x509.ObjectIdentifier) -> ClientCertificate:
-        def change(builder: x509.CertificateBuilder) -> x509.CertificateBuilder:
-            builder = builder.add_extension(x509.ExtendedKeyUsage(held), is_critical)
-            return builder.add_extension(garbage, False)
-
-        return ClientCertificate.unread(made(change=change))
-
-    assert unread(*usages).permits_client_auth
-    with pytest.raises(CertificateDenied, match="malformed"):
-        _ = unread(SERVER).permits_client_auth
-
-
 def test_client_auth_is_permitted_without_the_extension() -> None:
-    """A certificate that names no usages may be used for all, whatever its other bytes say."""
+    """A certificate without the extension may be used for client authentication."""
     assert ClientCertificate.from_der(made()).permits_client_auth
     value = bytes.fromhex("0603551d25 04 0c 30 0a 06082b06010505070301")
     stray = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), value)
@@ -301,7 +291,7 @@ def test_client_auth_is_permitted_without_the_extension() -> None:
 
 @given(st.binary(max_size=300))
 def test_hostile_bytes_raise_only_denials(data: bytes) -> None:
-    """Bytes that are no certificate are a denial, never another exception."""
+    """Bytes that are not a certificate raise `CertificateDenied` and no other exception."""
     with pytest.raises(CertificateDenied):
         ClientCertificate.from_der(data)
 
@@ -311,7 +301,7 @@ MUTABLE = self_signed("mutable").certificate.der
 
 @given(st.integers(0, len(MUTABLE) - 1), st.integers(1, 255))
 def test_a_flipped_byte_is_parsed_or_denied(position: int, difference: int) -> None:
-    """A mutated certificate is either malformed or another certificate, never another exception."""
+    """A mutated certificate is either malformed or a certificate with another fingerprint."""
     mutated = bytearray(MUTABLE)
     mutated[position] ^= difference
     try:

@@ -1,4 +1,4 @@
-"""The log of denials: one record each, counts for a flood, never silence."""
+"""The log of denials writes one record each, and counts for a flood, so that none is lost."""
 
 from __future__ import annotations
 
@@ -9,31 +9,38 @@ import sys
 import threading
 import time
 import weakref
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from arrcert import CertificateDenied, DenialReason, denials
-from arrcert.denials import DenialLog, describe_wsgi
+from arrcert import DenialReason, denials
+from arrcert.denials import DenialLog, describe_request
+from arrcert.exceptions import Denial
+from arrcert.testing import self_signed
 
 
-def unheard() -> CertificateDenied:
-    """Return a denial that fails the test when somebody asks for its reason."""
+class Unread(dict[str, Any]):
+    """An environ or scope that fails the test if anybody reads it."""
 
-    def explain() -> CertificateDenied:
-        raise AssertionError("nobody asked")
+    def get(self, key: str, default: Any = None) -> Any:
+        """Fail."""
+        raise AssertionError(f"{key} was read")
 
-    return CertificateDenied.explained_by(explain)
+    __getitem__ = get
+
+    def __iter__(self) -> Iterator[str]:
+        raise AssertionError("the keys were read")
 
 
-def denial(reason: DenialReason = DenialReason.UNTRUSTED) -> CertificateDenied:
-    """Return a denial in words."""
-    return CertificateDenied(reason, "why")
+def denial(reason: DenialReason = DenialReason.UNTRUSTED) -> Denial:
+    """Return a denial."""
+    return Denial(reason, "why")
 
 
 @pytest.fixture
 def log(monkeypatch: pytest.MonkeyPatch) -> DenialLog:
-    """A log that writes three of each reason in full, and whose second is as long as a test."""
+    """A log that writes three denials of a reason in full, in a second that lasts a whole test."""
     monkeypatch.setattr(denials, "MOST_IN_FULL", 3)
     monkeypatch.setattr(denials, "SECONDS_TO_COUNT", 60.0)
     return DenialLog()
@@ -48,33 +55,85 @@ def counts(records: list[logging.LogRecord]) -> dict[str, int]:
     }
 
 
-def test_a_denial_that_nobody_listens_to_is_not_looked_at(log: DenialLog) -> None:
-    """Where the logger is off, neither the reason nor the request is worked out."""
-
-    def describe(_: Any) -> str:
-        raise AssertionError("nobody asked")
-
-    logging.disable(logging.CRITICAL)
-    try:
-        log.write(unheard(), "default", describe, {})
-    finally:
-        logging.disable(logging.NOTSET)
+# --- one record ----------------------------------------------------------------------------------
 
 
 def test_record_names_policy_and_request(log: DenialLog, caplog: pytest.LogCaptureFixture) -> None:
-    """A denial in full says which request, which policy and why, in words and as attributes."""
-    log.write(denial(), "default", describe_wsgi, {"REQUEST_METHOD": "GET", "PATH_INFO": "/x"})
+    """A record says which request, which policy and why, in words and as attributes."""
+    log.write(denial(), "default", environ={"REQUEST_METHOD": "GET", "PATH_INFO": "/x"})
     [record] = caplog.records
     assert record.getMessage() == "denied GET /x under policy 'default': untrusted: why"
+    assert (record.name, record.levelno) == ("arrcert", logging.WARNING)
+    assert not record.exc_info
     held = vars(record)
     assert held["arrcert_reason"] == "untrusted"
+    assert type(held["arrcert_reason"]) is str
     assert held["arrcert_policy"] == "default"
     assert held["arrcert_request"] == "GET /x"
     assert held["arrcert_fingerprint"] is None
 
 
+def test_record_names_the_certificate(log: DenialLog, caplog: pytest.LogCaptureFixture) -> None:
+    """The record of a certificate has its fingerprint as text and as an attribute."""
+    certificate = self_signed("alice").certificate
+    log.write(Denial(DenialReason.EXPIRED, "late", certificate), "a\nb", scope={"path": "/ws"})
+    [record] = caplog.records
+    assert vars(record)["arrcert_fingerprint"] == certificate.sha256_fingerprint
+    assert vars(record)["arrcert_policy"] == "a\nb"
+    assert record.getMessage().startswith(
+        r"denied WEBSOCKET /ws under policy 'a\nb': expired: late (SHA-256 fingerprint"
+        f" {certificate.sha256_fingerprint}, subject "
+    )
+
+
+def test_record_without_a_request(log: DenialLog, caplog: pytest.LogCaptureFixture) -> None:
+    """A denial of a header's text alone names no request."""
+    log.write(denial(), "default")
+    [record] = caplog.records
+    assert record.getMessage() == "denied under policy 'default': untrusted: why"
+    assert vars(record)["arrcert_request"] == ""
+
+
+def test_misconfiguration_is_an_error_with_its_traceback(
+    log: DenialLog, caplog: pytest.LogCaptureFixture
+) -> None:
+    """`misconfigured` is an ERROR, and holds the traceback if the caller asks for it."""
+    try:
+        raise RuntimeError("a fault")
+    except RuntimeError:
+        log.write(denial(DenialReason.MISCONFIGURED), "default", exc_info=True)
+    [record] = caplog.records
+    assert record.levelno == logging.ERROR
+    assert record.exc_info
+    assert isinstance(record.exc_info[1], RuntimeError)
+
+
+def test_error_is_logged_if_warnings_are_not(
+    log: DenialLog, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With the logger at ERROR a misconfiguration is logged, and other denials are not."""
+    with caplog.at_level(logging.ERROR, "arrcert"):
+        log.write(denial(), "default")
+        log.write(denial(DenialReason.MISCONFIGURED), "default")
+    assert [vars(record)["arrcert_reason"] for record in caplog.records] == ["misconfigured"]
+
+
+def test_request_is_not_described_if_nobody_listens(log: DenialLog) -> None:
+    """If the logger is off, a denial is neither described nor counted."""
+    logging.disable(logging.CRITICAL)
+    try:
+        log.write(denial(), "default", environ=Unread())
+        log.write(denial(), "default", scope=Unread())
+    finally:
+        logging.disable(logging.NOTSET)
+    assert log._counts == {}
+
+
+# --- a flood -------------------------------------------------------------------------------------
+
+
 def test_a_flood_is_counted_by_reason(log: DenialLog, caplog: pytest.LogCaptureFixture) -> None:
-    """Of each reason a few are written in full; the rest is one record with their number."""
+    """A few denials of each reason are written in full, and one record counts the others."""
     for _ in range(10):
         log.write(denial(), "default")
     for _ in range(5):
@@ -85,10 +144,12 @@ def test_a_flood_is_counted_by_reason(log: DenialLog, caplog: pytest.LogCaptureF
     log.tell()
     assert counts(caplog.records) == {"untrusted": 7, "misconfigured": 2}
     assert [record.levelno for record in caplog.records] == [logging.WARNING, logging.ERROR]
-    assert caplog.messages[0] == (
+    assert caplog.messages == [
         "denied 7 more requests within a second under policy 'default' "
-        "for the same reason: untrusted"
-    )
+        "for the same reason: untrusted",
+        "denied 2 more requests within a second for the same reason: misconfigured",
+    ]
+    assert [vars(record)["arrcert_policy"] for record in caplog.records] == ["default", ""]
     caplog.clear()
     log.tell()
     assert not caplog.records
@@ -96,10 +157,19 @@ def test_a_flood_is_counted_by_reason(log: DenialLog, caplog: pytest.LogCaptureF
     assert len(caplog.records) == 1
 
 
-def test_the_timer_tells_when_nobody_knocks_any_more(
+def test_request_of_a_flood_is_not_described(log: DenialLog) -> None:
+    """A denial that is only counted costs no work on its request."""
+    for _ in range(3):
+        log.write(denial(), "default", environ={})
+    log.write(denial(), "default", environ=Unread())
+    log.write(denial(), "default", scope=Unread())
+    assert log._counts == {("default", DenialReason.UNTRUSTED): 5}
+
+
+def test_timer_reports_the_counts_without_further_requests(
     log: DenialLog, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The count of a flood that has ended is told within the second."""
+    """The count of a flood that has ended is reported within the second."""
     monkeypatch.setattr(denials, "SECONDS_TO_COUNT", 0.05)
     deadline = time.monotonic() + 10
     while not counts(caplog.records) and time.monotonic() < deadline:
@@ -111,7 +181,7 @@ def test_the_timer_tells_when_nobody_knocks_any_more(
 
 
 def test_policies_are_counted_apart(log: DenialLog, caplog: pytest.LogCaptureFixture) -> None:
-    """A flood at one door does not hide what happens at another; made-up names share a count."""
+    """A flood under one policy does not hide another policy; unknown names share one count."""
     for _ in range(10):
         log.write(denial(), "default")
     caplog.clear()
@@ -123,36 +193,10 @@ def test_policies_are_counted_apart(log: DenialLog, caplog: pytest.LogCaptureFix
     assert len(caplog.records) == 3
 
 
-def test_an_error_is_heard_where_warnings_are_not(
-    log: DenialLog, caplog: pytest.LogCaptureFixture
-) -> None:
-    """With the logger at ERROR a misconfiguration is still told, and other denials are not."""
-    with caplog.at_level(logging.ERROR, "arrcert"):
-        log.write(denial(), "default")
-        log.write(denial(DenialReason.MISCONFIGURED), "default")
-    assert [vars(record)["arrcert_reason"] for record in caplog.records] == ["misconfigured"]
-
-
-def test_a_signal_handler_may_be_denied_too(
-    log: DenialLog, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What interrupts the counting in the same thread does not wait for itself."""
-    started = denials.time.monotonic
-
-    def interrupted() -> float:
-        monkeypatch.setattr(denials.time, "monotonic", started)
-        log.write(denial(DenialReason.EXPIRED), "default")
-        return started()
-
-    monkeypatch.setattr(denials.time, "monotonic", interrupted)
-    log.write(denial(), "default")
-    assert len(caplog.records) == 2
-
-
 def test_a_trickle_is_written_in_full(
     log: DenialLog, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What comes in another second does not count together, and needs no timer."""
+    """Denials of different seconds are not counted together, and need no timer."""
     moment = time.monotonic()
     monkeypatch.setattr(denials.time, "monotonic", lambda: moment)
     for _ in range(10):
@@ -162,10 +206,10 @@ def test_a_trickle_is_written_in_full(
     assert log._timer is None
 
 
-def test_without_a_thread_to_spare_nothing_is_lost(
+def test_without_a_thread_every_denial_is_written(
     log: DenialLog, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where no timer can be started, each denial is written."""
+    """If no timer can be started, nothing is only counted."""
 
     def none_left(_: object) -> None:
         raise RuntimeError("can't start new thread")
@@ -179,13 +223,13 @@ def test_without_a_thread_to_spare_nothing_is_lost(
 def test_every_denial_of_many_threads_is_written_or_counted(
     log: DenialLog, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Records in full and counts together are the number of denials."""
+    """The records in full and the counts together are the number of denials."""
 
-    def knock() -> None:
+    def deny() -> None:
         for _ in range(200):
             log.write(denial(), "default")
 
-    threads = [threading.Thread(target=knock) for _ in range(8)]
+    threads = [threading.Thread(target=deny) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -195,10 +239,29 @@ def test_every_denial_of_many_threads_is_written_or_counted(
     assert counts(caplog.records) == {"untrusted": 8 * 200 - 3}
 
 
-def test_all_logs_tell_or_begin_together(
+def test_signal_handler_may_be_denied_as_well(
     log: DenialLog, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """At the end each log tells what it counted; in a forked process each begins with nothing."""
+    """A denial that interrupts the counting in the same thread does not wait for itself."""
+    started = denials.time.monotonic
+
+    def interrupted() -> float:
+        monkeypatch.setattr(denials.time, "monotonic", started)
+        log.write(denial(DenialReason.EXPIRED), "default")
+        return started()
+
+    monkeypatch.setattr(denials.time, "monotonic", interrupted)
+    log.write(denial(), "default")
+    assert len(caplog.records) == 2
+
+
+# --- the end of a process, and a fork ------------------------------------------------------------
+
+
+def test_all_logs_report_or_are_reset_together(
+    log: DenialLog, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the end of the process every log reports its counts; a forked process resets every log."""
     other = DenialLog()
     monkeypatch.setattr(denials, "_logs", weakref.WeakSet([log, other]))
     for _ in range(5):
@@ -209,9 +272,24 @@ def test_all_logs_tell_or_begin_together(
     caplog.clear()
     for _ in range(5):
         log.write(denial(), "default")
-    denials._begin_all()
+    timer = log._timer
+    denials._reset_all()
+    assert timer is not None
+    timer.cancel()
     denials._tell_all()
     assert counts(caplog.records) == {}
+
+
+def test_reset_frees_a_lock_that_another_thread_holds(log: DenialLog) -> None:
+    """A forked process does not wait for a lock whose holder does not exist there."""
+    held = log._lock
+    thread = threading.Thread(target=held.acquire)
+    thread.start()
+    thread.join()
+    log.reset()
+    assert log._lock is not held
+    log.write(denial(), "default")
+    assert log._counts == {("default", DenialReason.UNTRUSTED): 1}
 
 
 REST = "requests within a second under policy 'default' for the same reason: missing"
@@ -221,7 +299,7 @@ import logging, os, sys
 from arrcert import Authorizer, CertificateDenied, Policy
 logging.basicConfig(format="%(message)s", stream=sys.stdout)
 authorizer = Authorizer({"default": Policy(fingerprints=["A" * 64])})
-def knock(times):
+def deny(times):
     for _ in range(times):
         try:
             authorizer.authorize(None)
@@ -230,7 +308,7 @@ def knock(times):
 """
 
 
-def told(program: str) -> list[str]:
+def reported(program: str) -> list[str]:
     """Run a program and return the lines of its log that count."""
     done = subprocess.run(
         [sys.executable, "-c", _FLOOD + program],
@@ -242,23 +320,74 @@ def told(program: str) -> list[str]:
     return [line for line in done.stdout.splitlines() if "more requests" in line]
 
 
-def test_the_end_of_the_process_tells_what_was_counted() -> None:
-    """A worker that is stopped in the middle of a flood still says how many there were."""
-    assert told("knock(500)") == [f"denied 400 more {REST}"]
+def test_end_of_the_process_reports_the_counts() -> None:
+    """A worker that is stopped during a flood reports how many denials there were."""
+    assert reported("deny(500)") == [f"denied 400 more {REST}"]
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-def test_a_forked_process_counts_for_itself() -> None:
-    """A timer does not come along into a forked worker, and what its parent counted is not its."""
+def test_forked_process_counts_for_itself() -> None:
+    """A forked worker has a timer of its own and does not report what its parent counted."""
     program = """
-knock(500)
+deny(500)
 child = os.fork()
 if child == 0:
-    knock(300)
+    deny(300)
     sys.exit()
 os.waitpid(child, 0)
 """
-    assert sorted(told(program)) == [
+    assert sorted(reported(program)) == [
         f"denied 200 more {REST}",
         f"denied 400 more {REST}",
     ]
+
+
+# --- the description of a request ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("environ", "text"),
+    [
+        ({"REQUEST_METHOD": "GET", "PATH_INFO": "/x"}, "GET /x"),
+        ({"REQUEST_METHOD": "PUT", "SCRIPT_NAME": "/app", "PATH_INFO": "/x"}, "PUT /app/x"),
+        ({"REQUEST_METHOD": "GET", "PATH_INFO": "/x", "QUERY_STRING": "a=1"}, "GET /x"),
+        ({"REQUEST_METHOD": "GET", "PATH_INFO": "/caf\u00c3\u00a9"}, "GET /caf\u00e9"),
+        ({"REQUEST_METHOD": "GET", "PATH_INFO": "/\xff"}, "GET /\ufffd"),
+        ({"REQUEST_METHOD": "GET", "PATH_INFO": "/\u20ac"}, "GET /?"),
+        ({"REQUEST_METHOD": "G\n", "PATH_INFO": "/\r\n"}, r"G\n /\r\n"),
+        ({"REQUEST_METHOD": "GET", "PATH_INFO": "/'\""}, "GET /\\'\""),
+        ({}, "None "),
+    ],
+)
+def test_wsgi_request_is_described(environ: dict[str, Any], text: str) -> None:
+    """A WSGI request is its method and its path in one escaped line, without the query."""
+    assert describe_request(environ) == text
+
+
+@pytest.mark.parametrize(
+    ("scope", "text"),
+    [
+        ({"method": "GET", "path": "/x", "query_string": b"a=1"}, "GET /x"),
+        ({"type": "websocket", "path": "/ws"}, "WEBSOCKET /ws"),
+        ({"method": "GET", "path": "/\u202e\x1b"}, r"GET /\u202e\x1b"),
+        ({}, "WEBSOCKET None"),
+    ],
+)
+def test_asgi_request_is_described(scope: dict[str, Any], text: str) -> None:
+    """An ASGI request is its method and its path; a WebSocket handshake has no method."""
+    assert describe_request(scope=scope) == text
+    assert describe_request({"REQUEST_METHOD": "POST", "PATH_INFO": "/other"}, scope) == text
+
+
+def test_long_path_is_cut() -> None:
+    """A path of kilobytes does not fill the log, and its description has no quotation marks."""
+    for request in (
+        describe_request({"REQUEST_METHOD": "GET", "PATH_INFO": "/" + "a" * 5000}),
+        describe_request(scope={"method": "GET", "path": "/" + "a" * 5000}),
+    ):
+        assert request == f"GET /{'a' * 195}... (5005 characters)"
+
+
+def test_no_request_is_described_as_nothing() -> None:
+    """Without an environ and a scope the description is empty."""
+    assert describe_request() == ""

@@ -1,4 +1,4 @@
-"""Denials and configuration errors say what they must, safely."""
+"""Denials and configuration errors have plain attributes, and their text is safe to log."""
 
 from __future__ import annotations
 
@@ -15,14 +15,54 @@ from arrcert import (
     DenialReason,
     Problem,
 )
-from arrcert.exceptions import quote
+from arrcert.exceptions import Denial, Finding, quote
 from arrcert.testing import self_signed
 
 
-def test_everything_we_raise_has_one_root() -> None:
-    """A caller can catch all of arrcert by one name."""
+def test_every_exception_has_one_base_class() -> None:
+    """A caller can catch every exception of arrcert by one name."""
     assert issubclass(CertificateDenied, ArrcertError)
     assert issubclass(ConfigurationError, ArrcertError)
+
+
+# --- quote ---------------------------------------------------------------------------------------
+
+
+def test_quote_cuts_what_is_long() -> None:
+    """A text of more than 200 characters is cut, so that it does not fill the log."""
+    assert len(quote("x" * 12_000)) < 250
+    assert quote("x" * 200) == repr("x" * 200)
+    assert quote("x" * 201) == repr("x" * 200) + "... (201 characters)"
+
+
+def test_quote_takes_any_object() -> None:
+    """An object that is not text is quoted as its `str()`."""
+    assert quote(None) == "'None'"
+    assert quote("a\n\\\u202e'") == r'''"a\n\\\u202e'"'''
+
+
+# --- Problem, ConfigurationError -----------------------------------------------------------------
+
+
+def test_configuration_error_lists_all_problems() -> None:
+    """One mistake is one sentence; several are a list."""
+    first, second = Problem("A", "is wrong"), Problem("", "nothing is set")
+    assert str(ConfigurationError([first])) == "A: is wrong"
+    assert str(ConfigurationError([second])) == "nothing is set"
+    assert str(ConfigurationError(iter([first, second]))) == (
+        "2 mistakes in the configuration:\n  - A: is wrong\n  - nothing is set"
+    )
+
+
+def test_configuration_error_can_be_pickled() -> None:
+    """A configuration error keeps its problems in another process."""
+    error = ConfigurationError([Problem("A", "is wrong"), Problem("", "nothing is set")])
+    loaded = pickle.loads(pickle.dumps(error))
+    assert loaded.problems == error.problems
+    assert str(loaded) == str(error)
+
+
+# --- DenialReason --------------------------------------------------------------------------------
 
 
 def test_reasons_are_stable_text() -> None:
@@ -33,10 +73,13 @@ def test_reasons_are_stable_text() -> None:
         "too_large",
         "ambiguous",
         "insecure_transport",
+        "not_through_front_end",
+        "cross_site",
         "not_yet_valid",
         "expired",
         "fingerprint_not_allowed",
         "common_name_not_allowed",
+        "alternative_name_not_allowed",
         "issuer_not_allowed",
         "untrusted",
         "wrong_usage",
@@ -46,6 +89,51 @@ def test_reasons_are_stable_text() -> None:
         "misconfigured",
     }
     assert f"{DenialReason.EXPIRED}" == "expired"
+
+
+# --- Finding, Denial, CertificateDenied ----------------------------------------------------------
+
+BOTH = (DenialReason.UNTRUSTED, DenialReason.EXPIRED)
+
+
+def test_denial_begins_with_a_finding() -> None:
+    """A finding becomes a denial without a certificate and without reasons of alternatives."""
+    finding = Finding(DenialReason.MISSING, "no header")
+    assert Denial(*finding) == (DenialReason.MISSING, "no header", None, ())
+
+
+def test_denial_becomes_an_exception_with_the_same_attributes() -> None:
+    """The exception tells what the denial tells."""
+    certificate = self_signed("alice").certificate
+    denied = Denial(DenialReason.EXPIRED, "late", certificate, BOTH).exception()
+    assert (denied.reason, denied.detail) == (DenialReason.EXPIRED, "late")
+    assert denied.certificate is certificate
+    assert denied.reasons == BOTH
+
+
+def test_attributes_exist_when_the_exception_is_made() -> None:
+    """Every documented attribute is an ordinary attribute, and there is no other."""
+    denied = CertificateDenied(DenialReason.MISSING, "no header")
+    assert vars(denied) == {
+        "reason": DenialReason.MISSING,
+        "detail": "no header",
+        "certificate": None,
+        "reasons": (DenialReason.MISSING,),
+    }
+    with pytest.raises(AttributeError, match="reasn"):
+        denied.reasn  # type: ignore[attr-defined]  # noqa: B018
+
+
+def test_reasons_default_to_the_reason() -> None:
+    """Before any alternative is tried, `reasons` holds the one reason."""
+    assert CertificateDenied(DenialReason.MISSING, "").reasons == (DenialReason.MISSING,)
+    assert Denial(DenialReason.MISSING, "").exception().reasons == (DenialReason.MISSING,)
+
+
+def test_denial_without_certificate_has_only_its_detail() -> None:
+    """If no certificate could be read, the text is reason and detail."""
+    assert str(CertificateDenied(DenialReason.MISSING, "no header")) == "missing: no header"
+    assert str(Denial(DenialReason.MISSING, "no header")) == "missing: no header"
 
 
 def test_text_of_a_denial_is_one_escaped_line() -> None:
@@ -58,89 +146,19 @@ def test_text_of_a_denial_is_one_escaped_line() -> None:
     assert text.isprintable()
     assert text.startswith("untrusted: why (SHA-256 fingerprint ")
     assert certificate.sha256_fingerprint in text
-    assert r"a\nb\x1b[31m\u202ec" in text
+    assert r"subject 'CN=a\nb\x1b[31m\u202ec'" in text
+    assert r"issuer 'CN=a\nb\x1b[31m\u202ec'" in text
+    assert str(Denial(DenialReason.UNTRUSTED, "why", certificate)) == text
 
 
-def test_denial_without_certificate_has_only_its_detail() -> None:
-    """Where nothing could be parsed the text is reason and detail."""
-    assert str(CertificateDenied(DenialReason.MISSING, "no header")) == "missing: no header"
-
-
-def test_reasons_default_to_the_reason() -> None:
-    """Before any alternative is tried, `reasons` holds the one reason."""
-    assert CertificateDenied(DenialReason.MISSING, "").reasons == (DenialReason.MISSING,)
-
-
-def test_denial_survives_pickling() -> None:
-    """A denial can cross a process boundary, as error reporters and test runners make it."""
+def test_denial_survives_pickling_and_copying() -> None:
+    """A denial keeps its attributes in a copy and in another process."""
     certificate = self_signed("alice").certificate
-    denied = CertificateDenied(
-        DenialReason.EXPIRED,
-        "late",
-        certificate=certificate,
-        reasons=(DenialReason.UNTRUSTED, DenialReason.EXPIRED),
-    )
-    copy = pickle.loads(pickle.dumps(denied))
-    assert (copy.reason, copy.detail, copy.reasons) == (
-        denied.reason,
-        denied.detail,
-        denied.reasons,
-    )
-    assert isinstance(copy.certificate, ClientCertificate)
-    assert copy.certificate == certificate
-
-
-def test_configuration_error_lists_all_problems() -> None:
-    """One mistake is one sentence; several are a list."""
-    first, second = Problem("A", "is wrong"), Problem("", "nothing is set")
-    assert str(ConfigurationError([first])) == "A: is wrong"
-    assert str(ConfigurationError([first, second])) == (
-        "2 mistakes in the configuration:\n  - A: is wrong\n  - nothing is set"
-    )
-    assert pickle.loads(pickle.dumps(ConfigurationError([first, second]))).problems == (
-        first,
-        second,
-    )
-
-
-def test_quote_cuts_what_is_long() -> None:
-    """A name of kilobytes does not fill the log."""
-    assert len(quote("x" * 12_000)) < 250
-    assert quote("x" * 200) == repr("x" * 200)
-    assert "(201 characters)" in quote("x" * 201)
-
-
-def test_a_denial_is_explained_when_somebody_asks() -> None:
-    """Nothing is worked out before, and nothing twice; then it is as any other denial."""
-    explained: list[CertificateDenied] = []
-    certificate = self_signed("alice").certificate
-
-    def explain() -> CertificateDenied:
-        denied = CertificateDenied(
-            DenialReason.EXPIRED,
-            "late",
-            certificate=certificate,
-            reasons=(DenialReason.UNTRUSTED, DenialReason.EXPIRED),
-        )
-        explained.append(denied)
-        return denied
-
-    denied = CertificateDenied.explained_by(explain)
-    denied.locate("there")
-    assert not explained
-    assert denied.reason is DenialReason.EXPIRED
-    assert denied.detail == "there: late"
-    assert denied.certificate is certificate
-    assert denied.reasons == (DenialReason.UNTRUSTED, DenialReason.EXPIRED)
-    assert len(explained) == 1
-    assert str(pickle.loads(pickle.dumps(denied))) == str(denied)
-    assert str(copy.deepcopy(denied)) == str(denied)
-    with pytest.raises(AttributeError, match="no attribute reasn"):
-        denied.reasn  # noqa: B018
-
-
-def test_where_a_fault_was_found_stands_before_the_detail() -> None:
-    """A denial in words is located too."""
-    denied = CertificateDenied(DenialReason.MALFORMED, "broken")
-    denied.locate("the header")
-    assert str(denied) == "malformed: the header: broken"
+    denied = CertificateDenied(DenialReason.EXPIRED, "late", certificate=certificate, reasons=BOTH)
+    denied.add_note("while the report was made")
+    for other in (pickle.loads(pickle.dumps(denied)), copy.copy(denied), copy.deepcopy(denied)):
+        assert type(other) is CertificateDenied
+        assert vars(other) == vars(denied)
+        assert other.reason is DenialReason.EXPIRED
+        assert isinstance(other.certificate, ClientCertificate)
+        assert str(other) == str(denied)

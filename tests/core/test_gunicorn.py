@@ -1,4 +1,4 @@
-"""The hook for gunicorn; tests/e2e/test_servers.py runs it on gunicorn itself."""
+"""The hook for gunicorn; tests/e2e/test_servers.py runs it in gunicorn."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from types import SimpleNamespace
 
 import pytest
 
-from arrcert.forwarding import servers
+from arrcert.forwarding import gunicorn, servers
 from arrcert.gunicorn import pre_request
 
 
 @pytest.fixture(autouse=True)
 def _fresh_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a process knows of its gunicorn does not outlive a test."""
-    monkeypatch.setattr(servers._Gunicorn, "has_hook", False)
+    """Each test starts in a process that knows nothing of its gunicorn."""
+    monkeypatch.setattr(gunicorn, "_known", None)
 
 
 @pytest.fixture
 def logged(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
-    """What the hook logs, from DEBUG on."""
+    """The log of the hook, from DEBUG on."""
     with caplog.at_level(logging.DEBUG, logger="arrcert"):
         yield caplog
 
 
 def test_underscored_names_are_removed() -> None:
-    """Every header with an underscore goes, its neighbours stay in their order."""
+    """Every header with an underscore is removed, and the others keep their order."""
     request = SimpleNamespace(
         headers=[
             ("HOST", "x"),
@@ -43,7 +43,7 @@ def test_underscored_names_are_removed() -> None:
 
 
 def test_gunicorns_own_names_stay() -> None:
-    """SCRIPT_NAME and PATH_INFO, to which gunicorn gives a meaning, look like no header."""
+    """SCRIPT_NAME and PATH_INFO, which mean something to gunicorn, are kept."""
     headers = [("SCRIPT_NAME", "/app"), ("PATH_INFO", "/x")]
     request = SimpleNamespace(headers=headers)
     pre_request(None, request)
@@ -51,7 +51,7 @@ def test_gunicorns_own_names_stay() -> None:
 
 
 def test_names_of_an_asgi_worker_are_bytes() -> None:
-    """Names may be bytes, as gunicorn's ASGI worker has them."""
+    """Header names may be bytes, as in gunicorn's ASGI worker."""
     request = SimpleNamespace(headers=[(b"x_arr_clientcert", b"forged"), (b"host", b"x")])
     pre_request(None, request)
     assert request.headers == [(b"host", b"x")]
@@ -78,14 +78,14 @@ def test_what_imitates_a_front_end_is_logged(
 
 
 def test_hostile_names_are_escaped(logged: pytest.LogCaptureFixture) -> None:
-    """A name cannot write a line of its own into the log."""
+    """A header name cannot forge a line of the log."""
     pre_request(None, SimpleNamespace(headers=[("A_\x1b[2J\nforged line", "1")]))
     assert "\n" not in logged.text.rstrip("\n")
     assert "\x1b" not in logged.text
 
 
 def test_the_hook_makes_itself_known() -> None:
-    """Once the hook ran, gunicorn counts as safe, whatever its version."""
+    """After the hook ran, gunicorn counts as safe, whatever its version."""
     environ = {"wsgi.errors": type("Errors", (), {"__module__": "gunicorn.http.wsgi"})()}
     pre_request(None, SimpleNamespace(headers=[]))
     server = servers.wsgi_server(environ)
@@ -94,5 +94,5 @@ def test_the_hook_makes_itself_known() -> None:
 
 
 def test_gunicorn_finds_two_parameters() -> None:
-    """The hook takes a worker and a request, as gunicorn demands."""
+    """The hook takes a worker and a request, as gunicorn requires."""
     assert len(inspect.signature(pre_request).parameters) == 2

@@ -1,4 +1,4 @@
-"""Names that a policy allows: each matches what its rule says, and nothing beyond it."""
+"""Names that a policy allows: each entry matches what its rule says, and no other name."""
 
 from __future__ import annotations
 
@@ -6,7 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from cryptography.x509 import Name
+from cryptography.x509 import (
+    Name,
+    NameAttribute,
+    ObjectIdentifier,
+    RelativeDistinguishedName,
+)
+from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,7 +26,40 @@ def why_not(parse: Callable[[str], Any], entry: str) -> str:
     return str(caught.value)
 
 
-ALL = (names.common_name, names.issuer, names.dns_name, names.uri, names.email_address)
+def dns_names(*entries: str) -> names.DNSNames:
+    """Return the DNS names that these entries allow."""
+    allowed = names.DNSNames()
+    for entry in entries:
+        allowed.add(entry)
+    return allowed
+
+
+def uris(*entries: str) -> names.URIs:
+    """Return the URIs that these entries allow."""
+    allowed = names.URIs()
+    for entry in entries:
+        allowed.add(entry)
+    return allowed
+
+
+def email_addresses(*entries: str) -> names.EmailAddresses:
+    """Return the e-mail addresses that these entries allow."""
+    allowed = names.EmailAddresses()
+    for entry in entries:
+        allowed.add(entry)
+    return allowed
+
+
+def allows(allowed: names.DNSNames | names.URIs | names.EmailAddresses, *presented: str) -> bool:
+    """Tell whether an allowlist allows a certificate that holds these names of its kind."""
+    if isinstance(allowed, names.DNSNames):
+        return allowed.match(names.PresentedNames(dns_names=presented))
+    if isinstance(allowed, names.URIs):
+        return allowed.match(names.PresentedNames(uris=presented))
+    return allowed.match(names.PresentedNames(email_addresses=presented))
+
+
+ALL = (names.common_name, names.issuer, dns_names, uris, email_addresses)
 
 
 @pytest.mark.parametrize("parse", ALL)
@@ -28,6 +67,7 @@ ALL = (names.common_name, names.issuer, names.dns_name, names.uri, names.email_a
     ("entry", "message"),
     [
         (" a.example", "white space around it"),
+        ("a.example\u00a0", "white space around it"),
         ("a.example\n", "white space around it"),
         ("a\x00.example", "U+0000"),
         ("a\u200e.example", "U+200E"),
@@ -35,17 +75,20 @@ ALL = (names.common_name, names.issuer, names.dns_name, names.uri, names.email_a
         ("'a.example'", "quotation marks"),
     ],
 )
-def test_what_belongs_to_no_name_is_refused(parse: Any, entry: str, message: str) -> None:
-    """White space, invisible characters and quotation marks would silently match nobody."""
+def test_characters_that_are_not_part_of_a_name_are_refused(
+    parse: Any, entry: str, message: str
+) -> None:
+    """White space around an entry, invisible characters and quotation marks are errors."""
     assert message in why_not(parse, entry)
 
 
 # --- common names and issuers -------------------------------------------------------------------
 
 
-def test_common_name_is_taken_as_it_stands() -> None:
-    """A common name is exact text."""
-    assert names.common_name("Alice, of O'Hara") == "Alice, of O'Hara"
+@pytest.mark.parametrize("entry", ["Alice, of O'Hara", "a CN=b", '"a" b', "*.example"])
+def test_common_name_is_exact_text(entry: str) -> None:
+    """A common name is kept as it is written, even if it looks like a pattern or a whole name."""
+    assert names.common_name(entry) == entry
 
 
 @pytest.mark.parametrize(
@@ -56,12 +99,12 @@ def test_common_name_is_taken_as_it_stands() -> None:
     ],
 )
 def test_common_name_that_cannot_match_is_refused(entry: str, message: str) -> None:
-    """A whole name is no common name."""
+    """An entry that begins with `CN=` is an error, since it is a whole name."""
     assert message in why_not(names.common_name, entry)
 
 
 def test_issuer_is_a_common_name_or_a_whole_name() -> None:
-    """An entry with an = in it is the whole name in RFC 4514's order."""
+    """An entry with `=` in it is a whole name in the order of RFC 4514."""
     assert names.issuer("Contoso CA") == "Contoso CA"
     whole = names.issuer(r"CN=Contoso CA,  O=Contoso\, Inc.,C=US")
     assert isinstance(whole, Name)
@@ -90,20 +133,57 @@ RIGHT = "CN=Contoso CA,O=Contoso,C=US"
     ],
 )
 def test_issuer_in_another_spelling_is_refused(entry: str, messages: tuple[str, ...]) -> None:
-    """A name that could never match is an error that shows how RFC 4514 writes it."""
+    """A name that another tool printed is an error that shows how RFC 4514 writes it."""
     found = why_not(names.issuer, entry)
     for message in messages:
         assert message in found
 
 
 @given(st.text(max_size=40))
-def test_any_text_is_an_issuer_or_a_value_error(text: str) -> None:
-    """Whatever stands in the settings, nothing but a ValueError comes of it."""
+def test_any_text_is_an_entry_or_a_value_error(text: str) -> None:
+    """Any text is an entry or raises `ValueError` with a message, and nothing else."""
     for parse in ALL:
         try:
             parse(text)
         except ValueError as error:
             assert str(error)
+
+
+ATTRIBUTES = st.tuples(
+    st.sampled_from(
+        [
+            NameOID.COMMON_NAME,
+            NameOID.ORGANIZATION_NAME,
+            NameOID.EMAIL_ADDRESS,
+            ObjectIdentifier("1.2.3.4"),
+        ]
+    ),
+    st.text(alphabet=" ,+;=\\\"'<>#*/aéK\u212a", min_size=1, max_size=6),
+)
+
+
+@pytest.mark.parametrize(
+    "text", [" CA ", "  CA", "CA  ", " ", "CA\\ ", "CA \\", " , ", "#1", "a=b"]
+)
+def test_spaces_of_an_issuer_can_be_pasted(text: str) -> None:
+    """A printed name whose value begins or ends with a space is accepted as an entry."""
+    name = Name([NameAttribute(NameOID.COMMON_NAME, text)])
+    assert names.issuer(name.rfc4514_string()) == name
+
+
+@given(st.lists(st.lists(ATTRIBUTES, min_size=1, max_size=2, unique=True), min_size=1, max_size=3))
+def test_printed_issuer_can_be_pasted(rdns: list[list[tuple[ObjectIdentifier, str]]]) -> None:
+    """The RFC 4514 text of any name is an entry that means the same name."""
+    name = Name(
+        RelativeDistinguishedName([NameAttribute(oid, text) for oid, text in rdn]) for rdn in rdns
+    )
+    assert names.issuer(name.rfc4514_string()) == name
+
+
+@pytest.mark.parametrize("entry", [r"CN=CA\\ ", r"CN=CA ", r" CN=\ CA"])
+def test_space_that_is_not_escaped_is_refused(entry: str) -> None:
+    """A space at the end is part of the name only if an odd number of backslashes precedes it."""
+    assert "white space around it" in why_not(names.issuer, entry)
 
 
 # --- DNS names ----------------------------------------------------------------------------------
@@ -132,8 +212,8 @@ def test_any_text_is_an_issuer_or_a_value_error(text: str) -> None:
     ],
 )
 def test_dns_names_match_one_label(entry: str, name: str, is_match: bool) -> None:
-    """A * stands for exactly one whole label, and case does not matter (RFC 4343)."""
-    assert names.dns_name(entry)(name) is is_match
+    """A `*` stands for exactly one whole label, and case does not matter (RFC 4343)."""
+    assert allows(dns_names(entry), name) is is_match
 
 
 @pytest.mark.parametrize(
@@ -141,14 +221,14 @@ def test_dns_names_match_one_label(entry: str, name: str, is_match: bool) -> Non
     ["*", "*.", "*.example", "a*.example", "a.*.example", "**.a.example", "a..b", "a b", "a.", "."],
 )
 def test_dns_name_of_another_form_is_refused(entry: str) -> None:
-    """A * anywhere but as the first label of at least three, or an empty label, is an error."""
-    assert "*.partner.example" in why_not(names.dns_name, entry)
+    """A `*` that is not the first of at least three labels is an error, as is an empty label."""
+    assert "*.partner.example" in why_not(dns_names, entry)
 
 
 def test_dns_name_is_written_in_ascii() -> None:
-    """A certificate holds A-labels, so the settings do."""
-    assert "xn--" in why_not(names.dns_name, "bücher.example")
-    assert "xn--" in why_not(names.email_address, "a@bücher.example")
+    """A host that is not ASCII is an error that asks for its A-label, as certificates hold it."""
+    assert "xn--" in why_not(dns_names, "bücher.example")
+    assert "xn--" in why_not(email_addresses, "a@bücher.example")
 
 
 HOSTILE = st.text(alphabet="aAk\u212a*.-_ \x00/@:%2fe\\", max_size=12)
@@ -156,10 +236,10 @@ HOSTILE = st.text(alphabet="aAk\u212a*.-_ \x00/@:%2fe\\", max_size=12)
 
 @given(HOSTILE, HOSTILE)
 def test_hostile_dns_names_never_match_beyond_the_rule(head: str, tail: str) -> None:
-    """Whatever matches a wildcard is one label of letters, digits, - and _ before the suffix."""
-    matches = names.dns_name("*.partner.example")
+    """A name that matches a wildcard has one label of letters, digits, - and _ in its place."""
+    allowed = dns_names("*.partner.example")
     for name in (head, f"{head}.partner.example{tail}", f"{head}partner.example"):
-        if matches(name):
+        if allows(allowed, name):
             label, _, rest = name.partition(".")
             assert rest.lower() == "partner.example"
             assert label.isascii()
@@ -184,8 +264,8 @@ def test_hostile_dns_names_never_match_beyond_the_rule(head: str, tail: str) -> 
 )
 def test_email_mailbox_is_exact_and_host_without_case(name: str, is_match: bool) -> None:
     """The mailbox is compared exactly, the host without case (RFC 5280 section 7.5)."""
-    assert names.email_address("Ops@Partner.example")(name) is is_match
-    assert not names.email_address("Ops@kelvin.example")("Ops@\u212aelvin.example")
+    assert allows(email_addresses("Ops@Partner.example"), name) is is_match
+    assert not allows(email_addresses("Ops@kelvin.example"), "Ops@\u212aelvin.example")
 
 
 @pytest.mark.parametrize(
@@ -203,8 +283,8 @@ def test_email_mailbox_is_exact_and_host_without_case(name: str, is_match: bool)
     ],
 )
 def test_email_address_of_another_form_is_refused(entry: str) -> None:
-    """An address is one mailbox at one host; nothing stands for several."""
-    assert "write ops@partner.example" in why_not(names.email_address, entry)
+    """An entry is one mailbox at one host, without patterns, display names or lists."""
+    assert "write ops@partner.example" in why_not(email_addresses, entry)
 
 
 # --- URIs ---------------------------------------------------------------------------------------
@@ -241,48 +321,84 @@ FOLDER = "spiffe://partner.example/ns/*"
     ],
 )
 def test_uris_match_exactly_or_below_a_folder(entry: str, name: str, is_match: bool) -> None:
-    """A folder matches at a segment's boundary, and no path that plays tricks."""
-    assert names.uri(entry)(name) is is_match
+    """A folder matches whole segments below it, and no path that is read in two ways."""
+    assert allows(uris(entry), name) is is_match
 
 
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        ("*", "is no URI"),
-        ("partner.example", "is no URI"),
-        ("spiffe://*", "is no URI"),
-        ("spiffe://*/gw", "is no URI"),
-        ("spiffe://*.example/*", "is no URI"),
-        ("spiffe://partner.example*", "is no URI"),
-        ("spiffe://partner.example/ns*", "is no URI"),
-        ("spiffe://partner.example/*/gw", "is no URI"),
-        ("spiffe:///*", "is no URI"),
-        ("https://p.example/?a=/*", "is no URI"),
+        ("*", "is not a URI"),
+        ("partner.example", "is not a URI"),
+        ("spiffe://*", "is not a URI"),
+        ("spiffe://*/gw", "is not a URI"),
+        ("spiffe://*.example/*", "is not a URI"),
+        ("spiffe://partner.example*", "is not a URI"),
+        ("spiffe://partner.example/ns*", "is not a URI"),
+        ("spiffe://partner.example/*/gw", "is not a URI"),
+        ("spiffe:///*", "is not a URI"),
+        ("https://p.example/?a=/*", "is not a URI"),
         ("spiffe://partner.example/../*", "can never match"),
         ("spiffe://partner.example//*", "can never match"),
     ],
 )
 def test_uri_of_another_form_is_refused(entry: str, message: str) -> None:
-    """A * stands for what is below a folder of a whole host, and for nothing else."""
-    assert message in why_not(names.uri, entry)
+    """A `*` is only allowed after a folder of a whole host."""
+    assert message in why_not(uris, entry)
 
 
 @given(HOSTILE, st.sampled_from(["", "/", "..", "%2e%2e", "//", "\\"]), HOSTILE)
 def test_hostile_uris_never_match_beyond_the_folder(head: str, trick: str, tail: str) -> None:
-    """Whatever matches resolves, however often it is decoded, to a path below the folder."""
+    """A URI that matches a folder is below it, even if its path is decoded twice."""
     from posixpath import normpath
     from urllib.parse import unquote
 
     name = f"spiffe://partner.example/ns/{head}{trick}{tail}"
-    if not names.uri(FOLDER)(name):
+    if not allows(uris(FOLDER), name):
         return
     path = unquote(unquote(name.partition("://")[2])).replace("\\", "/")
     assert normpath(path).startswith("partner.example/ns/")
 
 
-def test_any_entry_may_match_any_name() -> None:
-    """One allowed name among those that the certificate holds suffices; none of none does not."""
-    matchers = [names.dns_name("a.example"), names.dns_name("b.example")]
-    assert names.any_matches(matchers, ["x.example", "B.example"])
-    assert not names.any_matches(matchers, ["x.example"])
-    assert not names.any_matches(matchers, [])
+def test_any_entry_may_match() -> None:
+    """A name matches if one of several entries allows it, and nothing matches without an entry."""
+    hosts = dns_names("a.example", "*.b.example")
+    assert [allows(hosts, name) for name in ("A.example", "x.b.example", "x.a.example")] == [
+        *(True, True, False)
+    ]
+    assert [allows(uris("urn:a", FOLDER), name) for name in ("urn:a", "urn:b")] == [True, False]
+    boxes = email_addresses("a@x.example", "b@x.example")
+    assert [allows(boxes, f"{box}@x.example") for box in "abc"] == [True, True, False]
+    assert not allows(dns_names(), "")
+    assert not allows(uris(), "")
+    assert not allows(email_addresses(), "")
+
+
+def test_mailbox_may_hold_an_at() -> None:
+    """The last @ of an e-mail address separates the mailbox from the host."""
+    allowed = email_addresses('"a@b"@partner.example')
+    assert allows(allowed, '"a@b"@PARTNER.example')
+    assert not allows(allowed, '"A@b"@partner.example')
+    assert not allows(allowed, '"a@b"')
+
+
+def test_shortest_uris() -> None:
+    """A scheme may be one letter, and something must follow it."""
+    assert allows(uris("x:y"), "x:y")
+    assert allows(uris("x://h/*"), "x://h/a")
+    assert "is not a URI" in why_not(uris, "urn:")
+
+
+def test_one_name_of_several_suffices() -> None:
+    """A certificate with several names matches if one of them is allowed."""
+    assert allows(dns_names("a.example"), "x.example", "a.example")
+    assert allows(uris(FOLDER), "urn:x", "spiffe://partner.example/ns/gw")
+    assert allows(email_addresses("a@x.example"), "b@x.example", "a@x.example")
+
+
+def test_folder_is_not_deeper_than_can_be_looked_up() -> None:
+    """A folder may have 32 slashes, so that a hostile URI has a bounded number of folders."""
+    folder = "a://h/" + "x/" * (names.DEEPEST_FOLDER - 3)
+    assert allows(uris(f"{folder}*"), f"{folder}y")
+    assert allows(uris(f"{folder}*"), f"{folder}{'y/' * 100}z")
+    assert "has more than 32 slashes" in why_not(uris, f"{folder}x/*")

@@ -1,4 +1,4 @@
-"""Calling out with a certificate: what is sent, what is refused, and where the key never is."""
+"""Outbound mTLS: what the context sends, what is refused, and that the key stays encrypted."""
 
 from __future__ import annotations
 
@@ -51,13 +51,13 @@ SERVER = ROOT.issue("localhost", dns_names=["localhost"], extended_key_usages=("
 CALLER = LOWER.issue("contoso-shop")
 OTHER = LOWER.issue("contoso-shop")
 AUTHORITIES = [ROOT.x509, LOWER.x509, UPPER.x509]
-"""In an order in which no server wants them."""
+"""The CA certificates of the caller's path, in the wrong order."""
 
 # --------------------------------------------------------------------------------------- material
 
 
 def certificate_for(key: Any, extension: x509.ExtensionType | None = None) -> x509.Certificate:
-    """Issue a client certificate that `arrcert.testing` does not."""
+    """Issue a client certificate for any key, with an extension if needed."""
     return (
         x509.CertificateBuilder()
         .subject_name(CALLER.certificate.x509.subject)
@@ -83,7 +83,7 @@ def p12(
     password: str | None = None,
     authorities: Sequence[x509.Certificate] | None = AUTHORITIES,
 ) -> bytes:
-    """Make PKCS#12 as OpenSSL 3 writes it."""
+    """Make PKCS#12 as OpenSSL 3 does."""
     encryption = BestAvailableEncryption(password.encode()) if password else NoEncryption()
     return pkcs12.serialize_key_and_certificates(
         b"caller", key, certificate, authorities, encryption
@@ -95,13 +95,13 @@ def pem_key(
     password: str | None = None,
     form: PrivateFormat = PrivateFormat.PKCS8,
 ) -> bytes:
-    """Make a PEM block of a key."""
+    """Encode a key as PEM."""
     encryption = BestAvailableEncryption(password.encode()) if password else NoEncryption()
     return key.private_bytes(Encoding.PEM, form, encryption)
 
 
 def pem(*certificates: x509.Certificate) -> bytes:
-    """Make PEM blocks of certificates."""
+    """Encode certificates as PEM."""
     return b"".join(certificate.public_bytes(Encoding.PEM) for certificate in certificates)
 
 
@@ -112,7 +112,7 @@ Write = Callable[[bytes], Path]
 
 @pytest.fixture
 def write(tmp_path: Path) -> Write:
-    """A function that writes a file, and returns its path."""
+    """A function that writes a file and returns its path."""
 
     def write(content: bytes) -> Path:
         path = tmp_path / "client"
@@ -124,7 +124,7 @@ def write(tmp_path: Path) -> Write:
 
 @pytest.fixture
 def cafile(tmp_path: Path) -> Path:
-    """The CA certificate that the server's leads to."""
+    """A file with the CA certificate of the server."""
     path = tmp_path / "root.pem"
     path.write_bytes(ROOT.certificate_pem)
     return path
@@ -132,7 +132,7 @@ def cafile(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def platform(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder in the place of `/var/ssl/private`, with the caller's certificate in it."""
+    """A folder that replaces `/var/ssl/private`, with the caller's certificate in it."""
     folder = tmp_path / "private"
     folder.mkdir()
     (folder / f"{CALLER.certificate.sha1_fingerprint}.p12").write_bytes(p12())
@@ -141,7 +141,7 @@ def platform(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def mistake(*arguments: Any) -> str:
-    """Return the one mistake that a call is refused for."""
+    """Make a context, which must fail, and return the only mistake."""
     with pytest.raises(ConfigurationError) as caught:
         client_ssl_context(*arguments)
     [problem] = caught.value.problems
@@ -152,13 +152,13 @@ def mistake(*arguments: Any) -> str:
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers with what it knows of whoever asks."""
+    """Answers with what the server knows about the client."""
 
     protocol_version = "HTTP/1.1"
     connection: ssl.SSLSocket
 
     def do_GET(self) -> None:
-        """Say which certificate has come so far; after the path /late it is asked for."""
+        """Answer with the client's thumbprint; the path /late requests a certificate afterwards."""
         der = self.connection.getpeercert(binary_form=True)
         if self.path == "/late":
             self.connection.verify_client_post_handshake()
@@ -173,16 +173,16 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_arguments: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 class Server(ThreadingHTTPServer):
-    """Demands a certificate that leads to the root, which is the only one it knows."""
+    """A server that requires a client certificate and trusts only the root CA."""
 
     daemon_threads = True
 
     def handle_error(self, *_arguments: object) -> None:
-        """Say nothing of connections that the client gave up."""
+        """Log nothing about connections that the client closed."""
 
 
 Running = Callable[..., Any]
@@ -190,7 +190,7 @@ Running = Callable[..., Any]
 
 @pytest.fixture
 def serving(tmp_path: Path) -> Running:
-    """A function that runs the server for the length of a with block, and gives its port."""
+    """A context manager that runs the server and returns its port."""
     certificate = tmp_path / "server.pem"
     certificate.write_bytes(SERVER.certificate_pem + SERVER.private_key_pem)
 
@@ -217,7 +217,7 @@ def serving(tmp_path: Path) -> Running:
 
 
 def ask(context: ssl.SSLContext, port: int, *paths: str, host: str = "localhost") -> dict[str, Any]:
-    """Ask for each path over one connection, and return the last answer."""
+    """Request each path over one connection, and return the last answer."""
     with closing(http.client.HTTPSConnection(host, port, context=context, timeout=5)) as connection:
         for path in paths or ("/",):
             connection.request("GET", path)
@@ -296,7 +296,7 @@ WINDOWS = (
 def test_a_server_accepts_what_is_in_the_file(
     serving: Running, write: Write, cafile: Path, content: bytes, password: str | bytes | None
 ) -> None:
-    """A server that knows the root alone accepts the caller: certificate and intermediates came."""
+    """A server that trusts only the root CA accepts the certificate from each kind of file."""
     context = client_ssl_context(write(content), password, cafile)
     with serving() as port:
         assert ask(context, port)["thumbprint"] is not None
@@ -306,7 +306,7 @@ def test_a_server_accepts_what_is_in_the_file(
 def test_what_openssl_writes(
     serving: Running, write: Write, cafile: Path, tmp_path: Path, legacy: list[str]
 ) -> None:
-    """The file that `openssl pkcs12 -export` makes is read, its old form with RC2 too."""
+    """Files of `openssl pkcs12 -export` are read, with and without `-legacy`."""
     source = write(CERTIFICATES + pem_key())
     command = ["openssl", "pkcs12", "-export", *legacy, "-in", str(source)]
     command += ["-out", str(tmp_path / "made.p12"), "-passout", f"pass:{PASSWORD}"]
@@ -330,20 +330,20 @@ def test_what_openssl_writes(
 def test_thumbprint(
     serving: Running, platform: Path, cafile: Path, form: Callable[[str], str]
 ) -> None:
-    """A thumbprint, however it is written, stands for the platform's file of that name."""
+    """A thumbprint, in each notation, stands for the platform's file of that name."""
     context = client_ssl_context(form(CALLER.certificate.sha1_fingerprint), None, cafile)
     with serving() as port:
         assert ask(context, port)["thumbprint"] == CALLER.certificate.sha1_fingerprint
 
 
 def test_platform_folder_is_the_documented_one() -> None:
-    """Without more ado a thumbprint is looked for where App Service on Linux puts it."""
+    """A thumbprint stands for a file in /var/ssl/private, as App Service on Linux names it."""
     said = mistake("AB" * 20)
     assert said.startswith(f"path_or_thumbprint: '/var/ssl/private/{'AB' * 20}.p12' does not exist")
 
 
 class Ends:
-    """A TLS server and a client that talk through memory, so that the server's view is open."""
+    """A TLS server and a client that are connected through memory."""
 
     def __init__(self, server: SSL.Context, client: ssl.SSLContext) -> None:
         self.server = SSL.Connection(server, None)
@@ -352,12 +352,12 @@ class Ends:
         self._client = client.wrap_bio(self._incoming, self._outgoing, server_hostname="localhost")
 
     def shake_hands(self) -> None:
-        """Let both talk until neither has more to say."""
+        """Exchange messages until the handshake is done."""
         step: Callable[[], object] = self._client.do_handshake
         for _ in range(6):
             with suppress(ssl.SSLWantReadError):
                 step()
-                # From here on a handshake is the server's wish, which reading finds.
+                # Later the server may start a new handshake; reading takes part in it.
                 step = self._client.read
                 step()
             if said := self._outgoing.read():
@@ -370,7 +370,7 @@ class Ends:
 
 
 def sent(context: ssl.SSLContext) -> list[x509.Certificate]:
-    """Return the certificates that come with the client's, in the order in which they come."""
+    """Return the certificates that the client sends after its own, in order."""
     server = SSL.Context(SSL.TLS_METHOD)
     server.use_certificate(SERVER.certificate.x509)
     server.use_privatekey(SERVER.private_key)
@@ -386,7 +386,7 @@ def sent(context: ssl.SSLContext) -> list[x509.Certificate]:
 def test_intermediates_are_sent_in_order_and_roots_are_not(
     write: Write, cafile: Path, form: str
 ) -> None:
-    """Each certificate that is sent was issued by the next; strangers and roots stay behind."""
+    """Each certificate is sent before its issuer, without the root and unrelated certificates."""
     unrelated = CertificateAuthority("Woodgrove Issuing CA", issuer=STRANGERS).x509
     others = [unrelated, *AUTHORITIES, STRANGERS.x509]
     leaf = CALLER.certificate.x509
@@ -399,7 +399,7 @@ def test_intermediates_are_sent_in_order_and_roots_are_not(
 
 
 def test_server_is_verified(serving: Running, write: Write, cafile: Path, tmp_path: Path) -> None:
-    """A server of another CA, or of another name, gets neither request nor certificate."""
+    """A server with an untrusted certificate or another name is refused before the request."""
     (tmp_path / "other.pem").write_bytes(STRANGERS.certificate_pem)
     with serving() as port:
         for other in (tmp_path / "other.pem", None):
@@ -412,7 +412,7 @@ def test_server_is_verified(serving: Running, write: Write, cafile: Path, tmp_pa
 
 
 def test_cafile_replaces_the_system_store(write: Write, cafile: Path) -> None:
-    """With a cafile its CAs count and no others, without one the system's do."""
+    """With a cafile only its CAs are trusted, without one the CAs of the system."""
     context = client_ssl_context(write(p12()), None, cafile)
     assert context.get_ca_certs(binary_form=True) == [ROOT.x509.public_bytes(Encoding.DER)]
     default = client_ssl_context(write(p12()))
@@ -420,7 +420,7 @@ def test_cafile_replaces_the_system_store(write: Write, cafile: Path) -> None:
 
 
 def test_cafile_may_be_der(serving: Running, write: Write, cafile: Path) -> None:
-    """A CA certificate in DER, as App Service has it at `/var/ssl/certs`, does as well."""
+    """The cafile may be DER, as in App Service's `/var/ssl/certs`."""
     cafile.write_bytes(ROOT.x509.public_bytes(Encoding.DER))
     context = client_ssl_context(write(p12()), None, str(cafile))
     with serving() as port:
@@ -428,7 +428,7 @@ def test_cafile_may_be_der(serving: Running, write: Write, cafile: Path) -> None
 
 
 def test_settings_of_the_context(write: Write) -> None:
-    """Certificate and name of the server are checked, and TLS 1.2 is the least."""
+    """The context verifies the server's certificate and name, and requires TLS 1.2."""
     context = client_ssl_context(str(write(p12())))
     assert context.verify_mode == ssl.CERT_REQUIRED
     assert context.check_hostname
@@ -436,7 +436,7 @@ def test_settings_of_the_context(write: Write) -> None:
 
 
 def test_tls_1_2(serving: Running, write: Write, cafile: Path) -> None:
-    """A server that knows TLS 1.2 alone, as App Service after renegotiation, is served."""
+    """The context works with a server that only supports TLS 1.2."""
     context = client_ssl_context(write(p12()), None, cafile)
 
     def configure(server: ssl.SSLContext) -> None:
@@ -449,8 +449,8 @@ def test_tls_1_2(serving: Running, write: Write, cafile: Path) -> None:
         }
 
 
-def test_server_may_ask_late(serving: Running, write: Write, cafile: Path) -> None:
-    """A server that asks for the certificate after the handshake (RFC 8446 4.6.2) gets it too."""
+def test_server_may_ask_after_the_handshake(serving: Running, write: Write, cafile: Path) -> None:
+    """A server may request the certificate after the handshake (RFC 8446 section 4.6.2)."""
 
     def configure(server: ssl.SSLContext) -> None:
         server.post_handshake_auth = True
@@ -463,11 +463,11 @@ def test_server_may_ask_late(serving: Running, write: Write, cafile: Path) -> No
 
 
 def test_server_may_renegotiate(write: Write, cafile: Path) -> None:
-    """A server that asks by renegotiation under TLS 1.2 (RFC 5746) gets the certificate too."""
+    """A server may request the certificate by renegotiation under TLS 1.2 (RFC 5746)."""
     server = SSL.Context(SSL.TLS_METHOD)
     server.set_max_proto_version(SSL.TLS1_2_VERSION)
     server.set_session_id(b"arrcert")
-    # Else the old session is taken up again, and no certificate is asked for.
+    # Otherwise the session is resumed, and no certificate is requested.
     server.set_options(SSL.OP_NO_TICKET)
     server.set_session_cache_mode(SSL.SESS_CACHE_OFF)
     server.use_certificate(SERVER.certificate.x509)
@@ -482,7 +482,7 @@ def test_server_may_renegotiate(write: Write, cafile: Path) -> None:
     assert came == CALLER.certificate.x509
 
 
-# ------------------------------------------------------------------- each client of the documents
+# ----------------------------------------------------------------------- the documented clients
 
 DOCUMENT = Path(__file__).parents[2] / "docs/outbound.md"
 [SECTION] = [
@@ -502,7 +502,7 @@ def test_documented_clients(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """The example for each client calls the server as it stands, and trusts the store alone."""
+    """The documented example for each client runs unchanged and trusts only the given CAs."""
     [example] = [
         text
         for text in EXAMPLES
@@ -518,10 +518,10 @@ def test_documented_clients(
         return made[0]
 
     monkeypatch.setattr(outbound, "client_ssl_context", make)
-    # The system's store, which the examples leave the server's CA to.
+    # The examples trust the CAs of the system, so the server's CA has to be one of them.
     monkeypatch.setenv("SSL_CERT_FILE", str(cafile))
     monkeypatch.setenv("SSL_CERT_DIR", str(platform))
-    # What requests would trust beside it.
+    # requests would also trust these CAs.
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(strangers))
     for name in ("http_proxy", "https_proxy", "HTTPS_PROXY", "ALL_PROXY", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
@@ -533,33 +533,33 @@ def test_documented_clients(
     assert context.get_ca_certs(binary_form=True) == [ROOT.x509.public_bytes(Encoding.DER)]
 
 
-# --------------------------------------------------------------------------- where the key is not
+# ------------------------------------------------------------------------- the key on the disk
 
 _watching: list[str] | None = None
 _hooked = False
 
 
-def _note_files(event: str, arguments: tuple[Any, ...]) -> None:
+def _record_files(event: str, arguments: tuple[Any, ...]) -> None:
     if _watching is not None and event in {"open", "tempfile.mkstemp", "os.rename", "os.link"}:
         _watching.extend(str(argument) for argument in arguments[:2])
 
 
 @contextmanager
 def watching() -> Iterator[list[str]]:
-    """Note every file that the interpreter opens, makes or renames, by its audit events."""
+    """Record every file that the interpreter opens, creates or renames, from its audit events."""
     global _watching, _hooked
     if not _hooked:
-        sys.addaudithook(_note_files)
+        sys.addaudithook(_record_files)
         _hooked = True
-    _watching = noted = []
+    _watching = recorded = []
     try:
-        yield noted
+        yield recorded
     finally:
         _watching = None
 
 
 def key_forms() -> list[bytes]:
-    """Return what the caller's key looks like wherever it is not encrypted."""
+    """Return the byte strings that show that the caller's key is not encrypted."""
     number = CALLER.private_key.private_numbers().private_value.to_bytes(32, "big")
     shifted = [base64.b64encode(b"\0" * at + number)[4:-4] for at in range(3)]
     return [number, number.hex().encode(), *shifted]
@@ -573,10 +573,10 @@ def key_forms() -> list[bytes]:
     ],
     ids=[".p12", "PEM"],
 )
-def test_key_never_lies_on_disk_unencrypted(
+def test_key_on_disk_is_always_encrypted(
     write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes, password: str
 ) -> None:
-    """Of all files that are open while OpenSSL reads the key, one holds it, and that encrypted."""
+    """While OpenSSL reads the key, one file holds it, encrypted and for the owner only."""
     path = write(content)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     load = ssl.SSLContext.load_cert_chain
@@ -585,7 +585,7 @@ def test_key_never_lies_on_disk_unencrypted(
     loaded: list[str] = []
 
     def spy(self: ssl.SSLContext, certfile: str, **options: Any) -> None:
-        for name in set(noted) - {str(path)}:
+        for name in set(recorded) - {str(path)}:
             if os.path.isfile(name):
                 seen[name] = Path(name).read_bytes()
         loaded.append(certfile)
@@ -595,26 +595,26 @@ def test_key_never_lies_on_disk_unencrypted(
         load(self, certfile, **options)
 
     monkeypatch.setattr(ssl.SSLContext, "load_cert_chain", spy)
-    with watching() as noted:
+    with watching() as recorded:
         client_ssl_context(path, password)
     [certfile] = loaded
-    assert str(path) in noted
+    assert str(path) in recorded
     assert modes == [0o600, 0o700]
     assert not [name for name, held in seen.items() for form in key_forms() if form in held]
     assert not [
         name
-        for name in noted
+        for name in recorded
         if name.startswith(str(Path(certfile).parent)) and os.path.lexists(name)
     ]
     assert os.listdir(tmp_path) == ["client"]
 
 
-def test_the_watch_sees_an_unencrypted_key(tmp_path: Path) -> None:
-    """The forms that are looked for are those in which a key lies on disk."""
-    with watching() as noted:
+def test_unencrypted_key_would_be_found(tmp_path: Path) -> None:
+    """The search for an unencrypted key finds one in PEM and in DER."""
+    with watching() as recorded:
         (tmp_path / "key").write_bytes(pem_key())
     held = b"".join((tmp_path / "key").read_bytes().split())
-    assert str(tmp_path / "key") in noted
+    assert str(tmp_path / "key") in recorded
     assert any(form in held for form in key_forms())
     der = CALLER.private_key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
     assert any(form in der for form in key_forms())
@@ -623,7 +623,7 @@ def test_the_watch_sees_an_unencrypted_key(tmp_path: Path) -> None:
 def test_nothing_is_left_behind_on_failure(
     write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where OpenSSL refuses the certificate the temporary file is gone all the same."""
+    """The temporary file is removed even if OpenSSL refuses the certificate."""
     weak = rsa.generate_private_key(65537, 1024)
     path = write(p12(weak, certificate_for(weak)))
     folder = tmp_path / "tmp"
@@ -641,7 +641,7 @@ def test_nothing_is_left_behind_on_failure(
 
 
 def test_missing_file(tmp_path: Path) -> None:
-    """A file that is not there, or a folder, is named."""
+    """A missing file, a folder and an impossible path are reported."""
     assert mistake(tmp_path / "none.p12") == (
         f"path_or_thumbprint: '{tmp_path}/none.p12' cannot be read: No such file or directory;"
         " write the path of a file"
@@ -651,11 +651,11 @@ def test_missing_file(tmp_path: Path) -> None:
 
 
 def test_missing_thumbprint(platform: Path) -> None:
-    """A thumbprint without its file tells the app setting, and what there is instead."""
+    """For a thumbprint without a file, the error names the app setting and the existing files."""
     wanted = OTHER.certificate.sha1_fingerprint
     assert mistake(wanted) == (
         f"path_or_thumbprint: '{platform}/{wanted}.p12' does not exist; on App Service the app"
-        " setting WEBSITE_LOAD_CERTIFICATES must hold this thumbprint, or *; there are:"
+        " setting WEBSITE_LOAD_CERTIFICATES must hold this thumbprint, or *; it holds:"
         f" {CALLER.certificate.sha1_fingerprint}"
     )
     for file in platform.iterdir():
@@ -673,12 +673,12 @@ def test_file_name_in_lower_case(platform: Path) -> None:
 
 
 def test_another_thumbprint(platform: Path) -> None:
-    """A file whose certificate has another thumbprint than its name is refused."""
+    """A file is refused if its certificate does not have the thumbprint of its name."""
     wanted = OTHER.certificate.sha1_fingerprint
     (platform / f"{wanted}.p12").write_bytes(p12())
     assert mistake(wanted) == (
         f"path_or_thumbprint: the certificate in '{platform}/{wanted}.p12' has another thumbprint,"
-        f" {CALLER.certificate.sha1_fingerprint}; write that one, or mend the file"
+        f" {CALLER.certificate.sha1_fingerprint}; write that one, or replace the file"
     )
 
 
@@ -693,13 +693,13 @@ def test_another_thumbprint(platform: Path) -> None:
     ],
 )
 def test_what_people_paste(text: str, said: str) -> None:
-    """What is nearly a thumbprint, or no name of a file, is answered with what to write."""
+    """For text that is neither a path nor a thumbprint, the error says what to write."""
     assert said in mistake(text)
 
 
 @pytest.mark.parametrize("password", ["@Microsoft.KeyVault(SecretUri=https://x)"])
 def test_unresolved_password(write: Write, password: str) -> None:
-    """A Key Vault reference that was not resolved is not tried as a password."""
+    """An unresolved Key Vault reference is not used as a password."""
     assert mistake(write(p12()), password).startswith("password: is a Key Vault reference")
 
 
@@ -708,10 +708,10 @@ def test_unresolved_password(write: Write, password: str) -> None:
     [(CERTIFICATES + pem_key()).decode(), base64.b64encode(p12()).decode()],
     ids=["PEM", "base64"],
 )
-def test_pasted_key_is_not_repeated(text: str) -> None:
-    """Where the key itself was written instead of a path, the error does not hold it."""
+def test_pasted_key_is_not_in_the_error(text: str) -> None:
+    """If the text is a key instead of a path, the error does not contain it."""
     assert mistake(text) == (
-        "path_or_thumbprint: holds a certificate or key itself; write the path of a file that does"
+        "path_or_thumbprint: holds a certificate or key itself; write the path of its file"
     )
 
 
@@ -725,35 +725,35 @@ TRADITIONAL_PEM = CERTIFICATES + pem_key(password=PASSWORD, form=PrivateFormat.T
     ids=[".p12", "PKCS#8", "SEC 1"],
 )
 def test_passwords(write: Write, content: bytes) -> None:
-    """A wrong password and a missing one are told apart, and neither is repeated."""
+    """The error tells a missing password from a wrong one, and contains neither."""
     path = write(content)
-    assert mistake(path) == f"password: is missing; '{path}' is protected by one"
+    assert mistake(path) == f"password: is missing; '{path}' is protected by a password"
     assert mistake(path, "battery staple") == (
-        f"password: does not open '{path}'; write the one it was saved with"
+        f"password: does not open '{path}'; write the one that protects it"
     )
     assert mistake(path, f"{PASSWORD}\n") == (
-        f"password: does not open '{path}'; it begins or ends with white space; write the one it"
-        " was saved with"
+        f"password: does not open '{path}'; it begins or ends with white space; write the one that"
+        " protects it"
     )
 
 
 @pytest.mark.parametrize("content", [p12(), CERTIFICATES + pem_key()], ids=[".p12", "PEM"])
 def test_needless_password(write: Write, content: bytes) -> None:
-    """A password for what none protects is a mistake: another file was meant, or another secret."""
+    """A password for a file that has none is a mistake."""
     path = write(content)
     assert mistake(path, PASSWORD) == (
-        f"password: is given, and '{path}' is protected by none; leave it out"
+        f"password: is not needed; '{path}' has no password; remove this one"
     )
 
 
 def der(tag: int, *parts: bytes) -> bytes:
-    """Encode one element of ASN.1, of at most 65,535 bytes."""
+    """Encode one DER element of at most 65,535 bytes."""
     body = b"".join(parts)
     return bytes([tag, 0x82]) + len(body).to_bytes(2, "big") + body
 
 
 def two_keys() -> bytes:
-    """Make PKCS#12 of two key bags and two certificates, as a Java key store has it."""
+    """Make PKCS#12 with two keys and two certificates, as a Java key store does."""
     data = bytes.fromhex("06092a864886f70d010701")
     safes = []
     for issued in (CALLER, OTHER):
@@ -771,7 +771,7 @@ def two_keys() -> bytes:
 
 
 def test_two_keys_are_readable() -> None:
-    """The file with two keys is one that cryptography opens, and shows the first key of."""
+    """For a PKCS#12 file with two keys, cryptography returns the first key without an error."""
     key = pkcs12.load_pkcs12(two_keys(), None).key
     assert key is not None
     assert key.public_key() == CALLER.private_key.public_key()
@@ -785,26 +785,26 @@ def test_two_keys_are_readable() -> None:
             CERTIFICATES + pem_key() + pem_key(OTHER.private_key),
             "{where} holds more than one private key; write a file for each",
         ),
-        (p12(key=None), "{where} holds no private key; write a .p12 with the key, or a PEM file"),
-        (CERTIFICATES, "{where} holds no private key; write a .p12 with the key, or a PEM file"),
+        (p12(key=None), "{where} holds no private key; write a .p12 with the key, or make"),
+        (CERTIFICATES, "{where} holds no private key; write a .p12 with the key, or make"),
         (CALLER.certificate.der, "{where} holds no private key; write a .p12 with the key"),
         (
             p12(certificate=None, authorities=None),
-            "{where} holds a private key and no certificate; put the certificate beside it",
+            "{where} holds a private key and no certificate; add the certificate to it",
         ),
-        (pem_key(), "{where} holds a private key and no certificate; put the certificate beside"),
+        (pem_key(), "{where} holds a private key and no certificate; add the certificate"),
         (
             p12(certificate=None),
-            "the private key in {where} belongs to none of the certificates in it; was the",
+            "the private key in {where} belongs to none of the certificates in it; check",
         ),
         (
             CERTIFICATES + pem_key(OTHER.private_key),
-            "the private key in {where} belongs to none of the certificates in it; was the",
+            "the private key in {where} belongs to none of the certificates in it; check",
         ),
         (p12()[:-40], "{where} is broken or cut off: "),
         (
             CERTIFICATES + pem_key()[:-40],
-            "{where} holds a private key that is cut off; copy it whole",
+            "{where} holds a private key that is cut off; copy all of it",
         ),
         (CERTIFICATES + pem_key()[:40] + pem_key()[60:], "{where} is broken or cut off: "),
         (CERTIFICATES[:200] + pem_key(), "{where} holds "),
@@ -816,18 +816,18 @@ def test_two_keys_are_readable() -> None:
         ),
         (
             base64.encodebytes(p12()),
-            "{where} is PKCS#12 in base64, as Key Vault gives out secrets; this makes a file of it",
+            "{where} is PKCS#12 in base64, the format of secrets in Key Vault; decode it: base64",
         ),
     ],
 )
-def test_contents_that_will_not_do(write: Write, content: bytes, said: str) -> None:
-    """Whatever else is in the file is refused with a sentence that says what it is."""
+def test_unusable_contents(write: Write, content: bytes, said: str) -> None:
+    """A file with other contents is refused, and the error says what it holds."""
     path = write(content)
     assert mistake(path).startswith("path_or_thumbprint: " + said.format(where=repr(str(path))))
 
 
 def test_unreadable_facts(write: Write) -> None:
-    """A certificate whose extension cannot be read is refused with what arrcert says of it."""
+    """A certificate with an unreadable extension is refused with the reason."""
     broken = x509.UnrecognizedExtension(x509.SubjectAlternativeName.oid, b"\x00")
     path = write(p12(certificate=certificate_for(CALLER.private_key, extension=broken)))
     assert mistake(path).startswith(
@@ -836,14 +836,14 @@ def test_unreadable_facts(write: Write) -> None:
 
 
 def test_unknown_kind_of_key(write: Write) -> None:
-    """A certificate in the file whose key cryptography does not know is passed over."""
+    """Other certificates in the file may have a kind of key that cryptography does not support."""
     p256, unknown = bytes.fromhex("06082a8648ce3d030107"), bytes.fromhex("06082a8648ce3d03017f")
     other = x509.load_der_x509_certificate(OTHER.certificate.der.replace(p256, unknown))
     client_ssl_context(write(pem(other) + CERTIFICATES + pem_key()))
 
 
-def test_cafile_that_will_not_do(write: Write, tmp_path: Path) -> None:
-    """A cafile that is missing, or holds no certificate, is named and never left out."""
+def test_unusable_cafile(write: Write, tmp_path: Path) -> None:
+    """A cafile that is missing or holds no certificate is an error."""
     path = write(p12())
     assert mistake(path, None, tmp_path / "none.pem") == (
         f"cafile: '{tmp_path}/none.pem' cannot be read: No such file or directory; write the path"
@@ -863,8 +863,8 @@ def test_cafile_that_will_not_do(write: Write, tmp_path: Path) -> None:
         (-9, 31, None, ""),
         (-9, 29, "WARNING", "expires at {end}, in 28 days; renew it"),
         (-9, 0.5, "WARNING", "expires at {end}, in 0 days; renew it"),
-        (-9, -1, "ERROR", "expired at {end}; servers refuse it, so renew it"),
-        (2, 9, "ERROR", "is valid from {begin} on; until then servers refuse it"),
+        (-9, -1, "ERROR", "expired at {end}, so servers refuse it; renew it"),
+        (2, 9, "ERROR", "is valid only from {begin} on; until then servers refuse it"),
     ],
 )
 def test_validity_is_logged(
@@ -875,8 +875,9 @@ def test_validity_is_logged(
     level: str | None,
     said: str,
 ) -> None:
-    """What has expired, soon will, or is not yet valid is logged with the date, and loaded."""
-    moments = {"begin": NOW + timedelta(days=begin), "end": NOW + timedelta(days=end)}
+    """A certificate outside its validity, or near its end, is logged and still loaded."""
+    now = datetime.now(UTC)
+    moments = {"begin": now + timedelta(days=begin), "end": now + timedelta(days=end)}
     issued = LOWER.issue("shop", not_before=moments["begin"], not_after=moments["end"])
     path = write(p12(issued.private_key, issued.certificate.x509))
     with caplog.at_level(logging.INFO, "arrcert"):
@@ -903,7 +904,7 @@ def test_usage_is_logged(
     usages: Sequence[str] | None,
     warns: bool,
 ) -> None:
-    """An extended key usage without clientAuth is a warning, and loaded."""
+    """A certificate without clientAuth in its extended key usage is a warning and still loaded."""
     issued = LOWER.issue("shop", extended_key_usages=usages)
     client_ssl_context(write(p12(issued.private_key, issued.certificate.x509)))
     assert [record.levelname for record in caplog.records] == (["WARNING"] if warns else [])

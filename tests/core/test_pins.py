@@ -1,9 +1,8 @@
-"""Pins: how an entry is written, what it matches, and when it retires."""
+"""Pins: how an entry is written, and which mistakes are explained."""
 
 from __future__ import annotations
 
 import base64
-import hashlib
 import subprocess
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta, timezone
@@ -14,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arrcert import CertificateDenied, ClientCertificate, DenialReason, Policy
-from arrcert.pins import Pin, fingerprint_pin, public_key_fingerprint, public_key_pin
-from arrcert.testing import CertificateAuthority, IssuedCertificate
+from arrcert.keys import public_key_fingerprint
+from arrcert.pins import Pin, fingerprint_digits, fingerprint_pin, public_key_pin
+from arrcert.testing import IssuedCertificate
 
 SHA1, SHA256 = "AB" * 20, "CD" * 32
 END_OF_JANUARY = datetime(2027, 1, 31, 23, 59, 59, tzinfo=UTC)
@@ -61,12 +60,12 @@ def test_fingerprint_is_hex_however_written(digits: str, write: Callable[[str], 
 )
 @given(digest=st.binary(min_size=32, max_size=32))
 def test_public_key_is_hex_or_base64(digest: bytes, write: Callable[[bytes], str]) -> None:
-    """The pin of a key is the same in hex, in base64, and with sha256/ before it."""
+    """A pinned key may be written in hex or in base64, with or without `sha256/` before it."""
     assert public_key_pin(write(digest)).value == digest.hex().upper()
 
 
 def test_public_key_is_what_openssl_prints(alice: IssuedCertificate, tmp_path: Path) -> None:
-    """The pipeline that the errors name prints the value that matches."""
+    """The command that an error names prints the value to write."""
     file = tmp_path / "client.pem"
     file.write_bytes(alice.certificate_pem)
     pipeline = why_not(public_key_pin, "zz").partition("sign: ")[2].replace("client.pem", str(file))
@@ -74,27 +73,8 @@ def test_public_key_is_what_openssl_prints(alice: IssuedCertificate, tmp_path: P
         ["sh", "-c", pipeline], check=True, capture_output=True, text=True
     ).stdout.strip()
     pin = public_key_pin(printed.partition("= ")[2])
-    assert pin.value == public_key_fingerprint(alice.certificate)
+    assert pin.value == public_key_fingerprint(alice.certificate.x509)
     assert pin.value in why_not(public_key_pin, printed).upper()
-    assert public_key_fingerprint(alice.certificate) != alice.certificate.sha256_fingerprint
-
-
-def test_public_key_outlives_a_renewal(authority: CertificateAuthority) -> None:
-    """A certificate with another key has another value."""
-    first, second = (authority.issue("alice").certificate for _ in range(2))
-    policy = Policy(public_keys=[public_key_fingerprint(first)])
-    policy.check(first)
-    with pytest.raises(CertificateDenied) as caught:
-        policy.check(second)
-    assert caught.value.reason is DenialReason.FINGERPRINT_NOT_ALLOWED
-
-
-def test_a_key_that_cannot_be_read_has_no_fingerprint(alice: IssuedCertificate) -> None:
-    """A key of an unknown kind matches no pin, and raises nothing."""
-    broken = alice.certificate.der.replace(
-        bytes.fromhex("06072a8648ce3d0201"), bytes.fromhex("06072a8648ce3d0209")
-    )
-    assert public_key_fingerprint(ClientCertificate.from_der(broken)) is None
 
 
 @pytest.mark.parametrize(
@@ -108,33 +88,13 @@ def test_a_key_that_cannot_be_read_has_no_fingerprint(alice: IssuedCertificate) 
         (END_OF_JANUARY.astimezone(timezone(timedelta(hours=5))), END_OF_JANUARY),
     ],
 )
-def test_a_pin_ends_with_its_day(value: object, end: datetime) -> None:
-    """not_after is a whole day of UTC, or a moment with its zone."""
+def test_pin_ends_with_its_day(value: object, end: datetime) -> None:
+    """`not_after` is a day, which ends in UTC, or a moment with its zone."""
     entry = {"fingerprint": SHA1, "not_after": value, "note": "old gateway"}
     pin = fingerprint_pin(entry)
     assert pin == Pin(SHA1, end, "old gateway")
     assert str(pin) == f"{SHA1} (old gateway)"
     assert str(Pin(SHA1)) == SHA1
-
-
-@pytest.mark.parametrize("kind", ["fingerprint", "public_key"])
-def test_a_pin_retires_by_itself(kind: str, alice: IssuedCertificate) -> None:
-    """After the last second of not_after the pin admits nobody, and the checks say so."""
-    value = {
-        "fingerprint": alice.certificate.sha256_fingerprint,
-        "public_key": public_key_fingerprint(alice.certificate),
-    }[kind]
-    today = datetime.now(UTC).replace(hour=23, minute=59, second=59, microsecond=0)
-    policy = Policy(**{f"{kind}s": [{kind: value, "not_after": f"{today:%Y-%m-%d}"}]})
-    policy.check(alice.certificate, at=today)
-    assert policy.warnings(today) == []
-    late = today + timedelta(seconds=1)
-    with pytest.raises(CertificateDenied, match="retired") as caught:
-        policy.check(alice.certificate, at=late)
-    assert caught.value.reason is DenialReason.FINGERPRINT_NOT_ALLOWED
-    [(setting, message)] = policy.warnings(late)
-    assert setting == f"{kind}s"
-    assert "retired" in message
 
 
 @pytest.mark.parametrize(
@@ -144,17 +104,20 @@ def test_a_pin_retires_by_itself(kind: str, alice: IssuedCertificate) -> None:
         ({"fingerprint": SHA1, 7: "x"}, "unknown key '7'"),
         ({"public_key": SHA256}, "unknown key 'public_key'"),
         ({"not_after": "2027-01-31"}, 'has no "fingerprint"'),
-        ({"fingerprint": SHA1, "note": 7}, '"note" that is no text'),
+        ({"fingerprint": SHA1, "note": 7}, '"note" that is not text'),
         ({"fingerprint": "zz"}, 'has a "fingerprint" that is not hex'),
         ({"fingerprint": 7}, 'has a "fingerprint" that is not text'),
         *(
-            ({"fingerprint": SHA1, "not_after": value}, f"\"not_after\" '{value}'; write a day")
+            (
+                {"fingerprint": SHA1, "not_after": value},
+                f"\"not_after\" '{value}'; write the last day",
+            )
             for value in (None, 7, "soon", "31.01.2027", "2027-01-31T12:00:00", LONG_AGO)
         ),
     ],
 )
-def test_a_broken_mapping_is_refused(entry: object, message: str) -> None:
-    """Each mistake of a mapping names the key."""
+def test_broken_mapping_is_refused(entry: object, message: str) -> None:
+    """The error for a mistake in a mapping names the key that is wrong."""
     assert message in why_not(fingerprint_pin, entry)
 
 
@@ -167,15 +130,15 @@ COLONS = ":".join(["AB"] * 20)
         (7, "is not text"),
         (b"AB" * 20, "is not text"),
         (" ", "is empty"),
-        (f'"{COLONS}"', "quotation marks; drop them"),
-        (f"\u201c{COLONS}\u201d", "quotation marks; drop them"),
-        (f"sha256 Fingerprint={COLONS}", f"write what stands after the =: '{COLONS}'"),
-        (f"Thumbprint = {SHA1}", f"write what stands after the =: '{SHA1}'"),
+        (f'"{COLONS}"', "quotation marks; remove them"),
+        (f"\u201c{COLONS}\u201d", "quotation marks; remove them"),
+        (f"sha256 Fingerprint={COLONS}", f"write what comes after the =: '{COLONS}'"),
+        (f"Thumbprint = {SHA1}", f"write what comes after the =: '{SHA1}'"),
         (f"SHA256:{SHA256}", f"without a prefix: '{SHA256}'"),
         (f"sha-1 {SHA1}", f"without a prefix: '{SHA1}'"),
-        (f"0x{SHA1}", "drop the 0x"),
+        (f"0x{SHA1}", "remove the 0x"),
         (COLONS.replace(":", "-"), "holds dashes"),
-        (f"{SHA1},{SHA1}", "write each as an entry of its own"),
+        (f"{SHA1},{SHA1}", "write each value as a separate entry"),
         (f"{SHA1}\n{SHA1}", "80 hex digits, which look like two"),
         (SHA1 + SHA256, "104 hex digits, which look like two"),
         (SHA256 + SHA256, "128 hex digits, which look like two"),
@@ -189,8 +152,8 @@ COLONS = ":".join(["AB"] * 20)
         ("-----BEGIN CERTIFICATE-----\n" + "x" * 200, "is a PEM block"),
     ],
 )
-def test_a_broken_fingerprint_is_refused_with_a_hint(entry: object, message: str) -> None:
-    """What people paste instead of digits is named, with what to write."""
+def test_broken_fingerprint_is_refused_with_a_hint(entry: object, message: str) -> None:
+    """The error for a fingerprint names what was pasted and what to write instead."""
     found = why_not(fingerprint_pin, entry)
     assert message in found
     assert ": -" not in found
@@ -201,7 +164,7 @@ def test_a_broken_fingerprint_is_refused_with_a_hint(entry: object, message: str
     [
         (SHA1, "has 40 hex digits; write the 64 of a SHA-256"),
         (SHA1 + SHA256, "has 104 hex digits; write the 64"),
-        (f"SHA2-256(stdin)= {SHA256.lower()}", f"stands after the =: '{SHA256.lower()}'"),
+        (f"SHA2-256(stdin)= {SHA256.lower()}", f"comes after the =: '{SHA256.lower()}'"),
         (
             "sha256//" + base64.b64encode(bytes(32)).decode(),
             f"without a prefix: '{base64.b64encode(bytes(32)).decode()}'",
@@ -212,21 +175,21 @@ def test_a_broken_fingerprint_is_refused_with_a_hint(entry: object, message: str
         ("key.pem", "openssl pkey -pubin"),
     ],
 )
-def test_a_broken_public_key_is_refused_with_a_hint(entry: str, message: str) -> None:
-    """A value that no key can have is named, with what prints the right one."""
+def test_broken_public_key_is_refused_with_a_hint(entry: str, message: str) -> None:
+    """The error for a public key names what was pasted and what prints the right value."""
     assert message in why_not(public_key_pin, entry)
 
 
-def test_a_pasted_certificate_is_answered_with_its_pin(alice: IssuedCertificate) -> None:
-    """Who pastes the certificate itself reads what to write."""
+def test_error_for_a_pasted_certificate_holds_its_pin(alice: IssuedCertificate) -> None:
+    """The error for a whole certificate shows the value to write instead."""
     for text in (alice.certificate_pem.decode(), alice.header_value):
         assert alice.certificate.sha256_fingerprint in why_not(fingerprint_pin, text)
-        assert str(public_key_fingerprint(alice.certificate)) in why_not(public_key_pin, text)
+        assert str(public_key_fingerprint(alice.certificate.x509)) in why_not(public_key_pin, text)
 
 
 @given(st.text(max_size=80) | st.dictionaries(st.text(max_size=12), st.text(max_size=80)))
-def test_an_entry_is_a_pin_or_a_value_error(entry: Any) -> None:
-    """Whatever stands in the settings is a pin of whole digits, or a ValueError."""
+def test_any_entry_is_a_pin_or_a_value_error(entry: Any) -> None:
+    """Any entry is a pin with all its digits or raises `ValueError`, and nothing else."""
     for parse in PARSERS:
         try:
             value = parse(entry).value
@@ -237,7 +200,34 @@ def test_an_entry_is_a_pin_or_a_value_error(entry: Any) -> None:
 
 @given(st.binary(min_size=0, max_size=64).filter(lambda data: len(data) != 32))
 def test_only_a_whole_sha256_pins_a_key(data: bytes) -> None:
-    """Digests of another length pin no key."""
+    """A digest that does not have 32 bytes is refused as a public key."""
     why_not(public_key_pin, data.hex())
     why_not(public_key_pin, base64.b64encode(data).decode())
-    assert hashlib.sha256(data).digest_size == 32
+
+
+@pytest.mark.parametrize("entry", ["z" * 40, "a" * 39 + "z", "z" + "a" * 63, "a" * 63 + "é"])
+def test_every_digit_of_a_fingerprint_is_hex(entry: str) -> None:
+    """A text of the right length that holds another character is refused."""
+    assert "is not hex" in why_not(fingerprint_pin, entry)
+
+
+def test_base64_of_a_key_may_be_wrapped() -> None:
+    """White space in the base64 of a public key does not matter."""
+    digest = bytes(range(32))
+    text = base64.b64encode(digest).decode()
+    assert public_key_pin(f" {text[:20]}\n{text[20:]} ").value == digest.hex().upper()
+
+
+@pytest.mark.parametrize(
+    ("text", "digits"),
+    [
+        (SHA1.lower(), SHA1),
+        (f" {SHA256[:2]}:{SHA256[2:]}\n", SHA256),
+        (SHA1[:-1], None),
+        (SHA1[:-1] + "z", None),
+        ("", None),
+    ],
+)
+def test_digits_of_a_fingerprint(text: str, digits: str | None) -> None:
+    """Text of 40 or 64 hex digits is a fingerprint, and any other text is not."""
+    assert fingerprint_digits(text) == digits

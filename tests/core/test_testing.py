@@ -1,4 +1,4 @@
-"""The certificates that users' own tests are made of."""
+"""The certificates that `arrcert.testing` makes for the tests of apps."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from arrcert.testing import CertificateAuthority, IssuedCertificate, self_signed
 
 
 def test_issued_certificate_enters_under_its_authority() -> None:
-    """What an authority issues has a path to it, by default for client authentication."""
+    """A policy that trusts an authority accepts the client certificates that it issues."""
     authority = CertificateAuthority("CA", organization="Contoso")
     client = authority.issue("alice", organization="Contoso", dns_names=["a.example"])
     authorizer = Authorizer({"default": Policy(trust_anchors=authority.certificate_pem.decode())})
@@ -23,7 +23,7 @@ def test_issued_certificate_enters_under_its_authority() -> None:
 
 
 def test_header_is_what_app_service_sends(alice: IssuedCertificate) -> None:
-    """The header value is the bare base64 of the DER, under App Service's name."""
+    """The headers hold bare base64 DER under X-ARR-ClientCert, as App Service sends it."""
     assert base64.b64decode(alice.header_value) == alice.certificate.der
     assert alice.headers == {"X-ARR-ClientCert": alice.header_value}
 
@@ -31,7 +31,7 @@ def test_header_is_what_app_service_sends(alice: IssuedCertificate) -> None:
 def test_self_signed_claims_names_without_a_signature(
     authority: CertificateAuthority, alice: IssuedCertificate
 ) -> None:
-    """A look-alike has the names of the real one and none of its keys."""
+    """A self-signed certificate can claim the names of a real one, but is another certificate."""
     look_alike = self_signed("alice", issuer=authority).certificate
     assert (look_alike.subject, look_alike.issuer) == (
         alice.certificate.subject,
@@ -43,7 +43,7 @@ def test_self_signed_claims_names_without_a_signature(
 
 
 def test_validity_is_as_asked() -> None:
-    """Dates are kept; without them a certificate is valid from yesterday for a year."""
+    """Given dates are kept; by default a certificate is valid from yesterday for a year."""
     before = datetime(2020, 1, 1, tzinfo=UTC)
     after = datetime(2020, 2, 1, tzinfo=UTC)
     old = self_signed("old", not_before=before, not_after=after).certificate
@@ -58,7 +58,7 @@ def test_validity_is_as_asked() -> None:
 def test_pem_is_what_servers_and_clients_load(
     tmp_path: Path, authority: CertificateAuthority
 ) -> None:
-    """Certificate and key load into a TLS context as a pair."""
+    """The PEM certificate and key load into a TLS context."""
     server = authority.issue(
         "localhost",
         dns_names=["localhost"],

@@ -1,6 +1,6 @@
-"""How other software of this kind has failed, played through the front door.
+"""How other software of this kind has failed, tried through the public methods.
 
-`docs/threat-model.md` lists every root cause; most are tested beside the module that answers them.
+`docs/threat-model.md` lists every root cause. Most are tested with the module that handles them.
 """
 
 from __future__ import annotations
@@ -20,17 +20,18 @@ from cryptography.x509.oid import AuthorityInformationAccessOID, NameOID
 
 from arrcert import Authorizer, CertificateDenied, ClientCertificate, DenialReason, Policy
 from arrcert.forwarding.front_ends import FRONT_ENDS
-from arrcert.forwarding.ingress import Ingress, secret_header_from
+from arrcert.forwarding.ingress import Ingress
+from arrcert.forwarding.proxies import secret_header_from
 from arrcert.testing import CertificateAuthority, IssuedCertificate
 
 
 def policy_for(certificate: IssuedCertificate) -> Policy:
-    """Pin one certificate."""
+    """Return a policy that pins one certificate."""
     return Policy(fingerprints=[certificate.certificate.sha256_fingerprint])
 
 
 def reason(authorizer: Authorizer, pairs: list[tuple[str, str]]) -> DenialReason | None:
-    """Return why a request with these headers is denied, None where it enters; in each form."""
+    """Return why a request with these headers is denied in every form, None if it is accepted."""
     environ = {f"HTTP_{name.upper().replace('-', '_')}": value for name, value in pairs}
     scope = {"headers": [(name.lower().encode(), value.encode()) for name, value in pairs]}
     reasons: list[DenialReason | None] = []
@@ -59,7 +60,7 @@ def percent_encoded(certificate: IssuedCertificate) -> str:
 
 @pytest.mark.parametrize("declared", FRONT_ENDS)
 def test_other_front_ends_headers_are_not_read(declared: str, alice: IssuedCertificate) -> None:
-    """One header is read, the declared one: no list of headers is tried in turn (authentik)."""
+    """Only the declared header is read; no list of headers is tried in turn (authentik)."""
     front_end = FRONT_ENDS[declared]
     authorizer = Authorizer({"default": policy_for(alice)}, front_end=declared)
     values = {
@@ -79,7 +80,7 @@ def test_other_front_ends_headers_are_not_read(declared: str, alice: IssuedCerti
 
 
 def test_header_that_goes_missing_on_the_way_denies(alice: IssuedCertificate) -> None:
-    """What `Connection: <name>` makes a proxy remove is missing, never taken for granted.
+    """A header that `Connection: <name>` makes a proxy remove is missing, and that denies.
 
     (Traefik CVE-2024-45410, Fabio CVE-2025-48865: trusted headers dropped as hop-by-hop ones.)
     """
@@ -113,7 +114,7 @@ def test_header_that_goes_missing_on_the_way_denies(alice: IssuedCertificate) ->
 def test_next_certificate_is_never_the_identity(
     leaf: bytes | None, alice: IssuedCertificate
 ) -> None:
-    """A leaf that cannot be parsed is a denial, whatever comes after it in header or chain.
+    """A leaf that cannot be parsed is denied, whatever follows it in the header or the chain.
 
     (npm client-certificate-auth #187, #193: the next certificate became the identity.)
     """
@@ -136,7 +137,7 @@ def test_next_certificate_is_never_the_identity(
 def test_forwarded_chain_proves_nothing(
     authority: CertificateAuthority, alice: IssuedCertificate, impostor: IssuedCertificate
 ) -> None:
-    """Certificates that come beside the leaf may complete a path; they are no anchors, no names."""
+    """Forwarded intermediates may complete a path, but they are no anchors and prove no names."""
     stranger = CertificateAuthority("Contoso Issuing CA", organization="Contoso")
     forged = stranger.issue("alice")
     policy = Policy(trust_anchors=authority.certificate_pem.decode(), common_names=["alice"])
@@ -162,7 +163,7 @@ def test_forwarded_chain_proves_nothing(
 def test_nothing_is_fetched_from_urls_of_a_certificate(
     authority: CertificateAuthority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No URL in a certificate is asked: not for issuers, lists or OCSP, however much is missing.
+    """Nothing is fetched from a URL in a certificate: no issuer, no list and no OCSP answer.
 
     (Java CVE-2026-21945 and Keycloak #46742: AIA and CRL distribution points were fetched.)
     """
@@ -196,7 +197,7 @@ def test_nothing_is_fetched_from_urls_of_a_certificate(
 
 
 def with_urls(authority: CertificateAuthority, url: str) -> ClientCertificate:
-    """Issue a certificate that names places to fetch its issuer, list and status from."""
+    """Return a certificate with URLs of its issuer, its revocation list and its status."""
     now = datetime.now(UTC)
     place = x509.UniformResourceIdentifier(url)
     access = [

@@ -11,7 +11,7 @@ from django.test import override_settings
 from django.urls import path
 
 from arrcert.exceptions import ConfigurationError
-from arrcert import settings as core_settings
+from arrcert.settings import load
 from arrcert.testing import IssuedCertificate
 from arrcert_django import conf
 
@@ -58,7 +58,6 @@ def test_an_assignment_to_the_setting_is_seen(allowed: IssuedCertificate) -> Non
 
 def test_a_change_while_settings_are_read_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     """A snapshot is not used if the settings changed while it was made."""
-    load = core_settings.load
 
     def load_slowly(*arguments: Any, **options: Any) -> Any:
         loaded = load(*arguments, **options)

@@ -187,13 +187,13 @@ def test_a_request_is_checked_once_for_each_policy(
     from arrcert.authorizer import Authorizer
 
     asked: list[str] = []
-    original = Authorizer.authorize_wsgi
+    original = Authorizer.identify_wsgi
 
-    def spy(self: Authorizer, environ: Any, policy: str) -> Any:
+    def spy(self: Authorizer, environ: Any, policy: str, **more: Any) -> Any:
         asked.append(policy)
-        return original(self, environ, policy=policy)
+        return original(self, environ, policy, **more)
 
-    monkeypatch.setattr(Authorizer, "authorize_wsgi", spy)
+    monkeypatch.setattr(Authorizer, "identify_wsgi", spy)
     default = authorize_certificate(_name)
     partners = authorize_certificate(policy="partners")(_name)
     request = RequestFactory().get("/", headers=allowed.headers)

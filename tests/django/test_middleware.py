@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from functools import wraps
 from io import BytesIO
 from types import ModuleType
@@ -23,6 +24,7 @@ from django.http import (
     HttpResponseRedirect,
     StreamingHttpResponse,
 )
+from django.template.response import TemplateResponse
 from django.test import AsyncRequestFactory, RequestFactory, override_settings
 from django.urls import get_urlconf, path
 from django.utils.decorators import method_decorator
@@ -30,11 +32,12 @@ from django.views import View
 from django.views.decorators.cache import cache_page
 
 from arrcert.authorizer import Authorizer
-from arrcert.exceptions import CertificateDenied, ConfigurationError
-from arrcert.testing import IssuedCertificate
+from arrcert.exceptions import CertificateDenied, ConfigurationError, DenialReason
+from arrcert.testing import CertificateAuthority, IssuedCertificate
 from arrcert_django.decorators import authorize_certificate, certificate_exempt
 from arrcert_django.middleware import ClientCertificateMiddleware
 from arrcert_django.mixins import ClientCertificateRequiredMixin
+from arrcert_django.signals import certificate_denied
 
 OURS = "arrcert_django.middleware.ClientCertificateMiddleware"
 METHODS = [
@@ -325,10 +328,8 @@ def test_process_view_denies_by_raising(
     request = RequestFactory().get("/", headers=stranger.headers)
     with pytest.raises(PermissionDenied) as caught:
         check.process_view(request, _never, (), {})
-    with pytest.raises(PermissionDenied) as again:
-        check(request)
-    assert again.value.__cause__ is caught.value.__cause__
-    assert isinstance(again.value.__cause__, CertificateDenied)
+    assert isinstance(caught.value.__cause__, CertificateDenied)
+    assert check(request).status_code == 403
 
 
 def test_a_fault_before_the_decision_is_403_to_strangers(
@@ -539,6 +540,18 @@ def test_other_answers_to_the_authorized_are_private_too(
         assert visit(url, allowed)["Cache-Control"] == "private"
 
 
+def test_what_an_exempt_view_returns_to_the_authorized_is_private(
+    site: Any, visit: Any, allowed: IssuedCertificate
+) -> None:
+    """An exempt view's response to an accepted client is private too.
+
+    Middleware behind the gate may have used the identity before the view was known.
+    """
+    site(path("open", certificate_exempt(_wrapped(_hello))))
+    assert visit("/open", allowed)["Cache-Control"] == "private"
+    assert "Cache-Control" not in visit("/open").headers
+
+
 # Views that name a policy. ------------------------------------------------------------------------
 
 
@@ -702,8 +715,7 @@ def test_an_exempt_path_below_a_script_name(site: Any) -> None:
     assert check(mounted).status_code == 200  # type: ignore[union-attr]
     faked = RequestFactory().get("/health/secret", SCRIPT_NAME="/health")
     faked.path_info = "/secret"
-    with pytest.raises(PermissionDenied):
-        check(faked)
+    assert check(faked).status_code == 403  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(
@@ -742,6 +754,226 @@ def test_the_path_that_is_resolved_is_the_one_that_counts(site: Any, visit: Any)
     assert visit("/old").status_code == 403
 
 
+# The gate: nothing behind it runs for a stranger. ------------------------------------------------
+
+reached: list[str] = []
+
+
+class _Counting(_SyncOnly):
+    """Notes every request that reaches it."""
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        reached.append("middleware")
+        return super().__call__(request)
+
+    def process_view(self, *_: Any) -> None:
+        reached.append("process_view")
+
+
+def _counting(request: HttpRequest) -> HttpResponse:
+    reached.append("view")
+    identity = request.client_identity  # type: ignore[attr-defined]
+    return HttpResponse("nobody" if identity is None else f"{identity.policy}")
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "OPTIONS", "HEAD"])
+@pytest.mark.parametrize("url", ["/page", "/partners", "/unknown", "/slash"])
+def test_stranger_reaches_nothing_behind_the_gate(
+    site: Any, visit: Any, stranger: IssuedCertificate, method: str, url: str
+) -> None:
+    """A request that no policy accepts reaches no middleware behind the gate and no view."""
+    site(
+        path("page", _counting),
+        path("partners", authorize_certificate(policy="partners")(_counting)),
+        path("slash/", _counting),
+        middleware=[OURS, "django.middleware.common.CommonMiddleware", f"{__name__}._Counting"],
+    )
+    reached.clear()
+    assert visit(url, method=method).status_code == 403
+    assert visit(url, stranger, method=method).status_code == 403
+    assert reached == []
+
+
+def test_gate_lets_through_whom_any_policy_accepts(
+    site: Any, visit: Any, allowed: IssuedCertificate, partner: IssuedCertificate
+) -> None:
+    """A client of another policy passes the gate, and is held against the policy of the view."""
+    site(
+        path("page", _counting),
+        path("partners", authorize_certificate(policy="partners")(_counting)),
+        middleware=[OURS, f"{__name__}._Counting"],
+    )
+    reached.clear()
+    assert visit("/page", partner).status_code == 403
+    assert visit("/partners", allowed).status_code == 403
+    assert "view" not in reached
+    assert visit("/page", allowed).content == b"default"
+    assert visit("/partners", partner).content == b"partners"
+    assert reached.count("view") == 2
+
+
+seen_identities: list[str | None] = []
+
+
+class _Looking(_SyncOnly):
+    """Notes who a request is before its view is known."""
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        identity = request.client_identity  # type: ignore[attr-defined]
+        certificate = request.client_certificate  # type: ignore[attr-defined]
+        assert (identity is None) == (certificate is None)
+        seen_identities.append(None if identity is None else identity.policy)
+        return super().__call__(request)
+
+
+def test_middleware_behind_the_gate_sees_whom_default_accepts(
+    site: Any, visit: Any, allowed: IssuedCertificate, partner: IssuedCertificate
+) -> None:
+    """Before the view is known, the identity is the one that `default` accepts, else None."""
+    site(
+        path("page", _counting),
+        path("partners", authorize_certificate(policy="partners")(_counting)),
+        path("health", _counting),
+        path("open", certificate_exempt(lambda request: _counting(request))),
+        middleware=[OURS, f"{__name__}._Looking"],
+        ARRCERT_EXEMPT_PATHS=["/health"],
+    )
+    seen_identities.clear()
+    assert visit("/page", allowed).content == b"default"
+    assert visit("/partners", partner).content == b"partners"
+    assert visit("/health", allowed).content == b"nobody"
+    assert visit("/open", allowed).content == b"nobody"
+    assert visit("/open").content == b"nobody"
+    assert seen_identities == ["default", None, None, "default", None]
+
+
+def test_denial_at_the_gate_has_the_reason_of_the_view_s_policy(
+    site: Any,
+    visit: Any,
+    authority: CertificateAuthority,
+    settings: Any,
+    caplog: Any,
+) -> None:
+    """An expired partner is denied as expired under the partners' policy, in one record."""
+    expired = authority.issue("old partner", not_after=datetime.now(UTC) - timedelta(hours=1))
+    settings.ARRCERT = {
+        **settings.ARRCERT,
+        "partners": {"fingerprints": [expired.certificate.sha256_fingerprint]},
+    }
+    site(path("partners", authorize_certificate(policy="partners")(_counting)))
+    told: list[Any] = []
+
+    def receive(*, reason: DenialReason, **_: Any) -> None:
+        told.append(reason)
+
+    certificate_denied.connect(receive)
+    try:
+        assert visit("/partners", expired).status_code == 403
+        assert visit("/unknown", expired).status_code == 403
+    finally:
+        certificate_denied.disconnect(receive)
+    records = [
+        (record.arrcert_policy, record.arrcert_reason)
+        for record in caplog.records
+        if record.name == "arrcert"
+    ]
+    assert records == [("partners", "expired"), ("default", "expired")]
+    assert told == [DenialReason.EXPIRED, DenialReason.EXPIRED]
+
+
+def test_partner_gets_no_response_of_default(
+    site: Any, visit: Any, allowed: IssuedCertificate, partner: IssuedCertificate
+) -> None:
+    """A client of another policy gets no cached page, no 404 and no redirect for a slash.
+
+    All its 403 responses are equal, so it does not learn which paths exist.
+    """
+    answers["/static"] = lambda: HttpResponse("secret")
+    site(
+        path("page", _hello),
+        path("slash/", _hello),
+        path("partners", _partners(_hello)),
+        middleware=[
+            OURS,
+            "django.middleware.common.CommonMiddleware",
+            "django.middleware.clickjacking.XFrameOptionsMiddleware",
+            f"{__name__}._Answering",
+        ],
+    )
+    assert visit("/partners", partner).status_code == 200
+    assert visit("/slash", allowed).status_code == 301
+    denied = [visit(url, partner) for url in ("/page", "/slash", "/slash/", "/static", "/unknown")]
+    [(code, _, _)] = {
+        (answer.status_code, tuple(answer.headers.items()), answer.content) for answer in denied
+    }
+    assert code == 403
+
+
+def test_log_says_that_a_policy_below_is_not_visible(
+    site: Any, visit: Any, partner: IssuedCertificate, stranger: IssuedCertificate, caplog: Any
+) -> None:
+    """If a wrapper hides a view's policy, the record of the denial says how to name it."""
+    inner = _partners(_hello)
+
+    def hiding(request: HttpRequest) -> Any:
+        return inner(request)
+
+    site(path("hidden", hiding))
+    for who, is_told in ((partner, True), (stranger, False), (None, False)):
+        caplog.clear()
+        assert visit("/hidden", who).status_code == 403
+        [record] = [record for record in caplog.records if record.name == "arrcert"]
+        assert record.arrcert_policy == "default"
+        assert ("a policy below is not visible" in record.message) == is_told
+        assert ("@authorize_certificate(policy='partners')" in record.message) == is_told
+
+
+def _fails(request: HttpRequest, exception: Exception) -> HttpResponse:
+    raise LookupError("the page fails")
+
+
+def _is_no_response(request: HttpRequest, exception: Exception) -> Any:
+    return "no response"
+
+
+def _fails_to_render(request: HttpRequest, exception: Exception) -> HttpResponse:
+    return TemplateResponse(request, "there_is_no_such_template.html", status=403)
+
+
+@pytest.mark.parametrize("handler", [_fails, _is_no_response, _fails_to_render])
+def test_handler_for_403_that_fails_opens_nothing_and_is_no_500(
+    site: Any, visit: Any, handler: Any, partner: IssuedCertificate, caplog: Any
+) -> None:
+    """If handler403 fails, a constant 403 is sent, and the log has the error."""
+    site(path("known", _never), handler403=handler)
+    denied = [visit("/known"), visit("/unknown"), visit("/known", partner)]
+    assert [(answer.status_code, answer.content) for answer in denied] == [
+        (403, b"403 Forbidden")
+    ] * 3
+    assert "handler403 failed" in caplog.text
+
+
+def test_handler_for_403_may_return_a_template_response(
+    site: Any, visit: Any, settings: Any
+) -> None:
+    """A response of handler403 that is not rendered yet is rendered."""
+    settings.TEMPLATES = [
+        {
+            "BACKEND": "django.template.backends.django.DjangoTemplates",
+            "OPTIONS": {
+                "loaders": [("django.template.loaders.locmem.Loader", {"ours.html": "ours"})]
+            },
+        }
+    ]
+
+    def handler(request: HttpRequest, exception: Exception) -> HttpResponse:
+        return TemplateResponse(request, "ours.html", status=403)
+
+    site(path("known", _never), handler403=handler)
+    answer = visit("/known")
+    assert (answer.status_code, answer.content) == (403, b"ours")
+
+
 # Responses that do not come from a view. ----------------------------------------------------------
 
 
@@ -778,7 +1010,7 @@ class _Page(HttpResponse):
         self._told.append("closed")
 
 
-def test_a_withheld_response_is_closed(site: Any, visit: Any) -> None:
+def test_a_withheld_response_is_closed(site: Any, visit: Any, partner: IssuedCertificate) -> None:
     """Files and generators of a response that is not sent are closed."""
     file, told = BytesIO(b"secret"), list[str]()
 
@@ -798,13 +1030,13 @@ def test_a_withheld_response_is_closed(site: Any, visit: Any) -> None:
     answers["/stream"] = streaming  # type: ignore[assignment]
     site(middleware=[OURS, f"{__name__}._Answering"])
     for url in answers:
-        assert visit(url).status_code == 403
+        assert visit(url, partner).status_code == 403
     assert file.closed
     assert told == ["closed", "streamed"]
 
 
 def test_a_response_that_fails_to_close_is_withheld_all_the_same(
-    site: Any, visit: Any, caplog: Any
+    site: Any, visit: Any, partner: IssuedCertificate, caplog: Any
 ) -> None:
     """An error while a response is closed does not change the 403."""
 
@@ -814,13 +1046,15 @@ def test_a_response_that_fails_to_close_is_withheld_all_the_same(
 
     answers["/page"] = lambda: Failing("secret")
     site(middleware=[OURS, f"{__name__}._Answering"])
-    response = visit("/page")
+    response = visit("/page", partner)
     assert response.status_code == 403
     assert b"secret" not in response.content
     assert "it fails to close" in caplog.text
 
 
-def test_closing_a_withheld_response_keeps_the_urlconf(site: Any, visit: Any) -> None:
+def test_closing_a_withheld_response_keeps_the_urlconf(
+    site: Any, visit: Any, partner: IssuedCertificate
+) -> None:
     """The 403 page comes from the request's own URLconf."""
     seen: list[Any] = []
 
@@ -830,7 +1064,7 @@ def test_closing_a_withheld_response_keeps_the_urlconf(site: Any, visit: Any) ->
 
     tenant.handler403 = handler  # type: ignore[attr-defined]
     site(path("", _hello), middleware=[OURS, f"{__name__}._Tenant"])
-    assert visit("/unknown").content == b"tenant"
+    assert visit("/unknown", partner).content == b"tenant"
     assert seen == [tenant]
 
 
@@ -886,18 +1120,24 @@ def test_async_all_the_way_starts_no_thread(
 ) -> None:
     """Under ASGI the decision runs in the event loop's thread."""
     threads: list[int] = []
-    original = Authorizer.authorize_asgi
+    find, identify = Authorizer.find_asgi, Authorizer.identify_asgi
 
-    def spy(self: Authorizer, scope: Any, policy: str) -> Any:
+    def find_asgi(self: Authorizer, scope: Any) -> Any:
         threads.append(threading.get_ident())
-        return original(self, scope, policy=policy)
+        return find(self, scope)
 
-    monkeypatch.setattr(Authorizer, "authorize_asgi", spy)
+    def identify_asgi(self: Authorizer, scope: Any, policy: str, **more: Any) -> Any:
+        threads.append(threading.get_ident())
+        return identify(self, scope, policy, **more)
+
+    monkeypatch.setattr(Authorizer, "find_asgi", find_asgi)
+    monkeypatch.setattr(Authorizer, "identify_asgi", identify_asgi)
     site(path("", _ahello))
     assert visit_asgi("/", allowed).status_code == 200
     assert visit_asgi("/").status_code == 403
     assert visit_asgi("/unknown", allowed).status_code == 404
-    assert threads == [threading.get_ident()] * 3
+    # The gate asks for each request, and the denial is decided under the policy of the view.
+    assert threads == [threading.get_ident()] * 4
 
 
 def test_django_sees_what_the_middleware_is() -> None:

@@ -25,6 +25,8 @@ import pytest
 from arrcert.cli.front_end import FrontEndServer
 from arrcert.testing import CertificateAuthority
 
+pytestmark = pytest.mark.matrix
+
 ROOT = Path(__file__).resolve().parents[2]
 _spec = importlib.util.spec_from_file_location(
     "sample_sites_table", Path(__file__).with_name("test_sample_sites.py")

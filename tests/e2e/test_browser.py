@@ -23,6 +23,8 @@ _spec = importlib.util.spec_from_file_location("sample_sites_demo", SAMPLE_SITES
 demo = sys.modules[_spec.name] = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(demo)
 
+pytestmark = pytest.mark.matrix
+
 FLAGS = (
     *("--no-sandbox", "--disable-gpu"),
     *("--disable-background-networking", "--disable-component-update"),

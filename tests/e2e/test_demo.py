@@ -34,7 +34,7 @@ def table(output):
 
 
 def is_gone(port, pki):
-    """Tell whether nobody listens on the port any more."""
+    """Tell whether no server listens on the port any more."""
     try:
         demo.knock(pki, port, demo.NOBODY, "/health")
     except OSError:
@@ -75,7 +75,7 @@ def test_the_right_status_for_another_reason_is_wrong(pki, capsys):
     visit = demo.Visit(demo.STRANGER, "/hellocert", demo.DenialReason.EXPIRED)
     assert demo.run(pki, pki.policies(), [visit]) == 1
     out = capsys.readouterr().out
-    assert "fingerprint_not_allowed  WRONG (right: 403 expired)" in out
+    assert re.search(r"fingerprint_not_allowed +WRONG \(right: 403 expired\)", out)
 
 
 def test_an_open_door_does_not_hide_behind_a_dead_site(pki):

@@ -21,6 +21,8 @@ import pytest
 
 from arrcert.testing import CertificateAuthority, IssuedCertificate
 
+pytestmark = pytest.mark.matrix
+
 HERE = Path(__file__).resolve().parent
 SAMPLE_SITES = HERE.parents[1] / "sample_sites"
 PYTHON = (sys.executable, "-m")

@@ -31,6 +31,8 @@ from arrcert_flask import Arrcert, authorize_certificate
 
 func = pytest.importorskip("azure.functions", reason="the package azure-functions is missing")
 
+pytestmark = pytest.mark.matrix
+
 HERE = Path(__file__).resolve().parent
 FOLDER = HERE.parents[1] / "sample_sites" / "functions_app"
 HEADER = "X-ARR-ClientCert"
@@ -538,7 +540,7 @@ def test_client_follows_no_redirect(files) -> None:
 
 @pytest.fixture
 def unused_port() -> int:
-    """A port on which nobody listens."""
+    """A port on which no server listens."""
     with http.server.HTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler) as server:
         return server.server_port
 

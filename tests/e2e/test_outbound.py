@@ -61,7 +61,7 @@ class Page:
 
 @pytest.fixture(autouse=True)
 def _environment_without_outbound(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever runs the tests may have a certificate of their own."""
+    """The environment of the person who runs the tests may name a certificate."""
     for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
 
@@ -188,7 +188,7 @@ def test_wrong_ca_file(call: Any, pki: Any) -> None:
 
 
 def test_wrong_password(call: Any, pki: Any) -> None:
-    """A wrong password calls nobody: the page names the variable, the log file and mistake."""
+    """With a wrong password no call is made; the page names the variable, the log the file."""
     path = pki.path("locked", "p12")
     page, log = call(OUTBOUND_CERTIFICATE=str(path), OUTBOUND_CERTIFICATE_PASSWORD="mistyped")
     assert page.says("OUTBOUND_CERTIFICATE_PASSWORD is wrong, so nobody was called.", "no answer")
@@ -214,7 +214,7 @@ def test_documented_variables(tmp_path: Path) -> None:
 
 
 def test_page_is_protected(called: Any, pki: Any, own: IssuedCertificate) -> None:
-    """Only the allowed see the page; without settings the site calls nobody."""
+    """Only an allowed client sees the page, and without settings the site makes no call."""
     _, site = called
     assert opened(pki, site, "/outbound-mtls", None).status == 403
     assert opened(pki, site, "/outbound-mtls", "allowed").status == 403
@@ -290,7 +290,7 @@ def test_statuses(pki: Any, calls: Any, status: str, sentence: str) -> None:
     ],
 )
 def test_only_https(calls: Any, url: str) -> None:
-    """What is no plain https address is called by nobody."""
+    """A URL that is not a plain https address is never called."""
     outcome = calls(url)
     assert outcome == remote_api.Outcome(
         "", "This site calls nobody: REMOTE_API_URL is no https address."
@@ -298,7 +298,7 @@ def test_only_https(calls: Any, url: str) -> None:
 
 
 def test_settings_that_are_missing(calls: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the one or the other variable the site calls nobody, and names it."""
+    """If a variable is missing, the site names it and makes no call."""
     assert calls("").sentence == "This site calls nobody: REMOTE_API_URL is not set."
     monkeypatch.delenv("OUTBOUND_CERTIFICATE")
     outcome = calls("https://127.0.0.1:9/")
@@ -306,7 +306,7 @@ def test_settings_that_are_missing(calls: Any, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_nobody_there(calls: Any) -> None:
-    """A port where nobody listens is a plain sentence."""
+    """If no server listens on the port, the page says so in a plain sentence."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     assert calls(f"https://127.0.0.1:{port}/").sentence == (

@@ -20,7 +20,7 @@ def test_services() -> None:
 
 
 def test_infrastructure_is_where_azd_looks() -> None:
-    """The template and its parameters stand in azd's default place."""
+    """The template and its parameters are where azd looks by default."""
     assert "infra" not in PROJECT
     assert (SAMPLES / "infra" / "main.bicep").is_file()
     assert (SAMPLES / "infra" / "main.parameters.json").is_file()

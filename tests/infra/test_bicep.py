@@ -18,8 +18,9 @@ import pytest
 import yaml
 from gunicorn.config import Config
 
-from arrcert import CertificateDenied, ConfigurationError, DenialReason
+from arrcert import ConfigurationError, DenialReason
 from arrcert.denials import MOST_IN_FULL, DenialLog
+from arrcert.exceptions import Denial
 from arrcert.settings import load
 
 SAMPLES = Path(__file__).parent.parent.parent / "sample_sites"
@@ -317,9 +318,9 @@ def test_query_finds_the_reason(
     expression, _ = re.findall(r'extract\(@"(.+?)", 1, ResultDescription\)', query)
     needles = re.findall(r'ResultDescription contains "(.+?)"', query)
     with caplog.at_level(logging.DEBUG, logger="arrcert"):
-        DenialLog().write(
-            CertificateDenied(reason, "a detail: more"), "default", lambda _: request_line
-        )
+        method, _, path = request_line.partition(" ")
+        environ = {"REQUEST_METHOD": method, "PATH_INFO": path} if request_line else None
+        DenialLog().write(Denial(reason, "a detail: more"), "default", environ=environ)
     line = LINE.format(caplog.records[-1])
     assert needles
     assert all(needle in line for needle in needles)
@@ -329,10 +330,10 @@ def test_query_finds_the_reason(
 
 
 def test_query_counts_a_flood(caplog: pytest.LogCaptureFixture) -> None:
-    """A record that stands for many denials counts for as many, under its reason."""
+    """A record that counts many denials adds their number to its reason."""
     log = DenialLog()
     for _ in range(MOST_IN_FULL + 7):
-        log.write(CertificateDenied(DenialReason.EXPIRED, "late"), "default")
+        log.write(Denial(DenialReason.EXPIRED, "late"), "default")
     log.tell()
     line = LINE.format(caplog.records[-1])
     reason, more = re.findall(r'extract\(@"(.+?)", 1, ResultDescription\)', text_of("denials.kql"))

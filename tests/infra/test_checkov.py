@@ -72,7 +72,7 @@ def test_nothing_was_found(results: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("check_id", NAMED)
 def test_named_checks_ran_and_passed(check_id: str, results: dict[str, Any]) -> None:
-    """Each check that matters here ran on the file of which both sites are made, and passed."""
+    """Each check that matters here ran on the template of both sites, and passed."""
     passed = {
         (check["check_id"], check["resource"]) for check in of_template(results, "passed_checks")
     }

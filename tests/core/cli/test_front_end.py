@@ -1,4 +1,4 @@
-"""The local front end, over real sockets and real TLS."""
+"""The local front end, tested over real sockets with real TLS."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from cryptography.x509.oid import NameOID
 pytest.importorskip("cheroot")
 pytest.importorskip("OpenSSL")
 
-from arrcert.cli import front_end as devserver
+from arrcert.cli import front_end
 from arrcert.cli.front_end import FrontEndServer
 from arrcert.exceptions import ConfigurationError
 from arrcert.testing import CertificateAuthority, IssuedCertificate, self_signed
@@ -46,7 +46,7 @@ TLS_VERSIONS = [
 
 
 def unusual_certificate(key: Any, *, extra_bytes: int = 0, signer: Any = None) -> tuple[bytes, Any]:
-    """Return the DER of a certificate for a key, padded by a private extension, and the key."""
+    """Return the key, and the DER of a certificate for it with a private extension of any size."""
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "unusual")])
     padding = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), bytes(extra_bytes))
     certificate = (
@@ -66,12 +66,12 @@ def unusual_certificate(key: Any, *, extra_bytes: int = 0, signer: Any = None) -
 
 
 def der_and_key(issued: IssuedCertificate) -> tuple[bytes, Any]:
-    """Return what a client presents and proves with."""
+    """Return the DER and the key of an issued certificate."""
     return issued.certificate.der, issued.private_key
 
 
 def echo(environ: dict[str, Any], start_response: Any) -> list[bytes]:
-    """Answer with what reached the app: its environ's texts and the body."""
+    """A WSGI app that answers with the strings of its environ, and with the body."""
     seen = {key: value for key, value in environ.items() if isinstance(value, str)}
     seen["body"] = environ["wsgi.input"].read().decode("latin-1")
     body = json.dumps(seen).encode()
@@ -83,12 +83,12 @@ def echo(environ: dict[str, Any], start_response: Any) -> list[bytes]:
 
 @pytest.fixture(autouse=True)
 def _quick_stop(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(devserver._Server, "expiration_interval", 0.01)
+    monkeypatch.setattr(front_end._Server, "expiration_interval", 0.01)
 
 
 @pytest.fixture(scope="module")
 def serve() -> Iterator[Callable[..., FrontEndServer]]:
-    """Start front ends, and stop them after the last test; equal echoing ones are started once."""
+    """A function that starts front ends; equal ones that run `echo` are shared."""
     servers = []
     echoing: dict[str, FrontEndServer] = {}
 
@@ -116,7 +116,7 @@ def serve() -> Iterator[Callable[..., FrontEndServer]]:
 
 @pytest.fixture
 def client_context(tmp_path: Path) -> Callable[..., ssl.SSLContext]:
-    """Make TLS client contexts, with or without a client certificate."""
+    """A function that makes TLS contexts for clients, with or without a certificate."""
 
     def make(
         credentials: tuple[bytes, Any] | None = None,
@@ -145,7 +145,7 @@ def client_context(tmp_path: Path) -> Callable[..., ssl.SSLContext]:
 
 
 def port_of(server: FrontEndServer) -> int:
-    """Return the real port, which the URL ends in."""
+    """Return the port at the end of the URL."""
     return int(server.url.rpartition(":")[2])
 
 
@@ -157,7 +157,7 @@ def plain_connection(server: FrontEndServer) -> socket.socket:
 def tls_connection(
     server: FrontEndServer, context: ssl.SSLContext, session: ssl.SSLSession | None = None
 ) -> ssl.SSLSocket:
-    """Connect and shake hands."""
+    """Connect with TLS."""
     return context.wrap_socket(
         plain_connection(server), server_hostname="localhost", session=session
     )
@@ -171,7 +171,7 @@ def answer(connection: socket.socket, method: str = "GET") -> tuple[int, bytes]:
 
 
 def exchange(connection: socket.socket, request: bytes) -> dict[str, str]:
-    """Send raw bytes; return the environ that the echo app saw."""
+    """Send raw bytes, and return the environ that `echo` received."""
     connection.sendall(request)
     status, body = answer(connection)
     assert status == 200, body
@@ -182,7 +182,7 @@ def exchange(connection: socket.socket, request: bytes) -> dict[str, str]:
 def get(
     server: FrontEndServer, context: ssl.SSLContext, target: str = "/", headers: str = ""
 ) -> tuple[int, bytes]:
-    """Send one GET with raw header lines; return status and body."""
+    """Send a GET with raw header lines, and return status and body."""
     with tls_connection(server, context) as connection:
         connection.sendall(f"GET {target} HTTP/1.1\r\nHost: a\r\n{headers}\r\n".encode("latin-1"))
         return answer(connection)
@@ -191,7 +191,7 @@ def get(
 def environ_of(
     server: FrontEndServer, context: ssl.SSLContext, target: str = "/", headers: str = ""
 ) -> dict[str, str]:
-    """Send one GET with raw header lines; return the environ that the echo app saw."""
+    """Send a GET with raw header lines, and return the environ that `echo` received."""
     status, body = get(server, context, target, headers)
     assert status == 200, body
     environ: dict[str, str] = json.loads(body)
@@ -199,7 +199,7 @@ def environ_of(
 
 
 def wait_for_lines(lines: list[str], count: int = 1) -> None:
-    """Wait until the server, which logs after it has answered, has done so."""
+    """Wait until the server has logged lines; it logs after it has answered."""
     deadline = time.monotonic() + 5
     while len(lines) < count and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -238,19 +238,19 @@ class TestCertificates:
     def test_forwards_every_kind_byte_for_byte(
         self, serve: Any, client_context: Any, credentials: Any, version: ssl.TLSVersion
     ) -> None:
-        """Whatever certificate a client presents, the app gets its DER as bare base64."""
+        """For every client certificate the app receives its DER as bare base64."""
         environ = environ_of(serve(), client_context(credentials, version))
         assert environ["HTTP_X_ARR_CLIENTCERT"] == base64.b64encode(credentials[0]).decode()
 
     def test_forwards_a_weak_key(self, serve: Any, client_context: Any) -> None:
-        """A key too short for OpenSSL's own defaults is the app's to refuse."""
+        """A certificate with a key that is too short for OpenSSL's defaults is forwarded."""
         key = rsa.generate_private_key(public_exponent=65537, key_size=1024)
         credentials = unusual_certificate(key)
         environ = environ_of(serve(), client_context(credentials, security_level=0))
         assert environ["HTTP_X_ARR_CLIENTCERT"] == base64.b64encode(credentials[0]).decode()
 
     def test_forwards_what_pyca_cannot_parse(self, serve: Any, client_context: Any) -> None:
-        """A certificate of an impossible version is forwarded as it came."""
+        """A certificate of an impossible version is forwarded unchanged."""
         der, key = unusual_certificate(ec.generate_private_key(ec.SECP256R1()))
         version_3, version_5 = bytes.fromhex("a003020102"), bytes.fromhex("a003020104")
         assert der.count(version_3) == 1
@@ -260,8 +260,8 @@ class TestCertificates:
         environ = environ_of(serve(), client_context((der, key)))
         assert environ["HTTP_X_ARR_CLIENTCERT"] == base64.b64encode(der).decode()
 
-    def test_sends_the_leaf_alone(self, serve: Any, client_context: Any, tmp_path: Path) -> None:
-        """Intermediates that a client sends never reach the app."""
+    def test_forwards_only_the_leaf(self, serve: Any, client_context: Any, tmp_path: Path) -> None:
+        """Intermediates that a client sends do not reach the app."""
         intermediate = CertificateAuthority("Intermediate", issuer=AUTHORITY)
         issued = intermediate.issue("client")
         chain = tmp_path / "chain.pem"
@@ -274,7 +274,7 @@ class TestCertificates:
         assert environ["HTTP_X_ARR_CLIENTCERT"] == issued.header_value
 
     def test_no_certificate_means_no_header(self, serve: Any, client_context: Any) -> None:
-        """A client without a certificate reaches the app without the header."""
+        """A request without a certificate reaches the app without the header."""
         assert "HTTP_X_ARR_CLIENTCERT" not in environ_of(serve(), client_context())
 
     @pytest.mark.parametrize("version", TLS_VERSIONS)
@@ -282,7 +282,7 @@ class TestCertificates:
     def test_a_resumed_session_keeps_its_certificate(
         self, serve: Any, client_context: Any, version: ssl.TLSVersion, extra_bytes: int
     ) -> None:
-        """A client that resumes its TLS session is still the one with the certificate."""
+        """A request in a resumed TLS session carries the client's certificate."""
         credentials = unusual_certificate(
             ec.generate_private_key(ec.SECP256R1()), extra_bytes=extra_bytes
         )
@@ -298,7 +298,7 @@ class TestCertificates:
     def test_every_request_of_a_connection_carries_it(
         self, serve: Any, client_context: Any
     ) -> None:
-        """On a connection that is kept alive each request gets the header, pipelined ones too."""
+        """Every request of a connection carries the header, pipelined requests too."""
         with tls_connection(serve(), client_context(der_and_key(CLIENT))) as connection:
             for _ in range(3):
                 environ = exchange(connection, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -311,7 +311,7 @@ class TestCertificates:
             assert environ["HTTP_X_ARR_CLIENTCERT"] == CLIENT.header_value
 
     def test_tls_1_1_is_refused(self, serve: Any, client_context: Any) -> None:
-        """Nothing below TLS 1.2 is spoken."""
+        """A client with TLS 1.1 is refused."""
         context = client_context(security_level=0)
         with pytest.warns(DeprecationWarning, match="TLSv1_1"):
             context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_1
@@ -345,7 +345,7 @@ class TestHeaders:
     def test_smuggled_without_a_certificate(
         self, serve: Any, client_context: Any, headers: str, mode: str
     ) -> None:
-        """No spelling of the header that a client sends reaches the app, in any value."""
+        """A header that looks like X-ARR-ClientCert does not reach the app in any value."""
         environ = environ_of(
             serve(client_cert_mode=mode), client_context(), headers=f"A: 1\r\n{headers}Z: 2\r\n"
         )
@@ -357,7 +357,7 @@ class TestHeaders:
     def test_smuggled_beside_a_certificate(
         self, serve: Any, client_context: Any, headers: str
     ) -> None:
-        """A client with a certificate is that certificate, whatever else it claims."""
+        """The header holds the client's own certificate, whatever headers the client sends."""
         environ = environ_of(serve(), client_context(der_and_key(CLIENT)), headers=headers)
         assert environ["HTTP_X_ARR_CLIENTCERT"] == CLIENT.header_value
         assert len([key for key in environ if "ARR" in key.upper()]) == 1
@@ -365,15 +365,15 @@ class TestHeaders:
     def test_continuation_of_another_header_is_no_header(
         self, serve: Any, client_context: Any
     ) -> None:
-        """A continued line is part of the value before it, even if it looks like the header."""
+        """A continued line belongs to the value before it, even if it looks like the header."""
         environ = environ_of(
             serve(), client_context(), headers=f"A: 1\r\n X-ARR-ClientCert: {FORGED}\r\n"
         )
         assert "HTTP_X_ARR_CLIENTCERT" not in environ
 
     @pytest.mark.parametrize("cut", [1, 6, 7, 16, 17, 30])
-    def test_a_header_in_two_pieces_is_one(self, serve: Any, client_context: Any, cut: int) -> None:
-        """Where a record ends within a line decides nothing."""
+    def test_a_header_in_two_tls_records(self, serve: Any, client_context: Any, cut: int) -> None:
+        """A header line may arrive in two TLS records."""
         line = f"X_ARR_ClientCert: {FORGED}\r\n\r\n".encode()
         with tls_connection(serve(), client_context()) as connection:
             connection.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n" + line[:cut])
@@ -385,7 +385,7 @@ class TestHeaders:
         }
 
     def test_trailers_reach_nobody(self, serve: Any, client_context: Any) -> None:
-        """Trailers of a chunked body are neither headers nor the start of the next request."""
+        """Trailers of a chunked body become neither headers nor the start of the next request."""
         chunked = (
             "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n"
             "Trailer: X-ARR-ClientCert, X_ARR_ClientCert\r\n\r\n"
@@ -400,10 +400,10 @@ class TestHeaders:
             assert environ["PATH_INFO"] == "/next"
             assert "HTTP_X_ARR_CLIENTCERT" not in environ
 
-    def test_a_chunked_body_that_the_app_ignores_is_not_the_next_request(
+    def test_a_chunked_body_that_the_app_does_not_read(
         self, serve: Any, client_context: Any
     ) -> None:
-        """What the app leaves of a chunked body is read off before the next request."""
+        """A chunked body that the app did not read is not taken for the next request."""
 
         def ignore(environ: Any, start_response: Any) -> list[bytes]:
             start_response("200 OK", [("Content-Length", "1")])
@@ -432,13 +432,13 @@ class TestHeaders:
     def test_x_forwarded_proto_is_https(
         self, serve: Any, client_context: Any, headers: str
     ) -> None:
-        """The app sees X-Forwarded-Proto: https, whatever the client sends."""
+        """The app receives X-Forwarded-Proto: https, whatever the client sends."""
         environ = environ_of(serve(), client_context(), headers=headers)
         assert environ["HTTP_X_FORWARDED_PROTO"] == "https"
         assert environ["wsgi.url_scheme"] == "https"
 
     def test_other_x_forwarded_headers_are_removed(self, serve: Any, client_context: Any) -> None:
-        """Nobody poses as a proxy in front of the front end."""
+        """Other X-Forwarded headers of the client do not reach the app."""
         environ = environ_of(
             serve(),
             client_context(),
@@ -448,19 +448,19 @@ class TestHeaders:
         assert forwarded == {"HTTP_X_FORWARDED_PROTO", "HTTP_X_FORWARDED"}
 
     def test_sixty_kilobytes_of_headers_pass(self, serve: Any, client_context: Any) -> None:
-        """A header near the platform's limit reaches the app whole."""
+        """A header just below the platform's limit reaches the app."""
         environ = environ_of(serve(), client_context(), headers=f"Big: {'b' * 60_000}\r\n")
         assert len(environ["HTTP_BIG"]) == 60_000
 
     def test_more_than_64_kilobytes_of_headers_are_refused(
         self, serve: Any, client_context: Any
     ) -> None:
-        """Headers above the platform's limit are answered by 413."""
+        """The answer to headers above the platform's limit is 413."""
         status, _ = get(serve(), client_context(), headers=f"Big: {'b' * 70_000}\r\n")
         assert status == 413
 
     def test_server_names_itself(self, serve: Any, client_context: Any) -> None:
-        """The environ holds the address that the app is served at."""
+        """The environ holds the server's address, port and name."""
         server = serve()
         environ = environ_of(server, client_context())
         assert (environ["SERVER_NAME"], environ["SERVER_SOFTWARE"]) == ("127.0.0.1", "arrcert")
@@ -471,7 +471,7 @@ class TestModes:
     def test_required_refuses_a_client_without_a_certificate(
         self, serve: Any, client_context: Any
     ) -> None:
-        """In required mode the front end answers 403 itself; the app never runs."""
+        """In the mode `required` the front end answers 403, and the app does not run."""
         calls: list[object] = []
         server = serve(
             lambda environ, start_response: calls.append(environ) or [], client_cert_mode="required"
@@ -481,26 +481,26 @@ class TestModes:
                 connection.sendall(f"{method} / HTTP/1.1\r\nHost: a\r\n\r\n".encode())
                 status, body = answer(connection, method)
                 assert status == 403
-                assert body == (b"" if method == "HEAD" else devserver._FORBIDDEN_BODY)
+                assert body == (b"" if method == "HEAD" else front_end._FORBIDDEN_BODY)
         assert calls == []
 
     def test_required_passes_a_certificate_on(self, serve: Any, client_context: Any) -> None:
-        """In required mode any certificate will do."""
+        """In the mode `required` every certificate is forwarded."""
         me = self_signed("me")
         server = serve(client_cert_mode="required")
         environ = environ_of(server, client_context(der_and_key(me)))
         assert environ["HTTP_X_ARR_CLIENTCERT"] == me.header_value
 
     @pytest.mark.parametrize("headers", SMUGGLED.values(), ids=SMUGGLED)
-    def test_required_takes_no_header_for_a_certificate(
+    def test_required_needs_a_real_certificate(
         self, serve: Any, client_context: Any, headers: str
     ) -> None:
-        """In required mode a smuggled header opens nothing."""
+        """In the mode `required` a header of the client does not replace a certificate."""
         status, _ = get(serve(client_cert_mode="required"), client_context(), headers=headers)
         assert status == 403
 
     def test_ignore_does_not_ask(self, serve: Any, client_context: Any) -> None:
-        """In ignore mode no certificate is asked for, and none is forwarded."""
+        """In the mode `ignore` no certificate is requested or forwarded."""
         server = serve(client_cert_mode="ignore")
         environ = environ_of(server, client_context(der_and_key(CLIENT)))
         assert "HTTP_X_ARR_CLIENTCERT" not in environ
@@ -518,7 +518,7 @@ class TestModes:
         ],
     )
     def test_excluded_paths(self, serve: Any, client_context: Any, target: str) -> None:
-        """A path that starts with an entry, in any case, gets no certificate and no 403."""
+        """On a path that starts with an entry, whatever its case, no certificate is required."""
         server = serve(client_cert_mode="required", excluded_paths=["/health;/A", " /b , "])
         environ = environ_of(server, client_context(der_and_key(CLIENT)), target)
         assert "HTTP_X_ARR_CLIENTCERT" not in environ
@@ -530,20 +530,20 @@ class TestModes:
     def test_other_paths_are_not_excluded(
         self, serve: Any, client_context: Any, target: str
     ) -> None:
-        """The path as it was sent counts, not what it decodes to, nor the query."""
+        """Entries are compared with the path as it was sent: not decoded, and without the query."""
         server = serve(client_cert_mode="required", excluded_paths="/health")
         assert get(server, client_context(), target)[0] in {400, 403}
 
     def test_an_absolute_target_is_not_excluded(self, serve: Any, client_context: Any) -> None:
-        """A target in absolute form changes neither exclusion nor scheme."""
+        """A target in absolute form is not excluded, and does not set the scheme."""
         server = serve(excluded_paths="/health")
         with tls_connection(server, client_context(der_and_key(CLIENT))) as connection:
             environ = exchange(connection, b"OPTIONS http://a/health HTTP/1.1\r\nHost: a\r\n\r\n")
         assert environ["HTTP_X_ARR_CLIENTCERT"] == CLIENT.header_value
         assert environ["wsgi.url_scheme"] == "https"
 
-    def test_each_request_is_excluded_for_itself(self, serve: Any, client_context: Any) -> None:
-        """An excluded request does not excuse the next one of its connection."""
+    def test_each_request_is_excluded_on_its_own(self, serve: Any, client_context: Any) -> None:
+        """After an excluded request, the next request on the connection carries the certificate."""
         server = serve(excluded_paths="/health")
         with tls_connection(server, client_context(der_and_key(CLIENT))) as connection:
             environ = exchange(connection, b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -553,11 +553,11 @@ class TestModes:
 
 
 class TestBadClients:
-    """None of them stops the server or makes it print a traceback."""
+    """Clients that break the protocol neither stop the server nor cause a traceback."""
 
     @pytest.fixture
     def lines(self) -> list[str]:
-        """The log."""
+        """The lines of the log."""
         return []
 
     @pytest.fixture
@@ -568,14 +568,14 @@ class TestBadClients:
         client_context: Any,
         capfd: pytest.CaptureFixture[str],
     ) -> Iterator[FrontEndServer]:
-        """A server that must still serve after the test, and must not have printed anything."""
+        """A server that must work after the test, and must not print anything."""
         server: FrontEndServer = serve(log=lines.append)
         yield server
         assert environ_of(server, client_context(der_and_key(CLIENT)))["HTTP_X_ARR_CLIENTCERT"]
         assert capfd.readouterr() == ("", "")
 
-    def test_plain_http_is_told_so(self, server: FrontEndServer, lines: list[str]) -> None:
-        """A plain HTTP request on the TLS port gets a 400 that says what to write."""
+    def test_plain_http(self, server: FrontEndServer, lines: list[str]) -> None:
+        """The answer to plain HTTP on the TLS port is a 400 that says to use https."""
         with plain_connection(server) as connection:
             connection.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
             status, body = answer(connection)
@@ -585,7 +585,7 @@ class TestBadClients:
         assert lines[0].endswith("- - - TLS handshake failed: the client spoke plain HTTP")
 
     def test_garbage(self, server: FrontEndServer, lines: list[str]) -> None:
-        """Garbage instead of a handshake is one line of the log."""
+        """Random bytes instead of a handshake are one line of the log."""
         with plain_connection(server) as connection:
             connection.sendall(b"\x16\x03\x01\x00\x05garbage")
             connection.settimeout(5)
@@ -605,7 +605,7 @@ class TestBadClients:
         assert lines[0].endswith("unknown ca")
 
     def test_a_client_that_leaves_at_once(self, server: FrontEndServer, lines: list[str]) -> None:
-        """A connection that is closed before a word is not worth a line."""
+        """A connection that closes without data is not logged."""
         plain_connection(server).close()
         time.sleep(0.1)
         assert lines == []
@@ -630,7 +630,7 @@ class TestBadClients:
     def test_a_client_that_leaves_in_the_middle(
         self, server: FrontEndServer, client_context: Any, request_bytes: bytes
     ) -> None:
-        """A client that disconnects in the middle of a request harms nobody."""
+        """A client may disconnect in the middle of a request."""
         with tls_connection(server, client_context()) as connection:
             connection.sendall(request_bytes)
             time.sleep(0.1)
@@ -658,7 +658,7 @@ class TestBadClients:
         client_context: Any,
         request_bytes: bytes,
     ) -> None:
-        """A request that is not HTTP gets a 400 and one line."""
+        """The answer to a malformed request is a 400, and it is one line of the log."""
         with tls_connection(server, client_context()) as connection:
             connection.sendall(request_bytes)
             assert answer(connection)[0] == 400
@@ -666,10 +666,8 @@ class TestBadClients:
         assert len(lines) == 1
         assert lines[0].endswith(" 400 -")
 
-    def test_the_middle_of_a_line_may_come_later(
-        self, server: FrontEndServer, client_context: Any
-    ) -> None:
-        """A request in many small pieces is read like one that comes at once."""
+    def test_a_request_in_small_pieces(self, server: FrontEndServer, client_context: Any) -> None:
+        """A request may arrive in many small pieces."""
         request = b"POST /slow HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody"
         with tls_connection(server, client_context()) as connection:
             for start in range(0, len(request), 9):
@@ -679,13 +677,13 @@ class TestBadClients:
         assert (status, json.loads(body)["body"]) == (200, "body")
 
     def test_silence_ends_the_connection(self, server: FrontEndServer, client_context: Any) -> None:
-        """An idle connection is answered by 408 once its time is up, without a line."""
+        """After the timeout an idle connection gets a 408, which is not logged."""
         server._server.timeout = 0.2
         with tls_connection(server, client_context()) as connection:
             assert answer(connection)[0] == 408
 
     def test_a_silent_handshake_ends(self, server: FrontEndServer, lines: list[str]) -> None:
-        """A client that connects and says nothing is dropped once its time is up."""
+        """After the timeout a connection without a handshake is closed and logged."""
         server._server.timeout = 0.2
         with plain_connection(server) as connection:
             assert connection.recv(1) == b""
@@ -705,7 +703,7 @@ class TestApps:
         capfd: pytest.CaptureFixture[str],
         error: BaseException,
     ) -> None:
-        """The client sees a bare 500, the developer the traceback, and the server goes on."""
+        """After an exception the client gets a 500 and stderr the traceback; the server goes on."""
 
         def app(environ: Any, start_response: Any) -> list[bytes]:
             start_response("200 OK", [("Content-Length", "1000")])
@@ -723,7 +721,7 @@ class TestApps:
     def test_an_exception_in_the_middle_cuts_the_connection(
         self, serve: Any, client_context: Any, capfd: pytest.CaptureFixture[str]
     ) -> None:
-        """Half an answer does not look like a whole one."""
+        """After an exception during the response, the client notices that it is incomplete."""
 
         def app(environ: Any, start_response: Any) -> Iterator[bytes]:
             start_response("200 OK", [])
@@ -735,7 +733,7 @@ class TestApps:
         assert capfd.readouterr().err.count("Traceback") == 1
 
     def test_a_response_is_closed(self, serve: Any, client_context: Any) -> None:
-        """PEP 3333: the server calls close() of what the app returns."""
+        """The server calls close() of the app's response (PEP 3333)."""
         closed = threading.Event()
 
         class Response(list[bytes]):
@@ -752,7 +750,7 @@ class TestApps:
     def test_a_fault_of_the_wsgi_protocol(
         self, serve: Any, client_context: Any, capfd: pytest.CaptureFixture[str]
     ) -> None:
-        """An app that never calls start_response ends its connection and shows a traceback."""
+        """If an app does not call start_response, the connection closes and a traceback appears."""
         lines: list[str] = []
         server = serve(lambda environ, start_response: [], log=lines.append)
         for _ in range(2):
@@ -772,7 +770,7 @@ class TestApps:
     def test_a_body_can_be_read_line_by_line(
         self, serve: Any, client_context: Any, framing: bytes
     ) -> None:
-        """wsgi.input is a file in every respect, however the body was framed."""
+        """`wsgi.input` can be read by lines, with and without chunked encoding."""
 
         def app(environ: Any, start_response: Any) -> list[bytes]:
             body = b"|".join([environ["wsgi.input"].readline(), *environ["wsgi.input"]])
@@ -794,14 +792,14 @@ class TestApps:
         with tls_connection(serve(app), client_context()) as connection:
             head = f"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {len(sent)}\r\n\r\n"
             connection.sendall(head.encode() + sent)
-            # Long enough for the server to fill every buffer on the way.
+            # In this time the server fills every buffer on the way.
             time.sleep(0.2)
             assert answer(connection) == (200, 4 * sent)
 
     def test_a_client_that_leaves_during_the_answer(
         self, serve: Any, client_context: Any, capfd: pytest.CaptureFixture[str]
     ) -> None:
-        """An answer that nobody waits for is dropped without a traceback."""
+        """A client that leaves during the response causes no traceback."""
         finished = threading.Event()
 
         def app(environ: Any, start_response: Any) -> Iterator[bytes]:
@@ -821,7 +819,7 @@ class TestApps:
 
 class TestLog:
     def test_one_line_for_each_request(self, serve: Any, client_context: Any) -> None:
-        """A line holds method, path without query, status and the short fingerprint."""
+        """A line holds the method, the path without the query, the status and a fingerprint."""
         lines: list[str] = []
         server = serve(log=lines.append, excluded_paths="/health")
         get(server, client_context(), "/a?token=secret")
@@ -835,7 +833,7 @@ class TestLog:
         ]
 
     def test_hostile_bytes_are_escaped_and_cut(self, serve: Any, client_context: Any) -> None:
-        """No request colours the terminal, forges a line, or fills the screen."""
+        """A request cannot send control characters, new lines or long texts to the log."""
         lines: list[str] = []
         server = serve(log=lines.append)
         get(server, client_context(), "/\x1b[31m\r\xe9\x9b\\" + 400 * "a")
@@ -848,7 +846,7 @@ class TestLog:
         assert "..." in line
 
     def test_cheroots_messages_are_one_escaped_line(self, serve: Any) -> None:
-        """What the library underneath reports becomes a line of the same log."""
+        """A message of cheroot becomes one line of the log."""
         lines: list[str] = []
         serve(log=lines.append)._server.error_log("a\nmessage")
         assert lines[0].endswith("- - - 'a\\nmessage'")
@@ -856,7 +854,7 @@ class TestLog:
 
 class TestLife:
     def make(self, **options: Any) -> FrontEndServer:
-        """Make a server that works, but for the options given."""
+        """Make a server with default options, except the given ones."""
         defaults = {
             "certificate": SERVER.certificate_pem,
             "key": SERVER.private_key_pem,
@@ -872,7 +870,7 @@ class TestLife:
             plain_connection(server)
 
     def test_it_can_be_stopped_without_having_run(self) -> None:
-        """A server that was never started gives its port back, once or twice."""
+        """A server that never started can be stopped, even twice, and frees its port."""
         server = self.make()
         server.stop()
         server.stop()
@@ -888,14 +886,14 @@ class TestLife:
         ],
     )
     def test_url_can_be_opened(self, bind: tuple[str, int], url: str) -> None:
-        """The URL holds an address that a client can connect to, and the real port."""
+        """The URL holds an address that clients can connect to, and the real port."""
         with self.make(bind=bind) as server:
             assert server.url.startswith(url)
             assert port_of(server) > 0
 
     @pytest.mark.parametrize("host", ["::1", "::"])
     def test_ipv6(self, host: str) -> None:
-        """An IPv6 address stands in brackets in the URL."""
+        """In the URL an IPv6 address is in brackets."""
         try:
             server = self.make(bind=(host, 0))
         except OSError:
@@ -905,14 +903,14 @@ class TestLife:
             socket.create_connection(("::1", port_of(server))).close()
 
     def test_a_taken_port_is_an_error(self) -> None:
-        """Two servers cannot have one port, and the second leaves nothing behind."""
+        """A second server on the same port is an OSError."""
         with self.make() as server, pytest.raises(OSError, match="already in use"):
             self.make(bind=("127.0.0.1", port_of(server)))
 
-    def test_stop_does_not_wait_for_ever(
+    def test_stop_has_a_time_limit(
         self, serve: Any, client_context: Any, capfd: pytest.CaptureFixture[str]
     ) -> None:
-        """A request that never ends and a client that says nothing do not hold up the stop."""
+        """Neither a long request nor an idle client delays `stop` beyond its limit."""
         running, release = threading.Event(), threading.Event()
 
         def app(environ: Any, start_response: Any) -> list[bytes]:
@@ -932,12 +930,12 @@ class TestLife:
             assert running.wait(5)
             started = time.monotonic()
             server.stop()
-            assert time.monotonic() - started < devserver.SHUTDOWN_SECONDS + 2
+            assert time.monotonic() - started < front_end.SHUTDOWN_SECONDS + 2
             release.set()
         assert "Traceback" not in capfd.readouterr().err
 
-    def test_an_intermediate_is_sent_along(self, client_context: Any) -> None:
-        """What follows the leaf in the server's PEM completes its path for the client."""
+    def test_intermediates_of_the_server(self, client_context: Any) -> None:
+        """The server sends the intermediates that follow the leaf in its PEM."""
         intermediate = CertificateAuthority("Intermediate", issuer=AUTHORITY)
         issued = intermediate.issue(
             "localhost", dns_names=["localhost"], extended_key_usages=("serverAuth",)
@@ -968,16 +966,16 @@ class TestLife:
         ],
     )
     def test_mistakes_name_the_setting(self, options: dict[str, Any], message: str) -> None:
-        """A configuration that cannot work is one error that says which setting is wrong."""
+        """A setting that cannot work is a ConfigurationError that names it."""
         with pytest.raises(ConfigurationError) as caught:
             self.make(**options)
         assert str(caught.value).startswith(message)
 
-    def test_a_key_that_tls_cannot_use_is_a_mistake(self) -> None:
-        """A certificate for key agreement alone is refused at once, not at the first handshake."""
+    def test_a_key_that_tls_does_not_support(self) -> None:
+        """A server certificate whose key cannot sign is refused at the start."""
         key = x25519.X25519PrivateKey.generate()
         der, _ = unusual_certificate(key, signer=ec.generate_private_key(ec.SECP256R1()))
-        with pytest.raises(ConfigurationError, match="of a kind that TLS cannot use"):
+        with pytest.raises(ConfigurationError, match="of a kind that TLS does not support"):
             self.make(
                 certificate=ssl.DER_cert_to_PEM_cert(der).encode(),
                 key=key.private_bytes(

@@ -1,4 +1,4 @@
-"""Exempt paths, and the tricks that do not reach them."""
+"""Exempt paths, and what an attacker cannot do with them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PATHS = ExemptPaths(["/", "/health", "/public/*"])
 
 
 def covers(path: str, raw: str | None = None) -> bool:
-    """Ask for WSGI and ASGI, which must agree."""
+    """Tell whether a path is exempt under WSGI and ASGI, which must agree."""
     environ = {"PATH_INFO": path} | ({} if raw is None else {"RAW_URI": raw})
     scope = {"path": path, "raw_path": None if raw is None else raw.encode()}
     answers = {PATHS.covers_wsgi(environ, path), PATHS.covers_asgi(scope, path)}
@@ -27,7 +27,7 @@ def covers(path: str, raw: str | None = None) -> bool:
     "path", ["/", "/health", "/public/", "/public/site.css", "/public/a/b.c", "/public/é"]
 )
 def test_exact_paths_and_folders_are_exempt(path: str) -> None:
-    """An entry is that path alone; with /* it is all below the folder, and the folder itself."""
+    """An entry is one path; an entry with /* is the folder and everything below it."""
     assert covers(path)
     assert covers(path, f"{path.encode().decode('latin-1')}?next=//x/../%2f")
 
@@ -49,10 +49,7 @@ def test_exact_paths_and_folders_are_exempt(path: str) -> None:
     ],
 )
 def test_neighbours_are_not_exempt(path: str) -> None:
-    """A path is exempt as a whole: no prefix without a segment's boundary, no other case.
-
-    (The prefix rule that frees /healthz-admin along with /health.)
-    """
+    """A path is compared as a whole and with case: /health does not exempt /healthz-admin."""
     assert not covers(path)
 
 
@@ -85,11 +82,7 @@ def test_neighbours_are_not_exempt(path: str) -> None:
     ],
 )
 def test_tricks_are_not_exempt(path: str) -> None:
-    """What another reader may take for another path is never exempt, however the entry reads.
-
-    Dot segments, doubled and twice encoded slashes, backslashes, path parameters, what is left of
-    a second encoding or of bytes that are no UTF-8, control characters.
-    """
+    """A path that another program may read differently is never exempt."""
     assert not covers(path)
 
 
@@ -120,13 +113,13 @@ def test_tricks_are_not_exempt(path: str) -> None:
     ],
 )
 def test_path_as_sent_counts_against(raw: str) -> None:
-    """What only the raw path shows, which servers tidy up, takes the exemption away."""
+    """A path is not exempt if the path as the client sent it looks unsafe."""
     assert covers("/public/x", "/public/x")
     assert not covers("/public/x", raw)
 
 
 def test_each_servers_name_for_the_raw_path_is_read() -> None:
-    """Servers show the path as sent under RAW_URI or REQUEST_URI."""
+    """The path as sent is read from RAW_URI, REQUEST_URI, PATH_INFO and the scope's path."""
     for name in ("RAW_URI", "REQUEST_URI"):
         environ = {"PATH_INFO": "/public/x", name: "/public%2fx"}
         assert not PATHS.covers_wsgi(environ, "/public/x")
@@ -136,7 +129,7 @@ def test_each_servers_name_for_the_raw_path_is_read() -> None:
 
 
 def test_script_name_is_no_part_of_the_path() -> None:
-    """Below a mount point the framework's path counts, and the path as sent is the longer one."""
+    """Entries are compared with the path below the mount point, without SCRIPT_NAME."""
     environ = {"SCRIPT_NAME": "/app", "PATH_INFO": "/health", "RAW_URI": "/app/health"}
     assert PATHS.covers_wsgi(environ, "/health")
     assert not PATHS.covers_wsgi(environ | {"RAW_URI": "/x/../app/health"}, "/health")
@@ -172,7 +165,7 @@ def test_no_entries_exempt_nothing() -> None:
     ],
 )
 def test_bad_entry_stops_the_start(entry: str, why: str) -> None:
-    """An entry that is too wide, or could never match, is an error."""
+    """An entry that is too wide, or can never match, is a ConfigurationError."""
     with pytest.raises(ConfigurationError, match=why) as caught:
         ExemptPaths(["/ok", entry], setting="PATHS")
     assert [problem.setting for problem in caught.value.problems] == ["PATHS"]
@@ -183,7 +176,7 @@ HOSTILE = st.text(alphabet="/.%2fFpublicheat\\;\x00#?", max_size=30)
 
 @given(HOSTILE)
 def test_exempt_paths_have_no_tricks(path: str) -> None:
-    """Whatever is exempt is an entry, or clean and below a folder."""
+    """For any text, an exempt path is an entry, or lies below a folder and holds nothing unsafe."""
     if covers(path):
         assert path in ("/", "/health") or path.startswith("/public/")
         segments = path.split("/")[1:]
@@ -194,7 +187,7 @@ def test_exempt_paths_have_no_tricks(path: str) -> None:
 
 @given(HOSTILE)
 def test_exempt_targets_decode_to_one_path(raw: str) -> None:
-    """What was sent for an exempt path decodes to it in one step, however the server read it."""
+    """For any text, a sent path that is exempt is fully decoded after one step."""
     for path in ("/", "/health", "/public/page"):
         if covers(path, raw):
             once = unquote(raw.partition("?")[0])
@@ -202,3 +195,17 @@ def test_exempt_targets_decode_to_one_path(raw: str) -> None:
             assert once.count("/") == raw.partition("?")[0].count("/")
             assert not set(once) & set("\\;#?\x00")
             assert not {".", ".."} & set(once.split("/"))
+
+
+@pytest.mark.parametrize("slash", ["%2f", "%2F"])
+def test_an_encoded_slash_in_either_case_is_not_exempt(slash: str) -> None:
+    """A server may decode it, so that another path is served than the one that was compared."""
+    assert covers("/public/a/b", "/public/a/b")
+    assert not covers("/public/a/b", f"/public/a{slash}b")
+
+
+def test_errors_name_the_parameter() -> None:
+    """Without a setting, a mistake is reported for `exempt_paths`."""
+    with pytest.raises(ConfigurationError) as caught:
+        ExemptPaths(["health"])
+    assert [problem.setting for problem in caught.value.problems] == ["exempt_paths"]

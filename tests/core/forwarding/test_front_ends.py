@@ -1,164 +1,104 @@
-"""Header text to DER: exactly one encoding, and nothing is repaired."""
+"""The known front ends, and how settings describe another one."""
 
 from __future__ import annotations
 
-import base64
-from typing import Any
-
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from arrcert import CertificateDenied, ConfigurationError, DenialReason
+from arrcert import Authorizer, ConfigurationError, Policy, Problem
 from arrcert.forwarding.encodings import ENCODINGS
 from arrcert.forwarding.front_ends import (
     FRONT_ENDS,
-    MAX_HEADER_CHARACTERS,
     FrontEnd,
-    decode,
     fold_header_name,
     front_end_from,
+    is_header_name,
+    why_names_are_not_proven,
+    why_no_header_name,
 )
+from arrcert.notation import Notation
 from arrcert.testing import IssuedCertificate
 
 APP_SERVICE = FRONT_ENDS["app-service"]
 HEADER = "X-ARR-ClientCert"
 
 
-def reason_of(value: object) -> DenialReason:
-    """Return why App Service's header value is denied."""
-    with pytest.raises(CertificateDenied) as caught:
-        decode(APP_SERVICE, value)
-    return caught.value.reason
+def problems_of(value: object) -> list[Problem]:
+    """Return every mistake of a description."""
+    with pytest.raises(ConfigurationError) as caught:
+        front_end_from(value, setting="S")
+    return list(caught.value.problems)
 
 
-def test_bare_base64_decodes_to_the_bytes(alice: IssuedCertificate) -> None:
-    """App Service's value decodes to the DER, byte for byte."""
-    assert decode(APP_SERVICE, alice.header_value) == [alice.certificate.der]
-
-
-@pytest.mark.parametrize("value", [None, ""])
-def test_absent_or_empty_is_missing(value: str | None) -> None:
-    """No header and an empty header both mean that no certificate was presented."""
-    assert reason_of(value) is DenialReason.MISSING
-
-
-def with_padding(text: str) -> str:
-    """Return base64 of the same kind that ends with one padding character."""
-    return base64.b64encode(base64.b64decode(text) + b"\x00" * 2)[:-4].decode() + "AAA="
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        pytest.param(lambda text: text + "=", id="padding too many"),
-        pytest.param(lambda text: with_padding(text)[:-1], id="padding missing"),
-        pytest.param(lambda text: with_padding(text)[:-2] + "B=", id="padding bits not zero"),
-        pytest.param(lambda text: text + "\n", id="line break at the end"),
-        pytest.param(lambda text: " " + text, id="space before"),
-        pytest.param(lambda text: text[:64] + "\r\n" + text[64:], id="line break inside"),
-        pytest.param(lambda text: text[:64] + "\t" + text[64:], id="tab inside"),
-        pytest.param(lambda text: text[:64] + "\x00" + text[64:], id="NUL inside"),
-        pytest.param(lambda text: text[:64] + "é" + text[64:], id="letter beyond ASCII"),
-        pytest.param(lambda text: text[:64] + "-_" + text[66:], id="URL-safe alphabet"),
-        pytest.param(lambda text: "%4D" + text[1:], id="percent-encoded"),
-        pytest.param(
-            lambda text: f"-----BEGIN CERTIFICATE-----{text}-----END CERTIFICATE-----",
-            id="armour",
-        ),
-        pytest.param(lambda text: text + ";", id="semicolon"),
-        pytest.param(lambda text: f":{text}:", id="RFC 9440 colons"),
-        pytest.param(lambda text: "====", id="padding alone"),
-        pytest.param(lambda text: text[:-4] + "A===", id="three padding characters"),
-        pytest.param(lambda text: text.encode(), id="bytes instead of text"),
-    ],
-)
-def test_anything_but_canonical_base64_is_malformed(change: Any, alice: IssuedCertificate) -> None:
-    """One encoding is accepted, the canonical one, and no other is repaired."""
-    assert reason_of(change(alice.header_value)) is DenialReason.MALFORMED
-
-
-@pytest.mark.parametrize("joint", [",", ", ", ",,"])
-def test_comma_is_ambiguous(joint: str, alice: IssuedCertificate) -> None:
-    """Two values joined by a comma are refused, not chosen from."""
-    assert reason_of(alice.header_value + joint + alice.header_value) is DenialReason.AMBIGUOUS
-    assert reason_of(joint + alice.header_value) is DenialReason.AMBIGUOUS
-    assert reason_of(alice.header_value + joint) is DenialReason.AMBIGUOUS
-
-
-def test_length_is_bounded() -> None:
-    """One character too many is refused before anything is decoded."""
-    assert reason_of("A" * (MAX_HEADER_CHARACTERS + 1)) is DenialReason.TOO_LARGE
-    [longest] = decode(APP_SERVICE, "M" * MAX_HEADER_CHARACTERS)
-    assert len(longest) == MAX_HEADER_CHARACTERS // 4 * 3
-    assert reason_of("A" * (MAX_HEADER_CHARACTERS + 4)) is DenialReason.TOO_LARGE
-
-
-def test_denial_names_the_form_that_was_found() -> None:
-    """The operator reads which well-known other form the header has."""
-    for value, hint in (
-        ("-----BEGIN CERTIFICATE-----", "armour"),
-        ("MIIB%2B", "percent-encoded"),
-        ("MI IB", "white space"),
-        ("MI_B", "URL-safe"),
-        ("!!!!", "not base64"),
-        ("MIIB,MIIB", "or a second proxy added one"),
-    ):
-        with pytest.raises(CertificateDenied, match=hint):
-            decode(APP_SERVICE, value)
-
-
-@pytest.mark.parametrize("value", ["MI_B", "MIIB,MIIB", "A" * (MAX_HEADER_CHARACTERS + 1)])
-@pytest.mark.parametrize("name", ["app-service", "nginx", "rfc9440", "envoy"])
-def test_denial_names_the_header_and_how_it_was_read(name: str, value: str) -> None:
-    """Among a request's headers the operator finds the one that is wrong, whatever is wrong."""
-    front_end = FRONT_ENDS[name]
-    with pytest.raises(CertificateDenied) as caught:
-        decode(front_end, value)
-    assert front_end.header in caught.value.detail
-    assert front_end.encoding in caught.value.detail
-
-
-@given(st.text(max_size=200))
-def test_hostile_text_raises_only_denials(text: str) -> None:
-    """Whatever decodes is the canonical encoding of its bytes; all else is a denial."""
-    try:
-        [der] = decode(APP_SERVICE, text)
-    except CertificateDenied:
-        return
-    assert base64.b64encode(der).decode() == text
-
-
-@given(st.binary(min_size=1, max_size=200))
-def test_every_byte_string_survives(data: bytes) -> None:
-    """Canonical base64 of what may be DER decodes to it."""
-    sequence = b"\x30" + data
-    assert decode(APP_SERVICE, base64.b64encode(sequence).decode()) == [sequence]
-
-
-@given(st.binary(min_size=1, max_size=200))
-def test_one_writing_for_each_bytes(data: bytes) -> None:
-    """Padding bits that belong to no byte do not make a second text of the same certificate."""
-    text = base64.b64encode(b"\x30" + data).decode()
-    alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
-    last = len(text.rstrip("=")) - 1
-    for letter in alphabet:
-        other = text[:last] + letter + text[last + 1 :]
-        if other != text and base64.b64decode(other) == b"\x30" + data:
-            assert reason_of(other) is DenialReason.MALFORMED
-
-
-def test_names_fold_as_servers_fold_them() -> None:
-    """Case, underscores, dots and white space do not tell two names apart."""
-    assert fold_header_name("X_ARR.ClientCert ") == fold_header_name(HEADER)
-    assert fold_header_name("X-ARR-ClientCerts") != fold_header_name(HEADER)
+# --- known front ends ----------------------------------------------------------------------------
 
 
 def test_known_front_end_by_name() -> None:
-    """App Service is known, and declared to check nothing."""
+    """A setting names a known front end, or holds a `FrontEnd`."""
     assert front_end_from("app-service") is APP_SERVICE
     assert (APP_SERVICE.header, APP_SERVICE.checks_certificates) == (HEADER, False)
     assert front_end_from(APP_SERVICE) is APP_SERVICE
+
+
+@pytest.mark.parametrize(
+    ("name", "checks"),
+    [
+        ("app-service", False),
+        ("functions", False),
+        ("container-apps", False),
+        ("api-management", False),
+        ("envoy", False),
+        ("rfc9440", False),
+        ("application-gateway", True),
+        ("nginx", True),
+        ("haproxy", True),
+    ],
+)
+def test_known_front_ends(name: str, checks: bool) -> None:
+    """A known front end checks certificates only if it reports the result in a verify header."""
+    front_end = front_end_from(name)
+    assert front_end.name == name
+    assert front_end.checks_certificates is checks
+    assert (front_end.verify_header is not None) is checks
+    assert front_end.encoding in ENCODINGS
+    assert set(FRONT_ENDS) >= {name}
+    assert front_end.only_over_https is (name in ("app-service", "functions"))
+
+
+def test_known_front_ends_are_what_their_documentation_says() -> None:
+    """The headers and values are exact, since a small mistake in one would deny everybody."""
+    facts = {
+        name: (known.header, known.encoding, known.chain_header, known.trusted_hops)
+        for name, known in FRONT_ENDS.items()
+    }
+    assert facts == {
+        "app-service": ("X-ARR-ClientCert", "base64-der", None, 1),
+        "functions": ("X-ARR-ClientCert", "base64-der", None, 1),
+        "container-apps": ("X-Forwarded-Client-Cert", "xfcc", None, 1),
+        "api-management": ("X-Client-Cert", "base64-der", None, 1),
+        "envoy": ("X-Forwarded-Client-Cert", "xfcc", None, 1),
+        "rfc9440": ("Client-Cert", "rfc9440", "Client-Cert-Chain", 1),
+        "application-gateway": ("X-Client-Cert", "percent-encoded-pem", None, 1),
+        "nginx": ("X-Client-Cert", "percent-encoded-pem", None, 1),
+        "haproxy": ("X-Client-Cert", "base64-der", None, 1),
+    }
+    verified = {
+        name: (known.verify_header, known.verify_value)
+        for name, known in FRONT_ENDS.items()
+        if known.verify_header
+    }
+    assert verified == {
+        "application-gateway": ("X-Client-Cert-Verification", "SUCCESS"),
+        "nginx": ("X-Client-Verify", "SUCCESS"),
+        "haproxy": ("X-Client-Verify", "0"),
+    }
+
+
+def test_text_of_a_front_end_names_header_and_encoding() -> None:
+    """A denial shows which header was read, and how."""
+    assert str(APP_SERVICE) == "X-ARR-ClientCert, read as base64-der"
+
+
+# --- descriptions --------------------------------------------------------------------------------
 
 
 def test_front_end_described_by_a_mapping() -> None:
@@ -178,61 +118,42 @@ def test_front_end_described_by_a_mapping() -> None:
         }
     )
     assert (whole.chain_header, whole.verify_value) == ("Client-Cert-Chain", "ok")
-    third = front_end_from({"header": "X", "encoding": "xfcc", "trusted_hops": 3})
-    assert third.trusted_hops == 3
 
 
-@pytest.mark.parametrize(
-    ("name", "checks"),
-    [
-        ("app-service", False),
-        ("functions", False),
-        ("container-apps", False),
-        ("api-management", False),
-        ("envoy", False),
-        ("rfc9440", False),
-        ("application-gateway", True),
-        ("nginx", True),
-        ("haproxy", True),
-    ],
-)
-def test_known_front_ends(name: str, checks: bool) -> None:
-    """Only a front end that says so in a header of its own is taken to check certificates."""
-    front_end = front_end_from(name)
-    assert front_end.name == name
-    assert front_end.checks_certificates is checks
-    assert (front_end.verify_header is not None) is checks
-    assert front_end.encoding in ENCODINGS
-    assert set(FRONT_ENDS) >= {name}
+def test_up_to_ten_hops_may_be_trusted() -> None:
+    """`trusted_hops` is 1 by default and at most 10."""
+    described = {"header": "X-C", "encoding": "xfcc"}
+    assert front_end_from(described).trusted_hops == 1
+    for hops in (1, 3, 10):
+        assert front_end_from({**described, "trusted_hops": hops}).trusted_hops == hops
 
 
-def test_chain_is_read_beside_the_leaf() -> None:
-    """Where a chain header is declared, its certificates follow the leaf; elsewhere it is none."""
-    front_end = FRONT_ENDS["rfc9440"]
-    assert decode(front_end, ":AAAA:", ":BBBB:, :CCCC:") == [
-        b"\0\0\0",
-        base64.b64decode("BBBB"),
-        base64.b64decode("CCCC"),
-    ]
-    assert decode(front_end, ":AAAA:", "") == [b"\0\0\0"]
-    for chain, why in (
-        ("x", DenialReason.MALFORMED),
-        (":AAAA:," * 3000, DenialReason.TOO_LARGE),
-    ):
-        with pytest.raises(CertificateDenied) as caught:
-            decode(front_end, ":AAAA:", chain)
-        assert caught.value.reason is why
-    assert decode(APP_SERVICE, "MAAA", ":BBBB:") == [b"0\0\0"]
+def test_described_front_end_promises_nothing_about_tls(alice: IssuedCertificate) -> None:
+    """Plain HTTP between a described front end and the app is no reason to deny."""
+    policy = Policy(fingerprints=[alice.certificate.sha256_fingerprint])
+    pairs = [("X-Client", alice.header_value), ("X-Forwarded-Proto", "http")]
+    for front_end in ({"header": "X-Client"}, FrontEnd("mine", "X-Client")):
+        authorizer = Authorizer({"default": policy}, front_end=front_end)
+        assert authorizer.authorize_headers(pairs) == alice.certificate
 
 
 @pytest.mark.parametrize(
     ("value", "setting", "message"),
     [
-        ("app-servic", "S", "no front end is called 'app-servic'"),
+        ("app-servic", "S", "no front end is called 'app-servic'; write one of \"app-service\""),
         (7, "S", "neither a front end's name nor a mapping"),
+        (None, "S", "neither a front end's name nor a mapping"),
         ({"header": "X-C", "heder": "x"}, "S", "'heder' is not a key"),
+        ({"header": "X-C", "name": "x"}, "S", 'beside "name" only "http2" can be written'),
+        ({"name": "container-apps"}, "S", 'beside "name" only "http2" can be written'),
+        ({"name": "iis", "http2": True}, 'S["name"]', "no front end is called 'iis'"),
+        ({"name": "envoy", "http2": "yes"}, 'S["http2"]', "write True or False"),
+        ({"header": "X-C", "http2": 1}, 'S["http2"]', "write True or False"),
+        ({"header": "X-C", 7: "x"}, "S", "'7' is not a key"),
+        ({"header": "X-C", "only_over_https": True}, "S", "is not a key"),
         ({}, "S", '"header" is missing; write the header'),
         ({"header": None}, 'S["header"]', "'None' is not a header's name; write the header"),
+        ({"header": "-"}, 'S["header"]', "'-' is not a header's name; write the header"),
         ({"header": "X_Cert"}, 'S["header"]', "'X_Cert' is not a header's name; write 'X-Cert'"),
         ({"header": "X-Cert:"}, 'S["header"]', "write 'X-Cert'"),
         ({"header": "HTTP_X_CERT"}, 'S["header"]', "write 'X-CERT'"),
@@ -242,27 +163,53 @@ def test_chain_is_read_beside_the_leaf() -> None:
         (
             {"header": "X-C", "checks_certificates": "yes"},
             'S["checks_certificates"]',
-            "not a truth value",
+            "'yes' is not a truth value; write True or False",
         ),
-        ({"header": "X-C", "verify_header": "X-V"}, 'S["verify_header"]', 'without "verify_value"'),
-        ({"header": "X-C", "verify_value": "0"}, 'S["verify_value"]', 'without "verify_header"'),
+        (
+            {"header": "X-C", "verify_header": "X-V"},
+            'S["verify_header"]',
+            '"verify_value" is missing, so nothing would be checked; write both',
+        ),
+        (
+            {"header": "X-C", "verify_value": "0"},
+            'S["verify_value"]',
+            '"verify_header" is missing, so nothing would be checked; write both',
+        ),
         (
             {"header": "X-C", "verify_header": "X-V", "verify_value": 0},
             'S["verify_value"]',
-            "'0' is no text",
+            "'0' is not text",
+        ),
+        (
+            {"header": "X-C", "verify_header": "X-V", "verify_value": 1},
+            'S["verify_value"]',
+            "'1' is not text",
         ),
         (
             {"header": "X-C", "verify_header": "X-V", "verify_value": ""},
             'S["verify_value"]',
-            "is no text",
+            "is not text",
         ),
         (
             {"header": "X-C", "verify_header": "X_V", "verify_value": "0"},
             'S["verify_header"]',
             "write 'X-V'",
         ),
-        ({"header": "X-C", "verify_header": "x-c", "verify_value": "0"}, "S", "two things"),
-        ({"header": "X-C", "chain_header": "X-D"}, 'S["chain_header"]', "no chain comes beside"),
+        (
+            {"header": "X-C", "verify_header": "x-c", "verify_value": "0"},
+            "S",
+            "two keys name the same header; write a header of its own for each key",
+        ),
+        (
+            {"header": "X-C", "chain_header": "X-D"},
+            'S["chain_header"]',
+            '"base64-der" has no chain header; remove it, or write "encoding": "rfc9440"',
+        ),
+        (
+            {"header": "X-C", "encoding": "rfc9440", "chain_header": "X_D"},
+            'S["chain_header"]',
+            "'X_D' is not a header's name; write 'X-D'",
+        ),
         ({"header": "X-C", "encoding": "xfcc", "trusted_hops": 0}, 'S["trusted_hops"]', "1 to 10"),
         ({"header": "X-C", "encoding": "xfcc", "trusted_hops": 11}, 'S["trusted_hops"]', "1 to 10"),
         (
@@ -270,8 +217,21 @@ def test_chain_is_read_beside_the_leaf() -> None:
             'S["trusted_hops"]',
             "1 to 10",
         ),
-        ({"header": "X-C", "trusted_hops": 2}, 'S["trusted_hops"]', 'elements of "xfcc" alone'),
-        ({"header": "X-C", "only_over_https": True}, "S", "is not a key"),
+        (
+            {"header": "X-C", "encoding": "xfcc", "trusted_hops": "2"},
+            'S["trusted_hops"]',
+            "'2' is not a number of hops; write 1 to 10",
+        ),
+        (
+            {"header": "X-C", "encoding": "xfcc", "trusted_hops": 1.5},
+            'S["trusted_hops"]',
+            "1 to 10",
+        ),
+        (
+            {"header": "X-C", "trusted_hops": 2},
+            'S["trusted_hops"]',
+            'is only for the encoding "xfcc"; remove it',
+        ),
     ],
 )
 def test_bad_front_end_is_a_configuration_error(value: object, setting: str, message: str) -> None:
@@ -279,8 +239,88 @@ def test_bad_front_end_is_a_configuration_error(value: object, setting: str, mes
 
     (npm client-certificate-auth 1.1.1: half a verify pair.)
     """
-    with pytest.raises(ConfigurationError) as caught:
-        front_end_from(value, setting=setting.partition("[")[0])
-    [problem] = caught.value.problems
+    [problem] = problems_of(value)
     assert problem.setting == setting
     assert message in problem.message
+
+
+def test_all_mistakes_of_a_description_are_reported() -> None:
+    """One error holds every mistake of a description, in the order of its keys."""
+    found = problems_of({"heder": "X-C", "encoding": "pem", "checks_certificates": 1})
+    assert [problem.setting for problem in found] == [
+        "S",
+        "S",
+        'S["encoding"]',
+        'S["checks_certificates"]',
+    ]
+
+
+def test_truth_values_are_named_in_the_notation_of_the_setting() -> None:
+    """The error about a description in JSON writes the truth values as JSON does."""
+    with pytest.raises(ConfigurationError, match="write true or false"):
+        front_end_from({"header": "X-C", "checks_certificates": "yes"}, notation=Notation.JSON)
+
+
+# --- proof of names ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", FRONT_ENDS)
+def test_names_are_proven_by_a_front_end_that_checks(name: str) -> None:
+    """A front end that only forwards certificates does not prove the names in them."""
+    why = why_names_are_not_proven(FRONT_ENDS[name])
+    assert (why is None) is FRONT_ENDS[name].checks_certificates
+    if why is not None:
+        assert f"the front end '{name}' forwards certificates without checking them" in why
+
+
+# --- names of headers ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "is_one"),
+    [
+        (HEADER, True),
+        ("x1", True),
+        ("X_Cert", False),
+        ("X.Cert", False),
+        ("X Cert", False),
+        ("X-Caf\u00e9", False),
+        ("-", False),
+        ("", False),
+    ],
+)
+def test_header_name_has_letters_digits_and_dashes(name: str, is_one: bool) -> None:
+    """A header's name in settings has only letters, digits and dashes."""
+    assert is_header_name(name) is is_one
+
+
+def test_error_shows_the_header_that_was_meant() -> None:
+    """The error about a WSGI key or a name with a colon shows the header's name."""
+    assert why_no_header_name("http_x_cert").endswith("; write 'x-cert'")
+    assert why_no_header_name(" X-Cert: ").endswith("; write 'X-Cert'")
+    assert why_no_header_name(7) == (
+        "'7' is not a header's name; write the header that your front end sets, such as"
+        ' "X-Client-Cert"'
+    )
+
+
+def test_names_fold_as_servers_fold_them() -> None:
+    """Case, underscores, dots and white space do not tell two names apart."""
+    for name in ("X_ARR.ClientCert ", "x-arr-clientcert", " X_ARR_CLIENTCERT"):
+        assert fold_header_name(name) == fold_header_name(HEADER)
+    assert fold_header_name("X-ARR-ClientCerts") != fold_header_name(HEADER)
+
+
+def test_mapping_that_names_the_header_of_app_service_keeps_the_https_rule() -> None:
+    """App Service sends no certificate over plain HTTP, however its header is declared."""
+    for header in ("X-ARR-ClientCert", "x-arr-clientcert"):
+        assert front_end_from({"header": header}).only_over_https
+    assert not front_end_from({"header": "X-Client-Cert"}).only_over_https
+
+
+def test_known_front_end_may_be_declared_to_speak_http2() -> None:
+    """A known front end speaks HTTP/2 to the app only if the setting says so."""
+    assert not front_end_from("container-apps").http2
+    declared = front_end_from({"name": "container-apps", "http2": True})
+    assert declared == FRONT_ENDS["container-apps"]._replace(http2=True)
+    assert front_end_from({"header": "X-Client-Cert", "http2": True}).http2

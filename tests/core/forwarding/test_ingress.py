@@ -2,63 +2,83 @@
 
 from __future__ import annotations
 
+import base64
 import ipaddress
 import logging
 import sys
+from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from arrcert import CertificateDenied, ConfigurationError, DenialReason
+from arrcert import DenialReason
+from arrcert.exceptions import Finding
 from arrcert.forwarding import ingress as module
 from arrcert.forwarding.front_ends import FRONT_ENDS, FrontEnd
 from arrcert.forwarding.ingress import (
+    MAX_HEADER_CHARACTERS,
     REAL_HEADERS,
     Forwarded,
     Ingress,
-    SecretHeader,
-    networks_from,
-    secret_header_from,
+    certificates_in,
     wsgi_key,
 )
+from arrcert.forwarding.proxies import SecretHeader, networks_from, secret_header_from
 from arrcert.forwarding.servers import Server
+from arrcert.testing import IssuedCertificate
 
 APP_SERVICE = Ingress(FRONT_ENDS["app-service"])
 HEADER = "X-ARR-ClientCert"
 
 
-def reason(call: Any) -> DenialReason:
-    """Return why the call is denied."""
-    with pytest.raises(CertificateDenied) as caught:
-        call()
-    return caught.value.reason
+def finding(answer: object) -> Finding:
+    """Return the answer, which must say why a request is denied."""
+    assert isinstance(answer, Finding), answer
+    return answer
+
+
+def reason(answer: object) -> DenialReason:
+    """Return the reason of an answer that denies a request."""
+    return finding(answer).reason
+
+
+def as_environ(pairs: list[tuple[str, str]]) -> dict[str, str]:
+    """Return what a WSGI server makes of headers."""
+    return {wsgi_key(name): value for name, value in pairs}
 
 
 def test_wsgi_header_is_read_by_its_key() -> None:
-    """In a WSGI environ the declared header is one key."""
+    """In a WSGI environ only the key of the declared header is read."""
     assert APP_SERVICE.from_wsgi({"HTTP_X_ARR_CLIENTCERT": "v"}) == ("v", None)
     assert APP_SERVICE.from_wsgi({"HTTP_CLIENT_CERT": "v"}) == (None, None)
 
 
-@pytest.mark.parametrize("proto", ["http", "", "https,http", "http,https", " https", "wss", None])
-def test_insecure_transport_is_denied(proto: str | None) -> None:
-    """Behind App Service a request that did not come over TLS carries no certificate.
+def test_key_of_a_header() -> None:
+    """The key of a header in a WSGI environ has capital letters and underscores (PEP 3333)."""
+    assert wsgi_key(HEADER) == "HTTP_X_ARR_CLIENTCERT"
+
+
+# --- the transport -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("proto", ["http", "", "https,http", "http,https", " https", "wss"])
+def test_insecure_transport_is_denied(proto: str) -> None:
+    """Behind App Service a request that did not come over TLS is denied.
 
     (OpenShift router CVE-2026-46579: headers of listeners without mTLS, or over plain HTTP.)
     """
     pairs = [(HEADER, "v"), ("X-Forwarded-Proto", proto)]
-    if proto is None:
-        assert APP_SERVICE.from_wsgi({"HTTP_X_ARR_CLIENTCERT": "v"}) == ("v", None)
-        assert APP_SERVICE.from_pairs([(HEADER, "v")]) == ("v", None)
-        return
-    environ = {"HTTP_X_ARR_CLIENTCERT": "v", "HTTP_X_FORWARDED_PROTO": proto}
-    for read in (
-        lambda: APP_SERVICE.from_wsgi(environ),
-        lambda: APP_SERVICE.from_pairs(pairs),  # type: ignore[arg-type]
-    ):
-        with pytest.raises(CertificateDenied) as caught:
-            read()
-        assert caught.value.reason is DenialReason.INSECURE_TRANSPORT
+    for answer in (APP_SERVICE.from_wsgi(as_environ(pairs)), APP_SERVICE.from_pairs(pairs)):
+        assert reason(answer) is DenialReason.INSECURE_TRANSPORT
+
+
+def test_absent_forwarded_proto_passes() -> None:
+    """A request without `X-Forwarded-Proto` is not denied for its transport."""
+    assert APP_SERVICE.from_wsgi({"HTTP_X_ARR_CLIENTCERT": "v"}) == ("v", None)
+    assert APP_SERVICE.from_pairs([(HEADER, "v")]) == ("v", None)
 
 
 @pytest.mark.parametrize(
@@ -70,37 +90,58 @@ def test_insecure_transport_is_denied(proto: str | None) -> None:
     ],
 )
 def test_insecure_transport_says_what_was_found(proto: str, message: str) -> None:
-    """Two values are not the same mistake as a request without TLS."""
-    with pytest.raises(CertificateDenied, match=message):
-        APP_SERVICE.from_wsgi({"HTTP_X_FORWARDED_PROTO": proto})
+    """The operator can tell two values from a request without TLS."""
+    assert message in finding(APP_SERVICE.from_wsgi({"HTTP_X_FORWARDED_PROTO": proto})).detail
     pairs = [("X-Forwarded-Proto", value) for value in proto.split(",")]
-    with pytest.raises(CertificateDenied, match=message):
-        APP_SERVICE.from_pairs(pairs)
+    assert message in finding(APP_SERVICE.from_pairs(pairs)).detail
 
 
 @pytest.mark.parametrize("proto", ["https", "HTTPS", "Https"])
 def test_forwarded_proto_is_compared_without_case(proto: str) -> None:
-    """A scheme has no case."""
+    """The case of the scheme in `X-Forwarded-Proto` does not matter (RFC 3986 section 3.1)."""
     environ = {"HTTP_X_ARR_CLIENTCERT": "v", "HTTP_X_FORWARDED_PROTO": proto}
     assert APP_SERVICE.from_wsgi(environ) == ("v", None)
     assert APP_SERVICE.from_pairs([("x-forwarded-proto", proto), (HEADER, "v")]) == ("v", None)
 
 
-def test_transport_is_asked_only_where_the_front_end_says_so() -> None:
-    """A front end described by a mapping does not promise X-Forwarded-Proto."""
+def test_transport_is_checked_only_if_the_front_end_promises_it() -> None:
+    """A front end described by a mapping does not promise `X-Forwarded-Proto`."""
     ingress = Ingress(FrontEnd("X-Client", "X-Client"))
     environ = {"HTTP_X_CLIENT": "v", "HTTP_X_FORWARDED_PROTO": "http"}
     assert ingress.from_wsgi(environ) == ("v", None)
     assert ingress.from_pairs([("X-Client", "v"), ("X-Forwarded-Proto", "http")]) == ("v", None)
 
 
+def test_transport_is_the_first_reason() -> None:
+    """Over plain HTTP the reason is the transport, even if a look-alike header came as well."""
+    look_alike = [(HEADER, "v"), ("X_ARR_ClientCert", "w")]
+    plain = [*look_alike, ("X-Forwarded-Proto", "http")]
+    assert reason(APP_SERVICE.from_pairs(plain)) is DenialReason.INSECURE_TRANSPORT
+
+
+def test_look_alike_of_forwarded_proto_is_ignored() -> None:
+    """A look-alike of `X-Forwarded-Proto` gives nobody an advantage and is not read."""
+    pairs = [(HEADER, "v"), ("X_Forwarded_Proto", "http")]
+    assert APP_SERVICE.from_pairs(pairs) == ("v", None)
+
+
+# --- headers as pairs ----------------------------------------------------------------------------
+
+
 def test_pairs_are_read_in_any_case_and_kind() -> None:
     """Names are compared without case, as text or as bytes."""
     assert APP_SERVICE.from_pairs([(b"x-arr-clientcert", b"v")]) == ("v", None)
     assert APP_SERVICE.from_pairs([("X-Arr-Clientcert", "v"), ("Host", "h")]) == ("v", None)
-    others = [("Host", "h"), ("X-Quite-Another-Header", "v")]
+    others = [("Host", "h"), ("X-Quite-Another-Header", "v"), ("Another-16-bytes", "v")]
     assert APP_SERVICE.from_pairs(others) == (None, None)
     assert APP_SERVICE.from_pairs([*others, (HEADER, "v")]) == ("v", None)
+
+
+def test_every_header_is_looked_at() -> None:
+    """A header with a short name does not hide the headers after it."""
+    assert APP_SERVICE.from_pairs([("a", "b"), (HEADER, "v")]) == ("v", None)
+    pairs = [("a", "b"), (HEADER, "v"), ("c", "d"), ("X_ARR_ClientCert", "w")]
+    assert reason(APP_SERVICE.from_pairs(pairs)) is DenialReason.AMBIGUOUS
 
 
 @pytest.mark.parametrize(
@@ -120,33 +161,37 @@ def test_pairs_are_read_in_any_case_and_kind() -> None:
     ],
 )
 def test_repetition_and_look_alikes_are_ambiguous(pairs: list[tuple[Any, Any]]) -> None:
-    """A second value, or a name that some server folds into ours, is refused even alone.
+    """A second value, or a name that some server folds into ours, is denied, even if it is alone.
 
     (Django CVE-2015-0219 and CVE-2026-3902, oauth2-proxy CVE-2025-64484: `_` and `-` fold.)
     """
-    with pytest.raises(CertificateDenied) as caught:
-        APP_SERVICE.from_pairs(pairs)
-    assert caught.value.reason is DenialReason.AMBIGUOUS
+    assert reason(APP_SERVICE.from_pairs(pairs)) is DenialReason.AMBIGUOUS
+
+
+def test_look_alike_is_named() -> None:
+    """The operator reads which header came, and which one it looks like."""
+    assert finding(APP_SERVICE.from_pairs([("X_ARR_ClientCert\n", "a")])).detail == (
+        r"the header 'x_arr_clientcert\n' looks like X-ARR-ClientCert, which the front end sets;"
+        " nobody but an attacker sends it"
+    )
+    assert finding(APP_SERVICE.from_pairs([(HEADER, "a")] * 3)).detail == (
+        "X-ARR-ClientCert came 3 times"
+    )
 
 
 def test_asgi_headers_are_pairs() -> None:
-    """An ASGI scope's headers are read like any pairs, and a scope without any has none."""
+    """The headers of an ASGI scope are read like any pairs; a scope may have none."""
     scope = {"headers": [(b"x-arr-clientcert", b"v")]}
     assert APP_SERVICE.from_asgi(scope) == ("v", None)
     assert APP_SERVICE.from_asgi({}) == (None, None)
-    with pytest.raises(CertificateDenied):
-        APP_SERVICE.from_asgi({"headers": [(b"x_arr_clientcert", b"v")]})
+    look_alike = {"headers": [(b"x_arr_clientcert", b"v")]}
+    assert reason(APP_SERVICE.from_asgi(look_alike)) is DenialReason.AMBIGUOUS
 
 
 def test_text_alone_is_taken_as_it_is() -> None:
-    """A header's text on its own is what it is."""
+    """The text of the header needs no check if the configuration declares none."""
     assert APP_SERVICE.from_text("v") == ("v", None)
     assert APP_SERVICE.from_text(None) == (None, None)
-
-
-def test_key_of_a_header() -> None:
-    """In WSGI a header is one key."""
-    assert wsgi_key(HEADER) == "HTTP_X_ARR_CLIENTCERT"
 
 
 # --- verify headers and chains -------------------------------------------------------------------
@@ -155,13 +200,8 @@ NGINX = Ingress(FRONT_ENDS["nginx"])
 RFC9440 = Ingress(FRONT_ENDS["rfc9440"])
 
 
-def as_environ(pairs: list[tuple[str, str]]) -> dict[str, str]:
-    """Return what a WSGI server makes of headers."""
-    return {wsgi_key(name): value for name, value in pairs}
-
-
 def test_verify_header_must_hold_its_value() -> None:
-    """Where the front end says whether it validated the certificate, it must say so.
+    """A certificate is denied unless the verify header says that the front end validated it.
 
     (npm client-certificate-auth 1.1.1: half a pair, and the check is skipped.)
     """
@@ -171,35 +211,46 @@ def test_verify_header_must_hold_its_value() -> None:
     assert NGINX.from_wsgi(as_environ(good)) == ("v", None)
     for verified in ("FAILED:self signed", "NONE", "", "success", "SUCCESS,SUCCESS", None):
         pairs = [certificate] + ([] if verified is None else [("X-Client-Verify", verified)])
-        assert reason(lambda pairs=pairs: NGINX.from_pairs(pairs)) is DenialReason.UNTRUSTED
-        environ = as_environ(pairs)
-        assert reason(lambda environ=environ: NGINX.from_wsgi(environ)) is DenialReason.UNTRUSTED
+        assert reason(NGINX.from_pairs(pairs)) is DenialReason.NOT_THROUGH_FRONT_END
+        assert reason(NGINX.from_wsgi(as_environ(pairs))) is DenialReason.NOT_THROUGH_FRONT_END
+    failed = NGINX.from_pairs([certificate, ("X-Client-Verify", "FAILED:\n")])
+    assert finding(failed).detail == (
+        "the front end did not validate the certificate: X-Client-Verify is 'FAILED:\\n', not"
+        " 'SUCCESS'"
+    )
 
 
 def test_verify_header_said_twice_or_imitated_is_ambiguous() -> None:
-    """Of two verdicts none is chosen, and a look-alike of the verdict is refused."""
+    """Of two verify headers none is chosen, and a look-alike of it is denied."""
     for second in ("X-Client-Verify", "X_Client_Verify"):
         pairs = [("X-Client-Cert", "v"), ("X-Client-Verify", "SUCCESS"), (second, "SUCCESS")]
-        assert reason(lambda pairs=pairs: NGINX.from_pairs(pairs)) is DenialReason.AMBIGUOUS
+        assert reason(NGINX.from_pairs(pairs)) is DenialReason.AMBIGUOUS
 
 
 def test_without_a_certificate_nothing_is_to_be_verified() -> None:
-    """A client without a certificate is missing one, whatever the verdict says."""
+    """A client without a certificate is missing one, whatever the verify header says."""
     assert NGINX.from_pairs([("X-Client-Verify", "NONE")]) == (None, None)
     assert NGINX.from_pairs([("X-Client-Cert", ""), ("X-Client-Verify", "NONE")]) == ("", None)
 
 
+@pytest.mark.parametrize("name", ["nginx", "haproxy", "application-gateway"])
+def test_text_alone_is_refused_if_a_verify_header_is_declared(name: str) -> None:
+    """The text of the certificate header does not show what the verify header says."""
+    answer = finding(Ingress(FRONT_ENDS[name]).from_text("v"))
+    assert answer.reason is DenialReason.MISCONFIGURED
+    assert "call authorize_wsgi, authorize_asgi or authorize_headers" in answer.detail
+
+
 def test_chain_header_may_come_in_parts() -> None:
-    """RFC 9440: the chain is a list, and a list may come in several headers; the leaf may not."""
+    """The chain is a list and may come in several headers, but the leaf may not (RFC 9440)."""
     pairs = [("Client-Cert", ":a:"), ("Client-Cert-Chain", ":b:"), ("client-cert-chain", ":c:")]
     assert RFC9440.from_pairs(pairs) == (":a:", ":b:,:c:")
     assert RFC9440.from_pairs(pairs[:1]) == (":a:", None)
-    assert reason(lambda: RFC9440.from_pairs([*pairs, ("Client-Cert", ":a:")])) is (
-        DenialReason.AMBIGUOUS
-    )
-    assert reason(lambda: RFC9440.from_pairs([*pairs, ("Client_Cert_Chain", ":d:")])) is (
-        DenialReason.AMBIGUOUS
-    )
+    assert RFC9440.from_wsgi(as_environ(pairs[:2])) == (":a:", ":b:")
+    twice = [*pairs, ("Client-Cert", ":a:")]
+    assert reason(RFC9440.from_pairs(twice)) is DenialReason.AMBIGUOUS
+    imitated = [*pairs, ("Client_Cert_Chain", ":d:")]
+    assert reason(RFC9440.from_pairs(imitated)) is DenialReason.AMBIGUOUS
 
 
 # --- the direct peer -----------------------------------------------------------------------------
@@ -221,57 +272,55 @@ def test_peer_in_a_trusted_network(address: str) -> None:
     "address", ["10.2.0.1", "fd00::2", "127.0.0.1", "::ffff:10.2.0.1", "", None, "unix:", "x"]
 )
 def test_peer_elsewhere_or_unknown_is_denied(address: str | None) -> None:
-    """Who came around the front end, or from nobody knows where, is denied.
+    """A request from a peer that is not a declared proxy, or that is not known, is denied.
 
     (Keycloak CVE-2024-10039: around the front end.)
     """
     environ = {} if address is None else {"REMOTE_ADDR": address}
-    assert reason(lambda: PROXIED.from_wsgi(environ)) is DenialReason.UNTRUSTED
+    assert reason(PROXIED.from_wsgi(environ)) is DenialReason.NOT_THROUGH_FRONT_END
     client = None if address is None else (address, 4711)
-    assert reason(lambda: PROXIED.from_asgi({"client": client})) is DenialReason.UNTRUSTED
+    assert reason(PROXIED.from_asgi({"client": client})) is DenialReason.NOT_THROUGH_FRONT_END
+
+
+def test_peer_is_named() -> None:
+    """The operator reads which address the peer has, or that a Unix socket has none."""
+    elsewhere = finding(PROXIED.from_wsgi({"REMOTE_ADDR": "10.2.0.1"}))
+    assert elsewhere.detail == (
+        "the request did not come through the front end: the direct peer 10.2.0.1 is in none of the"
+        " networks of ARRCERT_TRUSTED_PROXIES"
+    )
+    assert "is 'None', and a Unix socket has none" in finding(PROXIED.from_asgi({})).detail
 
 
 def test_peer_is_asked_before_proxyfix() -> None:
-    """The peer is the one the server saw, not what ProxyFix took from X-Forwarded-For."""
+    """The peer is the one that the server saw, not what ProxyFix took from X-Forwarded-For."""
     fixed = {"REMOTE_ADDR": "10.1.0.1", "werkzeug.proxy_fix.orig": {"REMOTE_ADDR": "192.0.2.1"}}
-    assert reason(lambda: PROXIED.from_wsgi(fixed)) is DenialReason.UNTRUSTED
+    assert reason(PROXIED.from_wsgi(fixed)) is DenialReason.NOT_THROUGH_FRONT_END
     behind = {"REMOTE_ADDR": "192.0.2.1", "werkzeug.proxy_fix.orig": {"REMOTE_ADDR": "10.1.0.1"}}
     assert PROXIED.from_wsgi(behind) == (None, None)
 
 
 def test_peer_that_the_server_has_rewritten_is_denied() -> None:
-    """Uvicorn writes port 0 beside an address that it took from X-Forwarded-For."""
-    scope = {"client": ("10.1.2.3", 0)}
-    with pytest.raises(CertificateDenied, match="--no-proxy-headers"):
-        PROXIED.from_asgi(scope)
+    """The port 0 shows that uvicorn took the peer's address from X-Forwarded-For."""
+    answer = finding(PROXIED.from_asgi({"client": ("10.1.2.3", 0)}))
+    assert answer.reason is DenialReason.NOT_THROUGH_FRONT_END
+    assert "--no-proxy-headers" in answer.detail
 
 
-def test_peer_cannot_be_seen_in_headers() -> None:
-    """Where a peer is to be checked, forms that do not show it admit nobody."""
-    assert reason(lambda: PROXIED.from_pairs([])) is DenialReason.MISCONFIGURED
-    assert reason(lambda: PROXIED.from_text("v")) is DenialReason.MISCONFIGURED
+@pytest.mark.parametrize("networks", [PROXIED._trusted_proxies, ()])
+def test_peer_cannot_be_seen_in_headers(networks: Any) -> None:
+    """If a peer is to be checked, a call that does not show the peer denies every request."""
+    ingress = Ingress(FRONT_ENDS["app-service"], trusted_proxies=networks)
+    assert reason(ingress.from_pairs([])) is DenialReason.MISCONFIGURED
+    assert reason(ingress.from_text("v")) is DenialReason.MISCONFIGURED
 
 
-@pytest.mark.parametrize(
-    ("value", "message"),
-    [
-        ("10.1.0.0/16", "is no list of networks"),
-        ([], "is no list of networks"),
-        (["10.1.0.1/16"], "has host bits set"),
-        (["proxy"], "'proxy' is no network"),
-        ([7], "is no text"),
-        (["0.0.0.0/0"], "holds everybody"),
-        (["::/0"], "holds everybody"),
-    ],
-)
-def test_bad_networks_stop_the_start(value: object, message: str) -> None:
-    """A network that cannot be read, or trusts everybody, is an error."""
-    with pytest.raises(ConfigurationError) as caught:
-        networks_from(value, setting="S")
-    [problem] = caught.value.problems
-    assert problem.setting == "S"
-    assert message in problem.message
-    assert networks_from(("10.1.0.0/16",), setting="S") == (ipaddress.ip_network("10.1.0.0/16"),)
+def test_no_network_trusts_nobody() -> None:
+    """An empty list of networks denies every peer."""
+    ingress = Ingress(FRONT_ENDS["app-service"], trusted_proxies=())
+    assert (
+        reason(ingress.from_wsgi({"REMOTE_ADDR": "10.1.2.3"})) is DenialReason.NOT_THROUGH_FRONT_END
+    )
 
 
 # --- the front end's secret ----------------------------------------------------------------------
@@ -304,93 +353,86 @@ def test_either_secret_passes(secret: str) -> None:
     ],
 )
 def test_other_secret_is_denied(pairs: list[tuple[str, str]]) -> None:
-    """Without the front end's secret nobody enters, and the log does not show what was sent."""
-    for call in (lambda: SECRET.from_pairs(pairs), lambda: SECRET.from_wsgi(as_environ(pairs))):
-        with pytest.raises(CertificateDenied, match="did not come through the front end") as caught:
-            call()
-        assert caught.value.reason is DenialReason.UNTRUSTED
-        assert OLD[:-1] not in str(caught.value)
-        assert NEW not in str(caught.value)
+    """A request without the front end's secret is denied, and no secret is shown."""
+    for answer in (SECRET.from_pairs(pairs), SECRET.from_wsgi(as_environ(pairs))):
+        found = finding(answer)
+        assert found.reason is DenialReason.NOT_THROUGH_FRONT_END
+        assert found.detail == (
+            "the request did not come through the front end: X-Secret"
+            f" {'holds another value' if pairs else 'is absent'}"
+        )
+
+
+@pytest.mark.parametrize("presented", [None, 5, "", "\udc80" + OLD, OLD[:-1], OLD + "x"])
+def test_secret_of_any_type_is_compared_as_text(presented: Any) -> None:
+    """A value that is not text, or not valid Unicode, is not the secret and causes no error."""
+    ingress = Ingress(FRONT_ENDS["app-service"], secret_header=SecretHeader("X-Secret", (OLD,)))
+    environ = {"HTTP_X_ARR_CLIENTCERT": "v", "HTTP_X_SECRET": presented}
+    assert reason(ingress.from_wsgi(environ)) is DenialReason.NOT_THROUGH_FRONT_END
+    assert ingress.from_wsgi({**environ, "HTTP_X_SECRET": OLD}) == ("v", None)
 
 
 def test_secret_said_twice_is_denied() -> None:
     """A second secret header means that somebody guesses."""
     pairs = [("X-Secret", OLD), ("X-Secret", "guess")]
-    assert reason(lambda: SECRET.from_pairs(pairs)) is DenialReason.UNTRUSTED
+    assert reason(SECRET.from_pairs(pairs)) is DenialReason.NOT_THROUGH_FRONT_END
     imitated = [("X-Secret", OLD), ("X_Secret", OLD)]
-    assert reason(lambda: SECRET.from_pairs(imitated)) is DenialReason.AMBIGUOUS
-    assert reason(lambda: SECRET.from_text("v")) is DenialReason.MISCONFIGURED
-
-
-@pytest.mark.parametrize(
-    ("value", "setting"),
-    [
-        (OLD, "S"),
-        ({"header": "X_S", "secrets": [OLD]}, 'S["header"]'),
-        ({"secrets": [OLD]}, 'S["header"]'),
-        ({"header": "X-S", "secrets": OLD}, 'S["secrets"]'),
-        ({"header": "X-S", "secrets": []}, 'S["secrets"]'),
-        ({"header": "X-S", "secrets": [OLD, NEW, OLD + NEW]}, 'S["secrets"]'),
-        ({"header": "X-S", "secrets": ["short"]}, 'S["secrets"]'),
-        ({"header": "X-S", "secrets": ["with a space in the middle"]}, 'S["secrets"]'),
-        ({"header": "X-S", "secrets": ["é" * 20]}, 'S["secrets"]'),
-        ({"header": "X-S", "secrets": [None]}, 'S["secrets"]'),
-        ({"header": "X-S", "secrets": [OLD], "secret": OLD}, "S"),
-    ],
-)
-def test_bad_secret_stops_the_start_and_is_not_shown(value: object, setting: str) -> None:
-    """An empty or short secret is an error (an unset key is a public constant); none is shown."""
-    with pytest.raises(ConfigurationError) as caught:
-        secret_header_from(value, setting="S")
-    [problem] = caught.value.problems
-    assert problem.setting == setting
-    assert OLD not in str(problem)
-    assert "short" not in problem.message.replace("shorter", "")
-    assert OLD not in repr(SecretHeader("X-S", (OLD,)))
+    assert reason(SECRET.from_pairs(imitated)) is DenialReason.AMBIGUOUS
+    assert reason(SECRET.from_text("v")) is DenialReason.MISCONFIGURED
 
 
 # --- servers that fold ---------------------------------------------------------------------------
 
-FOLDING = Server("folder/1", is_safe=False, remedy="use another.")
+FOLDING = Server("folder/1", is_safe=False, remedy="use another")
+
+
+def run_on(server: Server | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every environ look as if a server had made it."""
+
+    def known(environ: Mapping[str, Any]) -> Server | None:
+        return server
+
+    monkeypatch.setattr(module, "wsgi_server", known)
 
 
 def test_unsafe_server_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a server that folds names nobody enters, and the log names it and the remedy."""
-    monkeypatch.setattr(module, "wsgi_server", lambda environ: FOLDING)
-    with pytest.raises(CertificateDenied, match=r"folder/1 .* use another\.") as caught:
-        APP_SERVICE.from_wsgi({})
-    assert caught.value.reason is DenialReason.MISCONFIGURED
+    """On a server that folds names every request is denied, and the log shows the remedy."""
+    run_on(FOLDING, monkeypatch)
+    answer = finding(APP_SERVICE.from_wsgi({}))
+    assert answer.reason is DenialReason.MISCONFIGURED
+    assert answer.detail.startswith("the WSGI server folder/1 hands a look-alike header")
+    assert answer.detail.endswith("; use another")
 
 
-def test_unsafe_server_is_told_once_where_it_is_not_refused(
+def test_unsafe_server_is_reported_once_if_it_is_not_refused(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """In debug mode requests pass, and the first one says what is wrong."""
-    monkeypatch.setattr(module, "wsgi_server", lambda environ: FOLDING)
+    """In debug mode requests pass, and the first one logs an error on the logger `arrcert`."""
+    run_on(FOLDING, monkeypatch)
     ingress = Ingress(FRONT_ENDS["app-service"], refuse_unsafe_servers=False)
     for _ in range(3):
         assert ingress.from_wsgi({"HTTP_X_ARR_CLIENTCERT": "v"}) == ("v", None)
     [record] = caplog.records
-    assert record.levelno == logging.ERROR
+    assert (record.name, record.levelno) == ("arrcert", logging.ERROR)
     assert "folder/1" in record.getMessage()
 
 
 def test_safe_and_unknown_servers_pass(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server that is known to be safe, or not known at all, is not refused."""
+    """A server that is known to be safe, or that is not known, is not refused."""
     for server in (None, FOLDING._replace(is_safe=True)):
-        monkeypatch.setattr(module, "wsgi_server", lambda environ, server=server: server)
+        run_on(server, monkeypatch)
         assert APP_SERVICE.from_wsgi({}) == (None, None)
 
 
 def test_trailer_among_the_headers_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the server appends trailers to the headers, what may be one is denied (uvicorn)."""
+    """If the server appends trailers to the headers, what may be a trailer is denied (uvicorn)."""
     monkeypatch.setitem(sys.modules, "uvicorn.protocols.http.httptools_impl", sys)
     header, chunked = (b"x-arr-clientcert", b"v"), (b"transfer-encoding", b"chunked")
     assert APP_SERVICE.from_asgi({"headers": [header, chunked]}) == ("v", None)
     proto = (b"x-forwarded-proto", b"https")
     assert APP_SERVICE.from_asgi({"headers": [header, chunked, proto]}) == ("v", None)
     behind = {"headers": [chunked, header]}
-    assert reason(lambda: APP_SERVICE.from_asgi(behind)) is DenialReason.AMBIGUOUS
+    assert reason(APP_SERVICE.from_asgi(behind)) is DenialReason.AMBIGUOUS
 
 
 # --- real names beside a folded environ ----------------------------------------------------------
@@ -400,54 +442,213 @@ def test_trailer_among_the_headers_is_refused(monkeypatch: pytest.MonkeyPatch) -
 def test_real_headers_are_read_in_place_of_the_folded_ones(
     monkeypatch: pytest.MonkeyPatch, as_bytes: bool
 ) -> None:
-    """Where an adapter says the real names, a server that folds them is neither asked nor read."""
-    monkeypatch.setattr(module, "wsgi_server", lambda environ: FOLDING)
+    """If an adapter provides the real names, the folded ones are not read, on any server."""
+    run_on(FOLDING, monkeypatch)
 
-    def read(*pairs: tuple[str, str]) -> Forwarded:
+    def read(*pairs: tuple[str, str]) -> Forwarded | Finding:
         real = [(n.encode(), v.encode()) for n, v in pairs] if as_bytes else pairs
         return APP_SERVICE.from_wsgi({"HTTP_X_ARR_CLIENTCERT": "forged", REAL_HEADERS: real})
 
     assert read((HEADER, "v"), ("Accept", "*/*")) == ("v", None)
     assert read() == (None, None)
     for forged in ([("X_ARR_ClientCert", "forged")], [(HEADER, "v"), ("x_arr-clientcert", "w")]):
-        assert reason(lambda forged=forged: read(*forged)) is DenialReason.AMBIGUOUS
-    twice = [(HEADER, "v"), (HEADER, "w")]
-    assert reason(lambda: read(*twice)) is DenialReason.AMBIGUOUS
+        assert reason(read(*forged)) is DenialReason.AMBIGUOUS
+    assert reason(read((HEADER, "v"), (HEADER, "w"))) is DenialReason.AMBIGUOUS
     plain = [(HEADER, "v"), ("X-Forwarded-Proto", "http")]
-    assert reason(lambda: read(*plain)) is DenialReason.INSECURE_TRANSPORT
+    assert reason(read(*plain)) is DenialReason.INSECURE_TRANSPORT
 
 
-def test_real_headers_stand_under_the_documented_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Code in front of the app writes the key itself, and a name beyond Latin-1 is another's."""
-    monkeypatch.setattr(module, "wsgi_server", lambda environ: FOLDING)
+def test_real_headers_have_the_documented_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The key is part of the public interface, and names beyond Latin-1 are other headers."""
+    run_on(FOLDING, monkeypatch)
     pairs = [("X-Caf\u00e9", "a"), ("X-ARR\u2014ClientCert", "b"), (HEADER, "v")]
     assert APP_SERVICE.from_wsgi({"arrcert.headers": pairs}) == ("v", None)
 
 
 def test_client_cannot_say_the_real_headers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A header of that name is a header like any other, and the server is refused as before."""
-    monkeypatch.setattr(module, "wsgi_server", lambda environ: FOLDING)
+    """A request header with the name of the key is not read as the real headers."""
+    run_on(FOLDING, monkeypatch)
     for key in (wsgi_key(REAL_HEADERS), f"HTTP_{REAL_HEADERS}"):
         forged = {key: [(HEADER, "v")]}
-        assert reason(lambda forged=forged: APP_SERVICE.from_wsgi(forged)) is (
-            DenialReason.MISCONFIGURED
-        )
+        assert reason(APP_SERVICE.from_wsgi(forged)) is DenialReason.MISCONFIGURED
 
 
-def test_peer_is_asked_beside_the_real_headers() -> None:
-    """Real names do not show who sent them."""
+def test_peer_is_checked_beside_the_real_headers() -> None:
+    """The real names do not replace the check of the peer."""
     ingress = Ingress(
         FRONT_ENDS["app-service"], trusted_proxies=(ipaddress.ip_network("10.0.0.0/8"),)
     )
     environ = {REAL_HEADERS: [(HEADER, "v")]}
-    assert reason(lambda: ingress.from_wsgi(environ)) is DenialReason.UNTRUSTED
+    assert reason(ingress.from_wsgi(environ)) is DenialReason.NOT_THROUGH_FRONT_END
     assert ingress.from_wsgi(environ | {"REMOTE_ADDR": "10.1.2.3"}) == ("v", None)
 
 
 def test_trailer_among_the_real_headers_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An adapter may have its real names from a server that appends trailers (uvicorn)."""
+    """An adapter may have the real names from a server that appends trailers (uvicorn)."""
     monkeypatch.setitem(sys.modules, "uvicorn.protocols.http.httptools_impl", sys)
     behind = {REAL_HEADERS: [("Transfer-Encoding", "chunked"), (HEADER, "v")]}
-    assert reason(lambda: APP_SERVICE.from_wsgi(behind)) is DenialReason.AMBIGUOUS
+    assert reason(APP_SERVICE.from_wsgi(behind)) is DenialReason.AMBIGUOUS
     before = {REAL_HEADERS: [(HEADER, "v"), ("Transfer-Encoding", "chunked")]}
     assert APP_SERVICE.from_wsgi(before) == ("v", None)
+
+
+# --- certificates_in -----------------------------------------------------------------------------
+
+
+def test_certificates_are_decoded_as_the_front_end_declares(alice: IssuedCertificate) -> None:
+    """The value of the header decodes to the DER, byte for byte, in the declared encoding."""
+    der, pem = alice.certificate.der, quote(alice.certificate_pem.decode(), safe="")
+    for name, value in (
+        ("app-service", alice.header_value),
+        ("nginx", pem),
+        ("rfc9440", f":{alice.header_value}:"),
+        ("envoy", f'Cert="{pem}"'),
+    ):
+        assert certificates_in(FRONT_ENDS[name], (value, None)) == [der]
+
+
+def test_trusted_hops_choose_the_element(alice: IssuedCertificate) -> None:
+    """The element of XFCC is the one that the front end's `trusted_hops` says."""
+    cert = quote(alice.certificate_pem.decode(), safe="")
+    front_end = FrontEnd("mine", "X-C", "xfcc", trusted_hops=2)
+    assert certificates_in(front_end, (f'Cert="{cert}",Hash=ab', None)) == [alice.certificate.der]
+    assert reason(certificates_in(front_end, (f'Cert="{cert}"', None))) is DenialReason.MALFORMED
+
+
+@pytest.mark.parametrize("value", [None, ""])
+@pytest.mark.parametrize("name", FRONT_ENDS)
+def test_absent_or_empty_is_missing(name: str, value: str | None) -> None:
+    """No header and an empty header both mean that no certificate was presented."""
+    answer = finding(certificates_in(FRONT_ENDS[name], (value, None)))
+    assert answer.reason is DenialReason.MISSING
+    assert answer.detail == (f"no {FRONT_ENDS[name].header}: the client presented no certificate")
+
+
+@pytest.mark.parametrize("value", [b"MAAA", b"", 7, ["MAAA"]])
+def test_value_that_is_not_text_is_malformed(value: Any) -> None:
+    """A value that is not text is denied, and nothing converts it."""
+    answer = finding(certificates_in(FRONT_ENDS["app-service"], (value, None)))
+    assert answer.reason is DenialReason.MALFORMED
+    assert answer.detail == f"X-ARR-ClientCert is {type(value).__name__}, not text"
+
+
+def test_length_is_bounded() -> None:
+    """A value of more than 16,384 characters is denied before it is decoded."""
+    app_service = FRONT_ENDS["app-service"]
+    assert MAX_HEADER_CHARACTERS == 16_384
+    longest = certificates_in(app_service, ("M" * MAX_HEADER_CHARACTERS, None))
+    assert isinstance(longest, list)
+    assert [len(der) for der in longest] == [MAX_HEADER_CHARACTERS // 4 * 3]
+    for more in (1, 4):
+        value = "A" * (MAX_HEADER_CHARACTERS + more)
+        assert reason(certificates_in(app_service, (value, None))) is DenialReason.TOO_LARGE
+
+
+def test_chain_is_read_beside_the_leaf() -> None:
+    """The certificates of the chain header follow the leaf."""
+    front_end = FRONT_ENDS["rfc9440"]
+    assert certificates_in(front_end, (":AAAA:", ":BBBB:, :CCCC:")) == [
+        b"\0\0\0",
+        base64.b64decode("BBBB"),
+        base64.b64decode("CCCC"),
+    ]
+    for chain in ("", None):
+        assert certificates_in(front_end, (":AAAA:", chain)) == [b"\0\0\0"]
+
+
+@pytest.mark.parametrize(
+    ("chain", "why"),
+    [
+        ("x", DenialReason.MALFORMED),
+        (" ", DenialReason.MALFORMED),
+        (",".join([":AAAA:"] * 11), DenialReason.TOO_LARGE),
+        (":AAAA:," * 3000, DenialReason.TOO_LARGE),
+    ],
+)
+def test_bad_chain_is_denied(chain: str, why: DenialReason) -> None:
+    """A chain that cannot be decoded denies the request, although the leaf can be decoded."""
+    answer = finding(certificates_in(FRONT_ENDS["rfc9440"], (":AAAA:", chain)))
+    assert answer.reason is why
+    assert answer.detail.startswith("Client-Cert, read as rfc9440: ")
+
+
+def test_chain_header_is_read_only_if_it_is_declared() -> None:
+    """A front end without a chain header forwards no chain, whatever headers a client sends."""
+    pairs = [(HEADER, "MAAA"), ("Client-Cert-Chain", ":BBBB:")]
+    for forwarded in (APP_SERVICE.from_pairs(pairs), APP_SERVICE.from_wsgi(as_environ(pairs))):
+        assert forwarded == ("MAAA", None)
+
+
+@pytest.mark.parametrize("value", ["MI_B", "MIIB,MIIB", "A" * (MAX_HEADER_CHARACTERS + 1)])
+@pytest.mark.parametrize("name", ["app-service", "nginx", "rfc9440", "envoy"])
+def test_denial_names_the_header_and_how_it_was_read(name: str, value: str) -> None:
+    """The operator reads which header is wrong, and in which encoding it was read."""
+    front_end = FRONT_ENDS[name]
+    answer = finding(certificates_in(front_end, (value, None)))
+    assert answer.detail.startswith(f"{front_end.header}, read as {front_end.encoding}: ")
+
+
+HOSTILE = st.text(max_size=200) | st.text(alphabet='":;,=\\%Cert-BEGIN \n+AQM', max_size=60)
+
+
+@given(st.sampled_from(sorted(FRONT_ENDS)), HOSTILE, st.none() | HOSTILE)
+def test_hostile_headers_are_decoded_or_denied(name: str, value: str, chain: str | None) -> None:
+    """Any text in the headers gives certificates or a finding, and never an exception."""
+    answer = certificates_in(FRONT_ENDS[name], (value, chain))
+    if isinstance(answer, Finding):
+        assert answer.detail.isprintable()
+    else:
+        assert answer
+        assert all(answer)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["", "X_ARR_ClientCert", "X-Forwarded-Proto", "X-Client-Verify"])
+            | st.sampled_from([HEADER, "X-Client-Cert", "Client-Cert-Chain", "X-Secret"])
+            | st.text(max_size=20),
+            st.text(max_size=20),
+        ),
+        max_size=6,
+    ),
+    st.sampled_from(["app-service", "nginx", "rfc9440"]),
+)
+def test_hostile_pairs_are_read_or_denied(pairs: list[tuple[str, str]], name: str) -> None:
+    """Any headers give the forwarded text or a finding, and never an exception."""
+    for ingress in (Ingress(FRONT_ENDS[name]), SECRET):
+        answer = ingress.from_pairs(pairs)
+        if isinstance(answer, Finding):
+            assert answer.detail.isprintable()
+        else:
+            header = ingress.front_end.header
+            assert answer[0] in [None, *(v for n, v in pairs if n.lower() == header.lower())]
+
+
+# --- HTTP/2 --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("version", ["2", "2.0"])
+def test_http2_is_denied_unless_the_front_end_speaks_it(version: str) -> None:
+    """A client that upgrades to h2c through the front end writes every header itself."""
+    scope = {"type": "http", "http_version": version, "headers": [(b"x-arr-clientcert", b"v")]}
+    environ = {"SERVER_PROTOCOL": f"HTTP/{version}", "HTTP_X_ARR_CLIENTCERT": "v"}
+    for found in (APP_SERVICE.from_asgi(scope), APP_SERVICE.from_wsgi(environ)):
+        assert reason(found) is DenialReason.NOT_THROUGH_FRONT_END
+    declared = Ingress(FRONT_ENDS["app-service"]._replace(http2=True))
+    assert declared.from_asgi({**scope, "method": "GET"}) == ("v", None)
+    assert declared.from_wsgi({**environ, "REQUEST_METHOD": "GET"}) == ("v", None)
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1", None])
+def test_other_http_versions_pass(version: str | None) -> None:
+    """HTTP/1 passes, and so does a server that does not tell the version."""
+    scope = {"type": "http", "http_version": version, "headers": [(b"x-arr-clientcert", b"v")]}
+    assert APP_SERVICE.from_asgi({**scope, "method": "GET"}) == ("v", None)
+
+
+def test_real_headers_of_a_websocket_handshake_are_unsafe() -> None:
+    """A WebSocket handshake that an adapter describes by its real headers is held to its Origin."""
+    pairs = [(HEADER, "v"), ("Upgrade", "websocket"), ("Origin", "https://evil.example")]
+    environ = {"REQUEST_METHOD": "GET", REAL_HEADERS: pairs}
+    assert reason(APP_SERVICE.from_wsgi(environ)) is DenialReason.CROSS_SITE

@@ -1,4 +1,4 @@
-"""Files that hold trust: read at the start, followed afterwards, never half."""
+"""Trust stores from files: reading them at the start, and again when they change."""
 
 from __future__ import annotations
 
@@ -11,27 +11,22 @@ from pathlib import Path
 import pytest
 from cryptography.x509 import Certificate
 
-from arrcert import CertificateDenied, ClientCertificate, ConfigurationError
+from arrcert import ClientCertificate, ConfigurationError
+from arrcert.exceptions import Finding
 from arrcert.testing import CertificateAuthority, IssuedCertificate
 from arrcert.trust import files as module
 from arrcert.trust.files import TrustFiles
 from arrcert.trust.paths import TrustStore
 
-NOW = datetime.now(UTC)
-
 
 def is_trusted(store: TrustStore, client: IssuedCertificate) -> bool:
-    """Tell whether a path leads to the store's anchors and nothing on it is revoked."""
-    try:
-        path = store.authenticate(client.certificate, datetime.now(UTC))
-        store.check_revocation(client.certificate, path, datetime.now(UTC))
-    except CertificateDenied:
-        return False
-    return True
+    """Tell whether a path leads to a trust anchor of the store and nothing on it is revoked."""
+    path = store.authenticate(client.certificate, datetime.now(UTC))
+    return not isinstance(path, Finding) and not store.check_revocation(path, datetime.now(UTC))
 
 
 def problems(make: Callable[[], object]) -> list[tuple[str, str]]:
-    """Return what stops the start."""
+    """Return the problems that prevent the start."""
     with pytest.raises(ConfigurationError) as caught:
         make()
     return [tuple(problem) for problem in caught.value.problems]
@@ -39,12 +34,12 @@ def problems(make: Callable[[], object]) -> list[tuple[str, str]]:
 
 @pytest.fixture
 def looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every request looks at the files."""
+    """Make every request look at the files."""
     monkeypatch.setattr(module, "SECONDS_BETWEEN_LOOKS", 0.0)
 
 
 def settled(files: TrustFiles) -> TrustStore:
-    """Return the store after a change was seen and read."""
+    """Return the store after a change was noticed and read."""
     files.current()
     if files._thread is not None:
         files._thread.join(10)
@@ -61,7 +56,7 @@ def test_file_may_hold_several(
     alice: IssuedCertificate,
     impostor: IssuedCertificate,
 ) -> None:
-    """Every block of a file is an anchor, and text around them is allowed."""
+    """Every PEM block of a file is a trust anchor, and other text around them is allowed."""
     path = tmp_path / "roots.pem"
     path.write_bytes(
         b"# ours\r\n" + authority.certificate_pem + b"and\n" + other_authority.certificate_pem
@@ -73,10 +68,10 @@ def test_file_may_hold_several(
         assert is_trusted(files.current(), impostor)
 
 
-def test_bad_files_are_told_together(
+def test_bad_files_are_reported_together(
     tmp_path: Path, authority: CertificateAuthority, alice: IssuedCertificate
 ) -> None:
-    """What cannot be used says which file and why.
+    """All files that cannot be used are reported together, each with its name and the reason.
 
     (Caddy CVE-2026-27586, Keycloak #20663: a missing trust store.)
     """
@@ -106,29 +101,37 @@ def test_bad_files_are_told_together(
     assert "directory" in texts[1]
     assert "broken.pem" in texts[2]
     assert "leaf.pem" in texts[3]
-    assert "is no CA" in texts[3]
+    assert "is not a CA" in texts[3]
     assert "empty" in texts[4]
     assert "holds no revocation list" in texts[4]
     assert "foreign.crl" in texts[5]
     assert "CN=Other" in texts[5]
 
 
-def test_impossible_path_is_a_sentence() -> None:
-    """A path that no file can have is told like any other."""
+def test_unreadable_name_is_reported(tmp_path: Path, alice: IssuedCertificate) -> None:
+    """A certificate whose subject cannot be decoded is reported without its name."""
+    path = tmp_path / "leaf.der"
+    path.write_bytes(alice.certificate.der.replace(b"alice", b"\xfflice"))
+    [(_, message)] = problems(lambda: TrustFiles([], [path]))
+    assert message.startswith(f"the certificate without a name in the file '{path}' ")
+
+
+def test_impossible_path_is_reported() -> None:
+    """A path that no file can have is reported like a missing file."""
     [(setting, message)] = problems(lambda: TrustFiles(["a\x00b"]))
     assert setting == "trust_anchors"
     assert "cannot be read" in message
 
 
 def test_pasted_certificate_is_no_path(authority: CertificateAuthority) -> None:
-    """Base64 that lost its armour is told so, instead of being looked for as a file."""
+    """Base64 without the lines around it is recognized instead of reported as a missing file."""
     body = "".join(authority.certificate_pem.decode().splitlines()[1:-1])
     [(_, message)] = problems(lambda: TrustFiles([body]))
-    assert "is no file's path" in message
+    assert "is not the path of a file" in message
 
 
 def test_folder_of_lists_is_read_whole(tmp_path: Path, authority: CertificateAuthority) -> None:
-    """Each file of a folder is a list; names that begin with a dot are downloads in progress."""
+    """Every file of a folder is read, except those whose name begins with a dot."""
     issuing = CertificateAuthority("Issuing", issuer=authority)
     good, bad = issuing.issue("good"), issuing.issue("bad")
     (tmp_path / "root.crl").write_bytes(authority.revocation_list())
@@ -141,18 +144,18 @@ def test_folder_of_lists_is_read_whole(tmp_path: Path, authority: CertificateAut
     assert not is_trusted(store, bad)
 
 
-# --- afterwards ----------------------------------------------------------------------------------
+# --- after a change ------------------------------------------------------------------------------
 
 
 @pytest.mark.usefixtures("looks")
-def test_files_are_followed(
+def test_changed_file_is_a_new_store(
     tmp_path: Path,
     authority: CertificateAuthority,
     other_authority: CertificateAuthority,
     alice: IssuedCertificate,
     impostor: IssuedCertificate,
 ) -> None:
-    """A replaced file is a new store, an untouched one the same object."""
+    """A changed file leads to a new store; without a change the store stays the same object."""
     path = tmp_path / "roots.pem"
     path.write_bytes(authority.certificate_pem)
     files = TrustFiles([path])
@@ -165,10 +168,10 @@ def test_files_are_followed(
     assert is_trusted(before, alice)
 
 
-def test_files_are_looked_at_now_and_then(
+def test_looks_are_limited(
     tmp_path: Path, authority: CertificateAuthority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Between two looks no request touches the file system."""
+    """Between two looks no request uses the file system."""
     path = tmp_path / "roots.pem"
     path.write_bytes(authority.certificate_pem)
     files = TrustFiles([path])
@@ -193,7 +196,7 @@ def test_bad_file_keeps_what_it_held(
     alice: IssuedCertificate,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """A file that is broken or gone keeps its last content, and the log says so once a change."""
+    """A broken or missing file keeps its last content, and is logged once for each change."""
     path = tmp_path / "roots.pem"
     path.write_bytes(authority.certificate_pem)
     files = TrustFiles([path])
@@ -205,14 +208,14 @@ def test_bad_file_keeps_what_it_held(
         assert is_trusted(settled(files), alice)
     [record] = caplog.records
     assert "roots.pem" in record.getMessage()
-    assert "the old content holds" in record.getMessage()
+    assert "the old content stays in use" in record.getMessage()
     path.write_bytes(CertificateAuthority("New").certificate_pem)
     assert not is_trusted(settled(files), alice)
 
 
 @pytest.mark.usefixtures("looks")
-def test_lists_are_followed(tmp_path: Path, authority: CertificateAuthority) -> None:
-    """A new list in a folder counts, an older one does not, a vanished one holds."""
+def test_new_and_removed_lists(tmp_path: Path, authority: CertificateAuthority) -> None:
+    """A new list in a folder counts, and a removed list stays in use."""
     client = authority.issue("alice")
     anchors = [authority.certificate_pem.decode()]
     path = tmp_path / "ca.crl"
@@ -228,17 +231,17 @@ def test_lists_are_followed(tmp_path: Path, authority: CertificateAuthority) -> 
 
 
 @pytest.mark.usefixtures("looks")
-def test_older_list_does_not_pardon(
+def test_older_list_does_not_count(
     tmp_path: Path, authority: CertificateAuthority, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A list older than the one that is held does not count, and the log says so."""
+    """A list that is older than the one in use does not replace it, and is logged."""
     client = authority.issue("alice")
     path = tmp_path / "ca.crl"
     path.write_bytes(authority.revocation_list(client, number=6))
     files = TrustFiles([authority.certificate_pem.decode()], (), [path])
     path.write_bytes(authority.revocation_list(number=5))
     assert not is_trusted(settled(files), client)
-    assert "older than the list that is held" in caplog.text
+    assert "is older than the list of its CA that is in use" in caplog.text
 
 
 @pytest.mark.usefixtures("looks")
@@ -249,7 +252,7 @@ def test_lists_are_verified_anew_under_new_anchors(
     alice: IssuedCertificate,
     impostor: IssuedCertificate,
 ) -> None:
-    """A list that no anchor has signed any more does not speak for the new one of its name."""
+    """If the trust anchors change, the signatures of the lists are verified again."""
     anchor, crl = tmp_path / "ca.pem", tmp_path / "ca.crl"
     anchor.write_bytes(authority.certificate_pem)
     crl.write_bytes(authority.revocation_list())
@@ -268,7 +271,7 @@ def test_requests_keep_the_old_store_while_a_file_is_read(
     other_authority: CertificateAuthority,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Reading happens on one short-lived thread; nobody waits for it, and none starts a second."""
+    """During a slow reload requests use the old store, and no second reload starts."""
     path = tmp_path / "roots.pem"
     path.write_bytes(authority.certificate_pem)
     files = TrustFiles([path])
@@ -292,7 +295,7 @@ def test_requests_keep_the_old_store_while_a_file_is_read(
     go_on.set()
     assert first is not None
     first.join(10)
-    assert len(settled(files)._anchors) == 2
+    assert len(settled(files).anchors) == 2
 
 
 @pytest.mark.usefixtures("looks")
@@ -302,7 +305,7 @@ def test_unexpected_fault_while_reading_keeps_the_old_store(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Whatever goes wrong on the thread, the old store holds and the log shows where."""
+    """An unexpected exception during a reload keeps the old store and is logged once."""
     path = tmp_path / "roots.pem"
     path.write_bytes(authority.certificate_pem)
     files = TrustFiles([path])
@@ -325,26 +328,23 @@ def test_a_passing_fault_is_not_the_end(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """A file that could not be read for a moment is read at the next look, and told of once."""
+    """A file that cannot be read for a while is read at a later look, and is logged once."""
     path = tmp_path / "roots.pem"
     path.write_bytes(authority.certificate_pem)
     files = TrustFiles([path])
     before = files.current()
-    read = module._File._read
 
-    def without_a_handle(_: object) -> bytes:
-        try:
-            raise OSError(24, "Too many open files")
-        except OSError as error:
-            raise ValueError("the file cannot be read (Too many open files)") from error
+    def without_a_handle(*_: object) -> object:
+        raise OSError(24, "Too many open files")
 
-    monkeypatch.setattr(module._File, "_read", without_a_handle)
     path.write_bytes(CertificateAuthority("Another").certificate_pem)
-    for _ in range(3):
-        settled(files)
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "open", without_a_handle, raising=False)
+        for _ in range(3):
+            settled(files)
     assert is_trusted(files._store, authority.issue("alice"))
-    assert len(caplog.records) == 1
-    monkeypatch.setattr(module._File, "_read", read)
+    [record] = caplog.records
+    assert "cannot be read (Too many open files; the full path is" in record.getMessage()
     after = settled(files)
     assert after is not before
     assert not is_trusted(after, authority.issue("alice"))
@@ -354,7 +354,7 @@ def test_a_passing_fault_is_not_the_end(
 def test_without_a_thread_the_change_is_seen_later(
     tmp_path: Path, authority: CertificateAuthority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where no thread can be started, the change is still there at the next look."""
+    """If no thread can be started, the change is noticed again at the next look."""
     path = tmp_path / "roots.pem"
     path.write_bytes(authority.certificate_pem)
     files = TrustFiles([path])
@@ -372,26 +372,27 @@ def test_without_a_thread_the_change_is_seen_later(
     assert settled(files) is not before
 
 
-def test_a_forked_process_waits_for_nobody(authority: CertificateAuthority) -> None:
-    """A lock that another thread held at the fork is not held in the child for ever."""
+def test_forked_process_has_a_new_lock(authority: CertificateAuthority) -> None:
+    """A lock that a thread held during a fork is free in the child process."""
     files = TrustFiles([authority.certificate_pem.decode()])
     files._starting.acquire()
-    module._unlock_all()
+    module._replace_locks()
     assert files._starting.acquire(timeout=1)
 
 
 # --- warnings ------------------------------------------------------------------------------------
 
 
-def test_what_has_ended_is_warned_of(tmp_path: Path, authority: CertificateAuthority) -> None:
-    """An expired anchor, intermediate or list denies people, and is named before it does."""
-    yesterday = NOW - timedelta(days=1)
+def test_expired_content_is_a_warning(tmp_path: Path, authority: CertificateAuthority) -> None:
+    """Each expired trust anchor, intermediate and revocation list is a warning with its name."""
+    now = datetime.now(UTC)
+    yesterday = now - timedelta(days=1)
     old = CertificateAuthority("Old", not_after=yesterday)
     between = CertificateAuthority("Between", issuer=authority, not_after=yesterday)
     crl = tmp_path / "ca.crl"
     crl.write_bytes(
         authority.revocation_list(
-            last_update=NOW - timedelta(days=9), next_update=NOW - timedelta(days=2)
+            last_update=now - timedelta(days=9), next_update=now - timedelta(days=2)
         )
     )
     files = TrustFiles(
@@ -404,14 +405,73 @@ def test_what_has_ended_is_warned_of(tmp_path: Path, authority: CertificateAutho
     assert "'CN=Old'" in found[0].message
     assert "'CN=Between'" in found[1].message
     assert "ca.crl" in found[2].message
-    assert files.warnings(NOW - timedelta(days=3)) == []
+    assert files.warnings(now - timedelta(days=3)) == []
 
 
-def test_content_of_a_certificate_is_what_is_trusted(authority: CertificateAuthority) -> None:
-    """An anchor that is a client's own certificate admits it alone."""
+def test_leaf_as_trust_anchor(authority: CertificateAuthority) -> None:
+    """A client's own certificate as trust anchor allows only that certificate."""
     client = authority.issue("alice")
     other = authority.issue("alice")
     store = TrustFiles([client.certificate_pem.decode()]).current()
     assert is_trusted(store, client)
     assert not is_trusted(store, other)
     assert isinstance(client.certificate, ClientCertificate)
+
+
+@pytest.mark.usefixtures("looks")
+def test_intermediates_are_followed(tmp_path: Path, authority: CertificateAuthority) -> None:
+    """A changed file of intermediates is read as a changed file of trust anchors is."""
+    first, second = (CertificateAuthority(name, issuer=authority) for name in ("First", "Second"))
+    path = tmp_path / "intermediates.pem"
+    path.write_bytes(first.certificate_pem)
+    files = TrustFiles([authority.certificate_pem.decode()], [path])
+    assert is_trusted(settled(files), first.issue("alice"))
+    path.write_bytes(second.certificate_pem)
+    assert is_trusted(settled(files), second.issue("alice"))
+    assert not is_trusted(settled(files), first.issue("alice"))
+
+
+@pytest.mark.usefixtures("looks")
+def test_a_bad_file_is_logged_on_our_logger(
+    tmp_path: Path, authority: CertificateAuthority, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A file that cannot be used is a record on the logger `arrcert`."""
+    path = tmp_path / "roots.pem"
+    path.write_bytes(authority.certificate_pem)
+    files = TrustFiles([path])
+    path.write_bytes(b"broken")
+    settled(files)
+    assert [record.name for record in caplog.records] == ["arrcert"]
+
+
+def test_the_last_moment_is_no_warning() -> None:
+    """The end of a certificate and of a list is inclusive (RFC 5280 sections 4.1.2.5, 5.1.2.5)."""
+    end = datetime.now(UTC).replace(microsecond=0) + timedelta(days=1)
+    ca = CertificateAuthority("CA", not_after=end)
+    files = TrustFiles(
+        [ca.certificate_pem.decode()], (), [ca.revocation_list(next_update=end).decode()]
+    )
+    assert files.warnings(end) == []
+    late = files.warnings(end + timedelta(seconds=1))
+    assert [problem.setting for problem in late] == ["trust_anchors", "crls"]
+
+
+@pytest.mark.usefixtures("looks")
+def test_one_unreadable_file_among_several_is_read_again(
+    tmp_path: Path, authority: CertificateAuthority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that could not be read for a moment is read at the next look, beside good files."""
+    path, other = tmp_path / "roots.pem", tmp_path / "others.pem"
+    path.write_bytes(authority.certificate_pem)
+    other.write_bytes(CertificateAuthority("Other").certificate_pem)
+    files = TrustFiles([path, other])
+    path.write_bytes(CertificateAuthority("Another").certificate_pem)
+
+    def without_a_handle(*_: object) -> object:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr("builtins.open", without_a_handle)
+    assert is_trusted(settled(files), authority.issue("alice"))
+    monkeypatch.undo()
+    monkeypatch.setattr(module, "SECONDS_BETWEEN_LOOKS", 0.0)
+    assert not is_trusted(settled(files), authority.issue("alice"))

@@ -1,4 +1,4 @@
-"""Names in the subject are held against the constraints of the CAs above."""
+"""Name constraints of the CAs apply to the names in the subject."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def made(
     constraints: x509.NameConstraints | None = None,
     issuer: str = "CA",
 ) -> x509.Certificate:
-    """Make a certificate; whose signature it bears does not matter here."""
+    """Make a certificate; nothing here checks who signed it."""
     attributes = [x509.NameAttribute(NameOID.COMMON_NAME, text) for text in common_names]
     attributes += [x509.NameAttribute(NameOID.EMAIL_ADDRESS, text) for text in emails or []]
     builder = (
@@ -41,18 +41,18 @@ def made(
 
 
 def dns(text: str) -> x509.DNSName:
-    """Make a DNS base; pyca lets none through that RFC 5280 would not."""
+    """Make the base of a subtree of DNS names."""
     return x509.DNSName(text)
 
 
 def permits(base: x509.GeneralName, leaf: x509.Certificate) -> bool:
-    """Tell whether a CA that permits the base alone lets the leaf pass."""
+    """Tell whether a CA that permits only this subtree may issue the leaf."""
     ca = made(["CA"], constraints=x509.NameConstraints([base], None))
     return violation([leaf, ca]) is None
 
 
 def excludes(base: x509.GeneralName, leaf: x509.Certificate) -> bool:
-    """Tell whether a CA that excludes the base keeps the leaf out."""
+    """Tell whether a CA that excludes this subtree may not issue the leaf."""
     ca = made(["CA"], constraints=x509.NameConstraints(None, [base]))
     return violation([leaf, ca]) is not None
 
@@ -86,31 +86,31 @@ NETWORK = x509.IPAddress(ipaddress.ip_network("10.1.0.0/16"))
         (NETWORK, "::1", False),
     ],
 )
-def test_common_name_is_held_against_its_kind(
+def test_common_name_is_constrained_by_its_kind(
     base: x509.GeneralName, common_name: str, within: bool
 ) -> None:
-    """A common name that reads as a DNS name, an address or a mailbox is one."""
+    """A common name that looks like a DNS name, an IP address or a mailbox counts as one."""
     leaf = made([common_name])
     assert permits(base, leaf) is within
     assert excludes(base, leaf) is within
 
 
 @pytest.mark.parametrize("common_name", ["alice", "Alice Smith", "a b.example", "Dr. Alice"])
-def test_other_common_names_are_no_ones_business(common_name: str) -> None:
-    """A common name that is no DNS name, address or mailbox is not constrained."""
+def test_other_common_names_are_not_constrained(common_name: str) -> None:
+    """A common name that is neither a DNS name, an IP address nor a mailbox is not constrained."""
     for base in (dns("contoso.example"), x509.RFC822Name("contoso.example"), NETWORK):
         assert permits(base, made([common_name]))
         assert not excludes(base, made([common_name]))
 
 
 def test_names_without_constraints_of_their_kind() -> None:
-    """Constraints on one kind say nothing of another."""
+    """Constraints on one kind of name do not apply to another kind."""
     assert permits(dns("contoso.example"), made(["ops@evil.example"]))
     assert permits(NETWORK, made(["a.evil.example"]))
 
 
 def test_email_address_of_the_subject_is_constrained() -> None:
-    """RFC 5280 section 4.2.1.10: the subject's emailAddress is held against e-mail constraints."""
+    """E-mail constraints apply to the subject's emailAddress (RFC 5280 section 4.2.1.10)."""
     base = x509.RFC822Name("contoso.example")
     assert permits(base, made(["alice"], ["ops@contoso.example"]))
     assert not permits(base, made(["alice"], ["ops@evil.example"]))
@@ -118,21 +118,21 @@ def test_email_address_of_the_subject_is_constrained() -> None:
 
 
 @pytest.mark.parametrize("address", ["contoso.example", "@contoso.example", "ops@", "@"])
-def test_garbled_address_is_outside_in_doubt(address: str) -> None:
-    """An address that is none is not permitted, and is excluded."""
+def test_malformed_address_is_refused(address: str) -> None:
+    """A malformed address is in every excluded subtree and in no permitted one."""
     base = x509.RFC822Name("contoso.example")
     assert not permits(base, made(["alice"], [address]))
     assert excludes(base, made(["alice"], [address]))
 
 
 def test_every_common_name_counts() -> None:
-    """Of several common names each must be within."""
+    """Each of several common names must be permitted."""
     leaf = made(["a.contoso.example", "a.evil.example"])
     assert not permits(dns("contoso.example"), leaf)
 
 
 def test_every_ca_above_counts() -> None:
-    """The constraints of all CAs on the path hold, and bind the CAs below them."""
+    """The constraints of every CA on the path apply, also to the CAs below it."""
     base = x509.NameConstraints([x509.RFC822Name("contoso.example")], None)
     top = made(["CA"], constraints=base)
     issuing = made(["Issuing"], ["ca@contoso.example"])
@@ -147,7 +147,7 @@ def test_every_ca_above_counts() -> None:
 
 
 def test_self_issued_ca_is_not_bound() -> None:
-    """RFC 5280 section 6.1.3 (b): a self-issued CA in between is not held against constraints."""
+    """Constraints do not apply to a self-issued CA on the path (RFC 5280 section 6.1.3, b)."""
     top = made(["CA"], constraints=x509.NameConstraints([x509.RFC822Name("a.example")], None))
     name = [x509.NameAttribute(NameOID.EMAIL_ADDRESS, "ca@evil.example")]
     rollover = (
@@ -164,13 +164,13 @@ def test_self_issued_ca_is_not_bound() -> None:
     assert violation([rollover, top]) is not None
 
 
-def test_leaf_alone_is_bound_by_nothing() -> None:
-    """A leaf that is its own anchor has no CA above it."""
+def test_leaf_without_a_ca_is_not_constrained() -> None:
+    """No constraints apply to a leaf that is its own trust anchor."""
     assert violation([made(["a.evil.example"])]) is None
 
 
 def test_unsupported_kinds_are_told() -> None:
-    """Directory names and URIs cannot be upheld; DNS names, addresses and mailboxes can."""
+    """A CA with constraints on directory names or URIs is refused."""
     directory = x509.DirectoryName(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "x")]))
     for base in (directory, x509.UniformResourceIdentifier("contoso.example")):
         for constraints in (
@@ -178,11 +178,54 @@ def test_unsupported_kinds_are_told() -> None:
             x509.NameConstraints(None, [base]),
         ):
             ca = made(["CA"], constraints=constraints)
-            assert "cannot be upheld" in str(unsupported_constraint(ca))
-            assert "cannot be upheld" in str(violation([made(["alice"]), ca]))
+            assert "cannot enforce" in str(unsupported_constraint(ca))
+            assert "cannot enforce" in str(violation([made(["alice"]), ca]))
     for base in (dns("a"), NETWORK, x509.RFC822Name("a.example")):
         assert (
             unsupported_constraint(made(["CA"], constraints=x509.NameConstraints([base], None)))
             is None
         )
     assert unsupported_constraint(made(["CA"])) is None
+
+
+@pytest.mark.parametrize(
+    ("base", "leaf", "within"),
+    [
+        (dns("A.Example"), made(["host.a.example"]), True),
+        (dns("a.example"), made(["v1.2 gateway"]), True),
+        (dns("a.example"), made(["x.b.example"]), False),
+        (x509.RFC822Name("A.Example"), made(["x"], emails=["ops@a.example"]), True),
+        (x509.RFC822Name("a.example"), made(["x"], emails=['"o@ps"@a.example']), True),
+        (x509.RFC822Name("a.example"), made(["x"], emails=["ops@a.example@b.example"]), False),
+    ],
+)
+def test_hosts_have_no_case_and_mailboxes_may_hold_an_at(
+    base: x509.GeneralName, leaf: x509.Certificate, within: bool
+) -> None:
+    """Hosts are compared without case, the last @ ends a mailbox, and prose is not a DNS name."""
+    assert permits(base, leaf) is within
+
+
+def test_several_subtrees_are_alternatives() -> None:
+    """A name must be in one of the permitted subtrees, not in each of them."""
+    limits = x509.NameConstraints([dns("a.example"), dns("b.example")], None)
+    top = made(["CA"], constraints=limits)
+    assert violation([made(["host.b.example"]), top]) is None
+    assert violation([made(["host.c.example"]), top]) is not None
+
+
+def test_ca_without_constraints_does_not_lift_those_above() -> None:
+    """Constraints of a CA apply below a CA that has none of its own."""
+    free = made(["Free"])
+    top = made(["CA"], constraints=x509.NameConstraints([dns("a.example")], None))
+    assert violation([made(["host.b.example"]), free]) is None
+    assert violation([made(["host.b.example"]), free, top]) is not None
+
+
+def test_ca_is_not_bound_by_its_own_constraints() -> None:
+    """Constraints apply below a CA, and not to the common names of CAs."""
+    limits = x509.NameConstraints([x509.RFC822Name("a.example"), dns("a.example")], None)
+    ca = made(["Issuing"], emails=["ca@b.example"], constraints=limits, issuer="Root")
+    assert violation([made(["x"]), ca]) is None
+    between = made(["ca.b.example"])
+    assert violation([made(["x"]), between, made(["CA"], constraints=limits)]) is None

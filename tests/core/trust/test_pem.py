@@ -1,4 +1,4 @@
-"""Certificates in files, and a hint for whatever came instead."""
+"""Certificates in files, and hints about files that hold something else."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arrcert.testing import CertificateAuthority
-from arrcert.trust.pem import parse_certificates, pasted, why_not_pem
+from arrcert.trust.pem import is_pkcs12, parse_certificates, pasted, why_not_pem
 
 KEY = ec.generate_private_key(ec.SECP256R1())
 CA = CertificateAuthority("Contoso CA")
@@ -60,7 +60,7 @@ def private_key(password: bytes | None) -> bytes:
     ],
 )
 def test_certificates_are_read_as_pem_or_der(data: bytes, count: int) -> None:
-    """PEM blocks with text around them, or the one DER that App Service puts into a file."""
+    """Certificates are read from PEM blocks with or without other text, and from DER."""
     assert parse_certificates(data, "the file 'ca'") == [CA.x509] * count
 
 
@@ -75,16 +75,17 @@ def test_certificates_are_read_as_pem_or_der(data: bytes, count: int) -> None:
         (private_key(None), "holds a private key"),
         (private_key(b"secret"), "holds a private key"),
         (PEM[:-30], "broken certificate: 'Unable to load"),
-        (PEM + PEM[:100], "2 certificates, not all of which"),
-        (PEM.replace(b"\n", b"\\n"), r"are written \n, as two characters"),
+        (PEM + PEM[:100], "2 certificates, and not all of them"),
+        (PEM.replace(b"\n", b"\\n"), r"are written as the two characters \n"),
         (PEM.decode().encode("utf-16"), "UTF-16"),
         (PEM + b"-----BEGIN TRUSTED CERTIFICATE-----", "more than PEM certificates"),
         (PEM.replace(b"CERTIFICATE", b"TRUSTED CERTIFICATE"), "openssl x509 -in FILE"),
         (PEM.replace(b"CERTIFICATE", b"CERTIFICATE REQUEST"), "request for a certificate"),
         (PEM.replace(b"CERTIFICATE", b"PUBLIC KEY"), "it is a public key"),
-        (crl(serialization.Encoding.PEM), "crls takes it"),
-        (crl(serialization.Encoding.DER), "crls takes it"),
-        (base64.b64encode(DER), "without its armour"),
+        (crl(serialization.Encoding.PEM), "write it in crls"),
+        (crl(serialization.Encoding.DER), "write it in crls"),
+        (b"AB" * 32, "it looks like a fingerprint"),
+        (base64.b64encode(DER), "add -----BEGIN CERTIFICATE----- before it"),
         (DER + b"\x00", "DER of something else"),
         (b"\x30", "DER of something else"),
         (
@@ -104,15 +105,14 @@ def test_certificates_are_read_as_pem_or_der(data: bytes, count: int) -> None:
     ],
 )
 def test_what_is_no_certificate_is_told(data: bytes, message: str) -> None:
-    """The error names the file, what stands in it, and what to write instead."""
+    """The error names the file, what it holds, and what to write instead."""
     with pytest.raises(ValueError, match="the file 'ca'") as caught:
         parse_certificates(data, "the file 'ca'")
     assert message in str(caught.value)
 
 
-def test_a_hint_is_given_for_any_bytes() -> None:
-    """Whoever has bytes that are no certificates gets the same hint."""
-    assert why_not_pem(b"AB" * 32).startswith("it looks like a fingerprint")
+def test_hint_is_the_same_for_pem_and_der() -> None:
+    """The hint about a revocation list is the same for PEM and DER."""
     assert why_not_pem(crl(serialization.Encoding.DER)) == why_not_pem(
         crl(serialization.Encoding.PEM)
     )
@@ -125,21 +125,36 @@ def test_a_hint_is_given_for_any_bytes() -> None:
         ("/var/ssl/certs/" + "A" * 40 + ".der", None),
         ("", None),
         ("\udcff.pem", None),
-        (base64.b64encode(DER).decode(), "without its armour"),
-        (base64.encodebytes(DER).decode(), "without its armour"),
-        ("AB:" * 19 + "AB", "fingerprints takes it"),
-        ("ab" * 32, "fingerprints takes it"),
+        (base64.b64encode(DER).decode(), "add -----BEGIN CERTIFICATE----- before it"),
+        (base64.encodebytes(DER).decode(), "add -----BEGIN CERTIFICATE----- before it"),
+        ("AB:" * 19 + "AB", "write it in fingerprints"),
+        ("ab" * 32, "write it in fingerprints"),
     ],
 )
 def test_pasted_text_is_told_from_a_path(setting: str, hint: str | None) -> None:
-    """What cannot be a path is recognised without asking the file system."""
+    """Text that cannot be a path is recognized without the file system."""
     found = pasted(setting)
     assert found is None if hint is None else hint in (found or "")
 
 
+def test_pkcs12_is_recognized_by_its_first_bytes() -> None:
+    """PKCS#12 is recognized without its password, even if the file is cut off."""
+    encryption = serialization.BestAvailableEncryption(b"secret")
+    data = pkcs12.serialize_key_and_certificates(b"ca", KEY, None, [CA.x509], encryption)
+    assert is_pkcs12(data)
+    assert is_pkcs12(data[:50])
+    assert not is_pkcs12(DER)
+    assert not is_pkcs12(b"")
+
+
 @given(st.binary(max_size=200) | st.binary(max_size=200).map(lambda data: b"\x30" + data))
 def test_hostile_bytes_raise_value_errors(data: bytes) -> None:
-    """Whatever a file holds, it is certificates or a ValueError."""
+    """Random bytes raise ValueError and no other exception."""
     with pytest.raises(ValueError, match="the file"):
         parse_certificates(data, "the file")
     assert why_not_pem(data)
+
+
+def test_text_before_a_block_may_begin_with_zero() -> None:
+    """A file with PEM blocks is no DER, although DER begins with the byte of the digit 0."""
+    assert parse_certificates(b"0 is the root\n" + PEM, "the file") == [CA.x509]

@@ -1,8 +1,11 @@
-"""Mutation testing: change one thing in a module that decides, and see whether a test notices.
+"""Mutation testing: change one thing in a module that decides, and see whether a test fails.
 
-The tree is copied first, so that it may be edited meanwhile. A first run notes which test runs
-through which lines; each mutant then meets those tests alone, the quickest first, until one fails.
-Hypothesis is derandomized and the mutants are enumerated in order, so two runs agree.
+    python -m tools.mutants.run                 # every deciding module of the core
+    python -m tools.mutants.run trust/pem pins  # some; a folder is all of its modules
+
+The source tree is copied first, so you can edit it during the run. A first run of the tests records
+which test runs through which lines. Each mutant then meets these tests only, the quickest first,
+until one fails. Hypothesis is derandomized and the mutants are listed in order, so two runs agree.
 """
 
 from __future__ import annotations
@@ -26,76 +29,94 @@ from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any, NamedTuple
 
-from changes import Mutant, mutants_of
+from tools.deciding import deciding_modules, is_deciding
+from tools.mutants.changes import Mutant, mutants_of
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 SURVIVORS = ROOT / "docs" / "mutants.md"
-"""Its table holds each survivor, and why it may live."""
-
-MODULES = (
-    "forwarding",
-    "encodings",
-    "ingress",
-    "certificate",
-    "policy",
-    "trust",
-    "name_constraints",
-    "names",
-    "pins",
-    "authorizer",
-)
-"""The modules that decide."""
+"""Its table names each survivor, and the reason why no test has to kill it."""
 
 THRESHOLD = 92.0
-LEFT_OUT = (
-    "test_architecture",
-    "test_cli",
-    "test_denials",
-    "test_devserver",
-    "test_fetching",
-    "test_outbound",
-    "test_testing",
-)
-"""Tests that decide nothing about a certificate, or start programs."""
+LEFT_OUT = ("test_architecture.py",)
+"""Tests of the whole house. They start processes, in which no module is mutated."""
 SLOWEST_TEST = 3.0
-"""Seconds; what takes longer alone is left out."""
+"""Seconds; a test that takes longer by itself meets no mutant."""
 
 KILLED, SURVIVED, TIMED_OUT = "killed", "survived", "timed out"
 
 
 class Baseline(NamedTuple):
-    """What the tests do where nothing is changed.
+    """What the tests do in the unchanged tree.
 
     Attributes:
         seconds: how long each test took.
-        lines: for each module and line, the tests that run through it; "" where that was before
-            any test, such as for an object that a test's module makes when it is imported.
+        lines: for each module and line, the tests that run through it. "" stands for a run before
+            any test, such as for an object that a test file makes when it is imported.
     """
 
     seconds: dict[str, float]
     lines: dict[str, dict[int, frozenset[str]]]
 
     def tests_for(self, mutant: Mutant) -> list[str]:
-        """Return the tests that can see a mutant, the quickest first."""
+        """Return the tests that can notice a mutant, the quickest first."""
         lines = self.lines.get(mutant.module, {})
         seen: set[str] = set()
         for line in range(mutant.line, mutant.last_line + 1):
             seen |= lines.get(line, frozenset())
-        own = f"test_{mutant.module}.py"
-        is_before_tests = mutant.runs_at_import or not seen or "" in seen
-        if mutant.runs_at_import or not seen - {""}:
-            # A constant is read without running through any line.
-            seen = set().union(*lines.values())
-        if is_before_tests:
-            seen |= {test for test in self.seconds if own in test or "test_mutants.py" in test}
+        own = own_test_file(mutant.module)
+        if mutant.runs_at_import or not seen - {""} or "" in seen:
+            # The line runs before the tests, and any test may use its result.
+            seen = set().union(*lines.values()) | {
+                test for test in self.seconds if test.startswith(f"{own}::")
+            }
         return sorted(
             (test for test in seen - {""} if self.seconds[test] <= SLOWEST_TEST),
-            key=lambda test: (self.seconds[test] > 0.05, own not in test, self.seconds[test]),
+            key=lambda test: (
+                self.seconds[test] > 0.05,
+                not test.startswith(f"{own}::"),
+                self.seconds[test],
+            ),
         )
 
 
+def own_test_file(module: str) -> str:
+    """Return the path of a module's own tests: `trust/pem` has `tests/core/trust/test_pem.py`."""
+    folder, _, name = module.rpartition("/")
+    return "/".join(filter(None, ("tests/core", folder, f"test_{name}.py")))
+
+
+def module_of(test_file: str) -> str:
+    """Return the module that a test file under `tests/core` belongs to, as a path below the root.
+
+    It need not exist: `tests/core/test_threats.py` belongs to no module.
+    """
+    folder, _, name = test_file.removeprefix("tests/core/").rpartition("/")
+    return "/".join(filter(None, ("arrcert", folder, name.removeprefix("test_"))))
+
+
+def selected(modules: Sequence[str], wanted: Sequence[str]) -> list[str]:
+    """Return the modules that somebody asks for; all of them where nothing is asked for.
+
+    Args:
+        modules: all that there are, as paths below `arrcert` without `.py`: `trust/pem`.
+        wanted: modules and folders. `trust.pem`, `arrcert/trust/pem.py` and `trust/pem` are the
+            same; `trust` is every module in that folder.
+
+    Raises:
+        ValueError: one of them is not there, or does not decide.
+    """
+    chosen: set[str] = set()
+    for text in wanted:
+        name = text.removesuffix(".py").replace(".", "/").strip("/").removeprefix("arrcert/")
+        found = [module for module in modules if f"{module}/".startswith(f"{name}/")]
+        if not found:
+            raise ValueError(f"{text} is no module that decides; these are: {', '.join(modules)}")
+        chosen.update(found)
+    return [module for module in modules if not wanted or module in chosen]
+
+
 class _Plugin:
-    """Runs the wanted tests in the wanted order, and notes how long each takes."""
+    """Runs the wanted tests in the wanted order, and records how long each takes."""
 
     def __init__(self, wanted: Sequence[str] | None = None, coverage: Any = None) -> None:
         self.rank = None if wanted is None else {test: n for n, test in enumerate(wanted)}
@@ -131,8 +152,13 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     ) -> importlib.machinery.ModuleSpec | None:
         if name != self.name:
             return None
-        spec = importlib.machinery.ModuleSpec(name, self, origin=str(self.path))
+        is_package = self.path.name == "__init__.py"
+        spec = importlib.machinery.ModuleSpec(
+            name, self, origin=str(self.path), is_package=is_package
+        )
         spec.has_location = True
+        if is_package:
+            spec.submodule_search_locations = [str(self.path.parent)]
         return spec
 
     def exec_module(self, module: ModuleType) -> None:
@@ -140,16 +166,22 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
 
 def main() -> int:
-    """Run the mutants; return 1 below the threshold, or where a survivor is not accounted for."""
+    """Run the mutants; return 1 below the threshold, or where the table of survivors is wrong."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("modules", nargs="*", help=f"of {', '.join(MODULES)}; all by default")
+    parser.add_argument("modules", nargs="*", help="such as trust/pem, or a folder; all by default")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes at a time")
-    parser.add_argument("--function", help="only mutants of functions that hold this text")
+    parser.add_argument("--function", help="only mutants of functions whose name holds this text")
     parser.add_argument("--table", action="store_true", help="print survivors as Markdown")
+    parser.add_argument("--list", action="store_true", help="print the mutants and run nothing")
     arguments = parser.parse_args()
-    unknown = set(arguments.modules) - set(MODULES)
-    if unknown:
-        parser.error(f"no such module: {', '.join(sorted(unknown))}")
+    everything = [
+        path.removeprefix("arrcert/").removesuffix(".py")
+        for path in deciding_modules(ROOT, ("arrcert",))
+    ]
+    try:
+        modules = selected(everything, arguments.modules)
+    except ValueError as error:
+        parser.error(str(error))
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         tree = Path(folder, "tree")
@@ -157,22 +189,27 @@ def main() -> int:
             shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
         for name in ("pyproject.toml", "README.md", "Makefile"):
             shutil.copy(ROOT / name, tree)
+        mutants = [
+            mutant
+            for module in modules
+            for mutant in _mutants(tree, module)
+            if arguments.function is None or arguments.function in mutant.function
+        ]
+        if arguments.list:
+            for mutant in mutants:
+                print(f"{mutant.module}:{mutant.line} {mutant.before} -> {mutant.after}")
+            return 0
         sys.path.insert(0, str(tree))
         os.chdir(tree)
         _warm_up()
         baseline = _baseline(tree, Path(folder))
-        mutants = [
-            mutant
-            for module in arguments.modules or MODULES
-            for mutant in _mutants(tree, module)
-            if arguments.function is None or arguments.function in mutant.function
-        ]
         results = _run_all(tree, mutants, baseline, arguments.jobs)
-    return _report(results, time.monotonic() - started, as_table=arguments.table)
+    is_whole = arguments.function is None
+    return _report(results, time.monotonic() - started, as_table=arguments.table, is_whole=is_whole)
 
 
 TREES: dict[str, ast.Module] = {}
-"""The syntax tree of each module; a mutant changes it in a process of its own."""
+"""The syntax tree of each module. Each mutant changes it in a process of its own."""
 
 
 def _mutants(tree: Path, module: str) -> list[Mutant]:
@@ -181,7 +218,7 @@ def _mutants(tree: Path, module: str) -> list[Mutant]:
 
 
 def _warm_up() -> None:
-    """Import what every process needs and no mutant touches."""
+    """Import what every process needs and no mutant changes."""
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     os.environ.pop("ARRCERT", None)
     import hypothesis
@@ -204,15 +241,17 @@ def _pytest(files: Sequence[str], plugin: _Plugin) -> int:
     import pytest
 
     options = ["-x", "-q", "--no-header", "--tb=short", "-p", "no:cacheprovider"]
+    # The project's own options may name plugins, and none is loaded here.
+    options += ["-o", "addopts=", "--import-mode=importlib"]
     return int(pytest.main([*options, *files], plugins=[plugin]))
 
 
 def _files(tree: Path) -> list[str]:
-    return sorted(
-        str(path.relative_to(tree))
-        for path in (tree / "tests" / "core").glob("test_*.py")
-        if path.stem not in LEFT_OUT
+    """Return the test files of the core, without those of modules that do not decide."""
+    files = sorted(
+        path.relative_to(tree).as_posix() for path in (tree / "tests" / "core").rglob("test_*.py")
     )
+    return [file for file in files if is_deciding(module_of(file)) and not file.endswith(LEFT_OUT)]
 
 
 def _baseline(tree: Path, folder: Path) -> Baseline:
@@ -230,7 +269,7 @@ def _baseline(tree: Path, folder: Path) -> Baseline:
         coverage.stop()
         data = coverage.get_data()
         lines = {
-            Path(file).stem: {
+            Path(file).relative_to(tree / "arrcert").with_suffix("").as_posix(): {
                 line: frozenset(contexts)
                 for line, contexts in data.contexts_by_lineno(file).items()
             }
@@ -245,13 +284,13 @@ def _baseline(tree: Path, folder: Path) -> Baseline:
     code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     if code:
         print(log.read_text(errors="replace"))
-        sys.exit("the tests fail with nothing changed; mend that first")
+        sys.exit("the tests fail in the unchanged tree; repair that first")
     baseline: Baseline = pickle.loads(noted.read_bytes())  # noqa: S301
     return baseline
 
 
 def _fork(run: Callable[[], int], log: Path | None = None) -> int:
-    """Run something in a process of its own; its exit code is what that returns."""
+    """Run a function in a process of its own, whose exit code is the function's result."""
     sys.stdout.flush()
     pid = os.fork()
     if pid:
@@ -262,7 +301,7 @@ def _fork(run: Callable[[], int], log: Path | None = None) -> int:
         sink = os.open(log or os.devnull, os.O_WRONLY | os.O_CREAT)
         os.dup2(sink, 1)
         os.dup2(sink, 2)
-        # A mutant may never end, or eat all there is.
+        # A mutant may run for ever, or take all memory.
         resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
         code = run()
     finally:
@@ -272,7 +311,7 @@ def _fork(run: Callable[[], int], log: Path | None = None) -> int:
 def _run_all(
     tree: Path, mutants: Sequence[Mutant], baseline: Baseline, jobs: int
 ) -> list[tuple[Mutant, str]]:
-    """Run each mutant in a process of its own, so many at a time."""
+    """Run each mutant in a process of its own, and `jobs` of them at a time."""
     results: dict[int, str] = {}
     running: dict[int, tuple[int, float]] = {}
     waiting = iter(enumerate(mutants))
@@ -322,23 +361,26 @@ def _ended(running: dict[int, Any]) -> Iterator[tuple[int, int]]:
 
 
 def _one(tree: Path, mutant: Mutant, tests: Sequence[str]) -> Callable[[], int]:
-    """Return what runs the tests against one mutant, 0 where none of them notices it."""
+    """Return the function that runs the tests against one mutant; it returns 0 if all pass."""
 
     def run() -> int:
         mutant.apply()
         path = tree / "arrcert" / f"{mutant.module}.py"
         code = compile(ast.fix_missing_locations(TREES[mutant.module]), str(path), "exec")
-        sys.meta_path.insert(0, _Finder(f"arrcert.{mutant.module}", path, code))
+        name = f"arrcert.{mutant.module.replace('/', '.')}".removesuffix(".__init__")
+        sys.meta_path.insert(0, _Finder(name.replace("arrcert.__init__", "arrcert"), path, code))
         files = list(dict.fromkeys(test.partition("::")[0] for test in tests))
         plugin = _Plugin(tests)
         code_of_tests = _pytest(files, plugin)
-        # Whoever selects tests that are not there must not take that for a kill.
+        # 5: pytest found none of these tests. That is no kill.
         return 0 if code_of_tests == 5 else code_of_tests
 
     return run
 
 
-def _report(results: Sequence[tuple[Mutant, str]], seconds: float, *, as_table: bool) -> int:
+def _report(
+    results: Sequence[tuple[Mutant, str]], seconds: float, *, as_table: bool, is_whole: bool
+) -> int:
     reasons = _reasons()
     survivors = [mutant for mutant, result in results if result == SURVIVED]
     unexplained = [mutant for mutant in survivors if mutant.key not in reasons]
@@ -349,7 +391,16 @@ def _report(results: Sequence[tuple[Mutant, str]], seconds: float, *, as_table: 
         else:
             print(f"{mutant.module}.py:{mutant.line} {mutant.function}")
             print(f"  - {mutant.before}\n  + {mutant.after}\n  {reason}")
-    print(f"\n{'module':18}{'mutants':>9}{'killed':>8}{'of these timed out':>20}{'left':>6}{'':>9}")
+    # Rows of modules that did not run are left alone.
+    ran = {mutant.module.replace("/", ".") for mutant, _ in results} if is_whole else set()
+    stale = sorted(
+        key
+        for key in reasons.keys() - {mutant.key for mutant in survivors}
+        if any(key.startswith((f"{module}.", f"{module}:")) for module in ran)
+    )
+    for key in stale:
+        print(f"no survivor any more: {key}")
+    print(f"\n{'module':28}{'mutants':>9}{'killed':>8}{'of these timed out':>20}{'left':>6}{'':>9}")
     counts: Counter[tuple[str, str]] = Counter((m.module, result) for m, result in results)
     for module in dict.fromkeys(mutant.module for mutant, _ in results):
         _print_row(module, *(counts[module, result] for result in (KILLED, TIMED_OUT, SURVIVED)))
@@ -357,10 +408,12 @@ def _report(results: Sequence[tuple[Mutant, str]], seconds: float, *, as_table: 
         sum(n for (_, r), n in counts.items() if r == x) for x in (KILLED, TIMED_OUT, SURVIVED)
     ]
     score = _print_row("in all", *totals)
-    print(f"{seconds:.0f} s; at least {THRESHOLD:.0f}% are wanted")
+    print(f"{seconds:.0f} s; at least {THRESHOLD:.0f}% must be killed")
     if unexplained:
-        print(f"{len(unexplained)} survivors stand without a reason in {SURVIVORS.name}")
-    return 1 if score < THRESHOLD or unexplained else 0
+        print(f"{len(unexplained)} survivors have no reason in {SURVIVORS.name}")
+    if stale:
+        print(f"{len(stale)} rows of {SURVIVORS.name} name no survivor")
+    return 1 if score < THRESHOLD or unexplained or stale else 0
 
 
 def _row(mutant: Mutant, reason: str) -> str:
@@ -369,7 +422,7 @@ def _row(mutant: Mutant, reason: str) -> str:
 
 
 def _reasons() -> dict[str, str]:
-    """Return why survivors may live, by their keys, from the table in the documentation."""
+    """Return the reason of each survivor by its key, from the table in the documentation."""
     reasons = {}
     text = SURVIVORS.read_text(encoding="utf-8") if SURVIVORS.exists() else ""
     for line in text.splitlines():
@@ -383,7 +436,7 @@ def _reasons() -> dict[str, str]:
 def _print_row(name: str, killed: int, timed_out: int, survived: int) -> float:
     caught = killed + timed_out
     score = 100 * caught / max(1, caught + survived)
-    print(f"{name:18}{caught + survived:9}{caught:8}{timed_out:20}{survived:6}{score:8.1f}%")
+    print(f"{name:28}{caught + survived:9}{caught:8}{timed_out:20}{survived:6}{score:8.1f}%")
     return score
 
 

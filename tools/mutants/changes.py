@@ -1,7 +1,7 @@
 """The mutants of a module: one small change each, found in its syntax tree.
 
-Strings that decide are mutated, strings that are read by people are not: what stands in an
-exception, a log record or a problem, and the functions and variables that only make such text.
+Strings that decide are mutated. Text for people is not (see `text.py`), but the `DenialReason`
+that stands in it is.
 """
 
 from __future__ import annotations
@@ -12,71 +12,7 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-TEXT_CALLS = {
-    "AttributeError",
-    "ConfigurationError",
-    "CertificateDenied",
-    "Problem",
-    "TypeError",
-    "ValueError",
-    "_DoesNotCountError",
-    "_complain",
-    "_deny",
-    "_malformed",
-    "_why_malformed",
-    "_not_through",
-    "complain",
-    "critical",
-    "debug",
-    "error",
-    "exception",
-    "info",
-    "log",
-    "quote",
-    "warning",
-}
-"""What takes text for people. A `DenialReason` among its arguments is mutated all the same."""
-
-TEXT_NAMES = {
-    "UNRESOLVED_REFERENCE",
-    "_HOW_TO_PRINT",
-    "_KNOWN_FORMS",
-    "_OTHER_ATTRIBUTE_NAMES",
-    "__all__",
-    "__slots__",
-    "detail",
-    "details",
-    "example",
-    "held",
-    "hint",
-    "known",
-    "mistake",
-    "turned",
-    "what",
-    "why",
-}
-"""Variables that hold text for people, or that only serve to make it."""
-
-TEXT_FUNCTIONS = {
-    "__repr__",
-    "__str__",
-    "_is_most_general_first",
-    "_malformed",
-    "_not_through",
-    "_refuse_invisible",
-    "_reversed",
-    "_rfc4514_hint",
-    "_subject",
-    "_why_no_certificate",
-    "_why_no_digits",
-    "_why_no_header_name",
-    "_why_malformed",
-    "_why_no_path",
-    "_why_wrong_length",
-    "why_no_header_name",
-}
-"""Functions that only make text for people, or only write it. A `DenialReason` in one of them is
-mutated all the same."""
+from tools.mutants.text import called, is_log_call, text_nodes
 
 _COMPARISONS: dict[type[ast.cmpop], tuple[type[ast.cmpop], ...]] = {
     ast.Eq: (ast.NotEq,),
@@ -131,12 +67,12 @@ class Mutant(NamedTuple):
     """One change.
 
     Attributes:
-        module: the file's name without `.py`.
+        module: its path below `arrcert`, without `.py`: `trust/pem`.
         function: its qualified name; empty at the module's own level.
-        line: where it is.
-        last_line: where it ends; what runs through these lines can see it.
-        before: what stood there, with a little of what stands around.
-        after: what stands there instead.
+        line: where the change begins.
+        last_line: where it ends. A test that runs through one of these lines can see it.
+        before: the source that is replaced, with a little of its surroundings.
+        after: the source that replaces it.
         place: the node, its field, and the index where the field is a list.
         node: what is put there.
         runs_at_import: whether it takes effect when the module is imported.
@@ -154,12 +90,13 @@ class Mutant(NamedTuple):
 
     @property
     def place_name(self) -> str:
-        """The module and the function, as a reader looks for it."""
-        return f"{self.module}.{self.function}" if self.function else self.module
+        """The module and the function: `trust.pem._parse_der`."""
+        module = self.module.replace("/", ".")
+        return f"{module}.{self.function}" if self.function else module
 
     @property
     def key(self) -> str:
-        """What names it in a list of survivors: nothing that moves when lines are added."""
+        """Its name in the table of survivors. It does not change when lines are added above."""
         return f"{self.place_name}: {self.before} -> {self.after}"
 
     def apply(self) -> None:
@@ -172,9 +109,9 @@ def mutants_of(tree: ast.Module, module: str) -> list[Mutant]:
 
     Args:
         tree: the parsed module; it is changed by `Mutant.apply`.
-        module: the file's name without `.py`.
+        module: its path below `arrcert`, without `.py`.
     """
-    return list(_Finder(module).visit_body(tree, "body"))
+    return list(_Finder(module, text_nodes(tree)).visit_body(tree, "body"))
 
 
 def _put(place: tuple[ast.AST, str, int | None], node: ast.AST) -> ast.AST:
@@ -217,17 +154,11 @@ def _around_change(before: str, after: str) -> tuple[str, str]:
     return cut(before), cut(after)
 
 
-def _called(node: ast.AST) -> str:
-    if not isinstance(node, ast.Call):
-        return ""
-    return str(getattr(node.func, "id", None) or getattr(node.func, "attr", ""))
-
-
 class _Finder:
-    def __init__(self, module: str) -> None:
+    def __init__(self, module: str, text: set[ast.AST]) -> None:
         self.module = module
+        self.text = text
         self.names: list[str] = []
-        self.is_class: list[bool] = []
         self.statement: ast.stmt = ast.Pass()
         self.runs_at_import = True
         self.last: set[int] = set()
@@ -244,17 +175,13 @@ class _Finder:
     def visit_statement(
         self, node: ast.stmt, place: tuple[ast.AST, str, int | None]
     ) -> Iterator[Mutant]:
+        if node in self.text and not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield from self.reasons(node)
+            return
         match node:
             case ast.Import() | ast.ImportFrom() | ast.Pass():
                 return
             case ast.FunctionDef() | ast.AsyncFunctionDef():
-                if node.name in TEXT_FUNCTIONS:
-                    self.names.append(node.name)
-                    outer, self.runs_at_import = self.runs_at_import, False
-                    yield from self.reasons(node)
-                    self.runs_at_import = outer
-                    self.names.pop()
-                    return
                 yield from self.visit_function(node)
             case ast.ClassDef():
                 self.names.append(node.name)
@@ -263,7 +190,7 @@ class _Finder:
             case ast.Expr(value=ast.Constant()):
                 return  # A docstring, or the body of an overload.
             case ast.Expr():
-                if _called(node.value) not in TEXT_CALLS or _called(node.value) == "_deny":
+                if not is_log_call(node.value):
                     yield self.mutant(place, ast.Pass())
                 yield from self.visit(node, "value")
             case ast.Raise():
@@ -287,11 +214,7 @@ class _Finder:
             case ast.Break():
                 yield self.mutant(place, ast.Continue())
             case ast.Assign() | ast.AnnAssign() | ast.AugAssign():
-                targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-                if any(
-                    getattr(target, "id", getattr(target, "attr", None)) in TEXT_NAMES
-                    for target in targets
-                ):
+                if _is_for_python(node):
                     return
                 if isinstance(node, ast.AugAssign):
                     yield self.mutant(place, ast.Pass())
@@ -319,6 +242,12 @@ class _Finder:
 
     def visit_function(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[Mutant]:
         self.names.append(node.name)
+        if node in self.text:
+            outer, self.runs_at_import = self.runs_at_import, False
+            yield from self.reasons(node)
+            self.runs_at_import = outer
+            self.names.pop()
+            return
         for index, default in enumerate(node.args.defaults):
             yield from self.visit_node(default, (node.args, "defaults", index))
         for index, keyword_default in enumerate(node.args.kw_defaults):
@@ -349,6 +278,9 @@ class _Finder:
                         yield from self.visit_node(child, (node, field, index))
 
     def visit_node(self, node: ast.AST, place: tuple[ast.AST, str, int | None]) -> Iterator[Mutant]:
+        if node in self.text and not _is_reason(node):
+            yield from self.reasons(node)
+            return
         match node:
             case ast.JoinedStr():
                 for part in node.values:
@@ -372,8 +304,6 @@ class _Finder:
                 yield self.mutant(place, node.operand)
             case ast.BinOp() if type(node.op) in _ARITHMETIC:
                 yield self.mutant((node, "op", None), _ARITHMETIC[type(node.op)]())
-            case ast.IfExp() if _is_text(node.body) and _is_text(node.orelse):
-                return
             case ast.IfExp():
                 yield from self.negated(node)
             case ast.comprehension():
@@ -399,10 +329,7 @@ class _Finder:
             yield self.mutant((node, "test", None), ast.UnaryOp(ast.Not(), node.test))
 
     def calls(self, node: ast.Call, place: tuple[ast.AST, str, int | None]) -> Iterator[Mutant]:
-        name = _called(node)
-        if name in TEXT_CALLS:
-            yield from self.reasons(node)
-            return
+        name = called(node)
         if name in ("TypeVar", "cast"):
             if name == "cast":
                 yield from self.visit_node(node.args[1], (node, "args", 1))
@@ -468,8 +395,7 @@ class _Finder:
         elif isinstance(value, int):
             others = [value + 1, value - 1]
         elif isinstance(value, str):
-            # What holds several spaces is a sentence.
-            others = [f"XX{value}"] if value.count(" ") < 2 else []
+            others = [f"XX{value}"]
         elif isinstance(value, bytes):
             others = [b"XX" + value]
         for other in others:
@@ -516,9 +442,10 @@ def _last(body: list[ast.stmt]) -> Iterator[ast.stmt]:
             yield node
 
 
-def _is_text(node: ast.expr) -> bool:
-    is_constant = isinstance(node, ast.Constant) and isinstance(node.value, str)
-    return is_constant or isinstance(node, ast.JoinedStr)
+def _is_for_python(node: ast.Assign | ast.AnnAssign | ast.AugAssign) -> bool:
+    """Tell whether an assignment is to a name such as `__all__` or `__slots__`."""
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+    return any(str(getattr(target, "id", "")).startswith("__") for target in targets)
 
 
 def _is_reason(node: object) -> bool:

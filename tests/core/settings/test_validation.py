@@ -1,4 +1,4 @@
-"""A mapping or the environment to policies: validated whole, every mistake named."""
+"""A configuration is validated whole, and every mistake is reported with its place."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arrcert import CertificateDenied, ConfigurationError
+from arrcert.exceptions import Finding
+from arrcert.notation import Notation
 from arrcert.policy import PARAMETERS
 from arrcert.settings import NOT_CONFIGURED, Settings, load
+from arrcert.settings.validation import Place
 from arrcert.testing import CertificateAuthority, IssuedCertificate
 
 ROOT = Path(__file__).parents[3]
@@ -50,13 +53,13 @@ def accepts(settings: Settings, client: IssuedCertificate, policy: str = "defaul
     return False
 
 
-# --- the three sources --------------------------------------------------------------------------
+# --- the three sources ---------------------------------------------------------------------------
 
 
 def test_framework_mapping_is_a_source(
     alice: IssuedCertificate, impostor: IssuedCertificate, authority: CertificateAuthority
 ) -> None:
-    """The framework's ARRCERT holds policies, and lists of alternatives in order."""
+    """The framework's ARRCERT holds policies, or lists of alternatives in their order."""
     settings = load(
         {
             "ARRCERT": {
@@ -78,7 +81,7 @@ def test_framework_mapping_is_a_source(
 
 
 def test_json_in_the_environment_is_the_same_mapping(alice: IssuedCertificate) -> None:
-    """The variable ARRCERT holds the same mapping as JSON."""
+    """The environment variable ARRCERT holds the same mapping as JSON."""
     policies = {"default": {"fingerprints": [alice.certificate.sha1_fingerprint]}}
     settings = load({}, {"ARRCERT": json.dumps(policies), "PATH": "/bin"})
     assert accepts(settings, alice)
@@ -87,7 +90,7 @@ def test_json_in_the_environment_is_the_same_mapping(alice: IssuedCertificate) -
 def test_flat_variables_are_the_default_policy(
     alice: IssuedCertificate, impostor: IssuedCertificate, authority: CertificateAuthority
 ) -> None:
-    """One flat variable for each parameter describes the policy "default"."""
+    """One environment variable for each key describes the policy "default"."""
     settings = load(
         {},
         {
@@ -99,17 +102,10 @@ def test_flat_variables_are_the_default_policy(
     assert list(settings.policies) == ["default"]
     assert accepts(settings, alice)
     assert not accepts(settings, impostor)
-    assert {f"ARRCERT_{parameter.upper()}" for parameter in PARAMETERS} >= {
-        "ARRCERT_FINGERPRINTS",
-        "ARRCERT_COMMON_NAMES",
-        "ARRCERT_ISSUERS",
-        "ARRCERT_TRUST_ANCHORS",
-        "ARRCERT_INTERMEDIATES",
-    }
 
 
 def test_flat_list_may_be_json(authority: CertificateAuthority) -> None:
-    """Where a comma or semicolon belongs to an entry, a JSON list holds it."""
+    """An entry that holds a comma or a semicolon is written in a JSON list."""
     client = authority.issue("alice, of sales; west")
     settings = load(
         {},
@@ -122,7 +118,7 @@ def test_flat_list_may_be_json(authority: CertificateAuthority) -> None:
 
 
 def test_no_source_stops_the_start() -> None:
-    """Nothing configured is an error, not an open door.
+    """A site without any configuration does not start.
 
     (Caddy CVE-2026-27586: what is missing means anybody.)
     """
@@ -133,7 +129,7 @@ def test_no_source_stops_the_start() -> None:
 
 
 def test_variables_of_the_platforms_recipe_are_answered() -> None:
-    """Who comes from the platform's recipe is led to the README, beside the mistake itself."""
+    """The variables of the platform's recipe are answered with the section of the README."""
     for name in ("ALLOWED_CLIENT_CERT_THUMBPRINTS", "ALLOWED_CLIENT_CERT_COMMON_NAMES"):
         first, second = problems({}, {name: "x"})
         assert first == NOT_CONFIGURED
@@ -147,7 +143,7 @@ def test_variables_of_the_platforms_recipe_are_answered() -> None:
     "name", ["ARRCERT", "ARRCERT_FRONT_END", "ARRCERT_EXEMPT_PATHS", "ARRCERT_PROTECT_ALL"]
 )
 def test_none_is_no_value(name: str) -> None:
-    """None, as `os.environ.get("TYPO")` gives it, is an error and not a setting left out."""
+    """None, as `os.environ.get("TYPO")` returns it, is an error and not a setting left out."""
     framework = {"ARRCERT": POLICY, name: None}
     assert only_problem(framework) == (name, "is None; write a value, or leave it out")
     if name != "ARRCERT":
@@ -167,7 +163,7 @@ def test_none_is_no_value(name: str) -> None:
     ],
 )
 def test_two_sources_stop_the_start(framework: dict[str, Any], environ: dict[str, str]) -> None:
-    """Of two sources of policies none is chosen."""
+    """If there are two sources of policies, none is chosen."""
     setting, message = only_problem(framework, environ)
     assert setting == "ARRCERT"
     assert "more than one source" in message
@@ -182,7 +178,7 @@ def test_two_sources_stop_the_start(framework: dict[str, Any], environ: dict[str
     ],
 )
 def test_other_settings_have_one_source_too(name: str, value: object, text: str) -> None:
-    """Beside policies of the environment either place will do; both at once will not."""
+    """Another setting is written in the framework or in the environment, but not in both."""
     flat = {"ARRCERT_FINGERPRINTS": PIN}
     as_json = {"ARRCERT": json.dumps(POLICY)}
     for policies in (flat, as_json):
@@ -195,11 +191,11 @@ def test_other_settings_have_one_source_too(name: str, value: object, text: str)
     assert "two sources" in message
 
 
-# --- what the other settings hold ---------------------------------------------------------------
+# --- what the other settings hold ----------------------------------------------------------------
 
 
 def test_defaults() -> None:
-    """App Service stands in front, nothing is exempt, and nothing is protected unasked."""
+    """By default App Service is the front end, and no path is exempt or protected."""
     settings = load({"ARRCERT": POLICY}, {})
     assert settings.ingress.front_end.name == "app-service"
     assert settings.protect_all is False
@@ -207,7 +203,7 @@ def test_defaults() -> None:
 
 
 def test_settings_from_the_framework() -> None:
-    """The framework's values are taken as they are."""
+    """The framework's settings hold Python values."""
     settings = load(
         {
             "ARRCERT": POLICY,
@@ -223,7 +219,7 @@ def test_settings_from_the_framework() -> None:
 
 
 def test_settings_from_the_environment() -> None:
-    """In the environment a mapping is JSON, a list is split on semicolons, truth is a word."""
+    """In the environment a mapping is JSON, a list is split at semicolons, and truth is a word."""
     settings = load(
         {},
         {
@@ -242,7 +238,7 @@ def test_settings_from_the_environment() -> None:
     assert off.protect_all is False
 
 
-# --- mistakes -----------------------------------------------------------------------------------
+# --- mistakes ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -303,7 +299,7 @@ def test_settings_from_the_environment() -> None:
         (
             {"ARRCERT": {**POLICY, "exempt_paths": ["/health"]}},
             "ARRCERT",
-            '"exempt_paths" is no policy; write the setting ARRCERT_EXEMPT_PATHS',
+            '"exempt_paths" is not a policy; write the setting ARRCERT_EXEMPT_PATHS',
         ),
         ({"ARRCERT": {**POLICY, "front_end": "x"}}, "ARRCERT", "the setting ARRCERT_FRONT_END"),
         ({"ARRCERT": {**POLICY, "protect_all": 1}}, "ARRCERT", "the setting ARRCERT_PROTECT_ALL"),
@@ -311,7 +307,7 @@ def test_settings_from_the_environment() -> None:
         (
             {"ARRCERT": {"Default": {"fingerprints": [PIN]}}, "ARRCERT_PROTECT_ALL": True},
             "ARRCERT",
-            'there is no policy "default", which ARRCERT_PROTECT_ALL uses; there is "Default";'
+            'there is no policy "default", which ARRCERT_PROTECT_ALL uses; the policy is "Default";'
             ' rename it, or add "default"',
         ),
         (
@@ -320,7 +316,7 @@ def test_settings_from_the_environment() -> None:
                 "ARRCERT_PROTECT_ALL": True,
             },
             "ARRCERT",
-            'there are "a" and "b"; rename one, or add "default"',
+            'the policies are "a" and "b"; rename one, or add "default"',
         ),
         (
             {"ARRCERT_FINGERPRINTS": [PIN]},
@@ -388,7 +384,12 @@ def test_mistake_in_the_framework_settings(
         ({"ARRCERT": "{"}, "ARRCERT", "is not JSON"),
         ({"ARRCERT": "[" * 100_000}, "ARRCERT", "is not JSON"),
         ({"ARRCERT": "[]"}, "ARRCERT", "not a mapping of policies"),
-        ({"ARRCERT": '{"a": {}, "a": {}}'}, "ARRCERT", "'a' stands twice"),
+        (
+            {"ARRCERT": json.dumps({"a": {"fingerprints": [PIN], "issuers": None}})},
+            'ARRCERT["a"]["issuers"]',
+            "is null; write a value, or leave the key out",
+        ),
+        ({"ARRCERT": '{"a": {}, "a": {}}'}, "ARRCERT", "'a' is written twice"),
         ({"ARRCERT": "@Microsoft.KeyVault(SecretUri=x)"}, "ARRCERT", "Key Vault reference"),
         ({"ARRCERT_FINGERPRINTS": ""}, "ARRCERT_FINGERPRINTS", "is empty"),
         ({"ARRCERT_FINGERPRINTS": f"{PIN},{PIN}"}, "ARRCERT_FINGERPRINTS", "separate entries by ;"),
@@ -427,41 +428,28 @@ def test_mistake_in_the_framework_settings(
     ],
 )
 def test_mistake_in_the_environment(environ: dict[str, str], setting: str, message: str) -> None:
-    """A flat variable is named as it stands in the environment."""
+    """A mistake in the environment names the variable."""
     found_setting, found_message = only_problem({}, environ)
     assert found_setting == setting
     assert message in found_message
 
 
-FINE = json.dumps(POLICY)
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("null", "'null' holds nothing; write {\"default\""),
-        (f"'{FINE}'", "quotation marks stand around the whole; drop them"),
-        (FINE.replace('"', "'"), 'single quotation marks; write " instead'),
-        (FINE.replace('"', "\u201d"), 'typographic quotation marks; write " instead'),
-        (json.dumps(FINE), "is JSON encoded twice"),
-        (FINE.replace("]", ",]"), "comma stands before a closing bracket"),
-        (FINE.replace(f'"{PIN}"', "True"), "true, false and null"),
-        (FINE.replace('"default"', "default"), "without quotation marks"),
-        (FINE.replace(PIN, "-----BEGIN\nAB"), r"write \n for it or, for PEM, a file's path"),
-        ("/home/site/arrcert.json", 'plain text or a file\'s path; write {"default"'),
-        ("policies.json", "plain text or a file's path"),
-        (FINE[:-1], "Expecting ',' delimiter"),
-        ("{" * 100_000 + '"', 'write {"default"'),
-        ('{"a":' * 100_000, "nested too deeply; write"),
-        ('{"default": {}, "default": {}}', "'default' stands twice; keep one of the two"),
-        ("@Microsoft.KeyVault(SecretUri=x)", "Key Vault reference"),
-    ],
-)
-def test_what_is_no_json_is_told(text: str, message: str) -> None:
-    """The hint fits the mistake, and never contradicts the value."""
-    setting, found = only_problem({}, {"ARRCERT": text})
-    assert setting == "ARRCERT"
-    assert message in found
+def test_json_that_cannot_be_read_is_a_mistake_of_its_variable() -> None:
+    """The hint about JSON has an example of the setting."""
+    for name, environ, example in (
+        ("ARRCERT", {}, '{"default": {"fingerprints": ["..."]}}'),
+        ("ARRCERT_FRONT_END", {"ARRCERT_FINGERPRINTS": PIN}, '{"header": "X-Client-Cert"}'),
+        ("ARRCERT_FINGERPRINTS", {}, '["..."]'),
+    ):
+        text = "[" if name == "ARRCERT_FINGERPRINTS" else "{"
+        setting, message = only_problem({}, {**environ, name: text})
+        assert setting == name
+        assert message.startswith(f"'{text}' is not JSON: ")
+        assert message.endswith(f"write {example}")
+    assert only_problem({}, {"ARRCERT": "null"}) == (
+        "ARRCERT",
+        '\'null\' is not a value; write {"default": {"fingerprints": ["..."]}}',
+    )
 
 
 @pytest.mark.parametrize(
@@ -481,13 +469,13 @@ def test_what_is_no_json_is_told(text: str, message: str) -> None:
     ],
 )
 def test_json_is_spoken_of_as_json(environ: dict[str, str], setting: str) -> None:
-    """In JSON the truth is written true and false."""
+    """An error about JSON writes the truth values as JSON does."""
     message = dict(problems({}, environ))[setting]
     assert message == "'yes' is not a truth value; write true or false"
 
 
 def test_every_parameter_has_a_flat_variable(authority: CertificateAuthority) -> None:
-    """Each key of a policy can be written as an app setting of its own."""
+    """Each key of a policy can be written as an environment variable of its own."""
     values = {
         "FINGERPRINTS": f'["{PIN}", {{"fingerprint": "{"B" * 64}", "not_after": "2099-01-31"}}]',
         "PUBLIC_KEYS": "A" * 64,
@@ -520,20 +508,20 @@ def test_every_parameter_has_a_flat_variable(authority: CertificateAuthority) ->
     ("name", "value", "message"),
     [
         ("ARRCERT_CLOCK_SKEW", "301", "write 0 to 300"),
-        ("ARRCERT_CLOCK_SKEW", "-1", "'-1' is no whole number"),
-        ("ARRCERT_CLOCK_SKEW", "5s", "'5s' is no whole number"),
-        ("ARRCERT_CLOCK_SKEW", "9" * 5000, "is no whole number"),
+        ("ARRCERT_CLOCK_SKEW", "-1", "'-1' is not a whole number"),
+        ("ARRCERT_CLOCK_SKEW", "5s", "'5s' is not a whole number"),
+        ("ARRCERT_CLOCK_SKEW", "9" * 5000, "is not a whole number"),
         ("ARRCERT_CLOCK_SKEW", "", "is empty"),
         ("ARRCERT_CLOCK_SKEW", "@Microsoft.KeyVault(x)", "Key Vault reference"),
         ("ARRCERT_REVOCATION", "off", "write one of hard, soft"),
         ("ARRCERT_PUBLIC_KEYS", PIN, "write the 64 of a SHA-256"),
         ("ARRCERT_DNS_NAMES", "*.example", "top-level domain"),
         ("ARRCERT_DNS_NAMES", "a.example,b.example", "separate entries by ;"),
-        ("ARRCERT_URIS", "spiffe://*", "is no URI"),
-        ("ARRCERT_EMAIL_ADDRESSES", "ops", "is no e-mail address"),
-        ("ARRCERT_FINGERPRINTS", f'{{"fingerprint": "{PIN}"}}', "write a JSON list of it: [{...}]"),
+        ("ARRCERT_URIS", "spiffe://*", "is not a URI"),
+        ("ARRCERT_EMAIL_ADDRESSES", "ops", "is not an e-mail address"),
+        ("ARRCERT_FINGERPRINTS", f'{{"fingerprint": "{PIN}"}}', "write a JSON list: [{...}]"),
         ("ARRCERT_FINGERPRINTS", f"['{PIN}']", 'single quotation marks; write " instead'),
-        ("ARRCERT_FINGERPRINTS", f'"{PIN}"', "drop them"),
+        ("ARRCERT_FINGERPRINTS", f'"{PIN}"', "remove them"),
         ("ARRCERT_EXEMPT_PATHS", "[]", "the list is empty; write an entry"),
         ("ARRCERT_EXEMPT_PATHS", "@Microsoft.KeyVault(x)", "Key Vault reference"),
         ("ARRCERT_FRONT_END", "{}", '"header" is missing'),
@@ -542,14 +530,14 @@ def test_every_parameter_has_a_flat_variable(authority: CertificateAuthority) ->
     ],
 )
 def test_each_flat_variable_names_its_mistake(name: str, value: str, message: str) -> None:
-    """A mistake in a flat variable is that variable's, with what to write instead."""
+    """A mistake in a flat variable names that variable and says what to write."""
     setting, found = problems({}, {"ARRCERT_FINGERPRINTS": PIN, name: value})[0]
     assert setting == name
     assert message in found
 
 
 def test_a_misspelt_variable_is_one_mistake() -> None:
-    """Nobody is told besides that nothing is configured."""
+    """A misspelt variable is not reported as a missing configuration as well."""
     assert only_problem({}, {"ARRCERT_THUMBPRINTS": PIN})[1].endswith(
         "did you mean ARRCERT_FINGERPRINTS?"
     )
@@ -568,12 +556,12 @@ def test_a_misspelt_variable_is_one_mistake() -> None:
     ],
 )
 def test_synonyms_are_known(key: str, meant: str) -> None:
-    """What others call a key leads to ours."""
+    """The name that other software uses for a key leads to the key."""
     assert f"did you mean {meant}?" in only_problem({"ARRCERT": {"default": {key: "x"}}})[1]
 
 
 def test_warnings_name_the_place() -> None:
-    """A warning stands where the policy is written: in a list, in a mapping, in a variable."""
+    """A warning names the place of the policy: a mapping, a list or a variable."""
     retired = {"fingerprint": PIN, "not_after": "2020-01-31"}
     policy = {"fingerprints": [retired]}
     mapping = {"default": policy, "partners": [{"fingerprints": ["B" * 40]}, policy]}
@@ -610,7 +598,7 @@ SECRET = "a-secret-of-the-front-end"
 def test_unguarded_header_is_warned_of(
     framework: dict[str, Any], environ: dict[str, str], debug: bool, guarded: bool
 ) -> None:
-    """Off App Service, with nothing known to guard its header, the start says so."""
+    """Outside App Service the start warns if nothing is known to guard the header."""
     settings = load({"ARRCERT": POLICY, **framework}, environ, debug=debug)
     warned = [problem.setting for problem in settings.warnings()]
     assert warned == ([] if guarded else ["ARRCERT_FRONT_END"])
@@ -618,15 +606,11 @@ def test_unguarded_header_is_warned_of(
 
 def peer(settings: Settings, address: str) -> bool:
     """Tell whether a request from this peer passes."""
-    try:
-        settings.ingress.from_wsgi({"REMOTE_ADDR": address})
-    except CertificateDenied:
-        return False
-    return True
+    return not isinstance(settings.ingress.from_wsgi({"REMOTE_ADDR": address}), Finding)
 
 
 def test_trusted_proxies_from_either_place() -> None:
-    """Networks come as a list, or in a variable split on semicolons."""
+    """Trusted proxies are a list, or a variable that is split at semicolons."""
     for settings in (
         load({"ARRCERT": POLICY, "ARRCERT_TRUSTED_PROXIES": ["10.0.0.0/8", "::1"]}, {}),
         load({}, {"ARRCERT_FINGERPRINTS": PIN, "ARRCERT_TRUSTED_PROXIES": "10.0.0.0/8; ::1"}),
@@ -640,7 +624,7 @@ def test_trusted_proxies_from_either_place() -> None:
 
 
 def test_secret_header_from_either_place() -> None:
-    """The secret comes as a mapping, or in a variable as JSON, and is shown nowhere."""
+    """The secret header is a mapping, or JSON in a variable, and no error shows a secret."""
     header = {"header": "X-S", "secrets": [SECRET]}
     text = json.dumps(header)
     name = "ARRCERT_FRONT_END_SECRET_HEADER"
@@ -648,15 +632,22 @@ def test_secret_header_from_either_place() -> None:
         load({"ARRCERT": POLICY, name: header}, {}),
         load({}, {"ARRCERT_FINGERPRINTS": PIN, name: text}),
     ):
-        assert settings.ingress.from_wsgi({"HTTP_X_S": SECRET})
-        with pytest.raises(CertificateDenied):
-            settings.ingress.from_wsgi({})
+        assert settings.ingress.from_wsgi({"HTTP_X_S": SECRET}) == (None, None)
+        assert isinstance(settings.ingress.from_wsgi({}), Finding)
         assert SECRET not in repr(settings)
     for wrong in (SECRET, text[:-1], json.dumps([SECRET]), json.dumps({"header": SECRET})):
         found = problems({}, {"ARRCERT_FINGERPRINTS": PIN, name: wrong})
         assert {setting.partition("[")[0] for setting, _ in found} == {name}
         if wrong != json.dumps({"header": SECRET}):
             assert SECRET not in str(found)
+
+
+def test_null_is_no_secret_header() -> None:
+    """A secret header that is null in JSON stops the start, and does not turn the check off."""
+    name = "ARRCERT_FRONT_END_SECRET_HEADER"
+    setting, message = only_problem({}, {"ARRCERT_FINGERPRINTS": PIN, name: "null"})
+    assert setting == name
+    assert message.startswith("its value is null; write ")
 
 
 @pytest.mark.parametrize(
@@ -671,7 +662,7 @@ def test_secret_header_from_either_place() -> None:
 def test_unsafe_servers_are_refused_outside_debug(
     framework: dict[str, Any], debug: bool, refuses: bool
 ) -> None:
-    """Unless it says otherwise, a site refuses unsafe servers outside its debug mode."""
+    """Without the setting, unsafe servers are refused except in the debug mode."""
     settings = load({"ARRCERT": POLICY, **framework}, ON_APP_SERVICE, debug=debug)
     assert settings.ingress._refuse_unsafe_servers is refuses
 
@@ -688,14 +679,14 @@ def test_unsafe_servers_are_refused_outside_debug(
 def test_how_many_are_remembered(
     framework: dict[str, Any], environ: dict[str, str], most: int
 ) -> None:
-    """The bound of the memory is a whole number, in either place."""
+    """The size of the memory is a whole number, in the framework or in the environment."""
     environ = {**ON_APP_SERVICE, "ARRCERT_FINGERPRINTS": PIN, **environ}
     assert load(framework, environ).most_remembered == most
 
 
 @pytest.mark.parametrize("wrong", [-1, 1_000_001, True, 1.5, "5", "many", []])
 def test_what_is_no_number_to_remember(wrong: object) -> None:
-    """Anything but 0 to a million is told, with what to write."""
+    """A size of the memory that is not a number from 0 to a million is an error."""
     [(setting, message)] = problems(
         {"ARRCERT": POLICY, "ARRCERT_MOST_REMEMBERED": wrong}, ON_APP_SERVICE
     )
@@ -704,18 +695,18 @@ def test_what_is_no_number_to_remember(wrong: object) -> None:
 
 
 def test_names_may_be_proven_by_a_front_end_that_checks() -> None:
-    """Behind a front end declared to check certificates, names stand alone."""
-    assert load(
-        {
-            "ARRCERT": {"default": {"common_names": ["a"], "names_proven_by_front_end": True}},
-            "ARRCERT_FRONT_END": {"header": "X-Client", "checks_certificates": True},
-        },
-        {},
-    )
+    """Names need no other proof if the front end says in a header that it has checked them."""
+    policies = {"default": {"common_names": ["a"], "names_proven_by_front_end": True}}
+    front_end = {"header": "X-Client", "checks_certificates": True}
+    verified = {"verify_header": "X-Client-Verify", "verify_value": "SUCCESS"}
+    assert load({"ARRCERT": policies, "ARRCERT_FRONT_END": {**front_end, **verified}}, {})
+    [(setting, message)] = problems({"ARRCERT": policies, "ARRCERT_FRONT_END": front_end})
+    assert setting == 'ARRCERT["default"]["names_proven_by_front_end"]'
+    assert '"verify_header" and "verify_value"' in message
 
 
 def test_all_mistakes_come_together() -> None:
-    """One start shows every mistake of the whole configuration."""
+    """One error shows every mistake of the whole configuration."""
     found = problems(
         {
             "ARRCERT": {"default": {"fingerprints": ["zz"]}, "partners": {"common_names": ["a"]}},
@@ -748,7 +739,7 @@ def test_all_mistakes_come_together() -> None:
     )
 )
 def test_any_mapping_is_settings_or_a_configuration_error(framework: dict[str, Any]) -> None:
-    """Whatever stands in the settings, the start stops with our exception or stands."""
+    """Any value of a setting gives settings or a `ConfigurationError`."""
     try:
         settings = load(framework, {})
     except ConfigurationError as error:
@@ -759,7 +750,24 @@ def test_any_mapping_is_settings_or_a_configuration_error(framework: dict[str, A
 
 @given(st.text(max_size=60))
 def test_any_text_in_the_environment_is_settings_or_a_configuration_error(text: str) -> None:
-    """Whatever stands in a variable, the start stops with our exception or stands."""
+    """Any text of a variable gives settings or a `ConfigurationError`."""
     for name in ("ARRCERT", "ARRCERT_FINGERPRINTS", "ARRCERT_ISSUERS", "ARRCERT_TRUST_ANCHORS"):
         with pytest.raises(ConfigurationError):
             load({}, {name: text})
+
+
+# --- places --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("where", "key", "setting"),
+    [
+        ("", "", "ARRCERT"),
+        ("", "clock_skew", "ARRCERT_CLOCK_SKEW"),
+        ('ARRCERT["a"][1]', "", 'ARRCERT["a"][1]'),
+        ('ARRCERT["a"]', "issuers", 'ARRCERT["a"]["issuers"]'),
+    ],
+)
+def test_place_names_a_key_as_it_is_written(where: str, key: str, setting: str) -> None:
+    """A key has the name of its variable, or its place in the mapping."""
+    assert Place(where, Notation.PYTHON).setting(key) == setting

@@ -49,7 +49,7 @@ from arrcert.trust.pem import parse_certificates, pasted
 
 
 class Target(NamedTuple):
-    """One door that hostile bytes come through.
+    """One place where hostile bytes enter.
 
     Attributes:
         run: takes one input and raises where something does not hold.

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
 FINDINGS = HERE / "findings"
 
 LONGEST_INPUT = 20_000
@@ -138,7 +139,8 @@ def report(outcomes: list[Outcome]) -> int:
         if outcome.why:
             print(f"\n=== {outcome.target}\n{outcome.why}")
             for path in outcome.findings:
-                print(f"    again: {sys.executable} fuzz/run.py --replay {outcome.target} {path}")
+                again = f"tools/fuzz/run.py --replay {outcome.target} {path}"
+                print(f"    again: {sys.executable} {again}")
     print(f"\n{'target':22}{'executions':>12}{'seconds':>9}{'findings':>10}")
     for target, executions, seconds, _, why in outcomes:
         print(f"{target:22}{executions:12,}{seconds:9.1f}{int(bool(why)):10}")
@@ -219,7 +221,7 @@ def fuzz(name: str, *options: str) -> None:
     """Fuzz one target in this process, which libFuzzer ends."""
     import atheris
 
-    sys.path.insert(0, str(HERE.parent))
+    sys.path.insert(0, str(ROOT))
     with atheris.instrument_imports(include=["arrcert"]):
         from targets import TARGETS
     target = TARGETS[name]()

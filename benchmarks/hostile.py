@@ -1,0 +1,276 @@
+"""The dearest request that a stranger can send, under 1, 40 and 1,000 alternatives."""
+
+from __future__ import annotations
+
+import base64
+import gc
+import logging
+import sys
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
+
+from arrcert import Authorizer, CertificateDenied, Policy
+
+COUNTS = (1, 40, 1000)
+GOALS = {1: None, 40: 0.020, 1000: 0.100}
+"""Seconds for the dearest request, by the number of alternatives."""
+LONGEST = 16 * 1024
+"""Characters of a header value that is decoded."""
+
+
+class Case(NamedTuple):
+    """A hostile request.
+
+    Attributes:
+        name: what makes it dear.
+        headers: the headers that hold the certificate.
+        front_end: the front end that forwards it.
+        policies: a policy for each number of alternatives.
+    """
+
+    name: str
+    headers: list[tuple[str, str]]
+    front_end: str
+    policies: dict[int, list[Policy]]
+
+
+def named(name: str) -> x509.Name:
+    """Return a name with one common name."""
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+
+
+def issue(
+    subject: str, issuer: str, key: Any, signer: Any, *, is_ca: bool = False, names: Any = ()
+) -> x509.Certificate:
+    """Return a certificate for a key, signed with another."""
+    now = datetime.now(UTC)
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(named(subject))
+        .issuer_name(named(issuer))
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.BasicConstraints(is_ca, None), critical=True)
+    )
+    if names:
+        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+    return builder.sign(signer, hashes.SHA256())
+
+
+def bare(certificate: x509.Certificate) -> str:
+    """Return the certificate as App Service writes it."""
+    return base64.b64encode(certificate.public_bytes(Encoding.DER)).decode()
+
+
+def sequence(certificate: x509.Certificate) -> str:
+    """Return the certificate as RFC 9440 writes it."""
+    return f":{bare(certificate)}:"
+
+
+def as_many_as_fit(make: Any, kind: Any) -> x509.Certificate:
+    """Return a stranger's certificate with as many names as the header's limit allows."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    low, high = 1, 6000
+    best = issue("stranger", "stranger", key, key, names=[kind(make(0))])
+    while low < high:
+        middle = (low + high + 1) // 2
+        names = [kind(make(number)) for number in range(middle)]
+        certificate = issue("stranger", "stranger", key, key, names=names)
+        if len(bare(certificate)) <= LONGEST:
+            low, best = middle, certificate
+        else:
+            high = middle - 1
+    return best
+
+
+def cases() -> Iterator[Case]:
+    """Yield the hostile requests."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    own = [ec.generate_private_key(ec.SECP256R1()) for _ in range(10)]
+    roots = {
+        number: issue(f"Root {number}", f"Root {number}", key, key, is_ca=True)
+        for number in range(max(COUNTS))
+    }
+    pems = {number: root.public_bytes(Encoding.PEM).decode() for number, root in roots.items()}
+    same = [
+        issue("Root", "Root", ec_key, ec_key, is_ca=True).public_bytes(Encoding.PEM).decode()
+        for ec_key in (ec.generate_private_key(ec.SECP256R1()) for _ in range(max(COUNTS)))
+    ]
+
+    def anchored(**keys: Any) -> dict[int, list[Policy]]:
+        return {
+            count: [Policy(trust_anchors=pems[n], **keys) for n in range(count)] for count in COUNTS
+        }
+
+    def allowing(key_name: str, entry: str) -> dict[int, list[Policy]]:
+        return {
+            count: [
+                Policy(trust_anchors=pems[0], **{key_name: [entry.format(n)]})  # type: ignore[arg-type]
+                for n in range(count)
+            ]
+            for count in COUNTS
+        }
+
+    stranger = issue("stranger", "Unknown", own[0], own[0])
+    yield Case(
+        "a small stranger",
+        [("Client-Cert", sequence(stranger))],
+        "rfc9440",
+        anchored(),
+    )
+    impostor = issue("stranger", "Root 0", own[0], own[0])
+    yield Case(
+        "an impostor with the name of one CA",
+        [("X-ARR-ClientCert", bare(impostor))],
+        "app-service",
+        anchored(),
+    )
+    everywhere = issue("stranger", "Root", own[0], own[0])
+    yield Case(
+        "an impostor, all CAs have its issuer's name",
+        [("X-ARR-ClientCert", bare(everywhere))],
+        "app-service",
+        {count: [Policy(trust_anchors=pem) for pem in same[:count]] for count in COUNTS},
+    )
+    leaf = issue("stranger", "Root", own[0], own[1])
+    of_one_name = [issue("Root", "Root", ca, own[0], is_ca=True) for ca in own]
+    yield Case(
+        "ten forwarded CAs of one name",
+        [
+            ("Client-Cert", sequence(leaf)),
+            ("Client-Cert-Chain", ", ".join(map(sequence, of_one_name))),
+        ],
+        "rfc9440",
+        {count: [Policy(trust_anchors=pem) for pem in same[:count]] for count in COUNTS},
+    )
+    ring = [
+        issue(f"Ring {n}", f"Ring {(n + 1) % 10}", own[n], own[(n + 1) % 10], is_ca=True)
+        for n in range(10)
+    ]
+    yield Case(
+        "ten forwarded CAs in a ring",
+        [
+            ("Client-Cert", sequence(issue("stranger", "Ring 0", own[0], own[0]))),
+            ("Client-Cert-Chain", ", ".join(map(sequence, ring))),
+        ],
+        "rfc9440",
+        anchored(),
+    )
+    for what, kind, make, key_name, entry in (
+        ("DNS names", x509.DNSName, lambda n: f"{n:x}", "dns_names", "host{}.example"),
+        (
+            "mail addresses",
+            x509.RFC822Name,
+            lambda n: f"a@{n:x}",
+            "email_addresses",
+            "ops@host{}.example",
+        ),
+        (
+            "URIs",
+            x509.UniformResourceIdentifier,
+            lambda n: f"a://b/{n:x}",
+            "uris",
+            "spiffe://host{}.example/*",
+        ),
+    ):
+        certificate = as_many_as_fit(make, kind)
+        count = len(
+            certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        )
+        yield Case(
+            f"{count:,} {what}",
+            [("X-ARR-ClientCert", bare(certificate))],
+            "app-service",
+            allowing(key_name, entry),
+        )
+    long_uri = "a://b/" + "c/" * 5500
+    yield Case(
+        "a URI with 5,500 folders",
+        [
+            (
+                "X-ARR-ClientCert",
+                bare(
+                    issue(
+                        "stranger",
+                        "stranger",
+                        own[0],
+                        own[0],
+                        names=[x509.UniformResourceIdentifier(long_uri)],
+                    )
+                ),
+            )
+        ],
+        "app-service",
+        allowing("uris", "spiffe://host{}.example/*"),
+    )
+
+
+def seconds(authorizer: Authorizer, headers: list[tuple[str, str]]) -> float:
+    """Return the quickest of some denials of a request, in seconds of CPU time."""
+    best = float("inf")
+    for _ in range(5):
+        gc.collect()
+        start = time.thread_time()
+        try:
+            authorizer.authorize_headers(headers, method="GET")
+        except CertificateDenied:
+            best = min(best, time.thread_time() - start)
+        else:
+            raise AssertionError("the stranger entered")
+    return best
+
+
+def names_in_one_list() -> tuple[float, float]:
+    """Return the seconds for one name and for 1,000 names in one list."""
+    certificate = as_many_as_fit(lambda n: f"{n:x}", x509.DNSName)
+    key = ec.generate_private_key(ec.SECP256R1())
+    root = issue("Root", "Root", key, key, is_ca=True).public_bytes(Encoding.PEM).decode()
+    found = []
+    for count in (1, 1000):
+        names = [f"host{n}.example" for n in range(count)]
+        authorizer = Authorizer({"default": Policy(trust_anchors=root, dns_names=names)})
+        found.append(seconds(authorizer, [("X-ARR-ClientCert", bare(certificate))]))
+    return found[0], found[1]
+
+
+def main() -> int:
+    """Measure, and print the tables; return 1 if a goal is missed."""
+    logging.disable(logging.CRITICAL)
+    print("The dearest request of a stranger, CPU time\n")
+    head = [f"{count:,} alternatives" for count in COUNTS]
+    print(f"{'request':46}" + "".join(f"{text:>20}" for text in head))
+    dearest = dict.fromkeys(COUNTS, 0.0)
+    for case in cases():
+        cells = []
+        for count in COUNTS:
+            authorizer = Authorizer({"default": case.policies[count]}, front_end=case.front_end)
+            found = seconds(authorizer, case.headers)
+            dearest[count] = max(dearest[count], found)
+            cells.append(f"{found * 1e3:>17.2f} ms")
+        print(f"{case.name:46}" + "".join(cells), flush=True)
+    one, thousand = names_in_one_list()
+    print(f"\n1,000 names in one list / one name: {thousand / one:.2f} x (goal <= 3 x)")
+    missed = thousand / one > 3
+    for count, goal in GOALS.items():
+        if goal is not None:
+            is_missed = dearest[count] > goal
+            missed |= is_missed
+            print(
+                f"dearest with {count:,} alternatives: {dearest[count] * 1e3:.1f} ms"
+                f" (goal <= {goal * 1e3:.0f} ms) {'MISSED' if is_missed else 'reached'}"
+            )
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

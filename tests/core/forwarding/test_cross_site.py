@@ -1,0 +1,221 @@
+"""Requests that a browser sends from a page of another site."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from arrcert import Authorizer, CertificateDenied, ConfigurationError, DenialReason, Policy
+from arrcert.forwarding.cross_site import origins_from
+from arrcert.settings import load
+from arrcert.testing import IssuedCertificate
+
+HEADER = "X-ARR-ClientCert"
+SITE = "site.example"
+OWN, OTHER = "https://site.example", "https://evil.example"
+CROSS_SITE = {"Sec-Fetch-Site": "cross-site", "Origin": OTHER, "Host": SITE}
+
+
+@pytest.fixture
+def authorizer(alice: IssuedCertificate) -> Authorizer:
+    """An authorizer that knows alice, and one other site that may act for her."""
+    return Authorizer(
+        {"default": Policy(fingerprints=[alice.certificate.sha256_fingerprint])},
+        cross_site_origins=["https://app.example"],
+    )
+
+
+def wsgi(headers: dict[str, str], method: str, alice: IssuedCertificate) -> dict[str, Any]:
+    """Return the WSGI environ of a request that alice's browser sends."""
+    named = {HEADER: alice.header_value, **headers}
+    return {"REQUEST_METHOD": method, "PATH_INFO": "/"} | {
+        "HTTP_" + name.upper().replace("-", "_"): value for name, value in named.items()
+    }
+
+
+def pairs(headers: dict[str, str], alice: IssuedCertificate) -> list[tuple[bytes, bytes]]:
+    """Return the ASGI headers of a request that alice's browser sends."""
+    named = {HEADER: alice.header_value, **headers}
+    return [(name.lower().encode(), value.encode()) for name, value in named.items()]
+
+
+def reasons(
+    authorizer: Authorizer, headers: dict[str, str], method: str, alice: IssuedCertificate
+) -> set[DenialReason | None]:
+    """Return the reasons of all three forms of a request; None stands for an acceptance."""
+    environ = wsgi(headers, method, alice)
+    scope = {
+        "type": "http",
+        "http_version": "1.1",
+        "method": method,
+        "path": "/",
+        "headers": pairs(headers, alice),
+    }
+    found: set[DenialReason | None] = set()
+    for call in (
+        lambda: authorizer.authorize_wsgi(environ),
+        lambda: authorizer.authorize_asgi(scope),
+        lambda: authorizer.authorize_headers(pairs(headers, alice), method=method),
+    ):
+        try:
+            call()
+            found.add(None)
+        except CertificateDenied as denied:
+            found.add(denied.reason)
+    return found
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "QUERY", "get", "post"])
+@pytest.mark.parametrize(
+    "headers",
+    [
+        CROSS_SITE,
+        {"Sec-Fetch-Site": "same-site", "Origin": "https://other.site.example", "Host": SITE},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "unheard-of", "Origin": OWN, "Host": SITE},
+        {"Origin": OTHER, "Host": SITE},
+        {"Origin": "null", "Host": SITE},
+        {"Origin": OWN},
+        {"Origin": "https://site.example:8443", "Host": SITE},
+        {"Origin": "https://[", "Host": SITE},
+        {"Sec-Fetch-Site": "same-origin,cross-site", "Host": SITE},
+    ],
+    ids=str,
+)
+def test_unsafe_request_from_another_site_is_denied(
+    authorizer: Authorizer, alice: IssuedCertificate, method: str, headers: dict[str, str]
+) -> None:
+    """An unsafe or unknown method is denied if a browser sends it from a page of another site."""
+    assert reasons(authorizer, headers, method, alice) == {DenialReason.CROSS_SITE}
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Host": SITE},
+        {"Sec-Fetch-Site": "same-origin", "Origin": OWN, "Host": SITE},
+        {"Sec-Fetch-Site": "none", "Host": SITE},
+        {"Origin": OWN, "Host": SITE},
+        {"Origin": OWN, "Host": "SITE.example"},
+        {"Sec-Fetch-Site": "cross-site", "Origin": "https://app.example", "Host": SITE},
+        {"Origin": "https://app.example", "Host": SITE},
+    ],
+    ids=str,
+)
+def test_own_pages_listed_origins_and_other_clients_pass(
+    authorizer: Authorizer, alice: IssuedCertificate, headers: dict[str, str]
+) -> None:
+    """The site's own pages, listed origins and clients that are no browsers may change things."""
+    assert reasons(authorizer, headers, "POST", alice) == {None}
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "TRACE"])
+def test_safe_methods_are_not_checked(
+    authorizer: Authorizer, alice: IssuedCertificate, method: str
+) -> None:
+    """A link on another site may lead to the site."""
+    assert reasons(authorizer, CROSS_SITE, method, alice) == {None}
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ({"Origin": OWN, "Host": SITE}, None),
+        ({"Host": SITE}, None),
+        ({"Origin": "https://app.example", "Host": SITE}, None),
+        ({"Origin": OTHER, "Host": SITE}, DenialReason.CROSS_SITE),
+        ({"Sec-Fetch-Site": "same-origin", "Origin": OTHER, "Host": SITE}, DenialReason.CROSS_SITE),
+        ({"Sec-Fetch-Site": "cross-site", "Origin": OWN, "Host": SITE}, DenialReason.CROSS_SITE),
+    ],
+    ids=str,
+)
+def test_websocket_is_held_against_its_origin(
+    authorizer: Authorizer,
+    alice: IssuedCertificate,
+    headers: dict[str, str],
+    expected: DenialReason | None,
+) -> None:
+    """A WebSocket handshake is a GET, and its Origin must be the site's or listed."""
+    scope = {"type": "websocket", "path": "/", "headers": pairs(headers, alice)}
+    upgrade = {**headers, "Upgrade": "websocket"}
+    for call in (
+        lambda: authorizer.authorize_asgi(scope),
+        lambda: authorizer.authorize_wsgi(wsgi(upgrade, "GET", alice)),
+        lambda: authorizer.authorize_headers(pairs(upgrade, alice), method="GET"),
+    ):
+        if expected is None:
+            call()
+        else:
+            with pytest.raises(CertificateDenied) as caught:
+                call()
+            assert caught.value.reason is expected
+
+
+def test_unknown_method_of_header_pairs_is_unsafe(
+    authorizer: Authorizer, alice: IssuedCertificate
+) -> None:
+    """Header pairs without a method are checked as a request that changes something."""
+    with pytest.raises(CertificateDenied, match="a request with an unknown method") as caught:
+        authorizer.authorize_headers(pairs(CROSS_SITE, alice))
+    assert caught.value.reason is DenialReason.CROSS_SITE
+
+
+def test_denial_names_what_to_write(authorizer: Authorizer, alice: IssuedCertificate) -> None:
+    """The detail names the request, the origin and the setting that allows it."""
+    with pytest.raises(CertificateDenied) as caught:
+        authorizer.authorize_wsgi(wsgi(CROSS_SITE, "POST", alice))
+    assert caught.value.detail == (
+        "a request with 'POST' comes from a page of another site: Sec-Fetch-Site is 'cross-site',"
+        " and the Origin is 'https://evil.example'; if it is meant, write"
+        " ARRCERT_CROSS_SITE_ORIGINS = ['https://evil.example']"
+    )
+
+
+def test_remembered_certificate_is_checked_again(
+    authorizer: Authorizer, alice: IssuedCertificate
+) -> None:
+    """A cross-site request is denied although its certificate is remembered."""
+    authorizer.authorize_wsgi(wsgi({}, "GET", alice))
+    with pytest.raises(CertificateDenied):
+        authorizer.authorize_wsgi(wsgi(CROSS_SITE, "POST", alice))
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        "*",
+        "https://*.contoso.com",
+        "app.contoso.com",
+        "https://app.contoso.com/",
+        "https://app.contoso.com/path",
+        "https://app.contoso.com?x",
+        "https://user@app.contoso.com",
+        "HTTPS://app.contoso.com",
+        "https://App.contoso.com",
+        "null",
+        " https://app.contoso.com",
+        "",
+        7,
+    ],
+)
+def test_origin_that_can_never_match_stops_the_start(entry: Any) -> None:
+    """An entry that no browser sends as an origin is a mistake."""
+    with pytest.raises(ConfigurationError, match="is no origin"):
+        origins_from([entry])
+
+
+def test_origins_come_from_settings() -> None:
+    """The setting is a list in the framework, and text between semicolons in the environment."""
+    policies = {"ARRCERT": {"default": {"fingerprints": ["0" * 64]}}}
+    written = ["https://app.contoso.com", "http://localhost:3000"]
+    assert origins_from(written) == frozenset(written)
+    load({**policies, "ARRCERT_CROSS_SITE_ORIGINS": written}, {})
+    environ = {
+        "ARRCERT_FINGERPRINTS": "0" * 64,
+        "ARRCERT_CROSS_SITE_ORIGINS": "https://app.contoso.com; http://localhost:3000",
+    }
+    load({}, environ)
+    with pytest.raises(ConfigurationError, match="is not a list of origins"):
+        load({**policies, "ARRCERT_CROSS_SITE_ORIGINS": "https://app.contoso.com"}, {})

@@ -1,0 +1,139 @@
+"""The names of settings and keys, and what to write instead of a wrong one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from arrcert.policy import PARAMETERS
+from arrcert.settings.names import (
+    FLAT,
+    POLICIES,
+    SETTINGS,
+    closest,
+    example_of_key,
+    hint,
+    stray_key,
+)
+
+
+def test_every_key_has_a_flat_variable() -> None:
+    """The environment variable of a key is the key in capital letters behind ARRCERT_."""
+    assert set(FLAT.values()) == set(PARAMETERS)
+    assert FLAT["ARRCERT_FINGERPRINTS"] == "fingerprints"
+    assert FLAT["ARRCERT_NAMES_PROVEN_BY_FRONT_END"] == "names_proven_by_front_end"
+
+
+def test_settings_and_flat_variables_have_different_names() -> None:
+    """No name stands for a setting and for a key of the default policy."""
+    assert POLICIES in SETTINGS
+    assert not set(SETTINGS) & set(FLAT)
+
+
+# --- closest -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("comon_names", "common_names"),
+        ("Fingerprint", "fingerprints"),
+        ("issuer", "issuers"),
+        ("thumbprints", "fingerprints"),
+        ("THUMBPRINTS", "fingerprints"),
+        ("pins", "fingerprints"),
+        ("spki", "public_keys"),
+        ("subject", "common_names"),
+        ("san", "dns_names"),
+        ("emails", "email_addresses"),
+        ("chain", "intermediates"),
+        *((name, "trust_anchors") for name in ("ca", "cas", "ca_certs", "roots", "root", "trust")),
+        ("colour", None),
+        ("", None),
+        (7, None),
+        (None, None),
+    ],
+)
+def test_closest_key(name: object, meant: str | None) -> None:
+    """A misspelt key, or the name that other software uses, leads to the key."""
+    assert closest(name, PARAMETERS) == meant
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("ARRCERT_FRONTEND", "ARRCERT_FRONT_END"),
+        ("ARRCERT_EXEMPT_PATH", "ARRCERT_EXEMPT_PATHS"),
+        ("ARRCERT_PROXY", "ARRCERT_FRONT_END"),
+        ("ARRCERT_PUBLIC_PATHS", "ARRCERT_EXEMPT_PATHS"),
+        ("ARRCERT_PROTECT", "ARRCERT_PROTECT_ALL"),
+        ("ARRCERT_POLICIES", "ARRCERT"),
+        ("ARRCERTS", "ARRCERT"),
+        ("ARRCERT_COLOUR", None),
+    ],
+)
+def test_closest_setting(name: str, meant: str | None) -> None:
+    """The prefix that all settings share does not make their names similar."""
+    assert closest(name, SETTINGS) == meant
+
+
+def test_closest_name_is_a_known_one() -> None:
+    """A synonym does not lead to a name that is not among the known ones."""
+    assert closest("thumbprints", ["issuers"]) is None
+    assert closest("thumbprints", []) is None
+
+
+# --- hint, stray_key, example_of_key -------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        ("thumbprint", "did you mean fingerprints?"),
+        ("exempt_paths", "write the setting ARRCERT_EXEMPT_PATHS beside ARRCERT"),
+        ("header", "write the setting ARRCERT_FRONT_END beside ARRCERT"),
+        ("colour", f"write one of {', '.join(PARAMETERS)}"),
+        (7, f"write one of {', '.join(PARAMETERS)}"),
+    ],
+)
+def test_hint_says_what_to_write(key: object, text: str) -> None:
+    """The hint names the key or setting that was meant, or else every key."""
+    assert hint(key) == text
+
+
+@pytest.mark.parametrize(
+    ("name", "held", "found"),
+    [
+        ("fingerprints", ["AB"], "fingerprints"),
+        ("thumbprints", ["AB"], "fingerprints"),
+        ("clock_skew", 5, "clock_skew"),
+        ("exempt_paths", ["/health"], "ARRCERT_EXEMPT_PATHS"),
+        ("protect_all", True, "ARRCERT_PROTECT_ALL"),
+        ("fingerprints", [{"fingerprint": "AB"}], "fingerprints"),
+        ("thumbprints", [{"fingerprint": "AB"}], None),
+        ("fingerprints", {"fingerprints": ["AB"]}, None),
+        ("partners", [{"fingerprints": ["AB"]}], None),
+        ("partners", [], None),
+        ("colour", "red", None),
+        (7, "red", None),
+        (7, [{}], None),
+    ],
+)
+def test_stray_key_is_not_a_name_of_a_policy(name: object, held: Any, found: str | None) -> None:
+    """A key in place of a policy's name is known by its name and by what it holds."""
+    assert stray_key(name, held) == found
+
+
+@pytest.mark.parametrize(
+    ("key", "example"),
+    [
+        ("fingerprints", '{"fingerprints": [...]}'),
+        ("issuers", '{"issuers": [...]}'),
+        ("clock_skew", '{"clock_skew": ...}'),
+        ("revocation", '{"revocation": ...}'),
+    ],
+)
+def test_example_shows_whether_the_key_holds_a_list(key: str, example: str) -> None:
+    """The example of a key has brackets only if the key holds a list."""
+    assert example_of_key(key) == example

@@ -1,0 +1,143 @@
+"""Alternatives: policies of one name are tried in order, and their files are followed."""
+
+from __future__ import annotations
+
+import os
+import time
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from arrcert import ClientCertificate, DenialReason, Policy
+from arrcert.alternatives import Alternatives
+from arrcert.exceptions import Denial, Finding
+from arrcert.moments import whole_second
+from arrcert.policy import Acceptance
+from arrcert.presented import Presented
+from arrcert.testing import CertificateAuthority, IssuedCertificate
+from arrcert.trust import files as trust_files
+
+
+def decide(certificate: ClientCertificate, *policies: Policy) -> Acceptance | Denial:
+    """Decide with the current snapshots of the policies."""
+    alternatives = Alternatives("default", policies, 9)
+    decided = alternatives.decide(
+        Presented(certificate), whole_second(), alternatives.memory().trust_stores
+    )
+    if isinstance(decided, Denial):
+        return decided
+    identity, acceptance = decided
+    assert identity.certificate == certificate
+    assert identity.policy == "default"
+    return acceptance
+
+
+def detail(certificate: ClientCertificate, policy: Policy) -> str:
+    """Return the detail of a policy that denies."""
+    finding = policy.decide(Presented(certificate), whole_second(), policy.trust_store())
+    assert isinstance(finding, Finding)
+    return finding.detail
+
+
+def test_first_policy_that_accepts_wins(
+    authority: CertificateAuthority, alice: IssuedCertificate
+) -> None:
+    """The acceptance is that of the first policy that accepts."""
+    end = alice.certificate.not_valid_after_utc - timedelta(hours=1)
+    ending = {"fingerprint": alice.certificate.sha256_fingerprint, "not_after": end}
+    none, short, long = (
+        Policy(fingerprints=["A" * 40]),
+        Policy(fingerprints=[ending]),
+        Policy(trust_anchors=authority.certificate_pem.decode()),
+    )
+    assert decide(alice.certificate, none, short, long) == Acceptance(end, is_certain=True)
+    decided = decide(alice.certificate, none, long, short)
+    assert isinstance(decided, Acceptance)
+    assert decided.until > end
+
+
+def test_denial_holds_the_reasons_of_all(
+    authority: CertificateAuthority, impostor: IssuedCertificate
+) -> None:
+    """The last policy gives the reason, and `reasons` and the detail hold those of all."""
+    pinned = Policy(fingerprints=["A" * 40])
+    anchored = Policy(trust_anchors=authority.certificate_pem.decode())
+    certificate = impostor.certificate
+    assert decide(certificate, pinned, anchored) == Denial(
+        DenialReason.UNTRUSTED,
+        f"alternative 1: {detail(certificate, pinned)};"
+        f" alternative 2: {detail(certificate, anchored)}",
+        certificate,
+        (DenialReason.FINGERPRINT_NOT_ALLOWED, DenialReason.UNTRUSTED),
+    )
+
+
+def test_denial_of_a_single_policy_does_not_count(impostor: IssuedCertificate) -> None:
+    """The detail of a single policy is the detail of its finding."""
+    pinned = Policy(fingerprints=["A" * 40])
+    decided = decide(impostor.certificate, pinned)
+    assert isinstance(decided, Denial)
+    assert decided.detail == detail(impostor.certificate, pinned)
+    assert decided.reasons == (decided.reason,)
+
+
+def test_revoked_ends_the_search(authority: CertificateAuthority) -> None:
+    """No later policy accepts a certificate that an earlier one finds to be revoked."""
+    bob = authority.issue("bob")
+    revoking = Policy(
+        trust_anchors=authority.certificate_pem.decode(),
+        crls=authority.revocation_list(bob).decode(),
+    )
+    pinning = Policy(fingerprints=[bob.certificate.sha1_fingerprint])
+    decided = decide(bob.certificate, revoking, pinning)
+    assert isinstance(decided, Denial)
+    assert decided.reasons == (DenialReason.REVOKED,)
+    assert decided.detail.startswith("alternative 1: the revocation list ")
+    assert isinstance(decide(bob.certificate, pinning, revoking), Acceptance)
+
+
+def test_memory_without_files_is_always_the_same(alice: IssuedCertificate) -> None:
+    """Policies without files have one memory, which stays."""
+    alternatives = Alternatives(
+        "default", [Policy(fingerprints=[alice.certificate.sha256_fingerprint])], 9
+    )
+    assert alternatives.memory() is alternatives.memory()
+    assert alternatives.memory().trust_stores == [None]
+
+
+@pytest.mark.parametrize("other_has_files", [True, False])
+@pytest.mark.parametrize("position", [0, 1])
+def test_change_of_any_file_begins_an_empty_memory(
+    other_has_files: bool,
+    position: int,
+    tmp_path: Path,
+    authority: CertificateAuthority,
+    alice: IssuedCertificate,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A new snapshot of the files of any alternative has a memory of its own."""
+    monkeypatch.setattr(trust_files, "SECONDS_BETWEEN_LOOKS", 0.0)
+    anchors, others = tmp_path / "anchors.pem", tmp_path / "others.pem"
+    anchors.write_bytes(authority.certificate_pem)
+    others.write_bytes(CertificateAuthority("Other").certificate_pem)
+    followed = Policy(trust_anchors=anchors)
+    policies = [
+        Policy(trust_anchors=others) if other_has_files else Policy(fingerprints=["A" * 64])
+    ]
+    policies.insert(position, followed)
+    alternatives = Alternatives("default", policies, 9)
+    before = alternatives.memory()
+    before.remember(("text", None), alice.certificate, alice.certificate.not_valid_after_utc)
+    assert alternatives.memory() is before
+    anchors.write_bytes(CertificateAuthority("Another").certificate_pem)
+    os.utime(anchors)
+    until = time.monotonic() + 10
+    while followed.trust_store() is before.trust_stores[position] and time.monotonic() < until:
+        time.sleep(0.01)
+    after = alternatives.memory()
+    assert after is not before
+    assert after.recall(("text", None)) is None
+    assert after.trust_stores[position] is followed.trust_store()
+    assert after.trust_stores[1 - position] is before.trust_stores[1 - position]
+    assert alternatives.memory() is after

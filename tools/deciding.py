@@ -1,0 +1,53 @@
+"""The modules that decide: the one list for branch coverage and for mutation testing.
+
+Every module of the three packages decides unless `NOT_DECIDING` names it. A new module is on the
+list from its first line.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+PACKAGES = ("arrcert", "arrcert_flask", "arrcert_django")
+
+NOT_DECIDING = {
+    "arrcert/cli": "It holds the command for developers. No site imports it.",
+    "arrcert/denials.py": "It logs denials after they are decided.",
+    "arrcert/outbound.py": "It presents a certificate to other servers. It admits no client.",
+    "arrcert/testing.py": "It makes certificates for tests.",
+    "arrcert_django/apps.py": "It registers the system checks.",
+    "arrcert_django/checks.py": "It reports mistakes at start-up. The middleware does not ask it.",
+    "arrcert_django/signals.py": "It declares signals.",
+    "arrcert_flask/signals.py": "It declares signals.",
+}
+"""A module or a folder, and the reason why it does not decide. All else decides."""
+
+
+def deciding_modules(root: Path, packages: tuple[str, ...] = PACKAGES) -> list[str]:
+    """Return the path of each deciding module, relative to the root: `arrcert/trust/pem.py`.
+
+    Args:
+        root: the folder that holds the packages.
+        packages: the packages to look at. One that is not there has no modules.
+    """
+    return [
+        name
+        for package in packages
+        for name in sorted(
+            path.relative_to(root).as_posix() for path in (root / package).rglob("*.py")
+        )
+        if is_deciding(name)
+    ]
+
+
+def is_deciding(name: str) -> bool:
+    """Tell whether a module decides.
+
+    Args:
+        name: its path relative to the root. A package that is not in `PACKAGES` has no deciding
+            modules.
+    """
+    package = name.partition("/")[0]
+    return package in PACKAGES and not any(
+        f"{name}/".startswith(f"{excluded}/") for excluded in NOT_DECIDING
+    )
