@@ -18,6 +18,7 @@ from arrcert.exceptions import CertificateDenied, ConfigurationError
 from arrcert.identity import ClientIdentity
 from arrcert_django import conf
 from arrcert_django.signals import certificate_denied
+from arrcert_django.urlconf import is_ninja_view
 
 __all__ = ["DEFAULT_POLICY", "aauthorize_request", "authorize_request", "current_authorizer"]
 
@@ -72,7 +73,7 @@ def authorize_request(
             # a failing receiver without a __qualname__.
             _logger.exception(_RECEIVER_FAILED)
         # The request keeps the denial. The frames of its traceback would lead back to the request.
-        raise _forbidden() from denied.with_traceback(None)
+        raise _forbidden(request) from denied.with_traceback(None)
 
 
 async def aauthorize_request(
@@ -89,7 +90,7 @@ async def aauthorize_request(
         except Exception:
             _logger.exception(_RECEIVER_FAILED)
         # The request keeps the denial. The frames of its traceback would lead back to the request.
-        raise _forbidden() from denied.with_traceback(None)
+        raise _forbidden(request) from denied.with_traceback(None)
 
 
 def current_authorizer() -> Authorizer:
@@ -202,7 +203,7 @@ def _decide(request: HttpRequest, policy: str, hint: str) -> ClientIdentity:
         request = getattr(request, "_request", request)
     accepted, denied = decisions_for(request)
     if policy in denied:
-        raise _forbidden() from denied[policy]
+        raise _forbidden(request) from denied[policy]
     if policy not in accepted:
         try:
             accepted[policy] = _ask(request, policy, hint)
@@ -231,10 +232,12 @@ def _ask(request: HttpRequest, policy: str, hint: str) -> ClientIdentity:
     return authorizer.identify_wsgi(request.META, policy, hint=hint)
 
 
-def _forbidden() -> PermissionDenied:
+def _forbidden(request: HttpRequest) -> PermissionDenied:
     """Return the exception of a denial."""
-    ninja = sys.modules.get("ninja.errors")
-    return PermissionDenied() if ninja is None else _class_for_ninja(ninja.HttpError)()
+    match = getattr(request, "resolver_match", None)
+    if match is not None and is_ninja_view(match.func):
+        return _class_for_ninja(sys.modules["ninja.errors"].HttpError)()
+    return PermissionDenied()
 
 
 @lru_cache(maxsize=1)

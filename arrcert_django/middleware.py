@@ -269,7 +269,10 @@ def _forbidden(
         _logger.exception("handler403 failed; a constant 403 is sent")
         response = HttpResponseForbidden("403 Forbidden")
     log_response(
-        "Forbidden (Permission denied): %s", request.path, response=response, request=request
+        "Forbidden (Permission denied): %s",
+        request.path,
+        response=response,  # type: ignore[arg-type]
+        request=request,
     )
     return response
 

@@ -14,7 +14,7 @@ from django.urls import get_resolver
 
 from arrcert.adapters import policy_named_by
 
-__all__ = ["RegisteredView", "policy_of", "registered_views"]
+__all__ = ["RegisteredView", "is_ninja_view", "policy_of", "registered_views"]
 
 
 class RegisteredView(NamedTuple):
@@ -58,6 +58,11 @@ def registered_views() -> Iterator[RegisteredView]:
     view that fails to describe itself is left out; Django's own checks report it.
     """
     yield from _registered(get_resolver().url_patterns, "")
+
+
+def is_ninja_view(view: object) -> bool:
+    """Return whether django-ninja has registered the view."""
+    return _ninja_path_view(view) is not None
 
 
 def _registered(patterns: Iterable[Any], prefix: str) -> Iterator[RegisteredView]:

@@ -20,7 +20,15 @@ from arrcert.testing import CertificateAuthority, IssuedCertificate, self_signed
 # affected. Each test sets all other settings itself.
 if not django_settings.configured:
     django_settings.configure(
-        INSTALLED_APPS=["arrcert_django"], SECRET_KEY="for tests", USE_TZ=True
+        INSTALLED_APPS=["arrcert_django"],
+        SECRET_KEY="for tests",
+        USE_TZ=True,
+        # Django REST framework without Django's users.
+        REST_FRAMEWORK={
+            "DEFAULT_AUTHENTICATION_CLASSES": [],
+            "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+            "UNAUTHENTICATED_USER": None,
+        },
     )
     django.setup()
 
