@@ -59,7 +59,8 @@ def refuse_to_serve(**_: Any) -> None:
         _refuse_without_middleware()
         _refuse_lost_decorators()
     except ConfigurationError as error:
-        _logger.error("the site refuses to serve: %s", error)
+        # The text alone: the traceback of the error would keep the request in memory.
+        _logger.error("the site refuses to serve: %s", str(error))
         # Django's test client disconnects this receiver, and does not reconnect it after an error.
         request_started.connect(close_old_connections)
         raise

@@ -171,9 +171,10 @@ class ExemptPathsOption(Option):
 
 
 class ProtectAll(_Truth):
-    """`ARRCERT_PROTECT_ALL`; without it, the framework decides."""
+    """`ARRCERT_PROTECT_ALL`; a framework may have another default."""
 
     name = "ARRCERT_PROTECT_ALL"
+    default = False
     document = (
         "whether every endpoint is protected. Flask: False by default. Django: True by default, and"
         " the site refuses to serve if the middleware is not active; False protects only views with"

@@ -162,7 +162,7 @@ class _Validation:
         proxies = options[TrustedProxies.name]
         secret = options[FrontEndSecretHeader.name]
         refuse = options[RefuseUnsafeServers.name]
-        protect_all: bool | None = options[ProtectAll.name]
+        protect_all: bool = options[ProtectAll.name]
         self._refuse_names_without_proof(front_end)
         if protect_all and self._names and "default" not in self._names:
             self._add_no_default()
@@ -184,7 +184,7 @@ class _Validation:
             policies,
             ingress,
             options[ExemptPathsOption.name],
-            protect_all_by_default if protect_all is None else protect_all,
+            protect_all if self._is_written(ProtectAll.name) else protect_all_by_default,
             options[MostRemembered.name],
             is_guarded,
             tuple(self._places),
@@ -221,6 +221,9 @@ class _Validation:
         self._add(name, f"there is no such {kind}; {what_to_write}")
 
     # ----------------------------------------------------------------- settings beside the policies
+
+    def _is_written(self, name: str) -> bool:
+        return name in self._framework or name in self._ours
 
     def _option(self, name: str) -> Any:
         """Return the value of a setting that may be written in either place, else its default."""
