@@ -83,6 +83,8 @@ def test_no_policy_at_all_is_an_error_of_a_deployment(settings: Any) -> None:
     assert "arrcert.E002" in _deployment_errors()
     with pytest.raises(SystemCheckError, match=r"arrcert\.E002"):
         call_command("check", deploy=True, tags=["security"])
+    settings.ARRCERT = {}
+    assert _deployment_errors() == ["arrcert.E001"]
 
 
 def test_an_empty_setting_is_a_mistake_rather_than_missing(settings: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
@@ -219,6 +220,38 @@ def test_captured_variable_of_another_function_is_no_policy() -> None:
 
     assert policy_of(view, "GET") is None
     assert policy_of(Looks.as_view(), "GET") is None
+
+
+def test_view_is_read_without_ninja_and_in_its_older_form(api: Any, monkeypatch: Any) -> None:
+    """Older versions of django-ninja register a bound method; a site may not have it at all."""
+    made = api()
+
+    @made.get("/orders")
+    @_partners
+    def operation(request: HttpRequest) -> str:
+        raise AssertionError("not reached")
+
+    [pattern] = [pattern for pattern in made.urls[0] if str(pattern.pattern) == "orders"]
+    path_view = pattern.callback.__closure__[0].cell_contents
+    assert policy_of(pattern.callback, "GET") == "partners"
+    assert policy_of(path_view._sync_view, "GET") == "partners"
+    assert policy_of(pattern.callback, "POST") is None
+    monkeypatch.delitem(sys.modules, "ninja.operation")
+    assert policy_of(pattern.callback, "GET") is None
+
+
+def test_variable_without_a_value_is_no_policy() -> None:
+    """A function may refer to a variable that is assigned later."""
+
+    def make() -> Callable[[], None]:
+        def view() -> None:
+            self()
+
+        assert policy_of(view, "GET") is None
+        self = view
+        return self
+
+    make()
 
 
 # Lost decorators and unknown policies. ------------------------------------------------------------
