@@ -147,7 +147,7 @@ def lost_decorators(views: Mapping[str, Callable[..., Any]]) -> Iterator[str]:
         if policy_named_by(view) is None and not is_exempt_view(view):
             for function in _unwrapped(view):
                 if (
-                    function in _protected
+                    _is_protected(function)
                     and id(function) not in checked
                     and not _is_bound_to_its_name(function)
                 ):
@@ -196,6 +196,12 @@ def _unwrapped(view: Any) -> Iterator[Callable[..., Any]]:
         if _is_weakly_referable(view):
             yield view
         view = getattr(view, "__wrapped__", None)
+
+
+def _is_protected(view: Callable[..., Any]) -> bool:
+    """Return whether exactly this weakly referable callable is below `authorize_certificate`."""
+    # A callable object may be equal to any other.
+    return view in _protected and any(function is view for function in _protected)
 
 
 def _is_weakly_referable(view: Callable[..., Any]) -> bool:

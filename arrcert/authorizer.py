@@ -186,6 +186,8 @@ class Authorizer:
         environ: Mapping[str, Any],
         policy: str | None = "default",
         at: datetime | None = None,
+        *,
+        hint: str = "",
     ) -> ClientIdentity:
         """Decide on a WSGI request (PEP 3333), and say who it is.
 
@@ -193,6 +195,7 @@ class Authorizer:
             environ: the WSGI environ.
             policy: the policy's name; None for any policy, `default` first.
             at: the moment, aware; now by default.
+            hint: for the operator: what a denial's detail ends with.
 
         Returns:
             Who may enter.
@@ -209,6 +212,7 @@ class Authorizer:
         except Exception as error:
             raise self._fault(error, policy, environ=environ) from error
         if isinstance(decided, Denial):
+            decided = decided.with_hint(hint)
             self._denials.write(decided, policy or _DEFAULT, environ=environ)
             raise decided.exception()
         return decided
@@ -218,6 +222,8 @@ class Authorizer:
         scope: Mapping[str, Any],
         policy: str | None = "default",
         at: datetime | None = None,
+        *,
+        hint: str = "",
     ) -> ClientIdentity:
         """Decide on an ASGI request or WebSocket handshake, and say who it is.
 
@@ -225,6 +231,7 @@ class Authorizer:
             scope: the ASGI connection scope.
             policy: the policy's name; None for any policy, `default` first.
             at: the moment, aware; now by default.
+            hint: for the operator: what a denial's detail ends with.
 
         Returns:
             Who may enter.
@@ -241,6 +248,7 @@ class Authorizer:
         except Exception as error:
             raise self._fault(error, policy, scope=scope) from error
         if isinstance(decided, Denial):
+            decided = decided.with_hint(hint)
             self._denials.write(decided, policy or _DEFAULT, scope=scope)
             raise decided.exception()
         return decided

@@ -145,6 +145,14 @@ class Denial(NamedTuple):
     certificate: ClientCertificate | None = None
     reasons: tuple[DenialReason, ...] = ()
 
+    def with_hint(self, hint: str) -> Denial:
+        """Return the denial with a hint for the operator at the end of its detail.
+
+        Args:
+            hint: escaped, one line; empty for none.
+        """
+        return self._replace(detail=f"{self.detail}; {hint}") if hint else self
+
     def exception(self) -> CertificateDenied:
         """Return a `CertificateDenied` with the same reason and detail."""
         return CertificateDenied(

@@ -1,9 +1,10 @@
-"""The Django app. It registers the system checks and has no models."""
+"""The Django app. It registers the system checks and refuses to serve without protection."""
 
 from __future__ import annotations
 
 from django.apps import AppConfig
 from django.core.checks import Tags, register
+from django.core.signals import request_started
 
 __all__ = ["ArrcertConfig"]
 
@@ -11,16 +12,19 @@ __all__ = ["ArrcertConfig"]
 class ArrcertConfig(AppConfig):
     """The Django app of arrcert.
 
-    It does not stop the start if the configuration has mistakes, because build steps such as
-    `collectstatic` run without a configuration. The middleware stops the start.
+    It does not stop the start if the configuration has mistakes, because commands such as
+    `collectstatic` and `migrate` run without a configuration. The middleware stops the start, and
+    `startup.refuse_to_serve` stops every request.
     """
 
     name = "arrcert_django"
     verbose_name = "Client certificates"
 
     def ready(self) -> None:
-        """Register the system checks with the tag `security`."""
-        from arrcert_django import checks
+        """Register the system checks with the tag `security`, and the receiver."""
+        from arrcert_django import checks, startup
 
         for check in (checks.check_configuration, checks.check_middleware, checks.check_views):
             register(check, Tags.security)
+        register(checks.check_deployment, Tags.security, deploy=True)
+        request_started.connect(startup.refuse_to_serve, dispatch_uid="arrcert_django")

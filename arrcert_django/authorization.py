@@ -1,8 +1,10 @@
-"""Authorize a request under a policy, for the decorator, the mixin and the middleware."""
+"""Authorize a request under a policy, for views, the decorator, the mixin and the middleware."""
 
 from __future__ import annotations
 
 import logging
+import sys
+from functools import lru_cache
 from typing import Any, NamedTuple, TypeVar
 
 from django.core.exceptions import PermissionDenied
@@ -16,12 +18,15 @@ from arrcert.exceptions import CertificateDenied, ConfigurationError
 from arrcert.identity import ClientIdentity
 from arrcert_django import conf
 from arrcert_django.signals import certificate_denied
+from arrcert_django.urlconf import is_ninja_view
 
-_logger = logging.getLogger("arrcert")
-_Response = TypeVar("_Response")
+__all__ = ["DEFAULT_POLICY", "aauthorize_request", "authorize_request", "current_authorizer"]
+
 DEFAULT_POLICY = "default"
 """The policy of every view that names none."""
 
+_logger = logging.getLogger("arrcert")
+_Response = TypeVar("_Response")
 _RECEIVER_FAILED = "a receiver of certificate_denied failed; the request stays denied"
 
 
@@ -32,68 +37,32 @@ class Decisions(NamedTuple):
     denied: dict[str, CertificateDenied]
 
 
-def decisions_for(request: HttpRequest) -> Decisions:
-    """Return the decisions for a request. `authorize` adds to them."""
-    # Not through `__dict__`: frameworks wrap requests, and the wrapper reads these attributes.
-    decisions: Decisions | None = getattr(request, "_arrcert_decisions", None)
-    if decisions is None:
-        decisions = Decisions({}, {})
-        request._arrcert_decisions = decisions  # type: ignore[attr-defined]
-    return decisions
+def authorize_request(
+    request: HttpRequest, policy: str = DEFAULT_POLICY, *, hint: str = ""
+) -> ClientIdentity:
+    """Authorize a request under a policy now, or deny it.
 
-
-def current_authorizer() -> Authorizer:
-    """Return the authorizer of the current settings, for `arrcert.wsgi` and `arrcert.asgi`.
-
-    Raises:
-        ConfigurationError: lists all mistakes in the configuration.
-    """
-    return conf.current().authorizer
-
-
-def authorize_request(request: HttpRequest, policy: str = DEFAULT_POLICY) -> ClientIdentity:
-    """Authorize a request now, where neither a decorator nor the middleware can do it.
-
-    For example in `has_permission` of an admin site, or as `auth=` of django-ninja.
+    Use it where no decorator fits, such as django-ninja's `auth=` or a permission of Django REST
+    framework. On success `request.client_identity` and `request.client_certificate` are set, and
+    the response is kept out of Django's caches.
 
     Args:
-        request: on success its `client_identity` and `client_certificate` are set.
+        request: Django's request, or Django REST framework's.
         policy: the policy's name.
+        hint: for the operator: what the detail of a denial ends with; escaped, one line.
 
     Returns:
-        Who entered. It is true in a condition.
+        Who may enter. It is always true in a condition.
 
     Raises:
-        PermissionDenied: the request is denied; its `__cause__` is the `CertificateDenied`.
+        PermissionDenied: its `__cause__` is the `CertificateDenied`. Its text says nothing about
+            the reason, because a 403 page would show it.
 
-    The response is not changed: send it with `Cache-Control: private`.
-    """
-    authorize(request, policy)
-    return decisions_for(request).accepted[policy]
-
-
-async def aauthorize_request(request: HttpRequest, policy: str = DEFAULT_POLICY) -> ClientIdentity:
-    """Do the same as `authorize_request`, in an event loop."""
-    await aauthorize(request, policy)
-    return decisions_for(request).accepted[policy]
-
-
-def authorize(request: HttpRequest, policy: str) -> None:
-    """Authorize a request under a policy, or deny it.
-
-    Args:
-        request: on success its `client_identity` says who entered, and its `client_certificate`
-            is the accepted certificate.
-        policy: the policy's name.
-
-    Raises:
-        PermissionDenied: its `__cause__` is the `CertificateDenied`. It has no text, because a 403
-            page would show it.
-
-    Each policy is decided, logged and signalled once for a request.
+    Each policy is decided, logged and signalled once for a request. This does not set
+    `Cache-Control: private`; the middleware and the decorator do.
     """
     try:
-        _decide(request, policy)
+        return _decide(request, policy, hint)
     except CertificateDenied as denied:
         try:
             certificate_denied.send_robust(
@@ -104,13 +73,15 @@ def authorize(request: HttpRequest, policy: str) -> None:
             # a failing receiver without a __qualname__.
             _logger.exception(_RECEIVER_FAILED)
         # The request keeps the denial. The frames of its traceback would lead back to the request.
-        raise PermissionDenied from denied.with_traceback(None)
+        raise _forbidden(request) from denied.with_traceback(None)
 
 
-async def aauthorize(request: HttpRequest, policy: str) -> None:
-    """Do the same as `authorize`, in an event loop. The decision does not use a thread."""
+async def aauthorize_request(
+    request: HttpRequest, policy: str = DEFAULT_POLICY, *, hint: str = ""
+) -> ClientIdentity:
+    """Do the same as `authorize_request`, in an event loop. The decision does not use a thread."""
     try:
-        _decide(request, policy)
+        return _decide(request, policy, hint)
     except CertificateDenied as denied:
         try:
             await certificate_denied.asend_robust(
@@ -119,7 +90,62 @@ async def aauthorize(request: HttpRequest, policy: str) -> None:
         except Exception:
             _logger.exception(_RECEIVER_FAILED)
         # The request keeps the denial. The frames of its traceback would lead back to the request.
-        raise PermissionDenied from denied.with_traceback(None)
+        raise _forbidden(request) from denied.with_traceback(None)
+
+
+def current_authorizer() -> Authorizer:
+    """Return the authorizer of the current settings.
+
+    Pass the function itself, without parentheses, to the WSGI or ASGI middleware of arrcert around
+    a Django site: the middleware then follows Django's settings.
+
+    Raises:
+        ConfigurationError: lists all mistakes in the configuration.
+    """
+    return conf.current().authorizer
+
+
+def decisions_for(request: HttpRequest) -> Decisions:
+    """Return the decisions for a request. `authorize_request` adds to them."""
+    decisions: Decisions | None = getattr(request, "_arrcert_decisions", None)
+    if decisions is None:
+        decisions = Decisions({}, {})
+        request._arrcert_decisions = decisions  # type: ignore[attr-defined]
+    return decisions
+
+
+def find_identity(request: HttpRequest) -> bool:
+    """Return whether any policy accepts the request, and remember the decision. It logs nothing."""
+    try:
+        authorizer = current_authorizer()
+    except ConfigurationError:
+        return False  # authorize_request() reports it.
+    if is_asgi(request):
+        identity = authorizer.find_asgi(request.scope)  # type: ignore[attr-defined]
+    else:
+        identity = authorizer.find_wsgi(request.META)
+    if identity is None:
+        return False
+    decisions_for(request).accepted[identity.policy] = identity
+    return True
+
+
+def set_identity(request: HttpRequest, policy: str | None) -> None:
+    """Set the request's identity and certificate to what a policy has accepted, or to None.
+
+    Args:
+        request: Django's request.
+        policy: the policy's name; None to set both to None.
+    """
+    accepted = decisions_for(request).accepted
+    identity = accepted.get(policy) if policy is not None else None
+    request.client_identity = identity  # type: ignore[attr-defined]
+    request.client_certificate = identity and identity.certificate  # type: ignore[attr-defined]
+    if accepted:
+        # Django's site-wide cache, and a cache_page above the check, must not store the page. They
+        # would serve it without another check. They read this attribute and Cache-Control, but the
+        # middleware sets Cache-Control too late for the site-wide cache.
+        request._cache_update_cache = False  # type: ignore[attr-defined]
 
 
 def is_exempt(request: HttpRequest) -> bool:
@@ -127,9 +153,9 @@ def is_exempt(request: HttpRequest) -> bool:
     try:
         exempt_paths = conf.current().settings.exempt_paths
     except ConfigurationError:
-        # A configuration with mistakes exempts nothing. authorize() reports it.
+        # A configuration with mistakes exempts nothing. authorize_request() reports it.
         return False
-    if _is_asgi(request):
+    if is_asgi(request):
         return exempt_paths.covers_asgi(request.scope, request.path_info)  # type: ignore[attr-defined]
     return exempt_paths.covers_wsgi(request.META, request.path_info)
 
@@ -137,6 +163,13 @@ def is_exempt(request: HttpRequest) -> bool:
 def is_authorized(request: HttpRequest) -> bool:
     """Return whether at least one policy has accepted the request."""
     return bool(decisions_for(request).accepted)
+
+
+def is_asgi(request: HttpRequest) -> bool:
+    """Return whether the request came through Django's ASGI handler."""
+    # Only Django's WSGI request has `environ`. It is checked first, because sites put a `scope` of
+    # their own on requests, such as the scope of an OAuth token.
+    return not hasattr(request, "environ") and hasattr(request, "scope")
 
 
 def keep_private(response: _Response) -> _Response:
@@ -158,66 +191,34 @@ def keep_private(response: _Response) -> _Response:
     return response
 
 
-def _decide(request: HttpRequest, policy: str) -> None:
+def _decide(request: HttpRequest, policy: str, hint: str) -> ClientIdentity:
     """Decide about a request under a policy, or use the earlier decision.
 
     Raises:
         CertificateDenied: the request is denied now.
         PermissionDenied: the request was denied under this policy before.
     """
+    if not isinstance(request, HttpRequest):
+        # Django REST framework's request keeps to itself what is set on it.
+        request = getattr(request, "_request", request)
     accepted, denied = decisions_for(request)
     if policy in denied:
-        raise PermissionDenied from denied[policy]
+        raise _forbidden(request) from denied[policy]
     if policy not in accepted:
         try:
-            accepted[policy] = _ask(request, policy)
+            accepted[policy] = _ask(request, policy, hint)
         except CertificateDenied as error:
             denied[policy] = error
             raise
-    # If several policies accepted the request, `client_certificate` is the one of the last check.
-    set_identity(request, accepted[policy])
-    # Django's site-wide cache, and a cache_page above the check, must not store the page. They
-    # would serve it without another check. They read this attribute and Cache-Control, but the
-    # middleware sets Cache-Control too late for the site-wide cache.
-    request._cache_update_cache = False  # type: ignore[attr-defined]
+    # After several decisions the last one counts.
+    set_identity(request, policy)
+    return accepted[policy]
 
 
-def set_identity(request: HttpRequest, identity: ClientIdentity | None) -> None:
-    """Set `request.client_identity` and `request.client_certificate`; None for neither."""
-    request.client_identity = identity  # type: ignore[attr-defined]
-    request.client_certificate = (  # type: ignore[attr-defined]
-        None if identity is None else identity.certificate
-    )
-
-
-def passes_under_any_policy(request: HttpRequest) -> bool:
-    """Return whether at least one configured policy accepts the request.
-
-    If `default` accepts it, its identity is set on the request. Nothing is logged: the decision
-    under the policy of the view logs the denial.
-    """
+def _ask(request: HttpRequest, policy: str, hint: str) -> ClientIdentity:
+    scope: Any = request.scope if is_asgi(request) else None  # type: ignore[attr-defined]
     try:
-        authorizer = conf.current().authorizer
-    except ConfigurationError:
-        # authorize() reports it.
-        return False
-    if _is_asgi(request):
-        identity = authorizer.find_asgi(request.scope)  # type: ignore[attr-defined]
-    else:
-        identity = authorizer.find_wsgi(request.META)
-    if identity is None:
-        return False
-    decisions_for(request).accepted[identity.policy] = identity
-    if identity.policy == DEFAULT_POLICY:
-        set_identity(request, identity)
-    request._cache_update_cache = False  # type: ignore[attr-defined]
-    return True
-
-
-def _ask(request: HttpRequest, policy: str) -> ClientIdentity:
-    scope: Any = request.scope if _is_asgi(request) else None  # type: ignore[attr-defined]
-    try:
-        authorizer = conf.current().authorizer
+        authorizer = current_authorizer()
     except ConfigurationError as error:
         problems = "; ".join(map(str, error.problems))
         raise deny_misconfigured(
@@ -227,11 +228,29 @@ def _ask(request: HttpRequest, policy: str) -> ClientIdentity:
             scope=scope,
         ) from error
     if scope is not None:
-        return authorizer.identify_asgi(scope, policy)
-    return authorizer.identify_wsgi(request.META, policy)
+        return authorizer.identify_asgi(scope, policy, hint=hint)
+    return authorizer.identify_wsgi(request.META, policy, hint=hint)
 
 
-def _is_asgi(request: HttpRequest) -> bool:
-    # Only Django's WSGI request has `environ`. It is checked first, because sites put a `scope` of
-    # their own on requests, such as the scope of an OAuth token.
-    return not hasattr(request, "environ") and hasattr(request, "scope")
+def _forbidden(request: HttpRequest) -> PermissionDenied:
+    """Return the exception of a denial."""
+    match = getattr(request, "resolver_match", None)
+    if match is not None and is_ninja_view(match.func):
+        return _class_for_ninja(sys.modules["ninja.errors"].HttpError)()
+    return PermissionDenied()
+
+
+@lru_cache(maxsize=1)
+def _class_for_ninja(http_error: Any) -> type[PermissionDenied]:
+    """Return a `PermissionDenied` that django-ninja answers with its own 403, in JSON.
+
+    In debug mode django-ninja answers exceptions that it does not know with 500. A handler that the
+    site has registered for `PermissionDenied` comes first.
+    """
+
+    class PermissionDeniedInNinja(PermissionDenied, http_error):  # type: ignore[misc]
+        def __init__(self) -> None:
+            Exception.__init__(self)
+            self.status_code, self.message = 403, "Forbidden"
+
+    return PermissionDeniedInNinja

@@ -2,71 +2,67 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any
 
 from django.conf import settings
 from django.core import checks
 from django.middleware.security import SecurityMiddleware
-from django.urls import get_resolver
-from django.utils.module_loading import import_string
 
 from arrcert.adapters import policy_named_by
 from arrcert.exceptions import ConfigurationError, Problem, quote
 from arrcert.settings import NOT_CONFIGURED
-from arrcert_django import conf
-from arrcert_django.middleware import ClientCertificateMiddleware
+from arrcert_django import conf, startup
+from arrcert_django.middleware import PROTECT_ALL_IS_FALSE, ClientCertificateMiddleware
+from arrcert_django.urlconf import registered_views
 
-__all__ = ["check_configuration", "check_middleware", "check_views"]
+__all__ = ["check_configuration", "check_deployment", "check_middleware", "check_views"]
 
-_MIDDLEWARE = "arrcert_django.middleware.ClientCertificateMiddleware"
-_PROTECT_ALL = "ARRCERT_PROTECT_ALL"
+_Level = type[checks.Warning] | type[checks.Error]
 
 
 def check_configuration(**_: Any) -> list[checks.CheckMessage]:
     """Report every mistake in the configuration, with its setting.
 
     Returns:
-        `arrcert.E001` for each mistake; `arrcert.E002` if there is no configuration; `arrcert.W003`
-        for a setting that only Flask uses; `arrcert.W004` for a setting that is valid but probably
-        a mistake; `arrcert.W005` if the middleware's policy `default` does not exist.
+        `arrcert.E001` for each mistake; `arrcert.W006` if there is no configuration;
+        `arrcert.W004` for a setting that is valid but probably a mistake; `arrcert.W005` if the
+        middleware's policy `default` does not exist.
 
     Source: Django's documentation, "System check framework". It does not check that the policies
     accept the intended certificates.
     """
-    messages: list[checks.CheckMessage] = []
     try:
         configuration = conf.build().settings
     except ConfigurationError as error:
-        messages += [_error(problem) for problem in error.problems]
-    else:
-        messages += [
-            checks.Warning(
-                str(problem),
-                hint="The site starts anyway. If this is intended, set"
-                ' SILENCED_SYSTEM_CHECKS = ["arrcert.W004"].',
-                id="arrcert.W004",
-            )
-            for problem in configuration.warnings()
+        return [
+            _not_configured(checks.Warning, "arrcert.W006")
+            if problem == NOT_CONFIGURED
+            else _mistake(problem)
+            for problem in error.problems
         ]
-        if "default" not in configuration.policies and _position_in(_middleware()) is not None:
-            messages.append(
-                checks.Warning(
-                    'ARRCERT has no policy "default", which the middleware uses for every view that'
-                    f" names none; there is {_listed(configuration.policies)}.",
-                    hint='Add "default" to ARRCERT, or rename one of the policies. Until then every'
-                    " such view, and every unknown path, is a 403 for all clients.",
-                    id="arrcert.W005",
-                )
-            )
-    if _PROTECT_ALL in conf.framework_settings() or _PROTECT_ALL in os.environ:
+    messages: list[checks.CheckMessage] = [
+        checks.Warning(
+            str(problem),
+            hint="The site starts anyway. If this is intended, set"
+            ' SILENCED_SYSTEM_CHECKS = ["arrcert.W004"].',
+            id="arrcert.W004",
+        )
+        for problem in configuration.warnings()
+    ]
+    if _position_in(_middleware()) is None:
+        return messages
+    if not configuration.protect_all:
+        messages.append(_mistake(PROTECT_ALL_IS_FALSE))
+    if "default" not in configuration.policies:
         messages.append(
             checks.Warning(
-                f"{_PROTECT_ALL} has no effect in Django.",
-                hint=f"Remove it. {_MIDDLEWARE} in MIDDLEWARE protects the whole site.",
-                id="arrcert.W003",
+                'ARRCERT has no policy "default", which the middleware uses for every view that'
+                f" names none; there is {_listed(configuration.policies)}.",
+                hint='Add "default" to ARRCERT, or rename one of the policies. Until then every'
+                " such view, and every unknown path, is a 403 for all clients.",
+                id="arrcert.W005",
             )
         )
     return messages
@@ -76,24 +72,17 @@ def check_middleware(**_: Any) -> list[checks.CheckMessage]:
     """Report a middleware that is missing or not in its place.
 
     Returns:
-        `arrcert.W001` if it is missing; `arrcert.W002` if it is not directly after
-        `SecurityMiddleware`, or not first on a site without `SecurityMiddleware`.
+        `arrcert.W001` if it is missing and the whole site is to be protected; `arrcert.W002` if it
+        is not directly after `SecurityMiddleware`, or not first on a site without
+        `SecurityMiddleware`.
 
     Source: Django's documentation, "Middleware ordering". It does not check whether the middleware
-    before it sends responses itself.
+    before it sends responses itself, or whether a factory makes it.
     """
     middleware = _middleware()
     position = _position_in(middleware)
     if position is None:
-        return [
-            checks.Warning(
-                f"MIDDLEWARE does not contain {_MIDDLEWARE}. Only views with the decorator or the"
-                " mixin are protected.",
-                hint="Add it directly after SecurityMiddleware. If this is intended, set"
-                ' SILENCED_SYSTEM_CHECKS = ["arrcert.W001"].',
-                id="arrcert.W001",
-            )
-        ]
+        return [_not_active(checks.Warning, "arrcert.W001")] if _protects_all() else []
     security = _position_in(middleware, SecurityMiddleware)
     expected = 0 if security is None else security + 1
     if position == expected:
@@ -110,20 +99,35 @@ def check_middleware(**_: Any) -> list[checks.CheckMessage]:
 
 
 def check_views(**_: Any) -> list[checks.CheckMessage]:
-    """Report views that name a policy that does not exist.
+    """Report views that name a policy that does not exist, and views that lost their decorator.
 
     Returns:
-        `arrcert.E003` for each such view and policy.
+        `arrcert.E003` for each view and unknown policy; `arrcert.E005` for each view that is
+        registered without the `authorize_certificate` above it.
 
     Source: Django's documentation, "System check framework". It does not check URLconfs that
     middleware sets on requests, or views that other views call.
     """
     try:
+        named = dict.fromkeys(
+            (view.name, policy_named_by(view.function)) for view in registered_views()
+        )
+        lost = startup.lost_views()
+    except Exception:
+        return []  # Django's own checks report a URLconf with errors.
+    messages: list[checks.CheckMessage] = [
+        checks.Error(
+            str(problem),
+            hint="Until then the site refuses to serve.",
+            id="arrcert.E005",
+        )
+        for problem in lost
+    ]
+    try:
         policies = conf.build().settings.policies
     except ConfigurationError:
-        return []  # check_configuration reports the mistakes.
-    named = dict.fromkeys(_policies_of_views())
-    return [
+        return messages  # check_configuration reports the mistakes.
+    return messages + [
         checks.Error(
             f"The view {name} names the policy {quote(policy)}, which does not exist;"
             f" {_did_you_mean(policy, policies)}",
@@ -132,24 +136,67 @@ def check_views(**_: Any) -> list[checks.CheckMessage]:
             id="arrcert.E003",
         )
         for name, policy in named
-        if policy not in policies
+        if policy is not None and policy not in policies
     ]
 
 
-def _error(problem: Problem) -> checks.CheckMessage:
-    if problem == NOT_CONFIGURED:
-        return checks.Error(
-            str(problem),
-            hint="Until then the site does not start with the middleware. Without the middleware,"
-            " every view with the decorator or the mixin denies every request.",
-            id="arrcert.E002",
-        )
+def check_deployment(**_: Any) -> list[checks.CheckMessage]:
+    """Report what keeps the site from serving, as errors. Django runs it with `check --deploy`.
+
+    Returns:
+        `arrcert.E002` if there is no configuration; `arrcert.E004` if the middleware is missing and
+        the whole site is to be protected.
+
+    Source: Django's documentation, "Deployment checklist". A function in `MIDDLEWARE` may be a
+    factory that makes the middleware, so then it does not report a missing middleware.
+    """
+    messages: list[checks.CheckMessage] = []
+    try:
+        conf.build()
+    except ConfigurationError as error:
+        if NOT_CONFIGURED in error.problems:
+            messages.append(_not_configured(checks.Error, "arrcert.E002"))
+    middleware = _middleware()
+    if (
+        _position_in(middleware) is None
+        and _protects_all()
+        and all(entry is None or isinstance(entry, type) for entry in middleware)
+    ):
+        messages.append(_not_active(checks.Error, "arrcert.E004"))
+    return messages
+
+
+def _mistake(problem: Problem) -> checks.CheckMessage:
     return checks.Error(
         str(problem),
         hint=f"Correct {problem.setting} in Django's settings, or in the environment if it is set"
         " there.",
         id="arrcert.E001",
     )
+
+
+def _not_configured(level: _Level, identifier: str) -> checks.CheckMessage:
+    return level(
+        str(NOT_CONFIGURED),
+        hint="Until then the site refuses to serve. Commands that serve nothing work.",
+        id=identifier,
+    )
+
+
+def _not_active(level: _Level, identifier: str) -> checks.CheckMessage:
+    return level(
+        str(startup.NOT_ACTIVE),
+        hint="Commands that serve nothing work. If a function in MIDDLEWARE makes the middleware,"
+        f' set SILENCED_SYSTEM_CHECKS = ["{identifier}"].',
+        id=identifier,
+    )
+
+
+def _protects_all() -> bool:
+    try:
+        return conf.build().settings.protect_all
+    except ConfigurationError:
+        return True
 
 
 def _listed(names: Iterable[str]) -> str:
@@ -161,34 +208,8 @@ def _did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"did you mean {_listed(close)}?" if close else f"there is {_listed(known)}."
 
 
-def _policies_of_views(resolver: Any = None) -> Iterator[tuple[str, str]]:
-    """Yield the name and policy of each view that names one itself or on a method of its class."""
-    try:
-        for pattern in (resolver or get_resolver()).url_patterns:
-            if hasattr(pattern, "url_patterns"):
-                yield from _policies_of_views(pattern)
-                continue
-            view_class = getattr(pattern.callback, "view_class", None)
-            methods = getattr(view_class, "http_method_names", ())
-            for view in (pattern.callback, *(getattr(view_class, name, None) for name in methods)):
-                policy = policy_named_by(view)
-                if policy is not None:
-                    yield pattern.lookup_str, policy
-    except Exception:
-        # Django's own checks report a URLconf with errors.
-        return
-
-
 def _middleware() -> list[object]:
-    return [_imported(path) for path in settings.MIDDLEWARE]
-
-
-def _imported(path: str) -> object:
-    try:
-        return import_string(path)
-    except Exception:
-        # Django reports this error at the start. The other checks continue.
-        return None
+    return [startup.imported(path) for path in settings.MIDDLEWARE]
 
 
 def _position_in(

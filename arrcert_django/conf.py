@@ -49,7 +49,7 @@ def build() -> Snapshot:
     # snapshot is already out of date and `current` replaces it.
     generation = _generation
     ours = framework_settings()
-    loaded = load(ours, os.environ, debug=settings.DEBUG)
+    loaded = load(ours, os.environ, debug=settings.DEBUG, protect_all_by_default=True)
     return Snapshot(Authorizer.from_settings(loaded), loaded, ours.get(_PREFIX), generation)
 
 

@@ -17,7 +17,7 @@ from arrcert.adapters import (
     require_policy_name,
     require_view,
 )
-from arrcert_django.authorization import aauthorize, authorize, keep_private
+from arrcert_django.authorization import aauthorize_request, authorize_request, keep_private
 
 __all__ = ["authorize_certificate", "certificate_exempt"]
 
@@ -100,14 +100,14 @@ def _protect(view: Callable[..., Any], policy: str) -> Callable[..., Any]:
 
         @wraps(view)
         async def protected(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-            await aauthorize(request, policy)
+            await aauthorize_request(request, policy)
             return keep_private(await view(request, *args, **kwargs))
 
     else:
 
         @wraps(view)
         def protected(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-            authorize(request, policy)
+            authorize_request(request, policy)
             return keep_private(view(request, *args, **kwargs))
 
     mark_policy(protected, policy)

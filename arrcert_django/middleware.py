@@ -10,23 +10,34 @@ from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_asy
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponseForbidden
 from django.http.response import HttpResponseBase
-from django.urls import get_urlconf, resolve, set_urlconf
+from django.urls import get_resolver, get_urlconf, resolve, set_urlconf
+from django.utils.log import log_response
 
-from arrcert.adapters import is_exempt_view, policy_named_by
-from arrcert_django import conf
+from arrcert.adapters import is_exempt_view
+from arrcert.exceptions import ConfigurationError, Problem, quote
+from arrcert_django import conf, startup
 from arrcert_django.authorization import (
     DEFAULT_POLICY,
-    aauthorize,
-    authorize,
+    aauthorize_request,
+    authorize_request,
     decisions_for,
+    find_identity,
     is_authorized,
     is_exempt,
     keep_private,
-    passes_under_any_policy,
     set_identity,
 )
+from arrcert_django.urlconf import policy_of
 
 __all__ = ["ClientCertificateMiddleware"]
+
+PROTECT_ALL_IS_FALSE = Problem(
+    "ARRCERT_PROTECT_ALL",
+    f"is False, and MIDDLEWARE contains {startup.MIDDLEWARE}, which protects the whole site; remove"
+    " one of the two",
+)
+"""The mistake of a site with the middleware whose settings say that not the whole site is to be
+protected."""
 
 _logger = logging.getLogger("arrcert")
 
@@ -36,20 +47,20 @@ _Response = HttpResponseBase | Awaitable[HttpResponseBase]
 class ClientCertificateMiddleware:
     """Require an authorized client certificate for the whole site.
 
-    List it directly after `SecurityMiddleware`. It decides before the rest of the site runs: a
-    request that no policy accepts reaches no middleware behind it, no cache and no view. Exempt are
-    the paths in `ARRCERT_EXEMPT_PATHS` and the views with `certificate_exempt`, unless they name a
-    policy.
-
-    A view that names a policy is checked only under that policy, every other view under `default`,
-    for all methods. Until then `request.client_identity` and `request.client_certificate` are those
-    that `default` accepts, else None.
+    List it directly after `SecurityMiddleware`. A request that no policy accepts is denied before
+    the middleware after this one runs. Then a view that names a policy is checked only under that
+    policy, every other view under `default`, for all methods. Exempt are the paths in
+    `ARRCERT_EXEMPT_PATHS` and the views with `certificate_exempt`, unless they name a policy.
 
     Some responses do not come from a view: unknown paths, other middleware, cached pages. They are
     sent only if the request is accepted by the policy of the view at that path, or by `default` if
     there is no such view or it names no policy. Responses to authorized requests are sent with
-    `Cache-Control: private`. All denials raise `PermissionDenied` in `__call__`, so the 403 does
-    not show which paths exist.
+    `Cache-Control: private`. All denials get their 403 page in `__call__`, so the 403 does not show
+    which paths exist. If the site's `handler403` fails, the 403 has a constant text.
+
+    `request.client_identity` and `request.client_certificate` are what `default` has accepted, or
+    None, until the view is known. Then they are what the view's policy has accepted; for exempt
+    paths and views they are None.
 
     A subclass may override `process_view` with a sync method, and call `super().process_view(...)`.
 
@@ -57,7 +68,8 @@ class ClientCertificateMiddleware:
         get_response: the rest of the site.
 
     Raises:
-        ConfigurationError: at the start, if the configuration has mistakes.
+        ConfigurationError: at the start, if the configuration has mistakes, or if
+            `ARRCERT_PROTECT_ALL` is False.
 
     Source: Django's documentation, "Writing your own middleware". It does not check responses of
     middleware before it, or of the server in front of Django.
@@ -69,48 +81,50 @@ class ClientCertificateMiddleware:
     def __init__(self, get_response: Callable[[HttpRequest], _Response]) -> None:
         # System checks do not run under get_wsgi_application(), so a mistake must stop the start
         # here. The result is not kept here, because each request uses the current settings.
-        conf.refresh()
+        if not conf.refresh().settings.protect_all:
+            raise ConfigurationError([PROTECT_ALL_IS_FALSE])
+        startup.remember_active()
         self.get_response = get_response
         self._is_async = iscoroutinefunction(get_response)
         if self._is_async:
             markcoroutinefunction(self)
 
     def __call__(self, request: HttpRequest) -> _Response:
-        """Return the response to an authorized or exempt request, or deny the request.
-
-        Raises:
-            PermissionDenied: the request is denied here, or was denied before the view.
-        """
+        """Return the response to an authorized or exempt request, or the 403 page."""
         if self._is_async:
             return self.__acall__(request)
-        set_identity(request, None)
-        policy = _policy_of_denial(request)
-        if policy is not None:
-            authorize(request, policy)
+        try:
+            policy = _policy_to_enter(request)
+            if policy is not None:
+                authorize_request(request, policy)
+            set_identity(request, DEFAULT_POLICY)
+        except PermissionDenied as denied:
+            return _forbidden(request, denied)
         response = cast("HttpResponseBase", self.get_response(request))
-        policy = _policy_to_release(request)
-        if policy is not None:
-            try:
-                authorize(request, policy)
-            except PermissionDenied:
-                _discard(response)
-                raise
+        try:
+            policy = _policy_to_release(request)
+            if policy is not None:
+                authorize_request(request, policy)
+        except PermissionDenied as denied:
+            return _forbidden(request, denied, withheld=response)
         return keep_private(response) if is_authorized(request) else response
 
     async def __acall__(self, request: HttpRequest) -> HttpResponseBase:
         """Do the same as `__call__`, in an event loop."""
-        set_identity(request, None)
-        policy = _policy_of_denial(request)
-        if policy is not None:
-            await aauthorize(request, policy)
+        try:
+            policy = _policy_to_enter(request)
+            if policy is not None:
+                await aauthorize_request(request, policy)
+            set_identity(request, DEFAULT_POLICY)
+        except PermissionDenied as denied:
+            return await _aforbidden(request, denied)
         response = await cast("Awaitable[HttpResponseBase]", self.get_response(request))
-        policy = _policy_to_release(request)
-        if policy is not None:
-            try:
-                await aauthorize(request, policy)
-            except PermissionDenied:
-                await sync_to_async(_discard, thread_sensitive=True)(response)
-                raise
+        try:
+            policy = _policy_to_release(request)
+            if policy is not None:
+                await aauthorize_request(request, policy)
+        except PermissionDenied as denied:
+            return await _aforbidden(request, denied, withheld=response)
         return keep_private(response) if is_authorized(request) else response
 
     @property
@@ -131,18 +145,18 @@ class ClientCertificateMiddleware:
         Raises:
             PermissionDenied: the request is denied.
         """
-        policy = _policy_before_view(request, view)
+        policy, hint = _policy_before_view(request, view)
         if policy is not None:
-            authorize(request, policy)
+            authorize_request(request, policy, hint=hint)
 
     def _answer_denied(
         self, request: HttpRequest, view: Callable[..., Any], *_: Any
     ) -> HttpResponseBase | None:
         """Decide before the view runs. If a response is returned, Django does not run the view.
 
-        `__call__` replaces that response by raising `PermissionDenied`. Raised here, the denial
-        would get headers from the middleware inside this one, and `handler403` and Django's log
-        would report it twice.
+        `__call__` replaces that response by the 403 page. Raised here, the denial would get headers
+        from the middleware inside this one, and `handler403` and Django's log would report it
+        twice.
         """
         try:
             self._check_view(request, view)
@@ -154,40 +168,55 @@ class ClientCertificateMiddleware:
         self, request: HttpRequest, view: Callable[..., Any], *_: Any
     ) -> HttpResponseBase | None:
         """Do the same as `_answer_denied`, in an event loop."""
-        policy = _policy_before_view(request, view)
+        policy, hint = _policy_before_view(request, view)
         try:
             if policy is not None:
-                await aauthorize(request, policy)
+                await aauthorize_request(request, policy, hint=hint)
         except PermissionDenied:
             return HttpResponseForbidden()
         return None
 
 
-def _policy_of_denial(request: HttpRequest) -> str | None:
-    """Return the policy that denies the request at the gate, or None if it may pass.
+def _policy_to_enter(request: HttpRequest) -> str | None:
+    """Return the policy under which a request is denied that no policy accepts, or None.
 
-    A request may pass if its path is exempt, if any policy accepts it, or if the view at its path
-    is exempt. The policy of a denial is that of the view, so that the log has the reason that
-    matters.
+    It is the policy of the view at the request's path, so that the log has the reason that matters.
+    It is None if the request may go on: a policy accepts it, or the path or its view is exempt.
     """
-    if is_exempt(request) or passes_under_any_policy(request):
+    set_identity(request, None)
+    if is_exempt(request) or find_identity(request):
         return None
-    view, policy = _view_and_policy_of_path(request)
-    return None if policy is None and is_exempt_view(view) else policy or DEFAULT_POLICY
-
-
-def _policy_before_view(request: HttpRequest, view: Callable[..., Any]) -> str | None:
-    """Return the policy to check before the view runs, or None if the request is exempt.
-
-    It is stored on the request, because the response is released under the same policy.
-    """
+    view = _view_at_path(request)
     policy = _policy_named_by(request, view)
-    if policy is None and not is_exempt_view(view) and not is_exempt(request):
-        policy = DEFAULT_POLICY
-    request._arrcert_policy_before_view = policy  # type: ignore[attr-defined]
-    if policy is None:
+    return policy or (None if is_exempt_view(view) else DEFAULT_POLICY)
+
+
+def _policy_before_view(request: HttpRequest, view: Callable[..., Any]) -> tuple[str | None, str]:
+    """Return the policy to check before the view runs, and a hint for the log.
+
+    The policy is None if the request is exempt. It is stored on the request, because the response
+    is released under the same policy.
+    """
+    policy, hint = policy_of(view, request.method), ""
+    if policy is None and (is_exempt_view(view) or is_exempt(request)):
         set_identity(request, None)
-    return policy
+    elif policy is None:
+        policy, hint = DEFAULT_POLICY, _hint(request)
+    request._arrcert_policy_before_view = policy  # type: ignore[attr-defined]
+    return policy, hint
+
+
+def _hint(request: HttpRequest) -> str:
+    """Return what the log says if `default` denies a request that another policy accepts."""
+    accepted = decisions_for(request).accepted
+    if not accepted or DEFAULT_POLICY in accepted:
+        return ""
+    policy = quote(next(iter(accepted)))
+    return (
+        f"the policy {policy} accepts the request, and the view names no policy that the middleware"
+        f" can see; if a policy below is not visible to it, because a wrapper hides it, put"
+        f" @authorize_certificate(policy={policy}) on the view that the URLconf holds"
+    )
 
 
 def _policy_to_release(request: HttpRequest) -> str | None:
@@ -200,43 +229,71 @@ def _policy_to_release(request: HttpRequest) -> str | None:
     if hasattr(request, "_arrcert_policy_before_view"):
         policy: str | None = request._arrcert_policy_before_view
     else:
-        policy = _policy_of_path(request)
+        policy = _policy_named_by(request, _view_at_path(request))
+        if policy is None and not is_exempt(request):
+            policy = DEFAULT_POLICY
     return None if policy in decisions_for(request).accepted else policy
 
 
-def _policy_of_path(request: HttpRequest) -> str | None:
-    """Return the policy for the request's path, or None if the path is exempt."""
-    _, policy = _view_and_policy_of_path(request)
-    if policy is None and not is_exempt(request):
-        policy = DEFAULT_POLICY
-    return policy
-
-
-def _view_and_policy_of_path(request: HttpRequest) -> tuple[object, str | None]:
-    """Return the view at the request's path and the policy that it names, None for neither."""
+def _view_at_path(request: HttpRequest) -> object:
+    """Return the view at the request's path; None if there is none or it cannot be found."""
     try:
-        view = resolve(request.path_info, getattr(request, "urlconf", None)).func
-        return view, _policy_named_by(request, view)
+        return resolve(request.path_info, getattr(request, "urlconf", None)).func
     except Exception:
-        # The path is unknown, or reading the view's policy failed. Use the default policy, so that
-        # an error never lets a request in.
-        return None, None
-
-
-def _policy_named_by(request: HttpRequest, view: Callable[..., Any]) -> str | None:
-    return policy_named_by(view) or policy_named_by(_handler(request, view))
-
-
-def _handler(request: HttpRequest, view: Callable[..., Any]) -> object:
-    """Return the method of a class-based view that Django calls for the request, or None."""
-    view_class = getattr(view, "view_class", None)
-    method = (request.method or "").lower()
-    if method not in getattr(view_class, "http_method_names", ()):
         return None
-    handler = getattr(view_class, method, None)
-    if handler is None and method == "head":
-        return getattr(view_class, "get", None)
-    return handler
+
+
+def _policy_named_by(request: HttpRequest, view: object) -> str | None:
+    """Return the policy that a view names; None also if reading it fails, which opens nothing."""
+    try:
+        return policy_of(view, request.method)
+    except Exception:
+        return None
+
+
+def _forbidden(
+    request: HttpRequest, denied: PermissionDenied, withheld: HttpResponseBase | None = None
+) -> HttpResponseBase:
+    """Return the site's 403 page, or a constant one if `handler403` fails.
+
+    Args:
+        request: the denied request.
+        denied: the denial, which `handler403` gets.
+        withheld: a response that is not sent; it is closed.
+    """
+    if withheld is not None:
+        _discard(withheld)
+    try:
+        response = _page_of_the_site(request, denied)
+    except Exception:
+        _logger.exception("handler403 failed; a constant 403 is sent")
+        response = HttpResponseForbidden("403 Forbidden")
+    log_response(
+        "Forbidden (Permission denied): %s",
+        request.path,
+        response=response,  # type: ignore[arg-type]
+        request=request,
+    )
+    return response
+
+
+def _page_of_the_site(request: HttpRequest, denied: PermissionDenied) -> HttpResponseBase:
+    handler: Any = get_resolver(get_urlconf()).resolve_error_handler(403)
+    response = handler(request, exception=denied)
+    if not getattr(response, "is_rendered", True):
+        response = response.render()
+    if isinstance(response, HttpResponseBase):
+        return response
+    raise TypeError(f"handler403 returned {type(response).__name__}, not a response")
+
+
+async def _aforbidden(
+    request: HttpRequest, denied: PermissionDenied, withheld: HttpResponseBase | None = None
+) -> HttpResponseBase:
+    """Do the same as `_forbidden` in a thread, because `handler403` is sync."""
+    return await sync_to_async(_forbidden, thread_sensitive=withheld is not None)(
+        request, denied, withheld
+    )
 
 
 def _discard(response: HttpResponseBase) -> None:

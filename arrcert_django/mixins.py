@@ -11,7 +11,7 @@ from django.http.response import HttpResponseBase
 from django.utils.decorators import classonlymethod
 from django.views import View
 
-from arrcert_django.authorization import aauthorize, authorize, keep_private
+from arrcert_django.authorization import aauthorize_request, authorize_request, keep_private
 from arrcert_django.decorators import authorize_certificate
 
 __all__ = ["ClientCertificateRequiredMixin"]
@@ -72,11 +72,11 @@ class ClientCertificateRequiredMixin(_Base):
         """Authorize the request, then dispatch it. This protects views made without `as_view()`."""
         if self.view_is_async:
             return cast("HttpResponseBase", self._adispatch(request, *args, **kwargs))
-        authorize(request, self.certificate_policy)
+        authorize_request(request, self.certificate_policy)
         return keep_private(super().dispatch(request, *args, **kwargs))
 
     async def _adispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        await aauthorize(request, self.certificate_policy)
+        await aauthorize_request(request, self.certificate_policy)
         response = super().dispatch(request, *args, **kwargs)
         # Another mixin's sync dispatch may return a response instead of a coroutine.
         if isawaitable(response):

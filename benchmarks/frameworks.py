@@ -34,10 +34,12 @@ CERTIFICATE = CLIENT.certificate
 CHECK = documented_sample(CERTIFICATE.sha1_fingerprint, "alice", "Contoso Issuing CA")
 POLICIES = {"default": {"fingerprints": [CERTIFICATE.sha256_fingerprint]}}
 PAGE = "<p>hello</p>"
-MIDDLEWARE = [
+PLAIN = [
     "django.middleware.security.SecurityMiddleware",
     "django.middleware.common.CommonMiddleware",
 ]
+# Requests are sent under this setting: arrcert refuses to serve without its middleware.
+MIDDLEWARE = [PLAIN[0], "arrcert_django.middleware.ClientCertificateMiddleware", PLAIN[1]]
 HEADERS_OF_REQUEST = [*HEADERS.items(), ("x-arr-clientcert", CLIENT.header_value)]
 
 
@@ -241,10 +243,9 @@ def django_calls(
 ) -> dict[str, Callable[[], object]]:
     """Return requests to two handlers, one of which has the middleware."""
     handler, prefix = (WSGIHandler, "/wsgi") if call is wsgi_call else (ASGIHandler, "/asgi")
-    ours = "arrcert_django.middleware.ClientCertificateMiddleware"
-    plain = handler()
-    with override_settings(MIDDLEWARE=[MIDDLEWARE[0], ours, *MIDDLEWARE[1:]]):
-        protected = handler()
+    protected = handler()
+    with override_settings(MIDDLEWARE=PLAIN):
+        plain = handler()
     return {
         "plain": call(plain, f"{prefix}/plain"),
         "again": call(plain, f"{prefix}/again"),

@@ -170,11 +170,15 @@ class ExemptPathsOption(Option):
 
 
 class ProtectAll(_Truth):
-    """`ARRCERT_PROTECT_ALL`."""
+    """`ARRCERT_PROTECT_ALL`; a framework may have another default."""
 
     name = "ARRCERT_PROTECT_ALL"
     default = False
-    document = "Flask only: True protects every endpoint, as Django's middleware does"
+    document = (
+        "whether every endpoint is protected. Flask: False by default. Django: True by default, and"
+        " the site refuses to serve if the middleware is not active; False protects only views with"
+        " the decorator or the mixin, and is an error if the middleware is installed."
+    )
 
 
 class MostRemembered(Option):

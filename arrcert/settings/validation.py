@@ -88,8 +88,7 @@ class Settings(NamedTuple):
         policies: each policy's name and its alternatives, in order.
         ingress: the declared way from the client to the app.
         exempt_paths: paths that the site-wide check leaves out.
-        protect_all: whether the site-wide check is on. Only Flask reads it; in Django it is on if
-            the middleware is installed.
+        protect_all: whether the whole site is protected.
         most_remembered: how many accepted certificates are remembered for each policy.
         is_guarded: whether anything is known to keep strangers from forging the header.
         places: every policy with the place where it is written.
@@ -117,7 +116,11 @@ class Settings(NamedTuple):
 
 
 def load(
-    framework_settings: Mapping[str, Any], environ: Mapping[str, str], *, debug: bool = False
+    framework_settings: Mapping[str, Any],
+    environ: Mapping[str, str],
+    *,
+    debug: bool = False,
+    protect_all_by_default: bool = False,
 ) -> Settings:
     """Validate a configuration whole and build its policies.
 
@@ -129,6 +132,7 @@ def load(
         framework_settings: every setting of the framework whose name begins with `ARRCERT`.
         environ: the environment of the process.
         debug: whether the framework is in its debug mode, in which unsafe servers are not refused.
+        protect_all_by_default: the value of `ARRCERT_PROTECT_ALL` if it is not written.
 
     Raises:
         ConfigurationError: all mistakes together, each with its setting.
@@ -136,7 +140,7 @@ def load(
     The result is immutable: later changes of the settings have no effect on it.
     """
     validation = _Validation(framework_settings, environ)
-    settings = validation.validate(debug=debug)
+    settings = validation.validate(debug=debug, protect_all_by_default=protect_all_by_default)
     if validation.problems:
         raise ConfigurationError(validation.problems)
     return settings
@@ -168,7 +172,7 @@ class _Validation:
         self._names: list[str] = []
         self._is_misspelt = False
 
-    def validate(self, *, debug: bool) -> Settings:
+    def validate(self, *, debug: bool, protect_all_by_default: bool) -> Settings:
         self._refuse_unknown_names()
         for name in SETTINGS:
             if name in self._framework and self._framework[name] is None:
@@ -202,7 +206,7 @@ class _Validation:
             policies,
             ingress,
             options[ExemptPathsOption.name],
-            protect_all,
+            protect_all if self._is_written(ProtectAll.name) else protect_all_by_default,
             options[MostRemembered.name],
             is_guarded,
             tuple(self._places),
@@ -239,6 +243,9 @@ class _Validation:
         self._add(name, f"there is no such {kind}; {what_to_write}")
 
     # ----------------------------------------------------------------- settings beside the policies
+
+    def _is_written(self, name: str) -> bool:
+        return name in self._framework or name in self._ours
 
     def _option(self, name: str) -> Any:
         """Return the value of a setting from the framework or the environment, or its default."""

@@ -20,11 +20,21 @@ from arrcert.testing import CertificateAuthority, IssuedCertificate, self_signed
 # affected. Each test sets all other settings itself.
 if not django_settings.configured:
     django_settings.configure(
-        INSTALLED_APPS=["arrcert_django"], SECRET_KEY="for tests", USE_TZ=True
+        INSTALLED_APPS=["arrcert_django"],
+        SECRET_KEY="for tests",
+        USE_TZ=True,
+        # Django REST framework without Django's users.
+        REST_FRAMEWORK={
+            "DEFAULT_AUTHENTICATION_CLASSES": [],
+            "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+            "UNAUTHENTICATED_USER": None,
+        },
     )
     django.setup()
 
 MIDDLEWARE = "arrcert_django.middleware.ClientCertificateMiddleware"
+
+OURS_OR_SUBCLASS = ("ClientCertificateMiddleware", "_Stricter", "_Ignoring")
 
 Site = Callable[..., None]
 Visit = Callable[..., HttpResponseBase]
@@ -77,6 +87,8 @@ def site(settings: Any) -> Site:
             urlconf.handler403 = handler403  # type: ignore[attr-defined]
         settings.ROOT_URLCONF = urlconf
         settings.MIDDLEWARE = list(middleware)
+        if not any(entry.endswith(OURS_OR_SUBCLASS) for entry in middleware):
+            settings.ARRCERT_PROTECT_ALL = False
         for name, value in more.items():
             setattr(settings, name, value)
 

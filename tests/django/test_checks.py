@@ -36,6 +36,15 @@ def _ids() -> list[str | None]:
     return [message.id for message in _messages()]
 
 
+def _deployment_errors() -> list[str | None]:
+    messages = run_checks(tags=[Tags.security], include_deployment_checks=True)
+    return [
+        message.id
+        for message in messages
+        if isinstance(message, Error) and (message.id or "").startswith("arrcert.")
+    ]
+
+
 @pytest.fixture(autouse=True)
 def _ordinary_site(settings: Any) -> None:
     settings.MIDDLEWARE = [SECURITY, OURS, COMMON]
@@ -58,13 +67,24 @@ def test_each_mistake_is_an_error_of_its_own(settings: Any) -> None:
     assert "fingerprint" in text
 
 
-def test_no_policy_at_all_has_an_error_of_its_own(settings: Any) -> None:
-    """A site without any configuration gets exactly one error."""
+def test_no_policy_at_all_is_a_warning(settings: Any) -> None:
+    """Without any configuration there is one warning, so commands that serve nothing work."""
     del settings.ARRCERT
-    messages = _messages()
-    assert [message.id for message in messages] == ["arrcert.E002"]
-    assert messages[0].hint
-    assert "ARRCERT" in messages[0].msg
+    [message] = _messages()
+    assert (message.id, isinstance(message, Warning)) == ("arrcert.W006", True)
+    assert message.hint
+    assert "ARRCERT" in message.msg
+    call_command("check", tags=["security"])
+
+
+def test_no_policy_at_all_is_an_error_of_a_deployment(settings: Any) -> None:
+    """`check --deploy` fails without any configuration."""
+    del settings.ARRCERT
+    assert "arrcert.E002" in _deployment_errors()
+    with pytest.raises(SystemCheckError, match=r"arrcert\.E002"):
+        call_command("check", deploy=True, tags=["security"])
+    settings.ARRCERT = {}
+    assert _deployment_errors() == ["arrcert.E001"]
 
 
 def test_an_empty_setting_is_a_mistake_rather_than_missing(settings: Any) -> None:
@@ -81,11 +101,46 @@ def test_an_error_stops_manage_py(settings: Any) -> None:
 
 
 def test_a_missing_middleware_is_a_warning(settings: Any) -> None:
-    """A missing middleware is a warning, because a site may protect only decorated views."""
+    """Without the middleware the site refuses to serve, and commands that serve nothing work."""
     settings.MIDDLEWARE = [SECURITY, COMMON]
-    messages = _messages()
-    assert [message.id for message in messages] == ["arrcert.W001"]
-    assert "SILENCED_SYSTEM_CHECKS" in (messages[0].hint or "")
+    [message] = _messages()
+    assert (message.id, isinstance(message, Warning)) == ("arrcert.W001", True)
+    assert OURS in message.msg
+    assert "ARRCERT_PROTECT_ALL = False" in message.msg
+    del settings.ARRCERT
+    assert _ids() == ["arrcert.W006", "arrcert.W001"]
+
+
+def test_a_missing_middleware_is_an_error_of_a_deployment(settings: Any) -> None:
+    """`check --deploy` reports a missing middleware as an error, unless a factory may make it."""
+    assert _deployment_errors() == []
+    settings.MIDDLEWARE = [SECURITY, COMMON]
+    assert _deployment_errors() == ["arrcert.E004"]
+    settings.MIDDLEWARE = [SECURITY, f"{__name__}.factory"]
+    assert _deployment_errors() == []
+
+
+def factory(get_response: Any) -> Any:
+    """Makes the middleware, as a factory in MIDDLEWARE may."""
+    return ClientCertificateMiddleware(get_response)
+
+
+def test_a_site_may_protect_only_decorated_views(settings: Any) -> None:
+    """ARRCERT_PROTECT_ALL = False without the middleware has nothing to report."""
+    settings.MIDDLEWARE = [SECURITY, COMMON]
+    settings.ARRCERT_PROTECT_ALL = False
+    assert _ids() == []
+    assert _deployment_errors() == []
+
+
+def test_the_middleware_without_its_setting_is_an_error(settings: Any) -> None:
+    """ARRCERT_PROTECT_ALL = False with the middleware is an error; True says the default."""
+    settings.ARRCERT_PROTECT_ALL = False
+    [message] = _messages()
+    assert (message.id, isinstance(message, Error)) == ("arrcert.E001", True)
+    assert message.msg.startswith("ARRCERT_PROTECT_ALL: is False")
+    settings.ARRCERT_PROTECT_ALL = True
+    assert _ids() == []
 
 
 @pytest.mark.parametrize(
@@ -120,15 +175,6 @@ def test_a_wrong_place_is_a_warning(settings: Any, middleware: list[str]) -> Non
     messages = _messages()
     assert [message.id for message in messages] == ["arrcert.W002"]
     assert "Move it" in (messages[0].hint or "")
-
-
-def test_flask_s_own_setting_is_a_warning(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """ARRCERT_PROTECT_ALL is a warning in the settings and in the environment."""
-    settings.ARRCERT_PROTECT_ALL = True
-    assert _ids() == ["arrcert.W003"]
-    del settings.ARRCERT_PROTECT_ALL
-    monkeypatch.setenv("ARRCERT_PROTECT_ALL", "true")
-    assert "arrcert.W003" in _ids()
 
 
 def test_a_warning_of_the_configuration_is_a_warning(settings: Any) -> None:

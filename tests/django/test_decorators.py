@@ -189,9 +189,9 @@ def test_a_request_is_checked_once_for_each_policy(
     asked: list[str] = []
     original = Authorizer.identify_wsgi
 
-    def spy(self: Authorizer, environ: Any, policy: str) -> Any:
+    def spy(self: Authorizer, environ: Any, policy: str, **more: Any) -> Any:
         asked.append(policy)
-        return original(self, environ, policy)
+        return original(self, environ, policy, **more)
 
     monkeypatch.setattr(Authorizer, "identify_wsgi", spy)
     default = authorize_certificate(_name)

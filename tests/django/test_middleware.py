@@ -24,6 +24,7 @@ from django.http import (
     HttpResponseRedirect,
     StreamingHttpResponse,
 )
+from django.template.response import TemplateResponse
 from django.test import AsyncRequestFactory, RequestFactory, override_settings
 from django.urls import get_urlconf, path
 from django.utils.decorators import method_decorator
@@ -327,10 +328,8 @@ def test_process_view_denies_by_raising(
     request = RequestFactory().get("/", headers=stranger.headers)
     with pytest.raises(PermissionDenied) as caught:
         check.process_view(request, _never, (), {})
-    with pytest.raises(PermissionDenied) as again:
-        check(request)
-    assert again.value.__cause__ is caught.value.__cause__
-    assert isinstance(again.value.__cause__, CertificateDenied)
+    assert isinstance(caught.value.__cause__, CertificateDenied)
+    assert check(request).status_code == 403
 
 
 def test_a_fault_before_the_decision_is_403_to_strangers(
@@ -541,6 +540,18 @@ def test_other_answers_to_the_authorized_are_private_too(
         assert visit(url, allowed)["Cache-Control"] == "private"
 
 
+def test_what_an_exempt_view_returns_to_the_authorized_is_private(
+    site: Any, visit: Any, allowed: IssuedCertificate
+) -> None:
+    """An exempt view's response to an accepted client is private too.
+
+    Middleware behind the gate may have used the identity before the view was known.
+    """
+    site(path("open", certificate_exempt(_wrapped(_hello))))
+    assert visit("/open", allowed)["Cache-Control"] == "private"
+    assert "Cache-Control" not in visit("/open").headers
+
+
 # Views that name a policy. ------------------------------------------------------------------------
 
 
@@ -704,8 +715,7 @@ def test_an_exempt_path_below_a_script_name(site: Any) -> None:
     assert check(mounted).status_code == 200  # type: ignore[union-attr]
     faked = RequestFactory().get("/health/secret", SCRIPT_NAME="/health")
     faked.path_info = "/secret"
-    with pytest.raises(PermissionDenied):
-        check(faked)
+    assert check(faked).status_code == 403  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(
@@ -880,6 +890,99 @@ def test_denial_at_the_gate_has_the_reason_of_the_view_s_policy(
     assert told == [DenialReason.EXPIRED, DenialReason.EXPIRED]
 
 
+def test_partner_gets_no_response_of_default(
+    site: Any, visit: Any, allowed: IssuedCertificate, partner: IssuedCertificate
+) -> None:
+    """A client of another policy gets no cached page, no 404 and no redirect for a slash.
+
+    All its 403 responses are equal, so it does not learn which paths exist.
+    """
+    answers["/static"] = lambda: HttpResponse("secret")
+    site(
+        path("page", _hello),
+        path("slash/", _hello),
+        path("partners", _partners(_hello)),
+        middleware=[
+            OURS,
+            "django.middleware.common.CommonMiddleware",
+            "django.middleware.clickjacking.XFrameOptionsMiddleware",
+            f"{__name__}._Answering",
+        ],
+    )
+    assert visit("/partners", partner).status_code == 200
+    assert visit("/slash", allowed).status_code == 301
+    denied = [visit(url, partner) for url in ("/page", "/slash", "/slash/", "/static", "/unknown")]
+    [(code, _, _)] = {
+        (answer.status_code, tuple(answer.headers.items()), answer.content) for answer in denied
+    }
+    assert code == 403
+
+
+def test_log_says_that_a_policy_below_is_not_visible(
+    site: Any, visit: Any, partner: IssuedCertificate, stranger: IssuedCertificate, caplog: Any
+) -> None:
+    """If a wrapper hides a view's policy, the record of the denial says how to name it."""
+    inner = _partners(_hello)
+
+    def hiding(request: HttpRequest) -> Any:
+        return inner(request)
+
+    site(path("hidden", hiding))
+    for who, is_told in ((partner, True), (stranger, False), (None, False)):
+        caplog.clear()
+        assert visit("/hidden", who).status_code == 403
+        [record] = [record for record in caplog.records if record.name == "arrcert"]
+        assert record.arrcert_policy == "default"
+        assert ("a policy below is not visible" in record.message) == is_told
+        assert ("@authorize_certificate(policy='partners')" in record.message) == is_told
+
+
+def _fails(request: HttpRequest, exception: Exception) -> HttpResponse:
+    raise LookupError("the page fails")
+
+
+def _is_no_response(request: HttpRequest, exception: Exception) -> Any:
+    return "no response"
+
+
+def _fails_to_render(request: HttpRequest, exception: Exception) -> HttpResponse:
+    return TemplateResponse(request, "there_is_no_such_template.html", status=403)
+
+
+@pytest.mark.parametrize("handler", [_fails, _is_no_response, _fails_to_render])
+def test_handler_for_403_that_fails_opens_nothing_and_is_no_500(
+    site: Any, visit: Any, handler: Any, partner: IssuedCertificate, caplog: Any
+) -> None:
+    """If handler403 fails, a constant 403 is sent, and the log has the error."""
+    site(path("known", _never), handler403=handler)
+    denied = [visit("/known"), visit("/unknown"), visit("/known", partner)]
+    assert [(answer.status_code, answer.content) for answer in denied] == [
+        (403, b"403 Forbidden")
+    ] * 3
+    assert "handler403 failed" in caplog.text
+
+
+def test_handler_for_403_may_return_a_template_response(
+    site: Any, visit: Any, settings: Any
+) -> None:
+    """A response of handler403 that is not rendered yet is rendered."""
+    settings.TEMPLATES = [
+        {
+            "BACKEND": "django.template.backends.django.DjangoTemplates",
+            "OPTIONS": {
+                "loaders": [("django.template.loaders.locmem.Loader", {"ours.html": "ours"})]
+            },
+        }
+    ]
+
+    def handler(request: HttpRequest, exception: Exception) -> HttpResponse:
+        return TemplateResponse(request, "ours.html", status=403)
+
+    site(path("known", _never), handler403=handler)
+    answer = visit("/known")
+    assert (answer.status_code, answer.content) == (403, b"ours")
+
+
 # Responses that do not come from a view. ----------------------------------------------------------
 
 
@@ -1032,9 +1135,9 @@ def test_async_all_the_way_starts_no_thread(
         threads.append(threading.get_ident())
         return find(self, scope)
 
-    def identify_asgi(self: Authorizer, scope: Any, policy: str) -> Any:
+    def identify_asgi(self: Authorizer, scope: Any, policy: str, **more: Any) -> Any:
         threads.append(threading.get_ident())
-        return identify(self, scope, policy)
+        return identify(self, scope, policy, **more)
 
     monkeypatch.setattr(Authorizer, "find_asgi", find_asgi)
     monkeypatch.setattr(Authorizer, "identify_asgi", identify_asgi)

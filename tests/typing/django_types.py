@@ -8,6 +8,12 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.decorators import method_decorator
 from django.views import View
 
+from arrcert import Authorizer, ClientIdentity
+from arrcert_django.authorization import (
+    aauthorize_request,
+    authorize_request,
+    current_authorizer,
+)
 from arrcert_django.decorators import authorize_certificate, certificate_exempt
 from arrcert_django.mixins import ClientCertificateRequiredMixin
 
@@ -47,6 +53,13 @@ class Wrong(ClientCertificateRequiredMixin, View):
     certificate_policy = 7  # type: ignore[assignment]
 
 
+async def identities(request: HttpRequest) -> None:
+    """Both forms of `authorize_request` say who entered."""
+    assert_type(authorize_request(request), ClientIdentity)
+    assert_type(await aauthorize_request(request, policy="partners"), ClientIdentity)
+
+
+assert_type(current_authorizer(), Authorizer)
 assert_type(bare(HttpRequest(), 1), HttpResponse)
 assert_type(exempt(HttpRequest()), HttpResponse)
 protected = authorize_certificate(Page.as_view())

@@ -1,0 +1,131 @@
+"""What must be true before a request is served. Otherwise the site refuses to serve."""
+
+from __future__ import annotations
+
+import logging
+from functools import lru_cache
+from typing import Any
+
+from django.conf import settings
+from django.core.signals import request_started
+from django.db import close_old_connections
+from django.utils.module_loading import import_string
+
+from arrcert.adapters import lost_decorators
+from arrcert.exceptions import ConfigurationError, Problem
+from arrcert_django import conf
+from arrcert_django.urlconf import registered_views
+
+__all__ = ["MIDDLEWARE", "imported", "lost_views", "refuse_to_serve", "remember_active"]
+
+MIDDLEWARE = "arrcert_django.middleware.ClientCertificateMiddleware"
+"""What to write in `MIDDLEWARE`."""
+
+NOT_ACTIVE = Problem(
+    "MIDDLEWARE",
+    f"does not contain {MIDDLEWARE}, so nothing protects the site, and it refuses to serve; add it"
+    " directly after SecurityMiddleware, in the settings module that is used"
+    " (DJANGO_SETTINGS_MODULE), or set ARRCERT_PROTECT_ALL = False to protect only views with the"
+    " decorator or the mixin",
+)
+"""The mistake of a site that has the app and not the middleware."""
+
+_logger = logging.getLogger("arrcert")
+# The values of MIDDLEWARE under which an instance of the middleware was made.
+_active: set[tuple[str, ...]] = set()
+_examined_urlconf: object = None
+
+
+def remember_active() -> None:
+    """Remember that the middleware was made under the current value of `MIDDLEWARE`."""
+    _active.add(tuple(settings.MIDDLEWARE))
+
+
+def refuse_to_serve(**_: Any) -> None:
+    """Raise an error if the site would be served without protection.
+
+    This is a receiver of `request_started`. Django sends it before the first middleware, under WSGI
+    and ASGI, and does not catch the error. The server answers 500.
+
+    Raises:
+        ConfigurationError: no middleware is active although `ARRCERT_PROTECT_ALL` is not False, the
+            configuration has mistakes and no middleware has reported them, or a view is registered
+            without the decorator above it.
+
+    Channels' WebSockets do not send the signal. A middleware counts as active if `MIDDLEWARE` lists
+    it, its subclass, or a factory that made it.
+    """
+    try:
+        _refuse_without_middleware()
+        _refuse_lost_decorators()
+    except ConfigurationError as error:
+        # The text alone: the traceback of the error would keep the request in memory.
+        _logger.error("the site refuses to serve: %s", str(error))
+        # Django's test client disconnects this receiver, and does not reconnect it after an error.
+        request_started.connect(close_old_connections)
+        raise
+
+
+def lost_views() -> list[Problem]:
+    """Return a problem for each view that is registered without the decorator above it.
+
+    Raises:
+        Exception: the URLconf cannot be loaded.
+    """
+    views = list(registered_views())
+    return [
+        Problem(
+            f"the view {views[int(number)].name} at {views[int(number)].route!r}",
+            "is registered without its @authorize_certificate, so the decorator has no effect;"
+            " write the decorator below the one that registers the view, register the decorated"
+            " view, or mark it with @certificate_exempt if it is open on purpose",
+        )
+        # One view may have several functions of one name.
+        for number in lost_decorators({str(n): view.function for n, view in enumerate(views)})
+    ]
+
+
+def imported(path: str) -> object:
+    """Return what a dotted path leads to; None if it fails, which Django reports at the start."""
+    try:
+        return import_string(path)
+    except Exception:
+        return None
+
+
+def _refuse_without_middleware() -> None:
+    middleware = tuple(settings.MIDDLEWARE)
+    if middleware in _active or _lists_middleware(middleware):
+        return
+    try:
+        protects_all = conf.current().settings.protect_all
+    except ConfigurationError:
+        if getattr(settings, "ARRCERT_PROTECT_ALL", None) is not False:
+            raise
+        return  # Each view with the decorator or the mixin denies, and reports the mistakes.
+    if protects_all:
+        raise ConfigurationError([NOT_ACTIVE])
+
+
+@lru_cache(maxsize=16)
+def _lists_middleware(middleware: tuple[str, ...]) -> bool:
+    from arrcert_django.middleware import ClientCertificateMiddleware
+
+    return any(
+        isinstance(entry, type) and issubclass(entry, ClientCertificateMiddleware)
+        for entry in map(imported, middleware)
+    )
+
+
+def _refuse_lost_decorators() -> None:
+    global _examined_urlconf
+    urlconf = getattr(settings, "ROOT_URLCONF", None)
+    if urlconf == _examined_urlconf:
+        return
+    try:
+        problems = lost_views()
+    except Exception:
+        return  # Django reports a URLconf that cannot be loaded.
+    if problems:
+        raise ConfigurationError(problems)
+    _examined_urlconf = urlconf

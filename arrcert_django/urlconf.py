@@ -1,0 +1,160 @@
+"""The views of the URLconf, and the functions that run below them.
+
+A class-based view calls one of its methods. Django REST framework and django-ninja register a
+function of their own, which calls the site's function. A policy may be named on any of them.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
+
+from django.urls import get_resolver
+
+from arrcert.adapters import policy_named_by
+
+__all__ = ["RegisteredView", "is_ninja_view", "policy_of", "registered_views"]
+
+
+class RegisteredView(NamedTuple):
+    """One function that the URLconf leads to.
+
+    Attributes:
+        name: the dotted name of the view.
+        route: the whole route.
+        function: the view itself, or a function below it.
+    """
+
+    name: str
+    route: str
+    function: Callable[..., Any]
+
+
+def policy_of(view: object, method: str | None) -> str | None:
+    """Return the policy that a view names for a method, or None.
+
+    Args:
+        view: the function that is registered.
+        method: the HTTP method of the request.
+
+    The view's own policy comes before the policy of a function below it. It does not see a policy
+    below another wrapper that does not use `functools.wraps`.
+    """
+    policy = policy_named_by(view)
+    if policy is not None:
+        return policy
+    named = map(policy_named_by, _functions_below(view, method or ""))
+    return next((policy for policy in named if policy is not None), None)
+
+
+def registered_views() -> Iterator[RegisteredView]:
+    """Yield every view of the URLconf, and every function below it.
+
+    Raises:
+        Exception: the URLconf cannot be loaded.
+
+    It does not follow URLconfs that middleware sets on requests, or views that other views call. A
+    view that fails to describe itself is left out; Django's own checks report it.
+    """
+    yield from _registered(get_resolver().url_patterns, "")
+
+
+def is_ninja_view(view: object) -> bool:
+    """Return whether django-ninja has registered the view."""
+    return _ninja_path_view(view) is not None
+
+
+def _registered(patterns: Iterable[Any], prefix: str) -> Iterator[RegisteredView]:
+    for pattern in patterns:
+        try:
+            route = f"{prefix}{pattern.pattern}"
+            included = getattr(pattern, "url_patterns", None)
+            found = [] if included is not None else _functions_of(pattern, route)
+        except Exception:  # noqa: S112
+            continue
+        yield from found
+        if included is not None:
+            yield from _registered(included, route)
+
+
+def _functions_of(pattern: Any, route: str) -> list[RegisteredView]:
+    view, name = pattern.callback, pattern.lookup_str
+    found = {id(view): RegisteredView(name, route, view)}
+    for method in _methods_of(view):
+        for function in _functions_below(view, method):
+            is_method = function is _handler(view, method.lower())
+            found[id(function)] = RegisteredView(
+                name if is_method else _dotted_name(function), route, function
+            )
+    return list(found.values())
+
+
+def _dotted_name(function: Any) -> str:
+    return f"{function.__module__}.{getattr(function, '__qualname__', function)}"
+
+
+def _methods_of(view: Any) -> list[str]:
+    """Return the methods for which a function may run below the view."""
+    path_view = _ninja_path_view(view)
+    if path_view is not None:
+        return [method for operation in path_view.operations for method in operation.methods]
+    methods = getattr(_class_of(view), "http_method_names", ())
+    return [method.upper() for method in methods]
+
+
+def _functions_below(view: Any, method: str) -> Iterator[Callable[..., Any]]:
+    """Yield the functions that run below a view for a method, from the outermost."""
+    path_view = _ninja_path_view(view)
+    if path_view is not None:
+        for operation in path_view.operations:
+            if method in operation.methods:
+                # `decorate_view` replaces `run`.
+                yield operation.run
+                yield operation.view_func
+                return
+    handler = _handler(view, method.lower())
+    if handler is not None:
+        yield handler
+        function = _captured(handler, "func")
+        if function is not None and handler.__module__ == "rest_framework.decorators":
+            yield function
+
+
+def _handler(view: Any, method: str) -> Any:
+    """Return the method of a class-based view that is called for an HTTP method, or None."""
+    view_class = _class_of(view)
+    if method not in getattr(view_class, "http_method_names", ()):
+        return None
+    # A ViewSet of Django REST framework maps methods to actions.
+    actions = getattr(view, "actions", None) or {}
+    handler = getattr(view_class, actions.get(method, method), None)
+    if handler is None and method == "head":
+        return getattr(view_class, actions.get("get", "get"), None)
+    return handler
+
+
+def _class_of(view: Any) -> Any:
+    """Return the class of a class-based view, or None. `cls` is Django REST framework's."""
+    return getattr(view, "view_class", None) or getattr(view, "cls", None)
+
+
+def _ninja_path_view(view: Any) -> Any:
+    """Return django-ninja's `PathView` behind a registered function, or None."""
+    ninja = sys.modules.get("ninja.operation")
+    if ninja is None:
+        return None
+    # Older versions register a bound method.
+    path_view = getattr(view, "__self__", None) or _captured(view, "self")
+    return path_view if isinstance(path_view, ninja.PathView) else None
+
+
+def _captured(function: Any, name: str) -> Any:
+    """Return the value of a variable that a function takes from the function around it, or None."""
+    names = getattr(getattr(function, "__code__", None), "co_freevars", ())
+    if name not in names:
+        return None
+    try:
+        return function.__closure__[names.index(name)].cell_contents
+    except ValueError:
+        return None  # The variable has no value yet.
