@@ -9,6 +9,7 @@ from arrcert.authorizer import Authorizer
 from arrcert.exceptions import CertificateDenied
 from arrcert.gate import FORBIDDEN, FORBIDDEN_HEADERS, IDENTITY, Gate, private
 from arrcert.identity import ClientIdentity
+from arrcert.layers import is_of_channels
 
 __all__ = ["ClientCertificateMiddleware", "is_guarded"]
 
@@ -49,6 +50,10 @@ class ClientCertificateMiddleware:
         exempt_paths: paths that are not checked, as in `ARRCERT_EXEMPT_PATHS`; none by default.
             They are compared without `root_path`, and hold for WebSockets too.
 
+    Attributes:
+        app: the app inside.
+        gate: decides; the route audit reads its policy and exempt paths.
+
     Raises:
         ConfigurationError: the environment, the exempt paths or the policy's name are wrong. If
             `authorizer` is a callable, mistakes that it hides deny every request instead.
@@ -71,7 +76,7 @@ class ClientCertificateMiddleware:
         if not callable(app):
             raise TypeError(f"app is {app!r}, which is no ASGI app")
         self.app = app
-        self._gate = Gate(authorizer, policy, exempt_paths)
+        self.gate = Gate(authorizer, policy, exempt_paths)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request or a handshake: with the app, or with the 403."""
@@ -84,11 +89,11 @@ class ClientCertificateMiddleware:
                 f"arrcert guards the ASGI scopes http and websocket, and does not know {kind!r}"
             )
         _set_identity(scope, None)
-        if self._gate.exempt_paths.covers_asgi(scope, _path(scope)):
+        if self.gate.exempt_paths.covers_asgi(scope, _path(scope)):
             await self.app(scope, receive, send)
             return
         try:
-            identity = self._gate.identify_asgi(scope)
+            identity = self.gate.identify_asgi(scope)
         except CertificateDenied:
             if kind == "http":
                 await _forbid(scope, send)
@@ -114,8 +119,7 @@ def is_guarded(app: object, kind: str = "websocket") -> bool:
     for _ in range(_DEEPEST_STACK):
         if isinstance(app, ClientCertificateMiddleware):
             return True
-        # Channels is not imported, because this module needs the standard library alone.
-        if not any(base.__module__.split(".")[0] == "channels" for base in type(app).__mro__):
+        if not is_of_channels(app):
             return False
         protocols = getattr(app, "application_mapping", None)
         if isinstance(protocols, Mapping):
