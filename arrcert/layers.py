@@ -7,6 +7,8 @@ from types import CellType, FunctionType, MethodType
 from typing import Any
 
 ANSWERING = {
+    "django.contrib.staticfiles.handlers.ASGIStaticFilesHandler": "answers requests for files",
+    "django.contrib.staticfiles.handlers.StaticFilesHandler": "answers requests for files",
     "engineio.async_drivers.asgi.ASGIApp": "answers all requests and WebSockets of Socket.IO",
     "engineio.middleware.WSGIApp": "answers all requests and WebSockets of Socket.IO",
     "werkzeug.middleware.dispatcher.DispatcherMiddleware": "hands paths to other apps",
@@ -83,8 +85,8 @@ def name_of(layer: Any) -> str:
 
 def answers_of(layer: Any) -> str | None:
     """Return which requests a layer answers by itself, or None if that is not known."""
-    answers = (ANSWERING.get(base) for base in map(_full_name, type(layer).__mro__))
-    return next(filter(None, answers), None)
+    answers = [ANSWERING.get(base) for base in map(_full_name, type(layer).__mro__)]
+    return next((answer for answer in answers if answer is not None), None)
 
 
 def passes_on(layer: Any) -> bool:

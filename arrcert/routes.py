@@ -12,7 +12,6 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
-from arrcert.exceptions import Problem
 from arrcert.forwarding.exempt_paths import ExemptPaths
 
 ANY_OTHER_PATH = "any other path"
@@ -228,6 +227,66 @@ def rows(
             yield whole._replace(path=part.text, decision=decided)
 
 
+def merged(routes: Iterable[Route]) -> list[Route]:
+    """Return the rows of one route, those of one path and decision as one row.
+
+    Args:
+        routes: the rows.
+    """
+    methods: dict[Route, list[str]] = {}
+    for route in routes:
+        methods.setdefault(route._replace(methods=()), []).extend(route.methods)
+    return [route._replace(methods=tuple(found)) for route, found in methods.items()]
+
+
+def exact_entries(checks: Iterable[Check]) -> list[str]:
+    """Return the exempt paths of some checks that are one path each.
+
+    Args:
+        checks: the checks.
+    """
+    entries = {entry for check in checks for entry in check.exempt_paths.entries}
+    return sorted(entry for entry in entries if not entry.endswith("/*"))
+
+
+class Outcome(NamedTuple):
+    """How a command of the audit ends.
+
+    Attributes:
+        lines: for stderr.
+        exit_code: 0 if nothing is open that must not be, 1 if something is, 2 for bad usage.
+    """
+
+    lines: list[str]
+    exit_code: int
+
+
+def outcome(report: Report, *, fail_on_open: bool, allowed: Collection[str]) -> Outcome:
+    """Return how a command of the audit ends.
+
+    Args:
+        report: the result of the audit.
+        fail_on_open: whether a route that is open, and is not allowed, is a failure.
+        allowed: paths of routes and names of layers as the report shows them; `/folder/*` is every
+            path below that folder.
+    """
+    if allowed and not fail_on_open:
+        return Outcome(["--allow has no effect without --fail-on-open; write both"], 2)
+    if "/*" in allowed:
+        return Outcome(["--allow '/*' would allow the whole site; name the open paths"], 2)
+    if not fail_on_open:
+        return Outcome([], 0)
+    lines = left_open(report, allowed)
+    names = [layer.name for layer in report.layers if layer.is_open()]
+    paths = [route.path for route in report.routes if route.is_open()]
+    unused = [
+        f"--allow {entry!r} matches nothing that is open; remove it"
+        for entry in allowed
+        if entry not in names and not any(_is_allowed(path, [entry]) for path in paths)
+    ]
+    return Outcome([*lines, *unused], 1 if lines else 0)
+
+
 def left_open(report: Report, allowed: Collection[str]) -> list[str]:
     """Return a line for each route and layer that is open and not allowed.
 
@@ -242,28 +301,8 @@ def left_open(report: Report, allowed: Collection[str]) -> list[str]:
             path, methods, view, policy, decided_by = route.cells()
             lines.append(f"{policy}: {path} ({methods}), view {view}: {decided_by}")
     return lines + [
-        _line(layer)
-        for layer in report.layers
-        if layer.is_open() and layer.name not in allowed
+        _line(layer) for layer in report.layers if layer.is_open() and layer.name not in allowed
     ]
-
-
-def problems_of_allowed(report: Report, allowed: Iterable[str]) -> Iterator[Problem]:
-    """Yield the allowed entries that would allow the whole site, or match nothing that is open.
-
-    Args:
-        report: the result of an audit.
-        allowed: as in `left_open`.
-    """
-    names = [layer.name for layer in report.layers if layer.is_open()]
-    paths = [route.path for route in report.routes if route.is_open()]
-    for entry in allowed:
-        if entry == "/*":
-            yield Problem(
-                "--allow", "'/*' would allow the whole site; name the paths that are open"
-            )
-        elif entry not in names and not any(_is_allowed(path, [entry]) for path in paths):
-            yield Problem("--allow", f"{entry!r} matches nothing that is open; remove it")
 
 
 def as_json(report: Report) -> str:

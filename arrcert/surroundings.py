@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
@@ -101,6 +102,17 @@ def describe_all(kind: str, around: Iterable[object]) -> tuple[list[Check], list
     return checks, described
 
 
+def takes_scope(app: object) -> bool:
+    """Return whether an app is an ASGI app rather than a WSGI app.
+
+    Args:
+        app: an app.
+    """
+    return inspect.iscoroutinefunction(app) or inspect.iscoroutinefunction(
+        getattr(app, "__call__", None)  # noqa: B004
+    )
+
+
 def report_of_any_app(app: object, *, is_asgi: bool) -> Report:
     """Return the report of an app whose framework arrcert does not know.
 
@@ -159,7 +171,7 @@ def on_purpose(settings: Settings) -> list[str]:
     lines = []
     if not settings.protect_all:
         lines.append("ARRCERT_PROTECT_ALL is False: only views that name a policy are checked")
-    if settings.exempt_paths.entries:
+    elif settings.exempt_paths.entries:
         lines.append(f"ARRCERT_EXEMPT_PATHS: {', '.join(settings.exempt_paths.entries)}")
     ingress = settings.ingress
     if not ingress.refuse_unsafe_servers:
@@ -192,7 +204,7 @@ def _walk(
         unknown = Decision(Verdict.UNKNOWN, (), "too many layers around it")
         found.routes.append(Route(path.text, methods, name_of(app), unknown))
         return
-    if any(f"{base.__module__}.{base.__qualname__}" == _DJANGO for base in type(app).__mro__):
+    if name_of(app) == _DJANGO:
         # Django's own app refuses WebSockets.
         if kind == _HTTP:
             found.ways_to_django.append(list(checks))

@@ -14,7 +14,16 @@ from django.urls import get_resolver
 
 from arrcert.adapters import policy_named_by
 
-__all__ = ["RegisteredView", "is_ninja_view", "policy_of", "registered_views"]
+__all__ = [
+    "RegisteredView",
+    "functions_for",
+    "handled_methods",
+    "is_ninja_view",
+    "ninja_operation",
+    "policy_of",
+    "registered_views",
+    "view_class_of",
+]
 
 
 class RegisteredView(NamedTuple):
@@ -58,6 +67,47 @@ def registered_views() -> Iterator[RegisteredView]:
     view that fails to describe itself is left out; Django's own checks report it.
     """
     yield from _registered(get_resolver().url_patterns, "")
+
+
+def handled_methods(view: object) -> list[str]:
+    """Return the HTTP methods that a view handles; an empty list for any.
+
+    Args:
+        view: the function that is registered.
+    """
+    if _ninja_path_view(view) is not None:
+        return list(dict.fromkeys(_methods_of(view)))
+    return [method for method in _methods_of(view) if _handler(view, method.lower()) is not None]
+
+
+def functions_for(view: Callable[..., Any], method: str) -> list[Callable[..., Any]]:
+    """Return a view and the functions that run below it for a method, from the outermost.
+
+    Args:
+        view: the function that is registered.
+        method: the HTTP method.
+    """
+    return [view, *_functions_below(view, method)]
+
+
+def view_class_of(view: object) -> Any:
+    """Return the class of a class-based view, or None.
+
+    Args:
+        view: the function that is registered.
+    """
+    return _class_of(view)
+
+
+def ninja_operation(view: object, method: str) -> Any:
+    """Return django-ninja's operation for a method, or None.
+
+    Args:
+        view: the function that is registered.
+        method: the HTTP method.
+    """
+    operations = getattr(_ninja_path_view(view), "operations", ())
+    return next((operation for operation in operations if method in operation.methods), None)
 
 
 def is_ninja_view(view: object) -> bool:

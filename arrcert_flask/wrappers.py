@@ -89,13 +89,13 @@ def _wrappers_before_the_check(app: Flask) -> Iterator[tuple[str, str | None]]:
     such as `DispatcherMiddleware(app, ...)`.
     """
     for layer in layers(app.wsgi_app):
-        if isinstance(layer, ClientCertificateMiddleware) or _is_of_flask(layer, app):
+        if isinstance(layer, ClientCertificateMiddleware) or is_of_flask(layer, app):
             return
         if not passes_on(layer) and not isinstance(layer, Refusal):
             yield name_of(layer), answers_of(layer)
 
 
-def _is_of_flask(layer: Any, app: Flask) -> bool:
+def is_of_flask(layer: Any, app: Flask) -> bool:
     """Return whether this is the method of the app that a subclass has not overridden."""
     if getattr(layer, "__self__", None) is not app:
         return False

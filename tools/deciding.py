@@ -13,6 +13,7 @@ PACKAGES = ("arrcert", "arrcert_flask", "arrcert_django")
 NOT_DECIDING = {
     "arrcert/cli": "It contains the `arrcert` command. No site imports it.",
     "arrcert/denials.py": "It logs denials after they are decided.",
+    "arrcert/inspection.py": "It is a part of the route audit, which no request meets.",
     "arrcert/outbound.py": "It presents a certificate to other servers. It admits no client.",
     "arrcert/routes.py": "It is the report of the route audit, which no request meets.",
     "arrcert/surroundings.py": "It is a part of the route audit, which no request meets.",

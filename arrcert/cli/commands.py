@@ -36,6 +36,7 @@ from arrcert.cli.downloads import (
     is_web_address,
     without_secrets,
 )
+from arrcert.cli.routes import routes_command
 from arrcert.exceptions import ConfigurationError, quote
 from arrcert.testing import CertificateAuthority, IssuedCertificate
 from arrcert.trust.pem import parse_certificates
@@ -263,6 +264,9 @@ def fetch_crls(
             failed = True
             click.echo(f"{path}: failed: {error}", err=True)
     raise SystemExit(1 if failed else 0)
+
+
+main.add_command(routes_command)
 
 
 @contextlib.contextmanager

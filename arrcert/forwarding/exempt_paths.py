@@ -55,7 +55,10 @@ class ExemptPaths:
             raise ConfigurationError(problems)
         self._paths = frozenset(paths)
         self._folders = tuple(folders)
-        self.entries = (*sorted(paths), *(f"{folder}*" for folder in sorted(folders)))
+        self.entries: tuple[str, ...] = (
+            *sorted(paths),
+            *(f"{folder}*" for folder in sorted(folders)),
+        )
 
     def covers_wsgi(self, environ: Mapping[str, Any], path: str) -> bool:
         """Tell whether a WSGI request is exempt.

@@ -27,6 +27,7 @@ ORDER = [
     "exceptions",
     "denials",
     "adapters",
+    "inspection",
     "keys",
     "certificate",
     "pins",
