@@ -6,12 +6,15 @@ from collections.abc import Iterator
 from types import CellType, FunctionType, MethodType
 from typing import Any
 
+DISPATCHER = "werkzeug.middleware.dispatcher.DispatcherMiddleware"
+"""A class that hands some paths to the apps in its attribute `mounts`."""
+
 ANSWERING = {
     "django.contrib.staticfiles.handlers.ASGIStaticFilesHandler": "answers requests for files",
     "django.contrib.staticfiles.handlers.StaticFilesHandler": "answers requests for files",
     "engineio.async_drivers.asgi.ASGIApp": "answers all requests and WebSockets of Socket.IO",
     "engineio.middleware.WSGIApp": "answers all requests and WebSockets of Socket.IO",
-    "werkzeug.middleware.dispatcher.DispatcherMiddleware": "hands paths to other apps",
+    DISPATCHER: "hands paths to other apps",
     "werkzeug.middleware.shared_data.SharedDataMiddleware": "answers requests for files",
     "werkzeug.middleware.http_proxy.ProxyMiddleware": "hands paths to other servers",
     "werkzeug.debug.DebuggedApplication": "answers requests of the debugger",

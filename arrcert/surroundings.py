@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from arrcert import asgi, wsgi
-from arrcert.layers import answers_of, inner, is_of_channels, layers, name_of, passes_on
+from arrcert.layers import DISPATCHER, answers_of, inner, is_of_channels, layers, name_of, passes_on
 from arrcert.routes import (
     OPEN,
     Check,
@@ -80,6 +80,8 @@ def describe(kind: str, layer: object, *, is_behind: bool) -> Layer:
         return Layer(kind, name, Effect.BEHIND)
     if passes_on(layer):
         return Layer(kind, name, Effect.PASSES)
+    if name == DISPATCHER:
+        return Layer(kind, name, Effect.PASSES, "paths to other apps, each of which has a row")
     answers = answers_of(layer)
     if answers is not None:
         return Layer(kind, name, Effect.ANSWERS, f"it {answers} before any check")
