@@ -179,7 +179,7 @@ def extend(shape: Shape, pattern: object, *, is_endpoint: bool) -> Shape:
         is_endpoint: whether the route leads to a view rather than to other routes.
     """
     text = str(pattern)
-    if not hasattr(pattern, "_regex"):
+    if hasattr(pattern, "_route") or not hasattr(pattern, "_regex"):
         literal, variable, _ = text.partition("<")
         is_whole = not variable
     elif text.startswith("^"):

@@ -12,7 +12,7 @@ from django.core.exceptions import PermissionDenied
 from django.core.handlers.wsgi import WSGIHandler
 from django.http import HttpRequest
 from django.test import RequestFactory
-from django.urls import get_resolver, resolve
+from django.urls import URLResolver, get_resolver, resolve
 
 from arrcert.adapters import is_exempt_view, policy_named_by
 from arrcert.exceptions import CertificateDenied, ConfigurationError
@@ -127,7 +127,7 @@ def report(app: object = None) -> Report:
         layers.append(Layer("MIDDLEWARE", settings.MIDDLEWARE[gate], Effect.CHECKS, "the gate"))
         exempt = configuration.exempt_paths
         checks.append(Check("gate", ("default",), exempt, "ARRCERT_EXEMPT_PATHS", True))
-    routes = [*_routes(checks), *beside]
+    routes = [*_Urlconf(checks).routes(), *beside]
     if checks:
         routes += rows(Shape(ANY_OTHER_PATH, "", True), (), "", OPEN, checks)
     return Report(routes, layers, on_purpose(configuration))
@@ -203,72 +203,71 @@ def _served(app: object) -> Iterator[tuple[str, object]]:
             yield path, startup.imported(path)
 
 
-def _routes(checks: Sequence[Check]) -> Iterator[Route]:
-    """Yield the rows of the URLconf."""
-    exempt: dict[object, list[str]] = {}
-    for entry in exact_entries(checks):
-        try:
-            exempt.setdefault(resolve(entry).func, []).append(entry)
-        except Exception:  # noqa: S112
-            continue  # It leads to no view.
-    number = 0
-    for number, row in enumerate(_rows_below(get_resolver(), ROOT, checks, exempt, 0)):
-        if number == _MOST_ROWS:
-            yield Route("/*", (), "", _TOO_MANY)
+class _Urlconf:
+    """The rows of the URLconf.
+
+    Args:
+        checks: the checks of every path, from the outside to the inside.
+    """
+
+    def __init__(self, checks: Sequence[Check]) -> None:
+        self._checks = checks
+        self._seen: set[str] = set()
+        self._exempt: dict[object, list[str]] = {}
+        for entry in exact_entries(checks):
+            try:
+                self._exempt.setdefault(resolve(entry).func, []).append(entry)
+            except Exception:  # noqa: S112
+                continue  # It leads to no view.
+
+    def routes(self) -> Iterator[Route]:
+        """Yield the rows, in the order in which Django tries the routes."""
+        for number, row in enumerate(self._below(get_resolver(), ROOT, 0)):
+            if number == _MOST_ROWS:
+                yield Route("/*", (), "", _TOO_MANY)
+                return
+            yield row
+
+    def _below(self, resolver: Any, shape: Shape, depth: int) -> Iterator[Route]:
+        """Yield the rows of a URLconf and of those that it includes."""
+        if depth > _DEEPEST_URLCONF:
+            yield Route(f"{shape.text}*", (), "", _TOO_MANY)
             return
-        yield row
-
-
-def _rows_below(
-    resolver: Any,
-    shape: Shape,
-    checks: Sequence[Check],
-    exempt: dict[object, list[str]],
-    depth: int,
-) -> Iterator[Route]:
-    """Yield the rows of a URLconf and of those that it includes."""
-    if depth > _DEEPEST_URLCONF:
-        yield Route(f"{shape.text}*", (), "", _TOO_MANY)
-        return
-    try:
-        patterns = list(resolver.url_patterns)
-    except Exception as error:
-        view = str(getattr(resolver, "urlconf_name", ""))
-        yield Route(f"{shape.text}*", (), view, _failed("loading the URLconf", error))
-        return
-    for pattern in patterns:
         try:
-            is_endpoint = getattr(pattern, "url_patterns", None) is None
-        except Exception:
-            is_endpoint = False  # _rows_below() reports it.
-        try:
-            below = extend(shape, pattern.pattern, is_endpoint=is_endpoint)
-            if is_endpoint:
-                found = merged(_rows_of(pattern, below, checks, exempt))
+            patterns = list(resolver.url_patterns)
         except Exception as error:
-            yield Route(f"{shape.text}*", (), "", _failed("reading the view", error))
-            continue
-        if is_endpoint:
-            yield from found
-        else:
-            yield from _rows_below(pattern, below, checks, exempt, depth + 1)
+            view = str(getattr(resolver, "urlconf_name", ""))
+            yield Route(f"{shape.text}*", (), view, _failed("loading the URLconf", error))
+            return
+        for pattern in patterns:
+            is_endpoint = not isinstance(pattern, URLResolver)
+            try:
+                below = extend(shape, pattern.pattern, is_endpoint=is_endpoint)
+            except Exception as error:
+                yield Route(f"{shape.text}*", (), "", _failed("reading the route", error))
+                continue
+            if not is_endpoint:
+                yield from self._below(pattern, below, depth + 1)
+            elif below.text not in self._seen:
+                # Django answers with the first of several routes with the same path.
+                self._seen.add(below.text)
+                yield from self._rows_of(pattern, below)
 
-
-def _rows_of(
-    pattern: Any, shape: Shape, checks: Sequence[Check], exempt: dict[object, list[str]]
-) -> Iterator[Route]:
-    """Yield the rows of a view: one for each decision, with the methods that it holds for."""
-    view = pattern.callback
-    try:
-        name = str(pattern.lookup_str)
-        methods = handled_methods(view)
-        decided = [(_decision(view, method), method) for method in methods or [""]]
-        paths = [path for path in exempt.get(view, []) if path != shape.text]
-    except Exception as error:
-        yield Route(shape.text, (), _name_of(view), _failed("reading the view", error))
-        return
-    for decision, method in decided:
-        yield from rows(shape, filter(None, [method]), name, decision, checks, paths)
+    def _rows_of(self, pattern: Any, shape: Shape) -> list[Route]:
+        """Return the rows of a view: one for each decision, with its methods."""
+        view = pattern.callback
+        try:
+            name = str(pattern.lookup_str)
+            decided = [(_decision(view, m), m) for m in handled_methods(view) or [""]]
+            exempt = [path for path in self._exempt.get(view, []) if path != shape.text]
+        except Exception as error:
+            failed = _failed("reading the view", error)
+            return [Route(shape.text, (), type(view).__name__, failed)]
+        return merged(
+            row
+            for decision, method in decided
+            for row in rows(shape, filter(None, [method]), name, decision, self._checks, exempt)
+        )
 
 
 def _decision(view: Any, method: str) -> Decision:
@@ -369,7 +368,3 @@ async def _wait_for(answer: Any) -> Any:
 
 def _failed(action: str, error: Exception) -> Decision:
     return Decision(Verdict.UNKNOWN, (), f"{action} failed: {type(error).__name__}")
-
-
-def _name_of(view: object) -> str:
-    return type(view).__name__
