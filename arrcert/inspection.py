@@ -27,8 +27,10 @@ def mentions(function: object, wanted: Collection[Any]) -> bool:
     """
     if isinstance(function, MethodType):
         function = function.__func__
+    if any(function is one for one in wanted):
+        return True
     if isinstance(function, partial):
-        return any(function.func is one for one in wanted) or mentions(function.func, wanted)
+        return mentions(function.func, wanted)
     if not isinstance(function, FunctionType):
         return False
     names = set(_names(function.__code__))

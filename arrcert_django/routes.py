@@ -46,6 +46,8 @@ from arrcert_django.authorization import aauthorize_request, authorize_request
 from arrcert_django.middleware import ClientCertificateMiddleware
 from arrcert_django.mixins import ClientCertificateRequiredMixin
 from arrcert_django.urlconf import (
+    DEEPEST_URLCONF,
+    MOST_VIEWS,
     functions_for,
     handled_methods,
     ninja_operation,
@@ -54,10 +56,6 @@ from arrcert_django.urlconf import (
 )
 
 __all__ = ["report"]
-
-_DEEPEST_URLCONF = 20
-_MOST_ROWS = 10_000
-"""A URLconf that includes itself has no end."""
 
 _ANSWERING = {
     "corsheaders.middleware.CorsMiddleware": "answers preflights",
@@ -213,24 +211,29 @@ class _Urlconf:
     def __init__(self, checks: Sequence[Check]) -> None:
         self._checks = checks
         self._seen: set[str] = set()
-        self._exempt: dict[object, list[str]] = {}
+        self._exempt: dict[str, list[str]] = {}
         for entry in exact_entries(checks):
             try:
-                self._exempt.setdefault(resolve(entry).func, []).append(entry)
+                self._exempt.setdefault(f"/{resolve(entry).route}", []).append(entry)
             except Exception:  # noqa: S112
                 continue  # It leads to no view.
 
     def routes(self) -> Iterator[Route]:
         """Yield the rows, in the order in which Django tries the routes."""
-        for number, row in enumerate(self._below(get_resolver(), ROOT, 0)):
-            if number == _MOST_ROWS:
+        try:
+            resolver = get_resolver()
+        except Exception as error:
+            yield Route("/*", (), "ROOT_URLCONF", _failed("finding the URLconf", error))
+            return
+        for number, row in enumerate(self._below(resolver, ROOT, 0)):
+            if number == MOST_VIEWS:
                 yield Route("/*", (), "", _TOO_MANY)
                 return
             yield row
 
     def _below(self, resolver: Any, shape: Shape, depth: int) -> Iterator[Route]:
         """Yield the rows of a URLconf and of those that it includes."""
-        if depth > _DEEPEST_URLCONF:
+        if depth > DEEPEST_URLCONF:
             yield Route(f"{shape.text}*", (), "", _TOO_MANY)
             return
         try:
@@ -255,19 +258,30 @@ class _Urlconf:
 
     def _rows_of(self, pattern: Any, shape: Shape) -> list[Route]:
         """Return the rows of a view: one for each decision, with its methods."""
-        view = pattern.callback
+        view = getattr(pattern, "callback", None)
         try:
-            name = str(pattern.lookup_str)
-            decided = [(_decision(view, m), m) for m in handled_methods(view) or [""]]
-            exempt = [path for path in self._exempt.get(view, []) if path != shape.text]
+            decided = [
+                (_decision(view, method), method, _name_of(pattern, method))
+                for method in handled_methods(view) or [""]
+            ]
         except Exception as error:
             failed = _failed("reading the view", error)
             return [Route(shape.text, (), type(view).__name__, failed)]
+        exempt = [path for path in self._exempt.get(shape.text, []) if path != shape.text]
         return merged(
             row
-            for decision, method in decided
+            for decision, method, name in decided
             for row in rows(shape, filter(None, [method]), name, decision, self._checks, exempt)
         )
+
+
+def _name_of(pattern: Any, method: str) -> str:
+    """Return the dotted name of a view; of django-ninja's operation for the method."""
+    operation = ninja_operation(pattern.callback, method)
+    if operation is None:
+        return str(pattern.lookup_str)
+    function = operation.view_func
+    return f"{function.__module__}.{function.__qualname__}"
 
 
 def _decision(view: Any, method: str) -> Decision:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from typing import Any, NamedTuple
 
 from django.urls import get_resolver
@@ -15,6 +16,8 @@ from django.urls import get_resolver
 from arrcert.adapters import policy_named_by
 
 __all__ = [
+    "DEEPEST_URLCONF",
+    "MOST_VIEWS",
     "RegisteredView",
     "functions_for",
     "handled_methods",
@@ -24,6 +27,11 @@ __all__ = [
     "registered_views",
     "view_class_of",
 ]
+
+
+DEEPEST_URLCONF = 20
+MOST_VIEWS = 10_000
+"""Where the search stops. Without a limit, a URLconf that includes itself would have no end."""
 
 
 class RegisteredView(NamedTuple):
@@ -64,9 +72,11 @@ def registered_views() -> Iterator[RegisteredView]:
         Exception: the URLconf cannot be loaded.
 
     It does not follow URLconfs that middleware sets on requests, or views that other views call. A
-    view that fails to describe itself is left out; Django's own checks report it.
+    view that fails to describe itself is left out; Django's own checks report it. It stops after
+    20 levels of `include`, and after 10,000 views.
     """
-    yield from _registered(get_resolver().url_patterns, "")
+    found = _registered(get_resolver().url_patterns, "", DEEPEST_URLCONF)
+    yield from islice(found, MOST_VIEWS)
 
 
 def handled_methods(view: object) -> list[str]:
@@ -115,7 +125,9 @@ def is_ninja_view(view: object) -> bool:
     return _ninja_path_view(view) is not None
 
 
-def _registered(patterns: Iterable[Any], prefix: str) -> Iterator[RegisteredView]:
+def _registered(patterns: Iterable[Any], prefix: str, depth: int) -> Iterator[RegisteredView]:
+    if depth == 0:
+        return
     for pattern in patterns:
         try:
             route = f"{prefix}{pattern.pattern}"
@@ -125,7 +137,7 @@ def _registered(patterns: Iterable[Any], prefix: str) -> Iterator[RegisteredView
             continue
         yield from found
         if included is not None:
-            yield from _registered(included, route)
+            yield from _registered(included, route, depth - 1)
 
 
 def _functions_of(pattern: Any, route: str) -> list[RegisteredView]:
