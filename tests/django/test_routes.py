@@ -12,6 +12,7 @@ from typing import Any
 
 import ninja
 import pytest
+from django.core.exceptions import PermissionDenied
 from django.core.handlers.wsgi import WSGIHandler
 from django.core.management import CommandError, call_command
 from django.http import HttpRequest, HttpResponse
@@ -25,7 +26,7 @@ from rest_framework.views import APIView
 from arrcert.exceptions import ConfigurationError
 from arrcert.routes import Decision, Effect, Report, Verdict
 from arrcert.wsgi import ClientCertificateMiddleware as WSGIMiddleware
-from arrcert_django.authorization import authorize_request, current_authorizer
+from arrcert_django.authorization import aauthorize_request, authorize_request, current_authorizer
 from arrcert_django.decorators import authorize_certificate, certificate_exempt
 from arrcert_django.middleware import ClientCertificateMiddleware
 from arrcert_django.mixins import ClientCertificateRequiredMixin
@@ -305,6 +306,10 @@ class _Failing(_Permission):
     answer = ValueError("x")
 
 
+class _Forbidding(_Permission):
+    answer = PermissionDenied()
+
+
 class _Asking(_Permission):
     def has_permission(self, request: Any, view: Any) -> Any:
         return authorize_request(request, "partners")
@@ -316,6 +321,7 @@ class _Asking(_Permission):
         ([_Permission], Verdict.OPEN, ()),
         ([_Permission, _Asking], Verdict.PROTECTED, ("partners",)),
         ([_Failing, _Asking], Verdict.UNKNOWN, ()),
+        ([_Forbidding], Verdict.OPEN, ()),
         ([_Asking | _Permission], Verdict.OPEN, ()),
     ],
 )
@@ -338,6 +344,7 @@ def test_permissions_of_rest_framework(
 @pytest.mark.parametrize(
     ("auth", "verdict"),
     [
+        (aauthorize_request, Verdict.PROTECTED),
         (lambda request: True, Verdict.OPEN),
         ([authorize_request, lambda request: True], Verdict.PROTECTED),
         ([lambda request: None, authorize_request], Verdict.UNKNOWN),
@@ -376,7 +383,9 @@ class _Endless:
 
 def test_hostile_views(site: Any) -> None:
     """A view whose attributes raise is unknown, and an endless one ends."""
-    site(path("hostile", _Hostile()), path("endless", _Endless()), middleware=[])
+    broken = path("broken", _index)
+    broken.callback = _Hostile()
+    site(path("hostile", _Hostile()), path("endless", _Endless()), broken, middleware=[])
     found = report()
     assert decision_at(found, "/hostile").verdict is Verdict.UNKNOWN
     assert decision_at(found, "/endless").verdict is Verdict.OPEN
@@ -464,11 +473,36 @@ def test_command_fails_on_open(site: Any) -> None:
 
 def test_site_that_refuses_to_serve(site: Any, settings: Any) -> None:
     """A site that serves nothing has no routes: the command says why, and exits with 2."""
-    site(path("", _index), middleware=[])
+    site(path("", _index), middleware=[f"{__name__}._Unknown"])
     del settings.ARRCERT_PROTECT_ALL
     with pytest.raises(CommandError, match="the site refuses to serve: MIDDLEWARE") as failed:
         run()
     assert failed.value.returncode == 2
+
+
+def test_arrcert_routes(
+    site: Any, settings: Any, importable: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`arrcert routes` takes Django's application, its settings module, or the environment."""
+    pytest.importorskip("click")
+    from click.testing import CliRunner
+
+    from arrcert.cli import main
+
+    site(path("x", _index))
+    module = importable(application=WSGIHandler(), ROOT_URLCONF="urls_of_the_test")
+    monkeypatch.setenv("DJANGO_SETTINGS_MODULE", module)
+    monkeypatch.setattr(sys, "path", sys.path[:])
+    for arguments in ([f"{module}:application"], [module], []):
+        result = CliRunner().invoke(main, ["routes", *arguments, "--json"])
+        assert result.exit_code == 0, result.output
+        assert json.loads(result.stdout)["routes"][0]["path"] == "/x"
+    site(path("x", _index), middleware=[f"{__name__}._Unknown"])
+    del settings.ARRCERT_PROTECT_ALL
+    for arguments in ([f"{module}:application"], [module]):
+        result = CliRunner().invoke(main, ["routes", *arguments])
+        assert result.exit_code == 2
+        assert "refuses to serve: MIDDLEWARE" in result.stderr
 
 
 def test_lost_decorators_are_refused(site: Any) -> None:

@@ -15,8 +15,10 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import path
 
 from arrcert.asgi import ClientCertificateMiddleware
+from arrcert.routes import Verdict
 from arrcert.testing import IssuedCertificate
 from arrcert_django.authorization import current_authorizer
+from arrcert_django.routes import report
 from arrcert_django.websockets import problem_of_websockets
 
 pytest.importorskip("channels", reason="channels is missing: pip install --group apps")
@@ -115,6 +117,15 @@ def test_no_error_without_open_websockets(
     settings.ARRCERT_PROTECT_ALL = True
     monkeypatch.setattr("arrcert_django.websockets.find_spec", lambda name: None)
     assert problem_of_websockets() is None
+
+
+def test_websockets_in_the_route_audit(asgi: Any) -> None:
+    """Each WebSocket has a row, and the check around it decides."""
+    for is_guarded, verdict in ((False, Verdict.OPEN), (True, Verdict.PROTECTED)):
+        asgi(router(is_guarded=is_guarded))
+        [row] = [row for row in report().routes if row.path == "/ws/chat"]
+        assert row.decision.verdict is verdict
+        assert row.view == "channels.generic.websocket.WebsocketConsumer"
 
 
 def test_first_request_logs_open_websockets(
