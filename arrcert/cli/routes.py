@@ -80,12 +80,13 @@ def _report_of(app: object, reference: str) -> Report:
     try:
         around = layers_around(app)
         # The core never imports a framework or an adapter. The app has imported its framework.
-        flask = sys.modules.get("flask")
-        position = _position(around, getattr(flask, "Flask", ()))
-        if position is not None:
-            adapter: Any = importlib.import_module("arrcert_flask.routes")
-            found: Report = adapter.report(around[position], around[:position])
-            return found
+        kind = getattr(sys.modules.get("flask"), "Flask", ())
+        for position, layer in enumerate(around):
+            flask_app = _flask_app(layer, kind)
+            if flask_app is not None:
+                adapter: Any = importlib.import_module("arrcert_flask.routes")
+                found: Report = adapter.report(flask_app, around[:position])
+                return found
         if _leads_to_django(app, around):
             adapter = importlib.import_module("arrcert_django.routes")
             found = adapter.report(app)
@@ -120,9 +121,13 @@ def _report_of_django(settings_module: str | None) -> Report:
         return found
 
 
-def _position(around: Iterable[object], kind: Any) -> int | None:
-    """Return the position of the first layer of a kind, or None."""
-    return next((n for n, layer in enumerate(around) if isinstance(layer, kind)), None)
+def _flask_app(layer: object, kind: Any) -> Any:
+    """Return the Flask app that a layer is, or whose `wsgi_app` it is; else None."""
+    if isinstance(layer, kind):
+        return layer
+    owner: Any = getattr(layer, "__self__", None)
+    # A method that another one has replaced in the app does not lead to the app's wrappers.
+    return owner if isinstance(owner, kind) and owner.wsgi_app == layer else None
 
 
 def _leads_to_django(app: object, around: Iterable[object]) -> bool:

@@ -37,9 +37,8 @@ FLASK = f"""
     guarded = ClientCertificateMiddleware(app, authorizer_of(app))
     refusing = create_app(ARRCERT_PROTECT_ALL=True)
 
-    class Wrapper:
-        def __init__(self, app):
-            self.app = app
+    from werkzeug.middleware.proxy_fix import ProxyFix
+    proxied = ProxyFix(app.wsgi_app)
 
     from werkzeug.middleware.dispatcher import DispatcherMiddleware
     refusing.wsgi_app = DispatcherMiddleware(refusing.wsgi_app, {{}})
@@ -56,13 +55,6 @@ PLAIN = f"""
 
     async def asgi_app(scope, receive, send):
         raise AssertionError
-
-    class Hidden:
-        def __init__(self, app):
-            self.__hidden = app
-
-        def __call__(self, environ, start_response):
-            raise AssertionError
 
     guarded_wsgi = wsgi.ClientCertificateMiddleware(
         wsgi_app, authorizer, exempt_paths=["/public/*"]
@@ -100,6 +92,7 @@ def test_flask_app(make_module: Any) -> None:
     assert rows(f"{module}:app")["/hello GET"] == "open"
     assert rows(f"{module}:create_app()")["/hello GET"] == "open"
     assert rows(f"{module}:guarded")["/hello GET"] == "protected"
+    assert rows(f"{module}:proxied")["/hello GET"] == "open"
 
 
 def test_app_that_refuses_to_serve(make_module: Any) -> None:
