@@ -25,6 +25,7 @@ from arrcert.rules import (
     NamesProvenByFrontEnd,
     TrustAnchors,
 )
+from arrcert.shared_identities import IdentitySource
 from arrcert.trust.files import Source
 from arrcert.trust.paths import TrustStore
 
@@ -257,6 +258,11 @@ class Policy:
         """
         moment, rules = whole_second(at), self._key_rules
         return [problem for rule in rules.values() for problem in rule.warnings(moment, rules)]
+
+    def identity_sources(self) -> list[IdentitySource]:
+        """Return the keys that give names, for the warning about names that are given twice."""
+        rules = self._key_rules
+        return [source for rule in rules.values() for source in rule.identity_sources(rules)]
 
     def __repr__(self) -> str:
         parts = [str(rule) for rule in self._key_rules.values() if str(rule)]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import ClassVar
 
@@ -28,6 +28,7 @@ from arrcert.moments import timestamp
 from arrcert.notation import Form, Notation
 from arrcert.pins import Pin, fingerprint_pin, public_key_pin
 from arrcert.presented import Presented
+from arrcert.shared_identities import IdentitySource
 from arrcert.trust.files import Source, TrustFiles
 from arrcert.trust.paths import Path, TrustStore
 
@@ -173,6 +174,14 @@ class KeyRule(Rule, is_base=True):
         """
         yield from ()
 
+    def identity_sources(self, rules: Mapping[str, KeyRule]) -> Iterator[IdentitySource]:
+        """Yield the names that the key gives to whoever is accepted.
+
+        Args:
+            rules: the rule of each key that the policy holds.
+        """
+        yield from ()
+
     def __str__(self) -> str:
         """Return what the representation of a policy shows of the key; empty for nothing."""
         return ""
@@ -243,6 +252,12 @@ class PinRule(ListRule, is_base=True):
     def names_holders(self) -> bool:
         """Whether at least one pin has an identity."""
         return any(pin.identity is not None for pin in self.pins.values())
+
+    def identity_sources(self, rules: Mapping[str, KeyRule]) -> Iterator[IdentitySource]:
+        """Yield the identities of the pins."""
+        held = frozenset(pin.identity for pin in self.pins.values() if pin.identity is not None)
+        if held:
+            yield IdentitySource(self.key, IdentityTemplate(""), held, only_issuer(rules))
 
     def check_pins(
         self, decision: Decision, found: Sequence[str | None], denied: str
@@ -677,13 +692,13 @@ class Issuers(NameRule):
 
     def read(self, value: object, notation: Notation) -> None:
         """Read each issuer."""
-        self._issuers: set[str | Name] = set()
+        self.issuers: set[str | Name] = set()
         super().read(value, notation)
 
     def add_name(self, entry: str) -> None:
         """Add an issuer."""
         issuer = names.issuer(entry)
-        self._issuers.add(issuer)
+        self.issuers.add(issuer)
         if isinstance(issuer, Name):
             # A whole name can be written in several ways; this is how a certificate shows it.
             self._entries[issuer.rfc4514_string().lower()] = entry
@@ -692,11 +707,11 @@ class Issuers(NameRule):
         """Return why the issuer is not allowed."""
         certificate = decision.certificate
         issuer = certificate.x509.issuer
-        if certificate.issuer_common_name in self._issuers or issuer in self._issuers:
+        if certificate.issuer_common_name in self.issuers or issuer in self.issuers:
             decision.has_allowed_issuer = True
             return None
         detail = f"the issuer {quote(certificate.issuer)} is not allowed"
-        if Name(reversed(issuer.rdns)) in self._issuers:
+        if Name(reversed(issuer.rdns)) in self.issuers:
             detail += "; the list holds it the other way round, most general first"
         else:
             detail += self.hint_of_case([certificate.issuer_common_name or "", certificate.issuer])
@@ -915,16 +930,23 @@ class Identity(KeyRule):
                 self._list = listed
             yield from problem_of_proof(self.key, rules)
 
-    def possible(self) -> frozenset[str] | None:
+    def _possible(self) -> frozenset[str] | None:
         """Return every name that the rule can give, None if they cannot be listed."""
         if self.template.field is None:
             return frozenset({self.template.before})
         values = None if self._list is None else self._list.possible()
         return None if values is None else frozenset(map(self.template.filled, values))
 
+    def identity_sources(self, rules: Mapping[str, KeyRule]) -> Iterator[IdentitySource]:
+        """Yield the names that the literal or the template gives."""
+        yield IdentitySource(self.key, self.template, self._possible(), only_issuer(rules))
+
     def check(self, decision: Decision) -> Finding | None:
         """Return why the certificate has no name for the identity; else store the name."""
         if decision.name is not None:
+            return None
+        if self.template.field is None:
+            decision.name = self.template.before
             return None
         values = self._values(decision.presented)
         if len(values) == 1:
@@ -959,7 +981,6 @@ class Identity(KeyRule):
             case "email_address":
                 return frozenset(certificate.email_addresses)
             case _:
-                # The fingerprint, or a literal, which takes no value.
                 return {certificate.sha256_fingerprint}
 
     def warnings(self, at: datetime, rules: Mapping[str, KeyRule]) -> Iterator[Problem]:
@@ -967,8 +988,9 @@ class Identity(KeyRule):
         anchors, issuers = rules.get(TrustAnchors.key), rules.get(Issuers.key)
         if not self.template.is_of_name or not isinstance(anchors, TrustAnchors):
             return
-        count = len(anchors.files.anchors())
-        if count > 1 and not (isinstance(issuers, Issuers) and issuers.count == 1):
+        count = len(set(anchors.files.anchors()))
+        is_one_issuer = isinstance(issuers, Issuers) and len(issuers.issuers) == 1
+        if count > 1 and not is_one_issuer:
             yield Problem(
                 self.key,
                 f"each of the {count} trust anchors can issue every name, so clients of different"
@@ -994,6 +1016,22 @@ def only_common_name(presented: Presented) -> frozenset[str]:
     """Return the subject's common name, empty unless there is exactly one."""
     found = presented.certificate.common_name
     return frozenset() if found is None else frozenset({found})
+
+
+def only_issuer(rules: Mapping[str, KeyRule]) -> Hashable | None:
+    """Return what stands for the one issuer of a policy, None if it may accept several.
+
+    Args:
+        rules: the rule of each key that the policy holds.
+
+    CAs below one trust anchor count as one issuer, unless the policy names their issuer.
+    """
+    anchors, issuers = rules.get(TrustAnchors.key), rules.get(Issuers.key)
+    if not isinstance(anchors, TrustAnchors):
+        return None
+    found = frozenset(anchors.files.anchors())
+    named = issuers.issuers if isinstance(issuers, Issuers) else frozenset[str | Name]()
+    return (found, frozenset(named)) if len(found) == 1 and len(named) <= 1 else None
 
 
 class Roles(KeyRule):

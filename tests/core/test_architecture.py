@@ -31,6 +31,7 @@ ORDER = [
     "certificate",
     "names",
     "identity",
+    "shared_identities",
     "pins",
     "forwarding",
     "forwarding.gunicorn",
