@@ -109,13 +109,17 @@ class Authorizer:
                 )
         if problems:
             raise ConfigurationError(problems)
-        self._policies = {
-            name: Alternatives(name, listed, most_remembered)
+        # What is asked for each name: one group of alternatives.
+        self._policies: dict[str, tuple[Alternatives, ...]] = {
+            name: (Alternatives(name, listed, most_remembered),)
             for name, listed in alternatives.items()
         }
         # Sorting is stable: the others keep their order.
         self._default_first = tuple(
-            sorted(self._policies.values(), key=lambda alternatives: alternatives.name != _DEFAULT)
+            sorted(
+                (alternatives for (alternatives,) in self._policies.values()),
+                key=lambda alternatives: alternatives.name != _DEFAULT,
+            )
         )
         self._denials = DenialLog()
 
@@ -391,11 +395,8 @@ class Authorizer:
             role: the role that whoever is accepted must have; None for any.
             at: the moment, aware; None for now.
         """
-        if policy is None:
-            candidates = self._default_first
-        elif policy in self._policies:
-            candidates = (self._policies[policy],)
-        else:
+        candidates = self._default_first if policy is None else self._policies.get(policy)
+        if candidates is None:
             return Denial(
                 DenialReason.MISCONFIGURED,
                 f"no policy is called {quote(policy)}; there is"
@@ -447,10 +448,10 @@ class Authorizer:
             return _without_role(identity, role)
         if logger.isEnabledFor(logging.DEBUG):
             logger.debug(
-                "authorized under policy %r: %s, identity %s",
+                "authorized under policy %r: %s%s",
                 identity.policy,
                 identity.certificate.sha256_fingerprint,
-                "none" if identity.name is None else quote(identity.name),
+                "" if identity.name is None else f", identity {quote(identity.name)}",
                 extra={
                     "arrcert_policy": identity.policy,
                     "arrcert_fingerprint": identity.certificate.sha256_fingerprint,

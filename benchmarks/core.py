@@ -117,6 +117,12 @@ def names_for(pki: Pki) -> dict[str, Any]:
     pinned = Policy(fingerprints=[certificate.sha256_fingerprint])
     anchored = Policy(trust_anchors=pki.ca.public_bytes(Encoding.PEM).decode())
     remembering = Authorizer({"default": pinned})
+    named = Policy(
+        fingerprints=[certificate.sha256_fingerprint],
+        identity="contoso:{common_name}",
+        roles=["orders", "invoices"],
+    )
+    naming = Authorizer({"default": named})
     headers = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
     headers.append((b"x-arr-clientcert", pki.alice))
     environ: dict[str, Any] = {
@@ -141,11 +147,13 @@ def names_for(pki: Pki) -> dict[str, Any]:
         "remembered": {text: certificate},
         "sample": documented_sample(certificate.sha1_fingerprint, "alice", "Contoso Issuing CA"),
         "warm": remembering.authorize,
+        "warm_named": naming.authorize,
         "warm_wsgi": remembering.authorize_wsgi,
         "warm_asgi": remembering.authorize_asgi,
         "environ": environ,
         "scope": {"type": "http", "method": "GET", "path": "/hellocert", "headers": headers},
         "cold": Authorizer({"default": pinned}, most_remembered=0).authorize,
+        "cold_named": Authorizer({"default": named}, most_remembered=0).authorize,
         "cold_path": Authorizer({"default": anchored}, most_remembered=0).authorize,
         "verify": bare_verifier(pki),
     }
@@ -172,7 +180,10 @@ STATEMENTS = {
     "warm": "warm(alice.decode('latin-1'))",
     "warm_wsgi": "warm_wsgi(environ)",
     "warm_asgi": "warm_asgi(scope)",
+    "warm_named": "warm_named(alice.decode('latin-1'))",
+    "warm_role": "warm_named(alice.decode('latin-1'), role='orders')",
     "cold": "cold(alice.decode('latin-1'))",
+    "cold_named": "cold_named(alice.decode('latin-1'))",
     "cold_path": "cold_path(alice.decode('latin-1'))",
     "verify": "verify(alice.decode('latin-1'))",
     "garbage": _DENY.format("cold", "no_base64"),
@@ -197,6 +208,9 @@ def rows_of(seconds: dict[str, float]) -> list[Row]:
         row("warm: authorize / floor", "warm", "floor", 4),
         row("warm: authorize_wsgi, 15 headers / sample", "warm_wsgi", "sample", 0.15),
         row("warm: authorize_asgi, 15 headers / sample", "warm_asgi", "sample", 0.15),
+        row("warm: with an identity / without", "warm_named", "warm", 1.2),
+        row("warm: with an identity and a role / without", "warm_role", "warm", 1.2),
+        row("cold, pinned: with an identity / without", "cold_named", "cold", None),
         row("cold, pinned / sample", "cold", "sample", 0.6),
         row("cold, path / bare ClientVerifier and parse", "cold_path", "verify", 1.8),
         row("denied: no base64 / sample", "garbage", "sample's garbage", 0.5),

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from functools import wraps
+from pathlib import Path
 from typing import Any
 
 import pytest
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
-from django.test import RequestFactory
+from django.test import RequestFactory, override_settings
 from django.urls import path
 from django.utils.decorators import method_decorator
 from django.views import View
@@ -242,3 +244,23 @@ def test_async_form_asks_for_a_role(
     site(path("", view))
     assert visit("/", partner).content == b"fabrikam"
     assert visit("/", allowed).status_code == 403
+
+
+def test_views_of_the_guide(
+    site: Any, visit: Any, allowed: IssuedCertificate, partner: IssuedCertificate
+) -> None:
+    """The Django code of docs/identity.md asks for the role `orders`."""
+    guide = (Path(__file__).parents[2] / "docs" / "identity.md").read_text(encoding="utf-8")
+    [code] = [
+        block
+        for block in re.findall(r"```python\n(.*?)```", guide, re.DOTALL)
+        if "arrcert_django" in block
+    ]
+    held: dict[str, Any] = {"__name__": __name__}
+    exec(compile(code, "docs/identity.md", "exec"), held)
+    site(path("function", held["orders"]), path("class", held["Orders"].as_view()))
+    for address in ("/function", "/class"):
+        assert visit(address, allowed).content == b'{"from": "user:client"}'
+        assert visit(address).status_code == 403
+    with override_settings(ARRCERT={"default": {"fingerprints": ["A" * 64], "roles": ["other"]}}):
+        assert visit("/class", partner).status_code == 403
