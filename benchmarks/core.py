@@ -153,7 +153,6 @@ def names_for(pki: Pki) -> dict[str, Any]:
         "environ": environ,
         "scope": {"type": "http", "method": "GET", "path": "/hellocert", "headers": headers},
         "cold": Authorizer({"default": pinned}, most_remembered=0).authorize,
-        "cold_named": Authorizer({"default": named}, most_remembered=0).authorize,
         "cold_path": Authorizer({"default": anchored}, most_remembered=0).authorize,
         "verify": bare_verifier(pki),
     }
@@ -183,7 +182,6 @@ STATEMENTS = {
     "warm_named": "warm_named(alice.decode('latin-1'))",
     "warm_role": "warm_named(alice.decode('latin-1'), role='orders')",
     "cold": "cold(alice.decode('latin-1'))",
-    "cold_named": "cold_named(alice.decode('latin-1'))",
     "cold_path": "cold_path(alice.decode('latin-1'))",
     "verify": "verify(alice.decode('latin-1'))",
     "garbage": _DENY.format("cold", "no_base64"),
@@ -210,7 +208,6 @@ def rows_of(seconds: dict[str, float]) -> list[Row]:
         row("warm: authorize_asgi, 15 headers / sample", "warm_asgi", "sample", 0.15),
         row("warm: with an identity / without", "warm_named", "warm", 1.2),
         row("warm: with an identity and a role / without", "warm_role", "warm", 1.2),
-        row("cold, pinned: with an identity / without", "cold_named", "cold", None),
         row("cold, pinned / sample", "cold", "sample", 0.6),
         row("cold, path / bare ClientVerifier and parse", "cold_path", "verify", 1.8),
         row("denied: no base64 / sample", "garbage", "sample's garbage", 0.5),

@@ -90,6 +90,8 @@ def test_lists_of_names_limit_what_a_template_gives(staff: str, devices: str) ->
     assert warned(one, {**other, "common_names": ["carol", "Bob"]})
     assert not warned(one, {**other, "identity": "carol"})
     assert warned(one, {**other, "identity": "alice"})
+    assert warned(other, one)
+    assert not warned({**other, "identity": "x:{common_name}"}, one)
     by_dns = {"trust_anchors": devices, "identity": "{dns_name}"}
     assert not warned(one, {**by_dns, "dns_names": ["gw.contoso.com"]})
     assert warned({**one, "common_names": ["gw.contoso.com"]}, {**by_dns, "dns_names": ["*.a.b"]})
