@@ -145,6 +145,7 @@ def test_identity_is_a_literal_or_has_one_field(written: str) -> None:
         ("common_name}", "brace"),
         ("{{common_name}}", "brace"),
         ("a}b{", "brace"),
+        ("x{common_name}}", "brace"),
         (" fabrikam", "begins or ends with white space"),
         ("{common_name} ", "begins or ends with white space"),
         ("fabri\u200bkam", "U+200B"),
@@ -199,7 +200,7 @@ def test_identity_and_roles_are_no_condition() -> None:
         ([""], "holds '', which is no role"),
         ([" "], "which is no role"),
         (["orders", ["invoices"]], "which is no role"),
-        ([" orders"], "white space"),
+        ([" orders"], "holds the role ' orders', which has white space"),
         (["or\u200bders"], "U+200B"),
         (["@Microsoft.KeyVault(VaultName=v)"], "Key Vault reference"),
     ],
@@ -215,6 +216,7 @@ def test_wrong_roles_stop_the_start(roles: Any, message: str) -> None:
 def test_roles_are_a_set() -> None:
     """A role that is written twice counts once."""
     assert roles_from(("orders", "orders", "invoices")) == {"orders", "invoices"}
+    assert roles_from(frozenset({"orders"})) == {"orders"}
     assert "2 roles" in repr(Policy(fingerprints=[PIN], roles={"orders", "invoices"}))
 
 
@@ -448,6 +450,7 @@ def test_denial_says_what_was_found() -> None:
         "\u202eadmin",
         "\ufeffadmin",
         "ad\u2028min",
+        "ad\u2029min",
         "ad\ue000min",
         "\uff41dmin",
         "a\u1d48min",
@@ -473,6 +476,15 @@ def test_other_names_are_kept_as_they_are(name: str) -> None:
     """Letters of other scripts are letters; the name is that of nobody else."""
     assert why_no_name(name) is None
     assert name_of(certificate_of(name), "{common_name}") == name
+
+
+def test_reason_of_a_refused_name() -> None:
+    """The reason is the end of a sentence for the operator."""
+    assert why_no_name("") == "is empty"
+    assert why_no_name("a\n b") == "holds the control or format character U+000A"
+    assert why_no_name("x" * 2049) == "has more than 2048 characters"
+    assert why_no_name("x" * 2048) is None
+    assert tuple(identity_from("x")) == ("x", None, "")
 
 
 def test_parts_that_combine_are_no_identity() -> None:

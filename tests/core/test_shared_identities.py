@@ -64,6 +64,13 @@ def test_device_of_another_ca_can_be_called_admin(staff: str, devices: str) -> N
         ("Fabrikam", "fab{common_name}", True),
         ("fab", "fab{common_name}", False),
         ("contoso", "fab{common_name}", False),
+        ("fabrikam", "FAB{common_name}", True),
+        ("fabrikam", "{common_name}KAM", True),
+        ("fabrikam", "fab{common_name}am", True),
+        ("fabrikam", "fab{common_name}x", False),
+        ("aba", "ab{common_name}ba", False),
+        ("ab:{common_name}", "ab:x:{common_name}", True),
+        ("{common_name}-abc", "{common_name}-abc", True),
         ("fabrikam", "fabrikam", False),
         ("{sha256_fingerprint}", "{sha256_fingerprint}", False),
         ("{sha256_fingerprint}", "fabrikam", False),
@@ -114,6 +121,14 @@ def test_pins_can_be_of_any_issuer(staff: str) -> None:
     assert not warned({**named, "identity": "pin:{common_name}"})
     assert not warned(named, {**anchored, "common_names": ["alice"]})
     assert not warned(named, named)
+    two = [*named["fingerprints"], {"fingerprint": OTHER, "identity": "x:root"}]
+    for policies in (
+        ({"fingerprints": two}, {**anchored, "identity": "x:{common_name}"}),
+        ({**anchored, "identity": "x:{common_name}"}, {"fingerprints": two}),
+    ):
+        assert warned(*policies)
+    listed = {**anchored, "common_names": ["x:root", "alice"]}
+    assert warned({**anchored, "identity": "x:{dns_name}", "issuers": ["A"]}, listed)
 
 
 def test_clients_of_one_issuer_are_no_mistake(staff: str, devices: str) -> None:
