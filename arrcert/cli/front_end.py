@@ -193,9 +193,9 @@ class FrontEndServer:
         server = await asyncio.start_server(self._accept, sock=self._listener)
         self._started.set()
         await self._stopping.wait()
-        server.close()
-        # asyncio accepts a connection in several steps; the last one adds it to the set.
+        # asyncio accepts a connection in several steps, and the server must be open in the last.
         await asyncio.sleep(0.01)
+        server.close()
         if self._connections:
             await asyncio.wait(self._connections, timeout=SHUTDOWN_SECONDS)
         for task in self._connections:
