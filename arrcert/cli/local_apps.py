@@ -122,13 +122,19 @@ class RunningASGIApp:
             )
         )
         self._thread = threading.Thread(
-            target=self._server.run, args=([listener],), name="uvicorn", daemon=True
+            target=self._run, args=(listener,), name="uvicorn", daemon=True
         )
         self._thread.start()
         while not self._server.started:
             if not self._thread.is_alive():
+                listener.close()
                 raise Failure("the lifespan of the ASGI app failed; see the log above")
             time.sleep(0.01)
+
+    def _run(self, listener: socket.socket) -> None:
+        # uvicorn exits if the lifespan fails, and has logged why.
+        with contextlib.suppress(SystemExit):
+            self._server.run([listener])
 
     def stop(self) -> None:
         """Stop the server. Requests that run for more than a second lose their connection."""

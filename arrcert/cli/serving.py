@@ -164,10 +164,11 @@ def serve(
         from arrcert.cli.front_end import FrontEndServer
         from arrcert.cli.local_apps import RunningCommand, run_app
     except ModuleNotFoundError as missing:
-        if (missing.name or "").partition(".")[0] not in {"h11", "OpenSSL", "uvicorn", "waitress"}:
+        package = (missing.name or "").partition(".")[0]
+        if package not in {"h11", "OpenSSL", "uvicorn", "waitress"}:
             raise
         raise Failure(
-            f"arrcert serve needs {missing.name}; run: pip install 'arrcert[dev]'"
+            f"arrcert serve needs {package}; run: pip install 'arrcert[dev]'"
         ) from None
     command: list[str] | None = context.meta.get(_COMMAND)
     if [app, upstream, command].count(None) != 2 or command == []:
@@ -271,7 +272,7 @@ def _print_banner(
     excluded_paths: tuple[str, ...],
     ca_file: Path | None,
 ) -> None:
-    click.echo(f" * Serving {served!r} behind a local stand-in for App Service's front end")
+    click.echo(f" * Serving {served} behind a local stand-in for App Service's front end")
     click.echo(f" * Client certificates: {mode} ({_MODES[mode]})")
     if excluded_paths:
         click.echo(f" * Paths without client certificates: {', '.join(excluded_paths)}")
