@@ -36,6 +36,7 @@ from arrcert.cli.downloads import (
     is_web_address,
     without_secrets,
 )
+from arrcert.cli.install import install_file
 from arrcert.exceptions import ConfigurationError, quote
 from arrcert.testing import CertificateAuthority, IssuedCertificate
 from arrcert.trust.pem import parse_certificates
@@ -263,6 +264,35 @@ def fetch_crls(
             failed = True
             click.echo(f"{path}: failed: {error}", err=True)
     raise SystemExit(1 if failed else 0)
+
+
+@main.command(
+    "install-file",
+    short_help="Check a file of policies, and replace another with it at one stroke.",
+)
+@click.argument("new", metavar="NEW", type=click.Path(path_type=Path))
+@click.argument("target", metavar="TARGET", type=click.Path(path_type=Path))
+def install_policies(new: Path, target: Path) -> None:
+    """Check a file of policies, and replace another with it at one stroke.
+
+    NEW is a TOML file for ARRCERT_FILE, and TARGET the file that ARRCERT_FILE names. All policies
+    of NEW are built, and the files that they name are read; relative paths are relative to the
+    folder of TARGET. Then NEW is written into that folder with its checksum in the first line, and
+    takes the place of TARGET in one step. A running site uses it within seconds.
+
+    Prints what it did. The exit code is 0 if TARGET was replaced, 1 if NEW is refused, and 2 if a
+    file cannot be read or written. Unless it is 0, TARGET did not change.
+    """
+    try:
+        for line in install_file(new, target):
+            click.echo(line, err=line.startswith("warning: "))
+    except ConfigurationError as error:
+        click.echo(f"{new}: refused: {error}", err=True)
+        raise SystemExit(1) from error
+    except OSError as error:
+        raise Failure(
+            f"cannot read or write {quote(error.filename or target)}: {error.strerror}"
+        ) from error
 
 
 @contextlib.contextmanager
