@@ -55,6 +55,11 @@ class Content(NamedTuple):
     text: bytes
     is_sealed: bool
 
+    @property
+    def key(self) -> tuple[object, ...]:
+        """What two looks compare."""
+        return (self.path, self.sha256, self.changed)
+
 
 def read_content(path: str, *, served: Iterable[Served] = (), ignore_mode: bool = False) -> Content:
     """Read the file of policies, and check where it lies.

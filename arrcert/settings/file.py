@@ -38,7 +38,7 @@ _REFUSED = {
     " deployment; write it in the setting ARRCERT"
 }
 
-_settled: dict[str, tuple[object, ...]] = {}
+_settled: dict[str, object] = {}
 """What the last start saw at two looks, by path: a second start in one process does not wait."""
 
 
@@ -104,7 +104,7 @@ class PolicyFile:
     Raises:
         ConfigurationError: all mistakes together, each with its place in the file.
 
-    A file without a checksum delays the start by two seconds, once for each process. A file that
+    A file without a checksum, or with a mistake, delays the start by two seconds. A file that
     stays incomplete between two looks cannot be told from a complete one without a checksum.
     """
 
@@ -156,23 +156,27 @@ class PolicyFile:
         self._looked.set()
 
     def _first(self) -> Generation:
-        """Return the first generation; wait until two looks see the same bytes.
+        """Return the first generation; wait until two looks see the same, unless it is sealed.
+
+        A worker that starts while somebody writes the file must neither take half a file nor fail
+        because of it: some servers end if a worker does not start.
 
         Raises:
             ConfigurationError: the content cannot be used, or it does not come to rest.
         """
-        content = self._read()
-        for _ in range(MOST_LOOKS_AT_THE_START):
-            generation = read_generation(content.text, content.path, content.sha256)
-            identity = (content.path, content.sha256, content.changed)
-            if content.is_sealed or _settled.get(self.path) == identity:
-                return generation
-            time.sleep(SECONDS_BETWEEN_LOOKS)
-            again = self._read()
-            if again == content:
-                _settled[self.path] = identity
-                return generation
-            content = again
+        before = _settled.get(self.path)
+        for look in range(MOST_LOOKS_AT_THE_START):
+            if look:
+                time.sleep(SECONDS_BETWEEN_LOOKS)
+            found = self._found()
+            is_sealed = isinstance(found, Content) and found.is_sealed
+            key = found.key if isinstance(found, Content) else found
+            if is_sealed or key == before:
+                _settled[self.path] = key
+                if isinstance(found, Content):
+                    return read_generation(found.text, found.path, found.sha256)
+                raise ConfigurationError(found)
+            before = key
         raise ConfigurationError(
             [
                 Problem(
@@ -183,35 +187,33 @@ class PolicyFile:
             ]
         )
 
-    def _read(self) -> Content:
+    def _found(self) -> Content | tuple[Problem, ...]:
+        """Return the content of the file, or why it cannot be read."""
         try:
             return read_content(self.path, served=self._served, ignore_mode=self._ignore_mode)
         except ValueError as error:
-            raise ConfigurationError([Problem(FILE, f"{quote(self.path)} {error}")]) from error
+            return (Problem(FILE, f"{quote(self.path)} {error}"),)
 
     def _look(self) -> None:
         now = time.monotonic()
-        content: Content | None = None
-        problems: tuple[Problem, ...] = ()
-        try:
-            content = self._read()
-        except ConfigurationError as error:
-            problems = error.problems
+        found = self._found()
         in_use = self._generation
-        if content is not None and (content.path, content.sha256) == (in_use.path, in_use.sha256):
-            self._seen = None
-            self._clear()
-            return
-        seen = content or problems
-        if seen != self._seen:
-            self._seen, self._seen_at = seen, now
+        key: object = found
+        if isinstance(found, Content):
+            key = found.key
+            if (found.path, found.sha256) == (in_use.path, in_use.sha256):
+                self._seen = None
+                self._clear()
+                return
+        if key != self._seen:
+            self._seen, self._seen_at = key, now
         is_settled = now - self._seen_at >= SECONDS_BETWEEN_LOOKS
-        if content is None:
+        if not isinstance(found, Content):
             if is_settled:
-                self._report(problems)
-        elif content.is_sealed or is_settled:
+                self._report(found)
+        elif found.is_sealed or is_settled:
             try:
-                generation = read_generation(content.text, content.path, content.sha256, in_use)
+                generation = read_generation(found.text, found.path, found.sha256, in_use)
             except ConfigurationError as error:
                 # The next look tries again: a file that the policies name may follow.
                 self._report(error.problems)

@@ -69,6 +69,7 @@ def _by_hand(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) ->
     """Start no thread, so that the test takes the looks, except with the marker usefixtures."""
     if "threads" not in request.fixturenames:
         monkeypatch.setattr(PolicyFile, "_start", lambda self: None)
+        monkeypatch.setattr(file.time, "sleep", lambda _: None)
 
 
 @pytest.fixture
@@ -232,6 +233,18 @@ def test_start_does_not_wait_for_a_sealed_file(path: Path, monkeypatch: pytest.M
     """A file with its checksum is known to be whole."""
     monkeypatch.setattr(file.time, "sleep", lambda _: pytest.fail("it waits"))
     Site(path)
+
+
+def test_file_that_is_broken_for_a_moment_does_not_stop_the_start(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that starts while somebody writes the file waits for the next look."""
+    data = path.read_bytes()
+    path.write_bytes(b"")
+    monkeypatch.setattr(file.time, "sleep", lambda _: path.write_bytes(data))
+    assert Site(path).verdicts() == (True, True)
+    path.unlink()
+    assert Site(path).verdicts() == (True, True)
 
 
 def test_file_that_never_rests_stops_the_start(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
