@@ -175,7 +175,8 @@ class Authorizer:
     @property
     def policy_names(self) -> tuple[str, ...]:
         """The names of the configured policies, in order."""
-        return tuple(self._current().alternatives)
+        snapshot = self._snapshot if self._file is None else self._current(self._file)
+        return tuple(snapshot.alternatives)
 
     def identify(
         self, header_value: str | None, policy: str | None = "default", at: datetime | None = None
@@ -379,13 +380,12 @@ class Authorizer:
             return None
         return None if isinstance(decided, Denial) else decided
 
-    def _current(self) -> _Snapshot:
-        """Return the snapshot of the policies; after a change of their file, a new one."""
+    def _current(self, file: PolicyFile) -> _Snapshot:
+        """Return the snapshot of the policies in a file; after a change of the file, a new one."""
         snapshot = self._snapshot
-        if self._file is not None:
-            policies = self._file.current().policies
-            if policies is not snapshot.policies:
-                self._snapshot = snapshot = _Snapshot.of(policies, self._most_remembered)
+        policies = file.current().policies
+        if policies is not snapshot.policies:
+            self._snapshot = snapshot = _Snapshot.of(policies, self._most_remembered)
         return snapshot
 
     def _decide(
@@ -398,7 +398,8 @@ class Authorizer:
             policy: the policy's name; None for any policy, `default` first.
             at: the moment, aware; None for now.
         """
-        _, policies, default_first = self._current()
+        snapshot = self._snapshot if self._file is None else self._current(self._file)
+        _, policies, default_first = snapshot
         if policy is None:
             candidates = default_first
         elif policy in policies:

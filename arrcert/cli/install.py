@@ -41,7 +41,7 @@ def install_file(new: Path, target: Path) -> list[str]:
     generation = read_generation(text, real, hashlib.sha256(data).hexdigest())
     said = [f"warning: {problem}" for problem in warnings_of(generation.places)]
     _replace(real, data)
-    why = why_writable(real, os.stat(real).st_mode)
+    why = why_writable(os.path.abspath(target), real, os.stat(real).st_mode)
     if why is not None:
         said.append(f"warning: the site refuses {quote(real)}: it {why}")
     names = ", ".join(

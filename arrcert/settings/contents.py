@@ -72,7 +72,8 @@ def read_content(path: str, *, served: Iterable[Served] = (), ignore_mode: bool 
     Raises:
         ValueError: the file cannot be read or used. The message is a sentence for the operator.
 
-    It does not check who owns the file, nor the modes of folders further up.
+    It does not check who owns the file, nor the modes of folders further up and of folders that a
+    chain of links passes through.
     """
     try:
         real = os.path.realpath(path, strict=True)
@@ -81,13 +82,13 @@ def read_content(path: str, *, served: Iterable[Served] = (), ignore_mode: bool 
         with open(real, "rb") as file:
             status = os.fstat(file.fileno())
             data = file.read(LARGEST + 1)
+        why = _why_served(path, real, served)
+        if why is None and not ignore_mode:
+            why = why_writable(path, real, status.st_mode)
     except OSError as error:
         raise ValueError(f"cannot be read ({error.strerror})") from error
     if len(data) > LARGEST:
         raise ValueError(f"has more than {LARGEST} bytes; write fewer policies")
-    why = _why_served(path, real, served)
-    if why is None and not ignore_mode:
-        why = why_writable(real, status.st_mode)
     if why is not None:
         raise ValueError(why)
     text, is_sealed = unsealed(data)
@@ -147,14 +148,16 @@ def parsed(text: bytes) -> dict[str, Any]:
         raise ValueError(f"is not TOML: {_one_line(error)}") from error
 
 
-def why_writable(path: str, mode: int) -> str | None:
+def why_writable(path: str, real: str, mode: int) -> str | None:
     """Return why others than the owner may write a file, None if they may not.
 
     Args:
-        path: the path of the file, without links.
+        path: the path of the file, absolute; perhaps a link.
+        real: the path without links.
         mode: the mode of the file.
 
-    It looks at the file and its folder: whoever may write the folder may replace the file.
+    It looks at the file, at its folder and at the folder of the link: whoever may write such a
+    folder may put another file there.
     """
     if not HAS_MODES:
         return None
@@ -166,14 +169,14 @@ def why_writable(path: str, mode: int) -> str | None:
     others = stat.S_IWGRP | stat.S_IWOTH
     if mode & others:
         return f"may be written by its group or by others (mode {stat.S_IMODE(mode):04o}); {remedy}"
-    folder = os.path.dirname(path)
-    mode = os.stat(folder).st_mode
-    # In a folder with the sticky bit, such as /tmp, only the owner of a file may replace it.
-    if mode & others and not mode & stat.S_ISVTX:
-        return (
-            f"lies in the folder {quote(folder)}, which may be written by its group or by others"
-            f" (mode {stat.S_IMODE(mode):04o}), so they may replace it; {remedy}"
-        )
+    for folder in dict.fromkeys([os.path.dirname(real), os.path.dirname(path)]):
+        mode = os.stat(folder).st_mode
+        # In a folder with the sticky bit, such as /tmp, only the owner of a file may replace it.
+        if mode & others and not mode & stat.S_ISVTX:
+            return (
+                f"lies in the folder {quote(folder)}, which may be written by its group or by"
+                f" others (mode {stat.S_IMODE(mode):04o}), so they may replace it; {remedy}"
+            )
     return None
 
 

@@ -170,6 +170,15 @@ def test_folder_that_others_may_write_is_refused(file: Path, mode: int) -> None:
     assert read_content(str(file)).text == TEXT
 
 
+def test_folder_of_a_link_that_others_may_write_is_refused(file: Path) -> None:
+    """Whoever can write the folder of the link can let it lead to another file."""
+    links = file.parent / "links"
+    links.mkdir()
+    links.chmod(0o777)
+    (links / "partners.toml").symlink_to(file)
+    assert f"lies in the folder '{links}'" in why(links / "partners.toml")
+
+
 def test_modes_say_nothing_on_windows(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where modes do not say who may write a file, they are not checked."""
     file.chmod(0o666)
