@@ -1,4 +1,4 @@
-"""Installs a file of policies for `arrcert install-file`: checked, sealed, and at one stroke."""
+"""Installs a file of policies for `arrcert install-file`: checked, sealed, and in one step."""
 
 from __future__ import annotations
 
@@ -9,13 +9,45 @@ import stat
 import tempfile
 from pathlib import Path
 
+import click
+
+from arrcert.cli.apps import Failure
 from arrcert.exceptions import ConfigurationError, Problem, quote
 from arrcert.settings.contents import sealed, unsealed, why_writable
 from arrcert.settings.file import read_generation, warnings_of
 
 
+@click.command(
+    "install-file",
+    short_help="Check a file of policies, and replace another with it in one step.",
+)
+@click.argument("new", metavar="NEW", type=click.Path(path_type=Path))
+@click.argument("target", metavar="TARGET", type=click.Path(path_type=Path))
+def install_file_command(new: Path, target: Path) -> None:
+    """Check a file of policies, and replace another with it in one step.
+
+    NEW is a TOML file for ARRCERT_FILE, and TARGET the file that ARRCERT_FILE names. All policies
+    of NEW are built, and the files that they name are read; relative paths are relative to the
+    folder of TARGET. Then NEW is written into that folder with its checksum in the first line, and
+    takes the place of TARGET in one step. A running site uses it within seconds.
+
+    Prints what it did. The exit code is 0 if TARGET was replaced, 1 if NEW is refused, and 2 if a
+    file cannot be read or written. Unless it is 0, TARGET did not change.
+    """
+    try:
+        for line in install_file(new, target):
+            click.echo(line, err=line.startswith("warning: "))
+    except ConfigurationError as error:
+        click.echo(f"{new}: refused: {error}", err=True)
+        raise SystemExit(1) from error
+    except OSError as error:
+        raise Failure(
+            f"cannot read or write {quote(error.filename or target)}: {error.strerror}"
+        ) from error
+
+
 def install_file(new: Path, target: Path) -> list[str]:
-    """Check a file of policies and replace another one with it at one stroke.
+    """Check a file of policies and replace another one with it in one step.
 
     Args:
         new: the file to install. A checksum in its first line must match, and is written anew.
