@@ -249,6 +249,16 @@ def exact_entries(checks: Iterable[Check]) -> list[str]:
     return sorted(entry for entry in entries if not entry.endswith("/*"))
 
 
+def by_role(decided_by: str, role: str | None) -> str:
+    """Return who decides, with the role that is asked for.
+
+    Args:
+        decided_by: who decides.
+        role: the role that the policy must grant; None for any.
+    """
+    return decided_by if role is None else f"{decided_by}, role {role}"
+
+
 class Outcome(NamedTuple):
     """How a command of the audit ends.
 

@@ -28,6 +28,7 @@ from arrcert.routes import (
     Route,
     Shape,
     Verdict,
+    by_role,
     exact_entries,
     extend,
     merged,
@@ -51,7 +52,7 @@ from arrcert_django.urlconf import (
     functions_for,
     handled_methods,
     ninja_operation,
-    policy_of,
+    requirement_of,
     view_class_of,
 )
 
@@ -286,9 +287,10 @@ def _name_of(pattern: Any, method: str) -> str:
 
 def _decision(view: Any, method: str) -> Decision:
     """Return what holds for a view and a method, without the checks of every path."""
-    policy = policy_of(view, method)
-    if policy is not None:
-        return Decision(Verdict.PROTECTED, (policy,), _decides(view, method))
+    requirement = requirement_of(view, method)
+    if requirement is not None:
+        by = by_role(_decides(view, method), requirement.role)
+        return Decision(Verdict.PROTECTED, (requirement.policy,), by)
     if is_exempt_view(view):
         return Decision(Verdict.EXEMPT, (), "certificate_exempt")
     view_class = view_class_of(view)

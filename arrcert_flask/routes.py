@@ -10,7 +10,7 @@ from flask import Flask
 from werkzeug.routing import Rule
 
 from arrcert import ConfigurationError
-from arrcert.adapters import is_exempt_view, policy_named_by
+from arrcert.adapters import is_exempt_view, policy_named_by, role_named_by
 from arrcert.inspection import hides_policy, mentions, questions
 from arrcert.routes import (
     ANY_OTHER_PATH,
@@ -21,6 +21,7 @@ from arrcert.routes import (
     Route,
     Shape,
     Verdict,
+    by_role,
     exact_entries,
     merged,
     rows,
@@ -145,7 +146,7 @@ def _decision(app: Flask, rule: Rule, view: Callable[..., Any] | None, method: s
         for handler, by in ((view, "decorator"), *_handlers(view, method, has_gate)):
             policy = policy_named_by(handler)
             if policy is not None:
-                named.setdefault(policy, by)
+                named.setdefault(policy, by_role(by, role_named_by(handler)))
     hook = _of_hooks(app, rule.endpoint)
     if hook is not None:
         for policy in hook.policies:
@@ -191,7 +192,7 @@ def _of_hooks(app: Flask, endpoint: str | None) -> Decision | None:
         policy = policy_named_by(hook)
         if policy is not None:
             by = "hook of the app" if name is None else f"hook of the blueprint {name}"
-            named.setdefault(policy, by)
+            named.setdefault(policy, by_role(by, role_named_by(hook)))
     if named:
         by = " + ".join(dict.fromkeys(named.values()))
         return Decision(Verdict.PROTECTED, tuple(named), by)

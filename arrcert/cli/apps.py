@@ -9,8 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from types import ModuleType
-from typing import cast
-from wsgiref.types import WSGIApplication
+from typing import Any
 
 import click
 
@@ -23,30 +22,24 @@ class Failure(click.ClickException):
     exit_code = 2
 
 
-def load_app(reference: str) -> WSGIApplication:
-    """Return the WSGI app that a reference names, seen from the current directory.
+def load_app(reference: str) -> Any:
+    """Return the WSGI or ASGI app that a reference names, seen from the current directory.
 
     Args:
         reference: as `load_object` takes it.
 
     Raises:
-        Failure: the app cannot be loaded, or it is not a WSGI app (PEP 3333).
+        Failure: the app cannot be loaded, or it is neither a WSGI app (PEP 3333) nor an ASGI app.
 
     It does not call the app.
     """
-    app = load_object(reference)
-    if takes_asgi_arguments(app):
-        wsgi = reference.replace("asgi", "wsgi")
+    app: Any = load_object(reference)
+    if not takes_asgi_arguments(app) and not takes_wsgi_arguments(app):
         raise Failure(
-            f"{reference!r} is an ASGI app, but arrcert serve runs WSGI apps; name"
-            f" {wsgi if wsgi != reference else 'a WSGI app, such as mysite.wsgi:application'}"
+            f"{reference!r} takes neither the arguments of a WSGI app, environ and start_response,"
+            " nor those of an ASGI app; write a factory with parentheses: 'shop:create_app()'"
         )
-    if not takes_wsgi_arguments(app):
-        raise Failure(
-            f"{reference!r} is not a WSGI app, which takes environ and start_response; write a"
-            " factory with parentheses: 'shop:create_app()'"
-        )
-    return cast("WSGIApplication", app)
+    return app
 
 
 def load_object(reference: str) -> object:

@@ -81,6 +81,7 @@ def test_who_decides(site: Any) -> None:
     site(
         path("", _index),
         path("decorated", _partners(_index)),
+        path("role", authorize_certificate(role="orders")(_index)),
         path("mixed", _Mixed.as_view()),
         path("methods", _OnGet.as_view()),
         path("open", certificate_exempt(lambda request: HttpResponse())),
@@ -90,6 +91,7 @@ def test_who_decides(site: Any) -> None:
     found = report()
     assert decision_at(found, "/") == protected("default", "gate")
     assert decision_at(found, "/decorated") == protected("partners", "decorator")
+    assert decision_at(found, "/role") == protected("default", "decorator, role orders")
     assert decision_at(found, "/mixed") == protected("partners", "mixin")
     assert decision_at(found, "/methods", "HEAD") == protected("partners", "decorator of a method")
     assert decision_at(found, "/methods", "POST") == protected("default", "gate")

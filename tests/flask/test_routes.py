@@ -320,6 +320,18 @@ def test_hook_of_the_app(app: Flask) -> None:
     assert differences(app)[0] == []
 
 
+def test_roles(app: Flask) -> None:
+    """The row names the role that a decorator or a hook asks for."""
+    members = Blueprint("members", __name__, url_prefix="/members")
+    members.before_request(require_client_certificate(role="staff"))
+    members.add_url_rule("/", "index", lambda: "")
+    app.register_blueprint(members)
+    app.add_url_rule("/orders", "orders", authorize_certificate(role="orders")(lambda: ""))
+    found = report(app)
+    assert decision_at(found, "/orders") == protected("default", "decorator, role orders")
+    assert decision_at(found, "/members/").decided_by.endswith(", role staff")
+
+
 def test_methods_of_a_class_based_view(app: Flask) -> None:
     """Each method has its own row; OPTIONS is checked under the policies of all of them."""
 
