@@ -151,6 +151,16 @@ class Authorizer:
         """The names of the configured policies, in order."""
         return tuple(self._policies)
 
+    @property
+    def policies(self) -> dict[str, Sequence[Policy]]:
+        """The alternatives of each configured policy, in order."""
+        return {name: alternatives.policies for name, alternatives in self._policies.items()}
+
+    @property
+    def front_end(self) -> FrontEnd:
+        """The front end that is declared to stand before the app."""
+        return self._ingress.front_end
+
     def identify(
         self, header_value: str | None, policy: str | None = "default", at: datetime | None = None
     ) -> ClientIdentity:

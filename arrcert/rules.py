@@ -753,7 +753,7 @@ class StrongKey(Rule):
 class NoCertificateAuthority(Rule):
     """A CA certificate may enter only if it is pinned; `TrustAnchors` always refuses it."""
 
-    label = "no CA certificate"
+    label = "CA certificate"
 
     def check(self, decision: Decision) -> Finding | None:
         """Return a finding if the certificate is a CA certificate and is not pinned."""
@@ -771,7 +771,7 @@ class NoCertificateAuthority(Rule):
 
     def found(self, decision: Decision) -> str:
         """Return what the basic constraints say."""
-        return "CA:TRUE" if decision.certificate.is_ca else "no CA certificate"
+        return "it is one, and it is pinned" if decision.certificate.is_ca else "it is none"
 
 
 class TrustAnchors(SourceRule):

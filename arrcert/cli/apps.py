@@ -1,4 +1,4 @@
-"""Loads the WSGI app that `arrcert serve` runs, and explains why an app cannot be loaded."""
+"""Loads the app that a command is given, and explains why an app cannot be loaded."""
 
 from __future__ import annotations
 
@@ -27,29 +27,14 @@ def load_app(reference: str) -> WSGIApplication:
     """Return the WSGI app that a reference names, seen from the current directory.
 
     Args:
-        reference: `MODULE:APP` as gunicorn takes it (`shop.wsgi:app`), or `MODULE:FACTORY()` for a
-            factory without arguments (`shop:create_app()`).
+        reference: as `load_object` takes it.
 
     Raises:
-        Failure: the reference has another form, the module or the app does not exist, the app
-            raises an exception, or it is not a WSGI app (PEP 3333).
+        Failure: the app cannot be loaded, or it is not a WSGI app (PEP 3333).
 
     It does not call the app.
     """
-    module_name, _, attribute = reference.partition(":")
-    name = attribute.removesuffix("()")
-    if not _is_reference(module_name, name):
-        raise Failure(f"{reference!r} is not MODULE:APP; {_what_was_meant(module_name, attribute)}")
-    sys.path.insert(0, os.getcwd())
-    module = _import(module_name, attribute)
-    if not hasattr(module, name):
-        raise Failure(f"module {module_name!r} has no {name!r}{_apps_in(module, module_name)}")
-    app = getattr(module, name)
-    if attribute != name:
-        with _failures_of_the_app(
-            f"calling {reference!r}", f"import {module_name}; {module_name}.{attribute}"
-        ):
-            app = app()
+    app = load_object(reference)
     if takes_asgi_arguments(app):
         wsgi = reference.replace("asgi", "wsgi")
         raise Failure(
@@ -62,6 +47,33 @@ def load_app(reference: str) -> WSGIApplication:
             " factory with parentheses: 'shop:create_app()'"
         )
     return cast("WSGIApplication", app)
+
+
+def load_object(reference: str) -> object:
+    """Return the object that a reference names, seen from the current directory.
+
+    Args:
+        reference: `MODULE:APP` as gunicorn takes it (`shop.wsgi:app`), or `MODULE:FACTORY()` for a
+            factory without arguments (`shop:create_app()`).
+
+    Raises:
+        Failure: the reference has another form, the module or the app does not exist, or the app
+            raises an exception.
+    """
+    module_name, _, attribute = reference.partition(":")
+    name = attribute.removesuffix("()")
+    if not _is_reference(module_name, name):
+        raise Failure(f"{reference!r} is not MODULE:APP; {_what_was_meant(module_name, attribute)}")
+    module = import_module(module_name, attribute)
+    if not hasattr(module, name):
+        raise Failure(f"module {module_name!r} has no {name!r}{_apps_in(module, module_name)}")
+    app: object = getattr(module, name)
+    if attribute != name:
+        with failures_of_the_app(
+            f"calling {reference!r}", f"import {module_name}; {module_name}.{attribute}"
+        ):
+            app = getattr(module, name)()
+    return app
 
 
 def takes_asgi_arguments(app: object) -> bool:
@@ -113,8 +125,18 @@ def _dotted(module_name: str) -> str:
     return module_name.removeprefix("./").removesuffix(".py").replace("/", ".").replace("\\", ".")
 
 
-def _import(module_name: str, attribute: str) -> ModuleType:
-    with _failures_of_the_app(f"importing {module_name!r}", f"import {module_name}"):
+def import_module(module_name: str, attribute: str) -> ModuleType:
+    """Import a module, seen from the current directory.
+
+    Args:
+        module_name: its name, as in an import statement.
+        attribute: the app in it, for the error.
+
+    Raises:
+        Failure: there is no such module, or its code raises an exception.
+    """
+    sys.path.insert(0, os.getcwd())
+    with failures_of_the_app(f"importing {module_name!r}", f"import {module_name}"):
         try:
             return importlib.import_module(module_name)
         except ModuleNotFoundError as error:
@@ -129,7 +151,7 @@ def _import(module_name: str, attribute: str) -> ModuleType:
 
 
 @contextlib.contextmanager
-def _failures_of_the_app(action: str, statement: str) -> Iterator[None]:
+def failures_of_the_app(action: str, statement: str) -> Iterator[None]:
     """Turn any exception of the app's code into a Failure.
 
     Args:

@@ -36,6 +36,7 @@ from arrcert.cli.downloads import (
     is_web_address,
     without_secrets,
 )
+from arrcert.cli.explain import explain_command
 from arrcert.exceptions import ConfigurationError, quote
 from arrcert.testing import CertificateAuthority, IssuedCertificate
 from arrcert.trust.pem import parse_certificates
@@ -190,6 +191,9 @@ def _parse_downloads(
     if len(set(paths)) != len(paths):
         raise click.BadParameter("two URLs have the same FILE; write one FILE for each URL")
     return value
+
+
+main.add_command(explain_command)
 
 
 @main.command("fetch-crls", short_help="Download revocation lists, check them and replace files.")
