@@ -944,14 +944,14 @@ class Revocation(KeyRule):
         if decision.trust_store is None:
             return ""
         if not decision.trust_store.checks_revocation:
-            return "nothing: revocation is not checked, because the policy has no crls"
+            return "nothing, because the policy has no crls"
         soft = "; if that cannot be told, it is accepted (soft)" if self._is_soft else ""
         return f"no certificate of the path is revoked{soft}"
 
     def found(self, decision: Decision) -> str:
         """Return until when the lists hold, or what was overlooked."""
         if decision.trust_store is None or not decision.trust_store.checks_revocation:
-            return "not checked"
+            return "not checked, because the policy has no crls"
         if decision.overlooked is not None:
             return f"overlooked: {decision.overlooked.detail}"
         until = decision.trust_store.next_update_of(decision.path or [])

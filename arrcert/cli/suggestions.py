@@ -7,7 +7,6 @@ certificate. Nothing is suggested for a certificate that nobody should let in.
 from __future__ import annotations
 
 import json
-import pprint
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -241,8 +240,29 @@ def as_json(value: Any) -> str:
 
 
 def as_python(value: Any) -> str:
-    """Return a Python expression; `repr` escapes what is not visible."""
-    return pprint.pformat(value, width=76, sort_dicts=False)
+    """Return a Python expression, indented as JSON is; `repr` escapes what is not visible.
+
+    Args:
+        value: what to write.
+    """
+    return "\n".join(_python_lines(value))
+
+
+def _python_lines(value: Any) -> list[str]:
+    if isinstance(value, Mapping) and value:
+        entries = [_after(f"{key!r}: ", _python_lines(held)) for key, held in value.items()]
+        return ["{", *_indented(entries), "}"]
+    if isinstance(value, list) and value:
+        return ["[", *_indented([_python_lines(held) for held in value]), "]"]
+    return [repr(value)]
+
+
+def _after(start: str, lines: Sequence[str]) -> list[str]:
+    return [start + lines[0], *lines[1:]]
+
+
+def _indented(entries: Iterable[Sequence[str]]) -> list[str]:
+    return [f"    {line}" for entry in entries for line in (*entry[:-1], f"{entry[-1]},")]
 
 
 def as_toml(name: str, policy: Mapping[str, Sequence[str]]) -> str:
