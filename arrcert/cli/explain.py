@@ -157,8 +157,7 @@ def _report() -> Report:
         if (missing.name or "").partition(".")[0] != "rich":
             raise
         raise Failure(
-            f"arrcert explain needs {missing.name}; run: pip install 'arrcert[dev]', or write"
-            " --json"
+            "arrcert explain needs rich; run: pip install 'arrcert[dev]', or write --json"
         ) from None
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A terminal may be unable to show a name.

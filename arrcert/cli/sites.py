@@ -13,12 +13,13 @@ from arrcert.authorizer import Authorizer
 from arrcert.cli.apps import Failure, import_module, load_object
 from arrcert.exceptions import ConfigurationError, quote
 from arrcert.forwarding.front_ends import FrontEnd
+from arrcert.notation import Notation
 from arrcert.policy import Policy
 from arrcert.rules import KEYS
 from arrcert.settings import Settings, load
-from arrcert.settings.environment import json_value, value_of
+from arrcert.settings.environment import UnusableError, json_value, value_of
 from arrcert.settings.names import EXAMPLE, FLAT, POLICIES
-from arrcert.settings.options import OPTIONS
+from arrcert.settings.options import FrontEndOption
 
 
 class Site(NamedTuple):
@@ -49,7 +50,7 @@ def site_of_environment() -> Site:
 
 
 def site_of_file(path: Path) -> Site:
-    """Return the site with the policies of a TOML file; other settings are the environment's.
+    """Return the site with the policies of a TOML file; the front end is the environment's.
 
     Args:
         path: the file. Paths in it are relative to its folder.
@@ -63,9 +64,19 @@ def site_of_file(path: Path) -> Site:
         raise Failure(f"--file: cannot read {quote(path)}: {error.strerror}") from error
     except ValueError as error:
         raise Failure(f"--file: {quote(path)} is not TOML: {error}") from error
-    beside = {name: value for name, value in os.environ.items() if name in OPTIONS}
-    framework = {POLICIES: {name: _located(held, path) for name, held in written.items()}}
-    return _loaded(framework, beside)._replace(language="toml", written=written, folder=path.parent)
+    policies = {name: _located(held, path) for name, held in written.items()}
+    site = _loaded({POLICIES: policies}, {})
+    text = os.environ.get(FrontEndOption.name)
+    if text is not None:
+        option = FrontEndOption
+        try:
+            value = value_of(text, option.form, option.example)
+            site = site._replace(front_end=option.read(value, Notation.JSON))
+        except UnusableError as error:
+            raise Failure(f"{option.name}: {error}") from error
+        except ConfigurationError as error:
+            raise Failure(str(error)) from error
+    return site._replace(language="toml", written=written, folder=path.parent)
 
 
 def site_of_app(reference: str) -> Site:
