@@ -144,7 +144,8 @@ class Report:
         self._print(Text(f"{title}:"))
         steps = Table.grid(padding=(0, 1, 0, 0))
         steps.add_column(width=3)
-        steps.add_column(width=24)
+        # As wide as the rules above, unless a longer role is on the path.
+        steps.add_column(min_width=18)
         steps.add_column(overflow="fold")
         for number, step in enumerate(path.steps, start=1):
             until = timestamp(step.certificate.not_valid_after_utc)
