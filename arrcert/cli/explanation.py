@@ -137,10 +137,12 @@ def explain(
         at: the moment, aware, in whole seconds.
         others: CA certificates that the site does not see, but that may be what is missing.
     """
-    return {
-        name: _explain_policy(name, presented, alternatives, at, others)
-        for name, alternatives in policies.items()
-    }
+    results = {}
+    for name, alternatives in policies.items():
+        # A request verifies a limited number of signatures, so each policy starts anew.
+        anew = Presented(presented.certificate, presented.forwarded)
+        results[name] = _explain_policy(name, anew, alternatives, at, others)
+    return results
 
 
 def _explain_policy(
