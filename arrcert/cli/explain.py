@@ -33,6 +33,7 @@ from arrcert.cli.explanation import (
     explain,
     policy_as_json,
 )
+from arrcert.cli.options import read_file
 from arrcert.cli.sites import Site, site_of_app, site_of_environment, site_of_file
 from arrcert.cli.suggestions import (
     Suggestion,
@@ -142,7 +143,9 @@ def explain_command(
         _require(policy, site)
         site = site._replace(policies={policy: site.policies[policy]})
     judged_by = policy or "default"
-    password = None if password_file is None else _password_in(password_file)
+    password = None
+    if password_file is not None:
+        password = read_file("--password-file", password_file).rstrip(b"\r\n")
     if folder is not None:
         _require(judged_by, site)
         _explain_all(folder, site, judged_by, at or whole_second(), password, report)
@@ -180,13 +183,6 @@ def _require(policy: str, site: Site) -> None:
     if policy not in site.policies:
         names = ", ".join(map(quote, site.policies))
         raise Failure(f"no policy is called {quote(policy)}; write one of {names} after --policy")
-
-
-def _password_in(path: Path) -> bytes:
-    try:
-        return path.read_bytes().rstrip(b"\r\n")
-    except OSError as error:
-        raise Failure(f"--password-file: cannot read {quote(path)}: {error.strerror}") from error
 
 
 # ---------------------------------------------------------------------------------- one certificate

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from arrcert.authorizer import Authorizer
-from arrcert.cli.apps import Failure, import_module, load_object
+from arrcert.cli.apps import Failure, import_module, load_app
 from arrcert.exceptions import ConfigurationError, quote
 from arrcert.forwarding.front_ends import FrontEnd
 from arrcert.notation import Notation
@@ -94,7 +94,7 @@ def site_of_app(reference: str) -> Site:
         # Django reads these names of the module, too.
         names = [name for name in dir(module) if name.isupper() and name.startswith(POLICIES)]
         return _loaded({name: getattr(module, name) for name in names}, os.environ)
-    app: Any = load_object(reference)
+    app: Any = load_app(reference)
     while app is not None:
         extension = getattr(app, "extensions", {}).get("arrcert")
         authorizer = getattr(app if extension is None else extension, "authorizer", None)

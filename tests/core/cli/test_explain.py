@@ -14,7 +14,6 @@ import pytest
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, pkcs12
 
 pytest.importorskip("click", reason="needs the extra dev")
-pytest.importorskip("cheroot", reason="needs the extra dev")
 pytest.importorskip("rich", reason="needs the extra dev")
 
 from click.testing import CliRunner, Result
