@@ -216,20 +216,14 @@ def check_pair(
         assert result.denial.detail == failed[0].detail.partition("; within its validity")[0]
     if at == world().now:
         # The rules without a key, of which the decision names only the first.
-        keyless = {DenialReason.EXPIRED, DenialReason.NOT_YET_VALID}
-        keyless |= {DenialReason.WRONG_USAGE, DenialReason.WEAK_KEY}
-        assert {rule.reason for rule in failed} & keyless == subject.fails
+        assert {rule.reason for rule in failed} & HIDING == subject.fails
     return reason
 
 
 LISTS = {"fingerprints", "public_keys", "common_names", "dns_names", "issuers"}
 TRUST = {"trust_anchors", "intermediates", "crls", "revocation", "clock_skew"}
-HIDING = {
-    DenialReason.EXPIRED,
-    DenialReason.NOT_YET_VALID,
-    DenialReason.WRONG_USAGE,
-    DenialReason.WEAK_KEY,
-}
+DATES = {DenialReason.EXPIRED, DenialReason.NOT_YET_VALID}
+HIDING = {*DATES, DenialReason.WRONG_USAGE, DenialReason.WEAK_KEY}
 
 
 def check_every_failure(written: dict[str, Any], subject: Subject, at: datetime) -> int:
@@ -248,6 +242,13 @@ def check_every_failure(written: dict[str, Any], subject: Subject, at: datetime)
         alone["revocation"] = trust
     for key, parameters in alone.items():
         reason = decided(Policy(**parameters), subject.certificate, at)
+        if key == "revocation" and reason in DATES:
+            # Within its validity the certificate is on a list, so explain must say so.
+            begin = subject.certificate.not_valid_before_utc
+            moment = begin if at < begin else subject.certificate.not_valid_after_utc
+            if decided(Policy(**parameters), subject.certificate, moment) is DenialReason.REVOKED:
+                assert said[key].holds is False
+                count += 1
         # A date, the usage or the size of the key comes before the rule, and hides it.
         if reason in HIDING or (reason is DenialReason.UNTRUSTED and key != "trust_anchors"):
             continue
