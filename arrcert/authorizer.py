@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from arrcert.alternatives import Alternatives
 from arrcert.certificate import ClientCertificate, read_certificate
@@ -28,6 +28,9 @@ from arrcert.moments import whole_second
 from arrcert.policy import Policy
 from arrcert.presented import Presented
 
+if TYPE_CHECKING:
+    from arrcert.settings.file import PolicyFile
+
 logger = logging.getLogger("arrcert")
 
 _DEFAULT = "default"
@@ -43,6 +46,32 @@ class _Settings(Protocol):
     def ingress(self) -> Ingress: ...
     @property
     def most_remembered(self) -> int: ...
+    @property
+    def file(self) -> PolicyFile | None: ...
+
+
+class _Snapshot(NamedTuple):
+    """The policies at one moment, and what is remembered under them. It is immutable.
+
+    Attributes:
+        policies: the policies that it is made of.
+        alternatives: the alternatives of each name.
+        default_first: the same, `default` before the others.
+    """
+
+    policies: Mapping[str, Sequence[Policy]]
+    alternatives: Mapping[str, Alternatives]
+    default_first: tuple[Alternatives, ...]
+
+    @classmethod
+    def of(cls, policies: Mapping[str, Sequence[Policy]], most_remembered: int) -> _Snapshot:
+        """Return a snapshot that remembers nobody yet."""
+        alternatives = {
+            name: Alternatives(name, listed, most_remembered) for name, listed in policies.items()
+        }
+        # Sorting is stable: the others keep their order.
+        default_first = sorted(alternatives.values(), key=lambda held: held.name != _DEFAULT)
+        return cls(policies, alternatives, tuple(default_first))
 
 
 class Authorizer:
@@ -108,14 +137,9 @@ class Authorizer:
                 )
         if problems:
             raise ConfigurationError(problems)
-        self._policies = {
-            name: Alternatives(name, listed, most_remembered)
-            for name, listed in alternatives.items()
-        }
-        # Sorting is stable: the others keep their order.
-        self._default_first = tuple(
-            sorted(self._policies.values(), key=lambda alternatives: alternatives.name != _DEFAULT)
-        )
+        self._snapshot = _Snapshot.of(alternatives, most_remembered)
+        self._most_remembered = most_remembered
+        self._file: PolicyFile | None = None
         self._denials = DenialLog()
 
     @classmethod
@@ -125,11 +149,13 @@ class Authorizer:
         Args:
             settings: the object that `arrcert.settings.load` returned.
         """
-        return cls(
+        authorizer = cls(
             settings.policies,
             front_end=settings.ingress,
             most_remembered=settings.most_remembered,
         )
+        authorizer._file = settings.file
+        return authorizer
 
     @classmethod
     def from_environment(cls) -> Authorizer:
@@ -149,12 +175,14 @@ class Authorizer:
     @property
     def policy_names(self) -> tuple[str, ...]:
         """The names of the configured policies, in order."""
-        return tuple(self._policies)
+        snapshot = self._snapshot if self._file is None else self._current(self._file)
+        return tuple(snapshot.alternatives)
 
     @property
     def policies(self) -> dict[str, Sequence[Policy]]:
         """The alternatives of each configured policy, in order."""
-        return {name: alternatives.policies for name, alternatives in self._policies.items()}
+        snapshot = self._snapshot if self._file is None else self._current(self._file)
+        return dict(snapshot.policies)
 
     @property
     def front_end(self) -> FrontEnd:
@@ -363,6 +391,14 @@ class Authorizer:
             return None
         return None if isinstance(decided, Denial) else decided
 
+    def _current(self, file: PolicyFile) -> _Snapshot:
+        """Return the snapshot of the policies in a file; after a change of the file, a new one."""
+        snapshot = self._snapshot
+        policies = file.current().policies
+        if policies is not snapshot.policies:
+            self._snapshot = snapshot = _Snapshot.of(policies, self._most_remembered)
+        return snapshot
+
     def _decide(
         self, forwarded: Forwarded | Finding, policy: str | None, at: datetime | None
     ) -> ClientIdentity | Denial:
@@ -373,15 +409,17 @@ class Authorizer:
             policy: the policy's name; None for any policy, `default` first.
             at: the moment, aware; None for now.
         """
+        snapshot = self._snapshot if self._file is None else self._current(self._file)
+        _, policies, default_first = snapshot
         if policy is None:
-            candidates = self._default_first
-        elif policy in self._policies:
-            candidates = (self._policies[policy],)
+            candidates = default_first
+        elif policy in policies:
+            candidates = (policies[policy],)
         else:
             return Denial(
                 DenialReason.MISCONFIGURED,
                 f"no policy is called {quote(policy)}; there is"
-                f" {', '.join(quote(name) for name in self._policies)}",
+                f" {', '.join(quote(name) for name in policies)}",
             )
         # The checks of the request itself come before the memory.
         if isinstance(forwarded, Finding):
@@ -460,7 +498,8 @@ class UnconfiguredAuthorizer(Authorizer):
 
     def __init__(self, problem: Problem) -> None:
         self._ingress = Ingress(front_end_from("app-service"))
-        self._policies = {}
+        self._snapshot = _Snapshot.of({}, 0)
+        self._file = None
         self._denials = DenialLog()
         self._denial = Denial(DenialReason.MISCONFIGURED, str(problem))
 

@@ -26,7 +26,7 @@ from arrcert.rules import (
     Rule,
     TrustAnchors,
 )
-from arrcert.trust.files import Source
+from arrcert.trust.files import Source, TrustFolder
 from arrcert.trust.paths import TrustStore
 
 logger = logging.getLogger("arrcert")
@@ -109,24 +109,32 @@ class Policy:
         # The parameters of this method are the keys of a policy. A new key needs only a new
         # parameter here.
         written = {key: value for key, value in locals().items() if key != "self"}
-        self._read(written, Notation.PYTHON)
+        self._read(written, Notation.PYTHON, TrustFolder())
 
     @classmethod
-    def from_mapping(cls, written: Mapping[str, Any], notation: Notation) -> Policy:
+    def from_mapping(
+        cls,
+        written: Mapping[str, Any],
+        notation: Notation,
+        trust_folder: TrustFolder | None = None,
+    ) -> Policy:
         """Make a policy from the mapping that settings hold.
 
         Args:
             written: a value for each key, none of them None; the keys are those of `KEYS`.
             notation: how the settings are written, for errors.
+            trust_folder: opens the files; None opens them relative to the working directory.
 
         Raises:
             ConfigurationError: all mistakes together, each with its key.
         """
         policy = cls.__new__(cls)
-        policy._read({**_DEFAULTS, **written}, notation)
+        policy._read({**_DEFAULTS, **written}, notation, trust_folder or TrustFolder())
         return policy
 
-    def _read(self, written: Mapping[str, Any], notation: Notation) -> None:
+    def _read(
+        self, written: Mapping[str, Any], notation: Notation, trust_folder: TrustFolder
+    ) -> None:
         """Make the rules of the keys that are written, and the rules that always hold."""
         # None means that the key is not set. A key with another default (such as `clock_skew`)
         # always has a value.
@@ -135,6 +143,8 @@ class Policy:
             for key, value in written.items()
             if value is not None or _DEFAULTS[key] is not None
         }
+        for rule in rules.values():
+            rule.place_in(trust_folder)
         problems = [Problem(key, mistake) for key in rules for mistake in rules[key].mistakes]
         problems += [problem for rule in rules.values() for problem in rule.join(rules)]
         if not any(rule.is_condition for rule in rules.values()):

@@ -24,7 +24,7 @@ from arrcert.moments import timestamp
 from arrcert.notation import Form, Notation
 from arrcert.pins import Pin, fingerprint_pin, public_key_pin
 from arrcert.presented import Presented
-from arrcert.trust.files import Source, TrustFiles
+from arrcert.trust.files import Source, TrustFiles, TrustFolder
 from arrcert.trust.paths import Path, TrustStore
 
 MOST_HINTS = 20
@@ -158,6 +158,10 @@ class KeyRule(Rule, is_base=True):
     @abstractmethod
     def read(self, value: object, notation: Notation) -> None:
         """Read the value and note what is wrong with it."""
+
+    def place_in(self, trust_folder: TrustFolder) -> None:
+        """Take what opens the files of the policy. It is called once, before `join`."""
+        return
 
     def join(self, rules: Mapping[str, KeyRule]) -> Iterator[Problem]:
         """Look at the other keys of the policy, and yield each mistake of the combination.
@@ -370,6 +374,10 @@ class SourceRule(KeyRule, is_base=True):
                 self.mistakes.append(f"{quote(source)} {UNRESOLVED_REFERENCE}")
             else:
                 self.sources.append(source)
+
+    def place_in(self, trust_folder: TrustFolder) -> None:
+        """Make the paths relative to the folder."""
+        self.sources = [trust_folder.place(source) for source in self.sources]
 
     def join(self, rules: Mapping[str, KeyRule]) -> Iterator[Problem]:
         """Yield an error if the policy has no `trust_anchors`."""
@@ -790,12 +798,17 @@ class TrustAnchors(SourceRule):
     files: TrustFiles
     """The files, which `join` opens. A policy without them is never made."""
 
+    def place_in(self, trust_folder: TrustFolder) -> None:
+        """Make the paths relative to the folder, and keep it for `join`."""
+        super().place_in(trust_folder)
+        self._trust_folder = trust_folder
+
     def join(self, rules: Mapping[str, KeyRule]) -> Iterator[Problem]:
         """Open the files of this key, of `intermediates` and of `crls`; yield what is wrong."""
         intermediates, lists = rules.get(Intermediates.key), rules.get(RevocationLists.key)
         if self.sources:
             try:
-                self.files = TrustFiles(
+                self.files = self._trust_folder.open(
                     self.sources,
                     intermediates.sources if isinstance(intermediates, Intermediates) else (),
                     lists.sources if isinstance(lists, RevocationLists) else None,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +17,9 @@ from arrcert.notation import Notation
 from arrcert.policy import Policy
 from arrcert.rules import KEYS
 from arrcert.settings import Settings, load
+from arrcert.settings.contents import parsed, unsealed
 from arrcert.settings.environment import UnusableError, json_value, value_of
+from arrcert.settings.file import read_generation
 from arrcert.settings.names import EXAMPLE, FLAT, POLICIES
 from arrcert.settings.options import FrontEndOption
 
@@ -59,24 +61,27 @@ def site_of_file(path: Path) -> Site:
         Failure: the file cannot be read, or the settings have mistakes.
     """
     try:
-        written = tomllib.loads(path.read_text(encoding="utf-8"))
+        data = path.read_bytes()
+        text, _ = unsealed(data)
+        generation = read_generation(text, os.path.realpath(path), hashlib.sha256(data).hexdigest())
     except OSError as error:
         raise Failure(f"--file: cannot read {quote(path)}: {error.strerror}") from error
     except ValueError as error:
-        raise Failure(f"--file: {quote(path)} is not TOML: {error}") from error
-    policies = {name: _located(held, path) for name, held in written.items()}
-    site = _loaded({POLICIES: policies}, {})
-    text = os.environ.get(FrontEndOption.name)
-    if text is not None:
+        raise Failure(f"--file: {quote(path)} {error}") from error
+    except ConfigurationError as error:
+        raise Failure(str(error)) from error
+    front_end = FrontEndOption.default
+    text_of_variable = os.environ.get(FrontEndOption.name)
+    if text_of_variable is not None:
         option = FrontEndOption
         try:
-            value = value_of(text, option.form, option.example)
-            site = site._replace(front_end=option.read(value, Notation.JSON))
+            value = value_of(text_of_variable, option.form, option.example)
+            front_end = option.read(value, Notation.JSON)
         except UnusableError as error:
             raise Failure(f"{option.name}: {error}") from error
         except ConfigurationError as error:
             raise Failure(str(error)) from error
-    return site._replace(language="toml", written=written, folder=path.parent)
+    return _in_file(Site(generation.policies, front_end, "toml", None), generation.path, text)
 
 
 def site_of_app(reference: str) -> Site:
@@ -99,7 +104,9 @@ def site_of_app(reference: str) -> Site:
         extension = getattr(app, "extensions", {}).get("arrcert")
         authorizer = getattr(app if extension is None else extension, "authorizer", None)
         if isinstance(authorizer, Authorizer):
-            return _of_authorizer(authorizer, getattr(app, "config", {}))
+            return _of_authorizer(
+                authorizer, getattr(app, "config", {}), getattr(extension, "settings", None)
+            )
         # Django's application does not lead to its settings, but its package holds them. The core
         # never imports a framework; the app has.
         if type(app).__module__.startswith("django.core.handlers."):
@@ -113,12 +120,15 @@ def site_of_app(reference: str) -> Site:
     )
 
 
-def _of_authorizer(authorizer: Authorizer, config: Mapping[str, Any]) -> Site:
+def _of_authorizer(
+    authorizer: Authorizer, config: Mapping[str, Any], settings: Settings | None
+) -> Site:
     if not authorizer.policies:
         raise Failure("the app has no policies, and denies every request; set ARRCERT")
     ours = {name: value for name, value in config.items() if name == POLICIES}
     written, language = _written(ours, os.environ)
-    return Site(authorizer.policies, authorizer.front_end, language, written)
+    site = Site(authorizer.policies, authorizer.front_end, language, written)
+    return site if settings is None else _of_settings(site, settings)
 
 
 def _loaded(framework: Mapping[str, Any], environ: Mapping[str, str]) -> Site:
@@ -127,7 +137,17 @@ def _loaded(framework: Mapping[str, Any], environ: Mapping[str, str]) -> Site:
     except ConfigurationError as error:
         raise Failure(str(error)) from error
     written, language = _written(framework, environ)
-    return Site(settings.policies, settings.ingress.front_end, language, written)
+    site = Site(settings.policies, settings.ingress.front_end, language, written)
+    return _of_settings(site, settings)
+
+
+def _of_settings(site: Site, settings: Settings) -> Site:
+    """Return a site with what its file holds, if its policies are in one."""
+    if settings.file is None:
+        return site
+    path = settings.file.current().path
+    text, _ = unsealed(Path(path).read_bytes())
+    return _in_file(site._replace(policies=settings.file.current().policies), path, text)
 
 
 def _written(
@@ -146,23 +166,7 @@ def _written(
     return ({"default": flat}, "flat") if flat else (None, "python")
 
 
-_PATHS = ("trust_anchors", "intermediates", "crls")
-
-
-def _located(held: Any, path: Path) -> Any:
-    """Return the policies of one name with paths that are relative to a file's folder."""
-    if isinstance(held, list):
-        return [_located(alternative, path) for alternative in held]
-    if not isinstance(held, Mapping):
-        return held
-    return {
-        key: _located_source(value, path) if key in _PATHS else value for key, value in held.items()
-    }
-
-
-def _located_source(value: Any, path: Path) -> Any:
-    if isinstance(value, list):
-        return [_located_source(source, path) for source in value]
-    if not isinstance(value, str) or not value or "-----BEGIN" in value:
-        return value
-    return str(path.parent / value)
+def _in_file(site: Site, path: str, text: bytes) -> Site:
+    """Return a site whose policies are written in a file."""
+    folder = Path(path).parent
+    return site._replace(language="toml", written=parsed(text), folder=folder)

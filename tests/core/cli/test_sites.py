@@ -14,6 +14,7 @@ pytest.importorskip("click", reason="needs the extra dev")
 from click import ClickException
 
 from arrcert.cli.sites import Site, site_of_app, site_of_environment, site_of_file
+from arrcert.settings.contents import sealed
 
 PIN = "AB" * 32
 
@@ -173,3 +174,21 @@ class TestApps:
         wrong = make_module("ARRCERT_PROTECT = True")
         assert "there is no such setting" in error_of(lambda: site_of_app(wrong))
         assert "no module named" in error_of(lambda: site_of_app("site_that_is_not_there"))
+
+    def test_flask_with_a_file(
+        self, make_module: Callable[[str], str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        """The policies of an app that follows a file are those of the file."""
+        pytest.importorskip("flask")
+        file = tmp_path / "etc" / "partners.toml"
+        file.parent.mkdir(mode=0o700)
+        file.write_bytes(sealed(f'[[default]]\nfingerprints = ["{PIN}"]\n'.encode()))
+        monkeypatch.setenv("ARRCERT_FILE", str(file))
+        name = make_module(
+            "from flask import Flask\nfrom arrcert_flask import Arrcert\n"
+            "app = Flask('a')\nArrcert(app)\n"
+        )
+        for site in (site_of_app(f"{name}:app"), site_of_environment()):
+            assert (site.language, site.folder) == ("toml", file.parent)
+            assert site.written == {"default": [{"fingerprints": [PIN]}]}
+            assert list(site.policies) == ["default"]
