@@ -177,6 +177,17 @@ class Authorizer:
         snapshot = self._snapshot if self._file is None else self._current(self._file)
         return tuple(snapshot.policies)
 
+    @property
+    def policies(self) -> dict[str, Sequence[Policy]]:
+        """The alternatives of each configured policy, in order."""
+        snapshot = self._snapshot if self._file is None else self._current(self._file)
+        return dict(snapshot.policies)
+
+    @property
+    def front_end(self) -> FrontEnd:
+        """The front end that is declared to stand before the app."""
+        return self._ingress.front_end
+
     def identify(
         self,
         header_value: str | None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple, NoReturn, final
 
@@ -23,6 +23,7 @@ from arrcert.rules import (
     Decision,
     KeyRule,
     NamesProvenByFrontEnd,
+    Rule,
     TrustAnchors,
 )
 from arrcert.shared_identities import IdentitySource
@@ -169,11 +170,11 @@ class Policy:
         if problems:
             raise ConfigurationError(problems)
         self._key_rules = rules
-        self._rules = [
+        self._rules = tuple(
             rules[rule.key] if issubclass(rule, KeyRule) else rule()
             for rule in RULES
             if not issubclass(rule, KeyRule) or rule.key in rules
-        ]
+        )
         trust_anchors = rules.get(TrustAnchors.key)
         self._trust_files = trust_anchors.files if isinstance(trust_anchors, TrustAnchors) else None
 
@@ -229,7 +230,7 @@ class Policy:
             The acceptance, or the first rule that does not hold.
         """
         decision = Decision(presented, at, trust_store)
-        for finding in self.findings(decision):
+        for _, finding in self.findings(decision):
             return finding
         if decision.overlooked is not None:
             logger.warning(
@@ -244,18 +245,23 @@ class Policy:
             roles=decision.roles,
         )
 
-    def findings(self, decision: Decision) -> Iterator[Finding]:
-        """Check the rules in order, and yield why each one that does not hold fails.
+    @property
+    def rules(self) -> Sequence[Rule]:
+        """The rules in the order of the decision."""
+        return self._rules
+
+    def findings(self, decision: Decision) -> Iterator[tuple[Rule, Finding]]:
+        """Check the rules in order, and yield each one that does not hold, and why it fails.
 
         Args:
             decision: the decision, not used before.
 
-        `decide` takes only the first finding.
+        `decide` takes only the first finding; `arrcert explain` takes all of them.
         """
         for rule in self._rules:
             finding = rule.check(decision)
             if finding is not None:
-                yield finding
+                yield rule, finding
 
     def warnings(self, at: datetime | None = None) -> list[Problem]:
         """Return what does not stop the start, but is probably a mistake or denies somebody.

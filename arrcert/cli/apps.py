@@ -1,4 +1,4 @@
-"""Loads the app that a command is given, and explains why an app cannot be loaded."""
+"""Loads the app that a command names, and explains why an app cannot be loaded."""
 
 from __future__ import annotations
 
@@ -26,32 +26,14 @@ def load_app(reference: str) -> Any:
     """Return the WSGI or ASGI app that a reference names, seen from the current directory.
 
     Args:
-        reference: as `load_object` takes it.
-
-    Raises:
-        Failure: the app cannot be loaded, or it is neither a WSGI app (PEP 3333) nor an ASGI app.
-
-    It does not call the app.
-    """
-    app: Any = load_object(reference)
-    if not takes_asgi_arguments(app) and not takes_wsgi_arguments(app):
-        raise Failure(
-            f"{reference!r} takes neither the arguments of a WSGI app, environ and start_response,"
-            " nor those of an ASGI app; write a factory with parentheses: 'shop:create_app()'"
-        )
-    return app
-
-
-def load_object(reference: str) -> object:
-    """Return the object that a reference names, seen from the current directory.
-
-    Args:
         reference: `MODULE:APP` as gunicorn takes it (`shop.wsgi:app`), or `MODULE:FACTORY()` for a
             factory without arguments (`shop:create_app()`).
 
     Raises:
-        Failure: the reference has another form, the module or the app does not exist, or the app
-            raises an exception.
+        Failure: the reference has another form, the module or the app does not exist, the app
+            raises an exception, or it is neither a WSGI app (PEP 3333) nor an ASGI app.
+
+    It does not call the app.
     """
     module_name, _, attribute = reference.partition(":")
     name = attribute.removesuffix("()")
@@ -60,12 +42,17 @@ def load_object(reference: str) -> object:
     module = import_module(module_name, attribute)
     if not hasattr(module, name):
         raise Failure(f"module {module_name!r} has no {name!r}{_apps_in(module, module_name)}")
-    app: object = getattr(module, name)
+    app = getattr(module, name)
     if attribute != name:
         with failures_of_the_app(
             f"calling {reference!r}", f"import {module_name}; {module_name}.{attribute}"
         ):
-            app = getattr(module, name)()
+            app = app()
+    if not takes_asgi_arguments(app) and not takes_wsgi_arguments(app):
+        raise Failure(
+            f"{reference!r} takes neither the arguments of a WSGI app, environ and start_response,"
+            " nor those of an ASGI app; write a factory with parentheses: 'shop:create_app()'"
+        )
     return app
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from arrcert.cli.apps import Failure, failures_of_the_app, import_module, load_object
+from arrcert.cli.apps import Failure, failures_of_the_app, import_module, load_app
 from arrcert.exceptions import ConfigurationError
 from arrcert.layers import name_of
 from arrcert.routes import HEADINGS, Report, as_json, notes, outcome
@@ -71,12 +71,12 @@ def _report(reference: str | None) -> Report:
         raise click.UsageError(f"write MODULE:APP, or set {_SETTINGS} for a Django site.")
     if reference is None or ":" not in reference:
         return _report_of_django(reference)
-    app = load_object(reference)
+    app = load_app(reference)
     with failures_of_the_app(f"auditing {reference!r}", f"import {reference.partition(':')[0]}"):
-        return _report_of(app, reference)
+        return _report_of(app)
 
 
-def _report_of(app: object, reference: str) -> Report:
+def _report_of(app: object) -> Report:
     try:
         around = layers_around(app)
         # The core never imports a framework or an adapter. The app has imported its framework.
@@ -91,8 +91,6 @@ def _report_of(app: object, reference: str) -> Report:
             adapter = importlib.import_module("arrcert_django.routes")
             found = adapter.report(app)
             return found
-        if not callable(app):
-            raise Failure(f"{reference!r} is not a WSGI or ASGI app")
         return report_of_any_app(app, is_asgi=takes_scope(app))
     except ConfigurationError as error:
         raise Failure(f"the app refuses to serve: {error}") from error

@@ -927,6 +927,8 @@ def test_names_of_the_policies() -> None:
     policy = Policy(fingerprints=["A" * 40])
     authorizer = Authorizer({"partners": policy, "default": [policy, policy]})
     assert authorizer.policy_names == ("partners", "default")
+    assert list(authorizer.policies) == ["partners", "default"]
+    assert authorizer.front_end.name == "app-service"
 
 
 def test_an_app_without_policies_denies_every_request(

@@ -292,6 +292,20 @@ def test_memory_ends_with_the_generation(site: Site) -> None:
     assert site.authorizer._current(site.file) is after
 
 
+def test_change_of_identity_or_roles_counts_at_once(site: Site) -> None:
+    """After a change of a name or of roles, a client that is remembered has the new ones."""
+    for line, name, roles in (
+        ('identity = "fabrikam"\nroles = ["orders"]', "fabrikam", {"orders"}),
+        ('identity = "fabrikam"\nroles = ["invoices"]', "fabrikam", {"invoices"}),
+        ('identity = "contoso"', "contoso", set()),
+    ):
+        site.replace(sealed(policies(ALICE) + line.encode()))
+        site.look()
+        for _ in range(2):
+            identity = site.authorizer.identify(ALICE.header_value)
+            assert (identity.name, identity.roles) == (name, roles)
+
+
 def test_change_without_a_checksum_counts_at_the_second_look(site: Site) -> None:
     """Without a checksum, the same bytes must be there two seconds later."""
     site.replace(policies(ALICE))
