@@ -54,9 +54,11 @@ def test_second_gate_is_refused(app: FastAPI, settings: dict[str, Any]) -> None:
 
 
 def test_probable_mistakes_are_warnings(
-    settings: dict[str, Any], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    settings: dict[str, Any], alice: IssuedCertificate, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A setting that is valid but probably a mistake is a warning in the log."""
-    monkeypatch.delenv("WEBSITE_SITE_NAME", raising=False)
-    Arrcert(FastAPI(), settings | {"ARRCERT_FRONT_END": "nginx"})
-    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    pin = {"fingerprint": alice.certificate.sha256_fingerprint, "not_after": "2020-01-31"}
+    Arrcert(FastAPI(), settings | {"ARRCERT": {"default": {"fingerprints": [pin]}}})
+    [record] = caplog.records
+    assert record.levelname == "WARNING"
+    assert record.message.startswith("configuration: ")
