@@ -20,12 +20,8 @@ paths. Clients cannot set it."""
 FORBIDDEN = b"Forbidden\n"
 """The body of every denial."""
 
-FORBIDDEN_HEADERS = (
-    ("Content-Type", "text/plain; charset=utf-8"),
-    ("Content-Length", str(len(FORBIDDEN))),
-    ("Cache-Control", "no-store"),
-)
-"""The headers of every denial."""
+FORBIDDEN_TYPE = "text/plain; charset=utf-8"
+"""The `Content-Type` of every denial."""
 
 _EXEMPT_PATHS = "ARRCERT_EXEMPT_PATHS"
 
@@ -129,6 +125,22 @@ class Gate:
             why = f"the callable that returns the authorizer failed: {quote(error)}"
         name = self.policy or "default"
         raise deny_misconfigured(why, name, environ=environ, scope=scope) from cause
+
+
+def forbidden_headers(
+    body: bytes = FORBIDDEN, content_type: str = FORBIDDEN_TYPE
+) -> list[tuple[str, str]]:
+    """Return the headers of a denial.
+
+    Args:
+        body: its body.
+        content_type: the type of the body.
+    """
+    return [
+        ("Content-Type", content_type),
+        ("Content-Length", str(len(body))),
+        ("Cache-Control", "no-store"),
+    ]
 
 
 def private(cache_control: Iterable[str]) -> str | None:

@@ -1121,6 +1121,14 @@ class Identity(KeyRule):
         """Yield the names that the literal or the template gives."""
         yield IdentitySource(self.key, self.template, self._possible(), only_issuer(rules))
 
+    def wanted(self, decision: Decision) -> str:
+        """Return the literal or the template."""
+        return f"one name for the identity {quote(str(self.template))}"
+
+    def found(self, decision: Decision) -> str:
+        """Return the name that the client has."""
+        return f"the identity {quote(decision.name or '')}"
+
     def check(self, decision: Decision) -> Finding | None:
         """Return why the certificate has no name for the identity; else store the name."""
         if decision.name is not None:
@@ -1235,6 +1243,10 @@ class Roles(KeyRule):
             self._roles = roles_from(value)
         except ValueError as error:
             self.mistakes.append(f"{quote(value)} {error}")
+
+    def found(self, decision: Decision) -> str:
+        """Return the roles that the client has."""
+        return f"the roles {quote(', '.join(sorted(decision.roles)))}"
 
     def check(self, decision: Decision) -> Finding | None:
         """Store the roles. Whether a view asks for one of them is no part of a policy."""
