@@ -826,7 +826,7 @@ def test_forwarded_chain_leads_to_an_anchor(authority: CertificateAuthority) -> 
     lower = CertificateAuthority("Lower", issuer=middle)
     leaf = lower.issue("alice").certificate
     stray = CertificateAuthority("Lower").x509
-    forwarded = [stray, middle.x509, lower.x509]
+    forwarded = [leaf.x509, stray, middle.x509, lower.x509]
     path = PathSearch(leaf, forwarded).find(TrustStore([authority.x509]), datetime.now(UTC))
     assert path == [
         leaf.x509,
