@@ -216,7 +216,7 @@ def start(serve):
         # The Flask site protects its pages one by one, the Django site has the middleware.
         protects_all = "true" if built.name == "Django" else "false"
         own = {"ARRCERT_PROTECT_ALL": protects_all, "PYTHONPATH": "", "PORT": "8000"}
-        own |= built.variables
+        own = {**built.variables, **own}
         return serve(["sh", "{folder}/startup.sh"], files={"startup.sh": script}, **own)
 
     return start
