@@ -790,6 +790,46 @@ def test_authorities_that_a_certificate_names_by_their_key_are_bounded_too(
     assert counted.signatures == 3
 
 
+def large_authorities(number: int) -> list[x509.Certificate]:
+    """Make CAs of one name with P-384 keys, and without key identifiers."""
+    keys = [ec.generate_private_key(ec.SECP384R1()) for _ in range(number)]
+    return [sign(name("CA"), key, name("CA"), key, [(CA, True)]) for key in keys]
+
+
+def test_slow_keys_of_configured_authorities_count_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limit is one of time. CAs and clients without key identifiers fall under it."""
+    monkeypatch.setattr(trust, "MOST_CONFIGURED_EFFORT", 13)
+    counted = Counted(monkeypatch)
+    search = PathSearch(leaf())
+    for ca in large_authorities(4):
+        assert isinstance(search.find(TrustStore([ca]), NOW), Finding)
+    assert counted.signatures == 2
+
+
+def test_slow_keys_of_forwarded_authorities_count_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of forwarded CA certificates with P-384 keys, ten are tried."""
+    counted = Counted(monkeypatch)
+    search = PathSearch(leaf(), large_authorities(12))
+    assert isinstance(search.find(TrustStore([CertificateAuthority("Other").x509]), NOW), Finding)
+    assert counted.signatures == 10
+
+
+def test_forwarded_certificate_is_tried_until_it_has_its_place(
+    authority: CertificateAuthority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A root that is forwarded does not sign itself again, and the leaf is no CA of its own."""
+    counted = Counted(monkeypatch)
+    lower = CertificateAuthority("Lower", issuer=authority)
+    certificate = lower.issue("alice").certificate
+    search = PathSearch(certificate, [certificate.x509, authority.x509, lower.x509])
+    assert isinstance(search.find(TrustStore([CertificateAuthority("Other").x509]), NOW), Finding)
+    assert counted.signatures == 2
+    stranger = self_signed("alice").certificate
+    search = PathSearch(stranger, [stranger.x509])
+    assert isinstance(search.find(TrustStore([CertificateAuthority("Other").x509]), NOW), Finding)
+    assert counted.signatures == 2
+
+
 def test_effort_of_a_signature_follows_the_key() -> None:
     """Keys that are slow to verify with count more, so that time is bounded and not only number."""
 
