@@ -71,6 +71,11 @@ class ClientCertificateMiddleware:
         self.app = app
         self._gate = Gate(authorizer, policy, exempt_paths)
 
+    @property
+    def authorizer(self) -> Authorizer:
+        """The authorizer that decides now."""
+        return self._gate.current()
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request or a handshake: with the app, or with the 403."""
         kind = scope["type"]

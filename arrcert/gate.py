@@ -94,7 +94,7 @@ class Gate:
         Raises:
             CertificateDenied: nobody may enter; the denial is logged.
         """
-        return self._current(environ=environ).identify_wsgi(environ, self._policy)
+        return self.current(environ=environ).identify_wsgi(environ, self._policy)
 
     def identify_asgi(self, scope: Mapping[str, Any]) -> ClientIdentity:
         """Decide on an ASGI request or WebSocket handshake.
@@ -102,14 +102,19 @@ class Gate:
         Raises:
             CertificateDenied: nobody may enter; the denial is logged.
         """
-        return self._current(scope=scope).identify_asgi(scope, self._policy)
+        return self.current(scope=scope).identify_asgi(scope, self._policy)
 
-    def _current(
+    def current(
         self,
         *,
         environ: Mapping[str, Any] | None = None,
         scope: Mapping[str, Any] | None = None,
     ) -> Authorizer:
+        """Return the authorizer that decides now.
+
+        Raises:
+            CertificateDenied: the callable that returns it failed; the denial is logged.
+        """
         if isinstance(self._authorizer, Authorizer):
             return self._authorizer
         name = self._policy or "default"

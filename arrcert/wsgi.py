@@ -60,6 +60,11 @@ class ClientCertificateMiddleware:
         self.app = app
         self._gate = Gate(authorizer, policy, exempt_paths)
 
+    @property
+    def authorizer(self) -> Authorizer:
+        """The authorizer that decides now."""
+        return self._gate.current()
+
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer a request: with the app's response, or with the 403."""
         environ[IDENTITY] = None
