@@ -23,12 +23,8 @@ paths. Clients cannot set it."""
 FORBIDDEN = b"Forbidden\n"
 """The body of every denial."""
 
-FORBIDDEN_HEADERS = (
-    ("Content-Type", "text/plain; charset=utf-8"),
-    ("Content-Length", str(len(FORBIDDEN))),
-    ("Cache-Control", "no-store"),
-)
-"""The headers of every denial."""
+FORBIDDEN_TYPE = "text/plain; charset=utf-8"
+"""The `Content-Type` of every denial."""
 
 _EXEMPT_PATHS = "ARRCERT_EXEMPT_PATHS"
 
@@ -130,6 +126,22 @@ class Gate:
             cause = error
             why = f"the callable that returns the authorizer failed: {quote(error)}"
         raise deny_misconfigured(why, name, environ=environ, scope=scope) from cause
+
+
+def forbidden_headers(
+    body: bytes = FORBIDDEN, content_type: str = FORBIDDEN_TYPE
+) -> list[tuple[str, str]]:
+    """Return the headers of a denial.
+
+    Args:
+        body: its body.
+        content_type: the type of the body.
+    """
+    return [
+        ("Content-Type", content_type),
+        ("Content-Length", str(len(body))),
+        ("Cache-Control", "no-store"),
+    ]
 
 
 def private(cache_control: Sequence[str]) -> str | None:

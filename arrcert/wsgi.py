@@ -9,7 +9,7 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from arrcert.authorizer import Authorizer
 from arrcert.exceptions import CertificateDenied
-from arrcert.gate import FORBIDDEN, FORBIDDEN_HEADERS, IDENTITY, Gate, private
+from arrcert.gate import FORBIDDEN, IDENTITY, Gate, forbidden_headers, private
 
 __all__ = ["ClientCertificateMiddleware"]
 
@@ -73,7 +73,7 @@ class ClientCertificateMiddleware:
         try:
             environ[IDENTITY] = self._gate.identify_wsgi(environ)
         except CertificateDenied:
-            start_response("403 Forbidden", list(FORBIDDEN_HEADERS))
+            start_response("403 Forbidden", forbidden_headers())
             return [] if environ.get("REQUEST_METHOD") == "HEAD" else [FORBIDDEN]
         return self.app(environ, _privately(start_response))
 

@@ -282,12 +282,12 @@ def test_memory_ends_with_the_generation(site: Site) -> None:
     """What is remembered belongs to one content: a new one starts with an empty memory."""
     site.verdicts()
     before = site.authorizer._current(site.file)
-    assert len(before.alternatives["default"].memory()._accepted) == 2
+    assert len(before.candidates["default"][0].memory()._accepted) == 2
     site.replace(sealed(policies(BOB, ALICE)))
     site.look()
     after = site.authorizer._current(site.file)
     assert after is not before
-    assert not after.alternatives["default"].memory()._accepted
+    assert not after.candidates["default"][0].memory()._accepted
     assert site.authorizer.identify(BOB.header_value).alternative == 0
     assert site.authorizer._current(site.file) is after
 
