@@ -48,7 +48,7 @@ mutants: $(VENV)/test ## mutation testing of the modules that decide: make mutan
 	@$(BIN)/python -m tools.mutants.run $(ONLY)
 
 bench: $(VENV)/test ## what a decision costs, as ratios; about ten minutes on a quiet machine
-	@for script in core pins frameworks startup strangers throughput revocation; do \
+	@for script in core pins frameworks startup strangers hostile throughput revocation; do \
 		$(BIN)/python benchmarks/$$script.py || exit 1; \
 	done
 
