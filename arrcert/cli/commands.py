@@ -36,6 +36,7 @@ from arrcert.cli.downloads import (
     is_web_address,
     without_secrets,
 )
+from arrcert.cli.probe.command import probe
 from arrcert.exceptions import ConfigurationError, quote
 from arrcert.testing import CertificateAuthority, IssuedCertificate
 from arrcert.trust.pem import parse_certificates
@@ -67,6 +68,9 @@ def _parse_address(
 @click.version_option(package_name="arrcert", prog_name="arrcert")
 def main() -> None:
     """Tools for client certificates in Flask and Django apps."""
+
+
+main.add_command(probe)
 
 
 @main.command(short_help="Run a WSGI app behind a local stand-in for App Service's front end.")
