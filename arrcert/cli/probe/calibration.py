@@ -19,7 +19,9 @@ class NoCalibrationError(Exception):
 
 
 def calibrate(site: Site) -> Iterator[Row]:
-    """Ask as the allowed client, as a stranger and without a certificate.
+    """Ask without a certificate, as a stranger and as the allowed client.
+
+    In this order, because something may remember the one who got in.
 
     Args:
         site: gets its `calibration`.
@@ -29,26 +31,7 @@ def calibrate(site: Site) -> Iterator[Row]:
             is not refused.
         SilentError: the site has stopped answering.
     """
-    site.check = "01 your certificate"
-    first = later = 0
-    with site.connected(site.allowed) as connection:
-        if isinstance(connection, Answer):
-            allowed = connection
-        else:
-            allowed = site.exchange(connection, site.head())
-            first = connection.opened_with
-            later = len(connection.observed.requests) - first
-    yield Row(
-        site.check,
-        f"GET {site.path} with your certificate",
-        str(allowed),
-        Verdict.OK if allowed.entered else Verdict.UNKNOWN,
-        "It gets in." if allowed.entered else "It does not get in.",
-    )
-    if not allowed.entered:
-        raise NoCalibrationError(_why_not_allowed(allowed, asked=bool(first or later)))
-
-    site.check = "02 no certificate"
+    site.check = "01 no certificate"
     nobody = site.ask(None)
     is_refused = nobody.status in _REFUSALS or is_refusal_by_tls(nobody)
     yield Row(
@@ -69,9 +52,8 @@ def calibrate(site: Site) -> Iterator[Row]:
             " a certificate"
         )
 
-    site.check = "03 a stranger"
+    site.check = "02 a stranger"
     stranger = site.ask(site.stranger())
-    site.calibration = Calibration(allowed, stranger, nobody, first, later)
     if stranger.entered:
         verdict, meaning = (
             Verdict.ENTRY,
@@ -95,6 +77,26 @@ def calibrate(site: Site) -> Iterator[Row]:
             ),
         )
     yield Row(site.check, f"GET {site.path} with a stranger's", str(stranger), verdict, meaning)
+
+    site.check = "03 your certificate"
+    first = later = 0
+    with site.connected(site.allowed) as connection:
+        if isinstance(connection, Answer):
+            allowed = connection
+        else:
+            allowed = site.exchange(connection, site.head())
+            first = connection.opened_with
+            later = len(connection.observed.requests) - first
+    yield Row(
+        site.check,
+        f"GET {site.path} with your certificate",
+        str(allowed),
+        Verdict.OK if allowed.entered else Verdict.UNKNOWN,
+        "It gets in." if allowed.entered else "It does not get in.",
+    )
+    if not allowed.entered:
+        raise NoCalibrationError(_why_not_allowed(allowed, asked=bool(first or later)))
+    site.calibration = Calibration(allowed, stranger, nobody, first, later)
 
 
 def _why_not_allowed(answer: Answer, *, asked: bool) -> str:
@@ -137,7 +139,7 @@ class WhoRefuses(Check):
     def run(self, site: Site) -> Finding:
         """Compare the two refusals."""
         nobody, stranger = site.calibration.nobody, site.calibration.stranger
-        sent = "the answers of checks 02 and 03, compared"
+        sent = "the answers of checks 01 and 02, compared"
         if stranger.entered:
             return Finding(
                 sent, "-", Verdict.UNKNOWN, "A stranger gets in, so nothing can be said."
@@ -160,7 +162,7 @@ class Mode(Check):
 
     def run(self, site: Site) -> Finding:
         """Look at the handshake messages and at who refused."""
-        sent = "the handshake of check 01"
+        sent = "the handshake of check 03"
         first, later = site.calibration.asked_first, site.calibration.asked_later
         is_required = site.refused_by(site.calibration.nobody) == "the front end"
         if first and site.calibration.stranger.entered:

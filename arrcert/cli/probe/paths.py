@@ -10,7 +10,7 @@ from arrcert.cli.probe.forgeries import ALONE, BESIDE
 from arrcert.cli.probe.report import Verdict
 from arrcert.cli.probe.site import Site, is_same, listed
 
-_NOWHERE = "arrcert-probe-no-such-page"
+_NOWHERE = "no-such-page"
 
 
 def _percent_encoded(path: str) -> str:

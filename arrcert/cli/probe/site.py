@@ -153,14 +153,24 @@ class Site:
             return []
         return [f"{self.front_end.verify_header}: {self.front_end.verify_value}"]
 
-    def other_headers(self) -> list[str]:
-        """Return the header lines in which other front ends forward the certificate."""
-        lines = {
-            f"{other.header}: {header_value(other, self.allowed.leaf)}"
-            for other in FRONT_ENDS.values()
-            if other.header != self.front_end.header
-        }
-        return sorted(lines)
+    def other_headers(self) -> list[dict[str, str]]:
+        """Return the headers in which other front ends forward the certificate.
+
+        Several of them write one name in different encodings. No name is twice in one mapping.
+        """
+        requests: list[dict[str, str]] = []
+        for other in FRONT_ENDS.values():
+            value = header_value(other, self.allowed.leaf)
+            if other.header == self.front_end.header or any(
+                value == headers.get(other.header) for headers in requests
+            ):
+                continue
+            free = [headers for headers in requests if other.header not in headers]
+            if not free:
+                free = [{}]
+                requests += free
+            free[0][other.header] = value
+        return requests
 
     def head(
         self,

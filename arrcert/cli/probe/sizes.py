@@ -118,7 +118,11 @@ class CertificateSizes(Check):
         if any(answer.entered for _, answer in answers):
             return Finding(sent, got, Verdict.ENTRY, "A stranger with a large one gets in.")
         if all(is_same(answer, site.calibration.stranger) for _, answer in answers):
-            return Finding(sent, got, Verdict.OK, "They are refused like any other stranger's.")
+            meaning = (
+                "They are refused like any other stranger's. If the log says `missing`, they are"
+                " lost on the way."
+            )
+            return Finding(sent, got, Verdict.OK, meaning)
         meaning = (
             "A large certificate does not reach the site: a server on the way has a lower limit. A"
             " partner with one gets this answer; raise the limit (gunicorn:"

@@ -139,6 +139,8 @@ class PlainHTTP(Check):
             return Finding(sent, got, Verdict.ENTRY, meaning)
         if all(answer.status is None for _, answer in answers):
             return Finding(sent, got, Verdict.OK, "Nothing answers there.")
+        if all(answer.status in (400, 426) for _, answer in answers):
+            return Finding(sent, got, Verdict.OK, "Plain HTTP is refused.")
         locations = {answer.header("location")[:8].lower() for _, answer in answers}
         if locations == {"https://"}:
             return Finding(sent, got, Verdict.OK, "It leads to HTTPS: HTTPS Only is on.")
