@@ -72,7 +72,7 @@ class PlantedSite:
         required = SSL.VERIFY_FAIL_IF_NO_PEER_CERT if "TLS requires" in self.holes else 0
         if not self.holes & {"never asks", "renegotiates"}:
             context.set_verify(SSL.VERIFY_PEER | required, self._verify)
-        if "no sessions" in self.holes:
+        if self.holes & {"no sessions", "renegotiates"}:
             context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
             context.set_options(SSL.OP_NO_TICKET)
         if "names CAs" in self.holes:
@@ -195,11 +195,12 @@ class PlantedSite:
                 or (status == 200 and "WebSockets" in self.holes)
             ):
                 return self._answer(wire, "HEAD", 101)
+            is_way = "dots" in self.holes and path.endswith("/../page")
             self._answer(
                 wire,
                 method,
                 status,
-                is_open=path not in ("/page", "/public/../page", "/health/../page"),
+                is_open=path != "/page" and not is_way,
             )
             if known.get("connection", "").startswith("close") or "closes" in self.holes:
                 return None
