@@ -288,7 +288,7 @@ CASES: dict[str, Case] = {
         "haproxy", haproxy(DELETES, SETS), "h2c", notes={"h2c upgrade"}
     ),
     "HAProxy, sets without deleting": Case(
-        "haproxy", haproxy(SETS), entries=FORGED | OVER_HTTP2, maybe=REPAIRED, maybe=REPAIRED
+        "haproxy", haproxy(SETS), entries=FORGED | OVER_HTTP2, maybe=REPAIRED
     ),
     "HAProxy, adds without deleting": Case(
         "haproxy", haproxy(ADDS), entries=FORGED | OVER_HTTP2, maybe=REPAIRED, notes={"twice"}
