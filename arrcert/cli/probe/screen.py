@@ -22,7 +22,7 @@ _WIDEST = 120
 _STYLES = {
     Verdict.OK: "green",
     Verdict.ENTRY: "bold red",
-    Verdict.NOTE: "magenta",
+    Verdict.NOTE: "bold magenta",
     Verdict.UNKNOWN: "bold",
 }
 

@@ -80,7 +80,7 @@ class Authorities(Check):
             named = connection.observed.requests
         if not named:
             return Finding(sent, "no request seen", Verdict.UNKNOWN, "No certificate request seen.")
-        got = f"{max(named)} CAs named"
+        got = f"{max(named)} {'CA' if max(named) == 1 else 'CAs'} named"
         if max(named) == 0:
             return Finding(sent, got, Verdict.OK, "Clients offer any certificate that they have.")
         meaning = (
