@@ -19,6 +19,7 @@ pytest.importorskip("h2", reason="the extra `dev` has h2")
 import flask
 
 from arrcert.cli.front_end import FrontEndServer
+from arrcert.cli.local_apps import RunningWSGIApp
 from arrcert.cli.probe.command import probe
 from arrcert.cli.probe.run import checks_of
 from arrcert.testing import CertificateAuthority, IssuedCertificate
@@ -50,14 +51,16 @@ def site(
     Arrcert(app)
     app.add_url_rule("/hellocert", "hellocert", lambda: "hello\n")
     app.add_url_rule("/health", "health", lambda: "healthy\n")
+    behind = RunningWSGIApp(app)
     with FrontEndServer(
-        app,
+        behind.address,
         certificate=server.certificate_pem,
         key=server.private_key_pem,
         bind=("127.0.0.1", 0),
         excluded_paths="/public",
     ) as front_end:
         yield front_end
+    behind.stop()
 
 
 def commands() -> list[str]:

@@ -12,6 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from arrcert.cli.apps import Failure
+from arrcert.cli.options import read_file
 from arrcert.exceptions import ConfigurationError, quote
 from arrcert.forwarding.front_ends import FRONT_ENDS, FrontEnd, front_end_from
 
@@ -198,23 +199,16 @@ def probe(
     raise SystemExit(report.exit_code)
 
 
-def _read(option: str, path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise Failure(f"{option}: cannot read {str(path)!r}: {error.strerror}") from error
-
-
 def _leaf(certificate: Path, key: Path) -> x509.Certificate:
     """Return the client's certificate, after a look at its key."""
     try:
-        leaf = x509.load_pem_x509_certificate(_read("--cert", certificate))
+        leaf = x509.load_pem_x509_certificate(read_file("--cert", certificate))
     except ValueError:
         raise Failure(
             f"--cert: {quote(certificate)} holds no PEM certificate that can be read"
         ) from None
     try:
-        private_key = load_pem_private_key(_read("--key", key), password=None)
+        private_key = load_pem_private_key(read_file("--key", key), password=None)
     except TypeError:
         raise Failure(f"--key: {quote(key)} is encrypted; write it without a password") from None
     except ValueError:
@@ -228,7 +222,7 @@ def _check_cacert(cacert: Path | None) -> None:
     if cacert is None:
         return
     try:
-        x509.load_pem_x509_certificates(_read("--cacert", cacert))
+        x509.load_pem_x509_certificates(read_file("--cacert", cacert))
     except ValueError:
         raise Failure(
             f"--cacert: {quote(cacert)} holds no PEM certificate that can be read"
