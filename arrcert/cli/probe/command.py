@@ -158,11 +158,10 @@ def probe(
         from arrcert.cli.probe.site import Pace, Site
         from arrcert.cli.probe.sizes import POSTS
     except ModuleNotFoundError as missing:
-        if (missing.name or "").partition(".")[0] not in {"rich", "h2"}:
+        package = (missing.name or "").partition(".")[0]
+        if package not in {"rich", "h2"}:
             raise
-        raise Failure(
-            f"arrcert probe needs {missing.name}; run: pip install 'arrcert[dev]'"
-        ) from None
+        raise Failure(f"arrcert probe needs {package}; run: pip install 'arrcert[dev]'") from None
     host, port, path = _split(url)
     if cacert is not None and insecure:
         raise click.UsageError("--cacert and --insecure contradict each other: give one of them.")

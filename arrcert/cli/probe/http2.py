@@ -73,8 +73,10 @@ def exchange(connection: Connection, protocol: H2Connection, request: Request) -
             protocol.send_headers(stream, _encoded(trailers), end_stream=True)
         connection.send(protocol.data_to_send())
         return _read_answer(connection, protocol, stream)
-    except (OSError, H2Error) as error:
-        return Answer(failure=why(error) if isinstance(error, OSError) else "no HTTP/2")
+    except OSError as error:
+        return Answer(failure=why(error))
+    except (H2Error, ValueError):
+        return Answer(failure="no HTTP/2")
 
 
 def _read_answer(connection: Connection, protocol: H2Connection, stream: int) -> Answer:

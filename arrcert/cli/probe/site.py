@@ -288,7 +288,8 @@ class Site:
         Args:
             answer: of any request.
         """
-        return is_same(answer, self.calibration.stranger)
+        # Any other status may come from a front end, which gives it to a malformed line, too.
+        return answer.status == 403 and is_same(answer, self.calibration.stranger)
 
     def refused_by(self, answer: Answer) -> str:
         """Return who gave an answer, as far as one can see: `the site` or `the front end`.
@@ -296,9 +297,7 @@ class Site:
         Args:
             answer: of any request.
         """
-        if self.is_sites_refusal(answer) and answer.status == 403:
-            return "the site"
-        return "the front end"
+        return "the site" if self.is_sites_refusal(answer) else "the front end"
 
 
 def is_same(one: Answer, other: Answer) -> bool:

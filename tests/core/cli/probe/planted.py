@@ -202,6 +202,8 @@ class PlantedSite:
                 status,
                 is_open=path != "/page" and not is_way,
             )
+            if "forgets" in self.holes:
+                value = None
             if known.get("connection", "").startswith("close") or "closes" in self.holes:
                 return None
 
@@ -249,6 +251,13 @@ class PlantedSite:
             protocol.initiate_upgrade_connection(settings.encode())
         else:
             protocol.initiate_connection()
+        if "HTTP/2 closes" in self.holes:
+            return
+        if "HTTP/2 garbage" in self.holes:
+            wire.send(b"\xff" * 64)
+            return
+        if "HTTP/2 goes away" in self.holes:
+            protocol.close_connection()
         wire.send(protocol.data_to_send())
         headers: Headers = []
         while True:
@@ -300,6 +309,8 @@ class PlantedSite:
             headers.insert(position, (HEADER, value))
         if "hop-by-hop" in self.holes:
             headers = [pair for pair in headers if pair[0] not in connection.split(", ")]
+        if "checks itself" in self.holes and value not in (None, self._allowed):
+            return 400
         if "requires" in self.holes and value is None and not is_excluded:
             return 401
         return self._site(path, headers)
@@ -348,6 +359,8 @@ class PlantedSite:
     ) -> None:
         text = ("open" if is_open else "page") if status == 200 else "front end or site"
         body = b"" if status == 101 else f"{text}\n".encode()
+        if "says close" in self.holes:
+            lines = (*lines, "Connection: close")
         head = [f"HTTP/1.1 {status} X", *lines, f"Content-Length: {len(body)}", "", ""]
         wire.send("\r\n".join(head).encode() + (b"" if method == "HEAD" else body))
 

@@ -67,7 +67,12 @@ RIGHT: dict[str, tuple[tuple[str, ...], set[str]]] = {
     "requires a certificate": (("requires",), set()),
     "requires it in TLS": (("TLS requires",), set()),
     "resets streams": (("HTTP/2", "resets"), {"HTTP/2"}),
+    "closes HTTP/2": (("HTTP/2", "HTTP/2 closes", "says close", "closes"), {"HTTP/2"}),
+    "speaks no HTTP/2": (("HTTP/2", "HTTP/2 garbage"), {"HTTP/2"}),
+    "goes away": (("HTTP/2", "HTTP/2 goes away"), {"HTTP/2"}),
     "upgrades to h2c and refuses": (("h2c", "h2c refuses"), {"h2c upgrade"}),
+    "forgets the certificate": (("forgets",), {"keep-alive"}),
+    "checks certificates itself": (("checks itself",), {"a stranger", "expired certificate"}),
     "is strict": (
         (
             "checks dates",
@@ -283,3 +288,46 @@ def test_rows_are_found_in_the_sites_log(probe, alice: IssuedCertificate) -> Non
         probe(site.url)
     assert f"arrcert probe {row}, stranger in TLS" in site.seen
     assert not any(name.endswith("in header") for name in site.seen)
+
+
+def test_without_handshake_messages(
+    probe, alice: IssuedCertificate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where Python shows no handshake messages, the rows that need them say so."""
+    from arrcert.cli.probe import calibration, connection
+
+    for module in (calibration, connection):
+        monkeypatch.setattr(module, "can_see_handshakes", lambda: False)
+    with PlantedSite(alice) as site:
+        probed = probe(site.url)
+    assert probed.rows["mode"]["meaning"] == "Python here shows no handshake messages."
+    assert probed.rows["CAs named to clients"]["verdict"] == "unknown"
+
+
+def test_a_version_that_this_computer_does_not_speak(
+    probe, alice: IssuedCertificate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A version of TLS that OpenSSL here has not is not called closed."""
+    from arrcert.cli.probe import connection
+
+    context_of = connection._context
+
+    def without_old(endpoint, version, alpn):
+        if version is not None and version < connection.ssl.TLSVersion.TLSv1_2:
+            raise connection.NotSpokenError
+        return context_of(endpoint, version, alpn)
+
+    monkeypatch.setattr(connection, "_context", without_old)
+    with PlantedSite(alice) as site:
+        probed = probe(site.url)
+    assert probed.rows["TLS versions"]["got"].startswith("1.0 cannot be tried, 1.1 cannot be")
+
+
+def test_nothing_listens_for_plain_http(probe, alice: IssuedCertificate) -> None:
+    """Where nothing answers plain HTTP, that is as it should be; elsewhere it is noted."""
+    with PlantedSite(alice) as site:
+        probed = probe(site.url, "--http-port=9")
+    assert probed.rows["plain HTTP"]["meaning"] == "Nothing answers there."
+    with PlantedSite(alice, "plain HTTP") as site:
+        probed = probe(site.url, f"--http-port={site.plain_port}", "--front-end=nginx")
+    assert probed.rows["plain HTTP"]["verdict"] == "note"

@@ -12,6 +12,7 @@ import pytest
 from arrcert.cli.probe.calibration import calibrate
 from arrcert.cli.probe.certificates import Client, Mint
 from arrcert.cli.probe.connection import Connection, Endpoint
+from arrcert.cli.probe.report import Verdict
 from arrcert.cli.probe.run import checks_of, most_requests
 from arrcert.cli.probe.site import Pace, Site
 from arrcert.forwarding.front_ends import FRONT_ENDS
@@ -112,3 +113,15 @@ def test_common_names_fit() -> None:
         assert len(f"arrcert probe 00 {check.title}, stranger in header") <= 64
     titles = [check.title for check in checks_of(["/x"], ["/y"])]
     assert len(set(titles)) == len(titles)
+
+
+def test_a_site_that_vanishes(alice: IssuedCertificate, site_of: Any) -> None:
+    """If nothing listens after the calibration, no check fails, and none finds an entry."""
+    with PlantedSite(alice) as planted:
+        site = site_of(planted)
+        list(calibrate(site))
+    site.endpoint = site.endpoint._replace(port=9)
+    site.plain_port = 9
+    for number, check in enumerate(checks_of(["/public"], ["/health"]), 4):
+        site.check = f"{number:02} {check.title}"
+        assert check.run(site).verdict is not Verdict.ENTRY
