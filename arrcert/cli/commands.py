@@ -27,6 +27,8 @@ from arrcert.cli.downloads import (
     is_web_address,
     without_secrets,
 )
+from arrcert.cli.explain import explain_command
+from arrcert.cli.install import install_file_command
 from arrcert.cli.options import read_file
 from arrcert.cli.probe.command import probe
 from arrcert.cli.serving import serve
@@ -41,6 +43,8 @@ def main() -> None:
 
 
 main.add_command(serve)
+main.add_command(explain_command)
+main.add_command(install_file_command)
 main.add_command(probe)
 
 
