@@ -1,0 +1,159 @@
+"""Mint chains, and compare arrcert's verdict with that of other implementations.
+
+Exits with 1 if a verdict has no explanation, 2 if there is nothing to compare with.
+`docs/differential.md` explains the method and every class of differences.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import multiprocessing
+import os
+import sys
+import time
+from pathlib import Path
+
+from tools.differential import workers
+from tools.differential.classes import DECIDED, GNUTLS, GO, OPENSSL, PYHANKO, STRICTER, THEIRS
+from tools.differential.comparators import gnutls, golang, openssl, pyhanko
+from tools.differential.minting import mint
+from tools.differential.reporting import class_table, compared_table, failure_lines
+from tools.differential.state import State
+
+BLOCK = 500
+"""How many chains a worker checks before the state is written."""
+
+SECONDS_BETWEEN_LINES = 20.0
+"""How often a line is printed where the output is no terminal."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run, or show one chain or the result of a run."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--chains", type=int, default=10_000, help="how many")
+    parser.add_argument("--seed", type=int, default=1, help="another seed makes other chains")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
+    parser.add_argument("--folder", type=Path, default=Path("differential"), help="state, program")
+    parser.add_argument("--gnutls-every", type=int, default=10, help="ask GnuTLS about every Nth")
+    parser.add_argument("--pyhanko-every", type=int, default=50, help="likewise")
+    parser.add_argument("--show", type=int, metavar="NUMBER", help="print one chain, its verdicts")
+    parser.add_argument("--result", action="store_true", help="print the result so far")
+    given = parser.parse_args(arguments)
+    given.folder.mkdir(parents=True, exist_ok=True)
+    path = given.folder / f"state-{given.seed}.json"
+    if given.result:
+        return report(State.load(path))
+    versions, plan = prepare(given)
+    for name in (OPENSSL, GO, GNUTLS, PYHANKO):
+        print(f"{name}: {versions.get(name, 'missing, not compared')}", flush=True)
+    if not versions:
+        print("nothing to compare with; install the dependency group `differential`")
+        return 2
+    if given.show is not None:
+        return show(plan, given.show)
+    state = State.load(path) if path.exists() else State(given.seed, BLOCK)
+    state.versions = versions
+    total = -(-given.chains // BLOCK)
+    blocks = [block for block in range(total) if block not in state.done]
+    if len(blocks) < total:
+        print(f"continuing {path}: {total - len(blocks)} of {total} blocks are done", flush=True)
+    compare(plan, blocks, state, path, given.jobs)
+    return report(state)
+
+
+def prepare(given: argparse.Namespace) -> tuple[dict[str, str], workers.Plan]:
+    """Return the versions of what is installed, and the plan for the workers."""
+    program = golang.build(given.folder) if golang.compiler() else None
+    found = {
+        OPENSSL: openssl.version(),
+        GO: golang.version(program) if program else None,
+        GNUTLS: gnutls.version(),
+        PYHANKO: pyhanko.version(),
+    }
+    versions = {name: version for name, version in found.items() if version}
+    rates = {OPENSSL: 1, GO: 1, GNUTLS: given.gnutls_every, PYHANKO: given.pyhanko_every}
+    every = {name: rates[name] for name in versions}
+    return versions, workers.Plan(given.seed, BLOCK, every, program)
+
+
+def compare(
+    plan: workers.Plan, blocks: list[int], state: State, path: Path, jobs: int
+) -> None:
+    """Run the blocks, and write the state after each one."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    context = multiprocessing.get_context("spawn")
+    console = Console()
+    columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    last = printed = time.monotonic()
+    with (
+        context.Pool(jobs, workers.start, (plan,)) as pool,
+        Progress(*columns, console=console, disable=not console.is_terminal) as progress,
+    ):
+        task = progress.add_task("chains", total=len(blocks) * plan.size)
+        for number, result in enumerate(pool.imap_unordered(workers.run, blocks), start=1):
+            state.add(*result)
+            now = time.monotonic()
+            state.seconds += now - last
+            last = now
+            state.save(path)
+            failures = sum(state.counts[key] for key in state.counts if key[0] == "failure")
+            progress.update(
+                task, advance=plan.size, description=f"chains ({failures} unexplained)"
+            )
+            if not console.is_terminal and now - printed >= SECONDS_BETWEEN_LINES:
+                printed = now
+                print(
+                    f"{number * plan.size:,} of {len(blocks) * plan.size:,} chains,"
+                    f" {failures} unexplained",
+                    flush=True,
+                )
+
+
+def report(state: State) -> int:
+    """Print the result; return 1 if something is not explained."""
+    chains = state.counts["chains", "accepted"] + state.counts["chains", "denied"]
+    print(
+        f"\n{chains:,} chains in {state.seconds:,.0f} s, seed {state.seed}:"
+        f" arrcert accepts {state.counts['chains', 'accepted']:,}"
+        f" and denies {state.counts['chains', 'denied']:,}\n"
+    )
+    print("\n".join(compared_table(state)))
+    for kind in (STRICTER, DECIDED, THEIRS):
+        print(f"\n{kind}\n")
+        print("\n".join(class_table(state, kind)))
+    failures = list(failure_lines(state))
+    print("\n" + "\n".join(failures or ["Every verdict is explained."]))
+    return 1 if failures else 0
+
+
+def show(plan: workers.Plan, number: int) -> int:
+    """Print the certificates of one chain and every verdict."""
+    from tools.differential.comparators import arrcert
+
+    chain = mint(plan.seed, number)
+    for title, certificates in (
+        ("trust anchor", chain.anchors),
+        ("intermediate", chain.intermediates),
+        ("leaf", [chain.leaf]),
+    ):
+        for each in certificates:
+            text = base64.encodebytes(each).decode()
+            print(f"{title}\n-----BEGIN CERTIFICATE-----\n{text}-----END CERTIFICATE-----")
+    print("variations:", ", ".join(chain.variations) or "none")
+    print("arrcert:", arrcert.verdict(chain).text or "accepted")
+    for name, ask in workers.IN_PROCESS.items():
+        if name in plan.every:
+            print(f"{name}:", ask(chain).text or "accepted")
+    if plan.go_program:
+        go = golang.Go(plan.go_program)
+        go.send([chain])
+        print(f"{GO}:", go.receive(1)[0].text or "accepted")
+        go.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
