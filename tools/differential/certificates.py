@@ -32,8 +32,8 @@ ANY_USAGE, EMAIL_PROTECTION = "2.5.29.37.0", "1.3.6.1.5.5.7.3.4"
 class Certificate:
     """The parts of one certificate.
 
-    A variation changes the attributes, and may add functions to `before_signing` (TBSCertificate in,
-    TBSCertificate out) and to `after_signing` (the same for the whole certificate).
+    A variation changes the attributes. It may add functions to `before_signing`, which take and
+    return a TBSCertificate, and to `after_signing`, which take and return the whole certificate.
     """
 
     def __init__(self, role: str, subject: bytes, key: Key) -> None:
@@ -106,9 +106,7 @@ def _algorithm(signer: Key, digest: str | None, scheme: str) -> bytes:
 def extension(parts: Extension) -> bytes:
     """Return the DER of an extension."""
     number, critical, value = parts
-    return der.sequence(
-        der.oid(number), der.TRUE if critical else b"", der.tlv(der.OCTETS, value)
-    )
+    return der.sequence(der.oid(number), der.TRUE if critical else b"", der.tlv(der.OCTETS, value))
 
 
 @functools.lru_cache(4096)

@@ -118,7 +118,9 @@ def make_authority(index: int, chance: random.Random, role: str = "intermediate"
     """Return a CA certificate with what everybody accepts."""
     authority = Certificate(
         role,
-        name((ORGANIZATION, "Contoso"), (COMMON_NAME, f"{role} {index} of {chance.randrange(100)}")),
+        name(
+            (ORGANIZATION, "Contoso"), (COMMON_NAME, f"{role} {index} of {chance.randrange(100)}")
+        ),
         key("P-256", 4 + index),
     )
     authority.serial = der.integer(chance.randrange(1 << 62, 1 << 63))

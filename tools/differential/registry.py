@@ -36,9 +36,7 @@ VARIATIONS: dict[str, Variation] = {}
 """Every variation by its name."""
 
 
-def variation(
-    roles: str | Iterable[str], text: str, *aspects: str
-) -> Callable[[Change], Change]:
+def variation(roles: str | Iterable[str], text: str, *aspects: str) -> Callable[[Change], Change]:
     """Register a function as a variation.
 
     Args:

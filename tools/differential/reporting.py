@@ -12,7 +12,10 @@ OTHERS = (OPENSSL, GO, GNUTLS, PYHANKO)
 
 def compared_table(state: State) -> Iterator[str]:
     """Yield the Markdown rows of how often the verdicts agree."""
-    yield "| implementation | chains | both accept | both deny | arrcert alone denies | arrcert alone accepts |"
+    yield (
+        "| implementation | chains | both accept | both deny | arrcert alone denies"
+        " | arrcert alone accepts |"
+    )
     yield "|---|---:|---:|---:|---:|---:|"
     for other in OTHERS:
         numbers = [

@@ -77,9 +77,7 @@ def prepare(given: argparse.Namespace) -> tuple[dict[str, str], workers.Plan]:
     return versions, workers.Plan(given.seed, BLOCK, every, program)
 
 
-def compare(
-    plan: workers.Plan, blocks: list[int], state: State, path: Path, jobs: int
-) -> None:
+def compare(plan: workers.Plan, blocks: list[int], state: State, path: Path, jobs: int) -> None:
     """Run the blocks, and write the state after each one."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
@@ -100,9 +98,7 @@ def compare(
             last = now
             state.save(path)
             failures = sum(state.counts[key] for key in state.counts if key[0] == "failure")
-            progress.update(
-                task, advance=plan.size, description=f"chains ({failures} unexplained)"
-            )
+            progress.update(task, advance=plan.size, description=f"chains ({failures} unexplained)")
             if not console.is_terminal and now - printed >= SECONDS_BETWEEN_LINES:
                 printed = now
                 print(

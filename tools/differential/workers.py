@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from tools.differential.checking import Failure, check
 from tools.differential.classes import GNUTLS, GO, OPENSSL, PYHANKO
-from tools.differential.comparators import arrcert, gnutls, golang, openssl, pyhanko
+from tools.differential.comparators import arrcert, gnutls, openssl, pyhanko
 from tools.differential.comparators.golang import Go
 from tools.differential.minting import mint
 from tools.differential.state import CountKey
@@ -82,8 +82,10 @@ class Worker:
                 result = check(chain, ours, others)
                 counts["chains", "accepted" if ours.accepted else "denied"] += 1
                 for other, verdict in others.items():
-                    both = ("accepts" if verdict.accepted else "denies",
-                            "accepts" if ours.accepted else "denies")
+                    both = (
+                        "accepts" if verdict.accepted else "denies",
+                        "accepts" if ours.accepted else "denies",
+                    )
                     counts["compared", other, *both] += 1
                 for name, other in result.differences:
                     counts["difference", name, other] += 1

@@ -75,7 +75,7 @@ def verdict(chain: Chain) -> Verdict:
         anchors = [_load(library, anchor) for anchor in chain.anchors]
         library.gnutls_x509_trust_list_add_cas(trusted, _array(anchors), len(anchors), 0)
         for each in (chain.leaf, *chain.intermediates):
-            presented.append(_load(library, each))
+            presented.append(_load(library, each))  # noqa: PERF401 - A later one may fail.
         purpose = _TypedData(_KEY_PURPOSE, CLIENT_AUTH.encode(), len(CLIENT_AUTH))
         status = ctypes.c_uint()
         code = library.gnutls_x509_trust_list_verify_crt2(

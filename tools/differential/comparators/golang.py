@@ -8,6 +8,7 @@ import shutil
 import struct
 import subprocess
 from pathlib import Path
+from typing import IO, cast
 
 from tools.differential.certificates import AT
 from tools.differential.chains import Chain
@@ -64,24 +65,25 @@ class Go:
             stdout=subprocess.PIPE,
             env={**os.environ, "GOMAXPROCS": "1"},
         )
+        # Both are pipes, as Popen was told.
+        self._input = cast("IO[bytes]", self._process.stdin)
+        self._output = cast("IO[bytes]", self._process.stdout)
 
     def send(self, chains: list[Chain]) -> None:
         """Send chains. `receive` must be called before the next ones are sent."""
-        assert self._process.stdin is not None
         for chain in chains:
             certificates = [*chain.anchors, *chain.intermediates, chain.leaf]
             parts = [bytes((len(chain.anchors), len(chain.intermediates)))]
             for each in certificates:
                 parts += [struct.pack(">I", len(each)), each]
-            self._process.stdin.write(b"".join(parts))
-        self._process.stdin.flush()
+            self._input.write(b"".join(parts))
+        self._input.flush()
 
     def receive(self, count: int) -> list[Verdict]:
         """Return the verdicts on the chains that were sent."""
-        assert self._process.stdout is not None
         verdicts = []
         for _ in range(count):
-            line = self._process.stdout.readline()
+            line = self._output.readline()
             if not line.endswith(b"\n"):
                 raise ConnectionError("the Go process has ended")
             text = line.decode("utf-8", "replace").strip()
@@ -90,8 +92,7 @@ class Go:
 
     def close(self) -> None:
         """End the process."""
-        assert self._process.stdin is not None
-        self._process.stdin.close()
+        self._input.close()
         self._process.wait()
 
 

@@ -13,11 +13,11 @@ from tools.differential.chains import Chain
 from tools.differential.verdicts import ACCEPTED, Verdict
 
 
-def version() -> str:
-    """Return the version of OpenSSL."""
+def version() -> str | None:
+    """Return the version of OpenSSL, None if pyOpenSSL is missing."""
     from cryptography.hazmat.backends.openssl.backend import backend
 
-    return backend.openssl_version_text()
+    return backend.openssl_version_text().removeprefix("OpenSSL ")
 
 
 def verdict(chain: Chain) -> Verdict:

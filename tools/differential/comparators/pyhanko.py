@@ -34,7 +34,9 @@ def verdict(chain: Chain) -> Verdict:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             context = ValidationContext(
-                trust_roots=[x509.Certificate.load(anchor, strict=True) for anchor in chain.anchors],
+                trust_roots=[
+                    x509.Certificate.load(anchor, strict=True) for anchor in chain.anchors
+                ],
                 other_certs=[x509.Certificate.load(e, strict=True) for e in chain.intermediates],
                 moment=AT,
                 allow_fetching=False,

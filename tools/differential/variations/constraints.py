@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from tools.differential import der
@@ -18,7 +19,13 @@ from tools.differential.certificates import (
     name_constraints,
 )
 from tools.differential.chains import Draft
-from tools.differential.registry import AUTHORITIES, ROLES, extension_change, number_to_aspect, variation
+from tools.differential.registry import (
+    AUTHORITIES,
+    ROLES,
+    extension_change,
+    number_to_aspect,
+    variation,
+)
 
 Base = tuple[str, str | bytes]
 
@@ -59,7 +66,10 @@ def _constrain(
         for critical in (True, False) if both else (True,):
 
             def change(
-                draft: Draft, certificate: Certificate, names: Names = names, critical: bool = critical
+                draft: Draft,
+                certificate: Certificate,
+                names: Names = names,
+                critical: bool = critical,
             ) -> None:
                 value = name_constraints(permitted, excluded)
                 certificate.set(NAME_CONSTRAINTS, value, critical=critical)
@@ -85,15 +95,27 @@ def _dns(value: str) -> Names:
 _NO_NAMES = Names("has no names but a plain common name", None)
 
 _constrain(
-    "permit the DNS name example.com", [("dns", "example.com")], [],
-    _dns("example.com"), _dns("a.b.example.com"), _dns("example.net"), _dns("badexample.com"),
-    _dns("EXAMPLE.COM"), _dns("*.example.com"), _dns("*.com"), _dns("example.com."), _dns(""),
+    "permit the DNS name example.com",
+    [("dns", "example.com")],
+    [],
+    _dns("example.com"),
+    _dns("a.b.example.com"),
+    _dns("example.net"),
+    _dns("badexample.com"),
+    _dns("EXAMPLE.COM"),
+    _dns("*.example.com"),
+    _dns("*.com"),
+    _dns("example.com."),
+    _dns(""),
     _dns("x.example.com.evil.net"),
     _NO_NAMES,
     Names("has the common name host.example.net alone", None, "host.example.net"),
     Names("has the common name host.example.com alone", None, "host.example.com"),
-    Names("has the common name host.example.net and a permitted DNS name",
-          [("dns", "example.com")], "host.example.net"),
+    Names(
+        "has the common name host.example.net and a permitted DNS name",
+        [("dns", "example.com")],
+        "host.example.net",
+    ),
     Names("has a permitted and another DNS name", [("dns", "example.com"), ("dns", "example.net")]),
     Names("has an e-mail address", [("email", "client@example.net")]),
     Names("has an IP address", [("ip", b"\x0a\1\2\3")]),
@@ -102,23 +124,54 @@ _constrain(
     both=True,
 )
 _constrain(
-    "exclude the DNS name example.com", [], [("dns", "example.com")],
-    _dns("example.com"), _dns("a.b.example.com"), _dns("example.net"), _dns("EXAMPLE.com"),
-    _dns("*.com"), _dns("*.example.com"), _dns("badexample.com"), _NO_NAMES,
+    "exclude the DNS name example.com",
+    [],
+    [("dns", "example.com")],
+    _dns("example.com"),
+    _dns("a.b.example.com"),
+    _dns("example.net"),
+    _dns("EXAMPLE.com"),
+    _dns("*.com"),
+    _dns("*.example.com"),
+    _dns("badexample.com"),
+    _NO_NAMES,
     Names("has the common name host.example.com alone", None, "host.example.com"),
-    Names("has the common name host.example.com and an allowed DNS name",
-          [("dns", "example.net")], "host.example.com"),
+    Names(
+        "has the common name host.example.com and an allowed DNS name",
+        [("dns", "example.net")],
+        "host.example.com",
+    ),
     both=True,
 )
-_constrain("permit the DNS name .example.com", [("dns", ".example.com")], [],
-           _dns("example.com"), _dns("a.example.com"), _dns("example.net"), _NO_NAMES)
-_constrain("exclude every DNS name", [], [("dns", "")], _dns("example.com"), _NO_NAMES,
-           Names("has an e-mail address", [("email", "client@example.net")]))
-_constrain("permit example.com and exclude a.example.com",
-           [("dns", "example.com")], [("dns", "a.example.com")],
-           _dns("a.example.com"), _dns("b.example.com"), _dns("x.a.example.com"))
 _constrain(
-    "permit e-mail at example.com", [("email", "example.com")], [],
+    "permit the DNS name .example.com",
+    [("dns", ".example.com")],
+    [],
+    _dns("example.com"),
+    _dns("a.example.com"),
+    _dns("example.net"),
+    _NO_NAMES,
+)
+_constrain(
+    "exclude every DNS name",
+    [],
+    [("dns", "")],
+    _dns("example.com"),
+    _NO_NAMES,
+    Names("has an e-mail address", [("email", "client@example.net")]),
+)
+_constrain(
+    "permit example.com and exclude a.example.com",
+    [("dns", "example.com")],
+    [("dns", "a.example.com")],
+    _dns("a.example.com"),
+    _dns("b.example.com"),
+    _dns("x.a.example.com"),
+)
+_constrain(
+    "permit e-mail at example.com",
+    [("email", "example.com")],
+    [],
     Names("has client@example.com", [("email", "client@example.com")]),
     Names("has client@EXAMPLE.COM", [("email", "client@EXAMPLE.COM")]),
     Names("has client@a.example.com", [("email", "client@a.example.com")]),
@@ -126,80 +179,168 @@ _constrain(
     Names("has an address without @", [("email", "client")]),
     Names("has client@example.net in the subject", None, email="client@example.net"),
     Names("has client@example.com in the subject", None, email="client@example.com"),
-    Names("has client@example.net in the subject, and a DNS name", [("dns", "example.com")],
-          email="client@example.net"),
+    Names(
+        "has client@example.net in the subject, and a DNS name",
+        [("dns", "example.com")],
+        email="client@example.net",
+    ),
     Names("has the common name client@example.net", None, "client@example.net"),
-    _NO_NAMES, _dns("example.net"),
+    _NO_NAMES,
+    _dns("example.net"),
     both=True,
 )
 _constrain(
-    "exclude e-mail at example.com", [], [("email", "example.com")],
+    "exclude e-mail at example.com",
+    [],
+    [("email", "example.com")],
     Names("has client@example.com", [("email", "client@example.com")]),
     Names("has client@example.net", [("email", "client@example.net")]),
     Names("has client@example.com in the subject", None, email="client@example.com"),
     Names("has client@example.net in the subject", None, email="client@example.net"),
 )
 _constrain(
-    "permit e-mail below .example.com", [("email", ".example.com")], [],
+    "permit e-mail below .example.com",
+    [("email", ".example.com")],
+    [],
     Names("has client@a.example.com", [("email", "client@a.example.com")]),
     Names("has client@example.com", [("email", "client@example.com")]),
 )
 _constrain(
-    "permit the mailbox client@example.com", [("email", "client@example.com")], [],
+    "permit the mailbox client@example.com",
+    [("email", "client@example.com")],
+    [],
     Names("has client@example.com", [("email", "client@example.com")]),
     Names("has Client@example.com", [("email", "Client@example.com")]),
     Names("has other@example.com", [("email", "other@example.com")]),
 )
 _TEN = b"\x0a\0\0\0\xff\0\0\0"
 _constrain(
-    "permit 10.0.0.0/8", [("ip", _TEN)], [],
+    "permit 10.0.0.0/8",
+    [("ip", _TEN)],
+    [],
     Names("has 10.1.2.3", [("ip", b"\x0a\1\2\3")]),
     Names("has 11.1.2.3", [("ip", b"\x0b\1\2\3")]),
     Names("has an IPv6 address", [("ip", b"\x20\x01" + bytes(14))]),
     Names("has the common name 11.1.2.3", None, "11.1.2.3"),
     Names("has the common name 10.1.2.3", None, "10.1.2.3"),
-    _NO_NAMES, _dns("example.com"), _dns("11.1.2.3"),
+    _NO_NAMES,
+    _dns("example.com"),
+    _dns("11.1.2.3"),
     both=True,
 )
-_constrain("exclude 10.0.0.0/8", [], [("ip", _TEN)],
-           Names("has 10.1.2.3", [("ip", b"\x0a\1\2\3")]),
-           Names("has 11.1.2.3", [("ip", b"\x0b\1\2\3")]))
-_constrain("permit 10.0.0.0 with the mask 255.0.255.0", [("ip", b"\x0a\0\0\0\xff\0\xff\0")], [],
-           Names("has 10.1.0.3", [("ip", b"\x0a\1\0\3")]),
-           Names("has 11.1.2.3", [("ip", b"\x0b\1\2\3")]), _dns("example.com"))
-_constrain("permit an address of four bytes", [("ip", b"\x0a\0\0\0")], [],
-           Names("has 10.0.0.0", [("ip", b"\x0a\0\0\0")]), _dns("example.com"))
-_constrain("permit URIs at .example.com", [("uri", ".example.com")], [],
-           Names("has a URI there", [("uri", "https://a.example.com/")]),
-           Names("has a URI elsewhere", [("uri", "https://example.net/")]), _NO_NAMES,
-           _dns("example.com"), both=True)
-_constrain("exclude URIs at example.com", [], [("uri", "example.com")],
-           Names("has a URI there", [("uri", "https://example.com/")]),
-           Names("has a URI elsewhere", [("uri", "https://example.net/")]))
+_constrain(
+    "exclude 10.0.0.0/8",
+    [],
+    [("ip", _TEN)],
+    Names("has 10.1.2.3", [("ip", b"\x0a\1\2\3")]),
+    Names("has 11.1.2.3", [("ip", b"\x0b\1\2\3")]),
+)
+_constrain(
+    "permit 10.0.0.0 with the mask 255.0.255.0",
+    [("ip", b"\x0a\0\0\0\xff\0\xff\0")],
+    [],
+    Names("has 10.1.0.3", [("ip", b"\x0a\1\0\3")]),
+    Names("has 11.1.2.3", [("ip", b"\x0b\1\2\3")]),
+    _dns("example.com"),
+)
+_constrain(
+    "permit an address of four bytes",
+    [("ip", b"\x0a\0\0\0")],
+    [],
+    Names("has 10.0.0.0", [("ip", b"\x0a\0\0\0")]),
+    _dns("example.com"),
+)
+_constrain(
+    "permit URIs at .example.com",
+    [("uri", ".example.com")],
+    [],
+    Names("has a URI there", [("uri", "https://a.example.com/")]),
+    Names("has a URI elsewhere", [("uri", "https://example.net/")]),
+    _NO_NAMES,
+    _dns("example.com"),
+    both=True,
+)
+_constrain(
+    "exclude URIs at example.com",
+    [],
+    [("uri", "example.com")],
+    Names("has a URI there", [("uri", "https://example.com/")]),
+    Names("has a URI elsewhere", [("uri", "https://example.net/")]),
+)
 _CONTOSO, _FABRIKAM = name((ORGANIZATION, "Contoso")), name((ORGANIZATION, "Fabrikam"))
 for _critical in (True, False):
-    _constrain("permit the directory name O=Contoso", [("directory", _CONTOSO)], [],
-               Names("is O=Contoso", None), _dns("example.com"), both=_critical)
+    _constrain(
+        "permit the directory name O=Contoso",
+        [("directory", _CONTOSO)],
+        [],
+        Names("is O=Contoso", None),
+        _dns("example.com"),
+        both=_critical,
+    )
     if _critical:
-        _constrain("permit the directory name O=Fabrikam", [("directory", _FABRIKAM)], [],
-                   Names("is O=Contoso", None), _dns("example.com"), both=True)
-        _constrain("exclude the directory name O=Contoso", [], [("directory", _CONTOSO)],
-                   Names("is O=Contoso", None), _dns("example.com"), both=True)
+        _constrain(
+            "permit the directory name O=Fabrikam",
+            [("directory", _FABRIKAM)],
+            [],
+            Names("is O=Contoso", None),
+            _dns("example.com"),
+            both=True,
+        )
+        _constrain(
+            "exclude the directory name O=Contoso",
+            [],
+            [("directory", _CONTOSO)],
+            Names("is O=Contoso", None),
+            _dns("example.com"),
+            both=True,
+        )
     break
-_constrain("permit a user principal name", [("other", "example.com")], [],
-           Names("has a user principal name", [("other", "client@example.com")]),
-           _dns("example.com"), both=True)
+_constrain(
+    "permit a user principal name",
+    [("other", "example.com")],
+    [],
+    Names("has a user principal name", [("other", "client@example.com")]),
+    _dns("example.com"),
+    both=True,
+)
 
 for _text, _value in (
     ("are empty", der.sequence()),
     ("hold an empty list", der.sequence(der.context(0, b""))),
     ("are no SEQUENCE", der.TRUE),
-    ("have a minimum of 1", der.sequence(der.context(0, der.sequence(
-        general_name("dns", "example.com") + der.context(0, b"\1", constructed=False))))),
-    ("have a maximum", der.sequence(der.context(0, der.sequence(
-        general_name("dns", "example.com") + der.context(1, b"\x05", constructed=False))))),
-    ("write the minimum 0 out", der.sequence(der.context(0, der.sequence(
-        general_name("dns", "example.com") + der.context(0, b"\0", constructed=False))))),
+    (
+        "have a minimum of 1",
+        der.sequence(
+            der.context(
+                0,
+                der.sequence(
+                    general_name("dns", "example.com") + der.context(0, b"\1", constructed=False)
+                ),
+            )
+        ),
+    ),
+    (
+        "have a maximum",
+        der.sequence(
+            der.context(
+                0,
+                der.sequence(
+                    general_name("dns", "example.com") + der.context(1, b"\x05", constructed=False)
+                ),
+            )
+        ),
+    ),
+    (
+        "write the minimum 0 out",
+        der.sequence(
+            der.context(
+                0,
+                der.sequence(
+                    general_name("dns", "example.com") + der.context(0, b"\0", constructed=False)
+                ),
+            )
+        ),
+    ),
 ):
     for _critical in (True, False):
         extension_change(
@@ -209,5 +350,44 @@ for _text, _value in (
             _value,
             critical=_critical,
         )
-extension_change("leaf", "nameConstraints in a leaf", NAME_CONSTRAINTS,
-                 name_constraints([("dns", "example.com")], []), critical=True)
+extension_change(
+    "leaf",
+    "nameConstraints in a leaf",
+    NAME_CONSTRAINTS,
+    name_constraints([("dns", "example.com")], []),
+    critical=True,
+)
+
+
+def _constrained_intermediate(text: str, base: Base, change: Callable[[Certificate], None]) -> None:
+    """Put an intermediate with a name outside a constraint below the anchor that has it."""
+
+    def apply(draft: Draft, _leaf: Certificate) -> None:
+        if len(draft.path) == 2:
+            draft.insert_intermediate()
+        draft.anchor.set(NAME_CONSTRAINTS, name_constraints([base], []), critical=True)
+        change(draft.path[1])
+
+    variation("chain", f"the anchor's nameConstraints bind an intermediate {text}", "alone")(apply)
+
+
+_constrained_intermediate(
+    "with another DNS name",
+    ("dns", "example.com"),
+    lambda ca: ca.set(SUBJECT_ALTERNATIVE_NAME, alternative_names(("dns", "example.net"))),
+)
+_constrained_intermediate(
+    "with a permitted DNS name",
+    ("dns", "example.com"),
+    lambda ca: ca.set(SUBJECT_ALTERNATIVE_NAME, alternative_names(("dns", "ca.example.com"))),
+)
+_constrained_intermediate(
+    "with another e-mail address in the subject",
+    ("email", "example.com"),
+    lambda ca: setattr(ca, "subject", name((COMMON_NAME, "CA"), (EMAIL, "ca@example.net"))),
+)
+_constrained_intermediate(
+    "with another common name",
+    ("dns", "example.com"),
+    lambda ca: setattr(ca, "subject", name((COMMON_NAME, "ca.example.net"))),
+)

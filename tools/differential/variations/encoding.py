@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 from tools.differential import der
 from tools.differential.certificates import (
-    BASIC_CONSTRAINTS,
     KEY_USAGE,
     Certificate,
 )
@@ -25,8 +24,9 @@ def _version(text: str, version: bytes, *, extensions: bool = True) -> None:
 
 _version("version 1 without extensions", b"", extensions=False)
 _version("version 1 with extensions", b"")
-_version("version 1 written out, without extensions", der.context(0, der.integer(0)),
-         extensions=False)
+_version(
+    "version 1 written out, without extensions", der.context(0, der.integer(0)), extensions=False
+)
 _version("version 2 without extensions", der.context(0, der.integer(1)), extensions=False)
 _version("version 2 with extensions", der.context(0, der.integer(1)))
 _version("version 3 without extensions", der.context(0, der.integer(2)), extensions=False)
@@ -39,14 +39,14 @@ def _whole(text: str, change_whole: Callable[[bytes], bytes]) -> None:
     def change(_draft: Draft, certificate: Certificate) -> None:
         certificate.after_signing.append(change_whole)
 
-    variation(ROLES, text, "whole")(change)
+    variation(ROLES, text, "whole", "signature")(change)
 
 
 def _body(text: str, change_body: Callable[[bytes], bytes]) -> None:
     def change(_draft: Draft, certificate: Certificate) -> None:
         certificate.before_signing.append(change_body)
 
-    variation(ROLES, text, "body")(change)
+    variation(ROLES, text, "body", "signature")(change)
 
 
 def _content(encoded: bytes) -> bytes:
@@ -65,7 +65,7 @@ def _long_length(encoded: bytes) -> bytes:
 _whole("one byte follows", lambda whole: whole + b"\0")
 _whole("one byte is missing", lambda whole: whole[:-1])
 _whole("half of it is missing", lambda whole: whole[: len(whole) // 2])
-_whole("it is empty", lambda _whole_: b"")
+_whole("it is empty", lambda whole: whole[:0])
 _whole("the outer length is indefinite", _indefinite)
 _whole("the outer length has leading zeros", _long_length)
 _whole("the outer tag is SET", lambda whole: b"\x31" + whole[1:])
@@ -75,8 +75,10 @@ _whole("the signature is a constructed BIT STRING", lambda whole: _with_construc
 _body("the length of the body is indefinite", _indefinite)
 _body("the length of the body has leading zeros", _long_length)
 _body("the body has one more part", lambda body: der.sequence(_content(body), der.integer(1)))
-_body("the body has an unknown context tag",
-      lambda body: der.sequence(_content(body), der.context(4, der.integer(1))))
+_body(
+    "the body has an unknown context tag",
+    lambda body: der.sequence(_content(body), der.context(4, der.integer(1))),
+)
 
 
 def _parts(whole: bytes) -> list[bytes]:
@@ -110,32 +112,48 @@ def _raw_extension(text: str, number: str, make: Callable[[bytes], bytes]) -> No
 
 
 _raw_extension(
-    "critical is TRUE as 01", KEY_USAGE,
-    lambda value: der.sequence(der.oid(KEY_USAGE), b"\x01\x01\x01", der.tlv(der.OCTETS, value)))
+    "critical is TRUE as 01",
+    KEY_USAGE,
+    lambda value: der.sequence(der.oid(KEY_USAGE), b"\x01\x01\x01", der.tlv(der.OCTETS, value)),
+)
 _raw_extension(
-    "critical is FALSE, written out", KEY_USAGE,
-    lambda value: der.sequence(der.oid(KEY_USAGE), b"\x01\x01\x00", der.tlv(der.OCTETS, value)))
+    "critical is FALSE, written out",
+    KEY_USAGE,
+    lambda value: der.sequence(der.oid(KEY_USAGE), b"\x01\x01\x00", der.tlv(der.OCTETS, value)),
+)
 _raw_extension(
-    "critical is TRUE twice", KEY_USAGE,
-    lambda value: der.sequence(der.oid(KEY_USAGE), der.TRUE, der.TRUE,
-                               der.tlv(der.OCTETS, value)))
+    "critical is TRUE twice",
+    KEY_USAGE,
+    lambda value: der.sequence(der.oid(KEY_USAGE), der.TRUE, der.TRUE, der.tlv(der.OCTETS, value)),
+)
 _raw_extension(
-    "an extension has no value", KEY_USAGE, lambda _value: der.sequence(der.oid(KEY_USAGE)))
+    "an extension has no value", KEY_USAGE, lambda _value: der.sequence(der.oid(KEY_USAGE))
+)
 _raw_extension(
-    "an extension is a BIT STRING", KEY_USAGE,
-    lambda value: der.sequence(der.oid(KEY_USAGE), der.tlv(der.BITS, value)))
+    "an extension is a BIT STRING",
+    KEY_USAGE,
+    lambda value: der.sequence(der.oid(KEY_USAGE), der.tlv(der.BITS, value)),
+)
 _raw_extension(
-    "an extension has bytes behind its value", KEY_USAGE,
-    lambda value: der.sequence(der.oid(KEY_USAGE), der.tlv(der.OCTETS, value), der.integer(1)))
+    "an extension has bytes behind its value",
+    KEY_USAGE,
+    lambda value: der.sequence(der.oid(KEY_USAGE), der.tlv(der.OCTETS, value), der.integer(1)),
+)
 _raw_extension(
-    "an extension value has bytes behind", KEY_USAGE,
-    lambda value: der.sequence(der.oid(KEY_USAGE), der.tlv(der.OCTETS, value + b"\0")))
+    "an extension value has bytes behind",
+    KEY_USAGE,
+    lambda value: der.sequence(der.oid(KEY_USAGE), der.tlv(der.OCTETS, value + b"\0")),
+)
 _raw_extension(
-    "the length of an extension value has leading zeros", KEY_USAGE,
-    lambda value: der.sequence(der.oid(KEY_USAGE), _long_length(der.tlv(der.OCTETS, value))))
+    "the length of an extension value has leading zeros",
+    KEY_USAGE,
+    lambda value: der.sequence(der.oid(KEY_USAGE), _long_length(der.tlv(der.OCTETS, value))),
+)
 _raw_extension(
-    "an extension value is a constructed OCTET STRING", KEY_USAGE,
-    lambda value: der.sequence(der.oid(KEY_USAGE), der.tlv(0x24, der.tlv(der.OCTETS, value))))
+    "an extension value is a constructed OCTET STRING",
+    KEY_USAGE,
+    lambda value: der.sequence(der.oid(KEY_USAGE), der.tlv(0x24, der.tlv(der.OCTETS, value))),
+)
 
 
 @variation(ROLES, "the list of extensions is empty", "alone")

@@ -6,7 +6,7 @@ from tools.differential import der
 from tools.differential.certificates import Certificate
 from tools.differential.chains import Draft
 from tools.differential.keys import key
-from tools.differential.registry import AUTHORITIES, ROLES, variation
+from tools.differential.registry import ROLES, variation
 
 _NULL = der.tlv(der.NULL, b"")
 
@@ -18,8 +18,18 @@ def _key_kind(kind: str) -> None:
     variation(ROLES, f"the key is {kind}", "key")(change)
 
 
-for _kind in ("P-224", "P-384", "P-521", "secp256k1", "brainpoolP256r1", "RSA-1024", "RSA-2048",
-              "RSA-3072", "Ed25519", "Ed448"):
+for _kind in (
+    "P-224",
+    "P-384",
+    "P-521",
+    "secp256k1",
+    "brainpoolP256r1",
+    "RSA-1024",
+    "RSA-2048",
+    "RSA-3072",
+    "Ed25519",
+    "Ed448",
+):
     _key_kind(_kind)
 
 
@@ -99,8 +109,13 @@ def _signature_parts(whole: bytes) -> tuple[bytes, bytes, bytes]:
     return body, algorithm, signature[der.split(signature)[1] + 1 :]
 
 
-@variation(ROLES, "the ECDSA signature has a leading zero too many", "signature", "anchor.key",
-           "intermediate.key")
+@variation(
+    ROLES,
+    "the ECDSA signature has a leading zero too many",
+    "signature",
+    "anchor.key",
+    "intermediate.key",
+)
 def _padded_signature(_draft: Draft, certificate: Certificate) -> None:
     def change(whole: bytes) -> bytes:
         body, algorithm, value = _signature_parts(whole)
@@ -121,28 +136,39 @@ def _long_signature(_draft: Draft, certificate: Certificate) -> None:
     certificate.after_signing.append(change)
 
 
-@variation(ROLES, "the two signature algorithms differ", "signature", "anchor.key",
-           "intermediate.key")
+@variation(
+    ROLES, "the two signature algorithms differ", "signature", "anchor.key", "intermediate.key"
+)
 def _algorithms_differ(_draft: Draft, certificate: Certificate) -> None:
     certificate.outer_algorithm = der.sequence(der.oid("1.2.840.10045.4.3.3"))
 
 
-@variation(ROLES, "the ECDSA algorithm has NULL parameters", "signature", "anchor.key",
-           "intermediate.key")
+@variation(
+    ROLES, "the ECDSA algorithm has NULL parameters", "signature", "anchor.key", "intermediate.key"
+)
 def _ecdsa_null(_draft: Draft, certificate: Certificate) -> None:
     algorithm = der.sequence(der.oid("1.2.840.10045.4.3.2"), _NULL)
     certificate.inner_algorithm = certificate.outer_algorithm = algorithm
 
 
-@variation(ROLES, "the signature algorithm is unknown", "signature", "anchor.key",
-           "intermediate.key")
+@variation(
+    ROLES, "the signature algorithm is unknown", "signature", "anchor.key", "intermediate.key"
+)
 def _unknown_algorithm(_draft: Draft, certificate: Certificate) -> None:
     algorithm = der.sequence(der.oid("1.3.6.1.4.1.55555.2"))
     certificate.inner_algorithm = certificate.outer_algorithm = algorithm
 
 
-@variation(ROLES, "the RSA algorithm has no parameters", "signature", "leaf.signature",
-           "intermediate.signature", "anchor.signature", "anchor.key", "intermediate.key")
+@variation(
+    ROLES,
+    "the RSA algorithm has no parameters",
+    "signature",
+    "leaf.signature",
+    "intermediate.signature",
+    "anchor.signature",
+    "anchor.key",
+    "intermediate.key",
+)
 def _rsa_without_null(draft: Draft, certificate: Certificate) -> None:
     draft.issuer_of(certificate).key = key("RSA-2048")
     algorithm = der.sequence(der.oid("1.2.840.113549.1.1.11"))
@@ -187,10 +213,20 @@ def _changed_info(info: bytes, text: str) -> bytes:
     )
 
 
-for _text in ("the key is a point off the curve", "the key is a compressed point",
-              "the key is the point at infinity", "the key is of an unknown kind",
-              "the key names no curve", "bytes follow the key"):
+for _text in (
+    "the key is a point off the curve",
+    "the key is a compressed point",
+    "the key is the point at infinity",
+    "the key is of an unknown kind",
+    "the key names no curve",
+    "bytes follow the key",
+):
     _public_key(_text, "ec")
-for _text in ("the RSA key has no NULL", "the RSA key has exponent 1", "the RSA key has exponent 2",
-              "the RSA key has exponent 3", "the RSA key has a negative modulus"):
+for _text in (
+    "the RSA key has no NULL",
+    "the RSA key has exponent 1",
+    "the RSA key has exponent 2",
+    "the RSA key has exponent 3",
+    "the RSA key has a negative modulus",
+):
     _public_key(_text, "rsa", roles=("leaf",))

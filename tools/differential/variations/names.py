@@ -100,7 +100,8 @@ _subject(
     "is one RDN of two attributes",
     lambda role: der.sequence(
         der.tlv(
-            der.SET, attribute(COMMON_NAME, f"a {role}") + attribute(ORGANIZATION, f"Contoso {role}")
+            der.SET,
+            attribute(COMMON_NAME, f"a {role}") + attribute(ORGANIZATION, f"Contoso {role}"),
         )
     ),
 )
@@ -108,7 +109,8 @@ _subject(
     "is one RDN of two attributes out of order",
     lambda role: der.sequence(
         der.tlv(
-            der.SET, attribute(ORGANIZATION, f"Contoso {role}") + attribute(COMMON_NAME, f"a {role}")
+            der.SET,
+            attribute(ORGANIZATION, f"Contoso {role}") + attribute(COMMON_NAME, f"a {role}"),
         )
     ),
 )
@@ -126,18 +128,40 @@ _subject(
 _subject("is a TeletexString", lambda role: name((COMMON_NAME, f"a {role}", der.TELETEX)))
 _subject("is a BMPString", lambda role: name((COMMON_NAME, f"a {role}", der.BMP)))
 _subject("is an IA5String", lambda role: name((COMMON_NAME, f"a {role}", der.IA5)))
-_subject("is a UniversalString", lambda _role: der.sequence(der.tlv(der.SET, der.sequence(
-    der.oid(COMMON_NAME), der.tlv(28, "a".encode("utf-32-be"))))))
-_subject("is a BMPString of three bytes", lambda _role: der.sequence(der.tlv(der.SET, der.sequence(
-    der.oid(COMMON_NAME), der.tlv(der.BMP, b"\0a\0")))))
-_subject("is an INTEGER", lambda _role: der.sequence(der.tlv(der.SET, der.sequence(
-    der.oid(COMMON_NAME), der.integer(7)))))
-_subject("is an OCTET STRING", lambda _role: der.sequence(der.tlv(der.SET, der.sequence(
-    der.oid(COMMON_NAME), der.tlv(der.OCTETS, b"abc")))))
-_subject("is broken UTF-8", lambda _role: der.sequence(der.tlv(der.SET, der.sequence(
-    der.oid(COMMON_NAME), der.tlv(der.UTF8, b"\xff\xfe")))))
+_subject(
+    "is a UniversalString",
+    lambda _role: der.sequence(
+        der.tlv(der.SET, der.sequence(der.oid(COMMON_NAME), der.tlv(28, "a".encode("utf-32-be"))))
+    ),
+)
+_subject(
+    "is a BMPString of three bytes",
+    lambda _role: der.sequence(
+        der.tlv(der.SET, der.sequence(der.oid(COMMON_NAME), der.tlv(der.BMP, b"\0a\0")))
+    ),
+)
+_subject(
+    "is an INTEGER",
+    lambda _role: der.sequence(
+        der.tlv(der.SET, der.sequence(der.oid(COMMON_NAME), der.integer(7)))
+    ),
+)
+_subject(
+    "is an OCTET STRING",
+    lambda _role: der.sequence(
+        der.tlv(der.SET, der.sequence(der.oid(COMMON_NAME), der.tlv(der.OCTETS, b"abc")))
+    ),
+)
+_subject(
+    "is broken UTF-8",
+    lambda _role: der.sequence(
+        der.tlv(der.SET, der.sequence(der.oid(COMMON_NAME), der.tlv(der.UTF8, b"\xff\xfe")))
+    ),
+)
 _subject("has an unknown attribute", lambda role: name(("1.3.6.1.4.1.55555.4", role)))
-_subject("has a country of three letters", lambda role: name(("2.5.4.6", "USA"), (COMMON_NAME, role)))
+_subject(
+    "has a country of three letters", lambda role: name(("2.5.4.6", "USA"), (COMMON_NAME, role))
+)
 _subject("is a SET", lambda role: der.tlv(der.SET, name((COMMON_NAME, role))))
 
 
@@ -173,13 +197,20 @@ def _issuer(text: str, make: Callable[[str], bytes], *, plain: str = "Contoso CA
         issuer.subject = name((COMMON_NAME, plain))
         certificate.issuer = make(plain)
 
-    claims = ("issuer", "intermediate.subject", "anchor.subject", "leaf.issuer",
-              "intermediate.issuer")
+    claims = (
+        "issuer",
+        "intermediate.subject",
+        "anchor.subject",
+        "leaf.issuer",
+        "intermediate.issuer",
+    )
     variation(ROLES[:2], f"the issuer {text}", *claims)(change)
 
 
-_issuer("is a PrintableString, the CA's name UTF8String",
-        lambda plain: name((COMMON_NAME, plain, der.PRINTABLE)))
+_issuer(
+    "is a PrintableString, the CA's name UTF8String",
+    lambda plain: name((COMMON_NAME, plain, der.PRINTABLE)),
+)
 _issuer("differs in upper and lower case", lambda plain: name((COMMON_NAME, plain.upper())))
 _issuer("differs in white space", lambda plain: name((COMMON_NAME, f" {plain.replace(' ', '  ')}")))
 _issuer("is another name", lambda _plain: name((COMMON_NAME, "Fabrikam CA")))

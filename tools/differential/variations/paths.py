@@ -142,7 +142,7 @@ def _leaf_is_anchor_too(draft: Draft, _leaf: Certificate) -> None:
 
 
 @variation("chain", "the leaf is self-signed and no anchor", "alone")
-def _self_signed_leaf(draft: Draft, leaf: Certificate) -> None:
+def _self_signed_leaf(_draft: Draft, leaf: Certificate) -> None:
     leaf.signer, leaf.issuer = leaf.key, leaf.subject
     set_key_identifiers(leaf, leaf)
 
@@ -176,9 +176,7 @@ def _self_issued(draft: Draft, _leaf: Certificate) -> None:
 def _self_issued_path_length(draft: Draft, _leaf: Certificate) -> None:
     added = draft.insert_intermediate()
     added.subject = draft.path[2].subject
-    draft.path[2].set(
-        BASIC_CONSTRAINTS, basic_constraints(ca=True, path_length=0), critical=True
-    )
+    draft.path[2].set(BASIC_CONSTRAINTS, basic_constraints(ca=True, path_length=0), critical=True)
 
 
 @variation("chain", "two intermediates certify each other", "alone")

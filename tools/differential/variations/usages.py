@@ -144,8 +144,11 @@ for _text, _usages in (
             extended_key_usage(*_usages),
             critical=_critical,
         )
-extension_change(AUTHORITIES, "extendedKeyUsage is clientAuth", EXTENDED_KEY_USAGE,
-                 extended_key_usage(CLIENT_AUTH))
+extension_change(
+    AUTHORITIES,
+    "extendedKeyUsage is clientAuth",
+    EXTENDED_KEY_USAGE,
+    extended_key_usage(CLIENT_AUTH),
+)
 extension_change("leaf", "extendedKeyUsage is absent", EXTENDED_KEY_USAGE, None)
-extension_change(ROLES, "extendedKeyUsage is no SEQUENCE", EXTENDED_KEY_USAGE,
-                 der.oid(CLIENT_AUTH))
+extension_change(ROLES, "extendedKeyUsage is no SEQUENCE", EXTENDED_KEY_USAGE, der.oid(CLIENT_AUTH))

@@ -15,8 +15,43 @@ from tools.differential.chains import Draft
 from tools.differential.registry import ROLES, variation
 
 _CONSTRUCTED = 0x20
-_TAGS = (1, 2, 3, 4, 5, 6, 10, 12, 19, 20, 22, 23, 24, 30, 48, 49, 0x80, 0x81, 0x82, 0x86, 0xA0, 0xA3)
-_VALUES = (b"", b"\0", b"\xff", b"\x7f", b"\x80", b"\0\0", b"*", b".", b"a.", b"\xc3\xa9", b"\xfe\xff")
+_TAGS = (
+    1,
+    2,
+    3,
+    4,
+    5,
+    6,
+    10,
+    12,
+    19,
+    20,
+    22,
+    23,
+    24,
+    30,
+    48,
+    49,
+    0x80,
+    0x81,
+    0x82,
+    0x86,
+    0xA0,
+    0xA3,
+)
+_VALUES = (
+    b"",
+    b"\0",
+    b"\xff",
+    b"\x7f",
+    b"\x80",
+    b"\0\0",
+    b"*",
+    b".",
+    b"a.",
+    b"\xc3\xa9",
+    b"\xfe\xff",
+)
 
 
 def _nodes(encoded: bytes, begin: int, end: int, path: tuple[int, ...]) -> list[tuple[int, ...]]:
