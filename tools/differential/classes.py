@@ -139,7 +139,7 @@ CLASSES = (
         "a signature in a lax encoding",
         STRICTER,
         ANY,
-        r"signature does not match|another key signed the certificate",
+        r"signature does not match|another key signed the certificate|signature has unused bits",
         rf"the ECDSA signature has a leading zero|bytes follow the ECDSA|unused bits|{WILD}",
         "An ECDSA signature is DER (RFC 3279 section 2.2.3); the others read it more loosely.",
     ),
@@ -369,6 +369,17 @@ CLASSES = (
         r"the key is (secp256k1|brainpool|a compressed)|RSA key has no NULL",
         "Go knows the NIST curves alone, in uncompressed form, and wants the NULL of an RSA key."
         " secp256k1 and brainpool leaf keys are strong enough; none of them signs a path.",
+    ),
+    Class(
+        "unused bits in a CA's signature",
+        THEIRS,
+        (OPENSSL, GO, GNUTLS, PYHANKO),
+        r"signature failure|verification failure|signer not CA|signature .* could not be verified",
+        r"^(intermediate|anchor): the signature has unused bits",
+        "cryptography ignores the number of unused bits of a signature. A leaf with one is"
+        " malformed: found by this comparison, and mended. In a CA certificate of the configuration"
+        " it is ignored where the bits are zero: the signature is right, and the operator wrote the"
+        " certificate down.",
     ),
     Class(
         "what GnuTLS reads otherwise",

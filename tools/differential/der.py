@@ -28,7 +28,9 @@ def sequence(*parts: bytes) -> bytes:
 
 def integer(number: int) -> bytes:
     """Return an INTEGER."""
-    return tlv(INTEGER, number.to_bytes(number.bit_length() // 8 + 1, "big", signed=True))
+    return tlv(
+        INTEGER, number.to_bytes((number + (number < 0)).bit_length() // 8 + 1, "big", signed=True)
+    )
 
 
 @functools.cache

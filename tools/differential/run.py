@@ -1,7 +1,7 @@
 """Mint chains, and compare arrcert's verdict with that of other implementations.
 
-Exits with 1 if a verdict has no explanation, 2 if there is nothing to compare with.
-`docs/differential.md` explains the method and every class of differences.
+Exits with 1 if a verdict has no explanation. `docs/differential.md` explains the method and every
+class of differences.
 """
 
 from __future__ import annotations
@@ -18,14 +18,12 @@ from tools.differential import workers
 from tools.differential.classes import DECIDED, GNUTLS, GO, OPENSSL, PYHANKO, STRICTER, THEIRS
 from tools.differential.comparators import gnutls, golang, openssl, pyhanko
 from tools.differential.minting import mint
+from tools.differential.progress import Progress
 from tools.differential.reporting import class_table, compared_table, failure_lines
 from tools.differential.state import State
 
 BLOCK = 500
 """How many chains a worker checks before the state is written."""
-
-SECONDS_BETWEEN_LINES = 20.0
-"""How often a line is printed where the output is no terminal."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -34,7 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--chains", type=int, default=10_000, help="how many")
     parser.add_argument("--seed", type=int, default=1, help="another seed makes other chains")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
-    parser.add_argument("--folder", type=Path, default=Path("differential"), help="state, program")
+    parser.add_argument("--folder", type=Path, default=Path(".differential"), help="state, program")
     parser.add_argument("--gnutls-every", type=int, default=10, help="ask GnuTLS about every Nth")
     parser.add_argument("--pyhanko-every", type=int, default=50, help="likewise")
     parser.add_argument("--show", type=int, metavar="NUMBER", help="print one chain, its verdicts")
@@ -47,9 +45,6 @@ def main(arguments: list[str] | None = None) -> int:
     versions, plan = prepare(given)
     for name in (OPENSSL, GO, GNUTLS, PYHANKO):
         print(f"{name}: {versions.get(name, 'missing, not compared')}", flush=True)
-    if not versions:
-        print("nothing to compare with; install the dependency group `differential`")
-        return 2
     if given.show is not None:
         return show(plan, given.show)
     state = State.load(path) if path.exists() else State(given.seed, BLOCK)
@@ -79,33 +74,20 @@ def prepare(given: argparse.Namespace) -> tuple[dict[str, str], workers.Plan]:
 
 def compare(plan: workers.Plan, blocks: list[int], state: State, path: Path, jobs: int) -> None:
     """Run the blocks, and write the state after each one."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
     context = multiprocessing.get_context("spawn")
-    console = Console()
-    columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    last = printed = time.monotonic()
+    last = time.monotonic()
     with (
         context.Pool(jobs, workers.start, (plan,)) as pool,
-        Progress(*columns, console=console, disable=not console.is_terminal) as progress,
+        Progress(len(blocks) * plan.size) as progress,
     ):
-        task = progress.add_task("chains", total=len(blocks) * plan.size)
-        for number, result in enumerate(pool.imap_unordered(workers.run, blocks), start=1):
+        for result in pool.imap_unordered(workers.run, blocks):
             state.add(*result)
             now = time.monotonic()
             state.seconds += now - last
             last = now
             state.save(path)
             failures = sum(state.counts[key] for key in state.counts if key[0] == "failure")
-            progress.update(task, advance=plan.size, description=f"chains ({failures} unexplained)")
-            if not console.is_terminal and now - printed >= SECONDS_BETWEEN_LINES:
-                printed = now
-                print(
-                    f"{number * plan.size:,} of {len(blocks) * plan.size:,} chains,"
-                    f" {failures} unexplained",
-                    flush=True,
-                )
+            progress.advance(plan.size, failures)
 
 
 def report(state: State) -> int:
@@ -144,10 +126,9 @@ def show(plan: workers.Plan, number: int) -> int:
         if name in plan.every:
             print(f"{name}:", ask(chain).text or "accepted")
     if plan.go_program:
-        go = golang.Go(plan.go_program)
-        go.send([chain])
-        print(f"{GO}:", go.receive(1)[0].text or "accepted")
-        go.close()
+        with golang.Go(plan.go_program) as go:
+            go.send([chain])
+            print(f"{GO}:", go.receive(1)[0].text or "accepted")
     return 0
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from tools.differential.checking import Failure, check
+from tools.differential.checking import EXCEPTION_FAILURE, Failure, check
 from tools.differential.classes import GNUTLS, GO, OPENSSL, PYHANKO
 from tools.differential.comparators import arrcert, gnutls, openssl, pyhanko
 from tools.differential.comparators.golang import Go
@@ -60,10 +60,14 @@ class Worker:
         failures: list[Failure] = []
         begin = block * plan.size
         for start in range(begin, begin + plan.size, BATCH):
-            chains = [
-                mint(plan.seed, number)
-                for number in range(start, min(start + BATCH, begin + plan.size))
-            ]
+            chains = []
+            for number in range(start, min(start + BATCH, begin + plan.size)):
+                try:
+                    chains.append(mint(plan.seed, number))
+                # A mistake of this tool must not end a long run. It is reported like the others.
+                except Exception as error:
+                    failures.append(Failure(EXCEPTION_FAILURE, number, f"minting: {error!r}"))
+                    counts["failure", EXCEPTION_FAILURE] += 1
             if self._go:
                 self._go.send(chains)
             verdicts = []

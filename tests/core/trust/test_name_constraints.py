@@ -212,7 +212,9 @@ MAXIMUM = bytes.fromhex("3018a0163014820f636f6e746f736f2e6578616d706c65810105")
 PLAIN = bytes.fromhex("3015a0133011820f636f6e746f736f2e6578616d706c65")
 
 
-@pytest.mark.parametrize(("encoded", "supported"), [(MINIMUM, False), (MAXIMUM, False), (PLAIN, True)])
+@pytest.mark.parametrize(
+    ("encoded", "supported"), [(MINIMUM, False), (MAXIMUM, False), (PLAIN, True)]
+)
 def test_subtrees_with_a_minimum_or_maximum_are_told(encoded: bytes, supported: bool) -> None:
     """A CA whose subtrees have a minimum or maximum is refused (RFC 5280 section 4.2.1.10).
 

@@ -89,8 +89,8 @@ def verdict(chain: Chain) -> Verdict:
         return Verdict(False, f"parse: {error}")
     finally:
         library.gnutls_x509_trust_list_deinit(trusted, 1)
-        for each in presented:
-            library.gnutls_x509_crt_deinit(each)
+        for loaded in presented:
+            library.gnutls_x509_crt_deinit(loaded)
 
 
 def _load(library: ctypes.CDLL, certificate: bytes) -> ctypes.c_void_p:

@@ -52,7 +52,7 @@ def build(folder: Path) -> Path:
 
 
 class Go:
-    """A running process.
+    """A running process, which is also a context manager.
 
     Args:
         program: what `build` returned.
@@ -68,6 +68,12 @@ class Go:
         # Both are pipes, as Popen was told.
         self._input = cast("IO[bytes]", self._process.stdin)
         self._output = cast("IO[bytes]", self._process.stdout)
+
+    def __enter__(self) -> Go:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.close()
 
     def send(self, chains: list[Chain]) -> None:
         """Send chains. `receive` must be called before the next ones are sent."""
@@ -93,6 +99,7 @@ class Go:
     def close(self) -> None:
         """End the process."""
         self._input.close()
+        self._output.close()
         self._process.wait()
 
 

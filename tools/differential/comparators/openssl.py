@@ -13,8 +13,8 @@ from tools.differential.chains import Chain
 from tools.differential.verdicts import ACCEPTED, Verdict
 
 
-def version() -> str | None:
-    """Return the version of OpenSSL, None if pyOpenSSL is missing."""
+def version() -> str:
+    """Return the version of OpenSSL."""
     from cryptography.hazmat.backends.openssl.backend import backend
 
     return backend.openssl_version_text().removeprefix("OpenSSL ")

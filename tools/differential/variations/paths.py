@@ -124,7 +124,7 @@ def _root_not_trusted(draft: Draft, _leaf: Certificate) -> None:
     draft.more_anchors.append((other, other))
 
 
-@variation("chain", "the anchor is not self-signed", "root")
+@variation("chain", "the anchor is not self-signed", "root", "shape")
 def _anchored_intermediate(draft: Draft, _leaf: Certificate) -> None:
     draft.root = make_authority(8, draft.random, "root")
     set_key_identifiers(draft.anchor, draft.root)

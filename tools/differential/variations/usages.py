@@ -92,7 +92,8 @@ def _path_just_fits(draft: Draft, certificate: Certificate) -> None:
 
 for _roles, _text, _value, _critical in (
     (ROLES, "keyUsage is absent", None, False),
-    (ROLES, "keyUsage is not critical", "same", False),
+    ("leaf", "keyUsage is not critical", key_usage(0), False),
+    (AUTHORITIES, "keyUsage is not critical", key_usage(5, 6), False),
     (AUTHORITIES, "keyUsage lacks keyCertSign", key_usage(0, 6), True),
     (AUTHORITIES, "keyUsage lacks keyCertSign, not critical", key_usage(0), False),
     (AUTHORITIES, "keyUsage is digitalSignature and keyCertSign", key_usage(0, 5), True),
@@ -113,12 +114,7 @@ for _roles, _text, _value, _critical in (
     (ROLES, "keyUsage is an OCTET STRING", der.tlv(der.OCTETS, b"\x07\x80"), True),
     (ROLES, "keyUsage is empty", b"", True),
 ):
-    if _value == "same":
-        for _role in _roles:
-            _own = key_usage(0) if _role == "leaf" else key_usage(5, 6)
-            extension_change(_role, _text, KEY_USAGE, _own)
-    else:
-        extension_change(_roles, _text, KEY_USAGE, _value, critical=_critical)
+    extension_change(_roles, _text, KEY_USAGE, _value, critical=_critical)
 
 for _text, _usages in (
     ("clientAuth", (CLIENT_AUTH,)),

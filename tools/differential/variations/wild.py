@@ -56,7 +56,7 @@ _VALUES = (
 
 def _nodes(encoded: bytes, begin: int, end: int, path: tuple[int, ...]) -> list[tuple[int, ...]]:
     """Return the path of each value: the positions of its ancestors and its own."""
-    found = []
+    found: list[tuple[int, ...]] = []
     while begin < end:
         tag, inner, stop = der.split(encoded, begin)
         if stop > end:
