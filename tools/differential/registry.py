@@ -62,6 +62,7 @@ def variation(roles: str | Iterable[str], text: str, *aspects: str) -> Callable[
 
 
 def extension_change(
+    module: str,
     roles: str | Iterable[str],
     text: str,
     number: str,
@@ -69,13 +70,23 @@ def extension_change(
     *,
     critical: bool = False,
 ) -> None:
-    """Register a variation that sets one extension, or removes it if the value is None."""
+    """Register a variation that sets one extension, or removes it if the value is None.
+
+    Args:
+        module: the `__name__` of the module that calls.
+        roles: as for `variation`.
+        text: likewise.
+        number: the dotted object identifier of the extension.
+        value: the DER of the value.
+        critical: whether the extension is critical.
+    """
 
     def change(_draft: Draft, certificate: Certificate) -> None:
         certificate.drop(number)
         if value is not None:
             certificate.set(number, value, critical=critical)
 
+    change.__module__ = module
     variation(roles, text, number_to_aspect(number))(change)
 
 

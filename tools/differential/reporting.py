@@ -4,10 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tools.differential.classes import CLASSES, GNUTLS, GO, OPENSSL, PYHANKO
+from tools.differential.classes import (
+    CLASSES,
+    DECIDED,
+    GNUTLS,
+    GO,
+    OPENSSL,
+    PYHANKO,
+    STRICTER,
+    THEIRS,
+)
 from tools.differential.state import State
 
 OTHERS = (OPENSSL, GO, GNUTLS, PYHANKO)
+
+BEGIN, END = "<!-- figures -->", "<!-- end of figures -->"
+"""What stands before and after the figures in a document."""
 
 
 def compared_table(state: State) -> Iterator[str]:
@@ -49,6 +61,37 @@ def class_table(state: State, kind: str) -> Iterator[str]:
                 for other in OTHERS
             ]
             yield f"| {each.name} | " + " | ".join(counted) + f" | {each.why} |"
+
+
+def figures(state: State) -> str:
+    """Return all figures as Markdown."""
+    accepted, denied = state.counts["chains", "accepted"], state.counts["chains", "denied"]
+    lines = [
+        f"{accepted + denied:,} chains of seed {state.seed}: arrcert accepts {accepted:,}"
+        f" and denies {denied:,}.",
+        "",
+        *compared_table(state),
+    ]
+    for kind in (STRICTER, DECIDED, THEIRS):
+        lines += ["", f"### {kind[0].upper()}{kind[1:]}", "", *class_table(state, kind)]
+    return "\n".join(lines)
+
+
+def written_into(document: str, state: State) -> str:
+    """Return a document with the figures between its two markers.
+
+    Args:
+        document: the text, which holds `BEGIN` and `END`.
+        state: the state of a run.
+
+    Raises:
+        ValueError: a marker is missing.
+    """
+    before, begin, rest = document.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise ValueError(f"the document has no {BEGIN} or no {END}")
+    return f"{before}{begin}\n\n{figures(state)}\n\n{end}{after}"
 
 
 def failure_lines(state: State) -> Iterator[str]:

@@ -15,11 +15,11 @@ import time
 from pathlib import Path
 
 from tools.differential import workers
-from tools.differential.classes import DECIDED, GNUTLS, GO, OPENSSL, PYHANKO, STRICTER, THEIRS
+from tools.differential.classes import GNUTLS, GO, OPENSSL, PYHANKO
 from tools.differential.comparators import gnutls, golang, openssl, pyhanko
 from tools.differential.minting import mint
 from tools.differential.progress import Progress
-from tools.differential.reporting import class_table, compared_table, failure_lines
+from tools.differential.reporting import failure_lines, figures, written_into
 from tools.differential.state import State
 
 BLOCK = 500
@@ -37,11 +37,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--pyhanko-every", type=int, default=50, help="likewise")
     parser.add_argument("--show", type=int, metavar="NUMBER", help="print one chain, its verdicts")
     parser.add_argument("--result", action="store_true", help="print the result so far")
+    parser.add_argument("--write", type=Path, metavar="PAGE", help="put the result into a page")
     given = parser.parse_args(arguments)
     given.folder.mkdir(parents=True, exist_ok=True)
     path = given.folder / f"state-{given.seed}.json"
-    if given.result:
-        return report(State.load(path))
+    if given.result or given.write:
+        state = State.load(path)
+        if given.write:
+            document = given.write.read_text(encoding="utf-8")
+            given.write.write_text(written_into(document, state), encoding="utf-8")
+        return report(state)
     versions, plan = prepare(given)
     for name in (OPENSSL, GO, GNUTLS, PYHANKO):
         print(f"{name}: {versions.get(name, 'missing, not compared')}", flush=True)
@@ -92,18 +97,9 @@ def compare(plan: workers.Plan, blocks: list[int], state: State, path: Path, job
 
 def report(state: State) -> int:
     """Print the result; return 1 if something is not explained."""
-    chains = state.counts["chains", "accepted"] + state.counts["chains", "denied"]
-    print(
-        f"\n{chains:,} chains in {state.seconds:,.0f} s, seed {state.seed}:"
-        f" arrcert accepts {state.counts['chains', 'accepted']:,}"
-        f" and denies {state.counts['chains', 'denied']:,}\n"
-    )
-    print("\n".join(compared_table(state)))
-    for kind in (STRICTER, DECIDED, THEIRS):
-        print(f"\n{kind}\n")
-        print("\n".join(class_table(state, kind)))
     failures = list(failure_lines(state))
-    print("\n" + "\n".join(failures or ["Every verdict is explained."]))
+    print(f"\n{figures(state)}\n\n{state.seconds:,.0f} seconds")
+    print("\n".join(failures or ["Every verdict is explained."]))
     return 1 if failures else 0
 
 

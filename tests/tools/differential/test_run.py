@@ -26,7 +26,7 @@ def test_a_run_explains_every_verdict_and_is_continued(
     arguments = ["--folder", str(tmp_path), "--jobs", "1", "--seed", "5", "--pyhanko-every", "100"]
     assert run.main([*arguments, "--chains", "1"]) == 0
     first = capsys.readouterr().out
-    assert "500 chains in" in first
+    assert "500 chains of seed 5" in first
     assert "Every verdict is explained." in first
     assert "Go: missing, not compared" in first
     for each in CLASSES:
@@ -36,7 +36,7 @@ def test_a_run_explains_every_verdict_and_is_continued(
     state.counts["chains", "accepted"] += 1000
     state.save(tmp_path / "state-5.json")
     assert run.main([*arguments, "--chains", "500"]) == 0
-    assert "1,500 chains in" in capsys.readouterr().out
+    assert "1,500 chains of seed 5" in capsys.readouterr().out
 
 
 def test_a_failure_ends_with_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -344,6 +344,7 @@ for _text, _value in (
 ):
     for _critical in (True, False):
         extension_change(
+            __name__,
             AUTHORITIES,
             f"nameConstraints {_text}{'' if _critical else ' (not critical)'}",
             NAME_CONSTRAINTS,
@@ -351,6 +352,7 @@ for _text, _value in (
             critical=_critical,
         )
 extension_change(
+    __name__,
     "leaf",
     "nameConstraints in a leaf",
     NAME_CONSTRAINTS,

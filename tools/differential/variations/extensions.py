@@ -156,7 +156,7 @@ for _text, _number, _value, _critical in (
         False,
     ),
 ):
-    extension_change(ROLES, _text, _number, _value, critical=_critical)
+    extension_change(__name__, ROLES, _text, _number, _value, critical=_critical)
 
 for _text, _again in (
     ("keyUsage", KEY_USAGE),

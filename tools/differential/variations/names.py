@@ -30,7 +30,12 @@ _EMPTY = der.sequence()
 
 def _san(text: str, value: bytes | None, *, critical: bool = False) -> None:
     extension_change(
-        ROLES, f"subjectAltName {text}", SUBJECT_ALTERNATIVE_NAME, value, critical=critical
+        __name__,
+        ROLES,
+        f"subjectAltName {text}",
+        SUBJECT_ALTERNATIVE_NAME,
+        value,
+        critical=critical,
     )
 
 

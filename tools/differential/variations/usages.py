@@ -63,7 +63,7 @@ for _roles, _text, _value, _critical in (
     (ROLES, "basicConstraints with a BOOLEAN of 1", der.sequence(b"\x01\x01\x01"), True),
     (ROLES, "basicConstraints with bytes behind", der.sequence(der.TRUE) + b"\0\0", True),
 ):
-    extension_change(_roles, _text, BASIC_CONSTRAINTS, _value, critical=_critical)
+    extension_change(__name__, _roles, _text, BASIC_CONSTRAINTS, _value, critical=_critical)
 
 
 @variation(
@@ -114,7 +114,7 @@ for _roles, _text, _value, _critical in (
     (ROLES, "keyUsage is an OCTET STRING", der.tlv(der.OCTETS, b"\x07\x80"), True),
     (ROLES, "keyUsage is empty", b"", True),
 ):
-    extension_change(_roles, _text, KEY_USAGE, _value, critical=_critical)
+    extension_change(__name__, _roles, _text, KEY_USAGE, _value, critical=_critical)
 
 for _text, _usages in (
     ("clientAuth", (CLIENT_AUTH,)),
@@ -134,6 +134,7 @@ for _text, _usages in (
         if _text == "clientAuth" and not _critical:
             continue
         extension_change(
+            __name__,
             ROLES,
             f"extendedKeyUsage is {_text}{', critical' if _critical else ''}",
             EXTENDED_KEY_USAGE,
@@ -141,10 +142,13 @@ for _text, _usages in (
             critical=_critical,
         )
 extension_change(
+    __name__,
     AUTHORITIES,
     "extendedKeyUsage is clientAuth",
     EXTENDED_KEY_USAGE,
     extended_key_usage(CLIENT_AUTH),
 )
-extension_change("leaf", "extendedKeyUsage is absent", EXTENDED_KEY_USAGE, None)
-extension_change(ROLES, "extendedKeyUsage is no SEQUENCE", EXTENDED_KEY_USAGE, der.oid(CLIENT_AUTH))
+extension_change(__name__, "leaf", "extendedKeyUsage is absent", EXTENDED_KEY_USAGE, None)
+extension_change(
+    __name__, ROLES, "extendedKeyUsage is no SEQUENCE", EXTENDED_KEY_USAGE, der.oid(CLIENT_AUTH)
+)
