@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import os
 import random
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -22,7 +24,8 @@ def go(tmp_path_factory: pytest.TempPathFactory) -> Iterator[golang.Go]:
     """Start a Go process that is compiled once."""
     if golang.compiler() is None:
         pytest.skip("there is no Go compiler; the dependency group `differential` has one")
-    with golang.Go(golang.build(tmp_path_factory.mktemp("go"))) as running:
+    folder = os.path.relpath(tmp_path_factory.mktemp("go"))
+    with golang.Go(golang.build(Path(folder))) as running:
         yield running
 
 

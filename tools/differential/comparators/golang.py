@@ -29,6 +29,7 @@ def compiler() -> str | None:
 
 def build(folder: Path) -> Path:
     """Compile the program into a folder, unless it is there and newer than its source."""
+    folder = folder.resolve()  # GOCACHE must be absolute.
     program = folder / "verify-chains"
     if program.exists() and program.stat().st_mtime > SOURCE.stat().st_mtime:
         return program
