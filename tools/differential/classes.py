@@ -12,7 +12,9 @@ from typing import NamedTuple
 
 from tools.differential.verdicts import Verdict
 
-STRICTER, DECIDED, THEIRS = "arrcert is stricter", "decided", "theirs"
+STRICTER = "arrcert is stricter"
+DECIDED = "Decided and documented"
+THEIRS = "The others have another rule"
 
 OPENSSL, GO, GNUTLS, PYHANKO = "OpenSSL", "Go", "GnuTLS", "pyhanko"
 ANY = (OPENSSL, GO, GNUTLS, PYHANKO)
@@ -72,8 +74,8 @@ CLASSES = (
         ANY,
         _NOT_DER,
         r".",
-        "A certificate must be strict DER in every field (RFC 5280 section 4.1, X.690 section 10)."
-        " Two readers of one lax encoding may see two certificates.",
+        "A certificate must be DER (RFC 5280 section 4.1, X.690 section 10). Two programs can read"
+        " another encoding as two different certificates.",
     ),
     Class(
         "an extension that contradicts itself",
@@ -114,8 +116,8 @@ CLASSES = (
         ANY,
         r"has a public key that cannot be read",
         rf"the key |the RSA key |bytes follow the key|{WILD}",
-        "Some implementations never look at the leaf's key. Whoever accepts a client wants to be"
-        " able to use its key.",
+        "The others do not always read the leaf's key. arrcert does, because a policy can pin the"
+        " key, and because it must be strong enough.",
     ),
     Class(
         "a CA key of another kind",
@@ -133,7 +135,7 @@ CLASSES = (
         r"|between signatureAlgorithm and",
         rf"is signed with|the RSA algorithm has no parameters|signature algorithms differ|{WILD}",
         "RSA (PKCS #1 v1.5, PSS with a salt as long as the hash) and ECDSA over SHA-256, SHA-384"
-        " or SHA-512, each written as its RFC wants it; MD5, SHA-1 and SHA-224 prove too little.",
+        " or SHA-512, each written as its RFC wants it; MD5, SHA-1 and SHA-224 are refused.",
     ),
     Class(
         "a signature in a lax encoding",
@@ -167,7 +169,7 @@ CLASSES = (
         ANY,
         r"EE keyUsage must not assert keyCertSign",
         rf"keyUsage|{WILD}",
-        "RFC 5280 section 4.2.1.3: keyCertSign is for CAs.",
+        "RFC 5280 section 4.2.1.3: only a CA has keyCertSign.",
     ),
     Class(
         "extended key usage without clientAuth",
@@ -175,8 +177,8 @@ CLASSES = (
         ANY,
         r"extended key usage lacks clientAuth",
         rf"extendedKeyUsage|{WILD}",
-        "A leaf's extended key usage holds clientAuth itself: anyExtendedKeyUsage alone is too"
-        " little. A CA's, an anchor's too, holds clientAuth or anyExtendedKeyUsage.",
+        "A leaf's extended key usage holds clientAuth itself: anyExtendedKeyUsage alone is not"
+        " enough. A CA's, an anchor's too, holds clientAuth or anyExtendedKeyUsage.",
     ),
     Class(
         "a critical extension that is not processed",
@@ -194,7 +196,8 @@ CLASSES = (
         ANY,
         r"has incorrect criticality|contains prohibited extension",
         rf"critical|nameConstraints in a leaf|{WILD}",
-        "RFC 5280 sections 4.2.1.10 and 4.2.2.1.",
+        "RFC 5280 section 4.2.2.1: authorityInfoAccess is not critical; section 4.2.1.10: only a CA"
+        " has name constraints.",
     ),
     Class(
         "a date in the wrong type",
@@ -210,7 +213,7 @@ CLASSES = (
         ANY,
         r"serial between 1 and 20 octets|serial number cannot be negative",
         rf"serial number|{WILD}",
-        "RFC 5280 section 4.1.2.2: positive, at most 20 octets (21 with the sign).",
+        "RFC 5280 section 4.1.2.2: not negative, and at most 20 octets.",
     ),
     Class(
         "a CA without a name",
@@ -228,7 +231,7 @@ CLASSES = (
         r"|exhausted with no interior errors",
         rf"the issuer (is a PrintableString|differs in|has one)|{WILD}",
         "Names are compared byte for byte. RFC 5280 section 7.1 folds case, white space and the"
-        " string type; the less is equal, the less can be confused.",
+        " string type. Exact comparison confuses fewer names.",
     ),
     Class(
         "an anchor is checked like every other CA",
@@ -257,8 +260,8 @@ CLASSES = (
         ANY,
         r"name constraints with a minimum or maximum",
         rf"nameConstraints have a m|{WILD}",
-        "RFC 5280 section 4.2.1.10 forbids them. arrcert accepted such a CA and ignored the"
-        " numbers: found by this comparison, and mended.",
+        "RFC 5280 section 4.2.1.10 forbids them. `cryptography` ignores them, so arrcert refuses"
+        " such a CA.",
     ),
     Class(
         "a name constraint on the names in the subject",
@@ -376,10 +379,9 @@ CLASSES = (
         (OPENSSL, GO, GNUTLS, PYHANKO),
         r"signature failure|verification failure|signer not CA|signature .* could not be verified",
         r"^(intermediate|anchor): the signature has unused bits",
-        "cryptography ignores the number of unused bits of a signature. A leaf with one is"
-        " malformed: found by this comparison, and mended. In a CA certificate of the configuration"
-        " it is ignored where the bits are zero: the signature is right, and the operator wrote the"
-        " certificate down.",
+        "`cryptography` ignores the number of unused bits of a signature. arrcert refuses a leaf"
+        " with one. In a CA certificate it is ignored where the bits are zero: the signature over"
+        " the content is right.",
     ),
     Class(
         "what GnuTLS reads otherwise",
@@ -397,7 +399,7 @@ CLASSES = (
         (GNUTLS,),
         r"signer not found",
         r"the leaf itself is the only anchor",
-        "GnuTLS looks for the last certificate of the list among the anchors, not for the first.",
+        "GnuTLS does not find the leaf among the anchors if intermediates come with it.",
     ),
     Class(
         "an alternative name that is read further",
@@ -433,7 +435,7 @@ CLASSES = (
         (OPENSSL,),
         r"unsuitable certificate purpose",
         r"a Netscape type for",
-        "An extension from before RFC 5280, which no longer has a meaning.",
+        "An extension that RFC 5280 does not define.",
     ),
     Class(
         "extensions with a rule of their own",

@@ -73,7 +73,7 @@ def figures(state: State) -> str:
         *compared_table(state),
     ]
     for kind in (STRICTER, DECIDED, THEIRS):
-        lines += ["", f"### {kind[0].upper()}{kind[1:]}", "", *class_table(state, kind)]
+        lines += ["", f"### {kind}", "", *class_table(state, kind)]
     return "\n".join(lines)
 
 
