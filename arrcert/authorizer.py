@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from arrcert.alternatives import Alternatives
 from arrcert.certificate import ClientCertificate, read_certificate
@@ -28,6 +28,9 @@ from arrcert.moments import whole_second
 from arrcert.policy import Policy
 from arrcert.presented import Presented
 
+if TYPE_CHECKING:
+    from arrcert.settings.file import PolicyFile
+
 logger = logging.getLogger("arrcert")
 
 _DEFAULT = "default"
@@ -43,6 +46,30 @@ class _Settings(Protocol):
     def ingress(self) -> Ingress: ...
     @property
     def most_remembered(self) -> int: ...
+    @property
+    def file(self) -> PolicyFile | None: ...
+
+
+class _Snapshot(NamedTuple):
+    """The policies at one moment, and what is remembered under them. It is immutable.
+
+    Attributes:
+        policies: the policies that it is made of.
+        candidates: what is asked for each name: the alternatives of that one policy.
+        default_first: what is asked for any policy: those of every policy, `default` first.
+    """
+
+    policies: Mapping[str, Sequence[Policy]]
+    candidates: Mapping[str, tuple[Alternatives, ...]]
+    default_first: tuple[Alternatives, ...]
+
+    @classmethod
+    def of(cls, policies: Mapping[str, Sequence[Policy]], most_remembered: int) -> _Snapshot:
+        """Return a snapshot that remembers nobody yet."""
+        made = [Alternatives(name, listed, most_remembered) for name, listed in policies.items()]
+        # Sorting is stable: the others keep their order.
+        default_first = sorted(made, key=lambda held: held.name != _DEFAULT)
+        return cls(policies, {held.name: (held,) for held in made}, tuple(default_first))
 
 
 class Authorizer:
@@ -51,8 +78,9 @@ class Authorizer:
     An authorizer may be shared by threads and tasks. It remembers accepted certificates by the
     exact text of the header, never past a date that the decision depends on, nor past a change of
     the policy's files. Each denial is one record on the logger `arrcert`. The record has the
-    attributes `arrcert_reason`, `arrcert_policy`, `arrcert_request` and `arrcert_fingerprint` for
-    structured logs. In a flood one record with `arrcert_count` stands for many denials.
+    attributes `arrcert_reason`, `arrcert_policy`, `arrcert_request`, `arrcert_fingerprint` and
+    `arrcert_identity` for structured logs. In a flood one record with `arrcert_count` stands for
+    many denials.
 
     Args:
         policies: the `Policy` of each name, or a list of alternatives in order.
@@ -108,14 +136,9 @@ class Authorizer:
                 )
         if problems:
             raise ConfigurationError(problems)
-        self._policies = {
-            name: Alternatives(name, listed, most_remembered)
-            for name, listed in alternatives.items()
-        }
-        # Sorting is stable: the others keep their order.
-        self._default_first = tuple(
-            sorted(self._policies.values(), key=lambda alternatives: alternatives.name != _DEFAULT)
-        )
+        self._snapshot = _Snapshot.of(alternatives, most_remembered)
+        self._most_remembered = most_remembered
+        self._file: PolicyFile | None = None
         self._denials = DenialLog()
 
     @classmethod
@@ -125,11 +148,13 @@ class Authorizer:
         Args:
             settings: the object that `arrcert.settings.load` returned.
         """
-        return cls(
+        authorizer = cls(
             settings.policies,
             front_end=settings.ingress,
             most_remembered=settings.most_remembered,
         )
+        authorizer._file = settings.file
+        return authorizer
 
     @classmethod
     def from_environment(cls) -> Authorizer:
@@ -149,16 +174,34 @@ class Authorizer:
     @property
     def policy_names(self) -> tuple[str, ...]:
         """The names of the configured policies, in order."""
-        return tuple(self._policies)
+        snapshot = self._snapshot if self._file is None else self._current(self._file)
+        return tuple(snapshot.policies)
+
+    @property
+    def policies(self) -> dict[str, Sequence[Policy]]:
+        """The alternatives of each configured policy, in order."""
+        snapshot = self._snapshot if self._file is None else self._current(self._file)
+        return dict(snapshot.policies)
+
+    @property
+    def front_end(self) -> FrontEnd:
+        """The front end that is declared to stand before the app."""
+        return self._ingress.front_end
 
     def identify(
-        self, header_value: str | None, policy: str | None = "default", at: datetime | None = None
+        self,
+        header_value: str | None,
+        policy: str | None = "default",
+        role: str | None = None,
+        *,
+        at: datetime | None = None,
     ) -> ClientIdentity:
         """Decide on the text of the certificate header alone, and say who it is.
 
         Args:
             header_value: the value of the front end's header; None if it is absent.
             policy: the policy's name; None for any policy, `default` first.
+            role: the role that whoever is accepted must have; None for any role, and for none.
             at: the moment, aware; now by default.
 
         Returns:
@@ -173,7 +216,7 @@ class Authorizer:
         """
         moment = None if at is None else whole_second(at)
         try:
-            decided = self._decide(self._ingress.from_text(header_value), policy, moment)
+            decided = self._decide(self._ingress.from_text(header_value), policy, role, moment)
         except Exception as error:
             raise self._fault(error, policy) from error
         if isinstance(decided, Denial):
@@ -185,8 +228,9 @@ class Authorizer:
         self,
         environ: Mapping[str, Any],
         policy: str | None = "default",
-        at: datetime | None = None,
+        role: str | None = None,
         *,
+        at: datetime | None = None,
         hint: str = "",
     ) -> ClientIdentity:
         """Decide on a WSGI request (PEP 3333), and say who it is.
@@ -194,6 +238,7 @@ class Authorizer:
         Args:
             environ: the WSGI environ.
             policy: the policy's name; None for any policy, `default` first.
+            role: the role that whoever is accepted must have; None for any role, and for none.
             at: the moment, aware; now by default.
             hint: for the operator: what a denial's detail ends with.
 
@@ -208,7 +253,7 @@ class Authorizer:
         """
         moment = None if at is None else whole_second(at)
         try:
-            decided = self._decide(self._ingress.from_wsgi(environ), policy, moment)
+            decided = self._decide(self._ingress.from_wsgi(environ), policy, role, moment)
         except Exception as error:
             raise self._fault(error, policy, environ=environ) from error
         if isinstance(decided, Denial):
@@ -221,8 +266,9 @@ class Authorizer:
         self,
         scope: Mapping[str, Any],
         policy: str | None = "default",
-        at: datetime | None = None,
+        role: str | None = None,
         *,
+        at: datetime | None = None,
         hint: str = "",
     ) -> ClientIdentity:
         """Decide on an ASGI request or WebSocket handshake, and say who it is.
@@ -230,6 +276,7 @@ class Authorizer:
         Args:
             scope: the ASGI connection scope.
             policy: the policy's name; None for any policy, `default` first.
+            role: the role that whoever is accepted must have; None for any role, and for none.
             at: the moment, aware; now by default.
             hint: for the operator: what a denial's detail ends with.
 
@@ -244,7 +291,7 @@ class Authorizer:
         """
         moment = None if at is None else whole_second(at)
         try:
-            decided = self._decide(self._ingress.from_asgi(scope), policy, moment)
+            decided = self._decide(self._ingress.from_asgi(scope), policy, role, moment)
         except Exception as error:
             raise self._fault(error, policy, scope=scope) from error
         if isinstance(decided, Denial):
@@ -257,8 +304,9 @@ class Authorizer:
         self,
         pairs: Iterable[tuple[str | bytes, str | bytes]],
         policy: str | None = "default",
-        at: datetime | None = None,
+        role: str | None = None,
         *,
+        at: datetime | None = None,
         method: str | None = None,
     ) -> ClientIdentity:
         """Decide on the headers of a request of any other framework, and say who it is.
@@ -266,6 +314,7 @@ class Authorizer:
         Args:
             pairs: every header of the request as (name, value), repeated headers included.
             policy: the policy's name; None for any policy, `default` first.
+            role: the role that whoever is accepted must have; None for any role, and for none.
             at: the moment, aware; now by default.
             method: the method of the request. Without it, the request is checked for a cross-site
                 request as if it changed something.
@@ -281,7 +330,7 @@ class Authorizer:
         """
         moment = None if at is None else whole_second(at)
         try:
-            decided = self._decide(self._ingress.from_pairs(pairs, method), policy, moment)
+            decided = self._decide(self._ingress.from_pairs(pairs, method), policy, role, moment)
         except Exception as error:
             raise self._fault(error, policy) from error
         if isinstance(decided, Denial):
@@ -290,28 +339,37 @@ class Authorizer:
         return decided
 
     def authorize(
-        self, header_value: str | None, policy: str | None = "default", at: datetime | None = None
+        self,
+        header_value: str | None,
+        policy: str | None = "default",
+        at: datetime | None = None,
+        *,
+        role: str | None = None,
     ) -> ClientCertificate:
         """Return the certificate of whoever `identify` lets in."""
-        return self.identify(header_value, policy, at).certificate
+        return self.identify(header_value, policy, role, at=at).certificate
 
     def authorize_wsgi(
         self,
         environ: Mapping[str, Any],
         policy: str | None = "default",
         at: datetime | None = None,
+        *,
+        role: str | None = None,
     ) -> ClientCertificate:
         """Return the certificate of whoever `identify_wsgi` lets in."""
-        return self.identify_wsgi(environ, policy, at).certificate
+        return self.identify_wsgi(environ, policy, role, at=at).certificate
 
     def authorize_asgi(
         self,
         scope: Mapping[str, Any],
         policy: str | None = "default",
         at: datetime | None = None,
+        *,
+        role: str | None = None,
     ) -> ClientCertificate:
         """Return the certificate of whoever `identify_asgi` lets in."""
-        return self.identify_asgi(scope, policy, at).certificate
+        return self.identify_asgi(scope, policy, role, at=at).certificate
 
     def authorize_headers(
         self,
@@ -319,10 +377,11 @@ class Authorizer:
         policy: str | None = "default",
         at: datetime | None = None,
         *,
+        role: str | None = None,
         method: str | None = None,
     ) -> ClientCertificate:
         """Return the certificate of whoever `identify_headers` lets in."""
-        return self.identify_headers(pairs, policy, at, method=method).certificate
+        return self.identify_headers(pairs, policy, role, at=at, method=method).certificate
 
     def find_wsgi(self, environ: Mapping[str, Any]) -> ClientIdentity | None:
         """Return who enters a WSGI request under any policy, None if nobody does.
@@ -334,7 +393,7 @@ class Authorizer:
         path; that decision logs the denial.
         """
         try:
-            decided = self._decide(self._ingress.from_wsgi(environ), None, None)
+            decided = self._decide(self._ingress.from_wsgi(environ), None, None, None)
         except Exception:
             return None
         return None if isinstance(decided, Denial) else decided
@@ -348,39 +407,52 @@ class Authorizer:
         This logs nothing, as `find_wsgi`.
         """
         try:
-            decided = self._decide(self._ingress.from_asgi(scope), None, None)
+            decided = self._decide(self._ingress.from_asgi(scope), None, None, None)
         except Exception:
             return None
         return None if isinstance(decided, Denial) else decided
 
+    def _current(self, file: PolicyFile) -> _Snapshot:
+        """Return the snapshot of the policies in a file; after a change of the file, a new one."""
+        snapshot = self._snapshot
+        policies = file.current().policies
+        if policies is not snapshot.policies:
+            self._snapshot = snapshot = _Snapshot.of(policies, self._most_remembered)
+        return snapshot
+
     def _decide(
-        self, forwarded: Forwarded | Finding, policy: str | None, at: datetime | None
+        self,
+        forwarded: Forwarded | Finding,
+        policy: str | None,
+        role: str | None,
+        at: datetime | None,
     ) -> ClientIdentity | Denial:
         """Decide on what the front end forwarded: from memory, or by the rules of the policy.
 
         Args:
             forwarded: the text of the headers, or why the request itself is denied.
             policy: the policy's name; None for any policy, `default` first.
+            role: the role that whoever is accepted must have; None for any.
             at: the moment, aware; None for now.
         """
-        if policy is None:
-            candidates = self._default_first
-        elif policy in self._policies:
-            candidates = (self._policies[policy],)
-        else:
+        snapshot = self._snapshot if self._file is None else self._current(self._file)
+        candidates = snapshot.default_first if policy is None else snapshot.candidates.get(policy)
+        if candidates is None:
             return Denial(
                 DenialReason.MISCONFIGURED,
                 f"no policy is called {quote(policy)}; there is"
-                f" {', '.join(quote(name) for name in self._policies)}",
+                f" {', '.join(quote(name) for name in snapshot.policies)}",
             )
         # The checks of the request itself come before the memory.
         if isinstance(forwarded, Finding):
             return Denial(*forwarded)
-        if at is None:
+        # With several candidates, memory may know a later one before the first one that accepts.
+        # Their roles may differ, and a role must not depend on what is remembered.
+        if at is None and (role is None or len(candidates) == 1):
             for alternatives in candidates:
                 identity = alternatives.memory().recall(forwarded)
                 if identity is not None:
-                    return self._accepted(identity)
+                    return self._accepted(identity, role)
         presented = self._read(forwarded)
         if isinstance(presented, Finding):
             return Denial(*presented)
@@ -394,7 +466,7 @@ class Authorizer:
             identity, acceptance = decided
             if at is None and acceptance.is_certain:
                 memory.remember(forwarded, identity, acceptance.until)
-            return self._accepted(identity)
+            return self._accepted(identity, role)
         return first or Denial(DenialReason.MISCONFIGURED, "there is no policy")
 
     def _read(self, forwarded: Forwarded) -> Presented | Finding:
@@ -411,12 +483,21 @@ class Authorizer:
         leaf, *others = certificates
         return Presented(leaf, [other.x509 for other in others])
 
-    def _accepted(self, identity: ClientIdentity) -> ClientIdentity:
+    def _accepted(self, identity: ClientIdentity, role: str | None) -> ClientIdentity | Denial:
+        """Check the role of whoever a policy accepts. This is no part of what is remembered."""
+        if role is not None and (not isinstance(role, str) or role not in identity.roles):
+            return _without_role(identity, role)
         if logger.isEnabledFor(logging.DEBUG):
             logger.debug(
-                "authorized under policy %r: %s",
+                "authorized under policy %r: %s%s",
                 identity.policy,
                 identity.certificate.sha256_fingerprint,
+                "" if identity.name is None else f", identity {quote(identity.name)}",
+                extra={
+                    "arrcert_policy": identity.policy,
+                    "arrcert_fingerprint": identity.certificate.sha256_fingerprint,
+                    "arrcert_identity": identity.name,
+                },
             )
         return identity
 
@@ -436,6 +517,19 @@ class Authorizer:
         return denial.exception()
 
 
+def _without_role(identity: ClientIdentity, role: object) -> Denial:
+    """Return the denial of a client that a policy accepts without the role."""
+    who = "a client without an identity" if identity.name is None else quote(identity.name)
+    granted = ", ".join(sorted(identity.roles)) or "none"
+    return Denial(
+        DenialReason.ROLE_NOT_GRANTED,
+        f"the policy {quote(identity.policy)} accepts {who}, and grants the roles"
+        f" {quote(granted)}, not {quote(role)}",
+        identity.certificate,
+        identity=identity.name,
+    )
+
+
 _NO_POLICY = "is neither a Policy nor a list of alternatives; write Policy(...), or a list of them"
 
 
@@ -450,7 +544,8 @@ class UnconfiguredAuthorizer(Authorizer):
 
     def __init__(self, problem: Problem) -> None:
         self._ingress = Ingress(front_end_from("app-service"))
-        self._policies = {}
+        self._snapshot = _Snapshot.of({}, 0)
+        self._file = None
         self._denials = DenialLog()
         self._denial = Denial(DenialReason.MISCONFIGURED, str(problem))
 

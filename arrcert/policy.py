@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple, NoReturn, final
 
@@ -23,9 +23,11 @@ from arrcert.rules import (
     Decision,
     KeyRule,
     NamesProvenByFrontEnd,
+    Rule,
     TrustAnchors,
 )
-from arrcert.trust.files import Source
+from arrcert.shared_identities import IdentitySource
+from arrcert.trust.files import Source, TrustFolder
 from arrcert.trust.paths import TrustStore
 
 logger = logging.getLogger("arrcert")
@@ -41,11 +43,15 @@ class Acceptance(NamedTuple):
         until: the last moment for which it holds, as far as is known now.
         is_certain: False if revocation could not be checked and the policy accepts that.
         note: the note of the matching pin; None without one.
+        name: the name of whoever is accepted; None if the policy gives none.
+        roles: the roles of whoever is accepted.
     """
 
     until: datetime
     is_certain: bool
     note: str | None = None
+    name: str | None = None
+    roles: frozenset[str] = frozenset()
 
 
 @final
@@ -58,7 +64,8 @@ class Policy:
 
     Args:
         fingerprints: SHA-256 or SHA-1 over the DER, in hex; colons, spaces and case are ignored.
-            An entry may be `{"fingerprint": "...", "not_after": "2027-01-31", "note": "..."}`.
+            An entry may be `{"fingerprint": "...", "not_after": "2027-01-31", "note": "..."}`, and
+            may hold an `identity` and `roles` of its own.
         public_keys: SHA-256 of the SubjectPublicKeyInfo, in hex or base64; it survives a renewal
             with the same key. An entry may be a mapping with `public_key`, likewise.
         common_names: exact common names; the subject must hold exactly one.
@@ -80,6 +87,10 @@ class Policy:
             the validity of the certificate and of its path.
         names_proven_by_front_end: True if the front end checks certificates, so that names need no
             other proof. `Authorizer` refuses it behind a front end that only forwards.
+        identity: the name of whoever is accepted: a literal, or a template with exactly one of
+            `{common_name}`, `{dns_name}`, `{uri}`, `{email_address}`, `{sha256_fingerprint}`. The
+            identity of the matching pin comes before it.
+        roles: the roles of whoever is accepted; those of the matching pin are added.
 
     Raises:
         ConfigurationError: all mistakes of the parameters together.
@@ -104,28 +115,38 @@ class Policy:
         revocation: str = "hard",
         clock_skew: int = 0,
         names_proven_by_front_end: bool = False,
+        identity: str | None = None,
+        roles: Iterable[str] | None = None,
     ) -> None:
         # The parameters of this method are the keys of a policy. A new key needs only a new
         # parameter here.
         written = {key: value for key, value in locals().items() if key != "self"}
-        self._read(written, Notation.PYTHON)
+        self._read(written, Notation.PYTHON, TrustFolder())
 
     @classmethod
-    def from_mapping(cls, written: Mapping[str, Any], notation: Notation) -> Policy:
+    def from_mapping(
+        cls,
+        written: Mapping[str, Any],
+        notation: Notation,
+        trust_folder: TrustFolder | None = None,
+    ) -> Policy:
         """Make a policy from the mapping that settings hold.
 
         Args:
             written: a value for each key, none of them None; the keys are those of `KEYS`.
             notation: how the settings are written, for errors.
+            trust_folder: opens the files; None opens them relative to the working directory.
 
         Raises:
             ConfigurationError: all mistakes together, each with its key.
         """
         policy = cls.__new__(cls)
-        policy._read({**_DEFAULTS, **written}, notation)
+        policy._read({**_DEFAULTS, **written}, notation, trust_folder or TrustFolder())
         return policy
 
-    def _read(self, written: Mapping[str, Any], notation: Notation) -> None:
+    def _read(
+        self, written: Mapping[str, Any], notation: Notation, trust_folder: TrustFolder
+    ) -> None:
         """Make the rules of the keys that are written, and the rules that always hold."""
         # None means that the key is not set. A key with another default (such as `clock_skew`)
         # always has a value.
@@ -134,6 +155,8 @@ class Policy:
             for key, value in written.items()
             if value is not None or _DEFAULTS[key] is not None
         }
+        for rule in rules.values():
+            rule.place_in(trust_folder)
         problems = [Problem(key, mistake) for key in rules for mistake in rules[key].mistakes]
         problems += [problem for rule in rules.values() for problem in rule.join(rules)]
         if not any(rule.is_condition for rule in rules.values()):
@@ -147,11 +170,11 @@ class Policy:
         if problems:
             raise ConfigurationError(problems)
         self._key_rules = rules
-        self._rules = [
+        self._rules = tuple(
             rules[rule.key] if issubclass(rule, KeyRule) else rule()
             for rule in RULES
             if not issubclass(rule, KeyRule) or rule.key in rules
-        ]
+        )
         trust_anchors = rules.get(TrustAnchors.key)
         self._trust_files = trust_anchors.files if isinstance(trust_anchors, TrustAnchors) else None
 
@@ -175,7 +198,7 @@ class Policy:
             at: the moment, aware; now by default.
 
         Raises:
-            CertificateDenied: any reason from `not_yet_valid` to `revocation_unknown`.
+            CertificateDenied: any reason from `not_yet_valid` to `no_identity`.
             ValueError: `at` is naive.
         """
         presented = Presented(client_certificate)
@@ -207,7 +230,7 @@ class Policy:
             The acceptance, or the first rule that does not hold.
         """
         decision = Decision(presented, at, trust_store)
-        for finding in self.findings(decision):
+        for _, finding in self.findings(decision):
             return finding
         if decision.overlooked is not None:
             logger.warning(
@@ -217,21 +240,28 @@ class Policy:
         return Acceptance(
             decision.until,
             is_certain=decision.overlooked is None,
-            note=(decision.pin.note or None) if decision.pin else None,
+            note=decision.note or None,
+            name=decision.name,
+            roles=decision.roles,
         )
 
-    def findings(self, decision: Decision) -> Iterator[Finding]:
-        """Check the rules in order, and yield why each one that does not hold fails.
+    @property
+    def rules(self) -> Sequence[Rule]:
+        """The rules in the order of the decision."""
+        return self._rules
+
+    def findings(self, decision: Decision) -> Iterator[tuple[Rule, Finding]]:
+        """Check the rules in order, and yield each one that does not hold, and why it fails.
 
         Args:
             decision: the decision, not used before.
 
-        `decide` takes only the first finding.
+        `decide` takes only the first finding; `arrcert explain` takes all of them.
         """
         for rule in self._rules:
             finding = rule.check(decision)
             if finding is not None:
-                yield finding
+                yield rule, finding
 
     def warnings(self, at: datetime | None = None) -> list[Problem]:
         """Return what does not stop the start, but is probably a mistake or denies somebody.
@@ -244,6 +274,11 @@ class Policy:
         """
         moment, rules = whole_second(at), self._key_rules
         return [problem for rule in rules.values() for problem in rule.warnings(moment, rules)]
+
+    def identity_sources(self) -> list[IdentitySource]:
+        """Return the keys that give names, for the warning about names that are given twice."""
+        rules = self._key_rules
+        return [source for rule in rules.values() for source in rule.identity_sources(rules)]
 
     def __repr__(self) -> str:
         parts = [str(rule) for rule in self._key_rules.values() if str(rule)]

@@ -9,20 +9,29 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import ClassVar
 
 from cryptography.x509 import Name
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from arrcert import names
 from arrcert.exceptions import ConfigurationError, DenialReason, Finding, Problem, quote
+from arrcert.identity import (
+    IdentityTemplate,
+    identity_from,
+    roles_from,
+    why_no_name,
+)
 from arrcert.key_vault import UNRESOLVED_REFERENCE, is_unresolved_reference
+from arrcert.keys import SMALLEST_CURVE, SMALLEST_RSA_KEY, description_of_key
 from arrcert.moments import timestamp
 from arrcert.notation import Form, Notation
 from arrcert.pins import Pin, fingerprint_pin, public_key_pin
 from arrcert.presented import Presented
-from arrcert.trust.files import Source, TrustFiles
+from arrcert.shared_identities import IdentitySource
+from arrcert.trust.files import Source, TrustFiles, TrustFolder
 from arrcert.trust.paths import Path, TrustStore
 
 MOST_HINTS = 20
@@ -48,6 +57,9 @@ class Decision:
         until: the last moment for which an acceptance holds, aware.
         clock_skew: by how much clocks may differ.
         pin: the pin that matches the certificate or its public key, None if there is none.
+        name: the name of whoever is accepted, None if there is none yet.
+        roles: the roles of whoever is accepted.
+        note: the note of the matching pin, empty without one.
         path: the certification path, None if there is none yet.
         has_allowed_issuer: whether the policy restricts issuers and allows this certificate's.
         overlooked: a finding that the policy accepts and that is only logged, None without one.
@@ -66,9 +78,20 @@ class Decision:
         self.until = presented.certificate.not_valid_after_utc
         self.clock_skew = timedelta()
         self.pin: Pin | None = None
+        self.name: str | None = None
+        self.roles: frozenset[str] = frozenset()
+        self.note = ""
         self.path: Path | None = None
         self.has_allowed_issuer = False
         self.overlooked: Finding | None = None
+
+    def match(self, pin: Pin) -> None:
+        """Store a pin that matches. A certificate and its public key may both be pinned."""
+        self.pin = self.pin or pin
+        self.name = self.name or pin.identity
+        self.roles |= pin.roles
+        self.note = self.note or pin.note
+        self.ends_at(pin.not_after)
 
     def ends_at(self, moment: datetime | None) -> None:
         """Limit the acceptance to a last moment. None changes nothing."""
@@ -84,7 +107,14 @@ class Rule(ABC):
     """One condition that a certificate must meet.
 
     A subclass is a rule of the decision, unless it is defined with `is_base=True`.
+
+    Class attributes:
+        label: what `arrcert explain` calls the rule; a policy key's rule has the name of its key.
+        needs_path: whether the rule can be judged only if there is a certification path.
     """
+
+    label: ClassVar[str]
+    needs_path: ClassVar[bool] = False
 
     def __init_subclass__(cls, *, is_base: bool = False) -> None:
         if not is_base:
@@ -93,6 +123,22 @@ class Rule(ABC):
     @abstractmethod
     def check(self, decision: Decision) -> Finding | None:
         """Return why the certificate fails the rule, or None if it passes."""
+
+    def wanted(self, decision: Decision) -> str:
+        """Return what the rule wants of a certificate, escaped; empty if it wants nothing.
+
+        Args:
+            decision: the decision, after all rules were checked.
+        """
+        return ""
+
+    def found(self, decision: Decision) -> str:
+        """Return what satisfies the rule, escaped. Only a rule that holds is asked.
+
+        Args:
+            decision: the decision, after all rules were checked.
+        """
+        return ""
 
 
 class KeyRule(Rule, is_base=True):
@@ -121,6 +167,11 @@ class KeyRule(Rule, is_base=True):
     is_name: ClassVar[bool] = False
     proves_names: bool = False
 
+    def __init_subclass__(cls, *, is_base: bool = False) -> None:
+        super().__init_subclass__(is_base=is_base)
+        if not is_base and "label" not in vars(cls):
+            cls.label = cls.key
+
     def __init__(self, value: object, notation: Notation) -> None:
         self.mistakes: list[str] = []
         self.read(value, notation)
@@ -128,6 +179,10 @@ class KeyRule(Rule, is_base=True):
     @abstractmethod
     def read(self, value: object, notation: Notation) -> None:
         """Read the value and note what is wrong with it."""
+
+    def place_in(self, trust_folder: TrustFolder) -> None:
+        """Take what opens the files of the policy. It is called once, before `join`."""
+        return
 
     def join(self, rules: Mapping[str, KeyRule]) -> Iterator[Problem]:
         """Look at the other keys of the policy, and yield each mistake of the combination.
@@ -149,6 +204,14 @@ class KeyRule(Rule, is_base=True):
 
         Args:
             at: the moment, aware.
+            rules: the rule of each key that the policy holds.
+        """
+        yield from ()
+
+    def identity_sources(self, rules: Mapping[str, KeyRule]) -> Iterator[IdentitySource]:
+        """Yield the names that the key gives to whoever is accepted.
+
+        Args:
             rules: the rule of each key that the policy holds.
         """
         yield from ()
@@ -207,11 +270,28 @@ class PinRule(ListRule, is_base=True):
         self.count = len(self.pins)
 
     def add_pin(self, pin: Pin) -> None:
-        """Add a pin. The same pin may be listed twice, but only with the same end date."""
-        if self.pins.setdefault(pin.value, pin).not_after != pin.not_after:
+        """Add a pin. The same pin may be listed twice, but only with the same end and identity."""
+        other = self.pins.setdefault(pin.value, pin)
+        if other.not_after != pin.not_after:
             self.mistakes.append(
                 f"{pin.value} is listed twice with different ends; remove one of them"
             )
+        if (other.identity, other.roles) != (pin.identity, pin.roles):
+            self.mistakes.append(
+                f"{pin.value} is listed twice with different identities or roles; remove one of"
+                " them"
+            )
+
+    @property
+    def names_holders(self) -> bool:
+        """Whether at least one pin has an identity."""
+        return any(pin.identity is not None for pin in self.pins.values())
+
+    def identity_sources(self, rules: Mapping[str, KeyRule]) -> Iterator[IdentitySource]:
+        """Yield the identities of the pins."""
+        held = frozenset(pin.identity for pin in self.pins.values() if pin.identity is not None)
+        if held:
+            yield IdentitySource(self.key, IdentityTemplate(""), held, only_issuer(rules))
 
     def check_pins(
         self, decision: Decision, found: Sequence[str | None], denied: str
@@ -226,8 +306,7 @@ class PinRule(ListRule, is_base=True):
         pins = [self.pins[value] for value in found if value in self.pins]
         for pin in pins:
             if pin.not_after is None or decision.at <= pin.not_after:
-                decision.pin = decision.pin or pin
-                decision.ends_at(pin.not_after)
+                decision.match(pin)
                 return None
         if pins:
             denied = f"the pin {quote(pins[0])} retired at {pins[0].not_after}"
@@ -236,11 +315,48 @@ class PinRule(ListRule, is_base=True):
             f"{denied}; its thumbprint (SHA-1) is {decision.certificate.sha1_fingerprint}",
         )
 
+    def wanted(self, decision: Decision) -> str:
+        """Return the first pins."""
+        return _one_of([str(pin) for pin in self.pins.values()])
+
+    def shown_pin(self, found: Sequence[str | None]) -> str:
+        """Return the pins of some fingerprints."""
+        pins = [self.pins[value] for value in found if value in self.pins]
+        return " and ".join(
+            f"the pin {quote(pin)}"
+            + ("" if pin.not_after is None else f", until {timestamp(pin.not_after)}")
+            for pin in pins
+        )
+
     def warnings(self, at: datetime, rules: Mapping[str, KeyRule]) -> Iterator[Problem]:
         """Yield a warning for each pin after its end date."""
         for pin in self.pins.values():
             if pin.not_after is not None and pin.not_after < at:
                 yield Problem(self.key, f"the pin {pin} retired at {pin.not_after}; remove it")
+
+
+def problem_of_proof(key: str, rules: Mapping[str, KeyRule]) -> Iterator[Problem]:
+    """Yield an error if no key of a policy proves where the names in a certificate come from.
+
+    Args:
+        key: the key that relies on names.
+        rules: the rule of each key that the policy holds.
+    """
+    if any(rule.proves_names for rule in rules.values()):
+        return
+    if PublicKeys.key in rules:
+        yield Problem(
+            key,
+            "public_keys prove who holds a key, not the names in the certificate: the holder of"
+            " one pinned key can write any name into a certificate and sign it; write"
+            " trust_anchors or fingerprints beside it, or leave the names out",
+        )
+    else:
+        yield Problem(
+            key,
+            "a name proves nothing, since anybody can issue a certificate with it; write"
+            " trust_anchors (the CA's certificate) or fingerprints beside it",
+        )
 
 
 class NameRule(ListRule, is_base=True):
@@ -255,21 +371,7 @@ class NameRule(ListRule, is_base=True):
 
     def join(self, rules: Mapping[str, KeyRule]) -> Iterator[Problem]:
         """Yield an error if no key of the policy proves the names."""
-        if any(rule.proves_names for rule in rules.values()):
-            return
-        if PublicKeys.key in rules:
-            yield Problem(
-                self.key,
-                "public_keys prove who holds a key, not the names in the certificate: the holder of"
-                " one pinned key can write any name into a certificate and sign it; write"
-                " trust_anchors or fingerprints beside it, or leave the names out",
-            )
-        else:
-            yield Problem(
-                self.key,
-                "a name proves nothing, since anybody can issue a certificate with it; write"
-                " trust_anchors (the CA's certificate) or fingerprints beside it",
-            )
+        yield from problem_of_proof(self.key, rules)
 
     def add(self, entry: object) -> None:
         """Add an entry, which must be text."""
@@ -287,6 +389,10 @@ class NameRule(ListRule, is_base=True):
         Raises:
             ValueError: with what is wrong and what to write instead.
         """
+
+    def wanted(self, decision: Decision) -> str:
+        """Return the first names."""
+        return _one_of(list(self._entries.values()))
 
     def hint_of_case(self, found: Iterable[str]) -> str:
         """Return the end of a detail if a name differs from an entry in case alone, else "".
@@ -324,6 +430,10 @@ class SourceRule(KeyRule, is_base=True):
             else:
                 self.sources.append(source)
 
+    def place_in(self, trust_folder: TrustFolder) -> None:
+        """Make the paths relative to the folder."""
+        self.sources = [trust_folder.place(source) for source in self.sources]
+
     def join(self, rules: Mapping[str, KeyRule]) -> Iterator[Problem]:
         """Yield an error if the policy has no `trust_anchors`."""
         if TrustAnchors.key not in rules:
@@ -337,6 +447,7 @@ class ClockSkew(KeyRule):
     """`clock_skew`, and the validity of the certificate (RFC 5280 section 4.1.2.5)."""
 
     key = "clock_skew"
+    label = "validity"
     form = Form.NUMBER
     document = (
         "seconds by which clocks may differ: 0 by default, at most 300. Applied to the validity of"
@@ -376,6 +487,17 @@ class ClockSkew(KeyRule):
             )
         return None
 
+    def wanted(self, decision: Decision) -> str:
+        """Return the moment, and by how much clocks may differ."""
+        skew = int(self._clock_skew.total_seconds())
+        return f"valid at {timestamp(decision.at)}" + (f", give or take {skew} s" if skew else "")
+
+    def found(self, decision: Decision) -> str:
+        """Return the dates of the certificate."""
+        certificate = decision.certificate
+        begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+        return f"valid from {timestamp(begin)} until {timestamp(end)}"
+
 
 class Fingerprints(PinRule):
     """`fingerprints`: SHA-256 or SHA-1 over the DER of the certificate."""
@@ -400,6 +522,11 @@ class Fingerprints(PinRule):
             f"it is none of the {len(self.pins)} pinned certificates",
         )
 
+    def found(self, decision: Decision) -> str:
+        """Return the pin of the certificate."""
+        certificate = decision.certificate
+        return self.shown_pin((certificate.sha256_fingerprint, certificate.sha1_fingerprint))
+
 
 class PublicKeys(PinRule):
     """`public_keys`: SHA-256 over the SubjectPublicKeyInfo (RFC 7469 section 2.4)."""
@@ -415,6 +542,20 @@ class PublicKeys(PinRule):
         """Add the fingerprint of a public key."""
         self.add_pin(public_key_pin(entry))
 
+    def join(self, rules: Mapping[str, KeyRule]) -> Iterator[Problem]:
+        """Yield an error if pins of certificates and of public keys both name their holders."""
+        fingerprints = rules.get(Fingerprints.key)
+        if (
+            self.names_holders
+            and isinstance(fingerprints, Fingerprints)
+            and fingerprints.names_holders
+        ):
+            yield Problem(
+                self.key,
+                "its pins have identities, and so have those of fingerprints, so one certificate"
+                " could have two; write the identities on the pins of one of the two keys",
+            )
+
     def check(self, decision: Decision) -> Finding | None:
         """Return why the public key is not pinned."""
         found = decision.presented.public_key_fingerprint
@@ -424,6 +565,10 @@ class PublicKeys(PinRule):
             f"it is none of the {len(self.pins)} pinned public keys; the SHA-256 of its public key"
             f" is {found or 'unknown, as the key cannot be read'}",
         )
+
+    def found(self, decision: Decision) -> str:
+        """Return the pin of the public key."""
+        return self.shown_pin((decision.presented.public_key_fingerprint,))
 
 
 class CommonNames(NameRule):
@@ -445,6 +590,14 @@ class CommonNames(NameRule):
         name = names.common_name(entry)
         self._names.add(name)
 
+    def matching(self, presented: Presented) -> set[str]:
+        """Return the common name if it is allowed."""
+        return self._names & only_common_name(presented)
+
+    def possible(self) -> set[str] | None:
+        """Return every name that can match."""
+        return self._names
+
     def check(self, decision: Decision) -> Finding | None:
         """Return why the common name is not allowed."""
         found = decision.certificate.common_name
@@ -455,6 +608,10 @@ class CommonNames(NameRule):
         else:
             detail = f"the common name {quote(found)} is not allowed{self.hint_of_case([found])}"
         return Finding(DenialReason.COMMON_NAME_NOT_ALLOWED, detail)
+
+    def found(self, decision: Decision) -> str:
+        """Return the common name."""
+        return quote(decision.certificate.common_name)
 
     def warnings(self, at: datetime, rules: Mapping[str, KeyRule]) -> Iterator[Problem]:
         """Yield each name that looks like a pattern."""
@@ -475,6 +632,14 @@ class AlternativeNameRule(NameRule, is_base=True):
     """
 
     what: ClassVar[str]
+
+    @abstractmethod
+    def matching(self, presented: Presented) -> set[str]:
+        """Return the names of a certificate that are allowed."""
+
+    @abstractmethod
+    def possible(self) -> set[str] | None:
+        """Return every name that can match, None if they cannot be listed."""
 
     def none_allowed(self, shown: str, hint: str = "") -> Finding:
         """Return that none of the names of a certificate is allowed.
@@ -509,11 +674,23 @@ class DNSNames(AlternativeNameRule):
         """Add a DNS name."""
         self._names.add(entry)
 
+    def matching(self, presented: Presented) -> set[str]:
+        """Return the DNS names of a certificate that are allowed."""
+        return self._names.matching(presented.names)
+
+    def possible(self) -> set[str] | None:
+        """Return every DNS name that can match, None if they cannot be listed."""
+        return self._names.entries()
+
     def check(self, decision: Decision) -> Finding | None:
         """Return why none of the DNS names is allowed."""
         if self._names.match(decision.presented.names):
             return None
         return self.none_allowed(decision.presented.shown_dns_names)
+
+    def found(self, decision: Decision) -> str:
+        """Return the names of this kind."""
+        return decision.presented.shown_dns_names
 
 
 class URIs(AlternativeNameRule):
@@ -535,12 +712,24 @@ class URIs(AlternativeNameRule):
         """Add a URI."""
         self._uris.add(entry)
 
+    def matching(self, presented: Presented) -> set[str]:
+        """Return the URIs of a certificate that are allowed."""
+        return self._uris.matching(presented.names)
+
+    def possible(self) -> set[str] | None:
+        """Return every URI that can match, None if they cannot be listed."""
+        return self._uris.entries()
+
     def check(self, decision: Decision) -> Finding | None:
         """Return why none of the URIs is allowed."""
         if self._uris.match(decision.presented.names):
             return None
         hint = self.hint_of_case(decision.certificate.uris[:MOST_HINTS])
         return self.none_allowed(decision.presented.shown_uris, hint)
+
+    def found(self, decision: Decision) -> str:
+        """Return the names of this kind."""
+        return decision.presented.shown_uris
 
 
 class EmailAddresses(AlternativeNameRule):
@@ -562,12 +751,24 @@ class EmailAddresses(AlternativeNameRule):
         """Add an e-mail address."""
         self._addresses.add(entry)
 
+    def matching(self, presented: Presented) -> set[str]:
+        """Return the e-mail addresses of a certificate that are allowed."""
+        return self._addresses.matching(presented.certificate.email_addresses)
+
+    def possible(self) -> set[str] | None:
+        """Return every e-mail address that can match, but for the case of its host."""
+        return self._addresses.entries()
+
     def check(self, decision: Decision) -> Finding | None:
         """Return why none of the e-mail addresses is allowed."""
         if self._addresses.match(decision.presented.names):
             return None
         hint = self.hint_of_case(decision.certificate.email_addresses[:MOST_HINTS])
         return self.none_allowed(decision.presented.shown_email_addresses, hint)
+
+    def found(self, decision: Decision) -> str:
+        """Return the names of this kind."""
+        return decision.presented.shown_email_addresses
 
 
 class Issuers(NameRule):
@@ -583,13 +784,13 @@ class Issuers(NameRule):
 
     def read(self, value: object, notation: Notation) -> None:
         """Read each issuer."""
-        self._issuers: set[str | Name] = set()
+        self.issuers: set[str | Name] = set()
         super().read(value, notation)
 
     def add_name(self, entry: str) -> None:
         """Add an issuer."""
         issuer = names.issuer(entry)
-        self._issuers.add(issuer)
+        self.issuers.add(issuer)
         if isinstance(issuer, Name):
             # A whole name can be written in several ways; this is how a certificate shows it.
             self._entries[issuer.rfc4514_string().lower()] = entry
@@ -598,15 +799,19 @@ class Issuers(NameRule):
         """Return why the issuer is not allowed."""
         certificate = decision.certificate
         issuer = certificate.x509.issuer
-        if certificate.issuer_common_name in self._issuers or issuer in self._issuers:
+        if certificate.issuer_common_name in self.issuers or issuer in self.issuers:
             decision.has_allowed_issuer = True
             return None
         detail = f"the issuer {quote(certificate.issuer)} is not allowed"
-        if Name(reversed(issuer.rdns)) in self._issuers:
+        if Name(reversed(issuer.rdns)) in self.issuers:
             detail += "; the list holds it the other way round, most general first"
         else:
             detail += self.hint_of_case([certificate.issuer_common_name or "", certificate.issuer])
         return Finding(DenialReason.ISSUER_NOT_ALLOWED, detail)
+
+    def found(self, decision: Decision) -> str:
+        """Return the issuer."""
+        return quote(decision.certificate.issuer)
 
 
 class ClientAuthentication(Rule):
@@ -614,6 +819,8 @@ class ClientAuthentication(Rule):
 
     anyExtendedKeyUsage alone is not enough; cryptography and OpenSSL decide the same.
     """
+
+    label = "extended key usage"
 
     def check(self, decision: Decision) -> Finding | None:
         """Return which usages the certificate holds instead."""
@@ -626,18 +833,44 @@ class ClientAuthentication(Rule):
             f"its extended key usage lacks clientAuth; it holds {quote(held)}",
         )
 
+    def wanted(self, decision: Decision) -> str:
+        """Return the usage that is wanted."""
+        return "clientAuth, or no extended key usage at all"
+
+    def found(self, decision: Decision) -> str:
+        """Return whether clientAuth is there."""
+        usages = decision.certificate.extended_key_usages
+        if usages is None:
+            return "no extended key usage"
+        return quote(", ".join(_USAGES.get(usage, usage.dotted_string) for usage in usages))
+
 
 class StrongKey(Rule):
     """The public key must be strong enough, pinned or not."""
+
+    label = "strong key"
 
     def check(self, decision: Decision) -> Finding | None:
         """Return why the public key is too weak."""
         weakness = decision.presented.weakness_of_key
         return None if weakness is None else Finding(DenialReason.WEAK_KEY, f"it {weakness}")
 
+    def wanted(self, decision: Decision) -> str:
+        """Return which keys are strong enough."""
+        return (
+            f"RSA of at least {SMALLEST_RSA_KEY} bits, a curve of at least {SMALLEST_CURVE},"
+            " Ed25519 or Ed448"
+        )
+
+    def found(self, decision: Decision) -> str:
+        """Return the kind and the size of the key."""
+        return description_of_key(decision.certificate.x509)
+
 
 class NoCertificateAuthority(Rule):
     """A CA certificate may enter only if it is pinned; `TrustAnchors` always refuses it."""
+
+    label = "CA certificate"
 
     def check(self, decision: Decision) -> Finding | None:
         """Return a finding if the certificate is a CA certificate and is not pinned."""
@@ -648,6 +881,14 @@ class NoCertificateAuthority(Rule):
             DenialReason.UNTRUSTED,
             "it is a CA certificate (CA:TRUE), which may enter only if it is pinned",
         )
+
+    def wanted(self, decision: Decision) -> str:
+        """Return what is wanted if no rule for a path refuses CA certificates."""
+        return "" if decision.trust_store is not None else "no CA certificate, unless it is pinned"
+
+    def found(self, decision: Decision) -> str:
+        """Return what the basic constraints say."""
+        return "it is one, and it is pinned" if decision.certificate.is_ca else "it is none"
 
 
 class TrustAnchors(SourceRule):
@@ -666,12 +907,17 @@ class TrustAnchors(SourceRule):
     files: TrustFiles
     """The files, which `join` opens. A policy without them is never made."""
 
+    def place_in(self, trust_folder: TrustFolder) -> None:
+        """Make the paths relative to the folder, and keep it for `join`."""
+        super().place_in(trust_folder)
+        self._trust_folder = trust_folder
+
     def join(self, rules: Mapping[str, KeyRule]) -> Iterator[Problem]:
         """Open the files of this key, of `intermediates` and of `crls`; yield what is wrong."""
         intermediates, lists = rules.get(Intermediates.key), rules.get(RevocationLists.key)
         if self.sources:
             try:
-                self.files = TrustFiles(
+                self.files = self._trust_folder.open(
                     self.sources,
                     intermediates.sources if isinstance(intermediates, Intermediates) else (),
                     lists.sources if isinstance(lists, RevocationLists) else None,
@@ -704,6 +950,16 @@ class TrustAnchors(SourceRule):
             decision.ends_at(certificate.not_valid_after_utc)
         return None
 
+    def wanted(self, decision: Decision) -> str:
+        """Return the first trust anchors."""
+        anchors = sorted({ca.subject.rfc4514_string() for ca in self.files.anchors()})
+        return f"a path to {_one_of(anchors)}"
+
+    def found(self, decision: Decision) -> str:
+        """Return where the path leads."""
+        path = decision.path or []
+        return f"a path of {len(path)} to {quote(path[-1].subject.rfc4514_string())}"
+
     def __str__(self) -> str:
         return self.key
 
@@ -714,6 +970,9 @@ class ConfiguredIssuer(Rule):
     Otherwise one CA could issue a sub-CA with the name of another CA's issuer, and its client could
     send the certificate of that sub-CA along.
     """
+
+    label = "configured issuer"
+    needs_path = True
 
     def check(self, decision: Decision) -> Finding | None:
         """Return that the issuer on the path came over the wire."""
@@ -730,6 +989,17 @@ class ConfiguredIssuer(Rule):
             " request and is not configured; with several trust anchors add it to intermediates, or"
             " write one alternative for each anchor",
         )
+
+    def wanted(self, decision: Decision) -> str:
+        """Return what is wanted where several anchors stand beside `issuers`."""
+        trust_store = decision.trust_store
+        if trust_store is None or len(trust_store.anchors) < 2 or not decision.has_allowed_issuer:
+            return ""
+        return "the issuer's certificate is configured, and did not come with the request"
+
+    def found(self, decision: Decision) -> str:
+        """Return whose certificate it is."""
+        return f"the issuer {quote(decision.certificate.issuer)}"
 
 
 class Intermediates(SourceRule):
@@ -761,6 +1031,7 @@ class Revocation(KeyRule):
     """`revocation`: what to do if no list covers a certificate (RFC 5280 section 6.3)."""
 
     key = "revocation"
+    needs_path = True
     form = Form.TEXT
     document = (
         '`"hard"` (the default) denies if no current list covers a certificate on the path;'
@@ -789,6 +1060,201 @@ class Revocation(KeyRule):
             decision.overlooked = finding
             return None
         return finding
+
+    def wanted(self, decision: Decision) -> str:
+        """Return what is wanted of the lists."""
+        if decision.trust_store is None:
+            return ""
+        if not decision.trust_store.checks_revocation:
+            return "nothing, because the policy has no crls"
+        soft = "; if that cannot be told, it is accepted (soft)" if self._is_soft else ""
+        return f"no certificate of the path is revoked{soft}"
+
+    def found(self, decision: Decision) -> str:
+        """Return until when the lists hold, or what was overlooked."""
+        if decision.trust_store is None or not decision.trust_store.checks_revocation:
+            return "not checked, because the policy has no crls"
+        if decision.overlooked is not None:
+            return f"overlooked: {decision.overlooked.detail}"
+        until = decision.trust_store.next_update_of(decision.path or [])
+        return "not revoked" if until is None else f"not revoked; known until {timestamp(until)}"
+
+
+class Identity(KeyRule):
+    """`identity`: the name of whoever is accepted, unless the matching pin has one."""
+
+    key = "identity"
+    form = Form.TEXT
+    document = (
+        "the name of whoever this policy accepts, which the app reads: a literal, `fabrikam`, or a"
+        " template with one of `{common_name}`, `{dns_name}`, `{uri}`, `{email_address}`,"
+        " `{sha256_fingerprint}`, such as `device:{common_name}`. The name is the one that matched"
+        " the list of that key, else the only one in the certificate. A pin may have an `identity`"
+        " of its own. [Who entered](docs/identity.md)."
+    )
+
+    def read(self, value: object, notation: Notation) -> None:
+        """Read a literal or a template."""
+        self.template = IdentityTemplate("")
+        self._list: CommonNames | AlternativeNameRule | None = None
+        try:
+            self.template = identity_from(value)
+        except ValueError as error:
+            self.mistakes.append(f"{quote(value)} {error}")
+
+    def join(self, rules: Mapping[str, KeyRule]) -> Iterator[Problem]:
+        """Find the list of the field's names; yield an error if nothing proves the names."""
+        if self.template.is_of_name:
+            listed = rules.get(_LISTS[self.template.field or ""])
+            if isinstance(listed, CommonNames | AlternativeNameRule):
+                self._list = listed
+            yield from problem_of_proof(self.key, rules)
+
+    def _possible(self) -> frozenset[str] | None:
+        """Return every name that the rule can give, None if they cannot be listed."""
+        if self.template.field is None:
+            return frozenset({self.template.before})
+        values = None if self._list is None else self._list.possible()
+        return None if values is None else frozenset(map(self.template.filled, values))
+
+    def identity_sources(self, rules: Mapping[str, KeyRule]) -> Iterator[IdentitySource]:
+        """Yield the names that the literal or the template gives."""
+        yield IdentitySource(self.key, self.template, self._possible(), only_issuer(rules))
+
+    def wanted(self, decision: Decision) -> str:
+        """Return the literal or the template."""
+        return f"one name for the identity {quote(str(self.template))}"
+
+    def found(self, decision: Decision) -> str:
+        """Return the name that the client has."""
+        return f"the identity {quote(decision.name or '')}"
+
+    def check(self, decision: Decision) -> Finding | None:
+        """Return why the certificate has no name for the identity; else store the name."""
+        if decision.name is not None:
+            return None
+        if self.template.field is None:
+            decision.name = self.template.before
+            return None
+        values = self._values(decision.presented)
+        if len(values) == 1:
+            [value] = values
+            name = self.template.filled(value)
+            # The whole is checked too: its parts may combine to another character.
+            why = why_no_name(value) or why_no_name(name)
+            if why is None:
+                decision.name = name
+                return None
+            found = f"the name {quote(value)} {why}"
+        else:
+            found = f"it holds {quote(', '.join(sorted(values)) or 'none')}"
+        which = "allowed by the policy" if self._list is not None else "in the certificate"
+        return Finding(
+            DenialReason.NO_IDENTITY,
+            f"the identity {quote(self.template)} takes the one name {which}, and {found}",
+        )
+
+    def _values(self, presented: Presented) -> set[str] | frozenset[str]:
+        """Return the values of the field that the certificate has."""
+        if self._list is not None:
+            return self._list.matching(presented)
+        certificate = presented.certificate
+        match self.template.field:
+            case "common_name":
+                return only_common_name(presented)
+            case "dns_name":
+                return presented.names.dns_names
+            case "uri":
+                return presented.names.uris
+            case "email_address":
+                return frozenset(certificate.email_addresses)
+            case _:
+                return {certificate.sha256_fingerprint}
+
+    def warnings(self, at: datetime, rules: Mapping[str, KeyRule]) -> Iterator[Problem]:
+        """Yield that several CAs of the policy can give one name to different clients."""
+        anchors, issuers = rules.get(TrustAnchors.key), rules.get(Issuers.key)
+        if not self.template.is_of_name or not isinstance(anchors, TrustAnchors):
+            return
+        count = len(set(anchors.files.anchors()))
+        is_one_issuer = isinstance(issuers, Issuers) and len(issuers.issuers) == 1
+        if count > 1 and not is_one_issuer:
+            yield Problem(
+                self.key,
+                f"each of the {count} trust anchors can issue every name, so clients of different"
+                f" CAs can get one identity from {quote(self.template)}; write a list of"
+                " alternatives, one policy for each CA, each with a prefix of its own, such as"
+                f" {quote(f'contoso:{self.template}')}",
+            )
+
+    def __str__(self) -> str:
+        return f"{self.key} {quote(self.template)}"
+
+
+_LISTS = {
+    "common_name": CommonNames.key,
+    "dns_name": DNSNames.key,
+    "uri": URIs.key,
+    "email_address": EmailAddresses.key,
+}
+"""The key that lists the allowed names of a template's field."""
+
+
+def only_common_name(presented: Presented) -> frozenset[str]:
+    """Return the subject's common name, empty unless there is exactly one."""
+    found = presented.certificate.common_name
+    return frozenset() if found is None else frozenset({found})
+
+
+def only_issuer(rules: Mapping[str, KeyRule]) -> Hashable | None:
+    """Return what stands for the one issuer of a policy, None if it may accept several.
+
+    Args:
+        rules: the rule of each key that the policy holds.
+
+    CAs below one trust anchor count as one issuer, unless the policy names their issuer.
+    """
+    anchors, issuers = rules.get(TrustAnchors.key), rules.get(Issuers.key)
+    if not isinstance(anchors, TrustAnchors):
+        return None
+    found = frozenset(anchors.files.anchors())
+    named = issuers.issuers if isinstance(issuers, Issuers) else frozenset[str | Name]()
+    return (found, frozenset(named)) if len(found) == 1 and len(named) <= 1 else None
+
+
+class Roles(KeyRule):
+    """`roles`: the roles of whoever is accepted, beside those of the matching pin."""
+
+    key = "roles"
+    document = (
+        "roles of whoever this policy accepts, which views ask for by `role=...`. A pin may have"
+        " `roles` of its own, which are added."
+    )
+
+    def read(self, value: object, notation: Notation) -> None:
+        """Read the list of roles."""
+        self._roles: frozenset[str] = frozenset()
+        if isinstance(value, list | tuple | set | frozenset) and not value:
+            self.mistakes.append(
+                "the list is empty and grants nothing; write a role, or leave it out"
+            )
+            return
+        try:
+            self._roles = roles_from(value)
+        except ValueError as error:
+            self.mistakes.append(f"{quote(value)} {error}")
+
+    def found(self, decision: Decision) -> str:
+        """Return the roles that the client has."""
+        return f"the roles {quote(', '.join(sorted(decision.roles)))}"
+
+    def check(self, decision: Decision) -> Finding | None:
+        """Store the roles. Whether a view asks for one of them is no part of a policy."""
+        decision.roles |= self._roles
+        return None
+
+    def __str__(self) -> str:
+        return f"{len(self._roles)} {self.key}"
 
 
 class NamesProvenByFrontEnd(KeyRule):
@@ -820,3 +1286,27 @@ class NamesProvenByFrontEnd(KeyRule):
 
 KEYS: dict[str, type[KeyRule]] = {rule.key: rule for rule in RULES if issubclass(rule, KeyRule)}
 """The class of each policy key."""
+
+MOST_SHOWN = 3
+"""How many entries of a list `wanted` shows."""
+
+_USAGES = {
+    getattr(ExtendedKeyUsageOID, name): text
+    for name, text in {
+        "CLIENT_AUTH": "clientAuth",
+        "SERVER_AUTH": "serverAuth",
+        "CODE_SIGNING": "codeSigning",
+        "EMAIL_PROTECTION": "emailProtection",
+        "ANY_EXTENDED_KEY_USAGE": "anyExtendedKeyUsage",
+    }.items()
+}
+"""The names of the most common extended key usages (RFC 5280 section 4.2.1.12)."""
+
+
+def _one_of(entries: Sequence[str]) -> str:
+    """Return the first entries in quotation marks, and how many more there are."""
+    shown = [quote(entry) for entry in entries[:MOST_SHOWN]]
+    more = len(entries) - len(shown)
+    if more:
+        shown.append(f"{more} more")
+    return " or ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)

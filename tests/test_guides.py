@@ -37,6 +37,7 @@ from arrcert import (
     Policy,
 )
 from arrcert.cli.front_end import FrontEndServer
+from arrcert.cli.local_apps import RunningWSGIApp
 from arrcert.forwarding.front_ends import FRONT_ENDS
 from arrcert.forwarding.ingress import Ingress
 from arrcert.forwarding.proxies import networks_from, secret_header_from
@@ -47,7 +48,7 @@ from arrcert.trust import files as trust_files
 from arrcert_flask import Arrcert
 
 ROOT = Path(__file__).parent.parent
-GUIDES = ["403.md", "rotation.md", "large-uploads.md", "browsers.md", "platform.md"]
+GUIDES = ["403.md", "identity.md", "rotation.md", "large-uploads.md", "browsers.md", "platform.md"]
 LOCKS = "Where the certificate stands among the other locks"
 SECRET = "ARRCERT_FRONT_END_SECRET_HEADER"
 POLICIES = {"default": {"trust_anchors": "ca.pem", "common_names": ["gateway"]}}
@@ -132,6 +133,7 @@ class Operator:
         # After --next curl forgets what .curlrc said.
         self.replaced = {"sleep 5": ":", "--next": "--next -K .curlrc"}
         self._monkeypatch = monkeypatch
+        self._app: RunningWSGIApp | None = None
         self._server: FrontEndServer | None = None
         web = CertificateAuthority("The web's CA")
         self._site = web.issue(
@@ -168,8 +170,9 @@ class Operator:
             methods=["POST", "PUT"],
         )
         exec(self.snippet, {"app": app, "request": flask.request})
+        self._app = RunningWSGIApp(app)
         self._server = FrontEndServer(
-            app,
+            self._app.address,
             certificate=self._site.certificate_pem,
             key=self._site.private_key_pem,
             bind=("127.0.0.1", 0),
@@ -185,9 +188,10 @@ class Operator:
 
     def stops_site(self) -> None:
         """Stop the site where it runs."""
-        if self._server is not None:
+        if self._server is not None and self._app is not None:
             self._server.stop()
-            self._server = None
+            self._app.stop()
+            self._server = self._app = None
 
     def types(self, line: str) -> str:
         """Run one line as it stands, save for addresses, and return what it printed."""
@@ -320,11 +324,10 @@ def follow(operator: Operator, story: list[Block], prepare: dict[str, Callable[[
 
 def test_commands_of_the_403_guide(operator: Operator, lists: None) -> None:
     """Every command that the runbook gives runs, and prints what the runbook says one sees."""
-    operator.write("ask.py", snippets("403.md", "python")[1])
     operator.starts_site()
     story = [block for block in blocks(guide("403.md")) if block.language == "sh"]
     follow(operator, story, {})
-    assert "default, alternative 1: accepts" in operator.said
+    assert "Policy 'default': accepted" in operator.said
     assert re.search(r"Request CERT", operator.said)
     assert re.search(r"\(OUT\), TLS handshake, CERT verify", operator.said)
     assert "Requested Signature Algorithms" in operator.said
@@ -551,6 +554,7 @@ class Denials:
         value: str | None = None,
         name: str = "default",
         ingress: Ingress | None = None,
+        role: str | None = None,
         **environ: str,
     ) -> str:
         """Deny a WSGI request, and return the record's masked line."""
@@ -560,7 +564,7 @@ class Denials:
         authorizer = Authorizer({"default": policy}, front_end=ingress or "app-service")
         self._log.records.clear()
         with pytest.raises(CertificateDenied):
-            authorizer.authorize_wsgi(environ, policy=name)
+            authorizer.authorize_wsgi(environ, policy=name, role=role)
         return self._log.lines()[0]
 
     def judged(self, issued: IssuedCertificate, **rules: object) -> str:
@@ -687,6 +691,21 @@ class Denials:
                 self._under_list(ended),
                 self._without_list(),
             },
+            DenialReason.NO_IDENTITY: {
+                self.judged(gateway, **anchored, identity="{dns_name}"),
+                self.judged(
+                    self.ca.issue("gateway", dns_names=["a.contoso.com", "b.contoso.com"]),
+                    **anchored,
+                    dns_names=["*.contoso.com"],
+                    identity="{dns_name}",
+                ),
+                self.judged(self.ca.issue("gateway "), **anchored, identity="{common_name}"),
+            },
+            DenialReason.ROLE_NOT_GRANTED: {
+                self.line(
+                    Policy(**anchored, identity="fabrikam", roles=["orders"]), value, role="admin"
+                ),
+            },
             DenialReason.MISCONFIGURED: {
                 self.line(self.pinned, value, name="partner"),
                 self.line(self.pinned, value, **{"uwsgi.version": "2.0.31"}),
@@ -805,20 +824,8 @@ def test_columns_of_the_runbook(tmp_path: Path) -> None:
         check=True,
     )
     first, second = done.stderr.splitlines()
-    assert " WARNING missing default  None denied under policy" in first
-    assert " ERROR - - - - something else" in second
-
-
-def test_ask_says_why_not(operator: Operator) -> None:
-    """The script that asks the site tells of each alternative why it denies."""
-    operator.write("ask.py", snippets("403.md", "python")[1])
-    pin = {"fingerprints": ["AB" * 32]}
-    operator.variables["ARRCERT"] = json.dumps({**POLICIES, "partners": [pin, POLICIES["default"]]})
-    operator.starts_site()
-    said = operator.types("python ask.py client.pem").splitlines()
-    assert said[0] == "default, alternative 1: accepts"
-    assert said[1].startswith("partners, alternative 1: denies: fingerprint_not_allowed: ")
-    assert said[2] == "partners, alternative 2: accepts"
+    assert " WARNING missing default  None None denied under policy" in first
+    assert " ERROR - - - - - something else" in second
 
 
 def locks() -> str:
