@@ -101,11 +101,16 @@ class TrustStore:
             return None
         return self._revocation_lists.check(path, at)
 
-    def next_update_of(self, path: Path) -> datetime | None:
-        """Return until when `check_revocation` holds for a path; None if no list was needed."""
+    def next_update_of(self, path: Path, at: datetime) -> datetime | None:
+        """Return until when `check_revocation` holds for a path; None if no list was needed.
+
+        Args:
+            path: the path that `check_revocation` accepted.
+            at: the moment for which it did, aware.
+        """
         if self._revocation_lists is None:
             return None
-        return self._revocation_lists.next_update_of(path)
+        return self._revocation_lists.next_update_of(path, at)
 
     def verify(
         self,

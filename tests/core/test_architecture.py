@@ -44,6 +44,7 @@ ORDER = [
     "trust",
     "trust.pem",
     "trust.name_constraints",
+    "trust.scopes",
     "trust.crls",
     "trust.revocation",
     "trust.paths",

@@ -641,7 +641,7 @@ def test_without_lists_no_revocation_is_checked(
     store = TrustStore([authority.x509])
     path = path_of(store, alice.certificate)
     assert store.check_revocation(path, NOW) is None
-    assert store.next_update_of(path) is None
+    assert store.next_update_of(path, NOW) is None
 
 
 def test_lists_of_a_trust_store_are_asked(
@@ -656,7 +656,7 @@ def test_lists_of_a_trust_store_are_asked(
     path = path_of(store, alice.certificate)
     now = datetime.now(UTC)
     assert store.check_revocation(path, now) is None
-    assert store.next_update_of(path) == end
+    assert store.next_update_of(path, now) == end
     revoked = store.check_revocation(path_of(store, bob.certificate), now)
     assert revoked is not None
     assert revoked.reason is DenialReason.REVOKED

@@ -153,7 +153,7 @@ class TestCheck:
             other = read(intermediate.revocation_list(next_update=NOW + hours * HOUR), intermediate)
             lists = RevocationLists([root_list, other])
             assert lists.check(chain, NOW) is None
-            assert lists.next_update_of(chain) == NOW + min(hours, 2) * HOUR
+            assert lists.next_update_of(chain, NOW) == NOW + min(hours, 2) * HOUR
 
     def test_both_ends_belong_to_it(
         self, authority: CertificateAuthority, alice: IssuedCertificate
@@ -266,7 +266,7 @@ class TestCheck:
     def test_leaf_is_its_own_anchor(self, authority: CertificateAuthority) -> None:
         """A leaf that is its own trust anchor needs no list."""
         assert RevocationLists().check([authority.x509], NOW) is None
-        assert RevocationLists().next_update_of([authority.x509]) is None
+        assert RevocationLists().next_update_of([authority.x509], NOW) is None
 
     def test_ca_that_may_not_sign_lists(self, alice: IssuedCertificate) -> None:
         """The CA certificate on the path needs cRLSign, even if another one of its key has it."""
