@@ -833,7 +833,7 @@ class Revocation(KeyRule):
             return None
         finding = decision.trust_store.check_revocation(decision.path, decision.at)
         if finding is None:
-            decision.ends_at(decision.trust_store.next_update_of(decision.path))
+            decision.ends_at(decision.trust_store.next_update_of(decision.path, decision.at))
         elif self._is_soft and finding.reason is DenialReason.REVOCATION_UNKNOWN:
             decision.overlooked = finding
             return None

@@ -80,7 +80,8 @@ class RevocationLists:
         """Return the lists that count after a reload, without a change to this object.
 
         A list does not replace a newer list of the same signer and scope (RFC 5280 section 5.2.3:
-        numbers only increase). Otherwise an attacker who can restore an old file could undo a revocation.
+        numbers only increase). Otherwise an attacker who can restore an old file could undo a
+        revocation.
 
         Args:
             lists: all lists that were read. A signer and scope without a list among them has none
