@@ -25,6 +25,7 @@ from cryptography.x509.verification import Criticality, ExtensionPolicy, PolicyB
 from arrcert.certificate import ClientCertificate
 from arrcert.exceptions import DenialReason, Finding, quote
 from arrcert.keys import weakness_of_rsa_key
+from arrcert.trust.locations import where_issuer_is
 from arrcert.trust.name_constraints import unsupported_constraint, violation
 from arrcert.trust.revocation import RevocationLists
 
@@ -200,7 +201,8 @@ class PathSearch:
             return _no_path(self._why_not_signed(trust_store))
         verified = trust_store.verify(certificate, at, clock_skew, self._linked()[1:])
         if isinstance(verified, str):
-            return _no_path(self._why_not_verified(trust_store, at) or verified)
+            why = self._why_not_verified(trust_store, at) or self._missing_link(trust_store)
+            return _no_path(why or verified)
         violated = violation(verified)
         return verified if violated is None else Finding(DenialReason.UNTRUSTED, violated)
 
@@ -225,15 +227,19 @@ class PathSearch:
 
     def _is_signed_by_any(self, trust_store: TrustStore) -> bool:
         """Tell whether a configured CA has signed the leaf or a certificate that leads to it."""
-        for link in self._linked():
-            for ca in trust_store.authorities_named(link.issuer.rfc4514_string()):
-                if (ca, link) not in self._signed:
-                    if len(self._signed) >= MOST_CONFIGURED_CHECKS:
-                        return False
-                    self._signed[ca, link] = has_signed(ca, link)
-                if self._signed[ca, link]:
-                    return True
-        return False
+        return any(
+            self._has_signed(ca, link)
+            for link in self._linked()
+            for ca in trust_store.authorities_named(link.issuer.rfc4514_string())
+        )
+
+    def _has_signed(self, ca: Certificate, link: Certificate) -> bool:
+        """Tell whether a configured CA has signed a certificate; False after too many checks."""
+        if (ca, link) not in self._signed:
+            if len(self._signed) >= MOST_CONFIGURED_CHECKS:
+                return False
+            self._signed[ca, link] = has_signed(ca, link)
+        return self._signed[ca, link]
 
     def _why_not_signed(self, trust_store: TrustStore) -> str:
         """Return the reason for the operator if no configured CA leads to the leaf."""
@@ -241,10 +247,26 @@ class PathSearch:
         general = _why_never(leaf)
         if general is not None:
             return general
-        issuer = quote(self._certificate.issuer)
-        if not trust_store.authorities_named(self._certificate.issuer):
-            return f"no CA certificate of the name {issuer} is configured; add it to intermediates"
-        return f"a CA of the name {issuer} is configured, but another key signed the certificate"
+        # No CA certificate has signed the last one: otherwise it would not be the last.
+        return _where_it_ends(self._linked()[-1], leaf, trust_store)
+
+    def _missing_link(self, trust_store: TrustStore) -> str | None:
+        """Return which link is missing between the leaf and an anchor, None if none is missing."""
+        links = list(self._linked())
+        ends = []
+        for link in links:  # The list grows while it is walked.
+            signers = [
+                ca
+                for ca in trust_store.authorities_named(link.issuer.rfc4514_string())
+                if self._has_signed(ca, link)
+            ]
+            if not trust_store.anchors.isdisjoint(signers):
+                return None
+            links += [ca for ca in signers if ca not in links]
+            if signers in ([], [link]):
+                ends.append(link)
+        # With CAs that certify each other there may be no end, and then no link is missing.
+        return _where_it_ends(ends[-1], links[0], trust_store) if ends else None
 
     def _why_not_verified(self, trust_store: TrustStore, at: datetime) -> str | None:
         """Return a common reason for a path that is not valid, None if it is another one."""
@@ -254,6 +276,35 @@ class PathSearch:
         if signers and all(ca.not_valid_after_utc < at for ca in signers):
             return f"the certificate of the CA {quote(self._certificate.issuer)} has expired"
         return _why_never(leaf)
+
+
+def _where_it_ends(link: Certificate, leaf: Certificate, trust_store: TrustStore) -> str:
+    """Return which CA certificate is missing above the last link that was found.
+
+    Args:
+        link: the last link, the leaf or a CA certificate.
+        leaf: the client's certificate.
+        trust_store: the anchors and intermediates.
+    """
+    issuer = quote(link.issuer.rfc4514_string())
+    signed = "the certificate"
+    begin, place = "", "intermediates"
+    if link != leaf:
+        subject = quote(link.subject.rfc4514_string())
+        if has_signed(link, link):
+            return (
+                f"it ends at the CA certificate {subject}, which signed itself and is not among the"
+                " trust anchors; if you trust it, add it to trust_anchors"
+            )
+        signed = f"the CA certificate {subject}"
+        begin = f"it ends at {signed}: "
+        place += ", or to trust_anchors if it is the root that you trust"
+    if trust_store.authorities_named(link.issuer.rfc4514_string()):
+        return f"{begin}a CA of the name {issuer} is configured, but another key signed {signed}"
+    return (
+        f"{begin}no CA certificate of the name {issuer} is configured; add it to {place}"
+        f"{where_issuer_is(link)}"
+    )
 
 
 def _no_path(why: str) -> Finding:

@@ -235,9 +235,10 @@ class _ListsOfOneCA:
     The cost of a search grows with the points of the certificate, not with the number of lists.
     """
 
-    __slots__ = ("_by_point", "_stated", "_without_point")
+    __slots__ = ("_all", "_by_point", "_stated", "_without_point")
 
     def __init__(self) -> None:
+        self._all: list[RevocationList] = []
         self._without_point: list[RevocationList] = []
         self._by_point: dict[GeneralName, list[RevocationList]] = {}
         self._stated: list[RevocationList] = []
@@ -249,6 +250,7 @@ class _ListsOfOneCA:
             held: the list.
             is_for_no_point: whether it also speaks for certificates that name no point.
         """
+        self._all.append(held)
         if held.scope.points is None:
             self._without_point.append(held)
             return
@@ -279,15 +281,18 @@ class _ListsOfOneCA:
 
     def why_silent(self, subject: Certificate) -> str:
         """Return why no list speaks for a certificate; it explains at most three lists."""
-        lists = dict.fromkeys(itertools.chain(self._without_point, *self._by_point.values()))
+        # First those with an entry for the serial number: they are most likely meant to speak.
+        lists = sorted(self._all, key=lambda held: not held.revokes(subject.serial_number))
         points, is_for_ca = points_of(subject), is_ca(subject)
         texts = []
-        for held in itertools.islice(lists, _MOST_EXPLAINED):
+        for held in lists[:_MOST_EXPLAINED]:
             why = held.scope.why_not_this_kind(is_ca=is_for_ca)
             texts.append(
                 f"{held.source} is a list {held.scope}, and "
                 + (why or f"the certificate names {points}")
             )
+            if held.revokes(subject.serial_number):
+                texts.append("it names the serial number, but does not speak for the certificate")
         if len(lists) > _MOST_EXPLAINED:
             texts.append(f"and {len(lists) - _MOST_EXPLAINED} more lists do not fit either")
         if self._by_point and not points.are_written:

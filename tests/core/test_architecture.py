@@ -47,6 +47,7 @@ ORDER = [
     "trust.scopes",
     "trust.crls",
     "trust.revocation",
+    "trust.locations",
     "trust.paths",
     "trust.files",
     "identity",
