@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -21,6 +22,7 @@ pytestmark = [
     ),
 ]
 
+PAGE = Path(__file__).parents[2] / "docs" / "revocation.md"
 SETTINGS = """
 from pathlib import Path
 
@@ -86,9 +88,12 @@ class DjangoCA:
         return printed[printed.index("-----BEGIN CERTIFICATE-----") :]
 
     def publish(self) -> None:
-        """Make new lists: of the child CA for clients, and of the root for CAs."""
-        self.manage("dump_crl", "--ca", self.child, "--only-contains-user-certs")
-        self.manage("dump_crl", "--ca", self.root, "--only-contains-ca-certs")
+        """Make new lists with the commands of the page on revocation."""
+        lines = re.findall(r"^python manage\.py (.+)$", PAGE.read_text("utf-8"), re.MULTILINE)
+        assert len(lines) == 2
+        for line in lines:
+            line = line.replace("CHILD_SERIAL", self.child).replace("ROOT_SERIAL", self.root)
+            assert "-----BEGIN X509 CRL-----" in self.manage(*line.split())
 
     def revoke(self, pem: str) -> None:
         """Revoke a certificate and make new lists."""

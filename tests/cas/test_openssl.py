@@ -35,6 +35,10 @@ basicConstraints = critical, CA:FALSE
 keyUsage = critical, digitalSignature
 extendedKeyUsage = clientAuth
 crlDistributionPoints = URI:$ENV::POINT
+[plain]
+basicConstraints = critical, CA:FALSE
+keyUsage = critical, digitalSignature
+extendedKeyUsage = clientAuth
 """
 
 
@@ -63,11 +67,11 @@ class OpenSSL:
         assert done.returncode == 0 or arguments[0] == "verify", done.stderr
         return done.returncode
 
-    def issue(self, name: str, part: int) -> Path:
-        """Issue a client's certificate that names a partition."""
+    def issue(self, name: str, part: int, extensions: str = "client") -> Path:
+        """Issue a client's certificate; by default it names a partition."""
         request = ("req", *self._new_key, "-subj", f"/CN={name}", "-keyout", "client.key")
         self.run(*request, "-out", "client.csr")
-        issue = ("ca", "-batch", "-config", "ca.cnf", "-notext", "-extensions", "client")
+        issue = ("ca", "-batch", "-config", "ca.cnf", "-notext", "-extensions", extensions)
         self.run(*issue, "-in", "client.csr", "-out", f"{name}.pem", part=part)
         return self._folder / f"{name}.pem"
 
@@ -118,12 +122,11 @@ def test_partitions_as_openssl_judges_them(
 
 def test_certificate_that_names_no_point(openssl: OpenSSL, make_site: Any, tmp_path: Path) -> None:
     """A partition says nothing about a certificate that names none, unless the operator says so."""
-    with (tmp_path / "ca.cnf").open("a") as configuration:
-        configuration.write(
-            "[client]\ncrlDistributionPoints = dirName:other\n[other]\nCN = Other\n"
-        )
-    plain = openssl.issue("plain", 0)
-    crl = openssl.publish(0)
-    site = make_site(trust_anchors=tmp_path / "ca.pem", crls=crl)
+    plain = openssl.issue("plain", 0, extensions="plain")
+    crl, url = openssl.publish(0), point(0)
+    ca = tmp_path / "ca.pem"
+    site = make_site(trust_anchors=ca, crls=crl)
     assert site.verdict(plain.read_bytes()) == "revocation_unknown"
     assert not openssl.accepts(plain, crl)
+    site = make_site(trust_anchors=ca, crls={"file": crl, "distribution_point": url})
+    assert site.verdict(plain.read_bytes()) is None
