@@ -352,13 +352,30 @@ class _ListFile(_File):
         signature = self.signature()
         if signature is not None and (signature, issuers) == self._parsed:
             return
-        self.lists = read_revocation_lists(
+        lists = read_revocation_lists(
             self.read(),
             source=self.where,
             issuers=issuers,
             distribution_point=self._distribution_point,
         )
-        self._parsed = (signature, issuers)
+        self._refuse_earlier(lists)
+        self.lists, self._parsed = lists, (signature, issuers)
+
+    def _refuse_earlier(self, lists: list[RevocationList]) -> None:
+        """Refuse an earlier list of another scope in the place of a list.
+
+        `RevocationLists` compares lists of one scope alone. Without this check, an attacker who can
+        replace the file by an old list for other certificates could undo a revocation.
+        """
+        for old in self.lists:
+            others = [new for new in lists if new.signer == old.signer]
+            if all(new.scope != old.scope for new in others):
+                for new in others:
+                    if new.this_update_utc < old.this_update_utc:
+                        raise ValueError(
+                            f"{self.where} holds a list {new.scope}, which is earlier than the list"
+                            f" {old.scope} that was there; if this is right, restart the site"
+                        )
 
     def without_effect(self, at: datetime) -> Iterator[str]:
         """Yield a sentence about each list that has expired or is for attribute certificates."""

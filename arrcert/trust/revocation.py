@@ -119,7 +119,7 @@ class RevocationLists:
         unknown: Finding | None = None
         for position, (subject, ca) in enumerate(itertools.pairwise(path)):
             speaking = self._speaking_for(subject, ca)
-            for held in speaking.lists:
+            for held in speaking.lists():
                 if held.revokes(subject.serial_number):
                     # Return at once: `revoked` is more important than an unknown status that was
                     # found earlier.
@@ -163,7 +163,7 @@ class RevocationLists:
         """Return the lists of a CA that speak for a certificate."""
         of_one_ca = self._by_signer.get(signer_of(ca))
         if of_one_ca is None or not may_sign_lists(ca):
-            return _Speaking({}, frozenset())
+            return _Speaking({}, ())
         return of_one_ca.speaking_for(subject)
 
     def _why_unknown(
@@ -173,11 +173,11 @@ class RevocationLists:
         covered = speaking.reasons_covered(at)
         if covered == ALL_REASONS:
             return None
-        for held in speaking.lists:
+        for held in speaking.lists():
             missing = held.why_not_current(at)
             if missing is not None:
                 return missing
-        if speaking.lists:
+        if speaking.lists():
             return (
                 f"its CA's lists cover the reasons {reasons_of(covered)} and no list covers"
                 f" {reasons_of(ALL_REASONS - covered)}; configure the lists for the other reasons"
@@ -206,27 +206,40 @@ class _Speaking(NamedTuple):
     """The lists that speak for one certificate.
 
     Attributes:
-        lists: each list, and the reasons that it covers for this certificate.
-        stated: those that speak for it only because the operator says so.
+        own: the lists in whose scope it is, and the reasons that each of them covers for it.
+        stated: the lists that speak for it only because the operator says so.
     """
 
-    lists: Mapping[RevocationList, frozenset[ReasonFlags]]
-    stated: frozenset[RevocationList]
+    own: Mapping[RevocationList, frozenset[ReasonFlags]]
+    stated: Sequence[RevocationList]
 
-    def current(self, at: datetime) -> Iterator[RevocationList]:
-        """Yield the lists that count at a moment.
+    def lists(self) -> list[RevocationList]:
+        """Return all of them."""
+        return [*self.own, *self.stated]
 
-        A certificate that names no distribution point may belong to any of the stated lists, so
-        these count only if all of them are current.
+    def current(self, at: datetime) -> list[RevocationList]:
+        """Return the lists that count at a moment.
+
+        The certificate may belong to any of the stated lists, so they count only if all of them are
+        current.
         """
-        are_stated_current = not any(held.why_not_current(at) for held in self.stated)
-        for held in self.lists:
-            if are_stated_current if held in self.stated else held.why_not_current(at) is None:
-                yield held
+        current = [held for held in self.own if held.why_not_current(at) is None]
+        if not any(held.why_not_current(at) for held in self.stated):
+            current += self.stated
+        return current
 
     def reasons_covered(self, at: datetime) -> frozenset[ReasonFlags]:
-        """Return the reasons that the lists cover together at a moment."""
-        return frozenset().union(*(self.lists[held] for held in self.current(at)))
+        """Return the reasons that the lists cover together at a moment.
+
+        The certificate may belong to any of the stated lists, so they cover only the reasons that
+        each of them covers.
+        """
+        current = self.current(at)
+        covered = [self.own[held] for held in current if held in self.own]
+        stated = [held.scope.reasons for held in current if held not in self.own]
+        if stated:
+            covered.append(frozenset.intersection(*stated))
+        return frozenset().union(*covered)
 
 
 class _ListsOfOneCA:
@@ -261,23 +274,20 @@ class _ListsOfOneCA:
 
     def speaking_for(self, subject: Certificate) -> _Speaking:
         """Return the lists that speak for a certificate (RFC 5280 section 6.3.3, b)."""
-        found = {held: held.scope.reasons for held in self._without_point}
+        own = {held: held.scope.reasons for held in self._without_point}
         stated: list[RevocationList] = []
         if self._by_point:
             points = points_of(subject)
             for name, reasons in points.reasons.items():
                 for held in self._by_point.get(name, ()):
-                    found[held] = found.get(held, frozenset()) | (held.scope.reasons & reasons)
+                    own[held] = own.get(held, frozenset()) | (held.scope.reasons & reasons)
             if not points.are_written:
-                stated = [held for held in self._stated if held not in found]
-                found.update((held, held.scope.reasons) for held in stated)
+                stated = [held for held in self._stated if held not in own]
         is_for_ca = is_ca(subject)
-        lists = {
-            held: reasons
-            for held, reasons in found.items()
-            if held.scope.why_not_this_kind(is_ca=is_for_ca) is None
-        }
-        return _Speaking(lists, frozenset(stated) & lists.keys())
+        return _Speaking(
+            {held: own[held] for held in own if held.scope.is_for_kind(is_ca=is_for_ca)},
+            [held for held in stated if held.scope.is_for_kind(is_ca=is_for_ca)],
+        )
 
     def why_silent(self, subject: Certificate) -> str:
         """Return why no list speaks for a certificate; it explains at most three lists."""

@@ -47,6 +47,14 @@ class Scope(NamedTuple):
     only_attribute_certificates: bool = False
     reasons: frozenset[ReasonFlags] = ALL_REASONS
 
+    def is_for_kind(self, *, is_ca: bool) -> bool:
+        """Tell whether the list is for a kind of certificate.
+
+        Args:
+            is_ca: whether the certificate is a CA certificate.
+        """
+        return self.why_not_this_kind(is_ca=is_ca) is None
+
     def why_not_this_kind(self, *, is_ca: bool) -> str | None:
         """Return why the list is not for a kind of certificate, None if it is.
 

@@ -308,6 +308,29 @@ def test_statements_that_do_not_fit(tmp_path: Path, authority: CertificateAuthor
     assert "is a folder, and distribution_point speaks of one list" in text
 
 
+@pytest.mark.usefixtures("looks")
+def test_earlier_list_of_another_scope_does_not_count(
+    tmp_path: Path, authority: CertificateAuthority, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An earlier list of another scope does not replace a list, since it may miss its entries."""
+    client, now = authority.issue("client"), datetime.now(UTC).replace(microsecond=0)
+    path, hour = tmp_path / "ca.crl", timedelta(hours=1)
+    for_clients = point(only_contains_user_certs=True)
+    path.write_bytes(
+        authority.revocation_list(client, last_update=now - hour, extensions=[for_clients])
+    )
+    files = TrustFiles([authority.certificate_pem.decode()], (), [path])
+    path.write_bytes(authority.revocation_list(number=9, last_update=now - 2 * hour))
+    assert not is_trusted(settled(files), client)
+    assert "is earlier than the list for certificates that are no CA that was there" in caplog.text
+    # A later list of another scope is what the CA publishes now, and so is one of another CA.
+    path.write_bytes(authority.revocation_list(number=1, last_update=now - hour))
+    assert is_trusted(settled(files), client)
+    other = authority.revocation_list(last_update=now - 2 * hour, extensions=[for_clients])
+    path.write_bytes(other + authority.revocation_list(number=2, last_update=now - hour))
+    assert is_trusted(settled(files), client)
+
+
 def test_lists_without_effect_are_warnings(tmp_path: Path, authority: CertificateAuthority) -> None:
     """A list for attribute certificates does not stop the start, but is a warning."""
     path = tmp_path / "attributes.crl"

@@ -517,6 +517,19 @@ class TestScopes:
             verdict(RevocationLists([first, late]), client_of(authority, url(1)), authority) is None
         )
 
+    def test_stated_lists_for_some_reasons(self, authority: CertificateAuthority) -> None:
+        """Stated lists cover the reasons that each of them covers, since only one is the right one.
+
+        Another list in scope may cover the others.
+        """
+        client, rest = authority.issue("client"), ALL_REASONS - HOLD
+        for_hold = scoped(authority, limited(url(1), only_some_reasons=HOLD), stated=url(1))
+        for_rest = scoped(authority, limited(url(2), only_some_reasons=rest), stated=url(2))
+        both = RevocationLists([for_hold, for_rest])
+        assert "cover the reasons (none) and" in detail(both, client, authority)
+        other = scoped(authority, limited(only_some_reasons=HOLD))
+        assert verdict(RevocationLists([for_rest, other]), client, authority) is None
+
     def test_reasons_count_together(self, authority: CertificateAuthority) -> None:
         """Lists for some reasons count only when together they cover all of them."""
         client = authority.issue("client")
