@@ -84,8 +84,8 @@ $(VENV)/test: $(VENV)/demo pyproject.toml
 	@touch $@
 
 $(VENV)/test-all: $(VENV)/test $(VENV)/browser pyproject.toml
-	@echo "Installing servers and CAs ..."
-	@$(PIP) --group servers --group cas
+	@echo "Installing servers, frameworks and CAs ..."
+	@$(PIP) --group servers --group apps --group cas
 	@touch $@
 
 $(VENV)/fuzz: $(VENV)/demo pyproject.toml

@@ -23,11 +23,35 @@ LONGEST_KEY = 8 * 1024
 than the certificate, and write one certificate in many ways."""
 
 
+_ONE_OF = 8
+"""A full memory remembers one of so many newcomers. If it remembered all, clients that come in turn
+or only once would push out the clients that come often."""
+
+
+class _Acceptance:
+    """What is remembered for one text.
+
+    Args:
+        identity: who was accepted.
+        since: the moment of the decision, in seconds since the epoch.
+        until: the first moment for which the acceptance does not hold.
+    """
+
+    __slots__ = ("identity", "is_in_use", "since", "until")
+
+    def __init__(self, identity: ClientIdentity, since: float, until: float) -> None:
+        self.identity = identity
+        self.since = since
+        self.until = until
+        self.is_in_use = False
+
+
 class Memory:
     """The certificates that were accepted under one snapshot of the files, by the header's text.
 
     A result computed during a reload is stored with the old snapshot and discarded with it. Reading
-    takes no lock.
+    takes no lock. A full memory drops entries by the CLOCK algorithm: an entry that was recalled
+    since the hand passed it stays.
 
     Args:
         trust_stores: the trust store of each alternative, None for one without trust anchors.
@@ -37,20 +61,24 @@ class Memory:
     def __init__(self, trust_stores: Sequence[TrustStore | None], most_remembered: int) -> None:
         self.trust_stores = trust_stores
         self._most_remembered = most_remembered
-        self._accepted: dict[Forwarded, tuple[ClientIdentity, float, float]] = {}
+        self._accepted: dict[Forwarded, _Acceptance] = {}
+        # The clock: the same keys, in a circle, and the place of its hand.
+        self._circle: list[Forwarded] = []
+        self._hand = 0
+        self._newcomers = 0
         self._writing = threading.Lock()
 
     def recall(self, forwarded: Forwarded) -> ClientIdentity | None:
         """Return who was accepted for this text, None if nobody is remembered now."""
         found = self._accepted.get(forwarded)
-        if found is None:
-            return None
-        identity, since, until = found
         # `since` can be in the future if the clock was set back.
-        return identity if since <= time.time() < until else None
+        if found is None or not found.since <= time.time() < found.until:
+            return None
+        found.is_in_use = True
+        return found.identity
 
     def remember(self, forwarded: Forwarded, identity: ClientIdentity, until: datetime) -> None:
-        """Remember an accepted certificate; a full memory drops the oldest one.
+        """Remember an accepted certificate. A full memory remembers one of eight newcomers.
 
         Args:
             forwarded: the text that the front end forwarded.
@@ -59,14 +87,32 @@ class Memory:
         """
         if not self._most_remembered or sum(map(len, filter(None, forwarded))) > LONGEST_KEY:
             return
-        now = time.time()
+        # `until` itself still counts, as notAfter does. Add one second for the comparison with `<`.
+        acceptance = _Acceptance(identity, time.time(), until.timestamp() + 1)
         with self._writing:
-            self._accepted.pop(forwarded, None)
-            while len(self._accepted) >= self._most_remembered:
-                del self._accepted[next(iter(self._accepted))]
-            # `until` itself still counts, as notAfter does. Add one second for the comparison with
-            # `<`.
-            self._accepted[forwarded] = (identity, now, until.timestamp() + 1)
+            if forwarded in self._accepted:
+                self._accepted[forwarded] = acceptance
+            elif len(self._circle) < self._most_remembered:
+                self._circle.append(forwarded)
+                self._accepted[forwarded] = acceptance
+            else:
+                self._newcomers += 1
+                if self._newcomers % _ONE_OF == 0:
+                    self._replace(forwarded, acceptance)
+
+    def _replace(self, forwarded: Forwarded, acceptance: _Acceptance) -> None:
+        """Put an acceptance into the next place that is not in use. The caller holds the lock."""
+        # After one turn the hand takes the next one in any case: readers mark entries meanwhile.
+        for _ in range(len(self._circle)):
+            passed = self._accepted[self._circle[self._hand]]
+            if not passed.is_in_use:
+                break
+            passed.is_in_use = False
+            self._hand = (self._hand + 1) % len(self._circle)
+        del self._accepted[self._circle[self._hand]]
+        self._circle[self._hand] = forwarded
+        self._accepted[forwarded] = acceptance
+        self._hand = (self._hand + 1) % len(self._circle)
 
 
 def is_number_to_remember(value: object) -> bool:

@@ -37,6 +37,7 @@ from arrcert import (
     Policy,
 )
 from arrcert.cli.front_end import FrontEndServer
+from arrcert.cli.local_apps import RunningWSGIApp
 from arrcert.forwarding.front_ends import FRONT_ENDS
 from arrcert.forwarding.ingress import Ingress
 from arrcert.forwarding.proxies import networks_from, secret_header_from
@@ -132,6 +133,7 @@ class Operator:
         # After --next curl forgets what .curlrc said.
         self.replaced = {"sleep 5": ":", "--next": "--next -K .curlrc"}
         self._monkeypatch = monkeypatch
+        self._app: RunningWSGIApp | None = None
         self._server: FrontEndServer | None = None
         web = CertificateAuthority("The web's CA")
         self._site = web.issue(
@@ -168,8 +170,9 @@ class Operator:
             methods=["POST", "PUT"],
         )
         exec(self.snippet, {"app": app, "request": flask.request})
+        self._app = RunningWSGIApp(app)
         self._server = FrontEndServer(
-            app,
+            self._app.address,
             certificate=self._site.certificate_pem,
             key=self._site.private_key_pem,
             bind=("127.0.0.1", 0),
@@ -185,9 +188,10 @@ class Operator:
 
     def stops_site(self) -> None:
         """Stop the site where it runs."""
-        if self._server is not None:
+        if self._server is not None and self._app is not None:
             self._server.stop()
-            self._server = None
+            self._app.stop()
+            self._server = self._app = None
 
     def types(self, line: str) -> str:
         """Run one line as it stands, save for addresses, and return what it printed."""

@@ -1,4 +1,4 @@
-"""Loads the WSGI app that `arrcert serve` runs, and explains why an app cannot be loaded."""
+"""Loads the app that a command names, and explains why an app cannot be loaded."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from types import ModuleType
-from typing import cast
-from wsgiref.types import WSGIApplication
+from typing import Any
 
 import click
 
@@ -23,8 +22,8 @@ class Failure(click.ClickException):
     exit_code = 2
 
 
-def load_app(reference: str) -> WSGIApplication:
-    """Return the WSGI app that a reference names, seen from the current directory.
+def load_app(reference: str) -> Any:
+    """Return the WSGI or ASGI app that a reference names, seen from the current directory.
 
     Args:
         reference: `MODULE:APP` as gunicorn takes it (`shop.wsgi:app`), or `MODULE:FACTORY()` for a
@@ -32,7 +31,7 @@ def load_app(reference: str) -> WSGIApplication:
 
     Raises:
         Failure: the reference has another form, the module or the app does not exist, the app
-            raises an exception, or it is not a WSGI app (PEP 3333).
+            raises an exception, or it is neither a WSGI app (PEP 3333) nor an ASGI app.
 
     It does not call the app.
     """
@@ -50,18 +49,12 @@ def load_app(reference: str) -> WSGIApplication:
             f"calling {reference!r}", f"import {module_name}; {module_name}.{attribute}"
         ):
             app = app()
-    if takes_asgi_arguments(app):
-        wsgi = reference.replace("asgi", "wsgi")
+    if not takes_asgi_arguments(app) and not takes_wsgi_arguments(app):
         raise Failure(
-            f"{reference!r} is an ASGI app, but arrcert serve runs WSGI apps; name"
-            f" {wsgi if wsgi != reference else 'a WSGI app, such as mysite.wsgi:application'}"
+            f"{reference!r} takes neither the arguments of a WSGI app, environ and start_response,"
+            " nor those of an ASGI app; write a factory with parentheses: 'shop:create_app()'"
         )
-    if not takes_wsgi_arguments(app):
-        raise Failure(
-            f"{reference!r} is not a WSGI app, which takes environ and start_response; write a"
-            " factory with parentheses: 'shop:create_app()'"
-        )
-    return cast("WSGIApplication", app)
+    return app
 
 
 def takes_asgi_arguments(app: object) -> bool:

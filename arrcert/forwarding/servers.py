@@ -103,7 +103,6 @@ _BY_SOFTWARE = {
     "gevent": _GEVENT,
     "cheroot": _CHEROOT,
     "granian": _GRANIAN,
-    "arrcert": _safe("arrcert serve"),
     "wsgiserver": _WSGIREF,
 }
 """Servers by the first word of `SERVER_SOFTWARE`, in lower case."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import random
 import threading
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
+from arrcert import ClientIdentity
 from arrcert import memory as module
 from arrcert.memory import (
     LARGEST_MEMORY,
@@ -17,9 +19,13 @@ from arrcert.memory import (
     is_number_to_remember,
     why_not_to_remember,
 )
-from arrcert.testing import IssuedCertificate, self_signed
+from arrcert.testing import self_signed
 
-CLIENTS = [self_signed(f"client {number}").certificate for number in range(6)]
+IDENTITIES = [
+    ClientIdentity(None, frozenset(), self_signed(f"client {number}").certificate, "default")
+    for number in range(6)
+]
+IDENTITY = IDENTITIES[0]
 
 
 class Clock:
@@ -46,56 +52,135 @@ def soon() -> datetime:
     return datetime.now(UTC) + timedelta(hours=1)
 
 
-def test_accepted_certificate_is_recalled_by_its_text(alice: IssuedCertificate) -> None:
+def test_accepted_certificate_is_recalled_by_its_text() -> None:
     """The certificate is found by the exact text of both headers, and by no other text."""
     memory = Memory([None], 9)
-    memory.remember(("leaf", "chain"), alice.certificate, soon())
-    assert memory.recall(("leaf", "chain")) == alice.certificate
+    memory.remember(("leaf", "chain"), IDENTITY, soon())
+    assert memory.recall(("leaf", "chain")) == IDENTITY
     for other in (("leaf", None), ("leaf", "chain "), ("LEAF", "chain"), (None, "leafchain")):
         assert memory.recall(other) is None
 
 
-def test_acceptance_ends_after_its_last_second(alice: IssuedCertificate, clock: Clock) -> None:
+def test_acceptance_ends_after_its_last_second(clock: Clock) -> None:
     """The last second belongs to the acceptance, and the next one does not."""
     memory, end = Memory([None], 9), clock.now + timedelta(hours=1)
-    memory.remember(("text", None), alice.certificate, end)
+    memory.remember(("text", None), IDENTITY, end)
     clock.now = end + timedelta(milliseconds=999)
-    assert memory.recall(("text", None)) == alice.certificate
+    assert memory.recall(("text", None)) == IDENTITY
     clock.now = end + timedelta(seconds=1)
     assert memory.recall(("text", None)) is None
 
 
-def test_clock_that_is_set_back_recalls_nothing(alice: IssuedCertificate, clock: Clock) -> None:
+def test_clock_that_is_set_back_recalls_nothing(clock: Clock) -> None:
     """Before the moment of the decision nothing is recalled, so that no acceptance is prolonged."""
     memory = Memory([None], 9)
-    memory.remember(("text", None), alice.certificate, clock.now + timedelta(hours=1))
-    assert memory.recall(("text", None)) == alice.certificate
+    memory.remember(("text", None), IDENTITY, clock.now + timedelta(hours=1))
+    assert memory.recall(("text", None)) == IDENTITY
     clock.now -= timedelta(seconds=1)
     assert memory.recall(("text", None)) is None
 
 
-def test_oldest_is_dropped_from_a_full_memory() -> None:
-    """A full memory drops the certificate that was remembered first."""
+def fill(memory: Memory, *texts: str) -> None:
+    """Remember an acceptance for each text, as often as a full memory needs to take it."""
+    for text in texts:
+        while memory.recall((text, None)) is None:
+            memory.remember((text, None), IDENTITY, soon())
+
+
+def is_remembered(memory: Memory, text: str) -> bool:
+    """Return whether a text is in the memory, without recalling it."""
+    return (text, None) in memory._accepted
+
+
+def test_full_memory_takes_one_of_eight_newcomers() -> None:
+    """Seven newcomers to a full memory change nothing; the eighth takes a place."""
     memory = Memory([None], 2)
-    for client in CLIENTS[:3]:
-        memory.remember((client.subject, None), client, soon())
-    found = [memory.recall((client.subject, None)) for client in CLIENTS[:3]]
-    assert found == [None, *CLIENTS[1:3]]
+    for text in ("a", "b"):
+        memory.remember((text, None), IDENTITY, soon())
+    for number in range(7):
+        memory.remember((str(number), None), IDENTITY, soon())
+        assert is_remembered(memory, "a")
+        assert is_remembered(memory, "b")
+    memory.remember(("new", None), IDENTITY, soon())
+    assert [is_remembered(memory, text) for text in ("a", "b", "new")] == [False, True, True]
 
 
-def test_certificate_that_is_remembered_again_is_the_newest() -> None:
-    """A certificate takes one place, however often it is remembered, and becomes the newest."""
+def test_what_is_recalled_stays() -> None:
+    """A newcomer takes the place of an entry that was not recalled since the hand passed it."""
     memory = Memory([None], 3)
-    for client in (CLIENTS[0], CLIENTS[1], CLIENTS[0], CLIENTS[2], CLIENTS[3]):
-        memory.remember((client.subject, None), client, soon())
-    found = [memory.recall((client.subject, None)) for client in CLIENTS[:4]]
-    assert found == [CLIENTS[0], None, CLIENTS[2], CLIENTS[3]]
+    for text in ("a", "b", "c"):
+        memory.remember((text, None), IDENTITY, soon())
+    for text in ("a", "c"):
+        assert memory.recall((text, None)) is IDENTITY
+    fill(memory, "new")
+    assert [is_remembered(memory, text) for text in ("a", "b", "c")] == [True, False, True]
+    # The hand stands at "c", which it has not passed yet, and has passed "a".
+    fill(memory, "newer")
+    assert [is_remembered(memory, text) for text in ("a", "c", "new")] == [False, True, True]
 
 
-def test_memory_for_none_remembers_none(alice: IssuedCertificate) -> None:
+def test_memory_in_which_all_are_in_use_takes_a_newcomer() -> None:
+    """After one turn of the hand a place is free, even if readers mark every entry meanwhile."""
+    memory = Memory([None], 3)
+    fill(memory, "a", "b", "c")
+    fill(memory, "new")
+    assert sum(is_remembered(memory, text) for text in ("a", "b", "c", "new")) == 3
+
+    class AlwaysInUse:
+        identity, since, until = IDENTITY, 0.0, 0.0
+        is_in_use = property(lambda _: True, lambda *_: None)
+
+    memory._accepted = dict.fromkeys(memory._accepted, AlwaysInUse())  # type: ignore[arg-type]
+    fill(memory, "last")
+    assert is_remembered(memory, "last")
+
+
+def test_certificate_that_is_remembered_again_keeps_its_place(clock: Clock) -> None:
+    """A certificate takes one place, however often it is remembered; the last decision counts."""
+    memory = Memory([None], 2)
+    memory.remember(("a", None), IDENTITY, clock.now)
+    memory.remember(("a", None), IDENTITY, clock.now + timedelta(hours=1))
+    memory.remember(("b", None), IDENTITY, clock.now + timedelta(hours=1))
+    clock.now += timedelta(minutes=1)
+    assert memory.recall(("a", None)) is IDENTITY
+    assert memory.recall(("b", None)) is IDENTITY
+
+
+def hit_rate(texts: list[str]) -> float:
+    """Return the share of hits of a memory with 1,024 places, in the second half of a sequence."""
+    memory, hits, end = Memory([None], 1024), 0, soon()
+    for turn, text in enumerate(texts):
+        if memory.recall((text, None)) is None:
+            memory.remember((text, None), IDENTITY, end)
+        elif turn >= len(texts) // 2:
+            hits += 1
+    return hits / (len(texts) - len(texts) // 2)
+
+
+@pytest.mark.parametrize(
+    ("clients", "least"),
+    [("2,000 in turn", 0.4), ("10,000 by Zipf's law", 0.7), ("500 hot, half one-off", 0.45)],
+)
+def test_more_clients_than_places(clients: str, least: float) -> None:
+    """With more clients than places, the memory still answers for those that come often."""
+    chance = random.Random(1)
+    if clients == "2,000 in turn":
+        texts = [str(turn % 2_000) for turn in range(40_000)]
+    elif clients == "10,000 by Zipf's law":
+        weights = [1 / rank for rank in range(1, 10_001)]
+        texts = chance.choices([str(rank) for rank in range(10_000)], weights, k=60_000)
+    else:
+        texts = [
+            str(chance.randrange(500)) if chance.random() < 0.5 else f"once {turn}"
+            for turn in range(40_000)
+        ]
+    assert hit_rate(texts) >= least
+
+
+def test_memory_for_none_remembers_none() -> None:
     """A memory of size 0 is always empty."""
     memory = Memory([None], 0)
-    memory.remember(("text", None), alice.certificate, soon())
+    memory.remember(("text", None), IDENTITY, soon())
     assert memory.recall(("text", None)) is None
 
 
@@ -109,35 +194,35 @@ def test_memory_for_none_remembers_none(alice: IssuedCertificate) -> None:
     ],
 )
 def test_long_text_is_not_remembered(
-    forwarded: tuple[str, str | None], is_remembered: bool, alice: IssuedCertificate
+    forwarded: tuple[str, str | None], is_remembered: bool
 ) -> None:
     """Both headers together may have 8,192 characters, so that a client cannot fill the memory."""
     assert LONGEST_KEY == 8192
     memory = Memory([None], 9)
-    memory.remember(forwarded, alice.certificate, soon())
+    memory.remember(forwarded, IDENTITY, soon())
     assert (memory.recall(forwarded) is not None) is is_remembered
 
 
-def test_reading_takes_no_lock(alice: IssuedCertificate) -> None:
+def test_reading_takes_no_lock() -> None:
     """A certificate is recalled while another thread writes."""
     memory = Memory([None], 9)
-    memory.remember(("text", None), alice.certificate, soon())
+    memory.remember(("text", None), IDENTITY, soon())
     with memory._writing:
-        assert memory.recall(("text", None)) == alice.certificate
+        assert memory.recall(("text", None)) == IDENTITY
 
 
 def test_many_threads_share_one_memory() -> None:
-    """Threads that fill a small memory at once recall the right certificate or none."""
+    """Threads that fill a small memory at once recall the right client or none."""
     memory = Memory([None], 3)
     wrong: list[Any] = []
 
     def knock(offset: int) -> None:
         for turn in range(500):
-            client = CLIENTS[(turn + offset) % len(CLIENTS)]
-            memory.remember((client.subject, None), client, soon())
-            found = memory.recall((client.subject, None))
-            if found not in (client, None):
-                wrong.append((client, found))
+            number = (turn + offset) % len(IDENTITIES)
+            memory.remember((str(number), None), IDENTITIES[number], soon())
+            found = memory.recall((str(number), None))
+            if found not in (IDENTITIES[number], None):
+                wrong.append((number, found))
 
     threads = [threading.Thread(target=knock, args=(number,)) for number in range(8)]
     for thread in threads:
@@ -145,7 +230,7 @@ def test_many_threads_share_one_memory() -> None:
     for thread in threads:
         thread.join()
     assert not wrong
-    assert sum(memory.recall((client.subject, None)) is not None for client in CLIENTS) == 3
+    assert sum(is_remembered(memory, str(number)) for number in range(len(IDENTITIES))) == 3
 
 
 def test_memory_holds_the_snapshot_that_it_belongs_to() -> None:

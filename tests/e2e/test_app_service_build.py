@@ -81,28 +81,6 @@ def run(*words: str | Path, **options: object) -> str:
     return done.stdout + done.stderr
 
 
-def forward(port: int):
-    """Return a WSGI application that passes each request on to a server of this machine."""
-
-    def application(environ, start_response):
-        headers = {
-            name.removeprefix("HTTP_").replace("_", "-"): value
-            for name, value in environ.items()
-            if name.startswith("HTTP_") or (name in ("CONTENT_TYPE", "CONTENT_LENGTH") and value)
-        }
-        with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=30)) as connection:
-            body = environ["wsgi.input"].read()
-            connection.request(environ["REQUEST_METHOD"], environ["REQUEST_URI"], body, headers)
-            answer = connection.getresponse()
-            hop_by_hop = ("connection", "transfer-encoding")
-            kept = [pair for pair in answer.getheaders() if pair[0].lower() not in hop_by_hop]
-            content = answer.read()
-        start_response(f"{answer.status} {answer.reason}", kept)
-        return [content]
-
-    return application
-
-
 @dataclass(frozen=True)
 class Built:
     """A site as the build leaves it."""
@@ -250,7 +228,7 @@ def sites(builds, start, pki) -> Iterator[dict[str, Site]]:
             server = stack.enter_context(start(built))
             front_end = stack.enter_context(
                 FrontEndServer(
-                    forward(server.port),
+                    ("127.0.0.1", server.port),
                     certificate=pki.path("server").read_bytes(),
                     key=pki.path("server", "key").read_bytes(),
                     bind=("127.0.0.1", 0),

@@ -26,6 +26,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from arrcert.cli.front_end import FrontEndServer
+from arrcert.cli.local_apps import RunningWSGIApp
 from arrcert.testing import CertificateAuthority, IssuedCertificate
 
 SAMPLE_SITES = Path(__file__).resolve().parents[2] / "sample_sites"
@@ -266,8 +267,10 @@ def test_statuses(pki: Any, calls: Any, status: str, sentence: str) -> None:
         return []
 
     certificate, key = (pki.path("server", kind).read_bytes() for kind in ("pem", "key"))
-    with FrontEndServer(application, certificate=certificate, key=key, bind=ANY_PORT) as server:
+    behind = RunningWSGIApp(application)
+    with FrontEndServer(behind.address, certificate=certificate, key=key, bind=ANY_PORT) as server:
         outcome = calls(f"{server.url}/orders?of=today#top")
+    behind.stop()
     assert (outcome.status, outcome.sentence) == (int(status[:3]), sentence)
     assert asked == [("/orders", "of=today")]
 

@@ -22,13 +22,13 @@ from typing import Any
 import pytest
 
 pytest.importorskip("click")
-pytest.importorskip("cheroot")
+pytest.importorskip("h11")
 pytest.importorskip("OpenSSL")
 
 from click.testing import CliRunner, Result
 from cryptography import x509
 
-from arrcert.cli import commands
+from arrcert.cli import commands, local_apps, serving
 from arrcert.testing import CertificateAuthority, IssuedCertificate
 
 APP = """
@@ -141,7 +141,7 @@ class TestHelp:
     def test_help_of_the_group(self) -> None:
         """The help of `arrcert` lists its commands."""
         text = " ".join(run("--help").stdout.split())
-        assert "serve Run a WSGI app behind" in text
+        assert "serve Run an app behind" in text
         assert "fetch-crls Download revocation lists" in text
 
     def test_version(self) -> None:
@@ -154,7 +154,8 @@ class TestMissingExtra:
     @pytest.fixture(autouse=True)
     def _forget_modules(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delitem(sys.modules, "arrcert.cli.commands")
-        monkeypatch.delitem(sys.modules, "arrcert.cli.front_end", raising=False)
+        for name in ("front_end", "local_apps", "serving", "tls"):
+            monkeypatch.delitem(sys.modules, f"arrcert.cli.{name}", raising=False)
 
     def test_the_command_says_what_to_install(
         self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -167,12 +168,14 @@ class TestMissingExtra:
         error = "Error: the arrcert command needs click; run: pip install 'arrcert[dev]'\n"
         assert capsys.readouterr() == ("", error)
 
-    @pytest.mark.parametrize("missing", ["cheroot", "OpenSSL"])
+    @pytest.mark.parametrize("missing", ["h11", "OpenSSL", "uvicorn", "waitress"])
     def test_serve_says_what_to_install(
         self, monkeypatch: pytest.MonkeyPatch, missing: str
     ) -> None:
-        """Without cheroot or pyOpenSSL `serve` fails with one line, and `fetch-crls` works."""
-        monkeypatch.setitem(sys.modules, missing, None)
+        """Without a library of the extra `serve` fails with one line, and `fetch-crls` works."""
+        for name in [missing, *sys.modules]:
+            if name.partition(".")[0] == missing:
+                monkeypatch.setitem(sys.modules, name, None)
         command = importlib.import_module("arrcert.cli.commands").main
         result = CliRunner().invoke(command, ["serve", "shop:app"], prog_name="arrcert")
         assert result.exit_code == 2
@@ -191,7 +194,7 @@ class TestMissingExtra:
         """`import arrcert` imports neither the command nor its libraries."""
         code = (
             "import arrcert, sys;"
-            "sys.exit(bool({'click', 'cheroot', 'OpenSSL', 'arrcert.cli'} & set(sys.modules)))"
+            "sys.exit(bool({'click', 'h11', 'OpenSSL', 'arrcert.cli'} & set(sys.modules)))"
         )
         assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
@@ -205,7 +208,7 @@ class TestInProcess:
 
         def run_with(visitor: Callable[[str, Path | None], Any], *arguments: str) -> Any:
             seen: list[Any] = []
-            print_banner = commands._print_banner
+            print_banner = serving._print_banner
 
             def ask(url: str, ca_file: Path | None) -> None:
                 try:
@@ -219,7 +222,7 @@ class TestInProcess:
                 print_banner(app, url, mode, excluded, ca_file)
                 threading.Thread(target=ask, args=(url, ca_file)).start()
 
-            monkeypatch.setattr(commands, "_print_banner", banner)
+            monkeypatch.setattr(serving, "_print_banner", banner)
             handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
             result = run("serve", *arguments)
             assert result.exit_code == 0, result.output
@@ -297,7 +300,7 @@ class TestInProcess:
     @pytest.mark.parametrize("host", ["::1", "127.0.0.2", "dev.example"])
     def test_names_in_the_made_certificate(self, host: str) -> None:
         """The made certificate is valid for localhost and for the host of --bind."""
-        issued = commands._issue_server_certificate(CertificateAuthority("CA"), host)
+        issued = serving._issue_server_certificate(CertificateAuthority("CA"), host)
         extensions = issued.certificate.x509.extensions
         names = extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         assert {str(name.value) for name in names} == {"localhost", "127.0.0.1", "::1", host}
@@ -384,6 +387,181 @@ class TestProcess:
             _, stderr = process.communicate(timeout=10)
         assert process.returncode == 0
         assert "Traceback" not in stderr
+
+
+COMMAND = """
+    import http.server, os, signal, sys
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            body = f"{self.path} {self.headers['X-Forwarded-Proto']}".encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    port = int(sys.argv[1]) if len(sys.argv) > 1 else int(os.environ["PORT"])
+    http.server.HTTPServer(("127.0.0.1", port), Handler).serve_forever()
+"""
+
+
+class TestUpstreams:
+    """`arrcert serve` before a server that is not in this process."""
+
+    @pytest.fixture
+    def visit(self, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Result, Any]]:
+        """A function that runs the command, sends one request and ends the command."""
+
+        def run_with(*arguments: str) -> tuple[Result, Any]:
+            seen: list[Any] = []
+            print_banner = serving._print_banner
+
+            def ask(url: str, ca_file: Path) -> None:
+                try:
+                    seen.append(TestInProcess.fetch(url, ca_file.read_text(), "/a"))
+                finally:
+                    os.kill(os.getpid(), signal.SIGTERM)
+
+            def banner(served: str, url: str, mode: Any, excluded: Any, ca_file: Path) -> None:
+                print_banner(served, url, mode, excluded, ca_file)
+                threading.Thread(target=ask, args=(url, ca_file)).start()
+
+            monkeypatch.setattr(serving, "_print_banner", banner)
+            result = run("serve", "--bind=127.0.0.1:0", *arguments)
+            assert result.exit_code == 0, result.output
+            return result, seen[0]
+
+        return run_with
+
+    @pytest.mark.parametrize("arguments", [(), ("{port}",)])
+    def test_a_command(self, make_module: Any, visit: Any, arguments: tuple[str, ...]) -> None:
+        """The command gets a free port in PORT or in place of {port}, and ends with `serve`."""
+        module = make_module(COMMAND)
+        result, answer = visit("--", sys.executable, f"{module}.py", *arguments)
+        assert answer == (200, b"/a https")
+        assert f"Serving {sys.executable} {module}.py" in result.stdout
+
+    def test_a_running_server(self, make_module: Any, visit: Any) -> None:
+        """--to names a server that runs already."""
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        path = f"{make_module(COMMAND)}.py"
+        with subprocess.Popen([sys.executable, path, str(port)], stderr=subprocess.DEVNULL) as ran:
+            for _ in range(500):
+                try:
+                    socket.create_connection(("127.0.0.1", port)).close()
+                    break
+                except OSError:
+                    time.sleep(0.01)
+            _, answer = visit("--to", f"http://127.0.0.1:{port}")
+            ran.terminate()
+        assert answer == (200, b"/a https")
+
+    def test_an_asgi_app(self, make_module: Any, visit: Any) -> None:
+        """MODULE:APP may be an ASGI app; its lifespan starts and ends."""
+        module = make_module(
+            """
+            import pathlib
+            async def app(scope, receive, send):
+                if scope["type"] == "lifespan":
+                    for event in ("startup", "shutdown"):
+                        await receive()
+                        pathlib.Path(event).touch()
+                        await send({"type": f"lifespan.{event}.complete"})
+                    return
+                await send({"type": "http.response.start", "status": 200, "headers": []})
+                body = f"{scope['path']} {scope['scheme']}".encode()
+                await send({"type": "http.response.body", "body": body})
+            """
+        )
+        _, answer = visit(f"{module}:app")
+        assert answer == (200, b"/a https")
+        assert Path("startup").exists()
+        assert Path("shutdown").exists()
+
+    def test_an_asgi_app_that_does_not_start(self, make_module: Any) -> None:
+        """If the lifespan fails, the command ends with one line."""
+        module = make_module(
+            """
+            async def app(scope, receive, send):
+                await receive()
+                await send({"type": "lifespan.startup.failed", "message": "no database"})
+            """
+        )
+        result = run("serve", "--bind=127.0.0.1:0", f"{module}:app")
+        assert result.exit_code == 2
+        assert "Error: the lifespan of the ASGI app failed; see the log above" in result.stderr
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            (),
+            ("--",),
+            ("shop:app", "--to", "http://127.0.0.1:1"),
+            ("shop:app", "--", "flask", "run"),
+            ("--to", "http://127.0.0.1:1", "--", "flask", "run"),
+        ],
+    )
+    def test_one_of_three(self, arguments: tuple[str, ...]) -> None:
+        """An app, --to and a command exclude each other, and one is needed."""
+        result = run("serve", *arguments)
+        assert result.exit_code == 2
+        assert "Name one of MODULE:APP, --to URL and -- COMMAND." in result.stderr
+
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "https://a:1",
+            "127.0.0.1:1",
+            "http://",
+            "http://a:b",
+            "http://u@a",
+            "http://a/b",
+            "http://[",
+        ],
+    )
+    def test_a_url_of_another_form(self, url: str) -> None:
+        """--to takes http://HOST:PORT alone."""
+        result = run("serve", "--to", url)
+        assert result.exit_code == 2
+        assert "is not http://HOST:PORT" in " ".join(result.stderr.split())
+
+    def test_a_command_that_does_not_exist(self) -> None:
+        """A program that is missing is an error of one line."""
+        assert error_of("serve", "--", "no-such-program") == (
+            "Error: cannot start 'no-such-program': No such file or directory\n"
+        )
+
+    def test_a_command_that_ends_too_early(self) -> None:
+        """A command that ends before it listens is an error with its exit code."""
+        assert error_of("serve", "--", sys.executable, "-c", "raise SystemExit(7)") == (
+            "Error: the command ended with exit code 7 before it listened\n"
+        )
+
+    def test_a_command_that_does_not_listen(
+        self, make_module: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A command that ignores the port is stopped, and the error says how to use it."""
+        monkeypatch.setattr(local_apps, "START_SECONDS", 0.5)
+        monkeypatch.setattr(local_apps, "STOP_SECONDS", 0.5)
+        module = make_module(
+            """
+            import signal, time
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            time.sleep(60)
+            """
+        )
+        error = error_of("serve", "--", sys.executable, f"{module}.py")
+        assert "the command does not listen on 127.0.0.1 port" in error
+        assert "the environment variable PORT, or write {port} as an argument" in error
+
+    def test_a_command_that_ends_later(self, make_module: Any) -> None:
+        """When the command ends, `arrcert serve` ends with its exit code in the error."""
+        module = make_module(COMMAND.replace(".serve_forever()", ".handle_request(); sys.exit(3)"))
+        result = run("serve", "--bind=127.0.0.1:0", "--", sys.executable, f"{module}.py")
+        assert result.exit_code == 2
+        assert "Error: the command ended with exit code 3" in result.stderr
 
 
 class TestFetchCRLs:

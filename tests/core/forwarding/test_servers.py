@@ -56,7 +56,6 @@ def name_of(environ: dict[str, Any]) -> str | None:
         ({"mod_wsgi.version": (4, 9, 4), "SERVER_SOFTWARE": "Apache/2.4"}, "mod_wsgi", True),
         ({"SERVER_SOFTWARE": "Werkzeug/3.1.9"}, "werkzeug", True),
         ({"wsgi.input": of_module("gevent.pywsgi")}, "gevent", True),
-        ({"SERVER_SOFTWARE": "arrcert"}, "arrcert serve", True),
         ({"uwsgi.version": b"2.0.31"}, "uWSGI", False),
         ({"wsgi.input": of_module("cheroot.server")}, "cheroot", False),
         ({"SERVER_SOFTWARE": "Cheroot/11.1.2 Server"}, "cheroot", False),
