@@ -25,7 +25,7 @@ ifdef ONLY
 else
 	@$(PYTEST) $(WHOLE) -m "not matrix"
 	@$(BIN)/python -m tools.coverage_floor
-	@echo 'Left out: the long end-to-end tests (servers, front ends, App Service build,'
+	@echo 'Left out: the long end-to-end tests (servers, front ends, CAs, App Service build,'
 	@echo 'Azure Functions, browser). Run them with: make test-all'
 endif
 
