@@ -5,7 +5,6 @@ from __future__ import annotations
 from cryptography.x509 import (
     AuthorityInformationAccess,
     Certificate,
-    ExtensionNotFound,
     UniformResourceIdentifier,
 )
 from cryptography.x509.oid import AuthorityInformationAccessOID
@@ -29,9 +28,8 @@ def where_issuer_is(certificate: Certificate) -> str:
     """
     try:
         access = certificate.extensions.get_extension_for_class(AuthorityInformationAccess).value
-    except ExtensionNotFound:
-        return ""
-    # cryptography decodes the extension here, and hostile bytes may raise any exception.
+    # There is none, or it cannot be read: cryptography decodes it here, and hostile bytes may raise
+    # any exception.
     except Exception:
         return ""
     urls = [

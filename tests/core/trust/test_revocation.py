@@ -393,6 +393,7 @@ class TestScopes:
         held = scoped(authority, limited(only_contains_attribute_certs=True), client)
         text = detail(RevocationLists([held]), client, authority)
         assert f"{SOURCE} is a list for attribute certificates, and it is for attribute" in text
+        assert "distribution point" not in text
 
     def test_a_list_without_point_speaks_for_every_certificate(
         self, authority: CertificateAuthority
@@ -422,8 +423,10 @@ class TestScopes:
             for number in range(3):
                 assert (
                     f"the file '{number}.crl' is a list for the distribution point '{url(number)}',"
-                    f" and the certificate names the distribution point '{url(3)}'"
+                    f" and the certificate names the distribution point '{url(3)}';"
                 ) in text
+            assert "more lists" not in text
+            assert "names no distribution point" not in text
 
     def test_entry_of_another_partition(self, authority: CertificateAuthority) -> None:
         """An entry in another partition decides nothing, but the detail tells of it."""

@@ -66,6 +66,8 @@ def test_scope_in_words() -> None:
         " for the reasons certificateHold"
     )
     assert str(Scope(reasons=frozenset())) == "for the reasons (none)"
+    two = HOLD | {x509.ReasonFlags.superseded}
+    assert str(Scope(reasons=two)) == "for the reasons certificateHold, superseded"
     assert str(Scope(only_user_certificates=True)) == "for certificates that are no CA"
     assert str(Scope(only_attribute_certificates=True)) == "for attribute certificates"
 
@@ -104,10 +106,10 @@ def test_points_of_a_certificate(authority: CertificateAuthority) -> None:
         with_points(
             authority,
             point(full_name=[ONE], reasons=HOLD),
+            point(crl_issuer=[x509.DirectoryName(authority.name)]),
             point(full_name=[ONE, x509.DNSName("ca.example")], reasons=superseded),
             point(full_name=[TWO]),
             point(relative_name=RDN),
-            point(crl_issuer=[x509.DirectoryName(authority.name)]),
         )
     )
     assert points.reasons == {
