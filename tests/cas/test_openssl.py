@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,7 @@ class OpenSSL:
         done = subprocess.run(
             ["openssl", *arguments],
             cwd=self._folder,
-            env={"POINT": point(part), "PATH": "/usr/bin:/bin:/usr/local/bin"},
+            env={**os.environ, "POINT": point(part)},
             capture_output=True,
         )
         assert done.returncode == 0 or arguments[0] == "verify", done.stderr
