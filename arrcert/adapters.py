@@ -24,6 +24,9 @@ _POLICY = "_arrcert_policy"
 """The attribute that names a view's policy. `functools.wraps` copies it to other views. This is
 safe: a view with this attribute is checked before it runs."""
 
+_ROLE = "_arrcert_role"
+"""The attribute that names the role that a view asks for, beside its policy."""
+
 _DEEPEST_STACK = 100
 """The search through the decorators of one view stops after this many. Without a limit, a view that
 wraps itself would be an endless loop."""
@@ -49,6 +52,18 @@ def require_policy_name(policy: object) -> None:
     """
     if not isinstance(policy, str) or not policy:
         raise TypeError(f"policy is {policy!r}; write the name of one of the policies in ARRCERT")
+
+
+def require_role(role: object) -> None:
+    """Check that a decorator's `role` is a role's name, or None.
+
+    Raises:
+        TypeError: it is another object than text, or it is empty.
+
+    It does not check that a policy grants the role.
+    """
+    if role is not None and (not isinstance(role, str) or not role.strip()):
+        raise TypeError(f"role is {role!r}; write the name of a role that a policy grants")
 
 
 def require_view(view: object, *, for_classes: str) -> None:
@@ -77,15 +92,17 @@ def require_view(view: object, *, for_classes: str) -> None:
         raise TypeError(f"authorize_certificate decorates a view, not {view!r}")
 
 
-def mark_policy(view: Callable[..., Any], policy: str) -> None:
+def mark_policy(view: Callable[..., Any], policy: str, role: str | None = None) -> None:
     """Mark a view or hook that checks a policy before it runs.
 
     Args:
         view: the function that does the check. If it is a wrapper, `functools.wraps` has set its
-            `__wrapped__`, and has copied the mark of an inner wrapper, which this one replaces.
+            `__wrapped__`, and has copied the marks of an inner wrapper, which these replace.
         policy: the policy's name.
+        role: the role that it asks for; None for any.
     """
     setattr(view, _POLICY, policy)
+    setattr(view, _ROLE, role)
     _protecting.add(view)
     for function in _unwrapped(getattr(view, "__wrapped__", None)):
         _protected.add(function)
@@ -99,6 +116,16 @@ def policy_named_by(view: object) -> str | None:
     """
     policy = getattr(view, _POLICY, None)
     return policy if isinstance(policy, str) else None
+
+
+def role_named_by(view: object) -> str | None:
+    """Return the role that a view or hook asks for beside its policy, or None.
+
+    Args:
+        view: any object. Attributes of that name with another type are ignored.
+    """
+    role = getattr(view, _ROLE, None)
+    return role if isinstance(role, str) else None
 
 
 def exempt_view(view: object) -> None:

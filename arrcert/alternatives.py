@@ -61,7 +61,12 @@ class Alternatives:
             decided = policy.decide(presented, at, trust_stores[index])
             if isinstance(decided, Acceptance):
                 identity = ClientIdentity(
-                    None, frozenset(), presented.certificate, self.name, index, decided.note
+                    decided.name,
+                    decided.roles,
+                    presented.certificate,
+                    self.name,
+                    index,
+                    decided.note,
                 )
                 return identity, decided
             findings.append(decided)

@@ -51,8 +51,9 @@ class Authorizer:
     An authorizer may be shared by threads and tasks. It remembers accepted certificates by the
     exact text of the header, never past a date that the decision depends on, nor past a change of
     the policy's files. Each denial is one record on the logger `arrcert`. The record has the
-    attributes `arrcert_reason`, `arrcert_policy`, `arrcert_request` and `arrcert_fingerprint` for
-    structured logs. In a flood one record with `arrcert_count` stands for many denials.
+    attributes `arrcert_reason`, `arrcert_policy`, `arrcert_request`, `arrcert_fingerprint` and
+    `arrcert_identity` for structured logs. In a flood one record with `arrcert_count` stands for
+    many denials.
 
     Args:
         policies: the `Policy` of each name, or a list of alternatives in order.
@@ -108,13 +109,17 @@ class Authorizer:
                 )
         if problems:
             raise ConfigurationError(problems)
-        self._policies = {
-            name: Alternatives(name, listed, most_remembered)
+        # What is asked for each name: one group of alternatives.
+        self._policies: dict[str, tuple[Alternatives, ...]] = {
+            name: (Alternatives(name, listed, most_remembered),)
             for name, listed in alternatives.items()
         }
         # Sorting is stable: the others keep their order.
         self._default_first = tuple(
-            sorted(self._policies.values(), key=lambda alternatives: alternatives.name != _DEFAULT)
+            sorted(
+                (alternatives for (alternatives,) in self._policies.values()),
+                key=lambda alternatives: alternatives.name != _DEFAULT,
+            )
         )
         self._denials = DenialLog()
 
@@ -152,13 +157,19 @@ class Authorizer:
         return tuple(self._policies)
 
     def identify(
-        self, header_value: str | None, policy: str | None = "default", at: datetime | None = None
+        self,
+        header_value: str | None,
+        policy: str | None = "default",
+        role: str | None = None,
+        *,
+        at: datetime | None = None,
     ) -> ClientIdentity:
         """Decide on the text of the certificate header alone, and say who it is.
 
         Args:
             header_value: the value of the front end's header; None if it is absent.
             policy: the policy's name; None for any policy, `default` first.
+            role: the role that whoever is accepted must have; None for any role, and for none.
             at: the moment, aware; now by default.
 
         Returns:
@@ -173,7 +184,7 @@ class Authorizer:
         """
         moment = None if at is None else whole_second(at)
         try:
-            decided = self._decide(self._ingress.from_text(header_value), policy, moment)
+            decided = self._decide(self._ingress.from_text(header_value), policy, role, moment)
         except Exception as error:
             raise self._fault(error, policy) from error
         if isinstance(decided, Denial):
@@ -185,8 +196,9 @@ class Authorizer:
         self,
         environ: Mapping[str, Any],
         policy: str | None = "default",
-        at: datetime | None = None,
+        role: str | None = None,
         *,
+        at: datetime | None = None,
         hint: str = "",
     ) -> ClientIdentity:
         """Decide on a WSGI request (PEP 3333), and say who it is.
@@ -194,6 +206,7 @@ class Authorizer:
         Args:
             environ: the WSGI environ.
             policy: the policy's name; None for any policy, `default` first.
+            role: the role that whoever is accepted must have; None for any role, and for none.
             at: the moment, aware; now by default.
             hint: for the operator: what a denial's detail ends with.
 
@@ -208,7 +221,7 @@ class Authorizer:
         """
         moment = None if at is None else whole_second(at)
         try:
-            decided = self._decide(self._ingress.from_wsgi(environ), policy, moment)
+            decided = self._decide(self._ingress.from_wsgi(environ), policy, role, moment)
         except Exception as error:
             raise self._fault(error, policy, environ=environ) from error
         if isinstance(decided, Denial):
@@ -221,8 +234,9 @@ class Authorizer:
         self,
         scope: Mapping[str, Any],
         policy: str | None = "default",
-        at: datetime | None = None,
+        role: str | None = None,
         *,
+        at: datetime | None = None,
         hint: str = "",
     ) -> ClientIdentity:
         """Decide on an ASGI request or WebSocket handshake, and say who it is.
@@ -230,6 +244,7 @@ class Authorizer:
         Args:
             scope: the ASGI connection scope.
             policy: the policy's name; None for any policy, `default` first.
+            role: the role that whoever is accepted must have; None for any role, and for none.
             at: the moment, aware; now by default.
             hint: for the operator: what a denial's detail ends with.
 
@@ -244,7 +259,7 @@ class Authorizer:
         """
         moment = None if at is None else whole_second(at)
         try:
-            decided = self._decide(self._ingress.from_asgi(scope), policy, moment)
+            decided = self._decide(self._ingress.from_asgi(scope), policy, role, moment)
         except Exception as error:
             raise self._fault(error, policy, scope=scope) from error
         if isinstance(decided, Denial):
@@ -257,8 +272,9 @@ class Authorizer:
         self,
         pairs: Iterable[tuple[str | bytes, str | bytes]],
         policy: str | None = "default",
-        at: datetime | None = None,
+        role: str | None = None,
         *,
+        at: datetime | None = None,
         method: str | None = None,
     ) -> ClientIdentity:
         """Decide on the headers of a request of any other framework, and say who it is.
@@ -266,6 +282,7 @@ class Authorizer:
         Args:
             pairs: every header of the request as (name, value), repeated headers included.
             policy: the policy's name; None for any policy, `default` first.
+            role: the role that whoever is accepted must have; None for any role, and for none.
             at: the moment, aware; now by default.
             method: the method of the request. Without it, the request is checked for a cross-site
                 request as if it changed something.
@@ -281,7 +298,7 @@ class Authorizer:
         """
         moment = None if at is None else whole_second(at)
         try:
-            decided = self._decide(self._ingress.from_pairs(pairs, method), policy, moment)
+            decided = self._decide(self._ingress.from_pairs(pairs, method), policy, role, moment)
         except Exception as error:
             raise self._fault(error, policy) from error
         if isinstance(decided, Denial):
@@ -290,28 +307,37 @@ class Authorizer:
         return decided
 
     def authorize(
-        self, header_value: str | None, policy: str | None = "default", at: datetime | None = None
+        self,
+        header_value: str | None,
+        policy: str | None = "default",
+        at: datetime | None = None,
+        *,
+        role: str | None = None,
     ) -> ClientCertificate:
         """Return the certificate of whoever `identify` lets in."""
-        return self.identify(header_value, policy, at).certificate
+        return self.identify(header_value, policy, role, at=at).certificate
 
     def authorize_wsgi(
         self,
         environ: Mapping[str, Any],
         policy: str | None = "default",
         at: datetime | None = None,
+        *,
+        role: str | None = None,
     ) -> ClientCertificate:
         """Return the certificate of whoever `identify_wsgi` lets in."""
-        return self.identify_wsgi(environ, policy, at).certificate
+        return self.identify_wsgi(environ, policy, role, at=at).certificate
 
     def authorize_asgi(
         self,
         scope: Mapping[str, Any],
         policy: str | None = "default",
         at: datetime | None = None,
+        *,
+        role: str | None = None,
     ) -> ClientCertificate:
         """Return the certificate of whoever `identify_asgi` lets in."""
-        return self.identify_asgi(scope, policy, at).certificate
+        return self.identify_asgi(scope, policy, role, at=at).certificate
 
     def authorize_headers(
         self,
@@ -319,10 +345,11 @@ class Authorizer:
         policy: str | None = "default",
         at: datetime | None = None,
         *,
+        role: str | None = None,
         method: str | None = None,
     ) -> ClientCertificate:
         """Return the certificate of whoever `identify_headers` lets in."""
-        return self.identify_headers(pairs, policy, at, method=method).certificate
+        return self.identify_headers(pairs, policy, role, at=at, method=method).certificate
 
     def find_wsgi(self, environ: Mapping[str, Any]) -> ClientIdentity | None:
         """Return who enters a WSGI request under any policy, None if nobody does.
@@ -334,7 +361,7 @@ class Authorizer:
         path; that decision logs the denial.
         """
         try:
-            decided = self._decide(self._ingress.from_wsgi(environ), None, None)
+            decided = self._decide(self._ingress.from_wsgi(environ), None, None, None)
         except Exception:
             return None
         return None if isinstance(decided, Denial) else decided
@@ -348,26 +375,28 @@ class Authorizer:
         This logs nothing, as `find_wsgi`.
         """
         try:
-            decided = self._decide(self._ingress.from_asgi(scope), None, None)
+            decided = self._decide(self._ingress.from_asgi(scope), None, None, None)
         except Exception:
             return None
         return None if isinstance(decided, Denial) else decided
 
     def _decide(
-        self, forwarded: Forwarded | Finding, policy: str | None, at: datetime | None
+        self,
+        forwarded: Forwarded | Finding,
+        policy: str | None,
+        role: str | None,
+        at: datetime | None,
     ) -> ClientIdentity | Denial:
         """Decide on what the front end forwarded: from memory, or by the rules of the policy.
 
         Args:
             forwarded: the text of the headers, or why the request itself is denied.
             policy: the policy's name; None for any policy, `default` first.
+            role: the role that whoever is accepted must have; None for any.
             at: the moment, aware; None for now.
         """
-        if policy is None:
-            candidates = self._default_first
-        elif policy in self._policies:
-            candidates = (self._policies[policy],)
-        else:
+        candidates = self._default_first if policy is None else self._policies.get(policy)
+        if candidates is None:
             return Denial(
                 DenialReason.MISCONFIGURED,
                 f"no policy is called {quote(policy)}; there is"
@@ -376,11 +405,13 @@ class Authorizer:
         # The checks of the request itself come before the memory.
         if isinstance(forwarded, Finding):
             return Denial(*forwarded)
-        if at is None:
+        # With several candidates, memory may know a later one before the first one that accepts.
+        # Their roles may differ, and a role must not depend on what is remembered.
+        if at is None and (role is None or len(candidates) == 1):
             for alternatives in candidates:
                 identity = alternatives.memory().recall(forwarded)
                 if identity is not None:
-                    return self._accepted(identity)
+                    return self._accepted(identity, role)
         presented = self._read(forwarded)
         if isinstance(presented, Finding):
             return Denial(*presented)
@@ -394,7 +425,7 @@ class Authorizer:
             identity, acceptance = decided
             if at is None and acceptance.is_certain:
                 memory.remember(forwarded, identity, acceptance.until)
-            return self._accepted(identity)
+            return self._accepted(identity, role)
         return first or Denial(DenialReason.MISCONFIGURED, "there is no policy")
 
     def _read(self, forwarded: Forwarded) -> Presented | Finding:
@@ -411,12 +442,21 @@ class Authorizer:
         leaf, *others = certificates
         return Presented(leaf, [other.x509 for other in others])
 
-    def _accepted(self, identity: ClientIdentity) -> ClientIdentity:
+    def _accepted(self, identity: ClientIdentity, role: str | None) -> ClientIdentity | Denial:
+        """Check the role of whoever a policy accepts. This is no part of what is remembered."""
+        if role is not None and (not isinstance(role, str) or role not in identity.roles):
+            return _without_role(identity, role)
         if logger.isEnabledFor(logging.DEBUG):
             logger.debug(
-                "authorized under policy %r: %s",
+                "authorized under policy %r: %s%s",
                 identity.policy,
                 identity.certificate.sha256_fingerprint,
+                "" if identity.name is None else f", identity {quote(identity.name)}",
+                extra={
+                    "arrcert_policy": identity.policy,
+                    "arrcert_fingerprint": identity.certificate.sha256_fingerprint,
+                    "arrcert_identity": identity.name,
+                },
             )
         return identity
 
@@ -434,6 +474,19 @@ class Authorizer:
             denial, str(policy or _DEFAULT), environ=environ, scope=scope, exc_info=True
         )
         return denial.exception()
+
+
+def _without_role(identity: ClientIdentity, role: object) -> Denial:
+    """Return the denial of a client that a policy accepts without the role."""
+    who = "a client without an identity" if identity.name is None else quote(identity.name)
+    granted = ", ".join(sorted(identity.roles)) or "none"
+    return Denial(
+        DenialReason.ROLE_NOT_GRANTED,
+        f"the policy {quote(identity.policy)} accepts {who}, and grants the roles"
+        f" {quote(granted)}, not {quote(role)}",
+        identity.certificate,
+        identity=identity.name,
+    )
 
 
 _NO_POLICY = "is neither a Policy nor a list of alternatives; write Policy(...), or a list of them"

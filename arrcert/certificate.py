@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import hmac
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, NoReturn
 
@@ -148,6 +151,30 @@ class ClientCertificate:
                 facts["permits_client_auth"] = ExtendedKeyUsageOID.CLIENT_AUTH in value
         self.__dict__.update(facts)
         return self
+
+    def matches_confirmation(self, claims: object) -> bool:
+        """Tell whether an access token is bound to this certificate (RFC 8705 section 3.1).
+
+        Args:
+            claims: the claims of a token whose signature, issuer, audience and dates a JWT library
+                has verified, as a mapping.
+
+        Returns:
+            True if `claims["cnf"]["x5t#S256"]` is the SHA-256 of the certificate in base64url
+            without padding; False for a token without it, and for anything of another type.
+
+        The texts are compared in constant time. Other members of `cnf` are ignored (RFC 7800
+        section 3.1). This does not verify the token, and does not decide whether the certificate
+        may enter.
+        """
+        confirmation = claims.get("cnf") if isinstance(claims, Mapping) else None
+        given = confirmation.get("x5t#S256") if isinstance(confirmation, Mapping) else None
+        if not isinstance(given, str):
+            return False
+        digest = bytes.fromhex(self.sha256_fingerprint)
+        expected = base64.urlsafe_b64encode(digest).rstrip(b"=")
+        # JSON may hold lone surrogates.
+        return hmac.compare_digest(given.encode("utf-8", "replace"), expected)
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
         raise AttributeError(f"a ClientCertificate is immutable: {name}")

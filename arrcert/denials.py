@@ -84,6 +84,7 @@ class DenialLog:
                 "arrcert_policy": policy,
                 "arrcert_request": described,
                 "arrcert_fingerprint": denial.certificate and denial.certificate.sha256_fingerprint,
+                "arrcert_identity": denial.identity,
             },
         )
 

@@ -113,6 +113,11 @@ class DenialReason(StrEnum):
     REVOCATION_UNKNOWN = "revocation_unknown"
     """The policy checks revocation, but there is no current revocation list for the certificate or
     for a CA certificate of its path."""
+    NO_IDENTITY = "no_identity"
+    """The policy names whom it accepts by a template, and the certificate has no name for it, more
+    than one, or one that some software may read as another name."""
+    ROLE_NOT_GRANTED = "role_not_granted"
+    """The policy accepts the certificate, but does not grant the role that the view asks for."""
     MISCONFIGURED = "misconfigured"
     """The request names a policy that does not exist, the configuration is wrong, the server is not
     safe, or an unexpected error occurred."""
@@ -138,12 +143,14 @@ class Denial(NamedTuple):
         detail: for the operator: what was found and what was expected. Escaped, one line.
         certificate: the `ClientCertificate`, or None if none could be read.
         reasons: one reason for each alternative that was tried, in order; empty before any.
+        identity: the name of whoever was accepted without the role; None if nobody was.
     """
 
     reason: DenialReason
     detail: str
     certificate: ClientCertificate | None = None
     reasons: tuple[DenialReason, ...] = ()
+    identity: str | None = None
 
     def with_hint(self, hint: str) -> Denial:
         """Return the denial with a hint for the operator at the end of its detail.

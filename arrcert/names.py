@@ -73,11 +73,7 @@ class PresentedNames:
         email_addresses: Iterable[str] = (),
     ) -> None:
         self.dns_names = frozenset(map(_folded, dns_names))
-        self.parent_domains = frozenset(
-            rest
-            for label, _, rest in (name.partition(".") for name in self.dns_names)
-            if _LABEL.fullmatch(label)
-        )
+        self.parent_domains = frozenset(filter(None, map(_parent_domain, self.dns_names)))
         self.uris = frozenset(uris)
         self.uri_folders = frozenset(
             folder for uri in self.uris if not _is_ambiguous(uri) for folder in _folders_above(uri)
@@ -114,6 +110,18 @@ class DNSNames:
         else:
             raise ValueError("would match a whole top-level domain; write *.partner.example")
 
+    def matching(self, presented: PresentedNames) -> set[str]:
+        """Return the DNS names of a certificate that are allowed, in lower case."""
+        return {
+            name
+            for name in presented.dns_names
+            if name in self._names or _parent_domain(name) in self._domains
+        }
+
+    def entries(self) -> set[str] | None:
+        """Return every name that can match, None if they cannot be listed."""
+        return None if self._domains else self._names
+
     def match(self, presented: PresentedNames) -> bool:
         """Tell whether a DNS name of a certificate is allowed."""
         return not (
@@ -145,9 +153,25 @@ class EmailAddresses:
         _require_host(host, mistake)
         self._addresses.add((mailbox, host))
 
+    def matching(self, email_addresses: Iterable[str]) -> set[str]:
+        """Return those e-mail addresses of a certificate that are allowed."""
+        return {
+            address for address in email_addresses if _mailbox_and_host(address) in self._addresses
+        }
+
+    def entries(self) -> set[str]:
+        """Return every address that can match, but for the case of its host."""
+        return {f"{mailbox}@{host}" for mailbox, host in self._addresses}
+
     def match(self, presented: PresentedNames) -> bool:
         """Tell whether an e-mail address of a certificate is allowed."""
         return not self._addresses.isdisjoint(presented.email_addresses)
+
+
+def _parent_domain(name: str) -> str | None:
+    """Return what follows the first label of a DNS name, None if that is no plain label."""
+    label, _, rest = name.partition(".")
+    return rest if _LABEL.fullmatch(label) else None
 
 
 def _mailbox_and_host(address: str) -> tuple[str, str]:
@@ -205,6 +229,19 @@ class URIs:
             raise ValueError(f"has more than {DEEPEST_FOLDER} slashes; write a folder above it")
         else:
             self._folders.add(folder[1])
+
+    def matching(self, presented: PresentedNames) -> set[str]:
+        """Return the URIs of a certificate that are allowed."""
+        return {
+            uri
+            for uri in presented.uris
+            if uri in self._uris
+            or (not _is_ambiguous(uri) and not self._folders.isdisjoint(_folders_above(uri)))
+        }
+
+    def entries(self) -> set[str] | None:
+        """Return every URI that can match, None if they cannot be listed."""
+        return None if self._folders else self._uris
 
     def match(self, presented: PresentedNames) -> bool:
         """Tell whether a URI of a certificate is allowed."""

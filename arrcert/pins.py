@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from arrcert.certificate import ClientCertificate
 from arrcert.exceptions import CertificateDenied, quote
+from arrcert.identity import literal_identity_from, roles_from
 from arrcert.keys import public_key_fingerprint
 
 
@@ -21,11 +22,15 @@ class Pin(NamedTuple):
         value: upper-case hex.
         not_after: the last second in which the pin is valid; None if it has no end.
         note: the operator's own words.
+        identity: the name of its holder; None for the name that the policy gives.
+        roles: the roles of its holder beside those of the policy.
     """
 
     value: str
     not_after: datetime | None = None
     note: str = ""
+    identity: str | None = None
+    roles: frozenset[str] = frozenset()
 
     def __str__(self) -> str:
         return f"{self.value} ({self.note})" if self.note else self.value
@@ -59,9 +64,10 @@ def _pin(entry: object, key: str) -> Pin:
     if not isinstance(entry, Mapping):
         return Pin(_digits(entry, key))
     for name in entry:
-        if name not in (key, "not_after", "note"):
+        if name not in (key, "not_after", "note", "identity", "roles"):
             raise ValueError(
-                f'has the unknown key {quote(name)}; write "{key}", "not_after" or "note"'
+                f'has the unknown key {quote(name)}; write "{key}", "not_after", "note",'
+                ' "identity" or "roles"'
             )
     if key not in entry:
         raise ValueError(f'has no "{key}"; write it beside "not_after" and "note"')
@@ -69,10 +75,16 @@ def _pin(entry: object, key: str) -> Pin:
     if not isinstance(note, str):
         raise ValueError('has a "note" that is not text; write a few words')
     not_after = _moment(entry["not_after"]) if "not_after" in entry else None
+    read = key
     try:
-        return Pin(_digits(entry[key], key), not_after, note)
+        digits = _digits(entry[key], key)
+        read = "identity"
+        identity = literal_identity_from(entry[read]) if read in entry else None
+        read = "roles"
+        roles = roles_from(entry[read]) if read in entry else frozenset()
     except ValueError as error:
-        raise ValueError(f'has a "{key}" that {error}') from error
+        raise ValueError(f'has a "{read}" that {error}') from error
+    return Pin(digits, not_after, note, identity, roles)
 
 
 def _moment(value: Any) -> datetime:

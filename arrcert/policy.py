@@ -25,6 +25,7 @@ from arrcert.rules import (
     NamesProvenByFrontEnd,
     TrustAnchors,
 )
+from arrcert.shared_identities import IdentitySource
 from arrcert.trust.files import Source
 from arrcert.trust.paths import TrustStore
 
@@ -42,11 +43,15 @@ class Acceptance(NamedTuple):
         until: the last moment for which it holds, as far as is known now.
         is_certain: False if revocation could not be checked and the policy accepts that.
         note: the note of the matching pin; None without one.
+        name: the name of whoever is accepted; None if the policy gives none.
+        roles: the roles of whoever is accepted.
     """
 
     until: datetime
     is_certain: bool
     note: str | None = None
+    name: str | None = None
+    roles: frozenset[str] = frozenset()
 
 
 @final
@@ -59,7 +64,8 @@ class Policy:
 
     Args:
         fingerprints: SHA-256 or SHA-1 over the DER, in hex; colons, spaces and case are ignored.
-            An entry may be `{"fingerprint": "...", "not_after": "2027-01-31", "note": "..."}`.
+            An entry may be `{"fingerprint": "...", "not_after": "2027-01-31", "note": "..."}`, and
+            may hold an `identity` and `roles` of its own.
         public_keys: SHA-256 of the SubjectPublicKeyInfo, in hex or base64; it survives a renewal
             with the same key. An entry may be a mapping with `public_key`, likewise.
         common_names: exact common names; the subject must hold exactly one.
@@ -83,6 +89,10 @@ class Policy:
             the validity of the certificate and of its path.
         names_proven_by_front_end: True if the front end checks certificates, so that names need no
             other proof. `Authorizer` refuses it behind a front end that only forwards.
+        identity: the name of whoever is accepted: a literal, or a template with exactly one of
+            `{common_name}`, `{dns_name}`, `{uri}`, `{email_address}`, `{sha256_fingerprint}`. The
+            identity of the matching pin comes before it.
+        roles: the roles of whoever is accepted; those of the matching pin are added.
 
     Raises:
         ConfigurationError: all mistakes of the parameters together.
@@ -107,6 +117,8 @@ class Policy:
         revocation: str = "hard",
         clock_skew: int = 0,
         names_proven_by_front_end: bool = False,
+        identity: str | None = None,
+        roles: Iterable[str] | None = None,
     ) -> None:
         # The parameters of this method are the keys of a policy. A new key needs only a new
         # parameter here.
@@ -178,7 +190,7 @@ class Policy:
             at: the moment, aware; now by default.
 
         Raises:
-            CertificateDenied: any reason from `not_yet_valid` to `revocation_unknown`.
+            CertificateDenied: any reason from `not_yet_valid` to `no_identity`.
             ValueError: `at` is naive.
         """
         presented = Presented(client_certificate)
@@ -220,7 +232,9 @@ class Policy:
         return Acceptance(
             decision.until,
             is_certain=decision.overlooked is None,
-            note=(decision.pin.note or None) if decision.pin else None,
+            note=decision.note or None,
+            name=decision.name,
+            roles=decision.roles,
         )
 
     def findings(self, decision: Decision) -> Iterator[Finding]:
@@ -247,6 +261,11 @@ class Policy:
         """
         moment, rules = whole_second(at), self._key_rules
         return [problem for rule in rules.values() for problem in rule.warnings(moment, rules)]
+
+    def identity_sources(self) -> list[IdentitySource]:
+        """Return the keys that give names, for the warning about names that are given twice."""
+        rules = self._key_rules
+        return [source for rule in rules.values() for source in rule.identity_sources(rules)]
 
     def __repr__(self) -> str:
         parts = [str(rule) for rule in self._key_rules.values() if str(rule)]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import ClassVar
 
@@ -17,11 +17,18 @@ from cryptography.x509 import Name
 
 from arrcert import names
 from arrcert.exceptions import ConfigurationError, DenialReason, Finding, Problem, quote
+from arrcert.identity import (
+    IdentityTemplate,
+    identity_from,
+    roles_from,
+    why_no_name,
+)
 from arrcert.key_vault import UNRESOLVED_REFERENCE, is_unresolved_reference
 from arrcert.moments import timestamp
 from arrcert.notation import Form, Notation
 from arrcert.pins import Pin, fingerprint_pin, public_key_pin
 from arrcert.presented import Presented
+from arrcert.shared_identities import IdentitySource
 from arrcert.trust.files import ListOfPoint, Source, TrustFiles
 from arrcert.trust.paths import Path, TrustStore
 
@@ -48,6 +55,9 @@ class Decision:
         until: the last moment for which an acceptance holds, aware.
         clock_skew: by how much clocks may differ.
         pin: the pin that matches the certificate or its public key, None if there is none.
+        name: the name of whoever is accepted, None if there is none yet.
+        roles: the roles of whoever is accepted.
+        note: the note of the matching pin, empty without one.
         path: the certification path, None if there is none yet.
         has_allowed_issuer: whether the policy restricts issuers and allows this certificate's.
         overlooked: a finding that the policy accepts and that is only logged, None without one.
@@ -66,9 +76,20 @@ class Decision:
         self.until = presented.certificate.not_valid_after_utc
         self.clock_skew = timedelta()
         self.pin: Pin | None = None
+        self.name: str | None = None
+        self.roles: frozenset[str] = frozenset()
+        self.note = ""
         self.path: Path | None = None
         self.has_allowed_issuer = False
         self.overlooked: Finding | None = None
+
+    def match(self, pin: Pin) -> None:
+        """Store a pin that matches. A certificate and its public key may both be pinned."""
+        self.pin = self.pin or pin
+        self.name = self.name or pin.identity
+        self.roles |= pin.roles
+        self.note = self.note or pin.note
+        self.ends_at(pin.not_after)
 
     def ends_at(self, moment: datetime | None) -> None:
         """Limit the acceptance to a last moment. None changes nothing."""
@@ -153,6 +174,14 @@ class KeyRule(Rule, is_base=True):
         """
         yield from ()
 
+    def identity_sources(self, rules: Mapping[str, KeyRule]) -> Iterator[IdentitySource]:
+        """Yield the names that the key gives to whoever is accepted.
+
+        Args:
+            rules: the rule of each key that the policy holds.
+        """
+        yield from ()
+
     def __str__(self) -> str:
         """Return what the representation of a policy shows of the key; empty for nothing."""
         return ""
@@ -207,11 +236,28 @@ class PinRule(ListRule, is_base=True):
         self.count = len(self.pins)
 
     def add_pin(self, pin: Pin) -> None:
-        """Add a pin. The same pin may be listed twice, but only with the same end date."""
-        if self.pins.setdefault(pin.value, pin).not_after != pin.not_after:
+        """Add a pin. The same pin may be listed twice, but only with the same end and identity."""
+        other = self.pins.setdefault(pin.value, pin)
+        if other.not_after != pin.not_after:
             self.mistakes.append(
                 f"{pin.value} is listed twice with different ends; remove one of them"
             )
+        if (other.identity, other.roles) != (pin.identity, pin.roles):
+            self.mistakes.append(
+                f"{pin.value} is listed twice with different identities or roles; remove one of"
+                " them"
+            )
+
+    @property
+    def names_holders(self) -> bool:
+        """Whether at least one pin has an identity."""
+        return any(pin.identity is not None for pin in self.pins.values())
+
+    def identity_sources(self, rules: Mapping[str, KeyRule]) -> Iterator[IdentitySource]:
+        """Yield the identities of the pins."""
+        held = frozenset(pin.identity for pin in self.pins.values() if pin.identity is not None)
+        if held:
+            yield IdentitySource(self.key, IdentityTemplate(""), held, only_issuer(rules))
 
     def check_pins(
         self, decision: Decision, found: Sequence[str | None], denied: str
@@ -226,8 +272,7 @@ class PinRule(ListRule, is_base=True):
         pins = [self.pins[value] for value in found if value in self.pins]
         for pin in pins:
             if pin.not_after is None or decision.at <= pin.not_after:
-                decision.pin = decision.pin or pin
-                decision.ends_at(pin.not_after)
+                decision.match(pin)
                 return None
         if pins:
             denied = f"the pin {quote(pins[0])} retired at {pins[0].not_after}"
@@ -243,6 +288,30 @@ class PinRule(ListRule, is_base=True):
                 yield Problem(self.key, f"the pin {pin} retired at {pin.not_after}; remove it")
 
 
+def problem_of_proof(key: str, rules: Mapping[str, KeyRule]) -> Iterator[Problem]:
+    """Yield an error if no key of a policy proves where the names in a certificate come from.
+
+    Args:
+        key: the key that relies on names.
+        rules: the rule of each key that the policy holds.
+    """
+    if any(rule.proves_names for rule in rules.values()):
+        return
+    if PublicKeys.key in rules:
+        yield Problem(
+            key,
+            "public_keys prove who holds a key, not the names in the certificate: the holder of"
+            " one pinned key can write any name into a certificate and sign it; write"
+            " trust_anchors or fingerprints beside it, or leave the names out",
+        )
+    else:
+        yield Problem(
+            key,
+            "a name proves nothing, since anybody can issue a certificate with it; write"
+            " trust_anchors (the CA's certificate) or fingerprints beside it",
+        )
+
+
 class NameRule(ListRule, is_base=True):
     """The rule of a key that restricts names. The policy needs another key that proves them."""
 
@@ -255,21 +324,7 @@ class NameRule(ListRule, is_base=True):
 
     def join(self, rules: Mapping[str, KeyRule]) -> Iterator[Problem]:
         """Yield an error if no key of the policy proves the names."""
-        if any(rule.proves_names for rule in rules.values()):
-            return
-        if PublicKeys.key in rules:
-            yield Problem(
-                self.key,
-                "public_keys prove who holds a key, not the names in the certificate: the holder of"
-                " one pinned key can write any name into a certificate and sign it; write"
-                " trust_anchors or fingerprints beside it, or leave the names out",
-            )
-        else:
-            yield Problem(
-                self.key,
-                "a name proves nothing, since anybody can issue a certificate with it; write"
-                " trust_anchors (the CA's certificate) or fingerprints beside it",
-            )
+        yield from problem_of_proof(self.key, rules)
 
     def add(self, entry: object) -> None:
         """Add an entry, which must be text."""
@@ -434,6 +489,20 @@ class PublicKeys(PinRule):
         """Add the fingerprint of a public key."""
         self.add_pin(public_key_pin(entry))
 
+    def join(self, rules: Mapping[str, KeyRule]) -> Iterator[Problem]:
+        """Yield an error if pins of certificates and of public keys both name their holders."""
+        fingerprints = rules.get(Fingerprints.key)
+        if (
+            self.names_holders
+            and isinstance(fingerprints, Fingerprints)
+            and fingerprints.names_holders
+        ):
+            yield Problem(
+                self.key,
+                "its pins have identities, and so have those of fingerprints, so one certificate"
+                " could have two; write the identities on the pins of one of the two keys",
+            )
+
     def check(self, decision: Decision) -> Finding | None:
         """Return why the public key is not pinned."""
         found = decision.presented.public_key_fingerprint
@@ -463,6 +532,14 @@ class CommonNames(NameRule):
         """Add a common name."""
         name = names.common_name(entry)
         self._names.add(name)
+
+    def matching(self, presented: Presented) -> set[str]:
+        """Return the common name if it is allowed."""
+        return self._names & only_common_name(presented)
+
+    def possible(self) -> set[str] | None:
+        """Return every name that can match."""
+        return self._names
 
     def check(self, decision: Decision) -> Finding | None:
         """Return why the common name is not allowed."""
@@ -494,6 +571,14 @@ class AlternativeNameRule(NameRule, is_base=True):
     """
 
     what: ClassVar[str]
+
+    @abstractmethod
+    def matching(self, presented: Presented) -> set[str]:
+        """Return the names of a certificate that are allowed."""
+
+    @abstractmethod
+    def possible(self) -> set[str] | None:
+        """Return every name that can match, None if they cannot be listed."""
 
     def none_allowed(self, shown: str, hint: str = "") -> Finding:
         """Return that none of the names of a certificate is allowed.
@@ -528,6 +613,14 @@ class DNSNames(AlternativeNameRule):
         """Add a DNS name."""
         self._names.add(entry)
 
+    def matching(self, presented: Presented) -> set[str]:
+        """Return the DNS names of a certificate that are allowed."""
+        return self._names.matching(presented.names)
+
+    def possible(self) -> set[str] | None:
+        """Return every DNS name that can match, None if they cannot be listed."""
+        return self._names.entries()
+
     def check(self, decision: Decision) -> Finding | None:
         """Return why none of the DNS names is allowed."""
         if self._names.match(decision.presented.names):
@@ -553,6 +646,14 @@ class URIs(AlternativeNameRule):
     def add_name(self, entry: str) -> None:
         """Add a URI."""
         self._uris.add(entry)
+
+    def matching(self, presented: Presented) -> set[str]:
+        """Return the URIs of a certificate that are allowed."""
+        return self._uris.matching(presented.names)
+
+    def possible(self) -> set[str] | None:
+        """Return every URI that can match, None if they cannot be listed."""
+        return self._uris.entries()
 
     def check(self, decision: Decision) -> Finding | None:
         """Return why none of the URIs is allowed."""
@@ -581,6 +682,14 @@ class EmailAddresses(AlternativeNameRule):
         """Add an e-mail address."""
         self._addresses.add(entry)
 
+    def matching(self, presented: Presented) -> set[str]:
+        """Return the e-mail addresses of a certificate that are allowed."""
+        return self._addresses.matching(presented.certificate.email_addresses)
+
+    def possible(self) -> set[str] | None:
+        """Return every e-mail address that can match, but for the case of its host."""
+        return self._addresses.entries()
+
     def check(self, decision: Decision) -> Finding | None:
         """Return why none of the e-mail addresses is allowed."""
         if self._addresses.match(decision.presented.names):
@@ -602,13 +711,13 @@ class Issuers(NameRule):
 
     def read(self, value: object, notation: Notation) -> None:
         """Read each issuer."""
-        self._issuers: set[str | Name] = set()
+        self.issuers: set[str | Name] = set()
         super().read(value, notation)
 
     def add_name(self, entry: str) -> None:
         """Add an issuer."""
         issuer = names.issuer(entry)
-        self._issuers.add(issuer)
+        self.issuers.add(issuer)
         if isinstance(issuer, Name):
             # A whole name can be written in several ways; this is how a certificate shows it.
             self._entries[issuer.rfc4514_string().lower()] = entry
@@ -617,11 +726,11 @@ class Issuers(NameRule):
         """Return why the issuer is not allowed."""
         certificate = decision.certificate
         issuer = certificate.x509.issuer
-        if certificate.issuer_common_name in self._issuers or issuer in self._issuers:
+        if certificate.issuer_common_name in self.issuers or issuer in self.issuers:
             decision.has_allowed_issuer = True
             return None
         detail = f"the issuer {quote(certificate.issuer)} is not allowed"
-        if Name(reversed(issuer.rdns)) in self._issuers:
+        if Name(reversed(issuer.rdns)) in self.issuers:
             detail += "; the list holds it the other way round, most general first"
         else:
             detail += self.hint_of_case([certificate.issuer_common_name or "", certificate.issuer])
@@ -838,6 +947,171 @@ class Revocation(KeyRule):
             decision.overlooked = finding
             return None
         return finding
+
+
+class Identity(KeyRule):
+    """`identity`: the name of whoever is accepted, unless the matching pin has one."""
+
+    key = "identity"
+    form = Form.TEXT
+    document = (
+        "the name of whoever this policy accepts, which the app reads: a literal, `fabrikam`, or a"
+        " template with one of `{common_name}`, `{dns_name}`, `{uri}`, `{email_address}`,"
+        " `{sha256_fingerprint}`, such as `device:{common_name}`. The name is the one that matched"
+        " the list of that key, else the only one in the certificate. A pin may have an `identity`"
+        " of its own. [Who entered](docs/identity.md)."
+    )
+
+    def read(self, value: object, notation: Notation) -> None:
+        """Read a literal or a template."""
+        self.template = IdentityTemplate("")
+        self._list: CommonNames | AlternativeNameRule | None = None
+        try:
+            self.template = identity_from(value)
+        except ValueError as error:
+            self.mistakes.append(f"{quote(value)} {error}")
+
+    def join(self, rules: Mapping[str, KeyRule]) -> Iterator[Problem]:
+        """Find the list of the field's names; yield an error if nothing proves the names."""
+        if self.template.is_of_name:
+            listed = rules.get(_LISTS[self.template.field or ""])
+            if isinstance(listed, CommonNames | AlternativeNameRule):
+                self._list = listed
+            yield from problem_of_proof(self.key, rules)
+
+    def _possible(self) -> frozenset[str] | None:
+        """Return every name that the rule can give, None if they cannot be listed."""
+        if self.template.field is None:
+            return frozenset({self.template.before})
+        values = None if self._list is None else self._list.possible()
+        return None if values is None else frozenset(map(self.template.filled, values))
+
+    def identity_sources(self, rules: Mapping[str, KeyRule]) -> Iterator[IdentitySource]:
+        """Yield the names that the literal or the template gives."""
+        yield IdentitySource(self.key, self.template, self._possible(), only_issuer(rules))
+
+    def check(self, decision: Decision) -> Finding | None:
+        """Return why the certificate has no name for the identity; else store the name."""
+        if decision.name is not None:
+            return None
+        if self.template.field is None:
+            decision.name = self.template.before
+            return None
+        values = self._values(decision.presented)
+        if len(values) == 1:
+            [value] = values
+            name = self.template.filled(value)
+            # The whole is checked too: its parts may combine to another character.
+            why = why_no_name(value) or why_no_name(name)
+            if why is None:
+                decision.name = name
+                return None
+            found = f"the name {quote(value)} {why}"
+        else:
+            found = f"it holds {quote(', '.join(sorted(values)) or 'none')}"
+        which = "allowed by the policy" if self._list is not None else "in the certificate"
+        return Finding(
+            DenialReason.NO_IDENTITY,
+            f"the identity {quote(self.template)} takes the one name {which}, and {found}",
+        )
+
+    def _values(self, presented: Presented) -> set[str] | frozenset[str]:
+        """Return the values of the field that the certificate has."""
+        if self._list is not None:
+            return self._list.matching(presented)
+        certificate = presented.certificate
+        match self.template.field:
+            case "common_name":
+                return only_common_name(presented)
+            case "dns_name":
+                return presented.names.dns_names
+            case "uri":
+                return presented.names.uris
+            case "email_address":
+                return frozenset(certificate.email_addresses)
+            case _:
+                return {certificate.sha256_fingerprint}
+
+    def warnings(self, at: datetime, rules: Mapping[str, KeyRule]) -> Iterator[Problem]:
+        """Yield that several CAs of the policy can give one name to different clients."""
+        anchors, issuers = rules.get(TrustAnchors.key), rules.get(Issuers.key)
+        if not self.template.is_of_name or not isinstance(anchors, TrustAnchors):
+            return
+        count = len(set(anchors.files.anchors()))
+        is_one_issuer = isinstance(issuers, Issuers) and len(issuers.issuers) == 1
+        if count > 1 and not is_one_issuer:
+            yield Problem(
+                self.key,
+                f"each of the {count} trust anchors can issue every name, so clients of different"
+                f" CAs can get one identity from {quote(self.template)}; write a list of"
+                " alternatives, one policy for each CA, each with a prefix of its own, such as"
+                f" {quote(f'contoso:{self.template}')}",
+            )
+
+    def __str__(self) -> str:
+        return f"{self.key} {quote(self.template)}"
+
+
+_LISTS = {
+    "common_name": CommonNames.key,
+    "dns_name": DNSNames.key,
+    "uri": URIs.key,
+    "email_address": EmailAddresses.key,
+}
+"""The key that lists the allowed names of a template's field."""
+
+
+def only_common_name(presented: Presented) -> frozenset[str]:
+    """Return the subject's common name, empty unless there is exactly one."""
+    found = presented.certificate.common_name
+    return frozenset() if found is None else frozenset({found})
+
+
+def only_issuer(rules: Mapping[str, KeyRule]) -> Hashable | None:
+    """Return what stands for the one issuer of a policy, None if it may accept several.
+
+    Args:
+        rules: the rule of each key that the policy holds.
+
+    CAs below one trust anchor count as one issuer, unless the policy names their issuer.
+    """
+    anchors, issuers = rules.get(TrustAnchors.key), rules.get(Issuers.key)
+    if not isinstance(anchors, TrustAnchors):
+        return None
+    found = frozenset(anchors.files.anchors())
+    named = issuers.issuers if isinstance(issuers, Issuers) else frozenset[str | Name]()
+    return (found, frozenset(named)) if len(found) == 1 and len(named) <= 1 else None
+
+
+class Roles(KeyRule):
+    """`roles`: the roles of whoever is accepted, beside those of the matching pin."""
+
+    key = "roles"
+    document = (
+        "roles of whoever this policy accepts, which views ask for by `role=...`. A pin may have"
+        " `roles` of its own, which are added."
+    )
+
+    def read(self, value: object, notation: Notation) -> None:
+        """Read the list of roles."""
+        self._roles: frozenset[str] = frozenset()
+        if isinstance(value, list | tuple | set | frozenset) and not value:
+            self.mistakes.append(
+                "the list is empty and grants nothing; write a role, or leave it out"
+            )
+            return
+        try:
+            self._roles = roles_from(value)
+        except ValueError as error:
+            self.mistakes.append(f"{quote(value)} {error}")
+
+    def check(self, decision: Decision) -> Finding | None:
+        """Store the roles. Whether a view asks for one of them is no part of a policy."""
+        decision.roles |= self._roles
+        return None
+
+    def __str__(self) -> str:
+        return f"{len(self._roles)} {self.key}"
 
 
 class NamesProvenByFrontEnd(KeyRule):

@@ -12,9 +12,9 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils.cache import patch_cache_control
 
-from arrcert.adapters import deny_misconfigured
+from arrcert.adapters import deny_misconfigured, require_role
 from arrcert.authorizer import Authorizer
-from arrcert.exceptions import CertificateDenied, ConfigurationError
+from arrcert.exceptions import CertificateDenied, ConfigurationError, DenialReason
 from arrcert.identity import ClientIdentity
 from arrcert_django import conf
 from arrcert_django.signals import certificate_denied
@@ -31,14 +31,21 @@ _RECEIVER_FAILED = "a receiver of certificate_denied failed; the request stays d
 
 
 class Decisions(NamedTuple):
-    """The decisions for one request so far, by the policy's name."""
+    """The decisions for one request so far, by the policy's name.
+
+    A denial has the role beside the name, None if the policy itself denies the request.
+    """
 
     accepted: dict[str, ClientIdentity]
-    denied: dict[str, CertificateDenied]
+    denied: dict[tuple[str, str | None], CertificateDenied]
 
 
 def authorize_request(
-    request: HttpRequest, policy: str = DEFAULT_POLICY, *, hint: str = ""
+    request: HttpRequest,
+    policy: str = DEFAULT_POLICY,
+    role: str | None = None,
+    *,
+    hint: str = "",
 ) -> ClientIdentity:
     """Authorize a request under a policy now, or deny it.
 
@@ -49,6 +56,7 @@ def authorize_request(
     Args:
         request: Django's request, or Django REST framework's.
         policy: the policy's name.
+        role: the role that the policy must grant; None, the default, for any.
         hint: for the operator: what the detail of a denial ends with; escaped, one line.
 
     Returns:
@@ -57,12 +65,13 @@ def authorize_request(
     Raises:
         PermissionDenied: its `__cause__` is the `CertificateDenied`. Its text says nothing about
             the reason, because a 403 page would show it.
+        TypeError: `role` is not a name.
 
     Each policy is decided, logged and signalled once for a request. This does not set
     `Cache-Control: private`; the middleware and the decorator do.
     """
     try:
-        return _decide(request, policy, hint)
+        return _decide(request, policy, role, hint)
     except CertificateDenied as denied:
         try:
             certificate_denied.send_robust(
@@ -77,11 +86,15 @@ def authorize_request(
 
 
 async def aauthorize_request(
-    request: HttpRequest, policy: str = DEFAULT_POLICY, *, hint: str = ""
+    request: HttpRequest,
+    policy: str = DEFAULT_POLICY,
+    role: str | None = None,
+    *,
+    hint: str = "",
 ) -> ClientIdentity:
     """Do the same as `authorize_request`, in an event loop. The decision does not use a thread."""
     try:
-        return _decide(request, policy, hint)
+        return _decide(request, policy, role, hint)
     except CertificateDenied as denied:
         try:
             await certificate_denied.asend_robust(
@@ -191,31 +204,35 @@ def keep_private(response: _Response) -> _Response:
     return response
 
 
-def _decide(request: HttpRequest, policy: str, hint: str) -> ClientIdentity:
+def _decide(request: HttpRequest, policy: str, role: str | None, hint: str) -> ClientIdentity:
     """Decide about a request under a policy, or use the earlier decision.
 
     Raises:
         CertificateDenied: the request is denied now.
         PermissionDenied: the request was denied under this policy before.
     """
+    require_role(role)
     if not isinstance(request, HttpRequest):
         # Django REST framework's request keeps to itself what is set on it.
         request = getattr(request, "_request", request)
     accepted, denied = decisions_for(request)
-    if policy in denied:
-        raise _forbidden(request) from denied[policy]
-    if policy not in accepted:
+    earlier = denied.get((policy, None)) or denied.get((policy, role))
+    if earlier is not None:
+        raise _forbidden(request) from earlier
+    identity = accepted.get(policy)
+    if identity is None or not (role is None or role in identity.roles):
         try:
-            accepted[policy] = _ask(request, policy, hint)
+            accepted[policy] = identity = _ask(request, policy, role, hint)
         except CertificateDenied as error:
-            denied[policy] = error
+            is_of_role = error.reason is DenialReason.ROLE_NOT_GRANTED
+            denied[policy, role if is_of_role else None] = error
             raise
     # After several decisions the last one counts.
     set_identity(request, policy)
-    return accepted[policy]
+    return identity
 
 
-def _ask(request: HttpRequest, policy: str, hint: str) -> ClientIdentity:
+def _ask(request: HttpRequest, policy: str, role: str | None, hint: str) -> ClientIdentity:
     scope: Any = request.scope if is_asgi(request) else None  # type: ignore[attr-defined]
     try:
         authorizer = current_authorizer()
@@ -228,8 +245,8 @@ def _ask(request: HttpRequest, policy: str, hint: str) -> ClientIdentity:
             scope=scope,
         ) from error
     if scope is not None:
-        return authorizer.identify_asgi(scope, policy, hint=hint)
-    return authorizer.identify_wsgi(request.META, policy, hint=hint)
+        return authorizer.identify_asgi(scope, policy, role=role, hint=hint)
+    return authorizer.identify_wsgi(request.META, policy, role=role, hint=hint)
 
 
 def _forbidden(request: HttpRequest) -> PermissionDenied:

@@ -15,6 +15,7 @@ from arrcert.adapters import (
     exempt_view,
     mark_policy,
     require_policy_name,
+    require_role,
     require_view,
 )
 from arrcert_django.authorization import aauthorize_request, authorize_request, keep_private
@@ -25,10 +26,16 @@ _View = TypeVar("_View", bound=Callable[..., Any])
 
 
 @overload
-def authorize_certificate(view: _View, /, *, policy: str = "default") -> _View: ...
+def authorize_certificate(
+    view: _View, /, *, policy: str = "default", role: str | None = None
+) -> _View: ...
 @overload
-def authorize_certificate(*, policy: str = "default") -> Callable[[_View], _View]: ...
-def authorize_certificate(view: Any = NOT_GIVEN, /, *, policy: str = "default") -> Any:
+def authorize_certificate(
+    *, policy: str = "default", role: str | None = None
+) -> Callable[[_View], _View]: ...
+def authorize_certificate(
+    view: Any = NOT_GIVEN, /, *, policy: str = "default", role: str | None = None
+) -> Any:
     """Run a view only if a policy accepts the request's client certificate.
 
     Use it bare (`@authorize_certificate`) or called (`@authorize_certificate(policy="partners")`),
@@ -41,18 +48,20 @@ def authorize_certificate(view: Any = NOT_GIVEN, /, *, policy: str = "default") 
     Args:
         view: the view.
         policy: the policy's name.
+        role: the role that the policy must grant; None, the default, for any.
 
     Raises:
         TypeError: it decorates a class, a bare method, None or another object that is not a view,
-            or `policy` is not a name.
+            or `policy` or `role` is not a name.
 
     Source: Django's documentation, "Decorating class-based views". It does not check that the
     policy exists. If it does not exist, every request is denied and the log says so.
     """
     require_policy_name(policy)
+    require_role(role)
     if view is NOT_GIVEN:
-        return partial(_protect, policy=policy)
-    return _protect(view, policy)
+        return partial(_protect, policy=policy, role=role)
+    return _protect(view, policy, role)
 
 
 def certificate_exempt(view: _View) -> _View:
@@ -84,7 +93,7 @@ def certificate_exempt(view: _View) -> _View:
     return view
 
 
-def _protect(view: Callable[..., Any], policy: str) -> Callable[..., Any]:
+def _protect(view: Callable[..., Any], policy: str, role: str | None) -> Callable[..., Any]:
     require_view(
         view,
         for_classes='@method_decorator(authorize_certificate, name="dispatch"), or use'
@@ -100,15 +109,15 @@ def _protect(view: Callable[..., Any], policy: str) -> Callable[..., Any]:
 
         @wraps(view)
         async def protected(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-            await aauthorize_request(request, policy)
+            await aauthorize_request(request, policy, role)
             return keep_private(await view(request, *args, **kwargs))
 
     else:
 
         @wraps(view)
         def protected(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-            authorize_request(request, policy)
+            authorize_request(request, policy, role)
             return keep_private(view(request, *args, **kwargs))
 
-    mark_policy(protected, policy)
+    mark_policy(protected, policy, role)
     return protected

@@ -27,7 +27,7 @@ from arrcert_django.authorization import (
     keep_private,
     set_identity,
 )
-from arrcert_django.urlconf import policy_of
+from arrcert_django.urlconf import Requirement, requirement_of
 
 __all__ = ["ClientCertificateMiddleware"]
 
@@ -102,9 +102,9 @@ class ClientCertificateMiddleware:
             return _forbidden(request, denied)
         response = cast("HttpResponseBase", self.get_response(request))
         try:
-            policy = _policy_to_release(request)
-            if policy is not None:
-                authorize_request(request, policy)
+            required = _required_to_release(request)
+            if required is not None:
+                authorize_request(request, *required)
         except PermissionDenied as denied:
             return _forbidden(request, denied, withheld=response)
         return keep_private(response) if is_authorized(request) else response
@@ -120,9 +120,9 @@ class ClientCertificateMiddleware:
             return await _aforbidden(request, denied)
         response = await cast("Awaitable[HttpResponseBase]", self.get_response(request))
         try:
-            policy = _policy_to_release(request)
-            if policy is not None:
-                await aauthorize_request(request, policy)
+            required = _required_to_release(request)
+            if required is not None:
+                await aauthorize_request(request, *required)
         except PermissionDenied as denied:
             return await _aforbidden(request, denied, withheld=response)
         return keep_private(response) if is_authorized(request) else response
@@ -145,9 +145,9 @@ class ClientCertificateMiddleware:
         Raises:
             PermissionDenied: the request is denied.
         """
-        policy, hint = _policy_before_view(request, view)
-        if policy is not None:
-            authorize_request(request, policy, hint=hint)
+        required, hint = _required_before_view(request, view)
+        if required is not None:
+            authorize_request(request, *required, hint=hint)
 
     def _answer_denied(
         self, request: HttpRequest, view: Callable[..., Any], *_: Any
@@ -168,10 +168,10 @@ class ClientCertificateMiddleware:
         self, request: HttpRequest, view: Callable[..., Any], *_: Any
     ) -> HttpResponseBase | None:
         """Do the same as `_answer_denied`, in an event loop."""
-        policy, hint = _policy_before_view(request, view)
+        required, hint = _required_before_view(request, view)
         try:
-            if policy is not None:
-                await aauthorize_request(request, policy, hint=hint)
+            if required is not None:
+                await aauthorize_request(request, *required, hint=hint)
         except PermissionDenied:
             return HttpResponseForbidden()
         return None
@@ -187,23 +187,27 @@ def _policy_to_enter(request: HttpRequest) -> str | None:
     if is_exempt(request) or find_identity(request):
         return None
     view = _view_at_path(request)
-    policy = _policy_named_by(request, view)
-    return policy or (None if is_exempt_view(view) else DEFAULT_POLICY)
+    required = _named_by(request, view)
+    if required is not None:
+        return required.policy
+    return None if is_exempt_view(view) else DEFAULT_POLICY
 
 
-def _policy_before_view(request: HttpRequest, view: Callable[..., Any]) -> tuple[str | None, str]:
-    """Return the policy to check before the view runs, and a hint for the log.
+def _required_before_view(
+    request: HttpRequest, view: Callable[..., Any]
+) -> tuple[Requirement | None, str]:
+    """Return what to check before the view runs, and a hint for the log.
 
-    The policy is None if the request is exempt. It is stored on the request, because the response
+    Nothing is to check if the request is exempt. It is stored on the request, because the response
     is released under the same policy.
     """
-    policy, hint = policy_of(view, request.method), ""
-    if policy is None and (is_exempt_view(view) or is_exempt(request)):
+    required, hint = requirement_of(view, request.method), ""
+    if required is None and (is_exempt_view(view) or is_exempt(request)):
         set_identity(request, None)
-    elif policy is None:
-        policy, hint = DEFAULT_POLICY, _hint(request)
-    request._arrcert_policy_before_view = policy  # type: ignore[attr-defined]
-    return policy, hint
+    elif required is None:
+        required, hint = Requirement(DEFAULT_POLICY), _hint(request)
+    request._arrcert_required_before_view = required  # type: ignore[attr-defined]
+    return required, hint
 
 
 def _hint(request: HttpRequest) -> str:
@@ -219,20 +223,24 @@ def _hint(request: HttpRequest) -> str:
     )
 
 
-def _policy_to_release(request: HttpRequest) -> str | None:
-    """Return the policy to check before the response is sent, or None if no check is left.
+def _required_to_release(request: HttpRequest) -> Requirement | None:
+    """Return what to check before the response is sent, or None if no check is left.
 
-    It is the policy that was checked before the view. If no view was checked (an unknown path,
-    another middleware's response, a cached page), it is the policy that the view at this path
-    names, or `default`.
+    It is what was checked before the view. If no view was checked (an unknown path, another
+    middleware's response, a cached page), it is what the view at this path names, or `default`.
     """
-    if hasattr(request, "_arrcert_policy_before_view"):
-        policy: str | None = request._arrcert_policy_before_view
+    required: Requirement | None
+    if hasattr(request, "_arrcert_required_before_view"):
+        required = request._arrcert_required_before_view
     else:
-        policy = _policy_named_by(request, _view_at_path(request))
-        if policy is None and not is_exempt(request):
-            policy = DEFAULT_POLICY
-    return None if policy in decisions_for(request).accepted else policy
+        required = _named_by(request, _view_at_path(request))
+        if required is None and not is_exempt(request):
+            required = Requirement(DEFAULT_POLICY)
+    if required is None:
+        return None
+    identity = decisions_for(request).accepted.get(required.policy)
+    is_met = identity is not None and (required.role is None or required.role in identity.roles)
+    return None if is_met else required
 
 
 def _view_at_path(request: HttpRequest) -> object:
@@ -243,10 +251,10 @@ def _view_at_path(request: HttpRequest) -> object:
         return None
 
 
-def _policy_named_by(request: HttpRequest, view: object) -> str | None:
-    """Return the policy that a view names; None also if reading it fails, which opens nothing."""
+def _named_by(request: HttpRequest, view: object) -> Requirement | None:
+    """Return what a view names; None also if reading it fails, which opens nothing."""
     try:
-        return policy_of(view, request.method)
+        return requirement_of(view, request.method)
     except Exception:
         return None
 

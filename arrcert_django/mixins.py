@@ -30,6 +30,7 @@ class ClientCertificateRequiredMixin(_Base):
     Attributes:
         certificate_policy: the policy's name. `as_view(certificate_policy=...)` sets it for one
             route.
+        certificate_role: the role that the policy must grant; None, the default, for any. Likewise.
 
     Raises:
         TypeError: when a class is defined that lists it after `View`, where it would not run.
@@ -39,6 +40,7 @@ class ClientCertificateRequiredMixin(_Base):
     """
 
     certificate_policy: str = "default"
+    certificate_role: str | None = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -62,21 +64,22 @@ class ClientCertificateRequiredMixin(_Base):
             **initkwargs: attributes of the view, such as `certificate_policy`.
 
         Raises:
-            TypeError: `certificate_policy` is not a name.
+            TypeError: `certificate_policy` or `certificate_role` is not a name.
         """
         view = super().as_view(*args, **initkwargs)
         policy = initkwargs.get("certificate_policy", cls.certificate_policy)
-        return authorize_certificate(policy=policy)(view)
+        role = initkwargs.get("certificate_role", cls.certificate_role)
+        return authorize_certificate(policy=policy, role=role)(view)
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         """Authorize the request, then dispatch it. This protects views made without `as_view()`."""
         if self.view_is_async:
             return cast("HttpResponseBase", self._adispatch(request, *args, **kwargs))
-        authorize_request(request, self.certificate_policy)
+        authorize_request(request, self.certificate_policy, self.certificate_role)
         return keep_private(super().dispatch(request, *args, **kwargs))
 
     async def _adispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        await aauthorize_request(request, self.certificate_policy)
+        await aauthorize_request(request, self.certificate_policy, self.certificate_role)
         response = super().dispatch(request, *args, **kwargs)
         # Another mixin's sync dispatch may return a response instead of a coroutine.
         if isawaitable(response):

@@ -12,9 +12,16 @@ from typing import Any, NamedTuple
 
 from django.urls import get_resolver
 
-from arrcert.adapters import policy_named_by
+from arrcert.adapters import policy_named_by, role_named_by
 
-__all__ = ["RegisteredView", "is_ninja_view", "policy_of", "registered_views"]
+__all__ = [
+    "RegisteredView",
+    "Requirement",
+    "is_ninja_view",
+    "policy_of",
+    "registered_views",
+    "requirement_of",
+]
 
 
 class RegisteredView(NamedTuple):
@@ -31,8 +38,26 @@ class RegisteredView(NamedTuple):
     function: Callable[..., Any]
 
 
+class Requirement(NamedTuple):
+    """What a view asks of a request.
+
+    Attributes:
+        policy: the policy's name.
+        role: the role that the policy must grant; None for any.
+    """
+
+    policy: str
+    role: str | None = None
+
+
 def policy_of(view: object, method: str | None) -> str | None:
-    """Return the policy that a view names for a method, or None.
+    """Return the policy that a view names for a method, or None; see `requirement_of`."""
+    requirement = requirement_of(view, method)
+    return None if requirement is None else requirement.policy
+
+
+def requirement_of(view: object, method: str | None) -> Requirement | None:
+    """Return the policy that a view names for a method and the role beside it, or None.
 
     Args:
         view: the function that is registered.
@@ -41,11 +66,16 @@ def policy_of(view: object, method: str | None) -> str | None:
     The view's own policy comes before the policy of a function below it. It does not see a policy
     below another wrapper that does not use `functools.wraps`.
     """
+    requirement = _named_by(view)
+    if requirement is not None:
+        return requirement
+    named = map(_named_by, _functions_below(view, method or ""))
+    return next((requirement for requirement in named if requirement is not None), None)
+
+
+def _named_by(view: object) -> Requirement | None:
     policy = policy_named_by(view)
-    if policy is not None:
-        return policy
-    named = map(policy_named_by, _functions_below(view, method or ""))
-    return next((policy for policy in named if policy is not None), None)
+    return None if policy is None else Requirement(policy, role_named_by(view))
 
 
 def registered_views() -> Iterator[RegisteredView]:

@@ -17,7 +17,7 @@ from arrcert import (
     ConfigurationError,
     Problem,
 )
-from arrcert.adapters import deny_misconfigured, require_policy_name
+from arrcert.adapters import deny_misconfigured, require_policy_name, require_role
 from arrcert.gate import IDENTITY
 from arrcert.settings import Settings
 from arrcert_flask.signals import certificate_denied
@@ -58,11 +58,14 @@ class ClientCertificateForbidden(Forbidden):
     """
 
 
-def authorize(policy: str, authorizer: Authorizer | None = None) -> ClientIdentity:
+def authorize(
+    policy: str, authorizer: Authorizer | None = None, *, role: str | None = None
+) -> ClientIdentity:
     """Authorize the current request under a policy.
 
     Args:
         policy: the policy's name.
+        role: the role that the policy must grant; None for any.
         authorizer: makes the decision; the default is the current app's.
 
     Returns:
@@ -72,28 +75,32 @@ def authorize(policy: str, authorizer: Authorizer | None = None) -> ClientIdenti
         ClientCertificateForbidden: the request is denied. The denial is already logged, and the
             signal is sent.
 
-    After a policy has accepted the request, its result is kept for the rest of the request.
+    After a policy has accepted the request, its result is kept for the rest of the request. The
+    role is checked each time.
     """
     current = _current_request()
     accepted: dict[str, ClientIdentity] = current.__dict__.setdefault(_ACCEPTED, {})
-    if policy in accepted:
+    identity = accepted.get(policy)
+    if identity is not None and (role is None or role in identity.roles):
         accepted[policy] = accepted.pop(policy)
-        return accepted[policy]
+        return identity
     try:
         authorizer = authorizer or _authorizer(policy)
         scope = guarded_scope(current.environ)
         if scope is None:
-            accepted[policy] = authorizer.identify_wsgi(current.environ, policy)
+            identity = authorizer.identify_wsgi(current.environ, policy, role=role)
         else:
-            accepted[policy] = authorizer.identify_asgi(scope, policy)
+            identity = authorizer.identify_asgi(scope, policy, role=role)
     except CertificateDenied as denied:
         setattr(current, _DENIED, True)
         _signal(denied)
         raise ClientCertificateForbidden from denied
-    return accepted[policy]
+    accepted.pop(policy, None)
+    accepted[policy] = identity
+    return identity
 
 
-def authorize_request(policy: str = "default") -> ClientIdentity:
+def authorize_request(policy: str = "default", role: str | None = None) -> ClientIdentity:
     """Authorize the current request now, where no decorator or hook can stand.
 
     Use it inside a request: in `is_accessible` of Flask-Admin, in a handler of Socket.IO, or in a
@@ -101,6 +108,7 @@ def authorize_request(policy: str = "default") -> ClientIdentity:
 
     Args:
         policy: the policy's name.
+        role: the role that the policy must grant; None, the default, for any.
 
     Returns:
         Who may enter. It is always true in a condition.
@@ -108,13 +116,14 @@ def authorize_request(policy: str = "default") -> ClientIdentity:
     Raises:
         ClientCertificateForbidden: the request is denied. The denial is already logged, and the
             signal is sent. Flask answers 403.
-        TypeError: `policy` is not a name.
+        TypeError: `policy` or `role` is not a name.
         RuntimeError: there is no current request.
 
     It decides when it is called: code that ran before in the same request was not checked by it.
     """
     require_policy_name(policy)
-    return authorize(policy)
+    require_role(role)
+    return authorize(policy, role=role)
 
 
 def authorizer_of(app: Flask) -> Authorizer:

@@ -12,6 +12,7 @@ from arrcert.adapters import (
     exempt_view,
     mark_policy,
     require_policy_name,
+    require_role,
     require_view,
 )
 from arrcert_flask.authorization import authorize
@@ -22,8 +23,10 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 @overload
 def authorize_certificate(view: _F, /) -> _F: ...
 @overload
-def authorize_certificate(*, policy: str = ...) -> Callable[[_F], _F]: ...
-def authorize_certificate(view: Any = NOT_GIVEN, /, *, policy: str = "default") -> Any:
+def authorize_certificate(*, policy: str = ..., role: str | None = ...) -> Callable[[_F], _F]: ...
+def authorize_certificate(
+    view: Any = NOT_GIVEN, /, *, policy: str = "default", role: str | None = None
+) -> Any:
     """Run a view only if a policy accepts the request's client certificate.
 
     Use it bare or called, on sync and async views, below the route:
@@ -35,29 +38,31 @@ def authorize_certificate(view: Any = NOT_GIVEN, /, *, policy: str = "default") 
     Args:
         view: the view function. A class-based view takes the decorator in `decorators`.
         policy: the policy's name.
+        role: the role that the policy must grant; None, the default, for any.
 
     Raises:
-        TypeError: it decorates a class, None or another object that is not a view, or `policy` is
-            not a name.
+        TypeError: it decorates a class, None or another object that is not a view, or `policy` or
+            `role` is not a name.
 
     A denied request raises `ClientCertificateForbidden`. The decorator does not check calls of the
     undecorated function. Above the route it would protect nothing; this mistake is an error before
     the first request, unless a decorator between the two does not use `functools.wraps`.
     """
     require_policy_name(policy)
+    require_role(role)
     if view is NOT_GIVEN:
-        return functools.partial(_protect, policy=policy)
-    return _protect(view, policy)
+        return functools.partial(_protect, policy=policy, role=role)
+    return _protect(view, policy, role)
 
 
-def _protect(view: Callable[..., Any], policy: str) -> Callable[..., Any]:
+def _protect(view: Callable[..., Any], policy: str, role: str | None) -> Callable[..., Any]:
     require_view(view, for_classes="decorators = [authorize_certificate] in the class")
     wrapper: Callable[..., Any]
     if inspect.iscoroutinefunction(view):
 
         @functools.wraps(view)
         async def async_wrapper(*args: Any, **kwargs: Any) -> Any:
-            authorize(policy)
+            authorize(policy, role=role)
             return await view(*args, **kwargs)
 
         wrapper = async_wrapper
@@ -65,11 +70,11 @@ def _protect(view: Callable[..., Any], policy: str) -> Callable[..., Any]:
 
         @functools.wraps(view)
         def sync_wrapper(*args: Any, **kwargs: Any) -> Any:
-            authorize(policy)
+            authorize(policy, role=role)
             return view(*args, **kwargs)
 
         wrapper = sync_wrapper
-    mark_policy(wrapper, policy)
+    mark_policy(wrapper, policy, role)
     return wrapper
 
 
@@ -93,25 +98,29 @@ def certificate_exempt(view: _F) -> _F:
     return view
 
 
-def require_client_certificate(*, policy: str = "default") -> Callable[[], None]:
+def require_client_certificate(
+    *, policy: str = "default", role: str | None = None
+) -> Callable[[], None]:
     """Return a `before_request` hook that checks the certificate, for a blueprint or an app.
 
         bp.before_request(require_client_certificate(policy="partners"))
 
     Args:
         policy: the policy's name.
+        role: the role that the policy must grant; None, the default, for any.
 
     Raises:
-        TypeError: `policy` is not a name.
+        TypeError: `policy` or `role` is not a name.
 
     It does not replace other hooks: each of them still runs for the blueprint's views.
     """
     require_policy_name(policy)
+    require_role(role)
 
     def client_certificate_required() -> None:
-        authorize(policy)
+        authorize(policy, role=role)
 
-    mark_policy(client_certificate_required, policy)
+    mark_policy(client_certificate_required, policy, role)
     return client_certificate_required
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from flask import Flask, Response, current_app, request
 
 from arrcert import Authorizer, ConfigurationError, Problem
-from arrcert.adapters import is_exempt_view, policy_named_by
+from arrcert.adapters import is_exempt_view, policy_named_by, role_named_by
 from arrcert.authorizer import UnconfiguredAuthorizer
 from arrcert.settings import NOT_CONFIGURED, Settings, load
 from arrcert_flask.authorization import (
@@ -118,8 +118,8 @@ class _Gate:
             self._examine_app(settings)
         view = self._app.view_functions.get(endpoint or "")
         policies = _policies_named_for(view, endpoint or "")
-        for policy in policies:
-            authorize(policy, authorizer)
+        for policy, role in policies:
+            authorize(policy, authorizer, role=role)
         if policies or not settings.protect_all or is_exempt_view(view):
             return
         if not _is_exempt_path(settings):
@@ -203,8 +203,10 @@ def _warnings(settings: Settings, read: dict[str, Any]) -> Iterator[Problem]:
         )
 
 
-def _policies_named_for(view: Callable[..., Any] | None, endpoint: str) -> list[str]:
-    """Return the policies that hold for a request before anything of the app runs.
+def _policies_named_for(
+    view: Callable[..., Any] | None, endpoint: str
+) -> list[tuple[str, str | None]]:
+    """Return the policies that hold for a request before anything of the app runs, with roles.
 
     They are named by the view, by its methods, and by the hooks of its blueprints and of the app.
     """
@@ -214,7 +216,8 @@ def _policies_named_for(view: Callable[..., Any] | None, endpoint: str) -> list[
         for blueprint in request.blueprints:
             candidates += hooks.get(blueprint, ())
     candidates += hooks.get(None, ())
-    return [policy for policy in map(policy_named_by, candidates) if policy is not None]
+    named = ((policy_named_by(view), role_named_by(view)) for view in candidates)
+    return [(policy, role) for policy, role in named if policy is not None]
 
 
 def _handlers(view: Callable[..., Any] | None) -> list[Callable[..., Any] | None]:

@@ -117,6 +117,12 @@ def names_for(pki: Pki) -> dict[str, Any]:
     pinned = Policy(fingerprints=[certificate.sha256_fingerprint])
     anchored = Policy(trust_anchors=pki.ca.public_bytes(Encoding.PEM).decode())
     remembering = Authorizer({"default": pinned})
+    named = Policy(
+        fingerprints=[certificate.sha256_fingerprint],
+        identity="contoso:{common_name}",
+        roles=["orders", "invoices"],
+    )
+    naming = Authorizer({"default": named})
     headers = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
     headers.append((b"x-arr-clientcert", pki.alice))
     environ: dict[str, Any] = {
@@ -141,6 +147,7 @@ def names_for(pki: Pki) -> dict[str, Any]:
         "remembered": {text: certificate},
         "sample": documented_sample(certificate.sha1_fingerprint, "alice", "Contoso Issuing CA"),
         "warm": remembering.authorize,
+        "warm_named": naming.authorize,
         "warm_wsgi": remembering.authorize_wsgi,
         "warm_asgi": remembering.authorize_asgi,
         "environ": environ,
@@ -172,6 +179,8 @@ STATEMENTS = {
     "warm": "warm(alice.decode('latin-1'))",
     "warm_wsgi": "warm_wsgi(environ)",
     "warm_asgi": "warm_asgi(scope)",
+    "warm_named": "warm_named(alice.decode('latin-1'))",
+    "warm_role": "warm_named(alice.decode('latin-1'), role='orders')",
     "cold": "cold(alice.decode('latin-1'))",
     "cold_path": "cold_path(alice.decode('latin-1'))",
     "verify": "verify(alice.decode('latin-1'))",
@@ -197,6 +206,8 @@ def rows_of(seconds: dict[str, float]) -> list[Row]:
         row("warm: authorize / floor", "warm", "floor", 4),
         row("warm: authorize_wsgi, 15 headers / sample", "warm_wsgi", "sample", 0.15),
         row("warm: authorize_asgi, 15 headers / sample", "warm_asgi", "sample", 0.15),
+        row("warm: with an identity / without", "warm_named", "warm", 1.2),
+        row("warm: with an identity and a role / without", "warm_role", "warm", 1.2),
         row("cold, pinned / sample", "cold", "sample", 0.6),
         row("cold, path / bare ClientVerifier and parse", "cold_path", "verify", 1.8),
         row("denied: no base64 / sample", "garbage", "sample's garbage", 0.5),

@@ -48,7 +48,7 @@ from arrcert.trust import files as trust_files
 from arrcert_flask import Arrcert
 
 ROOT = Path(__file__).parent.parent
-GUIDES = ["403.md", "rotation.md", "large-uploads.md", "browsers.md", "platform.md"]
+GUIDES = ["403.md", "identity.md", "rotation.md", "large-uploads.md", "browsers.md", "platform.md"]
 LOCKS = "Where the certificate stands among the other locks"
 SECRET = "ARRCERT_FRONT_END_SECRET_HEADER"
 POLICIES = {"default": {"trust_anchors": "ca.pem", "common_names": ["gateway"]}}
@@ -555,6 +555,7 @@ class Denials:
         value: str | None = None,
         name: str = "default",
         ingress: Ingress | None = None,
+        role: str | None = None,
         **environ: str,
     ) -> str:
         """Deny a WSGI request, and return the record's masked line."""
@@ -564,7 +565,7 @@ class Denials:
         authorizer = Authorizer({"default": policy}, front_end=ingress or "app-service")
         self._log.records.clear()
         with pytest.raises(CertificateDenied):
-            authorizer.authorize_wsgi(environ, policy=name)
+            authorizer.authorize_wsgi(environ, policy=name, role=role)
         return self._log.lines()[0]
 
     def judged(self, issued: IssuedCertificate, **rules: object) -> str:
@@ -691,6 +692,21 @@ class Denials:
                 self._under_list(ended),
                 self._without_list(),
             },
+            DenialReason.NO_IDENTITY: {
+                self.judged(gateway, **anchored, identity="{dns_name}"),
+                self.judged(
+                    self.ca.issue("gateway", dns_names=["a.contoso.com", "b.contoso.com"]),
+                    **anchored,
+                    dns_names=["*.contoso.com"],
+                    identity="{dns_name}",
+                ),
+                self.judged(self.ca.issue("gateway "), **anchored, identity="{common_name}"),
+            },
+            DenialReason.ROLE_NOT_GRANTED: {
+                self.line(
+                    Policy(**anchored, identity="fabrikam", roles=["orders"]), value, role="admin"
+                ),
+            },
             DenialReason.MISCONFIGURED: {
                 self.line(self.pinned, value, name="partner"),
                 self.line(self.pinned, value, **{"uwsgi.version": "2.0.31"}),
@@ -809,8 +825,8 @@ def test_columns_of_the_runbook(tmp_path: Path) -> None:
         check=True,
     )
     first, second = done.stderr.splitlines()
-    assert " WARNING missing default  None denied under policy" in first
-    assert " ERROR - - - - something else" in second
+    assert " WARNING missing default  None None denied under policy" in first
+    assert " ERROR - - - - - something else" in second
 
 
 def test_ask_says_why_not(operator: Operator) -> None:

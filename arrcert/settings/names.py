@@ -35,6 +35,8 @@ _SYNONYMS = {
         "email_addresses": "emails email",
         "trust_anchors": "ca cas ca_cert ca_certs ca_certificates ca_file roots root anchors trust",
         "intermediates": "chain",
+        "identity": "identities user username",
+        "roles": "role groups permissions",
     }.items()
     for synonym in synonyms.split()
 }

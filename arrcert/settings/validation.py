@@ -37,6 +37,7 @@ from arrcert.settings.options import (
     RefuseUnsafeServers,
     TrustedProxies,
 )
+from arrcert.shared_identities import shared_identities
 
 logger = logging.getLogger("arrcert")
 
@@ -108,11 +109,17 @@ class Settings(NamedTuple):
         This looks at the policies as they are now, not at requests.
         """
         unguarded = [] if self.is_guarded else [_unguarded(self.ingress.front_end)]
-        return unguarded + [
+        of_policies = [
             Problem(place.setting(problem.setting), problem.message)
             for place, policy in self.places
             for problem in policy.warnings()
         ]
+        sources = [
+            (place.setting(source.key), source)
+            for place, policy in self.places
+            for source in policy.identity_sources()
+        ]
+        return [*unguarded, *of_policies, *shared_identities(sources)]
 
 
 def load(

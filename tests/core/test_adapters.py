@@ -21,7 +21,9 @@ from arrcert.adapters import (
     policies_named_in,
     policy_named_by,
     require_policy_name,
+    require_role,
     require_view,
+    role_named_by,
 )
 
 
@@ -101,6 +103,15 @@ def test_a_policy_is_a_name(policy: object) -> None:
     )
 
 
+@pytest.mark.parametrize("role", ["", " ", 7, ["orders"], True, b"orders"])
+def test_a_role_that_is_not_a_name_is_refused(role: object) -> None:
+    """A role is non-empty text; None asks for none."""
+    with pytest.raises(TypeError, match="write the name of a role that a policy grants"):
+        require_role(role)
+    require_role(None)
+    require_role("orders")
+
+
 def test_a_name_is_accepted() -> None:
     """Any non-empty string can be a policy's name."""
     require_policy_name("partners")
@@ -160,6 +171,15 @@ def test_the_outer_mark_counts() -> None:
     assert policy_named_by(plain(view)) == "outer"
 
 
+def test_a_marked_view_asks_for_its_role() -> None:
+    """The role stands beside the policy of the same mark; an outer mark replaces both."""
+    view = new_view()
+    assert role_named_by(view) is None
+    mark_policy(view, "partners", "orders")
+    assert role_named_by(view) == role_named_by(plain(view)) == "orders"
+    assert role_named_by(protect(view)) is None
+
+
 def test_every_policy_in_a_view_is_found() -> None:
     """The policies of all decorators of a view are found, and none in other objects."""
     view = plain(protect(plain(protect(new_view(), "inner")), "outer"))
@@ -176,6 +196,7 @@ def test_a_mark_that_is_not_a_string_names_no_policy() -> None:
             return set()
 
     assert policy_named_by(Obliging()) is None
+    assert role_named_by(Obliging()) is None
 
 
 def test_marks_keep_no_view_in_memory() -> None:

@@ -727,7 +727,7 @@ def test_denial_is_not_remembered(authorizer: Authorizer, impostor: IssuedCertif
     for _ in range(3):
         denied(lambda: authorizer.authorize(impostor.header_value))
         denied(lambda: authorizer.authorize(None))
-    assert not authorizer._policies["default"].memory()._accepted
+    assert not authorizer._policies["default"][0].memory()._accepted
 
 
 @pytest.mark.parametrize("policy", ["default", "partners"])
@@ -836,7 +836,7 @@ def test_memory_is_bounded(authority: CertificateAuthority, decisions: list[obje
     assert len(decisions) == 3
     authorizer.authorize(clients[2].header_value)
     assert len(decisions) == 4
-    assert len(authorizer._policies["default"].memory()._accepted) == 2
+    assert len(authorizer._policies["default"][0].memory()._accepted) == 2
 
 
 def test_reload_between_decision_and_remembering(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import copy
 import hashlib
 import pickle
@@ -311,3 +312,47 @@ def test_a_flipped_byte_is_parsed_or_denied(position: int, difference: int) -> N
     else:
         assert certificate.der == bytes(mutated)
         assert certificate.sha256_fingerprint != hashlib.sha256(MUTABLE).hexdigest().upper()
+
+
+# --- certificate-bound tokens (RFC 8705) ---------------------------------------------------------
+
+
+def thumbprint(certificate: ClientCertificate) -> str:
+    """Return the confirmation of a certificate, as an authorization server writes it."""
+    digest = hashlib.sha256(certificate.der).digest()
+    return base64.urlsafe_b64encode(digest).decode().rstrip("=")
+
+
+def test_confirmation_of_the_rfc() -> None:
+    """A token is bound to the certificate whose SHA-256 stands in `cnf`."""
+    certificate = ClientCertificate.from_der(made())
+    assert certificate.matches_confirmation({"cnf": {"x5t#S256": thumbprint(certificate)}})
+    other = ClientCertificate.from_der(made())
+    assert not other.matches_confirmation({"cnf": {"x5t#S256": thumbprint(certificate)}})
+
+
+def test_other_members_of_a_confirmation_are_ignored() -> None:
+    """RFC 7800 section 3.1: members that are not understood are ignored."""
+    certificate = ClientCertificate.from_der(made())
+    confirmation = {"jkt": "x", "x5t#S256": thumbprint(certificate)}
+    assert certificate.matches_confirmation({"cnf": confirmation, "sub": "fabrikam"})
+
+
+def test_nothing_else_confirms() -> None:
+    """No `cnf`, another method, another form of the digest, and any other type: False."""
+    certificate = ClientCertificate.from_der(made())
+    right = thumbprint(certificate)
+    hexadecimal = certificate.sha256_fingerprint
+    wrong: list[object] = [None, 7, "", "cnf", [], [("cnf", {"x5t#S256": right})], right, {}]
+    wrong += [{"cnf": value} for value in (None, 7, right, [right], {}, {"jkt": right})]
+    wrong += [{"cnf": {"x5t#s256": right}}, {"cnf": {"x5t": right}}, {"x5t#S256": right}]
+    wrong += [
+        {"cnf": {"x5t#S256": value}}
+        for value in (
+            *(None, 7, True, "", [right], right.encode(), {"x5t#S256": right}),
+            *(right + "=", " " + right, right + "\n", right[:-1], right.swapcase()),
+            *(hexadecimal, hexadecimal.lower(), "\ud800", "\u00e9" * 43, right + "\x00"),
+        )
+    ]
+    for claims in wrong:
+        assert certificate.matches_confirmation(claims) is False, claims

@@ -140,7 +140,7 @@ class TestRules:
         assert all(KEYS[key].key == key for key in KEYS)
 
     def test_order_is_the_order_of_the_decision(self) -> None:
-        """Dates come first, then pins, names, issuer, usage, key, path and revocation."""
+        """Dates come first, then pins, names, issuer, usage, key, path, revocation and identity."""
         assert [rule.__name__ for rule in RULES] == [
             "ClockSkew",
             "Fingerprints",
@@ -158,6 +158,8 @@ class TestRules:
             "Intermediates",
             "RevocationLists",
             "Revocation",
+            "Identity",
+            "Roles",
             "NamesProvenByFrontEnd",
         ]
 

@@ -153,9 +153,9 @@ def test_the_last_check_of_a_request_counts(
     asked: list[str] = []
     original = Authorizer.identify_wsgi
 
-    def spy(self: Authorizer, environ: Any, policy: str) -> Any:
+    def spy(self: Authorizer, environ: Any, policy: str, **more: Any) -> Any:
         asked.append(policy)
-        return original(self, environ, policy)
+        return original(self, environ, policy, **more)
 
     monkeypatch.setattr(Authorizer, "identify_wsgi", spy)
 

@@ -24,7 +24,7 @@ def bare(request: HttpRequest, number: int) -> HttpResponse:
     return HttpResponse(str(number))
 
 
-@authorize_certificate(policy="partners")
+@authorize_certificate(policy="partners", role="orders")
 async def called(request: HttpRequest) -> HttpResponse:
     """So does an async one."""
     return HttpResponse()
@@ -45,6 +45,7 @@ class Report(ClientCertificateRequiredMixin, View):
     """The mixin's policy is a name."""
 
     certificate_policy = "partners"
+    certificate_role = "orders"
 
 
 class Wrong(ClientCertificateRequiredMixin, View):
@@ -57,6 +58,7 @@ async def identities(request: HttpRequest) -> None:
     """Both forms of `authorize_request` say who entered."""
     assert_type(authorize_request(request), ClientIdentity)
     assert_type(await aauthorize_request(request, policy="partners"), ClientIdentity)
+    assert_type(authorize_request(request, "partners", "orders"), ClientIdentity)
 
 
 assert_type(current_authorizer(), Authorizer)
@@ -68,4 +70,5 @@ bare(HttpRequest(), "one")  # type: ignore[arg-type]
 waiting = called()  # type: ignore[call-arg]
 authorize_certificate("partners")  # type: ignore[call-overload]
 authorize_certificate(policy=7)  # type: ignore[call-overload]
+authorize_certificate(role=["orders"])  # type: ignore[call-overload]
 authorize_certificate(None)  # type: ignore[call-overload]

@@ -28,6 +28,7 @@ Arrcert().init_app(app)
 assert_type(get_client_certificate(), ClientCertificate | None)
 assert_type(get_client_identity(), ClientIdentity | None)
 assert_type(authorize_request("partners"), ClientIdentity)
+assert_type(authorize_request("partners", role="orders"), ClientIdentity)
 assert_type(authorizer_of(app), Authorizer)
 
 
@@ -39,7 +40,7 @@ def bare(number: int) -> str:
 
 
 @app.get("/b")
-@authorize_certificate(policy="partners")
+@authorize_certificate(policy="partners", role="orders")
 async def called(number: int) -> str:
     """So does an async one."""
     return str(number)
@@ -61,6 +62,7 @@ bare("one")  # type: ignore[arg-type]
 waiting = called()  # type: ignore[call-arg]
 authorize_certificate("partners")  # type: ignore[call-overload]
 authorize_certificate(policy=7)  # type: ignore[call-overload]
+authorize_certificate(role=["orders"])  # type: ignore[call-overload]
 authorize_certificate(polcy="x")  # type: ignore[call-overload]
 require_client_certificate("partners")  # type: ignore[call-arg]
 name = get_client_certificate().common_name  # type: ignore[union-attr]

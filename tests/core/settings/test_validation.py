@@ -488,10 +488,19 @@ def test_every_parameter_has_a_flat_variable(authority: CertificateAuthority) ->
         "INTERMEDIATES": authority.certificate_pem.decode(),
         "CLOCK_SKEW": " 300 ",
         "NAMES_PROVEN_BY_FRONT_END": "false",
+        "IDENTITY": "device:{common_name}",
+        "ROLES": "orders; invoices",
     }
     environ = {f"ARRCERT_{name}": value for name, value in values.items()}
     [policy] = load({}, environ).policies["default"]
-    for part in ("2 fingerprints", "1 public_keys", "2 common_names", "2 dns_names", "1 uris"):
+    for part in (
+        "2 fingerprints",
+        "1 public_keys",
+        "2 common_names",
+        "2 dns_names",
+        "1 uris",
+        "2 roles",
+    ):
         assert part in repr(policy)
     assert {f"ARRCERT_{parameter.upper()}" for parameter in PARAMETERS} == {
         *environ,
