@@ -24,11 +24,15 @@ class Alternatives:
         name: the name of the policies.
         policies: at least one policy.
         most_remembered: how many accepted certificates are remembered.
+
+    Attributes:
+        name: the name of the policies.
+        policies: the policies.
     """
 
     def __init__(self, name: str, policies: Sequence[Policy], most_remembered: int) -> None:
         self.name = name
-        self._policies = policies
+        self.policies = policies
         self._most_remembered = most_remembered
         self._follows_files = any(policy.trust_store() is not None for policy in policies)
         self._memory = self._new_memory()
@@ -37,7 +41,7 @@ class Alternatives:
         """Return the memory of the current snapshot of the files; a new snapshot starts empty."""
         memory = self._memory
         if self._follows_files:
-            for policy, trust_store in zip(self._policies, memory.trust_stores, strict=True):
+            for policy, trust_store in zip(self.policies, memory.trust_stores, strict=True):
                 if policy.trust_store() is not trust_store:
                     self._memory = memory = self._new_memory()
                     break
@@ -57,7 +61,7 @@ class Alternatives:
             trust_stores: the trust store of each policy.
         """
         findings: list[Finding] = []
-        for index, policy in enumerate(self._policies):
+        for index, policy in enumerate(self.policies):
             decided = policy.decide(presented, at, trust_stores[index])
             if isinstance(decided, Acceptance):
                 identity = ClientIdentity(
@@ -81,7 +85,7 @@ class Alternatives:
 
     def _detail_of(self, findings: Sequence[Finding]) -> str:
         """Return the details of the first alternatives, and how many more there are."""
-        if len(self._policies) == 1:
+        if len(self.policies) == 1:
             return findings[0].detail
         details = [
             f"alternative {number}: {finding.detail}"
@@ -94,4 +98,4 @@ class Alternatives:
         return "; ".join(details)
 
     def _new_memory(self) -> Memory:
-        return Memory([policy.trust_store() for policy in self._policies], self._most_remembered)
+        return Memory([policy.trust_store() for policy in self.policies], self._most_remembered)

@@ -7,7 +7,14 @@ from typing import Any
 
 from arrcert.authorizer import Authorizer
 from arrcert.exceptions import CertificateDenied
-from arrcert.gate import FORBIDDEN, FORBIDDEN_HEADERS, IDENTITY, Gate, private
+from arrcert.gate import (
+    FORBIDDEN,
+    FORBIDDEN_TYPE,
+    IDENTITY,
+    Gate,
+    forbidden_headers,
+    private,
+)
 from arrcert.identity import ClientIdentity
 
 __all__ = ["ClientCertificateMiddleware", "is_guarded"]
@@ -73,6 +80,11 @@ class ClientCertificateMiddleware:
         self.app = app
         self._gate = Gate(authorizer, policy, exempt_paths)
 
+    @property
+    def authorizer(self) -> Authorizer:
+        """The authorizer that decides now."""
+        return self._gate.current()
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request or a handshake: with the app, or with the 403."""
         kind = scope["type"]
@@ -83,20 +95,17 @@ class ClientCertificateMiddleware:
             raise NotImplementedError(
                 f"arrcert guards the ASGI scopes http and websocket, and does not know {kind!r}"
             )
-        _set_identity(scope, None)
-        if self._gate.exempt_paths.covers_asgi(scope, _path(scope)):
+        set_identity(scope, None)
+        if self._gate.exempt_paths.covers_asgi(scope, path_of(scope)):
             await self.app(scope, receive, send)
             return
         try:
             identity = self._gate.identify_asgi(scope)
         except CertificateDenied:
-            if kind == "http":
-                await _forbid(scope, send)
-            else:
-                await _forbid_websocket(scope, receive, send)
+            await forbid(scope, receive, send)
             return
-        _set_identity(scope, identity)
-        await self.app(scope, receive, _privately(send) if kind == "http" else send)
+        set_identity(scope, identity)
+        await self.app(scope, receive, privately(send) if kind == "http" else send)
 
 
 def is_guarded(app: object, kind: str = "websocket") -> bool:
@@ -131,47 +140,58 @@ def is_guarded(app: object, kind: str = "websocket") -> bool:
     return False
 
 
-def _path(scope: Scope) -> str:
-    """Return the decoded path without `root_path`."""
+def path_of(scope: Scope) -> str:
+    """Return the decoded path of a request or a handshake, without `root_path`."""
     path, root = str(scope.get("path", "")), str(scope.get("root_path", "")).rstrip("/")
     if root and (path == root or path.startswith(f"{root}/")):
         path = path[len(root) :]
     return path or "/"
 
 
-def _set_identity(scope: Scope, identity: ClientIdentity | None) -> None:
+def set_identity(scope: Scope, identity: ClientIdentity | None) -> None:
+    """Set who entered, in the scope and in its state; None for nobody."""
     scope[IDENTITY] = identity
     state = scope.get("state")
     if isinstance(state, MutableMapping):
         state["client_identity"] = identity
 
 
-async def _forbid(scope: Scope, send: Send, prefix: str = "") -> None:
-    """Send the 403.
+async def forbid(
+    scope: Scope,
+    receive: Receive,
+    send: Send,
+    *,
+    body: bytes = FORBIDDEN,
+    content_type: str = FORBIDDEN_TYPE,
+) -> None:
+    """Answer a request with the 403, or refuse a WebSocket handshake.
 
     Args:
-        scope: the scope of the request.
+        scope: the scope of the request or of the handshake.
+        receive: receives a message from the server.
         send: sends a message to the server.
-        prefix: of the messages; `websocket.` for the answer to a handshake.
+        body: the body of the 403.
+        content_type: its `Content-Type`.
     """
-    headers = [(name.lower().encode(), value.encode()) for name, value in FORBIDDEN_HEADERS]
+    prefix = ""
+    if scope["type"] == "websocket":
+        if (await receive())["type"] != "websocket.connect":
+            # The client has gone.
+            return
+        if _DENIAL_RESPONSE not in (scope.get("extensions") or {}):
+            await send({"type": "websocket.close", "code": _POLICY_VIOLATION})
+            return
+        prefix = "websocket."
+    headers = [
+        (name.lower().encode(), value.encode())
+        for name, value in forbidden_headers(body, content_type)
+    ]
     await send({"type": f"{prefix}http.response.start", "status": 403, "headers": headers})
-    body = b"" if scope.get("method") == "HEAD" else FORBIDDEN
+    body = b"" if scope.get("method") == "HEAD" else body
     await send({"type": f"{prefix}http.response.body", "body": body})
 
 
-async def _forbid_websocket(scope: Scope, receive: Receive, send: Send) -> None:
-    """Refuse a WebSocket handshake."""
-    if (await receive())["type"] != "websocket.connect":
-        # The client has gone.
-        return
-    if _DENIAL_RESPONSE in (scope.get("extensions") or {}):
-        await _forbid(scope, send, "websocket.")
-    else:
-        await send({"type": "websocket.close", "code": _POLICY_VIOLATION})
-
-
-def _privately(send: Send) -> Send:
+def privately(send: Send) -> Send:
     """Return a `send` that keeps the response out of shared caches."""
 
     async def send_privately(message: Message) -> None:

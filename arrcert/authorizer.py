@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from arrcert.alternatives import Alternatives
 from arrcert.certificate import ClientCertificate, read_certificate
@@ -28,6 +28,9 @@ from arrcert.moments import whole_second
 from arrcert.policy import Policy
 from arrcert.presented import Presented
 
+if TYPE_CHECKING:
+    from arrcert.settings.file import PolicyFile
+
 logger = logging.getLogger("arrcert")
 
 _DEFAULT = "default"
@@ -43,6 +46,30 @@ class _Settings(Protocol):
     def ingress(self) -> Ingress: ...
     @property
     def most_remembered(self) -> int: ...
+    @property
+    def file(self) -> PolicyFile | None: ...
+
+
+class _Snapshot(NamedTuple):
+    """The policies at one moment, and what is remembered under them. It is immutable.
+
+    Attributes:
+        policies: the policies that it is made of.
+        candidates: what is asked for each name: the alternatives of that one policy.
+        default_first: what is asked for any policy: those of every policy, `default` first.
+    """
+
+    policies: Mapping[str, Sequence[Policy]]
+    candidates: Mapping[str, tuple[Alternatives, ...]]
+    default_first: tuple[Alternatives, ...]
+
+    @classmethod
+    def of(cls, policies: Mapping[str, Sequence[Policy]], most_remembered: int) -> _Snapshot:
+        """Return a snapshot that remembers nobody yet."""
+        made = [Alternatives(name, listed, most_remembered) for name, listed in policies.items()]
+        # Sorting is stable: the others keep their order.
+        default_first = sorted(made, key=lambda held: held.name != _DEFAULT)
+        return cls(policies, {held.name: (held,) for held in made}, tuple(default_first))
 
 
 class Authorizer:
@@ -109,18 +136,9 @@ class Authorizer:
                 )
         if problems:
             raise ConfigurationError(problems)
-        # What is asked for each name: one group of alternatives.
-        self._policies: dict[str, tuple[Alternatives, ...]] = {
-            name: (Alternatives(name, listed, most_remembered),)
-            for name, listed in alternatives.items()
-        }
-        # Sorting is stable: the others keep their order.
-        self._default_first = tuple(
-            sorted(
-                (alternatives for (alternatives,) in self._policies.values()),
-                key=lambda alternatives: alternatives.name != _DEFAULT,
-            )
-        )
+        self._snapshot = _Snapshot.of(alternatives, most_remembered)
+        self._most_remembered = most_remembered
+        self._file: PolicyFile | None = None
         self._denials = DenialLog()
 
     @classmethod
@@ -130,11 +148,13 @@ class Authorizer:
         Args:
             settings: the object that `arrcert.settings.load` returned.
         """
-        return cls(
+        authorizer = cls(
             settings.policies,
             front_end=settings.ingress,
             most_remembered=settings.most_remembered,
         )
+        authorizer._file = settings.file
+        return authorizer
 
     @classmethod
     def from_environment(cls) -> Authorizer:
@@ -154,7 +174,19 @@ class Authorizer:
     @property
     def policy_names(self) -> tuple[str, ...]:
         """The names of the configured policies, in order."""
-        return tuple(self._policies)
+        snapshot = self._snapshot if self._file is None else self._current(self._file)
+        return tuple(snapshot.policies)
+
+    @property
+    def policies(self) -> dict[str, Sequence[Policy]]:
+        """The alternatives of each configured policy, in order."""
+        snapshot = self._snapshot if self._file is None else self._current(self._file)
+        return dict(snapshot.policies)
+
+    @property
+    def front_end(self) -> FrontEnd:
+        """The front end that is declared to stand before the app."""
+        return self._ingress.front_end
 
     def identify(
         self,
@@ -380,6 +412,14 @@ class Authorizer:
             return None
         return None if isinstance(decided, Denial) else decided
 
+    def _current(self, file: PolicyFile) -> _Snapshot:
+        """Return the snapshot of the policies in a file; after a change of the file, a new one."""
+        snapshot = self._snapshot
+        policies = file.current().policies
+        if policies is not snapshot.policies:
+            self._snapshot = snapshot = _Snapshot.of(policies, self._most_remembered)
+        return snapshot
+
     def _decide(
         self,
         forwarded: Forwarded | Finding,
@@ -395,12 +435,13 @@ class Authorizer:
             role: the role that whoever is accepted must have; None for any.
             at: the moment, aware; None for now.
         """
-        candidates = self._default_first if policy is None else self._policies.get(policy)
+        snapshot = self._snapshot if self._file is None else self._current(self._file)
+        candidates = snapshot.default_first if policy is None else snapshot.candidates.get(policy)
         if candidates is None:
             return Denial(
                 DenialReason.MISCONFIGURED,
                 f"no policy is called {quote(policy)}; there is"
-                f" {', '.join(quote(name) for name in self._policies)}",
+                f" {', '.join(quote(name) for name in snapshot.policies)}",
             )
         # The checks of the request itself come before the memory.
         if isinstance(forwarded, Finding):
@@ -503,7 +544,8 @@ class UnconfiguredAuthorizer(Authorizer):
 
     def __init__(self, problem: Problem) -> None:
         self._ingress = Ingress(front_end_from("app-service"))
-        self._policies = {}
+        self._snapshot = _Snapshot.of({}, 0)
+        self._file = None
         self._denials = DenialLog()
         self._denial = Denial(DenialReason.MISCONFIGURED, str(problem))
 

@@ -20,12 +20,8 @@ paths. Clients cannot set it."""
 FORBIDDEN = b"Forbidden\n"
 """The body of every denial."""
 
-FORBIDDEN_HEADERS = (
-    ("Content-Type", "text/plain; charset=utf-8"),
-    ("Content-Length", str(len(FORBIDDEN))),
-    ("Cache-Control", "no-store"),
-)
-"""The headers of every denial."""
+FORBIDDEN_TYPE = "text/plain; charset=utf-8"
+"""The `Content-Type` of every denial."""
 
 _EXEMPT_PATHS = "ARRCERT_EXEMPT_PATHS"
 
@@ -91,7 +87,7 @@ class Gate:
         Raises:
             CertificateDenied: nobody may enter; the denial is logged.
         """
-        return self._current(environ=environ).identify_wsgi(environ, self._policy)
+        return self.current(environ=environ).identify_wsgi(environ, self._policy)
 
     def identify_asgi(self, scope: Mapping[str, Any]) -> ClientIdentity:
         """Decide on an ASGI request or WebSocket handshake.
@@ -99,14 +95,19 @@ class Gate:
         Raises:
             CertificateDenied: nobody may enter; the denial is logged.
         """
-        return self._current(scope=scope).identify_asgi(scope, self._policy)
+        return self.current(scope=scope).identify_asgi(scope, self._policy)
 
-    def _current(
+    def current(
         self,
         *,
         environ: Mapping[str, Any] | None = None,
         scope: Mapping[str, Any] | None = None,
     ) -> Authorizer:
+        """Return the authorizer that decides now.
+
+        Raises:
+            CertificateDenied: the callable that returns it failed; the denial is logged.
+        """
         if isinstance(self._authorizer, Authorizer):
             return self._authorizer
         cause: Exception | None = None
@@ -123,6 +124,22 @@ class Gate:
             why = f"the callable that returns the authorizer failed: {quote(error)}"
         name = self._policy or "default"
         raise deny_misconfigured(why, name, environ=environ, scope=scope) from cause
+
+
+def forbidden_headers(
+    body: bytes = FORBIDDEN, content_type: str = FORBIDDEN_TYPE
+) -> list[tuple[str, str]]:
+    """Return the headers of a denial.
+
+    Args:
+        body: its body.
+        content_type: the type of the body.
+    """
+    return [
+        ("Content-Type", content_type),
+        ("Content-Length", str(len(body))),
+        ("Cache-Control", "no-store"),
+    ]
 
 
 def private(cache_control: Iterable[str]) -> str | None:

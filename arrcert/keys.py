@@ -82,3 +82,21 @@ def weakness_of_rsa_key(key: rsa.RSAPublicKey) -> str | None:
     if key.key_size < SMALLEST_RSA_KEY:
         return f"has an RSA key of {key.key_size} bits; at least {SMALLEST_RSA_KEY} are wanted"
     return None
+
+
+def description_of_key(certificate: Certificate) -> str:
+    """Return the kind and the size of a certificate's public key, escaped.
+
+    Args:
+        certificate: a pyca certificate.
+    """
+    try:
+        key = certificate.public_key()
+    # Hostile bytes, as above.
+    except Exception as error:
+        return f"a key that cannot be read: {quote(error)}"
+    if isinstance(key, rsa.RSAPublicKey):
+        return f"RSA, {key.key_size} bits"
+    if isinstance(key, ec.EllipticCurvePublicKey):
+        return f"the curve {key.curve.name}, {key.curve.key_size} bits"
+    return type(key).__name__.removesuffix("PublicKey")

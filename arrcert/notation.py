@@ -1,8 +1,12 @@
-"""How a configuration is written: in Python, as JSON, or as the text of environment variables."""
+"""How a configuration is written: in Python, as JSON, as TOML, or as environment variables."""
 
 from __future__ import annotations
 
 from enum import Enum, auto
+
+_POLICY = '{"fingerprints": ["..."]}'
+_POLICIES = '{"default": {"fingerprints": ["..."]}}'
+_TABLE = '[[default]] and, on the lines below it, keys such as fingerprints = ["..."]'
 
 
 class Notation(Enum):
@@ -11,14 +15,19 @@ class Notation(Enum):
     Attributes:
         true_or_false: how it writes the two truth values.
         none: how it writes that there is no value.
+        policy: an example of a policy.
+        policies: an example of the mapping of policies.
     """
 
-    PYTHON = ("True or False", "None")
-    JSON = ("true or false", "null")
+    PYTHON = ("True or False", "None", _POLICY, _POLICIES)
+    JSON = ("true or false", "null", _POLICY, _POLICIES)
+    TOML = ("true or false", "nothing", _TABLE, _TABLE)
 
-    def __init__(self, true_or_false: str, none: str) -> None:
+    def __init__(self, true_or_false: str, none: str, policy: str, policies: str) -> None:
         self.true_or_false = true_or_false
         self.none = none
+        self.policy = policy
+        self.policies = policies
 
 
 class Form(Enum):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple, NoReturn, final
 
@@ -23,10 +23,11 @@ from arrcert.rules import (
     Decision,
     KeyRule,
     NamesProvenByFrontEnd,
+    Rule,
     TrustAnchors,
 )
 from arrcert.shared_identities import IdentitySource
-from arrcert.trust.files import Source
+from arrcert.trust.files import Source, TrustFolder
 from arrcert.trust.paths import TrustStore
 
 logger = logging.getLogger("arrcert")
@@ -123,24 +124,32 @@ class Policy:
         # The parameters of this method are the keys of a policy. A new key needs only a new
         # parameter here.
         written = {key: value for key, value in locals().items() if key != "self"}
-        self._read(written, Notation.PYTHON)
+        self._read(written, Notation.PYTHON, TrustFolder())
 
     @classmethod
-    def from_mapping(cls, written: Mapping[str, Any], notation: Notation) -> Policy:
+    def from_mapping(
+        cls,
+        written: Mapping[str, Any],
+        notation: Notation,
+        trust_folder: TrustFolder | None = None,
+    ) -> Policy:
         """Make a policy from the mapping that settings hold.
 
         Args:
             written: a value for each key, none of them None; the keys are those of `KEYS`.
             notation: how the settings are written, for errors.
+            trust_folder: opens the files; None opens them relative to the working directory.
 
         Raises:
             ConfigurationError: all mistakes together, each with its key.
         """
         policy = cls.__new__(cls)
-        policy._read({**_DEFAULTS, **written}, notation)
+        policy._read({**_DEFAULTS, **written}, notation, trust_folder or TrustFolder())
         return policy
 
-    def _read(self, written: Mapping[str, Any], notation: Notation) -> None:
+    def _read(
+        self, written: Mapping[str, Any], notation: Notation, trust_folder: TrustFolder
+    ) -> None:
         """Make the rules of the keys that are written, and the rules that always hold."""
         # None means that the key is not set. A key with another default (such as `clock_skew`)
         # always has a value.
@@ -149,6 +158,8 @@ class Policy:
             for key, value in written.items()
             if value is not None or _DEFAULTS[key] is not None
         }
+        for rule in rules.values():
+            rule.place_in(trust_folder)
         problems = [Problem(key, mistake) for key in rules for mistake in rules[key].mistakes]
         problems += [problem for rule in rules.values() for problem in rule.join(rules)]
         if not any(rule.is_condition for rule in rules.values()):
@@ -162,11 +173,11 @@ class Policy:
         if problems:
             raise ConfigurationError(problems)
         self._key_rules = rules
-        self._rules = [
+        self._rules = tuple(
             rules[rule.key] if issubclass(rule, KeyRule) else rule()
             for rule in RULES
             if not issubclass(rule, KeyRule) or rule.key in rules
-        ]
+        )
         trust_anchors = rules.get(TrustAnchors.key)
         self._trust_files = trust_anchors.files if isinstance(trust_anchors, TrustAnchors) else None
 
@@ -222,7 +233,7 @@ class Policy:
             The acceptance, or the first rule that does not hold.
         """
         decision = Decision(presented, at, trust_store)
-        for finding in self.findings(decision):
+        for _, finding in self.findings(decision):
             return finding
         if decision.overlooked is not None:
             logger.warning(
@@ -237,18 +248,23 @@ class Policy:
             roles=decision.roles,
         )
 
-    def findings(self, decision: Decision) -> Iterator[Finding]:
-        """Check the rules in order, and yield why each one that does not hold fails.
+    @property
+    def rules(self) -> Sequence[Rule]:
+        """The rules in the order of the decision."""
+        return self._rules
+
+    def findings(self, decision: Decision) -> Iterator[tuple[Rule, Finding]]:
+        """Check the rules in order, and yield each one that does not hold, and why it fails.
 
         Args:
             decision: the decision, not used before.
 
-        `decide` takes only the first finding.
+        `decide` takes only the first finding; `arrcert explain` takes all of them.
         """
         for rule in self._rules:
             finding = rule.check(decision)
             if finding is not None:
-                yield finding
+                yield rule, finding
 
     def warnings(self, at: datetime | None = None) -> list[Problem]:
         """Return what does not stop the start, but is probably a mistake or denies somebody.

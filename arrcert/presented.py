@@ -27,6 +27,7 @@ class Presented:
 
     Attributes:
         certificate: the client certificate.
+        forwarded: CA certificates that came with it.
         paths: the search for certification paths.
     """
 
@@ -34,6 +35,7 @@ class Presented:
         self, certificate: ClientCertificate, forwarded: Sequence[Certificate] = ()
     ) -> None:
         self.certificate = certificate
+        self.forwarded = forwarded
         self.paths = PathSearch(certificate, forwarded)
 
     @functools.cached_property

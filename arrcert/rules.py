@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from typing import ClassVar
 
 from cryptography.x509 import Name
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from arrcert import names
 from arrcert.exceptions import ConfigurationError, DenialReason, Finding, Problem, quote
@@ -24,12 +25,13 @@ from arrcert.identity import (
     why_no_name,
 )
 from arrcert.key_vault import UNRESOLVED_REFERENCE, is_unresolved_reference
+from arrcert.keys import SMALLEST_CURVE, SMALLEST_RSA_KEY, description_of_key
 from arrcert.moments import timestamp
 from arrcert.notation import Form, Notation
 from arrcert.pins import Pin, fingerprint_pin, public_key_pin
 from arrcert.presented import Presented
 from arrcert.shared_identities import IdentitySource
-from arrcert.trust.files import ListOfPoint, Source, TrustFiles
+from arrcert.trust.files import ListOfPoint, Source, TrustFiles, TrustFolder
 from arrcert.trust.paths import Path, TrustStore
 
 MOST_HINTS = 20
@@ -105,7 +107,14 @@ class Rule(ABC):
     """One condition that a certificate must meet.
 
     A subclass is a rule of the decision, unless it is defined with `is_base=True`.
+
+    Class attributes:
+        label: what `arrcert explain` calls the rule; a policy key's rule has the name of its key.
+        needs_path: whether the rule can be judged only if there is a certification path.
     """
+
+    label: ClassVar[str]
+    needs_path: ClassVar[bool] = False
 
     def __init_subclass__(cls, *, is_base: bool = False) -> None:
         if not is_base:
@@ -114,6 +123,22 @@ class Rule(ABC):
     @abstractmethod
     def check(self, decision: Decision) -> Finding | None:
         """Return why the certificate fails the rule, or None if it passes."""
+
+    def wanted(self, decision: Decision) -> str:
+        """Return what the rule wants of a certificate, escaped; empty if it wants nothing.
+
+        Args:
+            decision: the decision, after all rules were checked.
+        """
+        return ""
+
+    def found(self, decision: Decision) -> str:
+        """Return what satisfies the rule, escaped. Only a rule that holds is asked.
+
+        Args:
+            decision: the decision, after all rules were checked.
+        """
+        return ""
 
 
 class KeyRule(Rule, is_base=True):
@@ -142,6 +167,11 @@ class KeyRule(Rule, is_base=True):
     is_name: ClassVar[bool] = False
     proves_names: bool = False
 
+    def __init_subclass__(cls, *, is_base: bool = False) -> None:
+        super().__init_subclass__(is_base=is_base)
+        if not is_base and "label" not in vars(cls):
+            cls.label = cls.key
+
     def __init__(self, value: object, notation: Notation) -> None:
         self.mistakes: list[str] = []
         self.read(value, notation)
@@ -149,6 +179,10 @@ class KeyRule(Rule, is_base=True):
     @abstractmethod
     def read(self, value: object, notation: Notation) -> None:
         """Read the value and note what is wrong with it."""
+
+    def place_in(self, trust_folder: TrustFolder) -> None:
+        """Take what opens the files of the policy. It is called once, before `join`."""
+        return
 
     def join(self, rules: Mapping[str, KeyRule]) -> Iterator[Problem]:
         """Look at the other keys of the policy, and yield each mistake of the combination.
@@ -281,6 +315,19 @@ class PinRule(ListRule, is_base=True):
             f"{denied}; its thumbprint (SHA-1) is {decision.certificate.sha1_fingerprint}",
         )
 
+    def wanted(self, decision: Decision) -> str:
+        """Return the first pins."""
+        return _one_of([str(pin) for pin in self.pins.values()])
+
+    def shown_pin(self, found: Sequence[str | None]) -> str:
+        """Return the pins of some fingerprints."""
+        pins = [self.pins[value] for value in found if value in self.pins]
+        return " and ".join(
+            f"the pin {quote(pin)}"
+            + ("" if pin.not_after is None else f", until {timestamp(pin.not_after)}")
+            for pin in pins
+        )
+
     def warnings(self, at: datetime, rules: Mapping[str, KeyRule]) -> Iterator[Problem]:
         """Yield a warning for each pin after its end date."""
         for pin in self.pins.values():
@@ -343,6 +390,10 @@ class NameRule(ListRule, is_base=True):
             ValueError: with what is wrong and what to write instead.
         """
 
+    def wanted(self, decision: Decision) -> str:
+        """Return the first names."""
+        return _one_of(list(self._entries.values()))
+
     def hint_of_case(self, found: Iterable[str]) -> str:
         """Return the end of a detail if a name differs from an entry in case alone, else "".
 
@@ -398,6 +449,14 @@ class SourceRule(KeyRule, is_base=True):
             return written
         return None
 
+    def place_in(self, trust_folder: TrustFolder) -> None:
+        """Make the paths relative to the folder."""
+        self.sources = [trust_folder.place(source) for source in self.sources]
+
+    def entries(self) -> list[str | dict[str, str]]:
+        """Return the entries as settings hold them, for a policy that can be pasted."""
+        return [str(source) for source in self.sources]
+
     def join(self, rules: Mapping[str, KeyRule]) -> Iterator[Problem]:
         """Yield an error if the policy has no `trust_anchors`."""
         if TrustAnchors.key not in rules:
@@ -411,6 +470,7 @@ class ClockSkew(KeyRule):
     """`clock_skew`, and the validity of the certificate (RFC 5280 section 4.1.2.5)."""
 
     key = "clock_skew"
+    label = "validity"
     form = Form.NUMBER
     document = (
         "seconds by which clocks may differ: 0 by default, at most 300. Applied to the validity of"
@@ -450,6 +510,17 @@ class ClockSkew(KeyRule):
             )
         return None
 
+    def wanted(self, decision: Decision) -> str:
+        """Return the moment, and by how much clocks may differ."""
+        skew = int(self._clock_skew.total_seconds())
+        return f"valid at {timestamp(decision.at)}" + (f", give or take {skew} s" if skew else "")
+
+    def found(self, decision: Decision) -> str:
+        """Return the dates of the certificate."""
+        certificate = decision.certificate
+        begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+        return f"valid from {timestamp(begin)} until {timestamp(end)}"
+
 
 class Fingerprints(PinRule):
     """`fingerprints`: SHA-256 or SHA-1 over the DER of the certificate."""
@@ -473,6 +544,11 @@ class Fingerprints(PinRule):
             (certificate.sha256_fingerprint, certificate.sha1_fingerprint),
             f"it is none of the {len(self.pins)} pinned certificates",
         )
+
+    def found(self, decision: Decision) -> str:
+        """Return the pin of the certificate."""
+        certificate = decision.certificate
+        return self.shown_pin((certificate.sha256_fingerprint, certificate.sha1_fingerprint))
 
 
 class PublicKeys(PinRule):
@@ -513,6 +589,10 @@ class PublicKeys(PinRule):
             f" is {found or 'unknown, as the key cannot be read'}",
         )
 
+    def found(self, decision: Decision) -> str:
+        """Return the pin of the public key."""
+        return self.shown_pin((decision.presented.public_key_fingerprint,))
+
 
 class CommonNames(NameRule):
     """`common_names`: the subject's one common name."""
@@ -551,6 +631,10 @@ class CommonNames(NameRule):
         else:
             detail = f"the common name {quote(found)} is not allowed{self.hint_of_case([found])}"
         return Finding(DenialReason.COMMON_NAME_NOT_ALLOWED, detail)
+
+    def found(self, decision: Decision) -> str:
+        """Return the common name."""
+        return quote(decision.certificate.common_name)
 
     def warnings(self, at: datetime, rules: Mapping[str, KeyRule]) -> Iterator[Problem]:
         """Yield each name that looks like a pattern."""
@@ -627,6 +711,10 @@ class DNSNames(AlternativeNameRule):
             return None
         return self.none_allowed(decision.presented.shown_dns_names)
 
+    def found(self, decision: Decision) -> str:
+        """Return the names of this kind."""
+        return decision.presented.shown_dns_names
+
 
 class URIs(AlternativeNameRule):
     """`uris`: a URI of the subject alternative name."""
@@ -662,6 +750,10 @@ class URIs(AlternativeNameRule):
         hint = self.hint_of_case(decision.certificate.uris[:MOST_HINTS])
         return self.none_allowed(decision.presented.shown_uris, hint)
 
+    def found(self, decision: Decision) -> str:
+        """Return the names of this kind."""
+        return decision.presented.shown_uris
+
 
 class EmailAddresses(AlternativeNameRule):
     """`email_addresses`: an e-mail address of the subject alternative name."""
@@ -696,6 +788,10 @@ class EmailAddresses(AlternativeNameRule):
             return None
         hint = self.hint_of_case(decision.certificate.email_addresses[:MOST_HINTS])
         return self.none_allowed(decision.presented.shown_email_addresses, hint)
+
+    def found(self, decision: Decision) -> str:
+        """Return the names of this kind."""
+        return decision.presented.shown_email_addresses
 
 
 class Issuers(NameRule):
@@ -736,12 +832,18 @@ class Issuers(NameRule):
             detail += self.hint_of_case([certificate.issuer_common_name or "", certificate.issuer])
         return Finding(DenialReason.ISSUER_NOT_ALLOWED, detail)
 
+    def found(self, decision: Decision) -> str:
+        """Return the issuer."""
+        return quote(decision.certificate.issuer)
+
 
 class ClientAuthentication(Rule):
     """The extended key usage must hold clientAuth, if there is one (RFC 5280 section 4.2.1.12).
 
     anyExtendedKeyUsage alone is not enough; cryptography and OpenSSL decide the same.
     """
+
+    label = "extended key usage"
 
     def check(self, decision: Decision) -> Finding | None:
         """Return which usages the certificate holds instead."""
@@ -754,18 +856,44 @@ class ClientAuthentication(Rule):
             f"its extended key usage lacks clientAuth; it holds {quote(held)}",
         )
 
+    def wanted(self, decision: Decision) -> str:
+        """Return the usage that is wanted."""
+        return "clientAuth, or no extended key usage at all"
+
+    def found(self, decision: Decision) -> str:
+        """Return whether clientAuth is there."""
+        usages = decision.certificate.extended_key_usages
+        if usages is None:
+            return "no extended key usage"
+        return quote(", ".join(_USAGES.get(usage, usage.dotted_string) for usage in usages))
+
 
 class StrongKey(Rule):
     """The public key must be strong enough, pinned or not."""
+
+    label = "strong key"
 
     def check(self, decision: Decision) -> Finding | None:
         """Return why the public key is too weak."""
         weakness = decision.presented.weakness_of_key
         return None if weakness is None else Finding(DenialReason.WEAK_KEY, f"it {weakness}")
 
+    def wanted(self, decision: Decision) -> str:
+        """Return which keys are strong enough."""
+        return (
+            f"RSA of at least {SMALLEST_RSA_KEY} bits, a curve of at least {SMALLEST_CURVE},"
+            " Ed25519 or Ed448"
+        )
+
+    def found(self, decision: Decision) -> str:
+        """Return the kind and the size of the key."""
+        return description_of_key(decision.certificate.x509)
+
 
 class NoCertificateAuthority(Rule):
     """A CA certificate may enter only if it is pinned; `TrustAnchors` always refuses it."""
+
+    label = "CA certificate"
 
     def check(self, decision: Decision) -> Finding | None:
         """Return a finding if the certificate is a CA certificate and is not pinned."""
@@ -776,6 +904,14 @@ class NoCertificateAuthority(Rule):
             DenialReason.UNTRUSTED,
             "it is a CA certificate (CA:TRUE), which may enter only if it is pinned",
         )
+
+    def wanted(self, decision: Decision) -> str:
+        """Return what is wanted if no rule for a path refuses CA certificates."""
+        return "" if decision.trust_store is not None else "no CA certificate, unless it is pinned"
+
+    def found(self, decision: Decision) -> str:
+        """Return what the basic constraints say."""
+        return "it is one, and it is pinned" if decision.certificate.is_ca else "it is none"
 
 
 class TrustAnchors(SourceRule):
@@ -794,12 +930,17 @@ class TrustAnchors(SourceRule):
     files: TrustFiles
     """The files, which `join` opens. A policy without them is never made."""
 
+    def place_in(self, trust_folder: TrustFolder) -> None:
+        """Make the paths relative to the folder, and keep it for `join`."""
+        super().place_in(trust_folder)
+        self._trust_folder = trust_folder
+
     def join(self, rules: Mapping[str, KeyRule]) -> Iterator[Problem]:
         """Open the files of this key, of `intermediates` and of `crls`; yield what is wrong."""
         intermediates, lists = rules.get(Intermediates.key), rules.get(RevocationLists.key)
         if self.sources:
             try:
-                self.files = TrustFiles(
+                self.files = self._trust_folder.open(
                     self.sources,
                     intermediates.sources if isinstance(intermediates, Intermediates) else (),
                     [*lists.sources, *lists.lists_of_points]
@@ -834,6 +975,16 @@ class TrustAnchors(SourceRule):
             decision.ends_at(certificate.not_valid_after_utc)
         return None
 
+    def wanted(self, decision: Decision) -> str:
+        """Return the first trust anchors."""
+        anchors = sorted({ca.subject.rfc4514_string() for ca in self.files.anchors()})
+        return f"a path to {_one_of(anchors)}"
+
+    def found(self, decision: Decision) -> str:
+        """Return where the path leads."""
+        path = decision.path or []
+        return f"a path of {len(path)} to {quote(path[-1].subject.rfc4514_string())}"
+
     def __str__(self) -> str:
         return self.key
 
@@ -844,6 +995,9 @@ class ConfiguredIssuer(Rule):
     Otherwise one CA could issue a sub-CA with the name of another CA's issuer, and its client could
     send the certificate of that sub-CA along.
     """
+
+    label = "configured issuer"
+    needs_path = True
 
     def check(self, decision: Decision) -> Finding | None:
         """Return that the issuer on the path came over the wire."""
@@ -860,6 +1014,17 @@ class ConfiguredIssuer(Rule):
             " request and is not configured; with several trust anchors add it to intermediates, or"
             " write one alternative for each anchor",
         )
+
+    def wanted(self, decision: Decision) -> str:
+        """Return what is wanted where several anchors stand beside `issuers`."""
+        trust_store = decision.trust_store
+        if trust_store is None or len(trust_store.anchors) < 2 or not decision.has_allowed_issuer:
+            return ""
+        return "the issuer's certificate is configured, and did not come with the request"
+
+    def found(self, decision: Decision) -> str:
+        """Return whose certificate it is."""
+        return f"the issuer {quote(decision.certificate.issuer)}"
 
 
 class Intermediates(SourceRule):
@@ -914,11 +1079,26 @@ class RevocationLists(SourceRule):
         elif source is not None:
             self.lists_of_points.append(ListOfPoint(source, point))
 
+    def place_in(self, trust_folder: TrustFolder) -> None:
+        """Make the paths relative to the folder."""
+        super().place_in(trust_folder)
+        self.lists_of_points = [
+            stated._replace(file=trust_folder.place(stated.file)) for stated in self.lists_of_points
+        ]
+
+    def entries(self) -> list[str | dict[str, str]]:
+        """Return the entries as settings hold them, with the statements."""
+        return super().entries() + [
+            {"file": str(file), "distribution_point": distribution_point}
+            for file, distribution_point in self.lists_of_points
+        ]
+
 
 class Revocation(KeyRule):
     """`revocation`: what to do if no list covers a certificate (RFC 5280 section 6.3)."""
 
     key = "revocation"
+    needs_path = True
     form = Form.TEXT
     document = (
         '`"hard"` (the default) denies if no current list covers a certificate on the path;'
@@ -947,6 +1127,24 @@ class Revocation(KeyRule):
             decision.overlooked = finding
             return None
         return finding
+
+    def wanted(self, decision: Decision) -> str:
+        """Return what is wanted of the lists."""
+        if decision.trust_store is None:
+            return ""
+        if not decision.trust_store.checks_revocation:
+            return "nothing, because the policy has no crls"
+        soft = "; if that cannot be told, it is accepted (soft)" if self._is_soft else ""
+        return f"no certificate of the path is revoked{soft}"
+
+    def found(self, decision: Decision) -> str:
+        """Return until when the lists hold, or what was overlooked."""
+        if decision.trust_store is None or not decision.trust_store.checks_revocation:
+            return "not checked, because the policy has no crls"
+        if decision.overlooked is not None:
+            return f"overlooked: {decision.overlooked.detail}"
+        until = decision.trust_store.next_update_of(decision.path or [], decision.at)
+        return "not revoked" if until is None else f"not revoked; known until {timestamp(until)}"
 
 
 class Identity(KeyRule):
@@ -989,6 +1187,14 @@ class Identity(KeyRule):
     def identity_sources(self, rules: Mapping[str, KeyRule]) -> Iterator[IdentitySource]:
         """Yield the names that the literal or the template gives."""
         yield IdentitySource(self.key, self.template, self._possible(), only_issuer(rules))
+
+    def wanted(self, decision: Decision) -> str:
+        """Return the literal or the template."""
+        return f"one name for the identity {quote(str(self.template))}"
+
+    def found(self, decision: Decision) -> str:
+        """Return the name that the client has."""
+        return f"the identity {quote(decision.name or '')}"
 
     def check(self, decision: Decision) -> Finding | None:
         """Return why the certificate has no name for the identity; else store the name."""
@@ -1105,6 +1311,10 @@ class Roles(KeyRule):
         except ValueError as error:
             self.mistakes.append(f"{quote(value)} {error}")
 
+    def found(self, decision: Decision) -> str:
+        """Return the roles that the client has."""
+        return f"the roles {quote(', '.join(sorted(decision.roles)))}"
+
     def check(self, decision: Decision) -> Finding | None:
         """Store the roles. Whether a view asks for one of them is no part of a policy."""
         decision.roles |= self._roles
@@ -1143,3 +1353,27 @@ class NamesProvenByFrontEnd(KeyRule):
 
 KEYS: dict[str, type[KeyRule]] = {rule.key: rule for rule in RULES if issubclass(rule, KeyRule)}
 """The class of each policy key."""
+
+MOST_SHOWN = 3
+"""How many entries of a list `wanted` shows."""
+
+_USAGES = {
+    getattr(ExtendedKeyUsageOID, name): text
+    for name, text in {
+        "CLIENT_AUTH": "clientAuth",
+        "SERVER_AUTH": "serverAuth",
+        "CODE_SIGNING": "codeSigning",
+        "EMAIL_PROTECTION": "emailProtection",
+        "ANY_EXTENDED_KEY_USAGE": "anyExtendedKeyUsage",
+    }.items()
+}
+"""The names of the most common extended key usages (RFC 5280 section 4.2.1.12)."""
+
+
+def _one_of(entries: Sequence[str]) -> str:
+    """Return the first entries in quotation marks, and how many more there are."""
+    shown = [quote(entry) for entry in entries[:MOST_SHOWN]]
+    more = len(entries) - len(shown)
+    if more:
+        shown.append(f"{more} more")
+    return " or ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)

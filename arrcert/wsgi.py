@@ -9,7 +9,7 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from arrcert.authorizer import Authorizer
 from arrcert.exceptions import CertificateDenied
-from arrcert.gate import FORBIDDEN, FORBIDDEN_HEADERS, IDENTITY, Gate, private
+from arrcert.gate import FORBIDDEN, IDENTITY, Gate, forbidden_headers, private
 
 __all__ = ["ClientCertificateMiddleware"]
 
@@ -60,6 +60,11 @@ class ClientCertificateMiddleware:
         self.app = app
         self._gate = Gate(authorizer, policy, exempt_paths)
 
+    @property
+    def authorizer(self) -> Authorizer:
+        """The authorizer that decides now."""
+        return self._gate.current()
+
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer a request: with the app's response, or with the 403."""
         environ[IDENTITY] = None
@@ -68,7 +73,7 @@ class ClientCertificateMiddleware:
         try:
             environ[IDENTITY] = self._gate.identify_wsgi(environ)
         except CertificateDenied:
-            start_response("403 Forbidden", list(FORBIDDEN_HEADERS))
+            start_response("403 Forbidden", forbidden_headers())
             return [] if environ.get("REQUEST_METHOD") == "HEAD" else [FORBIDDEN]
         return self.app(environ, _privately(start_response))
 

@@ -10,11 +10,13 @@ from django.core.signals import setting_changed
 from django.dispatch import receiver
 
 from arrcert.authorizer import Authorizer
-from arrcert.settings import Settings, load
+from arrcert.settings import Served, Settings, load
 
-__all__ = ["Snapshot", "build", "current", "framework_settings", "refresh"]
+__all__ = ["Snapshot", "build", "current", "framework_settings", "refresh", "served_folders"]
 
 _PREFIX = "ARRCERT"
+_SERVED = ("MEDIA_ROOT", "STATIC_ROOT", "STATICFILES_DIRS")
+"""The settings that name folders whose files the site serves, or into which visitors upload."""
 
 
 class Snapshot(NamedTuple):
@@ -49,7 +51,13 @@ def build() -> Snapshot:
     # snapshot is already out of date and `current` replaces it.
     generation = _generation
     ours = framework_settings()
-    loaded = load(ours, os.environ, debug=settings.DEBUG, protect_all_by_default=True)
+    loaded = load(
+        ours,
+        os.environ,
+        debug=settings.DEBUG,
+        protect_all_by_default=True,
+        served=served_folders(),
+    )
     return Snapshot(Authorizer.from_settings(loaded), loaded, ours.get(_PREFIX), generation)
 
 
@@ -89,8 +97,21 @@ def framework_settings() -> dict[str, object]:
     return {name: getattr(settings, name) for name in dir(settings) if name.startswith(_PREFIX)}
 
 
+def served_folders() -> list[Served]:
+    """Return the folders whose files the site serves, or into which visitors upload.
+
+    They are `MEDIA_ROOT`, `STATIC_ROOT` and the folders of `STATICFILES_DIRS`. It does not know
+    what a server in front of Django serves.
+    """
+    named = [(name, getattr(settings, name)) for name in ("MEDIA_ROOT", "STATIC_ROOT")]
+    for entry in settings.STATICFILES_DIRS:
+        folder = entry[1] if isinstance(entry, list | tuple) else entry
+        named.append(("STATICFILES_DIRS", folder))
+    return [Served(name, os.fspath(folder)) for name, folder in named if folder]
+
+
 @receiver(setting_changed)
 def _drop(*, setting: str, **_: Any) -> None:
     global _generation
-    if setting.startswith(_PREFIX):
+    if setting.startswith(_PREFIX) or setting in _SERVED:
         _generation = object()

@@ -13,7 +13,7 @@ from flask import Flask, Response, current_app, request
 from arrcert import Authorizer, ConfigurationError, Problem
 from arrcert.adapters import is_exempt_view, policy_named_by, role_named_by
 from arrcert.authorizer import UnconfiguredAuthorizer
-from arrcert.settings import NOT_CONFIGURED, Settings, load
+from arrcert.settings import NOT_CONFIGURED, Served, Settings, load
 from arrcert_flask.authorization import (
     Extension,
     authorize,
@@ -168,7 +168,9 @@ def _extension_for(app: Flask, read: dict[str, Any]) -> Extension:
         ConfigurationError: lists all mistakes in the configuration.
     """
     try:
-        settings = load(read, os.environ, debug=app.debug)
+        folder = app.static_folder
+        served = [] if folder is None else [Served("the app's static_folder", folder)]
+        settings = load(read, os.environ, debug=app.debug, served=served)
     except ConfigurationError as error:
         ours = [problem for problem in error.problems if problem.setting.startswith("ARRCERT")]
         if os.environ.get("FLASK_RUN_FROM_CLI") != "true" or ours != [NOT_CONFIGURED]:

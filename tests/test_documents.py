@@ -197,11 +197,13 @@ def test_settings_table_is_whole() -> None:
     keys = {name: variable for name, variable in rows if not name.startswith("ARRCERT")}
     assert settings == [
         "ARRCERT",
+        "ARRCERT_FILE",
         "ARRCERT_FRONT_END",
         "ARRCERT_TRUSTED_PROXIES",
         "ARRCERT_FRONT_END_SECRET_HEADER",
         "ARRCERT_CROSS_SITE_ORIGINS",
         "ARRCERT_REFUSE_UNSAFE_SERVERS",
+        "ARRCERT_FILE_IGNORE_MODE",
         "ARRCERT_EXEMPT_PATHS",
         "ARRCERT_PROTECT_ALL",
         "ARRCERT_MOST_REMEMBERED",
@@ -265,6 +267,7 @@ def test_documented_make_targets_exist() -> None:
         "docs/servers.md",
         "docs/outbound.md",
         "docs/deploy.md",
+        "docs/partners-file.md",
         "docs/performance.md",
     ],
 )

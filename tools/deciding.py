@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-PACKAGES = ("arrcert", "arrcert_flask", "arrcert_django")
+PACKAGES = ("arrcert", "arrcert_flask", "arrcert_django", "arrcert_fastapi")
 
 NOT_DECIDING = {
     "arrcert/cli": "It contains the `arrcert` command. No site imports it.",

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from arrcert.policy import PARAMETERS
 from arrcert.rules import KEYS
-from arrcert.settings.names import POLICIES
+from arrcert.settings.names import FILE, POLICIES
 from arrcert.settings.options import OPTIONS
 
 README = Path(__file__).parent.parent / "README.md"
@@ -25,9 +25,16 @@ _POLICIES = (
 )
 
 
+_FILE = (
+    "the path of a TOML file that holds the same mapping, in place of `ARRCERT`. It is followed"
+    " while the site runs: a change counts within seconds in every worker and instance"
+    " ([partners in a file](docs/partners-file.md))."
+)
+
+
 def settings_table() -> str:
     """Return the table of settings as Markdown."""
-    rows = {POLICIES: _POLICIES, **{name: OPTIONS[name].document for name in OPTIONS}}
+    rows = {POLICIES: _POLICIES, FILE: _FILE, **{name: OPTIONS[name].document for name in OPTIONS}}
     lines = [f"| `{name}` | {document} |" for name, document in rows.items()]
     return "\n".join(["| setting | value |", "|---|---|", *lines])
 

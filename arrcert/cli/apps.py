@@ -39,8 +39,7 @@ def load_app(reference: str) -> Any:
     name = attribute.removesuffix("()")
     if not _is_reference(module_name, name):
         raise Failure(f"{reference!r} is not MODULE:APP; {_what_was_meant(module_name, attribute)}")
-    sys.path.insert(0, os.getcwd())
-    module = _import(module_name, attribute)
+    module = import_module(module_name, attribute)
     if not hasattr(module, name):
         raise Failure(f"module {module_name!r} has no {name!r}{_apps_in(module, module_name)}")
     app = getattr(module, name)
@@ -106,7 +105,17 @@ def _dotted(module_name: str) -> str:
     return module_name.removeprefix("./").removesuffix(".py").replace("/", ".").replace("\\", ".")
 
 
-def _import(module_name: str, attribute: str) -> ModuleType:
+def import_module(module_name: str, attribute: str) -> ModuleType:
+    """Import a module, seen from the current directory.
+
+    Args:
+        module_name: its name, as in an import statement.
+        attribute: the app in it, for the error.
+
+    Raises:
+        Failure: there is no such module, or its code raises an exception.
+    """
+    sys.path.insert(0, os.getcwd())
     with _failures_of_the_app(f"importing {module_name!r}", f"import {module_name}"):
         try:
             return importlib.import_module(module_name)

@@ -28,6 +28,8 @@ from arrcert.cli.downloads import (
     why_not_web_address,
     without_secrets,
 )
+from arrcert.cli.explain import explain_command
+from arrcert.cli.install import install_file_command
 from arrcert.cli.options import read_file
 from arrcert.cli.serving import serve
 from arrcert.exceptions import quote
@@ -41,6 +43,8 @@ def main() -> None:
 
 
 main.add_command(serve)
+main.add_command(explain_command)
+main.add_command(install_file_command)
 
 
 def _require_web_address(url: str) -> None:

@@ -167,9 +167,7 @@ def serve(
         package = (missing.name or "").partition(".")[0]
         if package not in {"h11", "OpenSSL", "uvicorn", "waitress"}:
             raise
-        raise Failure(
-            f"arrcert serve needs {package}; run: pip install 'arrcert[dev]'"
-        ) from None
+        raise Failure(f"arrcert serve needs {package}; run: pip install 'arrcert[dev]'") from None
     command: list[str] | None = context.meta.get(_COMMAND)
     if [app, upstream, command].count(None) != 2 or command == []:
         raise click.UsageError("Name one of MODULE:APP, --to URL and -- COMMAND.")

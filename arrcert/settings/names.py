@@ -12,10 +12,13 @@ from arrcert.settings.options import OPTIONS
 POLICIES = "ARRCERT"
 """The setting that holds the policies, and the environment variable that holds them as JSON."""
 
+FILE = "ARRCERT_FILE"
+"""The setting, and the environment variable, that names the file of policies."""
+
 FLAT = {f"ARRCERT_{key.upper()}": key for key in PARAMETERS}
 """The environment variables of the default policy, one for each policy key."""
 
-SETTINGS = (POLICIES, *OPTIONS)
+SETTINGS = (POLICIES, FILE, *OPTIONS)
 """Every setting of a framework."""
 
 EXAMPLE = '{"default": {"fingerprints": ["..."]}}'

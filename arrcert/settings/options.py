@@ -169,6 +169,18 @@ class ExemptPathsOption(Option):
         return ExemptPaths(value, setting=cls.name)
 
 
+class FileIgnoreMode(_Truth):
+    """`ARRCERT_FILE_IGNORE_MODE`."""
+
+    name = "ARRCERT_FILE_IGNORE_MODE"
+    default = False
+    document = (
+        "True: `ARRCERT_FILE` is accepted although its mode, or that of its folder, lets the group"
+        " or others write it. For file systems that show the same mode for every file, such as"
+        " `/home` on App Service. False by default."
+    )
+
+
 class ProtectAll(_Truth):
     """`ARRCERT_PROTECT_ALL`; a framework may have another default."""
 
@@ -209,6 +221,7 @@ OPTIONS: dict[str, type[Option]] = {
         FrontEndSecretHeader,
         CrossSiteOrigins,
         RefuseUnsafeServers,
+        FileIgnoreMode,
         ExemptPathsOption,
         ProtectAll,
         MostRemembered,

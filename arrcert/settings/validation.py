@@ -15,21 +15,23 @@ from arrcert.memory import MOST_REMEMBERED
 from arrcert.notation import Form, Notation
 from arrcert.policy import Policy
 from arrcert.rules import KEYS, NamesProvenByFrontEnd
+from arrcert.settings.contents import Served
 from arrcert.settings.environment import UnusableError, json_value, value_of
+from arrcert.settings.file import PolicyFile, warnings_of
 from arrcert.settings.names import (
     EXAMPLE,
+    FILE,
     FLAT,
     POLICIES,
     SETTINGS,
     closest,
     example_of_key,
-    hint,
-    stray_key,
 )
 from arrcert.settings.options import (
     OPTIONS,
     CrossSiteOrigins,
     ExemptPathsOption,
+    FileIgnoreMode,
     FrontEndOption,
     FrontEndSecretHeader,
     MostRemembered,
@@ -37,7 +39,7 @@ from arrcert.settings.options import (
     RefuseUnsafeServers,
     TrustedProxies,
 )
-from arrcert.shared_identities import shared_identities
+from arrcert.settings.policies import Place, PolicyReader
 
 logger = logging.getLogger("arrcert")
 
@@ -45,7 +47,7 @@ NOT_CONFIGURED = Problem(
     POLICIES,
     "is not set, neither in the framework's settings nor in the environment; write"
     ' ARRCERT = {"default": {"fingerprints": ["..."]}}, or set the environment variable'
-    " ARRCERT_FINGERPRINTS",
+    " ARRCERT_FINGERPRINTS or ARRCERT_FILE",
 )
 """The mistake of a site that has no policies at all."""
 
@@ -64,35 +66,19 @@ _PLATFORMS = ("ALLOWED_CLIENT_CERT_THUMBPRINTS", "ALLOWED_CLIENT_CERT_COMMON_NAM
 """The environment variables of a well-known recipe for the platform's own sample."""
 
 
-class Place(NamedTuple):
-    """Where a policy is written.
-
-    Attributes:
-        where: such as `ARRCERT["partners"][1]`; empty for the flat variables.
-        notation: how the policy is written.
-    """
-
-    where: str
-    notation: Notation
-
-    def setting(self, key: str = "") -> str:
-        """Return what an error calls a key there, or the policy itself."""
-        if not self.where:
-            return f"ARRCERT_{key.upper()}" if key else POLICIES
-        return f'{self.where}["{key}"]' if key else self.where
-
-
 class Settings(NamedTuple):
     """A configuration that was validated whole.
 
     Attributes:
-        policies: each policy's name and its alternatives, in order.
+        policies: each policy's name and its alternatives, in order. With a file, they are those of
+            the start.
         ingress: the declared way from the client to the app.
         exempt_paths: paths that the site-wide check leaves out.
         protect_all: whether the whole site is protected.
         most_remembered: how many accepted certificates are remembered for each policy.
         is_guarded: whether anything is known to keep strangers from forging the header.
         places: every policy with the place where it is written.
+        file: follows the file of policies; None without one.
     """
 
     policies: Mapping[str, tuple[Policy, ...]]
@@ -102,6 +88,7 @@ class Settings(NamedTuple):
     most_remembered: int = MOST_REMEMBERED
     is_guarded: bool = True
     places: tuple[tuple[Place, Policy], ...] = ()
+    file: PolicyFile | None = None
 
     def warnings(self) -> list[Problem]:
         """Return what does not stop the start, but is probably a mistake or denies somebody.
@@ -109,17 +96,7 @@ class Settings(NamedTuple):
         This looks at the policies as they are now, not at requests.
         """
         unguarded = [] if self.is_guarded else [_unguarded(self.ingress.front_end)]
-        of_policies = [
-            Problem(place.setting(problem.setting), problem.message)
-            for place, policy in self.places
-            for problem in policy.warnings()
-        ]
-        sources = [
-            (place.setting(source.key), source)
-            for place, policy in self.places
-            for source in policy.identity_sources()
-        ]
-        return [*unguarded, *of_policies, *shared_identities(sources)]
+        return unguarded + warnings_of(self.places)
 
 
 def load(
@@ -128,25 +105,29 @@ def load(
     *,
     debug: bool = False,
     protect_all_by_default: bool = False,
+    served: Iterable[Served] = (),
 ) -> Settings:
     """Validate a configuration whole and build its policies.
 
     The policies have exactly one source: the framework's setting `ARRCERT`; the environment
-    variable `ARRCERT`, which holds the same mapping as JSON; or flat environment variables, one for
-    each key of the policy `default` (`ARRCERT_FINGERPRINTS`, ...).
+    variable `ARRCERT`, which holds the same mapping as JSON; the TOML file that the setting or the
+    environment variable `ARRCERT_FILE` names; or flat environment variables, one for each key of
+    the policy `default` (`ARRCERT_FINGERPRINTS`, ...).
 
     Args:
         framework_settings: every setting of the framework whose name begins with `ARRCERT`.
         environ: the environment of the process.
         debug: whether the framework is in its debug mode, in which unsafe servers are not refused.
         protect_all_by_default: the value of `ARRCERT_PROTECT_ALL` if it is not written.
+        served: folders that visitors can read or write, in which `ARRCERT_FILE` may not lie.
 
     Raises:
         ConfigurationError: all mistakes together, each with its setting.
 
-    The result is immutable: later changes of the settings have no effect on it.
+    The result is immutable: later changes of the settings have no effect on it. Its `file` follows
+    the changes of the file.
     """
-    validation = _Validation(framework_settings, environ)
+    validation = _Validation(framework_settings, environ, served)
     settings = validation.validate(debug=debug, protect_all_by_default=protect_all_by_default)
     if validation.problems:
         raise ConfigurationError(validation.problems)
@@ -170,8 +151,15 @@ def load_environment() -> Settings:
 class _Validation:
     """Collects the mistakes of one configuration, and the policies that have none."""
 
-    def __init__(self, framework: Mapping[str, Any], environ: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        framework: Mapping[str, Any],
+        environ: Mapping[str, str],
+        served: Iterable[Served],
+    ) -> None:
         self.problems: list[Problem] = []
+        self._served = tuple(served)
+        self._file: PolicyFile | None = None
         self._framework = framework
         self._environ = environ
         self._ours = {name: text for name, text in environ.items() if name.startswith("ARRCERT")}
@@ -185,7 +173,7 @@ class _Validation:
             if name in self._framework and self._framework[name] is None:
                 self._add(name, "is None; write a value, or leave it out")
         options = {name: self._option(name) for name in OPTIONS}
-        policies = self._policies()
+        policies = self._policies(ignore_mode=options[FileIgnoreMode.name])
         front_end: FrontEnd = options[FrontEndOption.name]
         proxies = options[TrustedProxies.name]
         secret = options[FrontEndSecretHeader.name]
@@ -217,6 +205,7 @@ class _Validation:
             options[MostRemembered.name],
             is_guarded,
             tuple(self._places),
+            self._file,
         )
 
     def _add(self, setting: str, message: str) -> None:
@@ -282,15 +271,19 @@ class _Validation:
 
     # ---------------------------------------------------------------------------------- policies
 
-    def _policies(self) -> dict[str, tuple[Policy, ...]]:
+    def _policies(self, *, ignore_mode: bool) -> Mapping[str, tuple[Policy, ...]]:
         flat = sorted(name for name in self._ours if name in FLAT)
         sources = [
             *(
-                ["the framework's setting ARRCERT"]
-                if self._framework.get(POLICIES) is not None
-                else []
+                f"the framework's setting {name}"
+                for name in (POLICIES, FILE)
+                if self._framework.get(name) is not None
             ),
-            *(["the environment variable ARRCERT"] if POLICIES in self._ours else []),
+            *(
+                f"the environment variable {name}"
+                for name in (POLICIES, FILE)
+                if name in self._ours
+            ),
             *([f"the environment variables {', '.join(flat)}"] if flat else []),
         ]
         if len(sources) > 1:
@@ -306,6 +299,8 @@ class _Validation:
                 return self._named_policies(json_value(value, EXAMPLE), Notation.JSON)
             except UnusableError as error:
                 self._add(POLICIES, str(error))
+        elif FILE in self._framework or FILE in self._ours:
+            return self._policies_in_file(ignore_mode=ignore_mode)
         elif flat:
             return self._flat_policy()
         elif not self._is_misspelt:
@@ -320,88 +315,49 @@ class _Validation:
         return {}
 
     def _named_policies(self, value: Any, notation: Notation) -> dict[str, tuple[Policy, ...]]:
-        if not isinstance(value, Mapping) or not value:
-            is_text = isinstance(value, str) and value.lstrip().startswith("{")
-            what_to_write = (
-                "write the mapping itself, without quotation marks around it"
-                if is_text
-                else f"write {EXAMPLE}"
-            )
-            self._add(POLICIES, f"{quote(value)} is not a mapping of policies; {what_to_write}")
-            return {}
-        self._names = [name for name in value if isinstance(name, str)]
-        stray = {name: stray_key(name, held) for name, held in value.items()}
-        if any(stray.values()):
-            self._add_stray_keys({name: key for name, key in stray.items() if key})
-        policies: dict[str, tuple[Policy, ...]] = {}
-        for name, alternatives in value.items():
-            where = f'{POLICIES}["{name}"]'
-            if stray[name]:
-                continue
-            if not isinstance(name, str) or not name:
-                self._add(POLICIES, f"{quote(name)} is not a policy's name; write {EXAMPLE}")
-            elif isinstance(alternatives, Mapping):
-                policies[name] = self._alternatives([(Place(where, notation), alternatives)])
-            elif isinstance(alternatives, list | tuple) and alternatives:
-                policies[name] = self._alternatives(
-                    (Place(f"{where}[{index}]", notation), policy)
-                    for index, policy in enumerate(alternatives)
-                )
-            else:
-                self._add(
-                    where,
-                    f"{quote(alternatives)} is neither a policy nor a list of alternatives; write"
-                    ' {"fingerprints": ["..."]}',
-                )
+        reader = PolicyReader(POLICIES, notation)
+        policies = reader.read(value)
+        self._take(reader)
         return policies
 
-    def _add_stray_keys(self, stray: Mapping[str, str]) -> None:
-        """Report keys and settings that are written in place of a policy's name."""
-        # The missing policy "default" would be a second report of the same mistake.
-        self._names = []
-        beside = {name: key for name, key in stray.items() if key in OPTIONS}
-        for name, setting in beside.items():
-            self._add(POLICIES, f'"{name}" is not a policy; write the setting {setting}')
-        keys = [(name, key) for name, key in stray.items() if name not in beside]
-        if keys:
-            inner = ", ".join(example_of_key(key)[1:-1] for _, key in keys)
-            self._add(
-                POLICIES,
-                f"\"{keys[0][0]}\" is a policy's key, not a policy's name; write"
-                f' {{"default": {{{inner}}}}}',
-            )
+    def _take(self, reader: PolicyReader) -> None:
+        self.problems += reader.problems
+        self._places += reader.places
+        self._names = reader.names
+
+    def _policies_in_file(self, *, ignore_mode: bool) -> Mapping[str, tuple[Policy, ...]]:
+        try:
+            path = self._framework.get(FILE)
+            if FILE in self._ours:
+                path = value_of(self._ours[FILE], Form.TEXT, "/home/arrcert/partners.toml")
+            if path is None:
+                return {}
+            if not isinstance(path, str | os.PathLike) or not os.fspath(path):
+                self._add(
+                    FILE,
+                    f'{quote(path)} is not the path of a file; write "/home/arrcert/partners.toml"',
+                )
+                return {}
+            self._file = PolicyFile(os.fsdecode(path), served=self._served, ignore_mode=ignore_mode)
+        except UnusableError as error:
+            self._add(FILE, str(error))
+            return {}
+        except ConfigurationError as error:
+            self.problems += error.problems
+            return {}
+        generation = self._file.current()
+        self._places += generation.places
+        self._names = list(generation.policies)
+        return generation.policies
 
     def _add_no_default(self) -> None:
         names = " and ".join(f'"{name}"' for name in self._names)
         policies, rename = ("policy is", "it") if len(self._names) == 1 else ("policies are", "one")
         self._add(
-            POLICIES,
+            POLICIES if self._file is None else FILE,
             f'there is no policy "default", which {ProtectAll.name} uses; the {policies} {names};'
             f' rename {rename}, or add "default"',
         )
-
-    def _alternatives(self, written: Iterable[tuple[Place, Any]]) -> tuple[Policy, ...]:
-        policies = [self._policy(place, description) for place, description in written]
-        return tuple(policy for policy in policies if policy is not None)
-
-    def _policy(self, place: Place, description: Any) -> Policy | None:
-        if not isinstance(description, Mapping):
-            self._add(
-                place.where,
-                f'{quote(description)} is not a policy; write {{"fingerprints": ["..."]}}',
-            )
-            return None
-        before = len(self.problems)
-        for key, value in description.items():
-            if key not in KEYS:
-                self._add(place.setting(key), f"a policy has no such key; {hint(key)}")
-            elif value is None:
-                self._add(
-                    place.setting(key),
-                    f"is {place.notation.none}; write a value, or leave the key out",
-                )
-        known = {key: value for key, value in description.items() if key in KEYS}
-        return self._built(place, known, is_whole=len(self.problems) == before)
 
     def _flat_policy(self) -> dict[str, tuple[Policy, ...]]:
         """Return the policy that the flat variables describe."""
@@ -417,28 +373,11 @@ class _Validation:
                     self._add(name, str(error))
         if len(self.problems) > before:
             return {}
-        policy = self._built(Place("", Notation.JSON), description, is_whole=True)
+        reader = PolicyReader(POLICIES, Notation.JSON)
+        policy = reader.build("", description)
+        self.problems += reader.problems
+        self._places += reader.places
         return {} if policy is None else {"default": (policy,)}
-
-    def _built(
-        self, place: Place, description: Mapping[str, Any], *, is_whole: bool
-    ) -> Policy | None:
-        """Build a policy.
-
-        If one of its keys was refused before (`is_whole` is False), do not also report that the
-        policy has no condition.
-        """
-        try:
-            policy = Policy.from_mapping(description, place.notation)
-        except ConfigurationError as error:
-            self.problems += [
-                Problem(place.setting(problem.setting), problem.message)
-                for problem in error.problems
-                if is_whole or problem.setting
-            ]
-            return None
-        self._places.append((place, policy))
-        return policy
 
     def _refuse_names_without_proof(self, front_end: FrontEnd) -> None:
         why = why_names_are_not_proven(front_end)

@@ -7,7 +7,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -221,6 +221,55 @@ class TrustFiles:
 
     def _intermediate_certificates(self) -> list[Certificate]:
         return [held for file in self._intermediates for held in file.certificates]
+
+
+class TrustFolder:
+    """Opens the trust files of one configuration.
+
+    Policies with the same sources share one `TrustFiles`, so that a revocation list is in memory
+    once. What the configuration before has opened is taken over with its last good content, and
+    with the knowledge of which revocation list is newer.
+
+    Args:
+        path: the folder to which relative paths are relative. With None they are relative to the
+            working directory, and nothing is shared.
+        before: what opened the files of the configuration before.
+    """
+
+    def __init__(self, path: str | None = None, before: TrustFolder | None = None) -> None:
+        self._path = path
+        self._opened: dict[str, TrustFiles] = {}
+        self._before = {} if before is None else before._opened
+
+    def place(self, source: Source) -> Source:
+        """Return a source whose path does not depend on the working directory."""
+        if self._path is None or _is_pem_text(source):
+            return source
+        return os.path.join(self._path, source)
+
+    def open(
+        self,
+        trust_anchors: Sequence[Source],
+        intermediates: Sequence[Source] = (),
+        crls: Sequence[ListSource] | None = None,
+    ) -> TrustFiles:
+        """Return the trust files of some sources, as `place` returned them.
+
+        Raises:
+            ConfigurationError: as `TrustFiles` raises it.
+        """
+        if self._path is None:
+            return TrustFiles(trust_anchors, intermediates, crls)
+        key = repr((trust_anchors, intermediates, crls))
+        files = self._opened.get(key) or self._before.get(key)
+        if files is None:
+            files = TrustFiles(trust_anchors, intermediates, crls)
+        self._opened[key] = files
+        return files
+
+    def forget_before(self) -> None:
+        """Let go of the files of the configuration before that no policy uses now."""
+        self._before = {}
 
 
 _instances: weakref.WeakSet[TrustFiles] = weakref.WeakSet()

@@ -63,6 +63,11 @@ class TrustStore:
             self._by_subject.setdefault(subject, []).append(authority)
         self._revocation_lists = revocation_lists
 
+    @property
+    def checks_revocation(self) -> bool:
+        """Whether there are revocation lists, even if they are empty or have expired."""
+        return self._revocation_lists is not None
+
     def authorities_named(self, name: str) -> Sequence[Certificate]:
         """Return the configured certificates whose subject is a name, in RFC 4514 form."""
         return self._by_subject.get(name, ())

@@ -502,3 +502,12 @@ def test_websockets_on_uvicorn(authorizer: Authorizer, alice: IssuedCertificate)
         assert b"Forbidden\n" in answer
     assert entered.startswith(b"HTTP/1.1 101 ")
     assert b"entered" in entered
+
+
+def test_authorizer_that_decides_is_shown(authorizer: Authorizer) -> None:
+    """The middleware shows the authorizer that decides now, also the one of a callable."""
+
+    async def app(*_: object) -> None: ...
+
+    assert ClientCertificateMiddleware(app, authorizer).authorizer is authorizer
+    assert ClientCertificateMiddleware(app, lambda: authorizer).authorizer is authorizer

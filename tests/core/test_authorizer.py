@@ -727,7 +727,7 @@ def test_denial_is_not_remembered(authorizer: Authorizer, impostor: IssuedCertif
     for _ in range(3):
         denied(lambda: authorizer.authorize(impostor.header_value))
         denied(lambda: authorizer.authorize(None))
-    assert not authorizer._policies["default"][0].memory()._accepted
+    assert not authorizer._snapshot.candidates["default"][0].memory()._accepted
 
 
 @pytest.mark.parametrize("policy", ["default", "partners"])
@@ -836,7 +836,7 @@ def test_memory_is_bounded(authority: CertificateAuthority, decisions: list[obje
     assert len(decisions) == 3
     authorizer.authorize(clients[2].header_value)
     assert len(decisions) == 4
-    assert len(authorizer._policies["default"][0].memory()._accepted) == 2
+    assert len(authorizer._snapshot.candidates["default"][0].memory()._accepted) == 2
 
 
 def test_reload_between_decision_and_remembering(
@@ -927,6 +927,8 @@ def test_names_of_the_policies() -> None:
     policy = Policy(fingerprints=["A" * 40])
     authorizer = Authorizer({"partners": policy, "default": [policy, policy]})
     assert authorizer.policy_names == ("partners", "default")
+    assert list(authorizer.policies) == ["partners", "default"]
+    assert authorizer.front_end.name == "app-service"
 
 
 def test_an_app_without_policies_denies_every_request(

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
 
 from arrcert.keys import (
+    description_of_key,
     public_key_fingerprint,
     public_key_info_of,
     weakness_of_key,
@@ -143,3 +144,22 @@ def test_fingerprint_is_what_openssl_prints(alice: IssuedCertificate, tmp_path: 
 def test_key_that_cannot_be_read_has_no_fingerprint(alice: IssuedCertificate) -> None:
     """A key of an unknown algorithm has no fingerprint and raises nothing."""
     assert public_key_fingerprint(with_unknown_key(alice.certificate.x509)) is None
+
+
+def test_description_names_kind_and_size() -> None:
+    """A key is described by its kind and, where it has one, its size."""
+    described = [
+        description_of_key(with_key(private_key.public_key()))
+        for private_key in (
+            rsa.generate_private_key(65537, 1024),
+            ec.generate_private_key(ec.SECP256R1()),
+            ed25519.Ed25519PrivateKey.generate(),
+        )
+    ]
+    assert described == ["RSA, 1024 bits", "the curve secp256r1, 256 bits", "Ed25519"]
+
+
+def test_description_of_a_key_that_cannot_be_read(alice: IssuedCertificate) -> None:
+    """A key that cannot be read is described as such."""
+    unknown = with_unknown_key(alice.certificate.x509)
+    assert description_of_key(unknown).startswith("a key that cannot be read: ")

@@ -399,8 +399,9 @@ def test_all_findings_begin_with_the_decision(
     found = list(policy.findings(decision))
     again = Decision(Presented(certificate), at, store)
     assert next(policy.findings(again), None) == next(iter(found), None)
+    assert all(rule in policy.rules for rule, _ in found)
     if isinstance(decided, Finding):
-        assert found[0] == decided
+        assert found[0][1] == decided
     else:
         assert not found
         assert decided == Acceptance(decision.until, is_certain=decision.overlooked is None)
@@ -423,7 +424,7 @@ def test_findings_of_every_rule_are_collected(authority: CertificateAuthority) -
     )
     late = certificate.not_valid_after_utc + timedelta(seconds=1)
     found = list(policy.findings(Decision(Presented(certificate), late, policy.trust_store())))
-    assert [finding.reason for finding in found] == [
+    assert [finding.reason for _, finding in found] == [
         DenialReason.EXPIRED,
         *itertools.repeat(DenialReason.FINGERPRINT_NOT_ALLOWED, 2),
         DenialReason.COMMON_NAME_NOT_ALLOWED,

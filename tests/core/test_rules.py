@@ -26,6 +26,7 @@ from arrcert import (
 )
 from arrcert.exceptions import Finding
 from arrcert.keys import public_key_fingerprint
+from arrcert.moments import whole_second
 from arrcert.notation import Form, Notation
 from arrcert.policy import PARAMETERS, Acceptance
 from arrcert.presented import Presented
@@ -1251,6 +1252,8 @@ class TestRevocationLists:
                 policy = Policy(trust_anchors=anchors, crls=crls)
                 assert reason(policy, client.certificate) is None
                 assert reason(policy, revoked.certificate) is DenialReason.REVOKED
+        stated = KEYS["crls"]([{"file": "ca.crl", "distribution_point": url}, "b"], Notation.JSON)
+        assert stated.entries() == ["b", {"file": "ca.crl", "distribution_point": url}]
         other = {"file": pem, "distribution_point": f"{url}/"}
         assert list(problems(trust_anchors=anchors, crls=other)) == ["crls"]
 
@@ -1444,3 +1447,129 @@ def test_issuer_from_the_wire_is_believed_with_one_anchor() -> None:
     _, b, below = forwarded_issuer()
     policy = Policy(trust_anchors=b.certificate_pem.decode(), issuers=["CA A"])
     assert forwarded_denial(policy, below.issue("alice").certificate.x509, below.x509) is None
+
+
+# --- what a rule says to `arrcert explain` --------------------------------------------------------
+
+
+def said(policy: Policy, presented: Presented, at: datetime | None = None) -> dict[str, str]:
+    """Return what each rule found, or why it fails, and what it wanted."""
+    decision = Decision(presented, whole_second(at), policy.trust_store())
+    failed = dict(policy.findings(decision))
+    texts = {}
+    for rule in policy.rules:
+        wanted = rule.wanted(decision)
+        found = f"FAILS {failed[rule].detail}" if rule in failed else rule.found(decision)
+        texts[rule.label] = f"{found} | {wanted}" if wanted else found
+    return texts
+
+
+def test_every_rule_has_a_label() -> None:
+    """A rule is called by its policy key; the validity and rules without a key have words."""
+    labels = {rule.label for rule in RULES}
+    assert len(labels) == len(RULES)
+    assert labels - set(KEYS) == {
+        "validity",
+        "extended key usage",
+        "strong key",
+        "CA certificate",
+        "configured issuer",
+    }
+
+
+def test_what_rules_say_about_pins_and_names(alice: IssuedCertificate) -> None:
+    """Each rule says what it found and what it wanted, three entries at most."""
+    certificate = alice.certificate
+    key, pin = key_of(certificate), certificate.sha256_fingerprint
+    policy = Policy(
+        fingerprints=[
+            {"fingerprint": pin, "not_after": "2099-01-31", "note": "Fabrikam"},
+            certificate.sha1_fingerprint,
+        ],
+        public_keys=[key],
+        common_names=["alice", "b", "c", "d", "e"],
+        issuers=["Contoso Issuing CA"],
+        clock_skew=5,
+    )
+    texts = said(policy, Presented(certificate))
+    assert texts["fingerprints"] == (
+        f"the pin '{pin} (Fabrikam)', until 2099-01-31T23:59:59Z and the pin"
+        f" '{certificate.sha1_fingerprint}' | '{pin} (Fabrikam)' or"
+        f" '{certificate.sha1_fingerprint}'"
+    )
+    assert texts["public_keys"] == f"the pin '{key}' | '{key}'"
+    assert texts["common_names"] == "'alice' | 'alice', 'b', 'c' or 2 more"
+    assert texts["issuers"] == "'CN=Contoso Issuing CA,O=Contoso' | 'Contoso Issuing CA'"
+    assert texts["validity"].endswith(", give or take 5 s")
+    assert (
+        texts["extended key usage"] == "'clientAuth' | clientAuth, or no extended key usage at all"
+    )
+    assert texts["strong key"].startswith("the curve secp256r1, 256 bits | RSA of at least 2048 ")
+    assert texts["CA certificate"] == "it is none | no CA certificate, unless it is pinned"
+    assert texts["revocation"] == "not checked, because the policy has no crls"
+    assert texts["names_proven_by_front_end"] == ""
+
+
+def test_what_rules_say_about_alternative_names() -> None:
+    """The rules of alternative names say which ones the certificate holds."""
+    certificate = made(
+        alternative_names=[
+            x509.DNSName("a.example"),
+            x509.UniformResourceIdentifier("urn:a"),
+            x509.RFC822Name("a@b.example"),
+        ]
+    )
+    policy = pinned(
+        certificate, dns_names=["A.example"], uris=["urn:a"], email_addresses=["a@b.example"]
+    )
+    texts = said(policy, Presented(certificate))
+    assert texts["dns_names"] == "'a.example' | 'A.example'"
+    assert texts["uris"] == "'urn:a' | 'urn:a'"
+    assert texts["email_addresses"] == "'a@b.example' | 'a@b.example'"
+    assert texts["extended key usage"].startswith("no extended key usage | ")
+
+
+def test_what_rules_say_about_a_pinned_authority(authority: CertificateAuthority) -> None:
+    """A CA certificate that is pinned is named as such."""
+    certificate = ClientCertificate.from_pem(authority.certificate_pem)
+    texts = said(pinned(certificate), Presented(certificate))
+    assert texts["CA certificate"].startswith("it is one, and it is pinned | ")
+
+
+def test_what_rules_say_about_a_path() -> None:
+    """The rules of the path say where it leads, and until when nobody on it is revoked."""
+    root, other = CertificateAuthority("Root"), CertificateAuthority("Other")
+    client = root.issue("alice").certificate
+    anchors = [root.certificate_pem.decode(), other.certificate_pem.decode()]
+    end = whole_second() + timedelta(days=3)
+    current = root.revocation_list(next_update=end).decode()
+    texts = said(Policy(trust_anchors=anchors, crls=current, issuers=["Root"]), Presented(client))
+    assert texts["trust_anchors"] == "a path of 2 to 'CN=Root' | a path to 'CN=Other' or 'CN=Root'"
+    assert texts["revocation"] == (
+        f"not revoked; known until {end:%Y-%m-%dT%H:%M:%SZ} | no certificate of the path is revoked"
+    )
+    assert texts["configured issuer"] == (
+        "the issuer 'CN=Root' | the issuer's certificate is configured, and did not come with the"
+        " request"
+    )
+    assert "CA certificate" not in {label for label, text in texts.items() if " | " in text}
+    old = root.revocation_list(next_update=whole_second() - timedelta(days=1)).decode()
+    soft = said(
+        Policy(trust_anchors=anchors[0], crls=old, revocation="soft", issuers=["Root"]),
+        Presented(client),
+    )
+    assert soft["revocation"].startswith("overlooked: nothing tells whether ")
+    assert soft["revocation"].endswith("; if that cannot be told, it is accepted (soft)")
+    assert " | " not in soft["configured issuer"]
+    unchecked = said(Policy(trust_anchors=anchors), Presented(client))
+    assert unchecked["revocation"] == (
+        "not checked, because the policy has no crls | nothing, because the policy has no crls"
+    )
+
+
+def test_anchor_as_a_client_needs_no_list(authority: CertificateAuthority) -> None:
+    """A client that is its own trust anchor is on no list, so nothing ends."""
+    client = made(alternative_names=[x509.DNSName("a.example")])
+    anchors = [client.x509.public_bytes(Encoding.PEM).decode(), authority.certificate_pem.decode()]
+    policy = Policy(trust_anchors=anchors, crls=authority.revocation_list().decode())
+    assert said(policy, Presented(client))["revocation"].startswith("not revoked | ")

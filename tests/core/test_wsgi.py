@@ -368,3 +368,13 @@ def raw(port: int, method: str, header: str = "") -> bytes:
         request = f"{method} /x HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{header}\r\n"
         client.sendall(request.encode())
         return b"".join(iter(lambda: client.recv(65536), b""))
+
+
+def test_authorizer_that_decides_is_shown(authorizer: Authorizer) -> None:
+    """The middleware shows the authorizer that decides now, also the one of a callable."""
+
+    def app(*_: object) -> Iterator[bytes]:
+        yield b""
+
+    assert ClientCertificateMiddleware(app, authorizer).authorizer is authorizer
+    assert ClientCertificateMiddleware(app, lambda: authorizer).authorizer is authorizer

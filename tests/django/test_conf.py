@@ -12,6 +12,7 @@ from django.urls import path
 
 from arrcert.exceptions import ConfigurationError
 from arrcert.settings import load
+from arrcert.settings.contents import sealed
 from arrcert.testing import IssuedCertificate
 from arrcert_django import conf
 
@@ -126,3 +127,40 @@ def test_a_broken_configuration_is_not_remembered(
         conf.current()
     roots.write_bytes(authority.certificate_pem)
     assert conf.current().source is settings.ARRCERT
+
+
+def test_a_file_of_policies(
+    settings: Any, tmp_path: Path, allowed: IssuedCertificate, partner: IssuedCertificate
+) -> None:
+    """`ARRCERT_FILE` holds the policies; a change of the setting is another file."""
+    del settings.ARRCERT
+    for who in (allowed, partner):
+        file = tmp_path / f"{who.certificate.sha256_fingerprint}.toml"
+        pin = who.certificate.sha256_fingerprint
+        file.write_bytes(sealed(f'[default]\nfingerprints = ["{pin}"]\n'.encode()))
+        settings.ARRCERT_FILE = file
+        accepted = conf.current().authorizer.authorize(who.header_value)
+        assert accepted == who.certificate
+
+
+@pytest.mark.parametrize("name", ["MEDIA_ROOT", "STATIC_ROOT", "STATICFILES_DIRS"])
+def test_a_file_in_a_served_folder_is_an_error(settings: Any, tmp_path: Path, name: str) -> None:
+    """Visitors can read, or even replace, what lies below these folders."""
+    del settings.ARRCERT
+    file = tmp_path / "partners.toml"
+    file.write_bytes(sealed(f'[default]\nfingerprints = ["{"A" * 64}"]\n'.encode()))
+    settings.ARRCERT_FILE = str(file)
+    conf.current()
+    folders = [("prefix", tmp_path)] if name == "STATICFILES_DIRS" else tmp_path
+    setattr(settings, name, folders)
+    with pytest.raises(ConfigurationError, match=f"lies below {name}"):
+        conf.current()
+
+
+def test_folders_of_static_files_may_have_no_prefix(settings: Any, tmp_path: Path) -> None:
+    """An entry of `STATICFILES_DIRS` is a folder, or a prefix and a folder."""
+    settings.STATICFILES_DIRS = [str(tmp_path), ("prefix", str(tmp_path / "more"))]
+    assert conf.served_folders() == [
+        ("STATICFILES_DIRS", str(tmp_path)),
+        ("STATICFILES_DIRS", str(tmp_path / "more")),
+    ]

@@ -23,6 +23,7 @@ from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
 from werkzeug.exceptions import Forbidden
 
 from arrcert import ConfigurationError
+from arrcert.settings.contents import sealed
 from arrcert.testing import CertificateAuthority, IssuedCertificate
 from arrcert.wsgi import ClientCertificateMiddleware as WSGIMiddleware
 from arrcert_flask import (
@@ -506,3 +507,32 @@ def test_only_the_flask_command_forgives(monkeypatch: pytest.MonkeyPatch) -> Non
         monkeypatch.setenv("FLASK_RUN_FROM_CLI", value)
         with pytest.raises(ConfigurationError, match="ARRCERT: is not set"):
             Arrcert(Flask(__name__))
+
+
+def test_a_file_of_policies(
+    tmp_path: Path, alice: IssuedCertificate, impostor: IssuedCertificate
+) -> None:
+    """`ARRCERT_FILE` holds the policies of an app."""
+    file = tmp_path / "partners.toml"
+    pin = alice.certificate.sha256_fingerprint
+    file.write_bytes(sealed(f'[default]\nfingerprints = ["{pin}"]\n'.encode()))
+    app = Flask(__name__)
+    app.config.update(ARRCERT_FILE=file, ARRCERT_PROTECT_ALL=True)
+    Arrcert(app)
+    app.add_url_rule("/", "index", lambda: "hello")
+    assert status(app, "/", alice) == 200
+    assert status(app, "/", impostor) == 403
+
+
+def test_a_file_among_static_files_is_an_error(tmp_path: Path) -> None:
+    """A file that visitors can read as a static file does not start the app."""
+    file = tmp_path / "static" / "partners.toml"
+    file.parent.mkdir()
+    file.write_bytes(sealed(f'[default]\nfingerprints = ["{"A" * 64}"]\n'.encode()))
+    app = Flask(__name__, root_path=str(tmp_path))
+    app.config["ARRCERT_FILE"] = str(file)
+    with pytest.raises(ConfigurationError, match="lies below the app's static_folder"):
+        Arrcert(app)
+    app = Flask(__name__, root_path=str(tmp_path), static_folder=None)
+    app.config["ARRCERT_FILE"] = str(file)
+    Arrcert(app)

@@ -44,6 +44,7 @@ def test_every_option_is_found_by_its_name() -> None:
         "ARRCERT_FRONT_END_SECRET_HEADER",
         "ARRCERT_CROSS_SITE_ORIGINS",
         "ARRCERT_REFUSE_UNSAFE_SERVERS",
+        "ARRCERT_FILE_IGNORE_MODE",
         "ARRCERT_EXEMPT_PATHS",
         "ARRCERT_PROTECT_ALL",
         "ARRCERT_MOST_REMEMBERED",

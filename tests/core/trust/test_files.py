@@ -17,7 +17,7 @@ from arrcert import ClientCertificate, ConfigurationError
 from arrcert.exceptions import Finding
 from arrcert.testing import CertificateAuthority, IssuedCertificate
 from arrcert.trust import files as module
-from arrcert.trust.files import ListOfPoint, TrustFiles
+from arrcert.trust.files import ListOfPoint, TrustFiles, TrustFolder
 from arrcert.trust.paths import TrustStore
 
 
@@ -587,3 +587,33 @@ def test_one_unreadable_file_among_several_is_read_again(
     monkeypatch.undo()
     monkeypatch.setattr(module, "SECONDS_BETWEEN_LOOKS", 0.0)
     assert not is_trusted(settled(files), authority.issue("alice"))
+
+
+# --- the folder of a configuration ---------------------------------------------------------------
+
+
+def test_folder_places_paths(tmp_path: Path, authority: CertificateAuthority) -> None:
+    """Relative paths are relative to the folder; whole paths and PEM texts stay as they are."""
+    pem = authority.certificate_pem.decode()
+    folder = TrustFolder(str(tmp_path))
+    assert folder.place("ca.pem") == str(tmp_path / "ca.pem")
+    assert folder.place(Path("ca.pem")) == str(tmp_path / "ca.pem")
+    assert folder.place("/etc/ca.pem") == "/etc/ca.pem"
+    assert folder.place(pem) == pem
+    assert TrustFolder().place("ca.pem") == "ca.pem"
+
+
+def test_folder_opens_equal_sources_once(tmp_path: Path, authority: CertificateAuthority) -> None:
+    """Equal sources share one object, which the next configuration takes over."""
+    path = tmp_path / "ca.pem"
+    path.write_bytes(authority.certificate_pem)
+    first = TrustFolder(str(tmp_path))
+    files = first.open([str(path)])
+    assert first.open([str(path)]) is files
+    assert first.open([str(path)], [str(path)]) is not files
+    second = TrustFolder(str(tmp_path), first)
+    assert second.open([str(path)]) is files
+    third = TrustFolder(str(tmp_path), first)
+    third.forget_before()
+    assert third.open([str(path)]) is not files
+    assert TrustFolder().open([str(path)]) is not TrustFolder().open([str(path)])

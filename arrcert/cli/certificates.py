@@ -1,0 +1,204 @@
+"""Reads the certificate that `arrcert explain` is asked about, in the forms that people have."""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+from cryptography.hazmat.primitives.serialization import pkcs12
+from cryptography.x509 import Certificate, load_pem_x509_certificates
+
+from arrcert.certificate import ClientCertificate, der_of, read_certificate
+from arrcert.exceptions import Finding, quote
+from arrcert.forwarding.encodings import DecodingError, decode
+from arrcert.forwarding.front_ends import FrontEnd
+from arrcert.trust.pem import is_pkcs12, why_not_pem
+
+LONGEST_SOURCE = 1024 * 1024
+"""The largest file that is read, in bytes."""
+
+
+class NoCertificateError(Exception):
+    """There is no certificate that can be read. The message is a sentence for the operator."""
+
+
+class PasswordNeededError(Exception):
+    """A PKCS#12 file has a password, and none was given."""
+
+
+class Given(NamedTuple):
+    """A certificate, and what came with it.
+
+    Attributes:
+        certificate: the client certificate.
+        form: `PEM`, `DER`, `PKCS#12`, or the encoding of a header's value.
+        forwarded: CA certificates in a header's value. The site sees them, too.
+        others: further certificates in a file. The site does not see them.
+    """
+
+    certificate: ClientCertificate
+    form: str
+    forwarded: tuple[Certificate, ...] = ()
+    others: tuple[Certificate, ...] = ()
+
+
+def read_given(argument: str, front_end: FrontEnd, password: bytes | None = None) -> Given:
+    """Return the certificate that an argument of the command names.
+
+    Args:
+        argument: the path of a file, `-` for standard input, or a header's value.
+        front_end: the front end of the site, which says which element of XFCC is the client's.
+        password: the password of a PKCS#12 file.
+
+    Raises:
+        NoCertificateError: there is no certificate.
+        PasswordNeededError: the file has a password, and `password` is None.
+    """
+    if argument == "-":
+        return certificate_in(
+            sys.stdin.buffer.read(LONGEST_SOURCE + 1), "standard input", front_end
+        )
+    if _is_header_value(argument):
+        return certificate_in(argument.encode("utf-8", "replace"), "the argument", front_end)
+    return certificate_in(_content_of(Path(argument)), quote(argument), front_end, password)
+
+
+def _content_of(path: Path) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read(LONGEST_SOURCE + 1)
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise NoCertificateError(
+            f"{quote(path)} cannot be read: {why}; write the path of a certificate, - for standard"
+            " input, or a header's value"
+        ) from error
+
+
+def certificate_in(
+    data: bytes, where: str, front_end: FrontEnd, password: bytes | None = None
+) -> Given:
+    """Return the certificate in some bytes: PEM, DER, PKCS#12 or a header's value.
+
+    Args:
+        data: the bytes.
+        where: what errors call them, escaped.
+        front_end: as in `read_given`.
+        password: the password of PKCS#12.
+
+    Raises:
+        NoCertificateError: there is no certificate.
+        PasswordNeededError: PKCS#12 has a password, and `password` is None.
+
+    A private key that stands beside the certificate is not used and never shown.
+    """
+    if len(data) > LONGEST_SOURCE:
+        raise NoCertificateError(f"{where} is larger than {LONGEST_SOURCE} bytes")
+    if is_pkcs12(data):
+        return _from_pkcs12(data, where, password)
+    if b"-----BEGIN CERTIFICATE-----" in data or b"-----BEGIN X509 CERTIFICATE-----" in data:
+        return _from_pem(data, where)
+    if data.startswith(b"\x30") and not data.isascii():
+        return Given(_readable(data, where), "DER")
+    text = data.decode("latin-1").strip()
+    # A line of a request: the header's name stands before its value.
+    text = re.sub(r"\A[A-Za-z][A-Za-z0-9-]*:[ \t]*(?=\S)", "", text)
+    encoding = _encoding_of(text)
+    if encoding is None:
+        raise NoCertificateError(f"{where} holds no certificate; {why_not_pem(data)}")
+    if encoding == "base64-der":
+        # Tools break base64 into lines. A header has none.
+        text = re.sub(r"\s", "", text)
+        der = _decoded(text)
+        if is_pkcs12(der):  # The form of secrets in Key Vault.
+            return _from_pkcs12(der, where, password)
+    try:
+        hops = front_end.trusted_hops if front_end.encoding == "xfcc" else 1
+        leaf, *chain = decode(encoding, text, hops)
+    except DecodingError as error:
+        raise NoCertificateError(
+            f"{where}, read as {encoding}, holds no certificate: {error.finding.detail}"
+        ) from error
+    forwarded = tuple(_readable(der, where).x509 for der in chain)
+    return Given(_readable(leaf, where), encoding, forwarded)
+
+
+def _is_header_value(argument: str) -> bool:
+    """Tell whether an argument is a value rather than a path."""
+    return (
+        len(argument) > 200
+        and not os.path.lexists(argument[:4096])
+        and bool(
+            _encoding_of(re.sub(r"\A[A-Za-z][A-Za-z0-9-]*:[ \t]*(?=\S)", "", argument.strip()))
+        )
+    )
+
+
+def _encoding_of(text: str) -> str | None:
+    """Return the encoding that a header's value seems to have."""
+    if re.search(r'(?i)(?:\A|[;,])cert="?-----BEGIN|(?:\A|[;,])hash=', text):
+        return "xfcc"
+    if text.startswith("-----BEGIN%20"):
+        return "percent-encoded-pem"
+    if re.fullmatch(r":[A-Za-z0-9+/=]+:", text):
+        return "rfc9440"
+    return "base64-der" if re.fullmatch(r"M[A-Za-z0-9+/=\s]{60,}", text) else None
+
+
+def _decoded(text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except ValueError:
+        return b""
+
+
+def _readable(der: bytes, where: str) -> ClientCertificate:
+    certificate = read_certificate(der)
+    if isinstance(certificate, Finding):
+        raise NoCertificateError(f"{where}: {certificate.detail}")
+    return certificate
+
+
+def _from_pem(data: bytes, where: str) -> Given:
+    try:
+        certificates = load_pem_x509_certificates(data)
+    except Exception as error:
+        raise NoCertificateError(f"{where} holds a broken certificate: {quote(error)}") from error
+    ders = [der_of(certificate) for certificate in certificates]
+    leaf = next((der for der in ders if not _is_ca(der)), ders[0])
+    others = (other for other, der in zip(certificates, ders, strict=True) if der != leaf)
+    return Given(_readable(leaf, where), "PEM", others=tuple(others))
+
+
+def _is_ca(der: bytes) -> bool:
+    certificate = read_certificate(der)
+    return not isinstance(certificate, Finding) and certificate.is_ca
+
+
+def _from_pkcs12(data: bytes, where: str, password: bytes | None) -> Given:
+    held = None
+    # A file without a password may be encrypted with none, or with an empty one.
+    for candidate in (None, b"") if password is None else (password,):
+        try:
+            held = pkcs12.load_pkcs12(data, candidate)
+            break
+        # cryptography gives the same errors for a wrong password and for a broken file.
+        except Exception as error:
+            failure = error
+    if held is None:
+        if password is None:
+            raise PasswordNeededError
+        raise NoCertificateError(
+            f"{where} cannot be opened with this password, or is broken: {quote(failure)}"
+        )
+    others = [other.certificate for other in held.additional_certs]
+    if held.cert is not None:
+        others.insert(0, held.cert.certificate)
+    if not others:
+        raise NoCertificateError(f"{where} is PKCS#12 and holds no certificate")
+    leaf, *others = others
+    return Given(_readable(der_of(leaf), where), "PKCS#12", others=tuple(others))

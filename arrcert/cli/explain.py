@@ -1,0 +1,356 @@
+"""The command `arrcert explain`: why a certificate may enter or not, and what to write.
+
+It needs click; what it prints for people also needs rich, of the extra `dev`.
+"""
+
+from __future__ import annotations
+
+import getpass
+import io
+import json
+import os
+import re
+import sys
+import warnings
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from arrcert.certificate import ClientCertificate
+from arrcert.cli.apps import Failure
+from arrcert.cli.certificates import (
+    Given,
+    NoCertificateError,
+    PasswordNeededError,
+    read_given,
+)
+from arrcert.cli.explanation import (
+    PolicyResult,
+    certificate_as_json,
+    explain,
+    policy_as_json,
+)
+from arrcert.cli.options import read_file
+from arrcert.cli.sites import Site, site_of_app, site_of_environment, site_of_file
+from arrcert.cli.suggestions import (
+    Suggestion,
+    merged,
+    suggestions,
+    why_to_suggest_nothing,
+)
+from arrcert.exceptions import CertificateDenied, quote
+from arrcert.moments import timestamp, whole_second
+from arrcert.presented import Presented
+
+if TYPE_CHECKING:
+    from arrcert.cli.report import Report
+
+ACCEPTED, DENIED = 0, 1
+
+
+def _parse_moment(
+    _context: click.Context, _parameter: click.Parameter, value: str | None
+) -> datetime | None:
+    if value is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(value)
+        if re.fullmatch(r"\d{4}-\d\d-\d\d", value):
+            moment = moment.replace(tzinfo=UTC)
+        return whole_second(moment)
+    except (ValueError, OverflowError) as error:
+        raise click.BadParameter(
+            f"{value!r} is neither a day nor a moment with its zone; write 2027-01-31, which is its"
+            " first second in UTC, or 2027-01-31T12:00:00Z"
+        ) from error
+
+
+@click.command("explain", short_help="Say why a certificate may enter or not, and what to write.")
+@click.argument("certificate", metavar="[CERT]", required=False)
+@click.option(
+    "--policy",
+    metavar="NAME",
+    help="Judge by this policy alone. By default all policies are shown, and the policy 'default'"
+    " decides about the exit code.",
+)
+@click.option(
+    "--at",
+    metavar="MOMENT",
+    callback=_parse_moment,
+    help="Judge for another moment: 2027-01-31 (the first second of the day in UTC), or"
+    " 2027-01-31T12:00:00Z.",
+)
+@click.option(
+    "--all",
+    "folder",
+    metavar="DIR",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Judge every certificate in a folder, and print a table.",
+)
+@click.option(
+    "--file",
+    "file",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Take the policies from a TOML file, such as the file that ARRCERT_FILE names.",
+)
+@click.option(
+    "--app",
+    metavar="MODULE:APP",
+    help="Take the settings of a site, seen from the current directory: 'shop:app' of Flask,"
+    " 'mysite.wsgi:application' of Django, or the settings module of Django: 'mysite.settings'.",
+)
+@click.option(
+    "--password-file",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="A file that holds the password of a .p12. By default the command asks for it.",
+)
+@click.option("--json", "is_json", is_flag=True, help="Print JSON.")
+def explain_command(
+    certificate: str | None,
+    policy: str | None,
+    at: datetime | None,
+    folder: Path | None,
+    file: Path | None,
+    app: str | None,
+    password_file: Path | None,
+    is_json: bool,
+) -> None:
+    """Say why a certificate may enter or not, rule by rule, and what to write.
+
+    CERT is a file: PEM, DER, a .p12, or the value of a certificate header (base64,
+    percent-encoded PEM, RFC 9440 or XFCC). It may also be the value itself, or - for standard
+    input. A private key beside the certificate is not used.
+
+    The settings are those of the environment, unless --file or --app says otherwise. The rules are
+    those of the site. Only the certificate is judged: not the request, the front end or the
+    possession of the private key.
+
+    The exit code is 0 if the certificate may enter, 1 if not, and 2 if there is no certificate, the
+    settings have mistakes or the command is used wrongly. With --all it is 0 if all may enter.
+    """
+    if (certificate is None) == (folder is None):
+        raise click.UsageError("write one of CERT and --all DIR.")
+    if file is not None and app is not None:
+        raise click.UsageError("write one of --file and --app.")
+    report = None if is_json else _report()
+    site = _site(file, app)
+    if policy is not None:
+        _require(policy, site)
+        site = site._replace(policies={policy: site.policies[policy]})
+    judged_by = policy or "default"
+    password = None
+    if password_file is not None:
+        password = read_file("--password-file", password_file).rstrip(b"\r\n")
+    if folder is not None:
+        _require(judged_by, site)
+        _explain_all(folder, site, judged_by, at or whole_second(), password, report)
+    else:
+        _explain_one(str(certificate), site, judged_by, at, password, report)
+
+
+def _report() -> Report:
+    try:
+        from arrcert.cli import report
+    except ModuleNotFoundError as missing:
+        if (missing.name or "").partition(".")[0] != "rich":
+            raise
+        raise Failure(
+            "arrcert explain needs rich; run: pip install 'arrcert[dev]', or write --json"
+        ) from None
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A terminal may be unable to show a name.
+        sys.stdout.reconfigure(errors="backslashreplace")
+    return report.Report(sys.stdout)
+
+
+def _site(file: Path | None, app: str | None) -> Site:
+    if file is not None:
+        return site_of_file(file)
+    if app is None:
+        return site_of_environment()
+    try:
+        return site_of_app(app)
+    except CertificateDenied as error:  # The callable of a middleware has no authorizer.
+        raise Failure(f"{app!r} has no settings: {error.detail}") from error
+
+
+def _require(policy: str, site: Site) -> None:
+    if policy not in site.policies:
+        names = ", ".join(map(quote, site.policies))
+        raise Failure(f"no policy is called {quote(policy)}; write one of {names} after --policy")
+
+
+# ---------------------------------------------------------------------------------- one certificate
+
+
+def _explain_one(
+    argument: str,
+    site: Site,
+    judged_by: str,
+    at: datetime | None,
+    password: bytes | None,
+    report: Report | None,
+) -> NoReturn:
+    given = _given(argument, site, password)
+    now = whole_second()
+    moment = at or now
+    _require(judged_by, site)
+    presented = Presented(given.certificate, given.forwarded)
+    results = explain(presented, site.policies, moment, given.others)
+    result = results[judged_by]
+    reasons: list[str] = []
+    found: list[Suggestion] = []
+    if not result.accepted:
+        reasons = why_to_suggest_nothing(presented, results, moment, now)
+        found = [] if reasons else suggestions(presented, result, moment)
+        if site.folder is not None:
+            found = [_relative(suggestion, site.folder) for suggestion in found]
+    notes = list(_notes(given, site, moment, now))
+    if report is None:
+        paste = merged(site.written, judged_by, found[0].policy) if found else None
+        _print_json(
+            {
+                "at": timestamp(moment),
+                "certificate": certificate_as_json(given.certificate, moment),
+                "policies": {name: policy_as_json(results[name]) for name in results},
+                "notes": notes,
+                "warnings": list(found[0].warnings) if found else reasons,
+                "paste": None if paste is None else {"ARRCERT": paste},
+            }
+        )
+    else:
+        report.certificate(given, moment, notes)
+        for policy_result in results.values():
+            report.policy(policy_result)
+        if not result.accepted:
+            report.suggestions(given.certificate, judged_by, found, reasons, site)
+    raise SystemExit(ACCEPTED if result.accepted else DENIED)
+
+
+def _given(argument: str, site: Site, password: bytes | None) -> Given:
+    try:
+        try:
+            return read_given(argument, site.front_end, password)
+        except PasswordNeededError:
+            asked = _ask_for_password(argument)
+            return read_given(argument, site.front_end, asked)
+    except NoCertificateError as error:
+        raise Failure(str(error)) from error
+
+
+def _ask_for_password(argument: str) -> bytes:
+    if argument != "-":
+        try:
+            with warnings.catch_warnings():
+                # Where there is no terminal, Python warns that it cannot hide the password.
+                warnings.simplefilter("ignore", getpass.GetPassWarning)
+                asked: str = click.prompt(
+                    f"Password of {quote(argument)}", hide_input=True, err=True
+                )
+            return asked.encode("utf-8", "surrogateescape")
+        except click.Abort:
+            pass
+    raise Failure(f"{quote(argument)} has a password; write --password-file FILE") from None
+
+
+def _notes(given: Given, site: Site, moment: datetime, now: datetime) -> Iterator[str]:
+    """Yield what the operator should know beside the verdict."""
+    encodings = ("base64-der", "percent-encoded-pem", "rfc9440", "xfcc")
+    if given.form in encodings and given.form != site.front_end.encoding:
+        yield (
+            f"the value is {given.form}, but the site reads {site.front_end}: as a header it would"
+            " be denied; check ARRCERT_FRONT_END"
+        )
+    if given.others:
+        yield (
+            f"further certificates in the file: {len(given.others)}; the site does not see them, as"
+            " most front ends forward the client's certificate alone"
+        )
+    if moment > now:
+        yield (
+            "revocation lists and files are judged as they are today; newer ones may be there by"
+            " then"
+        )
+
+
+def _relative(suggestion: Suggestion, folder: Path) -> Suggestion:
+    """Return a suggestion with paths that are relative to a file's folder."""
+    sources = {"trust_anchors", "intermediates", "crls"}
+    policy = {
+        key: [
+            source if "-----BEGIN" in source else os.path.relpath(source, folder)
+            for source in entries
+        ]
+        if key in sources
+        else entries
+        for key, entries in suggestion.policy.items()
+    }
+    return suggestion._replace(policy=policy)
+
+
+def _print_json(value: Mapping[str, Any]) -> None:
+    # ASCII: text of a certificate reaches no terminal unescaped.
+    click.echo(json.dumps(value, indent=2))
+
+
+# -------------------------------------------------------------------------------------- a folder
+
+
+def _explain_all(
+    folder: Path,
+    site: Site,
+    judged_by: str,
+    moment: datetime,
+    password: bytes | None,
+    report: Report | None,
+) -> NoReturn:
+    rows: list[tuple[str, ClientCertificate | None, dict[str, PolicyResult], str]] = []
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith(".") or not path.is_file() or _holds_a_key_alone(path):
+            continue
+        try:
+            given = read_given(str(path), site.front_end, password)
+        except NoCertificateError as error:
+            rows.append((path.name, None, {}, str(error)))
+        except PasswordNeededError:
+            rows.append((path.name, None, {}, "has a password; write --password-file FILE"))
+        else:
+            presented = Presented(given.certificate, given.forwarded)
+            results = explain(presented, site.policies, moment, given.others)
+            rows.append((path.name, given.certificate, results, ""))
+    if not any(certificate for _, certificate, _, _ in rows):
+        raise Failure(f"--all: {quote(folder)} holds no certificate")
+    rows.sort(key=lambda row: (row[1] is None, row[1] and row[1].not_valid_after_utc))
+    if report is None:
+        _print_json(
+            {
+                "at": timestamp(moment),
+                "policy": judged_by,
+                "certificates": [
+                    {
+                        "file": name,
+                        "accepted": bool(results) and results[judged_by].accepted,
+                        "problem": problem or None,
+                        "certificate": certificate and certificate_as_json(certificate, moment),
+                        "policies": {name: policy_as_json(results[name]) for name in results},
+                    }
+                    for name, certificate, results, problem in rows
+                ],
+            }
+        )
+    else:
+        report.folder(folder, judged_by, moment, rows)
+    are_all_accepted = all(results and results[judged_by].accepted for _, _, results, _ in rows)
+    raise SystemExit(ACCEPTED if are_all_accepted else DENIED)
+
+
+def _holds_a_key_alone(path: Path) -> bool:
+    """Tell whether a file holds a private key and no certificate. It is nothing to judge."""
+    with open(path, "rb") as file:
+        data = file.read(64 * 1024)
+    return b"PRIVATE KEY-----" in data and b"CERTIFICATE-----" not in data

@@ -1,0 +1,394 @@
+"""What each policy says about one certificate: every rule, the path, and the verdict.
+
+The rules are those of the decision: `Policy.findings` walks them, and `Alternatives.decide` gives
+the verdict. Nothing here decides by itself.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from cryptography.x509 import AuthorityKeyIdentifier, Certificate, SubjectKeyIdentifier
+
+from arrcert.alternatives import Alternatives
+from arrcert.certificate import ClientCertificate
+from arrcert.exceptions import Denial, DenialReason, Finding
+from arrcert.identity import ClientIdentity
+from arrcert.keys import description_of_key
+from arrcert.moments import timestamp
+from arrcert.policy import Policy
+from arrcert.presented import Presented
+from arrcert.rules import Decision, KeyRule, Rule, TrustAnchors
+from arrcert.trust.paths import Path, TrustStore, has_signed
+
+MOST_STEPS = 10
+"""How many certificates of a path that breaks are followed."""
+
+
+class RuleResult(NamedTuple):
+    """One rule of a policy, judged by itself.
+
+    Attributes:
+        key: the policy key, or a word for a rule that is part of every policy.
+        label: what the rule is called.
+        holds: True or False; None if the rule needs a path and there is none.
+        reason: why it does not hold; None if it does.
+        detail: what was found; escaped.
+        wanted: what the rule wants; escaped.
+    """
+
+    key: str
+    label: str
+    holds: bool | None
+    reason: DenialReason | None
+    detail: str
+    wanted: str
+
+
+class Step(NamedTuple):
+    """One certificate of a path.
+
+    Attributes:
+        role: `client`, `intermediate`, `trust anchor`, or where else the certificate comes from.
+        certificate: the certificate.
+    """
+
+    role: str
+    certificate: Certificate
+
+
+class PathResult(NamedTuple):
+    """A certification path, or where it breaks.
+
+    Attributes:
+        is_valid: whether it is valid at the moment.
+        steps: the certificates, the client's first.
+        problem: why it is not valid; empty if it is. Escaped.
+        missing: the name of the CA whose certificate is missing, in RFC 4514 form; None if none is.
+        valid_at: a moment within the validity of the certificate at which the path is valid, if it
+            is not at the moment in question; else None.
+    """
+
+    is_valid: bool
+    steps: tuple[Step, ...]
+    problem: str
+    missing: str | None
+    valid_at: datetime | None
+
+
+class AlternativeResult(NamedTuple):
+    """What one alternative of a policy says.
+
+    Attributes:
+        policy: the policy.
+        accepted: whether each rule holds.
+        rules: the rules that want something, in the order of the decision.
+        path: the path; None for a policy without trust anchors.
+        until: until when the acceptance holds, as far as is known now; None if it is not accepted.
+    """
+
+    policy: Policy
+    accepted: bool
+    rules: tuple[RuleResult, ...]
+    path: PathResult | None
+    until: datetime | None
+
+    @property
+    def failed(self) -> list[RuleResult]:
+        """The rules that do not hold."""
+        return [rule for rule in self.rules if rule.holds is False]
+
+
+class PolicyResult(NamedTuple):
+    """What the alternatives of one name say.
+
+    Attributes:
+        name: the name of the policy.
+        alternatives: the alternatives, in order.
+        identity: who enters; None if nobody does.
+        denial: why nobody enters; None if somebody does.
+    """
+
+    name: str
+    alternatives: tuple[AlternativeResult, ...]
+    identity: ClientIdentity | None
+    denial: Denial | None
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the certificate may enter."""
+        return self.identity is not None
+
+
+def explain(
+    presented: Presented,
+    policies: Mapping[str, Sequence[Policy]],
+    at: datetime,
+    others: Sequence[Certificate] = (),
+) -> dict[str, PolicyResult]:
+    """Return what each policy says about a certificate.
+
+    Args:
+        presented: the certificate, and what came with it in a header.
+        policies: each policy's name and its alternatives.
+        at: the moment, aware, in whole seconds.
+        others: CA certificates that the site does not see, but that may be what is missing.
+    """
+    results = {}
+    for name, alternatives in policies.items():
+        # A request verifies a limited number of signatures, so each policy starts anew.
+        anew = Presented(presented.certificate, presented.forwarded)
+        results[name] = _explain_policy(name, anew, alternatives, at, others)
+    return results
+
+
+def _explain_policy(
+    name: str,
+    presented: Presented,
+    policies: Sequence[Policy],
+    at: datetime,
+    others: Sequence[Certificate],
+) -> PolicyResult:
+    trust_stores = [policy.trust_store() for policy in policies]
+    logger = logging.getLogger("arrcert")
+    was_disabled, logger.disabled = logger.disabled, True
+    try:
+        # This is the decision itself. What it logs is shown as a rule.
+        decided = Alternatives(name, policies, 0).decide(presented, at, trust_stores)
+    finally:
+        logger.disabled = was_disabled
+    results = tuple(
+        _explain_alternative(presented, policy, at, trust_store, others)
+        for policy, trust_store in zip(policies, trust_stores, strict=True)
+    )
+    if isinstance(decided, Denial):
+        return PolicyResult(name, results, None, decided)
+    return PolicyResult(name, results, decided[0], None)
+
+
+def _explain_alternative(
+    presented: Presented,
+    policy: Policy,
+    at: datetime,
+    trust_store: TrustStore | None,
+    others: Sequence[Certificate],
+) -> AlternativeResult:
+    decision = Decision(presented, at, trust_store)
+    failed: dict[Rule, Finding] = dict(policy.findings(decision))
+    path = None
+    if trust_store is not None:
+        why = next((failed[rule] for rule in failed if isinstance(rule, TrustAnchors)), None)
+        path = _explain_path(presented, decision, trust_store, why, others)
+        if decision.path is None and path.steps[-1].role == "trust anchor":
+            # The signatures lead to an anchor, and only a date or an extension makes the path
+            # invalid. The rules that need a path are judged by themselves on this one.
+            failed |= _findings_on_path(policy, decision, path)
+    rows = tuple(
+        _row(rule, failed.get(rule), decision, path)
+        for rule in policy.rules
+        if rule in failed or rule.wanted(decision)
+    )
+    return AlternativeResult(policy, not failed, rows, path, None if failed else decision.until)
+
+
+def _findings_on_path(policy: Policy, decision: Decision, path: PathResult) -> dict[Rule, Finding]:
+    decision.path = [step.certificate for step in path.steps]
+    found = {rule: rule.check(decision) for rule in policy.rules if rule.needs_path}
+    return {rule: finding for rule, finding in found.items() if finding is not None}
+
+
+def _row(
+    rule: Rule, finding: Finding | None, decision: Decision, path: PathResult | None
+) -> RuleResult:
+    key = rule.key if isinstance(rule, KeyRule) else rule.label.replace(" ", "_")
+    wanted = rule.wanted(decision)
+    if finding is not None:
+        detail = finding.detail
+        if isinstance(rule, TrustAnchors) and path is not None and path.valid_at is not None:
+            detail += f"; within its validity, at {timestamp(path.valid_at)}, there is a path"
+        return RuleResult(key, rule.label, False, finding.reason, detail, wanted)
+    if rule.needs_path and decision.path is None:
+        return RuleResult(key, rule.label, None, None, "not judged, as there is no path", wanted)
+    return RuleResult(key, rule.label, True, None, rule.found(decision), wanted)
+
+
+# ------------------------------------------------------------------------------------------ path
+
+
+def _explain_path(
+    presented: Presented,
+    decision: Decision,
+    trust_store: TrustStore,
+    why: Finding | None,
+    others: Sequence[Certificate],
+) -> PathResult:
+    if decision.path is not None:
+        return PathResult(True, tuple(_steps(decision.path, trust_store)), "", None, None)
+    problem = "" if why is None else why.detail
+    certificate = decision.certificate
+    begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    if not begin <= decision.at <= end:
+        moment = begin if decision.at < begin else end
+        path = presented.paths.find(trust_store, moment, decision.clock_skew)
+        if not isinstance(path, Finding):
+            return PathResult(False, tuple(_steps(path, trust_store)), problem, None, moment)
+    steps, missing = _where_it_breaks(presented, trust_store, others)
+    return PathResult(False, tuple(steps), problem, missing, None)
+
+
+def _steps(path: Path, trust_store: TrustStore) -> Iterator[Step]:
+    yield Step("client" if len(path) > 1 else "trust anchor", path[0])
+    for ca in path[1:-1]:
+        is_configured = ca in trust_store.intermediates or ca in trust_store.anchors
+        yield Step("intermediate" if is_configured else "came with the request", ca)
+    if len(path) > 1:
+        yield Step("trust anchor", path[-1])
+
+
+def _where_it_breaks(
+    presented: Presented, trust_store: TrustStore, others: Sequence[Certificate]
+) -> tuple[list[Step], str | None]:
+    """Climb from the certificate from issuer to issuer; return the name at which there is none."""
+    certificate = presented.certificate.x509
+    steps = [Step("client", certificate)]
+    while len(steps) < MOST_STEPS:
+        issuer = certificate.issuer.rfc4514_string()
+        candidates = [
+            *(Step("trust anchor", ca) for ca in trust_store.anchors),
+            *(Step("intermediate", ca) for ca in trust_store.intermediates),
+            *(Step("came with the request", ca) for ca in presented.forwarded),
+            *(Step("in CERT, not configured", ca) for ca in others),
+        ]
+        seen = {step.certificate for step in steps}
+        step = next(
+            (
+                step
+                for step in candidates
+                if step.certificate not in seen and has_signed(step.certificate, certificate)
+            ),
+            None,
+        )
+        if step is None:
+            # A certificate that signed itself has no issuer that could be missing.
+            return steps, None if has_signed(certificate, certificate) else issuer
+        steps.append(step)
+        certificate = step.certificate
+        if step.role == "trust anchor":
+            break
+    return steps, None
+
+
+def key_identifiers(certificate: Certificate) -> tuple[str, str]:
+    """Return the key identifiers of a certificate and of its issuer, each in hex or empty.
+
+    Args:
+        certificate: a pyca certificate (RFC 5280 sections 4.2.1.1 and 4.2.1.2).
+    """
+    own = authority = ""
+    try:
+        for extension in certificate.extensions:
+            if isinstance(extension.value, SubjectKeyIdentifier):
+                own = extension.value.digest.hex().upper()
+            elif isinstance(extension.value, AuthorityKeyIdentifier):
+                authority = (extension.value.key_identifier or b"").hex().upper()
+    # Hostile bytes may raise any exception.
+    except Exception:
+        return "", ""
+    return own, authority
+
+
+# ------------------------------------------------------------------------------------------ JSON
+
+
+def certificate_as_json(certificate: ClientCertificate, at: datetime) -> dict[str, Any]:
+    """Return the facts of a certificate for JSON.
+
+    Args:
+        certificate: the certificate.
+        at: the moment from which the days are counted, aware.
+    """
+    usages = certificate.extended_key_usages
+    return {
+        "subject": certificate.subject,
+        "issuer": certificate.issuer,
+        "common_name": certificate.common_name,
+        "dns_names": list(certificate.dns_names),
+        "uris": list(certificate.uris),
+        "email_addresses": list(certificate.email_addresses),
+        "serial_number": f"{certificate.serial_number:X}",
+        "not_valid_before": timestamp(certificate.not_valid_before_utc),
+        "not_valid_after": timestamp(certificate.not_valid_after_utc),
+        "days_left": days_left(certificate, at),
+        "sha256_fingerprint": certificate.sha256_fingerprint,
+        "sha1_fingerprint": certificate.sha1_fingerprint,
+        "public_key_fingerprint": Presented(certificate).public_key_fingerprint,
+        "key": description_of_key(certificate.x509),
+        "is_ca": certificate.is_ca,
+        "extended_key_usages": None if usages is None else [oid.dotted_string for oid in usages],
+    }
+
+
+def days_left(certificate: ClientCertificate, at: datetime) -> int:
+    """Return how many whole days a certificate is still valid; negative after its end."""
+    return (certificate.not_valid_after_utc - at).days
+
+
+def policy_as_json(result: PolicyResult) -> dict[str, Any]:
+    """Return what the alternatives of one name say, for JSON."""
+    identity, denial = result.identity, result.denial
+    return {
+        "accepted": result.accepted,
+        "reason": None if denial is None else denial.reason.value,
+        "detail": "" if denial is None else denial.detail,
+        "alternative": None if identity is None else identity.alternative,
+        "identity": None if identity is None else identity.name,
+        "roles": [] if identity is None else sorted(identity.roles),
+        "note": None if identity is None else identity.note,
+        "alternatives": [
+            {
+                "accepted": alternative.accepted,
+                "until": None if alternative.until is None else timestamp(alternative.until),
+                "rules": [
+                    {
+                        "key": rule.key,
+                        "holds": rule.holds,
+                        "reason": None if rule.reason is None else rule.reason.value,
+                        "detail": rule.detail,
+                        "wanted": rule.wanted,
+                    }
+                    for rule in alternative.rules
+                ],
+                "path": None if alternative.path is None else _path_as_json(alternative.path),
+            }
+            for alternative in result.alternatives
+        ],
+    }
+
+
+def _path_as_json(path: PathResult) -> dict[str, Any]:
+    return {
+        "valid": path.is_valid,
+        "valid_at": None if path.valid_at is None else timestamp(path.valid_at),
+        "problem": path.problem,
+        "missing": path.missing,
+        "certificates": [
+            {
+                "role": step.role,
+                "subject": name_of(step.certificate),
+                "not_valid_after": timestamp(step.certificate.not_valid_after_utc),
+            }
+            for step in path.steps
+        ],
+    }
+
+
+def name_of(certificate: Certificate) -> str:
+    """Return the subject of a pyca certificate in RFC 4514 form; not escaped."""
+    try:
+        return certificate.subject.rfc4514_string()
+    # Hostile bytes may raise any exception.
+    except Exception:
+        return "a name that cannot be read"

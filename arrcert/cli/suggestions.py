@@ -1,0 +1,289 @@
+"""What to write so that a certificate may enter, the safest way first.
+
+Each suggestion is a policy that was decided with the rules of the decision and accepts the
+certificate. Nothing is suggested for a certificate that nobody should let in.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from cryptography.hazmat.primitives import hashes
+
+from arrcert.cli.explanation import AlternativeResult, PolicyResult
+from arrcert.exceptions import ConfigurationError, DenialReason, quote
+from arrcert.keys import weakness_of_key
+from arrcert.moments import timestamp
+from arrcert.notation import Notation
+from arrcert.policy import Acceptance, Policy
+from arrcert.presented import Presented
+from arrcert.rules import Fingerprints, PinRule, SourceRule
+from arrcert.trust.paths import TrustStore, has_signed
+
+
+class Suggestion(NamedTuple):
+    """One way to let a certificate in.
+
+    Attributes:
+        title: what it does.
+        policy: the alternative to add, as a mapping.
+        warnings: why it may be unwise.
+    """
+
+    title: str
+    policy: dict[str, Any]
+    warnings: tuple[str, ...]
+
+
+def why_to_suggest_nothing(
+    presented: Presented, results: Mapping[str, PolicyResult], at: datetime, now: datetime
+) -> list[str]:
+    """Return why a certificate must not be let in, empty if there is no such reason.
+
+    Args:
+        presented: the certificate.
+        results: what each policy says. A list that revokes it counts in all policies.
+        at: the moment in question, aware.
+        now: the current moment, aware. An earlier `at` does not make an expired certificate good.
+    """
+    certificate = presented.certificate
+    reasons = []
+    if certificate.not_valid_after_utc < max(at, now):
+        reasons.append(
+            f"it has expired at {timestamp(certificate.not_valid_after_utc)}; the client must renew"
+            " it"
+        )
+    if not certificate.permits_client_auth:
+        reasons.append(
+            "its extended key usage lacks clientAuth; the CA must issue it for client"
+            " authentication"
+        )
+    weakness = weakness_of_key(certificate.x509)
+    if weakness is not None:
+        reasons.append(f"it {weakness}; the client needs a new key")
+    try:
+        algorithm = certificate.x509.signature_hash_algorithm
+    # cryptography does not know the algorithm.
+    except Exception:
+        algorithm = None
+        reasons.append("its signature algorithm is unknown; have it issued again")
+    if isinstance(algorithm, hashes.SHA1 | hashes.MD5):
+        reasons.append(f"it is signed over {algorithm.name}, which is weak; have it issued again")
+    return reasons + _why_revoked(presented, results, at)
+
+
+def _why_revoked(
+    presented: Presented, results: Mapping[str, PolicyResult], at: datetime
+) -> list[str]:
+    alternatives = [
+        alternative for result in results.values() for alternative in result.alternatives
+    ]
+    reasons = {
+        rule.detail: None
+        for alternative in alternatives
+        for rule in alternative.failed
+        if rule.reason in (DenialReason.REVOKED, DenialReason.REVOCATION_UNKNOWN)
+    }
+    # A certificate without a valid path can be on the list of its issuer all the same.
+    for alternative in alternatives:
+        trust_store = alternative.policy.trust_store()
+        if trust_store is not None:
+            reasons |= dict.fromkeys(_lists_that_revoke(presented, trust_store, at))
+    return list(reasons)
+
+
+def _lists_that_revoke(
+    presented: Presented, trust_store: TrustStore, at: datetime
+) -> Iterable[str]:
+    leaf = presented.certificate.x509
+    for ca in (*trust_store.anchors, *trust_store.intermediates, *presented.forwarded):
+        if has_signed(ca, leaf):
+            finding = trust_store.check_revocation([leaf, ca], at)
+            if finding is not None and finding.reason is DenialReason.REVOKED:
+                yield finding.detail
+
+
+def suggestions(presented: Presented, result: PolicyResult, at: datetime) -> list[Suggestion]:
+    """Return the ways to let a certificate in under a policy, the safest first.
+
+    Args:
+        presented: a certificate for which `why_to_suggest_nothing` has no reason.
+        result: what the policy says, which denies.
+        at: the moment in question, aware.
+
+    A certificate that is not valid yet is suggested for its first second.
+    """
+    moment = max(at, presented.certificate.not_valid_before_utc)
+    candidates = [_pin(presented, result)]
+    candidates += [
+        _path_and_name(presented, alternative)
+        for alternative in result.alternatives
+        if alternative.path is not None
+    ]
+    found: list[Suggestion] = []
+    for suggestion in candidates:
+        is_new = all(suggestion.policy != other.policy for other in found)
+        if is_new and _admits(suggestion.policy, presented, moment):
+            found.append(suggestion)
+    return found
+
+
+def _admits(written: Mapping[str, Any], presented: Presented, at: datetime) -> bool:
+    try:
+        policy = Policy.from_mapping(written, Notation.PYTHON)
+    except ConfigurationError:
+        return False
+    return isinstance(policy.decide(presented, at, policy.trust_store()), Acceptance)
+
+
+def _pin(presented: Presented, result: PolicyResult) -> Suggestion:
+    certificate = presented.certificate
+    warnings = ["first make sure, by another channel, that this certificate is the partner's"]
+    fingerprints = (certificate.sha256_fingerprint, certificate.sha1_fingerprint)
+    for alternative in result.alternatives:
+        for rule in alternative.policy.rules:
+            if isinstance(rule, PinRule):
+                known = (presented.public_key_fingerprint,)
+                pins = fingerprints if isinstance(rule, Fingerprints) else known
+                if any(pin in rule.pins for pin in pins):
+                    warnings.append(
+                        "the policy has a pin for it that does not admit it; find out why before"
+                        " you add another"
+                    )
+        trust_store = alternative.policy.trust_store()
+        if trust_store is not None and trust_store.checks_revocation:
+            warnings.append("a pin is not checked against revocation lists")
+    if certificate.is_ca:
+        warnings.append(
+            "it is a CA certificate: ask for a certificate that was issued for a client"
+        )
+    return Suggestion(
+        "Pin this one certificate; replace the pin when the certificate is renewed",
+        {"fingerprints": [certificate.sha256_fingerprint]},
+        tuple(dict.fromkeys(warnings)),
+    )
+
+
+def _path_and_name(presented: Presented, alternative: AlternativeResult) -> Suggestion:
+    certificate = presented.certificate
+    written: dict[str, Any] = {
+        rule.key: rule.entries()
+        for rule in alternative.policy.rules
+        if isinstance(rule, SourceRule)
+    }
+    if certificate.common_name is not None:
+        written["common_names"] = [certificate.common_name]
+    elif certificate.dns_names:
+        written["dns_names"] = list(certificate.dns_names)
+    elif certificate.uris:
+        written["uris"] = list(certificate.uris)
+    elif certificate.email_addresses:
+        written["email_addresses"] = list(certificate.email_addresses)
+    else:
+        written["common_names"] = []  # There is no name to allow, so this is never suggested.
+    trust_store = alternative.policy.trust_store()
+    if trust_store is not None and len(trust_store.anchors) > 1:
+        written["issuers"] = [certificate.issuer]
+    warnings = (
+        f"whoever gets a certificate with this name from {quote(certificate.issuer)} may enter;"
+        " unwise if that is a public CA",
+    )
+    title = "Allow the name in certificates of a CA that you trust; it survives renewals"
+    return Suggestion(title, written, warnings)
+
+
+# ----------------------------------------------------------------------------------------- paste
+
+
+def merged(
+    written: Mapping[str, Any] | None, name: str, policy: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the value of `ARRCERT` with one more alternative.
+
+    Args:
+        written: the value as it is written now; None if it is made in code.
+        name: the name of the policies.
+        policy: the alternative.
+    """
+    whole = dict(written or {})
+    held = whole.get(name)
+    before = [] if held is None else list(held) if isinstance(held, list | tuple) else [held]
+    whole[name] = [*before, policy] if before else dict(policy)
+    return _plain(whole)  # type: ignore[no-any-return]
+
+
+def _plain(value: Any) -> Any:
+    """Return a value that JSON can hold."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(held) for key, held in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(held) for held in value]
+    if isinstance(value, set | frozenset):
+        return sorted(map(str, value))
+    return value if isinstance(value, str | int | bool) else str(value)
+
+
+def as_json(value: Any) -> str:
+    """Return JSON in which every character is visible.
+
+    Args:
+        value: what to write.
+    """
+    text = json.dumps(value, ensure_ascii=False, indent=2)
+    return "".join(
+        character if character.isprintable() or character == "\n" else json.dumps(character)[1:-1]
+        for character in text
+    )
+
+
+def as_python(value: Any) -> str:
+    """Return a Python expression, indented as JSON is; `repr` escapes what is not visible.
+
+    Args:
+        value: what to write.
+    """
+    return "\n".join(_python_lines(value))
+
+
+def _python_lines(value: Any) -> list[str]:
+    if isinstance(value, Mapping) and value:
+        entries = [_after(f"{key!r}: ", _python_lines(held)) for key, held in value.items()]
+        return ["{", *_indented(entries), "}"]
+    if isinstance(value, list) and value:
+        return ["[", *_indented([_python_lines(held) for held in value]), "]"]
+    return [repr(value)]
+
+
+def _after(start: str, lines: Sequence[str]) -> list[str]:
+    return [start + lines[0], *lines[1:]]
+
+
+def _indented(entries: Iterable[Sequence[str]]) -> list[str]:
+    return [f"    {line}" for entry in entries for line in (*entry[:-1], f"{entry[-1]},")]
+
+
+def as_toml(name: str, policy: Mapping[str, Sequence[str]]) -> str:
+    """Return one more alternative as TOML, in which every character is visible.
+
+    Args:
+        name: the name of the policies.
+        policy: the alternative, whose values are lists of text.
+    """
+    is_bare = name.isascii() and name.replace("-", "").replace("_", "").isalnum()
+    lines = [f"[[{name if is_bare else _toml_text(name)}]]"]
+    for key, entries in policy.items():
+        listed = ", ".join(map(_toml_text, entries))
+        lines.append(f"{key} = [{listed}]")
+    return "\n".join(lines)
+
+
+def _toml_text(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    visible = (
+        character if character.isprintable() else f"\\U{ord(character):08x}"
+        for character in escaped
+    )
+    return f'"{"".join(visible)}"'

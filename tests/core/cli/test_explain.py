@@ -1,0 +1,348 @@
+"""`arrcert explain`: what it prints, its JSON, and its exit codes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, pkcs12
+
+pytest.importorskip("click", reason="needs the extra dev")
+pytest.importorskip("rich", reason="needs the extra dev")
+
+from click.testing import CliRunner, Result
+
+from arrcert import Policy
+from arrcert.cli.commands import main
+from arrcert.moments import whole_second
+from arrcert.testing import CertificateAuthority, IssuedCertificate, self_signed
+
+PIN = "AB" * 32
+DAY = timedelta(days=1)
+
+
+def run(*arguments: str, stdin: bytes | None = None) -> Result:
+    """Run the command in this process."""
+    return CliRunner(env={"COLUMNS": "80"}).invoke(main, ["explain", *arguments], input=stdin)
+
+
+def told(*arguments: str) -> Any:
+    """Return the JSON that the command prints."""
+    return json.loads(run(*arguments, "--json").stdout)
+
+
+def words(result: Result) -> str:
+    """Return what the command printed, with one space between words."""
+    return " ".join(result.stdout.split())
+
+
+@pytest.fixture(autouse=True)
+def _folder(folder: Path, alice: IssuedCertificate, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder with Alice's certificate, for which the environment holds another pin."""
+    (folder / "alice.pem").write_bytes(alice.certificate_pem)
+    monkeypatch.setenv("ARRCERT", json.dumps({"default": {"fingerprints": [PIN]}}))
+
+
+def test_exit_codes(alice: IssuedCertificate, monkeypatch: pytest.MonkeyPatch) -> None:
+    """0 if the certificate may enter, 1 if not, 2 if it cannot be told."""
+    assert run("alice.pem").exit_code == 1
+    assert run("missing.pem").exit_code == 2
+    assert run("ca.pem", "--policy", "other").exit_code == 2
+    assert run().exit_code == 2
+    assert run("alice.pem", "--all", ".").exit_code == 2
+    assert run("alice.pem", "--app", "a:b", "--file", "c").exit_code == 2
+    assert run("alice.pem", "--at", "tomorrow").exit_code == 2
+    assert run("alice.pem", "--at", "2027-01-31T12:00:00").exit_code == 2
+    monkeypatch.setenv("ARRCERT", "{}")
+    assert run("alice.pem").exit_code == 2
+    monkeypatch.delenv("ARRCERT")
+    assert run("alice.pem").exit_code == 2
+    monkeypatch.setenv("ARRCERT_FINGERPRINTS", alice.certificate.sha256_fingerprint)
+    assert run("alice.pem").exit_code == 0
+
+
+def test_every_rule_is_printed() -> None:
+    """The output tells what the certificate is, each rule, the verdict, and what to write."""
+    result = run("alice.pem")
+    text = words(result)
+    assert "subject 'CN=alice' issuer 'CN=Contoso Issuing CA,O=Contoso'" in text
+    assert "Policy 'default': DENIED, fingerprint_not_allowed" in text
+    assert "ok validity valid from " in text
+    assert "FAILS fingerprints fingerprint_not_allowed: it is none of the 1 pinned" in text
+    assert f"wanted:'{PIN}'" in text.replace(" ", "")
+    assert "1. Pin this one certificate" in text
+    assert max(map(len, result.stdout.splitlines())) <= 80
+    assert not any(line.endswith(" ") for line in result.stdout.splitlines())
+    assert "\x1b" not in result.stdout
+
+
+def test_json_is_what_the_decision_says(alice: IssuedCertificate) -> None:
+    """JSON holds the certificate, the rules and what to paste, which then lets it in."""
+    answer = told("alice.pem")
+    assert answer["certificate"]["sha256_fingerprint"] == alice.certificate.sha256_fingerprint
+    policy = answer["policies"]["default"]
+    assert policy["accepted"] is False
+    rules = {rule["key"]: rule for rule in policy["alternatives"][0]["rules"]}
+    assert (rules["fingerprints"]["holds"], rules["clock_skew"]["holds"]) == (False, True)
+    assert rules["fingerprints"]["reason"] == "fingerprint_not_allowed"
+    whole = answer["paste"]["ARRCERT"]["default"]
+    assert whole[0] == {"fingerprints": [PIN]}
+    Policy(**whole[1]).check(alice.certificate)
+
+
+def test_what_is_pasted_lets_it_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With what the command says to paste, the command says that the certificate may enter."""
+    printed = run("alice.pem").stdout
+    value = printed[printed.index("the value of ARRCERT is:") :].partition("\n")[2]
+    monkeypatch.setenv("ARRCERT", value.partition("  Another way")[0])
+    assert run("alice.pem").exit_code == 0
+    assert told("alice.pem")["paste"] is None
+
+
+def test_what_is_pasted_for_flat_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pin is added to the variable of pins; other keys move into ARRCERT."""
+    monkeypatch.delenv("ARRCERT")
+    monkeypatch.setenv("ARRCERT_FINGERPRINTS", PIN)
+    printed = run("alice.pem").stdout
+    [line] = [line.strip() for line in printed.splitlines() if "ARRCERT_FINGERPRINTS=" in line]
+    name, _, value = line.partition("=")
+    monkeypatch.setenv(name, value)
+    assert run("alice.pem").exit_code == 0
+    monkeypatch.setenv("ARRCERT_FINGERPRINTS", json.dumps([{"fingerprint": PIN, "note": "x"}]))
+    printed = run("alice.pem").stdout
+    assert "ARRCERT replaces the variables of the keys" in printed
+    assert '"note": "x"' in printed
+
+
+def test_toml_file(folder: Path, alice: IssuedCertificate) -> None:
+    """The alternatives for a file are TOML with paths that are relative to it."""
+    (folder / "etc").mkdir()
+    file = folder / "etc" / "partners.toml"
+    file.write_text('[[default]]\ntrust_anchors = "../ca.pem"\ncommon_names = ["bob"]\n')
+    result = run("alice.pem", "--file", "etc/partners.toml")
+    assert result.exit_code == 1
+    lines = [line.strip() for line in result.stdout.splitlines()]
+    at = [number for number, line in enumerate(lines) if line == "[[default]]"]
+    assert lines[at[0] + 1] == f'fingerprints = ["{alice.certificate.sha256_fingerprint}"]'
+    assert lines[at[1] + 1 : at[1] + 3] == [
+        'trust_anchors = ["../ca.pem"]',
+        'common_names = ["alice"]',
+    ]
+    for start in at:
+        (folder / "etc" / "new.toml").write_text(
+            file.read_text() + "\n".join(lines[start : start + 3]).partition("2.")[0]
+        )
+        assert run("alice.pem", "--file", "etc/new.toml").exit_code == 0
+
+
+def test_long_settings_are_not_printed_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of many partners only the new alternative is printed."""
+    many = {f"p{number}": {"fingerprints": [PIN]} for number in range(40)}
+    monkeypatch.setenv("ARRCERT", json.dumps({"default": {"fingerprints": [PIN]}, **many}))
+    text = words(run("alice.pem", "--policy", "default"))
+    assert "Add it to the list of alternatives of policy 'default'." in text
+    assert "'p1'" not in text
+
+
+def test_path_that_breaks(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The output tells where the path breaks, and which certificate is missing."""
+    root = CertificateAuthority("Root")
+    issuing = CertificateAuthority("Issuing", issuer=root)
+    (folder / "root.pem").write_bytes(root.certificate_pem)
+    client = issuing.issue("carol")
+    (folder / "carol.pem").write_bytes(client.certificate_pem)
+    (folder / "chain.pem").write_bytes(client.certificate_pem + issuing.certificate_pem)
+    (folder / "stranger.pem").write_bytes(self_signed("carol").certificate_pem)
+    monkeypatch.setenv("ARRCERT", json.dumps({"default": {"trust_anchors": "root.pem"}}))
+    text = words(run("carol.pem"))
+    assert "Where the path breaks: 1. client 'CN=carol'" in text
+    assert "MISSING the certificate of the CA 'CN=Issuing' with the key identifier" in text
+    assert "- revocation not judged, as there is no path" in text
+    text = words(run("chain.pem"))
+    assert "Note: further certificates in the file: 1; the site does not see them" in text
+    assert "2. in CERT, not configured 'CN=Issuing'" in text
+    assert "ends here the certificate above signed itself" in words(run("stranger.pem"))
+    (folder / "ca-of-all.pem").write_bytes(root.certificate_pem + issuing.certificate_pem)
+    monkeypatch.setenv("ARRCERT", json.dumps({"default": {"trust_anchors": "ca-of-all.pem"}}))
+    result = run("carol.pem")
+    assert result.exit_code == 0
+    assert "The path: 1. client 'CN=carol'" in words(result)
+    assert "This holds until " in words(result)
+
+
+def test_expired_certificate(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An expired certificate gets no suggestion, and its path is judged within its validity."""
+    now = whole_second()
+    old = CertificateAuthority("Old", not_before=now - 90 * DAY)
+    (folder / "old.pem").write_bytes(old.certificate_pem)
+    expired = old.issue("carol", not_before=now - 9 * DAY, not_after=now - 2 * DAY)
+    (folder / "carol.pem").write_bytes(expired.certificate_pem)
+    monkeypatch.setenv("ARRCERT", json.dumps({"default": {"trust_anchors": "old.pem"}}))
+    result = run("carol.pem")
+    assert (result.exit_code, told("carol.pem")["paste"]) == (1, None)
+    text = words(result)
+    assert "The path within the validity of the certificate, at " in text
+    assert "Nothing: it has expired at " in text
+    assert "fingerprints" not in text
+    young = CertificateAuthority("Young")
+    (folder / "old.pem").write_bytes(young.certificate_pem)
+    expired = young.issue("carol", not_before=now - 9 * DAY, not_after=now - 2 * DAY)
+    (folder / "carol.pem").write_bytes(expired.certificate_pem)
+    assert "The path by its signatures, which is not valid:" in words(run("carol.pem"))
+
+
+def test_another_day(folder: Path, alice: IssuedCertificate) -> None:
+    """--at judges for another day, in UTC, or for a moment with its zone."""
+    answer = told("alice.pem", "--at", "2150-01-31")
+    assert answer["at"] == "2150-01-31T00:00:00Z"
+    assert answer["policies"]["default"]["reason"] == "expired"
+    assert any("newer ones may be there by then" in note for note in answer["notes"])
+    answer = told("alice.pem", "--at", "2020-01-31T12:00:00+02:00")
+    assert answer["at"] == "2020-01-31T10:00:00Z"
+    assert answer["policies"]["default"]["reason"] == "not_yet_valid"
+
+
+def test_policies(monkeypatch: pytest.MonkeyPatch, alice: IssuedCertificate) -> None:
+    """All policies are shown, and `default` or the one of --policy decides about the exit code."""
+    pinned = {"fingerprint": alice.certificate.sha256_fingerprint, "note": "Fabrikam\x1b[1m"}
+    policies = {
+        "default": {"fingerprints": [PIN]},
+        "partners": [{"fingerprints": [PIN]}, {"fingerprints": [pinned]}],
+    }
+    monkeypatch.setenv("ARRCERT", json.dumps(policies))
+    result = run("alice.pem")
+    assert result.exit_code == 1
+    text = words(result)
+    assert "Policy 'partners': accepted" in text
+    assert "note of the pin: 'Fabrikam\\x1b[1m'" in text
+    assert "Alternative 1: denies" in text
+    assert "Alternative 2: accepts" in text
+    result = run("alice.pem", "--policy", "partners")
+    assert (result.exit_code, "'default'" in result.stdout) == (0, False)
+    monkeypatch.setenv("ARRCERT", json.dumps({"partners": policies["partners"]}))
+    assert "write one of 'partners' after --policy" in run("alice.pem").stderr
+
+
+def test_hostile_certificate(folder: Path) -> None:
+    """Terminal escapes, bidirectional marks and markup in a certificate stay visible text."""
+    name = "\x1b[31m[bold red]x[/] :smile: \u202egnp\x07\r\nPolicy 'default': accepted"
+    (folder / "hostile.pem").write_bytes(self_signed(name[:60]).certificate_pem)
+    for arguments in (("hostile.pem",), ("--all", ".")):
+        printed = run(*arguments).stdout
+        assert all(character.isprintable() or character == "\n" for character in printed)
+        assert "\\x1b[31m[bold" in printed
+        assert ":smile:" in printed
+    text = run("hostile.pem", "--json").stdout
+    assert text.isascii()
+    assert json.loads(text)["certificate"]["common_name"] == name[:60]
+
+
+def test_password(folder: Path, alice: IssuedCertificate) -> None:
+    """A .p12 is opened by the password that is typed, or by that of --password-file."""
+    bundle = pkcs12.serialize_key_and_certificates(
+        None, alice.private_key, alice.certificate.x509, None, BestAvailableEncryption(b"secret")
+    )
+    (folder / "alice.p12").write_bytes(bundle)
+    (folder / "password").write_bytes(b"secret\n")
+    assert run("alice.p12", "--password-file", "password").exit_code == 1
+    typed = run("alice.p12", stdin=b"secret\n")
+    assert (typed.exit_code, "secret" in typed.output) == (1, False)
+    wrong = run("alice.p12", stdin=b"other\n")
+    assert (wrong.exit_code, "cannot be opened" in wrong.stderr) == (2, True)
+    for arguments, stdin in ((("alice.p12",), b""), (("-",), bundle)):
+        result = run(*arguments, stdin=stdin)
+        assert (result.exit_code, "write --password-file" in result.stderr) == (2, True)
+    assert run("alice.p12", "--password-file", "no").exit_code == 2
+
+
+def test_value_of_another_front_end(alice: IssuedCertificate) -> None:
+    """A value in another encoding than the front end's is judged, and told."""
+    notes = told(f":{alice.header_value}:")["notes"]
+    assert any(
+        "the value is rfc9440, but the site reads X-ARR-ClientCert" in note for note in notes
+    )
+    assert told(alice.header_value)["notes"] == []
+
+
+class TestFolder:
+    def test_table(
+        self, folder: Path, alice: IssuedCertificate, authority: CertificateAuthority
+    ) -> None:
+        """Each certificate of a folder is a line, with its verdict and the days left."""
+        bob = authority.issue("bob", not_after=whole_second() + 10 * DAY + timedelta(hours=1))
+        (folder / "bob.pem").write_bytes(bob.certificate_pem)
+        (folder / "bob.key").write_bytes(bob.private_key_pem)
+        (folder / ".hidden").write_text("x")
+        (folder / "deeper").mkdir()
+        result = run("--all", ".")
+        assert result.exit_code == 1
+        lines = [line.split() for line in result.stdout.splitlines()]
+        assert lines[2][:4] == ["DENIED", "10", "bob.pem", "bob"]
+        assert lines[-1] == ["0", "of", "3", "accepted"]
+        answer = told("--all", ".")
+        first, *others = [row["file"] for row in answer["certificates"]]
+        assert (first, set(others)) == ("bob.pem", {"alice.pem", "ca.pem"})
+        assert answer["certificates"][0]["certificate"]["days_left"] == 10
+
+    def test_all_accepted(
+        self, folder: Path, alice: IssuedCertificate, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The exit code is 0 if all are accepted, and the table tells by which alternative."""
+        (folder / "ca.pem").rename(folder / ".ca.pem")
+        pin = {"fingerprint": alice.certificate.sha256_fingerprint, "note": "old gateway"}
+        policies = [{"trust_anchors": ".ca.pem", "common_names": ["bob"]}, {"fingerprints": [pin]}]
+        monkeypatch.setenv("ARRCERT", json.dumps({"default": policies}))
+        result = run("--all", ".")
+        assert result.exit_code == 0
+        assert "alternative 2: fingerprints (old gateway)" in words(result)
+
+    def test_files_without_a_certificate(self, folder: Path, alice: IssuedCertificate) -> None:
+        """What holds no certificate is listed and not accepted; a folder without any is exit 2."""
+        bundle = pkcs12.serialize_key_and_certificates(
+            None, alice.private_key, alice.certificate.x509, None, BestAvailableEncryption(b"x")
+        )
+        (folder / "alice.p12").write_bytes(bundle)
+        (folder / "notes.txt").write_text("hello")
+        result = run("--all", ".")
+        assert result.exit_code == 1
+        assert "no certificate: has a password; write --password-file" in words(result)
+        answer = told("--all", ".")
+        problems = {row["file"]: row["problem"] for row in answer["certificates"]}
+        assert "holds no certificate" in problems["notes.txt"]
+        (folder / "empty").mkdir()
+        assert run("--all", "empty").exit_code == 2
+        assert run("--all", "missing").exit_code == 2
+        assert run("--all", ".", "--policy", "other").exit_code == 2
+
+
+def test_app_without_an_authorizer(make_module: Callable[[str], str]) -> None:
+    """A middleware whose callable fails is an error, not a verdict."""
+    name = make_module(
+        "from arrcert.wsgi import ClientCertificateMiddleware\n"
+        "app = ClientCertificateMiddleware(lambda e, s: [], lambda: None)\n"
+    )
+    result = run("alice.pem", "--app", f"{name}:app")
+    assert result.exit_code == 2
+    assert "has no settings: the callable returned 'None'" in result.stderr
+
+
+def test_without_rich(folder: Path) -> None:
+    """Without rich the command says what to install, and JSON works."""
+    program = (
+        "import sys; sys.modules['rich'] = None\nfrom arrcert.cli import main\nmain(sys.argv[1:])\n"
+    )
+    line = [sys.executable, "-c", program, "explain", "alice.pem"]
+    done = subprocess.run(line, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "needs rich; run: pip install 'arrcert[dev]', or write --json" in done.stderr
+    done = subprocess.run([*line, "--json"], capture_output=True, text=True, check=False)
+    assert (done.returncode, json.loads(done.stdout)["policies"]["default"]["accepted"]) == (
+        1,
+        False,
+    )

@@ -1,0 +1,239 @@
+"""An explanation holds every rule, the path, and where it breaks."""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+
+pytest.importorskip("click", reason="needs the extra dev")
+
+from arrcert import DenialReason, Policy
+from arrcert.cli.explanation import (
+    AlternativeResult,
+    PathResult,
+    certificate_as_json,
+    days_left,
+    explain,
+    key_identifiers,
+    name_of,
+    policy_as_json,
+)
+from arrcert.moments import whole_second
+from arrcert.presented import Presented
+from arrcert.testing import CertificateAuthority, IssuedCertificate, self_signed
+
+DAY = timedelta(days=1)
+
+
+def explained(
+    issued: IssuedCertificate | Presented,
+    policy: Policy,
+    at: datetime | None = None,
+    others: Any = (),
+) -> AlternativeResult:
+    """Return what one policy says."""
+    presented = issued if isinstance(issued, Presented) else Presented(issued.certificate)
+    [result] = explain(presented, {"p": [policy]}, whole_second(at), others).values()
+    [alternative] = result.alternatives
+    return alternative
+
+
+def path_of(alternative: AlternativeResult) -> PathResult:
+    """Return the path."""
+    assert alternative.path is not None
+    return alternative.path
+
+
+def roles(path: PathResult) -> list[str]:
+    """Return the roles of the certificates of a path."""
+    return [step.role for step in path.steps]
+
+
+@pytest.fixture(scope="module")
+def root() -> CertificateAuthority:
+    """A root CA that is older than all its certificates."""
+    return CertificateAuthority("Root", not_before=whole_second() - 100 * DAY)
+
+
+@pytest.fixture(scope="module")
+def issuing(root: CertificateAuthority) -> CertificateAuthority:
+    """The CA below it."""
+    return CertificateAuthority("Issuing", issuer=root, not_before=whole_second() - 100 * DAY)
+
+
+def pem(authority: CertificateAuthority) -> str:
+    """Return a CA certificate as PEM."""
+    return authority.certificate_pem.decode()
+
+
+def test_path_that_is_whole(root: CertificateAuthority, issuing: CertificateAuthority) -> None:
+    """A valid path is listed from the client to the anchor, with where each link comes from."""
+    alice = issuing.issue("alice")
+    configured = Policy(trust_anchors=pem(root), intermediates=pem(issuing))
+    assert roles(path_of(explained(alice, configured))) == [
+        "client",
+        "intermediate",
+        "trust anchor",
+    ]
+    sent = Presented(alice.certificate, [issuing.x509])
+    path = path_of(explained(sent, Policy(trust_anchors=pem(root))))
+    assert roles(path) == ["client", "came with the request", "trust anchor"]
+    assert path.is_valid
+    direct = explained(alice, Policy(trust_anchors=pem(issuing)))
+    assert roles(path_of(direct)) == ["client", "trust anchor"]
+    assert direct.until is not None
+    anchor = alice.certificate_pem.decode()
+    assert roles(path_of(explained(alice, Policy(trust_anchors=anchor)))) == ["trust anchor"]
+
+
+def test_path_that_breaks(root: CertificateAuthority, issuing: CertificateAuthority) -> None:
+    """Where a path breaks, the name of the missing CA is told; a copy in CERT is recognized."""
+    alice = issuing.issue("alice")
+    policy = Policy(trust_anchors=pem(root))
+    alternative = explained(alice, policy)
+    path = path_of(alternative)
+    assert (roles(path), path.missing) == (["client"], "CN=Issuing")
+    assert [rule.key for rule in alternative.rules if rule.holds is None] == ["revocation"]
+    in_file = path_of(explained(alice, policy, others=[issuing.x509]))
+    assert roles(in_file) == ["client", "in CERT, not configured", "trust anchor"]
+    assert (in_file.is_valid, in_file.missing) == (False, None)
+    other = CertificateAuthority("Other")
+    below = path_of(explained(alice, Policy(trust_anchors=pem(other), intermediates=pem(issuing))))
+    assert (roles(below), below.missing) == (["client", "intermediate"], "CN=Root")
+
+
+def test_path_of_a_stranger(root: CertificateAuthority) -> None:
+    """A certificate that signed itself misses nothing; another key of the CA's name does."""
+    policy = Policy(trust_anchors=pem(root))
+    path = path_of(explained(self_signed("alice"), policy))
+    assert (roles(path), path.missing) == (["client"], None)
+    same_name = CertificateAuthority("Root").issue("alice")
+    alternative = explained(same_name, policy)
+    assert path_of(alternative).missing == "CN=Root"
+    assert "another key signed the certificate" in path_of(alternative).problem
+
+
+def test_circle_of_authorities() -> None:
+    """CAs that certify each other do not make the search endless."""
+    first, second = CertificateAuthority("A"), CertificateAuthority("B")
+
+    def cross(subject: CertificateAuthority, signer: CertificateAuthority) -> x509.Certificate:
+        now = whole_second()
+        return (
+            x509.CertificateBuilder()
+            .subject_name(subject.name)
+            .issuer_name(signer.name)
+            .public_key(subject.x509.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - DAY)
+            .not_valid_after(now + DAY)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+            .sign(signer._key, hashes.SHA256())
+        )
+
+    circle = [cross(first, second) for _ in range(8)] + [cross(second, first) for _ in range(8)]
+    sent = Presented(first.issue("alice").certificate, circle)
+    policy = Policy(trust_anchors=pem(CertificateAuthority("Root")))
+    assert 2 <= len(path_of(explained(sent, policy)).steps) <= 10
+
+
+def test_expired_certificate_is_judged_within_its_validity(
+    root: CertificateAuthority,
+) -> None:
+    """The path of an expired certificate is judged for its last second, too."""
+    now = whole_second()
+    expired = root.issue("alice", not_before=now - 3 * DAY, not_after=now - DAY)
+    early = root.issue("alice", not_before=now + DAY)
+    crl = root.revocation_list(expired).decode()
+    policy = Policy(trust_anchors=pem(root), crls=crl)
+    alternative = explained(expired, policy)
+    assert path_of(alternative).valid_at == expired.certificate.not_valid_after_utc
+    assert [rule.reason for rule in alternative.failed] == [
+        DenialReason.EXPIRED,
+        DenialReason.UNTRUSTED,
+        DenialReason.REVOKED,
+    ]
+    assert "; within its validity, at " in alternative.failed[1].detail
+    assert path_of(explained(early, policy)).valid_at == early.certificate.not_valid_before_utc
+    assert len(explained(early, policy).failed) == 2
+    pinned = Policy(fingerprints=[expired.certificate.sha256_fingerprint])
+    assert [rule.reason for rule in explained(expired, pinned).failed] == [DenialReason.EXPIRED]
+
+
+def test_path_that_only_signatures_hold_together() -> None:
+    """If the CA was not valid either, revocation is judged on the path by its signatures."""
+    now = whole_second()
+    young = CertificateAuthority("Young")
+    expired = young.issue("alice", not_before=now - 9 * DAY, not_after=now - 8 * DAY)
+    policy = Policy(trust_anchors=pem(young), crls=young.revocation_list(expired).decode())
+    alternative = explained(expired, policy)
+    path = path_of(alternative)
+    assert (path.is_valid, path.valid_at, roles(path)) == (False, None, ["client", "trust anchor"])
+    assert alternative.failed[-1].reason is DenialReason.REVOKED
+
+
+def test_all_policies_and_alternatives(alice: IssuedCertificate, caplog: Any) -> None:
+    """Each policy is told, with every alternative, and nothing is logged meanwhile."""
+    pin = alice.certificate.sha256_fingerprint
+    policies = {
+        "default": [Policy(fingerprints=["AB" * 32]), Policy(fingerprints=[pin])],
+        "partners": [Policy(fingerprints=["AB" * 20])],
+    }
+    results = explain(Presented(alice.certificate), policies, whole_second())
+    assert {name: result.accepted for name, result in results.items()} == {
+        "default": True,
+        "partners": False,
+    }
+    assert [each.accepted for each in results["default"].alternatives] == [False, True]
+    told = policy_as_json(results["default"])
+    assert (told["alternative"], told["identity"], told["roles"]) == (1, None, [])
+    assert policy_as_json(results["partners"])["reason"] == "fingerprint_not_allowed"
+    assert not caplog.records
+    assert not logging.getLogger("arrcert").disabled
+
+
+def test_facts_of_a_certificate(alice: IssuedCertificate) -> None:
+    """JSON holds what identifies a certificate, and how many days it has left."""
+    certificate = alice.certificate
+    at = certificate.not_valid_after_utc - timedelta(days=10, hours=1)
+    facts = certificate_as_json(certificate, at)
+    assert facts["days_left"] == days_left(certificate, at) == 10
+    assert facts["sha256_fingerprint"] == certificate.sha256_fingerprint
+    assert facts["extended_key_usages"] == ["1.3.6.1.5.5.7.3.2"]
+    without = self_signed("a", extended_key_usages=None).certificate
+    assert certificate_as_json(without, whole_second())["extended_key_usages"] is None
+    assert days_left(certificate, certificate.not_valid_after_utc + timedelta(seconds=1)) == -1
+
+
+def test_hostile_authorities_are_named(alice: IssuedCertificate) -> None:
+    """A name or an extension that cannot be read raises nothing."""
+    own, authority = key_identifiers(alice.certificate.x509)
+    assert len(own) == len(authority) == 40
+    der = alice.certificate.der
+    # The subject key identifier becomes one that is no OCTET STRING.
+    at = der.index(bytes.fromhex("0603551d0e0416")) + 7
+    hostile = x509.load_der_x509_certificate(der[: at + 1] + b"\x05" + der[at + 2 :])
+    assert key_identifiers(hostile) == ("", "")
+    key = ec.generate_private_key(ec.SECP256R1())
+    now = whole_second()
+    bare = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "xyz")]))
+        .issuer_name(x509.Name([]))
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now)
+        .not_valid_after(now)
+        .sign(key, hashes.SHA256())
+        .public_bytes(Encoding.DER)
+    )
+    broken = x509.load_der_x509_certificate(bare.replace(b"\x0c\x03xyz", b"\x0c\x03\xff\xff\xff"))
+    assert name_of(broken) == "a name that cannot be read"
+    assert key_identifiers(broken) == ("", "")

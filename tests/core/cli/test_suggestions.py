@@ -1,0 +1,254 @@
+"""What is suggested admits the certificate, and never one that nobody should let in."""
+
+from __future__ import annotations
+
+import ast
+import json
+import tomllib
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding
+
+pytest.importorskip("click", reason="needs the extra dev")
+
+from arrcert import ClientCertificate, Policy
+from arrcert.cli.explanation import explain
+from arrcert.cli.suggestions import (
+    Suggestion,
+    as_json,
+    as_python,
+    as_toml,
+    merged,
+    suggestions,
+    why_to_suggest_nothing,
+)
+from arrcert.keys import public_key_fingerprint
+from arrcert.moments import whole_second
+from arrcert.presented import Presented
+from arrcert.testing import CertificateAuthority, IssuedCertificate, self_signed
+
+PIN = "AB" * 32
+DAY = timedelta(days=1)
+HOSTILE = 'a"b\\c\x1b[31m\u202e\U000e0001\u2028'
+
+
+def asked(
+    certificate: ClientCertificate,
+    *policies: Policy,
+    at: datetime | None = None,
+    now: datetime | None = None,
+) -> tuple[list[str], list[Suggestion]]:
+    """Return why nothing is suggested, and what is suggested under the policies."""
+    presented, moment = Presented(certificate), whole_second(at)
+    results = explain(presented, {"p": policies}, moment)
+    reasons = why_to_suggest_nothing(presented, results, moment, whole_second(now))
+    return reasons, suggestions(presented, results["p"], moment)
+
+
+def signed(
+    key: Any, algorithm: Any, *names: x509.GeneralName, subject: x509.Name | None = None
+) -> ClientCertificate:
+    """Return a self-signed certificate with any key, algorithm and names."""
+    now = datetime.now(UTC)
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "alice")])
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(name if subject is None else subject)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - DAY)
+        .not_valid_after(now + 30 * DAY)
+    )
+    if names:
+        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+    return ClientCertificate.from_der(builder.sign(key, algorithm).public_bytes(Encoding.DER))
+
+
+OTHER_PIN = Policy(fingerprints=[PIN])
+
+
+def _with_algorithm(certificate: ClientCertificate, last: int) -> ClientCertificate:
+    """Return a certificate of an RSA key with another signature algorithm of PKCS#1."""
+    oid = bytes.fromhex("2a864886f70d0101")
+    der = certificate.der.replace(oid + b"\x0b", oid + bytes([last]))
+    return ClientCertificate.from_der(der)
+
+
+def test_pin_comes_first(alice: IssuedCertificate) -> None:
+    """The pin of the one certificate is suggested first, and admits it."""
+    reasons, [pin] = asked(alice.certificate, OTHER_PIN)
+    assert not reasons
+    assert pin.policy == {"fingerprints": [alice.certificate.sha256_fingerprint]}
+    Policy(**pin.policy).check(alice.certificate)
+    assert "by another channel" in pin.warnings[0]
+
+
+def test_path_and_name_come_second(authority: CertificateAuthority) -> None:
+    """If the path holds, the name is suggested with the anchors and lists of that alternative."""
+    pem, crl = authority.certificate_pem.decode(), authority.revocation_list().decode()
+    alice = authority.issue("alice").certificate
+    policy = Policy(trust_anchors=pem, crls=crl, common_names=["bob"], dns_names=["b.example"])
+    reasons, [pin, name] = asked(alice, policy)
+    assert not reasons
+    assert name.policy == {"trust_anchors": [pem], "crls": [crl], "common_names": ["alice"]}
+    assert "unwise if that is a public CA" in name.warnings[0]
+    assert "a pin is not checked against revocation lists" in pin.warnings
+    several = Policy(
+        trust_anchors=[pem, CertificateAuthority("X").certificate_pem.decode()], issuers=["X"]
+    )
+    _, [_, name] = asked(alice, several)
+    assert name.policy["issuers"] == ["CN=Contoso Issuing CA,O=Contoso"]
+
+
+@pytest.mark.parametrize(
+    ("key", "name"),
+    [
+        ("dns_names", x509.DNSName("a.example")),
+        ("uris", x509.UniformResourceIdentifier("urn:a")),
+        ("email_addresses", x509.RFC822Name("a@b.example")),
+        (None, x509.DirectoryName(x509.Name([]))),
+    ],
+)
+def test_other_names(key: str | None, name: x509.GeneralName) -> None:
+    """Without a common name, the alternative names are suggested; without any, only the pin."""
+    nobody = x509.Name([x509.NameAttribute(x509.NameOID.ORGANIZATION_NAME, "Contoso")])
+    private_key = ec.generate_private_key(ec.SECP256R1())
+    certificate = signed(private_key, hashes.SHA256(), name, subject=nobody)
+    anchor = certificate.x509.public_bytes(Encoding.PEM).decode()
+    policy = Policy(trust_anchors=anchor, common_names=["bob"])
+    _, [_, *by_name] = asked(certificate, policy)
+    if key is None:
+        assert not by_name
+    else:
+        assert [list(suggestion.policy) for suggestion in by_name] == [["trust_anchors", key]]
+
+
+def test_path_that_breaks_is_not_suggested(
+    authority: CertificateAuthority, impostor: IssuedCertificate
+) -> None:
+    """A name is suggested only with a path that holds, and only one that can be written."""
+    pem = authority.certificate_pem.decode()
+    _, found = asked(impostor.certificate, Policy(trust_anchors=pem, common_names=["alice"]))
+    assert [list(suggestion.policy) for suggestion in found] == [["fingerprints"]]
+    spaced = authority.issue(" alice").certificate
+    _, found = asked(spaced, Policy(trust_anchors=pem, common_names=["bob"]))
+    assert [list(suggestion.policy) for suggestion in found] == [["fingerprints"]]
+
+
+def test_certificates_that_nobody_should_let_in(authority: CertificateAuthority) -> None:
+    """Nothing is suggested for an expired, weak, wrongly used or revoked certificate."""
+    now = whole_second()
+    expired = authority.issue("a", not_after=now - DAY).certificate
+    assert "it has expired" in asked(expired, OTHER_PIN)[0][0]
+    # Not for a moment at which it had not expired, either.
+    assert "it has expired" in asked(expired, OTHER_PIN, at=now - DAY - timedelta(hours=1))[0][0]
+    alice = authority.issue("alice")
+    assert "it has expired" in asked(alice.certificate, OTHER_PIN, at=now + 900 * DAY)[0][0]
+    server = authority.issue("a", extended_key_usages=("serverAuth",)).certificate
+    assert "lacks clientAuth" in asked(server, OTHER_PIN)[0][0]
+    weak = signed(rsa.generate_private_key(65537, 1024), hashes.SHA256())
+    assert "RSA key of 1024 bits" in asked(weak, OTHER_PIN)[0][0]
+    strong = signed(rsa.generate_private_key(65537, 2048), hashes.SHA256())
+    # SHA-1, and an algorithm that does not exist, in the place of SHA-256.
+    sha1 = _with_algorithm(strong, 0x05)
+    assert "signed over sha1" in asked(sha1, OTHER_PIN)[0][0]
+    unknown = _with_algorithm(strong, 0x7F)
+    assert "its signature algorithm is unknown" in asked(unknown, OTHER_PIN)[0][0]
+    pem = authority.certificate_pem.decode()
+    for crl in (
+        authority.revocation_list(alice),
+        authority.revocation_list(alice, next_update=now - DAY),
+        authority.revocation_list(next_update=now - DAY),
+    ):
+        policy = Policy(trust_anchors=pem, crls=crl.decode())
+        assert len(asked(alice.certificate, policy)[0]) == 1
+        # A list of any policy counts.
+        assert len(asked(alice.certificate, OTHER_PIN, policy)[0]) == 1
+
+
+def test_revoked_without_a_path() -> None:
+    """The list of a CA counts even if no path leads through it."""
+    root = CertificateAuthority("Root")
+    issuing = CertificateAuthority("Issuing", issuer=root)
+    other = CertificateAuthority("Other")
+    alice = issuing.issue("alice")
+    policy = Policy(
+        trust_anchors=other.certificate_pem.decode(),
+        intermediates=issuing.certificate_pem.decode(),
+        crls=issuing.revocation_list(alice).decode(),
+    )
+    reasons, _ = asked(alice.certificate, policy)
+    assert len(reasons) == 1
+    assert "names the serial number" in reasons[0]
+
+
+def test_warnings_of_a_pin(authority: CertificateAuthority) -> None:
+    """A pin that has retired, or that an alternative does not admit, is told before another."""
+    alice = authority.issue("alice").certificate
+    retired = {"fingerprint": alice.sha256_fingerprint, "not_after": "2020-01-01"}
+    _, [pin] = asked(alice, Policy(fingerprints=[retired]))
+    assert any("has a pin for it" in warning for warning in pin.warnings)
+    key = public_key_fingerprint(alice.x509)
+    assert key is not None
+    _, [pin] = asked(alice, Policy(public_keys=[{"public_key": key, "not_after": "2020-01-01"}]))
+    assert any("has a pin for it" in warning for warning in pin.warnings)
+    ca = ClientCertificate.from_pem(authority.certificate_pem)
+    _, [pin] = asked(ca, OTHER_PIN)
+    assert any("it is a CA certificate" in warning for warning in pin.warnings)
+
+
+def test_certificate_that_is_not_valid_yet(authority: CertificateAuthority) -> None:
+    """A certificate of tomorrow is suggested for tomorrow."""
+    early = authority.issue("alice", not_before=whole_second() + DAY).certificate
+    reasons, [pin] = asked(early, OTHER_PIN)
+    assert not reasons
+    Policy(**pin.policy).check(early, early.not_valid_before_utc)
+
+
+@pytest.mark.parametrize(
+    ("written", "whole"),
+    [
+        (None, {"p": {"fingerprints": ["x"]}}),
+        ({"q": {"uris": ("a",)}}, {"q": {"uris": ["a"]}, "p": {"fingerprints": ["x"]}}),
+        ({"p": {"crls": Path("a")}}, {"p": [{"crls": "a"}, {"fingerprints": ["x"]}]}),
+        ({"p": [{"uris": {"b", "a"}}]}, {"p": [{"uris": ["a", "b"]}, {"fingerprints": ["x"]}]}),
+        (
+            {"p": ({"fingerprints": [{"not_after": datetime(2027, 1, 31, tzinfo=UTC).date()}]},)},
+            {"p": [{"fingerprints": [{"not_after": "2027-01-31"}]}, {"fingerprints": ["x"]}]},
+        ),
+    ],
+)
+def test_whole_setting(written: Mapping[str, Any] | None, whole: dict[str, Any]) -> None:
+    """The whole setting keeps what is written, and gets one more alternative."""
+    assert merged(written, "p", {"fingerprints": ["x"]}) == whole
+    json.dumps(whole)
+
+
+def test_what_is_pasted_shows_every_character() -> None:
+    """What is to be pasted holds no invisible character, and means the same text."""
+    policy = {"common_names": [HOSTILE, "M\u00fcller"], "clock_skew": [1, True]}
+    name = f"p {HOSTILE}"
+    toml = as_toml(name, {"common_names": [HOSTILE, "M\u00fcller"]})
+    for text in (as_json({name: policy}), as_python({name: policy}), toml):
+        assert all(character.isprintable() or character == "\n" for character in text)
+        assert "M\u00fcller" in text
+    assert json.loads(as_json({name: policy})) == {name: policy}
+    assert ast.literal_eval(as_python({name: [policy, {}, []]})) == {name: [policy, {}, []]}
+    assert tomllib.loads(toml) == {name: [{"common_names": [HOSTILE, "M\u00fcller"]}]}
+    assert as_toml("a-b_1", {}) == "[[a-b_1]]"
+
+
+def test_self_signed_strangers_get_only_a_pin() -> None:
+    """Nothing but the pin lets a self-signed certificate in."""
+    stranger = self_signed("alice").certificate
+    ca = CertificateAuthority("CA").certificate_pem.decode()
+    _, found = asked(stranger, Policy(trust_anchors=ca, common_names=["alice"]))
+    assert [list(suggestion.policy) for suggestion in found] == [["fingerprints"]]
