@@ -42,6 +42,7 @@ class Gate:
 
     Attributes:
         exempt_paths: the paths that the check leaves out.
+        policy: the name of the policy; None for any policy.
     """
 
     def __init__(
@@ -79,7 +80,7 @@ class Gate:
                 " or None for the environment"
             )
         self._authorizer = authorizer
-        self._policy = policy
+        self.policy = policy
 
     def identify_wsgi(self, environ: Mapping[str, Any]) -> ClientIdentity:
         """Decide on a WSGI request (PEP 3333).
@@ -87,7 +88,7 @@ class Gate:
         Raises:
             CertificateDenied: nobody may enter; the denial is logged.
         """
-        return self.current(environ=environ).identify_wsgi(environ, self._policy)
+        return self.current(environ=environ).identify_wsgi(environ, self.policy)
 
     def identify_asgi(self, scope: Mapping[str, Any]) -> ClientIdentity:
         """Decide on an ASGI request or WebSocket handshake.
@@ -95,7 +96,7 @@ class Gate:
         Raises:
             CertificateDenied: nobody may enter; the denial is logged.
         """
-        return self.current(scope=scope).identify_asgi(scope, self._policy)
+        return self.current(scope=scope).identify_asgi(scope, self.policy)
 
     def current(
         self,
@@ -122,7 +123,7 @@ class Gate:
         except Exception as error:
             cause = error
             why = f"the callable that returns the authorizer failed: {quote(error)}"
-        name = self._policy or "default"
+        name = self.policy or "default"
         raise deny_misconfigured(why, name, environ=environ, scope=scope) from cause
 
 

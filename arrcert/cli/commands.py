@@ -31,6 +31,7 @@ from arrcert.cli.downloads import (
 from arrcert.cli.explain import explain_command
 from arrcert.cli.install import install_file_command
 from arrcert.cli.options import read_file
+from arrcert.cli.routes import routes_command
 from arrcert.cli.serving import serve
 from arrcert.exceptions import quote
 from arrcert.trust.pem import parse_certificates
@@ -171,3 +172,6 @@ def fetch_crls(
             failed = True
             click.echo(f"{path}: failed: {error}", err=True)
     raise SystemExit(1 if failed else 0)
+
+
+main.add_command(routes_command)

@@ -683,7 +683,7 @@ def test_unsafe_servers_are_refused_outside_debug(
 ) -> None:
     """Without the setting, unsafe servers are refused except in the debug mode."""
     settings = load({"ARRCERT": POLICY, **framework}, ON_APP_SERVICE, debug=debug)
-    assert settings.ingress._refuse_unsafe_servers is refuses
+    assert settings.ingress.refuse_unsafe_servers is refuses
 
 
 @pytest.mark.parametrize(
