@@ -25,11 +25,11 @@ ifdef ONLY
 else
 	@$(PYTEST) $(WHOLE) -m "not matrix"
 	@$(BIN)/python -m tools.coverage_floor
-	@echo 'Left out: the long end-to-end tests (servers, front ends, App Service build,'
+	@echo 'Left out: the long end-to-end tests (servers, front ends, CAs, App Service build,'
 	@echo 'Azure Functions, browser). Run them with: make test-all'
 endif
 
-test-all: $(VENV)/test-all ## all tests, on every server, front end and browser that is installed
+test-all: $(VENV)/test-all ## all tests, on every server, front end, CA and browser that is installed
 	@$(PYTEST) $(WHOLE)
 	@$(BIN)/python -m tools.coverage_floor
 
@@ -88,8 +88,8 @@ $(VENV)/test: $(VENV)/demo pyproject.toml
 	@touch $@
 
 $(VENV)/test-all: $(VENV)/test $(VENV)/browser pyproject.toml
-	@echo "Installing servers and frameworks ..."
-	@$(PIP) --group servers --group apps
+	@echo "Installing servers, frameworks and CAs ..."
+	@$(PIP) --group servers --group apps --group cas
 	@touch $@
 
 $(VENV)/fuzz: $(VENV)/demo pyproject.toml
