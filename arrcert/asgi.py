@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping
 from typing import Any
 
+from arrcert.adapters import DEEPEST_STACK
 from arrcert.authorizer import Authorizer
 from arrcert.exceptions import CertificateDenied
 from arrcert.gate import (
@@ -16,6 +17,7 @@ from arrcert.gate import (
     private,
 )
 from arrcert.identity import ClientIdentity
+from arrcert.layers import is_of_channels
 
 __all__ = ["ClientCertificateMiddleware", "is_guarded"]
 
@@ -31,9 +33,6 @@ _DENIAL_RESPONSE = "websocket.http.response"
 _POLICY_VIOLATION = 1008
 """The close code of RFC 6455 section 7.4.1. Before the handshake is accepted, a server answers 403
 and sends no code."""
-
-_DEEPEST_STACK = 100
-"""How many layers around an app are followed."""
 
 
 class ClientCertificateMiddleware:
@@ -55,6 +54,10 @@ class ClientCertificateMiddleware:
             `default` first.
         exempt_paths: paths that are not checked, as in `ARRCERT_EXEMPT_PATHS`; none by default.
             They are compared without `root_path`, and hold for WebSockets too.
+
+    Attributes:
+        app: the app inside.
+        gate: decides; the route audit reads its policy and exempt paths.
 
     Raises:
         ConfigurationError: the environment, the exempt paths or the policy's name are wrong. If
@@ -78,12 +81,12 @@ class ClientCertificateMiddleware:
         if not callable(app):
             raise TypeError(f"app is {app!r}, which is no ASGI app")
         self.app = app
-        self._gate = Gate(authorizer, policy, exempt_paths)
+        self.gate = Gate(authorizer, policy, exempt_paths)
 
     @property
     def authorizer(self) -> Authorizer:
         """The authorizer that decides now."""
-        return self._gate.current()
+        return self.gate.current()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request or a handshake: with the app, or with the 403."""
@@ -96,11 +99,11 @@ class ClientCertificateMiddleware:
                 f"arrcert guards the ASGI scopes http and websocket, and does not know {kind!r}"
             )
         set_identity(scope, None)
-        if self._gate.exempt_paths.covers_asgi(scope, path_of(scope)):
+        if self.gate.exempt_paths.covers_asgi(scope, path_of(scope)):
             await self.app(scope, receive, send)
             return
         try:
-            identity = self._gate.identify_asgi(scope)
+            identity = self.gate.identify_asgi(scope)
         except CertificateDenied:
             await forbid(scope, receive, send)
             return
@@ -120,11 +123,10 @@ def is_guarded(app: object, kind: str = "websocket") -> bool:
     does not list counts as guarded, because Channels refuses it. It does not look through other
     layers, which may answer by themselves.
     """
-    for _ in range(_DEEPEST_STACK):
+    for _ in range(DEEPEST_STACK):
         if isinstance(app, ClientCertificateMiddleware):
             return True
-        # Channels is not imported, because this module needs the standard library alone.
-        if not any(base.__module__.split(".")[0] == "channels" for base in type(app).__mro__):
+        if not is_of_channels(app):
             return False
         protocols = getattr(app, "application_mapping", None)
         if isinstance(protocols, Mapping):

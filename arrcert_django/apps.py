@@ -24,7 +24,12 @@ class ArrcertConfig(AppConfig):
         """Register the system checks with the tag `security`, and the receiver."""
         from arrcert_django import checks, startup
 
-        for check in (checks.check_configuration, checks.check_middleware, checks.check_views):
+        for check in (
+            checks.check_configuration,
+            checks.check_middleware,
+            checks.check_views,
+            checks.check_websockets,
+        ):
             register(check, Tags.security)
         register(checks.check_deployment, Tags.security, deploy=True)
         request_started.connect(startup.refuse_to_serve, dispatch_uid="arrcert_django")
