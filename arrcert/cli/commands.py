@@ -31,6 +31,7 @@ from arrcert.cli.downloads import (
 from arrcert.cli.explain import explain_command
 from arrcert.cli.install import install_file_command
 from arrcert.cli.options import read_file
+from arrcert.cli.probe.command import probe
 from arrcert.cli.routes import routes_command
 from arrcert.cli.serving import serve
 from arrcert.exceptions import quote
@@ -46,6 +47,7 @@ def main() -> None:
 main.add_command(serve)
 main.add_command(explain_command)
 main.add_command(install_file_command)
+main.add_command(probe)
 
 
 def _require_web_address(url: str) -> None:
