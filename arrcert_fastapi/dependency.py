@@ -1,6 +1,7 @@
 """The dependency that requires an authorized client certificate."""
 
-from __future__ import annotations
+# Annotations are not postponed here: FastAPI 0.115 cannot resolve those of an object that it calls,
+# and takes the connection for a parameter of the query.
 
 from typing import NoReturn
 

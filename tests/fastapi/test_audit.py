@@ -237,7 +237,9 @@ def test_what_stands_around(settings: dict[str, Any]) -> None:
 def test_middleware_of_arrcert_in_the_app(settings: dict[str, Any]) -> None:
     """The plain middleware, added to an app, a mount or a route, is a check with its own paths."""
     authorizer = Authorizer.from_settings(load({"ARRCERT": settings["ARRCERT"]}, {}))
-    guard = Middleware(ClientCertificateMiddleware, authorizer, exempt_paths=["/x", "/y/*"])
+    guard = Middleware(
+        ClientCertificateMiddleware, authorizer=authorizer, exempt_paths=["/x", "/y/*"]
+    )
     inside = FastAPI(middleware=[guard])
     add_routes(inside, [])
     inside.add_api_route("/x", plain, response_model=None)
