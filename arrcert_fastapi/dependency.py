@@ -87,4 +87,5 @@ class RequireClientCertificate:
 def _forbid(kind: str, denied: CertificateDenied) -> NoReturn:
     if kind == "websocket":
         raise WebSocketException(_POLICY_VIOLATION) from denied
-    raise HTTPException(403, "Forbidden") from denied
+    # The headers are those of the gate's own 403.
+    raise HTTPException(403, "Forbidden", {"Cache-Control": "no-store"}) from denied
