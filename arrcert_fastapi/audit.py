@@ -323,9 +323,11 @@ def _scope(path: str, method: str) -> dict[str, Any]:
 
 
 def _view(route: Any) -> str:
-    """Return the dotted name of an endpoint."""
+    """Return the dotted name of an endpoint, without the function that it is defined in."""
     endpoint = route.endpoint
-    return _dotted(endpoint) if hasattr(endpoint, "__qualname__") else name_of(endpoint)
+    if not hasattr(endpoint, "__qualname__"):
+        return name_of(endpoint)
+    return f"{endpoint.__module__}.{endpoint.__qualname__.rpartition('<locals>.')[2]}"
 
 
 def _dotted(named: Any) -> str:

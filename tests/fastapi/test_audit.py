@@ -205,7 +205,7 @@ def test_rows_of_an_app(settings: dict[str, Any]) -> None:
         " any other path": "gate: protected default",
     }
     row = next(row for row in report(app).routes if row.path == "/orders")
-    assert row.view == f"{__name__}.add_routes.<locals>.required"
+    assert row.view == f"{__name__}.required"
 
 
 def test_what_stands_around(settings: dict[str, Any]) -> None:
