@@ -215,9 +215,10 @@ def start(serve):
         folder = folder or built.folder
         module = START_COMMANDS.get(built.name) or startup_module(folder)
         script = startup_script(folder, module, arguments)
-        protect_all = "true" if built.name == "FastAPI" else "false"
-        own = built.variables | {"ARRCERT_PROTECT_ALL": protect_all}
-        own |= {"PYTHONPATH": "", "PORT": "8000"}
+        # The Flask site protects its pages one by one, the others have a gate.
+        protects_all = "false" if built.name == "Flask" else "true"
+        own = {"ARRCERT_PROTECT_ALL": protects_all, "PYTHONPATH": "", "PORT": "8000"}
+        own = {**built.variables, **own}
         return serve(["sh", "{folder}/startup.sh"], files={"startup.sh": script}, **own)
 
     return start

@@ -218,7 +218,8 @@ def behind(serve, pki: Path, forms) -> Callable[..., contextlib.AbstractContextM
         site_variables = {
             "ARRCERT_FRONT_END": front_end.setting,
             "ARRCERT_EXEMPT_PATHS": "/;/health;/static/*",
-            "ARRCERT_PROTECT_ALL": "true" if framework == "FastAPI" else "false",
+            # The Flask site protects its pages one by one, the others have a gate.
+            "ARRCERT_PROTECT_ALL": "false" if framework == "Flask" else "true",
             "DJANGO_SECRET_KEY": secrets.token_urlsafe(50),
             "DJANGO_ALLOWED_HOSTS": "localhost",
             "PYTHONPATH": str(folder),
