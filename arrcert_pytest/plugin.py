@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _CLIENTS = "arrcert_clients"
 _ENVIRONMENT = "arrcert_environment"
 
-_made = pytest.StashKey["Clients"]()
+_made: pytest.StashKey[Clients] = pytest.StashKey()
 """The clients of the option, in the stash of the configuration."""
 
 
