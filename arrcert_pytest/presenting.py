@@ -123,7 +123,7 @@ def _django_client(headers: Mapping[str, str]) -> Any:
     from django.conf import settings
 
     if "rest_framework" in settings.INSTALLED_APPS:
-        from rest_framework.test import APIClient
+        from rest_framework.test import APIClient  # type: ignore[import-untyped,unused-ignore]
 
         return APIClient(headers=dict(headers))
     from django.test import Client
