@@ -14,7 +14,8 @@ from arrcert.settings.names import POLICY_VARIABLES
 from arrcert.testing import CertificateAuthority, IssuedCertificate
 
 LONGEST_NAME = 64
-"""The upper bound of a common name (RFC 5280 appendix A.1, ub-common-name)."""
+"""The upper bound of a common name (RFC 5280 appendix A.1, ub-common-name), in bytes here, as
+cryptography counts."""
 
 _EXAMPLE = "bob policy=partners roles=orders"
 
@@ -94,10 +95,10 @@ def _client(line: str) -> Client:
         name, *rest = shlex.split(line)
     except ValueError as error:
         raise _not_understood(line, f"cannot be split into words: {error}") from None
-    if "=" in name:
+    if not name or "=" in name:
         raise _not_understood(line, "does not begin with a name")
-    if len(name) > LONGEST_NAME:
-        raise _not_understood(line, f"has a name of more than {LONGEST_NAME} characters")
+    if len(name.encode()) > LONGEST_NAME:
+        raise _not_understood(line, f"has a name of more than {LONGEST_NAME} bytes")
     written: dict[str, str] = {}
     for word in rest:
         key, _, value = word.partition("=")

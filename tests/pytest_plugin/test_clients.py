@@ -57,7 +57,7 @@ def test_nobody_else_enters() -> None:
         (["alice", "alice roles=orders"], "lists 'alice' twice for the policy 'default'"),
         (["'alice"], "cannot be split into words: No closing quotation"),
         (["roles=orders alice"], "does not begin with a name"),
-        (["a" * 65], "has a name of more than 64 characters"),
+        (["é" * 33], "has a name of more than 64 bytes"),
         (["Fabrikam Gateway"], "holds 'Gateway'; a name with spaces needs quotation marks"),
         (["alice role=orders"], "holds 'role=orders'"),
         (["alice policy="], "needs one value for policy"),

@@ -52,7 +52,7 @@ def run(tmp_path: Path) -> Run:
 
 
 def test_entry_point() -> None:
-    """pytest finds the plugin by its entry point."""
+    """Pytest finds the plugin by its entry point."""
     written = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     assert written["project"]["entry-points"] == {"pytest11": {"arrcert": "arrcert_pytest.plugin"}}
     for point in importlib.metadata.entry_points(group="pytest11", name="arrcert"):
@@ -130,7 +130,7 @@ def test_without_the_option(run: Run) -> None:
     tests = (
         "import pytest\n"
         "def test(as_client, client_certificate_authority, client_certificate_policies):\n"
-        "    assert client_certificate_authority.issue('alice').certificate.common_name == 'alice'\n"
+        "    assert client_certificate_authority.issue('a').certificate.common_name == 'a'\n"
         "    assert client_certificate_policies == {}\n"
         "    with pytest.raises(LookupError, match='only nobody'):\n"
         "        as_client('alice')\n"

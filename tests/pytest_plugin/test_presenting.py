@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from arrcert.asgi import ClientCertificateMiddleware
 from arrcert_flask import Arrcert, authorize_certificate, get_client_identity
 from arrcert_pytest.clients import Clients
 from arrcert_pytest.presenting import AsClient
@@ -52,41 +51,6 @@ def test_flask(as_client: AsClient, clients: Clients, flask_app: Flask) -> None:
     assert as_client(clients.issued["alice"], flask_app).get("/").text == "alice"
     assert as_client(None, flask_app).get("/").status_code == 403
     assert flask_app.test_client().get("/").status_code == 403
-
-
-def test_fastapi(as_client: AsClient, clients: Clients) -> None:
-    """Starlette's client presents it too, and in the handshake of a WebSocket."""
-    fastapi = pytest.importorskip("fastapi", reason="needs the dependency group test")
-    from arrcert_fastapi import Arrcert as ArrcertOfFastAPI
-
-    app = fastapi.FastAPI()
-    ArrcertOfFastAPI(app, {"ARRCERT": clients.policies})
-
-    @app.websocket("/ws")
-    async def ws(websocket: fastapi.WebSocket) -> None:
-        await websocket.accept()
-        await websocket.send_text(websocket.scope["arrcert.identity"].name)
-
-    with as_client("alice", app).websocket_connect("/ws") as websocket:
-        assert websocket.receive_text() == "alice"
-    assert as_client("bob", app).get("/").status_code == 403
-    assert as_client("alice", app).get("/").status_code == 404
-
-
-def test_asgi_middleware(
-    as_client: AsClient, clients: Clients, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """An app inside the ASGI middleware is one that has a client."""
-    pytest.importorskip("starlette", reason="needs the dependency group test")
-    from starlette.applications import Starlette
-    from starlette.routing import Route
-
-    from arrcert_pytest.clients import set_environment
-
-    set_environment(monkeypatch, clients.policies)
-    app = ClientCertificateMiddleware(Starlette(routes=[Route("/", lambda _: None)]))
-    assert as_client(None, app).get("/").status_code == 403
-    assert as_client("alice", app).get("/x").status_code == 404
 
 
 @pytest.mark.parametrize(
