@@ -1300,14 +1300,14 @@ class Roles(KeyRule):
 
     def read(self, value: object, notation: Notation) -> None:
         """Read the list of roles."""
-        self._roles: frozenset[str] = frozenset()
+        self.granted: frozenset[str] = frozenset()
         if isinstance(value, list | tuple | set | frozenset) and not value:
             self.mistakes.append(
                 "the list is empty and grants nothing; write a role, or leave it out"
             )
             return
         try:
-            self._roles = roles_from(value)
+            self.granted = roles_from(value)
         except ValueError as error:
             self.mistakes.append(f"{quote(value)} {error}")
 
@@ -1317,11 +1317,11 @@ class Roles(KeyRule):
 
     def check(self, decision: Decision) -> Finding | None:
         """Store the roles. Whether a view asks for one of them is no part of a policy."""
-        decision.roles |= self._roles
+        decision.roles |= self.granted
         return None
 
     def __str__(self) -> str:
-        return f"{len(self._roles)} {self.key}"
+        return f"{len(self.granted)} {self.key}"
 
 
 class NamesProvenByFrontEnd(KeyRule):
