@@ -567,10 +567,26 @@ class Authorizer:
         scope: Mapping[str, Any] | None = None,
         at: datetime | None = None,
     ) -> None:
-        """Record who enters, once a request: the log, the metrics, and what ends soon."""
+        """Record who enters, once a request: the log, the metrics, and what ends soon.
+
+        Nothing is raised: who enters is decided already.
+        """
         request = environ if scope is None else scope
         if not is_first_entry(request):
             return
+        try:
+            self._record(identity, request, environ, scope, at)
+        except Exception:
+            logger.exception("the entry of a client could not be recorded")
+
+    def _record(
+        self,
+        identity: ClientIdentity,
+        request: Mapping[str, Any] | None,
+        environ: Mapping[str, Any] | None,
+        scope: Mapping[str, Any] | None,
+        at: datetime | None,
+    ) -> None:
         write_entry(identity, environ=environ, scope=scope)
         if self._telemetry is not None:
             self._telemetry.count_accepted(identity)

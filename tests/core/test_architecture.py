@@ -196,7 +196,9 @@ def test_core_imports_without_frameworks() -> None:
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
-@pytest.mark.parametrize("module", ["outbound", "settings", "testing", "cli", "wsgi", "asgi", "telemetry"])
+@pytest.mark.parametrize(
+    "module", ["outbound", "settings", "testing", "cli", "wsgi", "asgi", "telemetry"]
+)
 def test_import_of_the_core_is_small(module: str) -> None:
     """`import arrcert` does not import what only some sites need."""
     program = f"import sys, arrcert; assert 'arrcert.{module}' not in sys.modules"
