@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import unicodedata
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from arrcert.certificate import ClientCertificate
@@ -50,8 +51,8 @@ class ClientIdentity:
     policy: str
     alternative: int = 0
     note: str | None = None
-    label: str | None = field(default=None, compare=False, repr=False)
-    expiry: Any = field(default=None, compare=False, repr=False)
+    label: str | None = dataclasses.field(default=None, compare=False, repr=False)
+    expiry: Any = dataclasses.field(default=None, compare=False, repr=False)
 
 
 class IdentityTemplate(NamedTuple):

@@ -174,9 +174,9 @@ def test_the_request_carries_the_days_left_once() -> None:
 
 
 def test_authorities_of_the_path_are_reported(caplog: pytest.LogCaptureFixture) -> None:
-    """The trust anchor and the intermediate that a path leads through are reported, and no others."""
+    """The anchor and the intermediate that a path leads through are reported, and no others."""
     anchor = CertificateAuthority("Contoso Root", not_after=later(days=20.5))
-    middle = anchor.issue_authority("Contoso Issuing CA", not_after=later(days=10.5))
+    middle = CertificateAuthority("Contoso Issuing CA", not_after=later(days=10.5), issuer=anchor)
     other = CertificateAuthority("Other Root", not_after=later(days=5))
     client = middle.issue("gateway", not_after=later(days=9.5))
     authorizer = Authorizer(
@@ -205,7 +205,7 @@ def test_authorities_of_the_path_are_reported(caplog: pytest.LogCaptureFixture) 
         "the trust anchor 'CN=Contoso Root'": 20,
     }
     by_anchor = next(record for record in records if "trust anchor" in record.getMessage())
-    digest = anchor.certificate.fingerprint(hashes.SHA256()).hex().upper()
+    digest = anchor.x509.fingerprint(hashes.SHA256()).hex().upper()
     assert vars(by_anchor)["arrcert_fingerprint"] == digest
     assert vars(by_anchor)["arrcert_identity"] is None
     assert "add its successor to trust_anchors" in by_anchor.getMessage()
@@ -232,10 +232,15 @@ def test_a_pin_that_retires_is_reported(caplog: pytest.LogCaptureFixture) -> Non
 
 @pytest.mark.parametrize(("days_left", "is_told"), [(3, False), (1.5, True)])
 def test_a_list_is_reported_in_the_last_quarter_of_its_life(
-    caplog: pytest.LogCaptureFixture, authority: CertificateAuthority, days_left: float, is_told: bool
+    caplog: pytest.LogCaptureFixture,
+    authority: CertificateAuthority,
+    days_left: float,
+    is_told: bool,
 ) -> None:
     """A list of a week is reported when less than a quarter of the week is left."""
-    crl = authority.crl(last_update=later(days=days_left - 7), next_update=later(days=days_left))
+    crl = authority.revocation_list(
+        last_update=later(days=days_left - 7), next_update=later(days=days_left)
+    )
     policy = Policy(
         trust_anchors=authority.certificate_pem.decode(), crls=[crl.decode()], identity="fabrikam"
     )
@@ -272,7 +277,9 @@ def test_threads_report_once(caplog: pytest.LogCaptureFixture) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
-def test_a_forked_process_reports_by_itself(run_in_fork: Callable[[Callable[[], int]], int]) -> None:
+def test_a_forked_process_reports_by_itself(
+    run_in_fork: Callable[[Callable[[], int]], int],
+) -> None:
     """A worker that is forked after a report has reported nothing, and has a free lock."""
     soon = ending_in(7)
     key = Ending(soon.certificate, soon.certificate.not_valid_after_utc).key
@@ -298,7 +305,7 @@ def run_in_fork() -> Callable[[Callable[[], int]], int]:
 def test_a_wrong_number_of_days_stops_the_start(wrong: Any) -> None:
     """The number of days is whole and not negative; the error says what to write."""
     assert not is_number_of_days(wrong)
-    with pytest.raises(ConfigurationError, match="expiry_warning_days: .*write 0") as caught:
+    with pytest.raises(ConfigurationError, match=r"expiry_warning_days: .*write 0") as caught:
         pinning(ending_in(3), expiry_warning_days=wrong)
     assert why_no_days(wrong) in str(caught.value)
     assert is_number_of_days(0)
