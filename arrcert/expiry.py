@@ -33,8 +33,8 @@ MOST_TOLD = 10_000
 forgotten and may be reported twice a day."""
 
 PART_OF_A_LIST = 4
-"""A revocation list is reported in the last quarter of its life. Lists live for days, so one that is
-replaced in time would otherwise be reported every day."""
+"""A revocation list is reported in the last quarter of its life. A list lives for days, so one that
+is replaced in time would otherwise be reported every day."""
 
 SECONDS_A_DAY = 86400
 
