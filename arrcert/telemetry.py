@@ -72,7 +72,7 @@ class Telemetry:
         )
         # A meter knows each gauge once, so the gauges observe all authorizers.
         for name, unit, description, observe in (
-            ("arrcert.certificate.days_left", "d", "Days until a certificate ends", _days_left),
+            ("arrcert.certificate.days_left", "{day}", "Days until a certificate ends", _days_left),
             ("arrcert.crl.age", "s", "Time since a revocation list was issued", _crl_ages),
             ("arrcert.file.age", "s", "Time since the file of policies changed", _file_ages),
         ):
