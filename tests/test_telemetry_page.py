@@ -142,7 +142,8 @@ from arrcert.settings import load
 from prometheus_client import generate_latest
 
 settings = {"ARRCERT_FILE": sys.argv[2], "ARRCERT_TELEMETRY": True}
-Authorizer.from_settings(load(settings, {})).identify(sys.argv[3])
+authorizer = Authorizer.from_settings(load(settings, {}))
+authorizer.identify(sys.argv[3])
 sys.stdout.write(generate_latest().decode())
 """
 
