@@ -14,6 +14,7 @@ from arrcert.exceptions import (
     Finding,
     Problem,
 )
+from arrcert.expiry import Ending
 from arrcert.moments import whole_second
 from arrcert.notation import Notation
 from arrcert.presented import Presented
@@ -46,6 +47,8 @@ class Acceptance(NamedTuple):
         note: the note of the matching pin; None without one.
         name: the name of whoever is accepted; None if the policy gives none.
         roles: the roles of whoever is accepted.
+        label: the name as it is written in the settings; None without a name.
+        endings: everything that the acceptance rests on, each with its end; the certificate first.
     """
 
     until: datetime
@@ -53,6 +56,8 @@ class Acceptance(NamedTuple):
     note: str | None = None
     name: str | None = None
     roles: frozenset[str] = frozenset()
+    label: str | None = None
+    endings: Sequence[Ending] = ()
 
 
 @final
@@ -246,6 +251,11 @@ class Policy:
             note=decision.note or None,
             name=decision.name,
             roles=decision.roles,
+            label=decision.label,
+            endings=(
+                Ending(presented.certificate, presented.certificate.not_valid_after_utc),
+                *decision.endings,
+            ),
         )
 
     @property

@@ -12,11 +12,14 @@ PACKAGES = ("arrcert", "arrcert_flask", "arrcert_django", "arrcert_fastapi", "ar
 
 NOT_DECIDING = {
     "arrcert/cli": "It contains the `arrcert` command. No site imports it.",
+    "arrcert/access.py": "It logs entries after they are decided.",
     "arrcert/denials.py": "It logs denials after they are decided.",
     "arrcert/inspection.py": "It is a part of the route audit, which no request meets.",
+    "arrcert/expiry.py": "It warns of what ends, after it was accepted.",
     "arrcert/outbound.py": "It presents a certificate to other servers. It admits no client.",
     "arrcert/routes.py": "It is the report of the route audit, which no request meets.",
     "arrcert/surroundings.py": "It is a part of the route audit, which no request meets.",
+    "arrcert/telemetry.py": "It counts what is decided.",
     "arrcert/testing.py": "It makes certificates for tests.",
     "arrcert_django/apps.py": "It registers the system checks.",
     "arrcert_django/checks.py": "It reports mistakes at start-up. The middleware does not ask it.",
