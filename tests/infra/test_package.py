@@ -21,7 +21,7 @@ def laid_out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if not (ROOT / "arrcert").is_dir():
         pytest.skip("the source of arrcert is not here, so no wheel can be built of it")
     clone = tmp_path_factory.mktemp("clone")
-    for name in ("arrcert", "arrcert_flask", "arrcert_django", "sample_sites"):
+    for name in ("arrcert", "arrcert_flask", "arrcert_django", "arrcert_pytest", "sample_sites"):
         shutil.copytree(ROOT / name, clone / name)
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, clone)
