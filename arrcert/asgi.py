@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping
 from typing import Any
 
+from arrcert.adapters import DEEPEST_STACK
 from arrcert.authorizer import Authorizer
 from arrcert.exceptions import CertificateDenied
 from arrcert.gate import (
@@ -32,9 +33,6 @@ _DENIAL_RESPONSE = "websocket.http.response"
 _POLICY_VIOLATION = 1008
 """The close code of RFC 6455 section 7.4.1. Before the handshake is accepted, a server answers 403
 and sends no code."""
-
-_DEEPEST_STACK = 100
-"""How many layers around an app are followed."""
 
 
 class ClientCertificateMiddleware:
@@ -125,7 +123,7 @@ def is_guarded(app: object, kind: str = "websocket") -> bool:
     does not list counts as guarded, because Channels refuses it. It does not look through other
     layers, which may answer by themselves.
     """
-    for _ in range(_DEEPEST_STACK):
+    for _ in range(DEEPEST_STACK):
         if isinstance(app, ClientCertificateMiddleware):
             return True
         if not is_of_channels(app):

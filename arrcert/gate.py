@@ -1,12 +1,15 @@
-"""What the WSGI and the ASGI middleware share: their arguments, the denial, private responses."""
+"""What the WSGI and the ASGI middleware share: their arguments, and the denial.
+
+`private` is for the framework adapters too.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from arrcert.adapters import deny_misconfigured, require_policy_name
+from arrcert.adapters import deny_misconfigured, deny_unconfigured, require_policy_name
 from arrcert.authorizer import Authorizer
 from arrcert.exceptions import ConfigurationError, Problem, quote
 from arrcert.forwarding.exempt_paths import ExemptPaths
@@ -111,6 +114,7 @@ class Gate:
         """
         if isinstance(self._authorizer, Authorizer):
             return self._authorizer
+        name = self.policy or "default"
         cause: Exception | None = None
         try:
             current = self._authorizer()
@@ -118,12 +122,10 @@ class Gate:
                 return current
             why = f"the callable returned {quote(current)}, which is no Authorizer"
         except ConfigurationError as error:
-            cause = error
-            why = f"the configuration has mistakes: {'; '.join(map(str, error.problems))}"
+            raise deny_unconfigured(error, name, environ=environ, scope=scope) from error
         except Exception as error:
             cause = error
             why = f"the callable that returns the authorizer failed: {quote(error)}"
-        name = self.policy or "default"
         raise deny_misconfigured(why, name, environ=environ, scope=scope) from cause
 
 
@@ -143,7 +145,7 @@ def forbidden_headers(
     ]
 
 
-def private(cache_control: Iterable[str]) -> str | None:
+def private(cache_control: Sequence[str]) -> str | None:
     """Return the `Cache-Control` that keeps a response out of shared caches (RFC 9111).
 
     Args:
@@ -151,7 +153,11 @@ def private(cache_control: Iterable[str]) -> str | None:
 
     Returns:
         The one value to send, or None if the response says enough.
+
+    It does not affect caches inside the app.
     """
+    if not cache_control:
+        return "private"
     directives = [text for value in cache_control for text in map(str.strip, value.split(","))]
     words = [directive.lower() for directive in directives]
     if "no-store" in words or ("private" in words and "public" not in words):

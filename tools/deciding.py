@@ -24,6 +24,7 @@ NOT_DECIDING = {
     "arrcert_django/routes.py": "It is a part of the route audit, which no request meets.",
     "arrcert_django/signals.py": "It declares signals.",
     "arrcert_django/websockets.py": "It reports WebSockets that nothing checks. It denies nothing.",
+    "arrcert_fastapi/audit.py": "It is a part of the route audit, which no request meets.",
     "arrcert_flask/commands.py": "It contains the command of the route audit.",
     "arrcert_flask/routes.py": "It is a part of the route audit, which no request meets.",
     "arrcert_flask/signals.py": "It declares signals.",

@@ -209,7 +209,7 @@ def _path_and_name(
 ) -> Suggestion:
     certificate = presented.certificate
     written: dict[str, Any] = {
-        rule.key: [str(source) for source in rule.sources]
+        rule.key: rule.entries()
         for rule in alternative.policy.rules
         if isinstance(rule, SourceRule)
     }
