@@ -1,6 +1,7 @@
 """The dependency that requires an authorized client certificate."""
 
-from __future__ import annotations
+# Annotations are not postponed here: FastAPI 0.115 cannot resolve those of an object that it calls,
+# and takes the connection for a parameter of the query.
 
 from typing import NoReturn
 
@@ -91,4 +92,5 @@ class RequireClientCertificate:
 def _forbid(kind: str, denied: CertificateDenied) -> NoReturn:
     if kind == "websocket":
         raise WebSocketException(_POLICY_VIOLATION) from denied
-    raise HTTPException(403, "Forbidden") from denied
+    # The headers are those of the gate's own 403.
+    raise HTTPException(403, "Forbidden", {"Cache-Control": "no-store"}) from denied

@@ -1,6 +1,6 @@
 """The modules that decide: the one list for branch coverage and for mutation testing.
 
-Every module of the three packages decides unless `NOT_DECIDING` names it. A new module is on the
+Every module of these packages decides unless `NOT_DECIDING` names it. A new module is on the
 list from its first line.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-PACKAGES = ("arrcert", "arrcert_flask", "arrcert_django", "arrcert_fastapi")
+PACKAGES = ("arrcert", "arrcert_flask", "arrcert_django", "arrcert_fastapi", "arrcert_pytest")
 
 NOT_DECIDING = {
     "arrcert/cli": "It contains the `arrcert` command. No site imports it.",
@@ -27,9 +27,11 @@ NOT_DECIDING = {
     "arrcert_django/routes.py": "It is a part of the route audit, which no request meets.",
     "arrcert_django/signals.py": "It declares signals.",
     "arrcert_django/websockets.py": "It reports WebSockets that nothing checks. It denies nothing.",
+    "arrcert_fastapi/audit.py": "It is a part of the route audit, which no request meets.",
     "arrcert_flask/commands.py": "It contains the command of the route audit.",
     "arrcert_flask/routes.py": "It is a part of the route audit, which no request meets.",
     "arrcert_flask/signals.py": "It declares signals.",
+    "arrcert_pytest": "It makes certificates and clients for tests.",
 }
 """The modules and folders that do not decide about requests, each with the reason."""
 

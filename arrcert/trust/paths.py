@@ -26,6 +26,7 @@ from arrcert.certificate import ClientCertificate
 from arrcert.exceptions import DenialReason, Finding, quote
 from arrcert.keys import weakness_of_rsa_key
 from arrcert.trust.crls import RevocationList
+from arrcert.trust.locations import where_issuer_is
 from arrcert.trust.name_constraints import unsupported_constraint, violation
 from arrcert.trust.revocation import RevocationLists
 
@@ -126,11 +127,16 @@ class TrustStore:
             return None
         return self._revocation_lists.check(path, at)
 
-    def next_update_of(self, path: Path) -> datetime | None:
-        """Return until when `check_revocation` holds for a path; None if no list was needed."""
+    def next_update_of(self, path: Path, at: datetime) -> datetime | None:
+        """Return until when `check_revocation` holds for a path; None if no list was needed.
+
+        Args:
+            path: the path that `check_revocation` accepted.
+            at: the moment for which it did, aware.
+        """
         if self._revocation_lists is None:
             return None
-        return self._revocation_lists.next_update_of(path)
+        return self._revocation_lists.next_update_of(path, at)
 
     @property
     def revocation_lists(self) -> Sequence[RevocationList]:
@@ -258,7 +264,8 @@ class PathSearch:
         forwarded = [link.certificate for link in self._linked()[1:]]
         verified = trust_store.verify(certificate, at, clock_skew, forwarded)
         if isinstance(verified, str):
-            return _no_path(self._why_not_verified(trust_store, at) or verified)
+            why = self._why_not_verified(trust_store, at) or self._missing_link(trust_store)
+            return _no_path(why or verified)
         violated = violation(verified)
         return verified if violated is None else Finding(DenialReason.UNTRUSTED, violated)
 
@@ -311,15 +318,33 @@ class PathSearch:
         general = _why_never(leaf)
         if general is not None:
             return general
-        issuer = quote(self._certificate.issuer)
-        if not trust_store.signers_named(self._certificate.issuer):
-            return f"no CA certificate of the name {issuer} is configured; add it to intermediates"
         if self._has_left_out:
             return (
-                f"more CAs of the name {issuer} are configured than are tried, and none that was"
-                " tried signed the certificate; have it issued with an authority key identifier"
+                f"more CAs of the name {quote(self._certificate.issuer)} are configured than are"
+                " tried, and none that was tried signed the certificate; have it issued with an"
+                " authority key identifier"
             )
-        return f"a CA of the name {issuer} is configured, but another key signed the certificate"
+        # No CA certificate has signed the last one: otherwise it would not be the last.
+        return _where_it_ends(self._linked()[-1].certificate, leaf, trust_store)
+
+    def _missing_link(self, trust_store: TrustStore) -> str | None:
+        """Return which link is missing between the leaf and an anchor, None if none is missing."""
+        links = list(self._linked())
+        ends = []
+        for link in links:  # The list grows while it is walked.
+            signers = [
+                signer.certificate
+                for signer in trust_store.signers_named(link.issuer)
+                if self._has_signed(signer, link)
+            ]
+            if not trust_store.anchors.isdisjoint(signers):
+                return None
+            known = [known.certificate for known in links]
+            links += [_link(ca) for ca in signers if ca not in known]
+            if signers in ([], [link.certificate]):
+                ends.append(link.certificate)
+        # With CAs that certify each other there may be no end, and then no link is missing.
+        return _where_it_ends(ends[-1], links[0].certificate, trust_store) if ends else None
 
     def _why_not_verified(self, trust_store: TrustStore, at: datetime) -> str | None:
         """Return a common reason for a path that is not valid, None if it is another one."""
@@ -372,6 +397,35 @@ def _effort_of(certificate: Certificate) -> int:
         # As dear as signing with the key. CAs have exponents of at most 17 bits.
         return MOST_NAMED_EFFORT
     return 1 if key.key_size <= _COMMON_RSA_KEY else (key.key_size // _COMMON_RSA_KEY + 1) ** 2
+
+
+def _where_it_ends(link: Certificate, leaf: Certificate, trust_store: TrustStore) -> str:
+    """Return which CA certificate is missing above the last link that was found.
+
+    Args:
+        link: the last link, the leaf or a CA certificate.
+        leaf: the client's certificate.
+        trust_store: the anchors and intermediates.
+    """
+    issuer = quote(link.issuer.rfc4514_string())
+    signed = "the certificate"
+    begin, place = "", "intermediates"
+    if link != leaf:
+        subject = quote(link.subject.rfc4514_string())
+        if link.subject == link.issuer and has_signed(link, link):
+            return (
+                f"it ends at the CA certificate {subject}, which signed itself and is not among the"
+                " trust anchors; if you trust it, add it to trust_anchors"
+            )
+        signed = f"the CA certificate {subject}"
+        begin = f"it ends at {signed}: "
+        place += ", or to trust_anchors if it is the root that you trust"
+    if trust_store.signers_named(link.issuer.rfc4514_string()):
+        return f"{begin}a CA of the name {issuer} is configured, but another key signed {signed}"
+    return (
+        f"{begin}no CA certificate of the name {issuer} is configured; add it to {place}"
+        f"{where_issuer_is(link)}"
+    )
 
 
 def _no_path(why: str) -> Finding:

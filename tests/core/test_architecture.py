@@ -21,6 +21,8 @@ FLASK = Path(arrcert_flask.__file__).parent
 DJANGO = Path(arrcert_django.__file__).parent
 # FastAPI itself is not imported here: it is an extra.
 FASTAPI = CORE.parent / "arrcert_fastapi"
+# Nor is pytest's plugin, which this run has loaded already.
+PYTEST = CORE.parent / "arrcert_pytest"
 
 ORDER = [
     "key_vault",
@@ -50,8 +52,10 @@ ORDER = [
     "trust",
     "trust.pem",
     "trust.name_constraints",
+    "trust.scopes",
     "trust.crls",
     "trust.revocation",
+    "trust.locations",
     "trust.paths",
     "trust.files",
     "presented",
@@ -215,6 +219,18 @@ def test_adapters_know_no_x509_and_not_each_other() -> None:
         assert packages(CORE) & {framework, f"arrcert_{framework}"} == set()
 
 
+def test_plugin_of_pytest_imports_nothing_when_it_is_loaded() -> None:
+    """Pytest loads the plugin in every project, so at its top it imports pytest alone."""
+    for path in (PYTEST / "__init__.py", PYTEST / "plugin.py"):
+        top = ast.parse(path.read_text(encoding="utf-8")).body
+        names = {alias.name for node in top if isinstance(node, ast.Import) for alias in node.names}
+        names |= {str(node.module) for node in top if isinstance(node, ast.ImportFrom)}
+        assert {name.partition(".")[0] for name in names} - set(sys.stdlib_module_names) <= {
+            "pytest"
+        }
+    assert "arrcert_pytest" not in packages(CORE) | packages(FLASK) | packages(DJANGO)
+
+
 def test_public_modules_can_be_recognized() -> None:
     """A module is public if it defines `__all__`, and the docstring of the package lists it."""
     defining = {
@@ -255,7 +271,7 @@ def test_core_exports_its_public_face_alone() -> None:
     assert names == set(arrcert.__all__)
 
 
-@pytest.mark.parametrize("folder", [CORE, FLASK, DJANGO])
+@pytest.mark.parametrize("folder", [CORE, FLASK, DJANGO, FASTAPI, PYTEST])
 def test_types_are_published(folder: Path) -> None:
     """Each package ships its types (PEP 561)."""
     assert (folder / "py.typed").exists()

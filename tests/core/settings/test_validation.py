@@ -511,6 +511,10 @@ def test_every_parameter_has_a_flat_variable(authority: CertificateAuthority) ->
     setting, message = only_problem({}, {**environ, **crls})
     assert setting == "ARRCERT_CRLS"
     assert "/absent.crl" in message
+    stated = '[{"file": "/absent.crl", "distribution_point": "https://ca.example/1"}]'
+    setting, message = only_problem({}, {**environ, "ARRCERT_CRLS": stated})
+    assert setting == "ARRCERT_CRLS"
+    assert "the file '/absent.crl' cannot be read" in message
 
 
 @pytest.mark.parametrize(

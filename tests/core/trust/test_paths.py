@@ -14,7 +14,12 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
+from cryptography.x509.oid import (
+    AuthorityInformationAccessOID,
+    ExtendedKeyUsageOID,
+    NameOID,
+    ObjectIdentifier,
+)
 
 from arrcert import ClientCertificate, DenialReason
 from arrcert.exceptions import Finding
@@ -642,7 +647,7 @@ def test_without_lists_no_revocation_is_checked(
     store = TrustStore([authority.x509])
     path = path_of(store, alice.certificate)
     assert store.check_revocation(path, NOW) is None
-    assert store.next_update_of(path) is None
+    assert store.next_update_of(path, NOW) is None
 
 
 def test_lists_of_a_trust_store_are_asked(
@@ -657,7 +662,7 @@ def test_lists_of_a_trust_store_are_asked(
     path = path_of(store, alice.certificate)
     now = datetime.now(UTC)
     assert store.check_revocation(path, now) is None
-    assert store.next_update_of(path) == end
+    assert store.next_update_of(path, now) == end
     revoked = store.check_revocation(path_of(store, bob.certificate), now)
     assert revoked is not None
     assert revoked.reason is DenialReason.REVOKED
@@ -823,11 +828,12 @@ def test_forwarded_certificate_is_tried_until_it_has_its_place(
     certificate = lower.issue("alice").certificate
     search = PathSearch(certificate, [certificate.x509, authority.x509, lower.x509])
     assert isinstance(search.find(TrustStore([CertificateAuthority("Other").x509]), NOW), Finding)
-    assert counted.signatures == 2
+    # The third tells the operator that the path ends at a certificate that signed itself.
+    assert counted.signatures == 3
     stranger = self_signed("alice").certificate
     search = PathSearch(stranger, [stranger.x509])
     assert isinstance(search.find(TrustStore([CertificateAuthority("Other").x509]), NOW), Finding)
-    assert counted.signatures == 2
+    assert counted.signatures == 3
 
 
 def test_effort_of_a_signature_follows_the_key() -> None:
@@ -858,6 +864,100 @@ def test_key_identifier_that_is_missing_or_broken_names_no_key() -> None:
     assert Signer.of(root([(CA_SKI, False)])).key_id == CA_SKI.digest
     assert Signer.of(root()).key_id is None
     assert Signer.of(root([(CA_SKI, False), (garbage, False)])).key_id is None
+
+
+def said_to_be_at(url: str) -> tuple[x509.ExtensionType, bool]:
+    """Make an extension that says where the issuer's certificate can be had."""
+    location = x509.UniformResourceIdentifier(url)
+    description = x509.AccessDescription(AuthorityInformationAccessOID.CA_ISSUERS, location)
+    return x509.AuthorityInformationAccess([description]), False
+
+
+class TestMissingLink:
+    """What the detail of `untrusted` says about a path that breaks."""
+
+    def test_above_the_leaf(self, authority: CertificateAuthority) -> None:
+        """If the issuer of the leaf is missing, the detail says where the leaf says it is."""
+        issuing = CertificateAuthority("Issuing", issuer=authority)
+        leaf = issuing.issue("alice", extensions=[said_to_be_at("http://ca.example/i.crt")])
+        store = TrustStore([authority.x509])
+        found = PathSearch(leaf.certificate).find(store, datetime.now(UTC))
+        assert found == Finding(
+            DenialReason.UNTRUSTED,
+            "no certification path to a trust anchor: no CA certificate of the name 'CN=Issuing' is"
+            " configured; add it to intermediates; the certificate says that it can be had at"
+            " 'http://ca.example/i.crt', which arrcert never fetches: check its fingerprint before"
+            " you trust it",
+        )
+
+    @pytest.mark.parametrize("is_forwarded", [True, False])
+    def test_above_an_intermediate(
+        self, authority: CertificateAuthority, is_forwarded: bool
+    ) -> None:
+        """If the issuer of an intermediate is missing, the detail names both."""
+        middle = CertificateAuthority("Middle", issuer=authority)
+        issuing = CertificateAuthority(
+            "Issuing", issuer=middle, extensions=[said_to_be_at("http://ca.example/m.crt")]
+        )
+        leaf = issuing.issue("alice").certificate
+        search = PathSearch(leaf, [issuing.x509] if is_forwarded else [])
+        store = TrustStore([authority.x509], [] if is_forwarded else [issuing.x509])
+        found = search.find(store, datetime.now(UTC))
+        assert isinstance(found, Finding)
+        assert (
+            "anchor: it ends at the CA certificate 'CN=Issuing': no CA certificate of the name"
+            " 'CN=Middle' is configured; add it to intermediates, or to trust_anchors if it is the"
+            " root that you trust; the certificate says that it can be had at"
+            " 'http://ca.example/m.crt', which"
+        ) in found.detail
+
+    @pytest.mark.parametrize("is_forwarded", [True, False])
+    def test_another_root(self, authority: CertificateAuthority, is_forwarded: bool) -> None:
+        """A path that ends at a root that is not trusted says so."""
+        root = CertificateAuthority("Other Root")
+        issuing = CertificateAuthority("Issuing", issuer=root)
+        cas = [root.x509, issuing.x509]
+        search = PathSearch(issuing.issue("alice").certificate, cas if is_forwarded else [])
+        store = TrustStore([authority.x509], [] if is_forwarded else cas)
+        found = search.find(store, datetime.now(UTC))
+        assert isinstance(found, Finding)
+        assert (
+            "anchor: it ends at the CA certificate 'CN=Other Root', which signed itself and is not"
+            " among the trust anchors; if you trust it, add it to trust_anchors"
+        ) in found.detail
+
+    def test_renewed_root(
+        self, authority: CertificateAuthority, other_authority: CertificateAuthority
+    ) -> None:
+        """A path that ends below a CA of a configured name and another key says so."""
+        issuing = CertificateAuthority("Issuing", issuer=other_authority)
+        store = TrustStore([authority.x509], [issuing.x509])
+        found = PathSearch(issuing.issue("alice").certificate).find(store, datetime.now(UTC))
+        assert isinstance(found, Finding)
+        assert (
+            "it ends at the CA certificate 'CN=Issuing': a CA of the name 'CN=Contoso Issuing"
+            " CA,O=Contoso' is configured, but another key signed the CA certificate 'CN=Issuing'"
+        ) in found.detail
+
+    def test_no_link_is_missing(self, authority: CertificateAuthority) -> None:
+        """If all links are there, the reason is another one: here a path that is too long."""
+        top = root([(x509.BasicConstraints(ca=True, path_length=0), True)])
+        middle = sign(name("Issuing"), KEYS["issuing"], name("CA"), KEYS["ca"], [(CA, True)])
+        end = sign(name("alice"), KEYS["client"], name("Issuing"), KEYS["issuing"])
+        found = PathSearch(client(end)).find(TrustStore([top], [middle]), datetime.now(UTC))
+        assert isinstance(found, Finding)
+        assert "it ends at" not in found.detail
+        assert "path length" in found.detail
+
+    def test_cas_that_certify_each_other(self, authority: CertificateAuthority) -> None:
+        """Two CAs that have signed each other, with nothing above them, end the search."""
+        one, two = (name("One"), KEYS["ca"]), (name("Two"), KEYS["issuing"])
+        crossed = [sign(*one, *two, [(CA, True)]), sign(*two, *one, [(CA, True)])]
+        end = client(sign(name("alice"), KEYS["client"], *one))
+        store = TrustStore([authority.x509], crossed)
+        found = PathSearch(end).find(store, datetime.now(UTC))
+        assert isinstance(found, Finding)
+        assert "no certification path to a trust anchor: " in found.detail
 
 
 def test_forwarded_chain_leads_to_an_anchor(authority: CertificateAuthority) -> None:
