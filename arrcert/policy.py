@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, NamedTuple, NoReturn, final
+from typing import Any, NoReturn, final
 
 from arrcert.certificate import ClientCertificate
 from arrcert.exceptions import (
@@ -38,7 +39,8 @@ _ListEntry = Source | Mapping[str, Source]
 _PinEntry = str | Mapping[str, Any]
 
 
-class Acceptance(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Acceptance:
     """The result of a policy that accepts a certificate.
 
     Attributes:
@@ -56,8 +58,8 @@ class Acceptance(NamedTuple):
     note: str | None = None
     name: str | None = None
     roles: frozenset[str] = frozenset()
-    label: str | None = None
-    endings: Sequence[Ending] = ()
+    label: str | None = field(default=None, compare=False)
+    endings: Sequence[Ending] = field(default=(), compare=False)
 
 
 @final

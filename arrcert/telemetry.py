@@ -7,6 +7,7 @@ nothing of OpenTelemetry is imported.
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 import weakref
@@ -170,6 +171,16 @@ class Telemetry:
 
 
 _instances: weakref.WeakSet[Telemetry] = weakref.WeakSet()
+
+
+def _replace_locks() -> None:
+    """Give every instance a new lock: a thread that held the old one is not alive after a fork."""
+    for telemetry in list(_instances):
+        telemetry._lock = threading.Lock()
+
+
+# Windows has no fork and no register_at_fork.
+getattr(os, "register_at_fork", dict)(after_in_child=_replace_locks)
 
 
 def _days_left(_: CallbackOptions) -> Iterable[Observation]:

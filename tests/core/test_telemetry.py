@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 import sys
 import time
@@ -248,6 +249,20 @@ def test_ages_of_lists_and_of_the_file(
         ("default", "accepted", "", ""): 1,
         (UNKNOWN_POLICY, "denied", "misconfigured", ""): 1,
     }
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+def test_a_forked_process_has_a_free_lock(read: Read, alice: IssuedCertificate) -> None:
+    """A worker that is forked while another thread counts can count."""
+    policy = Policy(fingerprints=[alice.certificate.sha256_fingerprint])
+    authorizer = Authorizer({"default": policy}, telemetry=True)
+    [telemetry] = module._instances
+    with telemetry._lock:
+        child = os.fork()
+        if child == 0:
+            os._exit(0 if telemetry._lock.acquire(timeout=5) else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    ask(authorizer, alice)
 
 
 def test_without_files_there_are_no_ages(read: Read, alice: IssuedCertificate) -> None:
