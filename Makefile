@@ -4,10 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help demo serve test test-all lint types fuzz mutants bench screenshots check-az clean
+.PHONY: help demo serve test test-all lint types fuzz mutants differential bench screenshots check-az clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/demo ## both sample sites behind real TLS, and every kind of client against them
 	@$(BIN)/python sample_sites/demo.py
@@ -25,11 +25,11 @@ ifdef ONLY
 else
 	@$(PYTEST) $(WHOLE) -m "not matrix"
 	@$(BIN)/python -m tools.coverage_floor
-	@echo 'Left out: the long end-to-end tests (servers, front ends, App Service build,'
+	@echo 'Left out: the long end-to-end tests (servers, front ends, CAs, App Service build,'
 	@echo 'Azure Functions, browser). Run them with: make test-all'
 endif
 
-test-all: $(VENV)/test-all ## all tests, on every server, front end and browser that is installed
+test-all: $(VENV)/test-all ## all tests, on every server, front end, CA and browser that is installed
 	@$(PYTEST) $(WHOLE)
 	@$(BIN)/python -m tools.coverage_floor
 
@@ -47,8 +47,12 @@ fuzz: $(VENV)/fuzz ## coverage-guided fuzzing of all that hostile bytes reach: m
 mutants: $(VENV)/test ## mutation testing of the modules that decide: make mutants ONLY=trust/pem
 	@$(BIN)/python -m tools.mutants.run $(ONLY)
 
+CHAINS := 10000
+differential: $(VENV)/differential ## other implementations' verdicts on minted chains: make differential CHAINS=1000000
+	@$(BIN)/python -m tools.differential.run --chains $(CHAINS) $(if $(SEED),--seed $(SEED))
+
 bench: $(VENV)/test ## what a decision costs, as ratios; about ten minutes on a quiet machine
-	@for script in core pins frameworks startup strangers throughput revocation; do \
+	@for script in core pins frameworks startup strangers hostile throughput revocation; do \
 		$(BIN)/python benchmarks/$$script.py || exit 1; \
 	done
 
@@ -60,7 +64,7 @@ check-az: .venv-az/installed ## every az command of the documents through the Az
 	@.venv-az/bin/python tests/infra/check_az.py
 
 clean: ## remove .venv and what tools leave behind
-	rm -rf $(VENV) .venv-az .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache dist
+	rm -rf $(VENV) .venv-az .coverage .differential .hypothesis .mypy_cache .pytest_cache .ruff_cache dist
 	rm -rf screenshots sample_sites/*/dist sample_sites/*/dist.zip
 
 $(VENV)/pip:
@@ -84,13 +88,18 @@ $(VENV)/test: $(VENV)/demo pyproject.toml
 	@touch $@
 
 $(VENV)/test-all: $(VENV)/test $(VENV)/browser pyproject.toml
-	@echo "Installing servers and frameworks ..."
-	@$(PIP) --group servers --group apps
+	@echo "Installing servers, frameworks and CAs ..."
+	@$(PIP) --group servers --group apps --group cas
 	@touch $@
 
 $(VENV)/fuzz: $(VENV)/demo pyproject.toml
 	@echo "Installing the fuzzer ..."
 	@$(PIP) --group fuzz
+	@touch $@
+
+$(VENV)/differential: $(VENV)/demo pyproject.toml
+	@echo "Installing other implementations ..."
+	@$(PIP) --group differential
 	@touch $@
 
 $(VENV)/browser: $(VENV)/test pyproject.toml

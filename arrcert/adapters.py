@@ -1,7 +1,7 @@
 """What the framework adapters share.
 
 It holds the marks on views, the exempt views, the search for lost decorators, the checks of a
-decorator's arguments, and the denial of a request to an app that is set up wrongly.
+decorator's arguments, and the denials of a request to an app that is set up wrongly.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from types import FunctionType
 from typing import Any
 
 from arrcert.denials import DenialLog
-from arrcert.exceptions import CertificateDenied, Denial, DenialReason
+from arrcert.exceptions import CertificateDenied, ConfigurationError, Denial, DenialReason
 
 NOT_GIVEN: Any = object()
 """Default of a decorator's `view`: it tells `authorize_certificate()` from
@@ -27,9 +27,9 @@ safe: a view with this attribute is checked before it runs."""
 _ROLE = "_arrcert_role"
 """The attribute that names the role that a view asks for, beside its policy."""
 
-_DEEPEST_STACK = 100
-"""The search through the decorators of one view stops after this many. Without a limit, a view that
-wraps itself would be an endless loop."""
+DEEPEST_STACK = 100
+"""The search through the wrappers of one view or app stops after this many. Without a limit, one
+that wraps itself would be an endless loop."""
 
 # Exempt views are compared by identity. `functools.wraps` would copy an attribute to other views,
 # which would then be exempt too.
@@ -215,9 +215,32 @@ def deny_misconfigured(
     return denial.exception()
 
 
+def deny_unconfigured(
+    error: ConfigurationError,
+    policy: str,
+    *,
+    environ: Mapping[str, Any] | None = None,
+    scope: Mapping[str, Any] | None = None,
+) -> CertificateDenied:
+    """Log and return the denial of a request to an app whose configuration has mistakes.
+
+    Args:
+        error: lists the mistakes.
+        policy: the name of the policy that was asked for.
+        environ: the WSGI environ of the request.
+        scope: the ASGI scope of the request.
+
+    The caller raises it from `error`, as it does with `deny_misconfigured`.
+    """
+    mistakes = "; ".join(map(str, error.problems))
+    return deny_misconfigured(
+        f"the configuration has mistakes: {mistakes}", policy, environ=environ, scope=scope
+    )
+
+
 def _unwrapped(view: Any) -> Iterator[Callable[..., Any]]:
     """Yield the callable, then the callables that it wraps, from the outermost to the innermost."""
-    for _ in range(_DEEPEST_STACK):
+    for _ in range(DEEPEST_STACK):
         if not callable(view):
             return
         if _is_weakly_referable(view):

@@ -5,10 +5,19 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping
 from typing import Any
 
+from arrcert.adapters import DEEPEST_STACK
 from arrcert.authorizer import Authorizer
 from arrcert.exceptions import CertificateDenied
-from arrcert.gate import FORBIDDEN, FORBIDDEN_HEADERS, IDENTITY, Gate, private
+from arrcert.gate import (
+    FORBIDDEN,
+    FORBIDDEN_TYPE,
+    IDENTITY,
+    Gate,
+    forbidden_headers,
+    private,
+)
 from arrcert.identity import ClientIdentity
+from arrcert.layers import is_of_channels
 
 __all__ = ["ClientCertificateMiddleware", "is_guarded"]
 
@@ -24,9 +33,6 @@ _DENIAL_RESPONSE = "websocket.http.response"
 _POLICY_VIOLATION = 1008
 """The close code of RFC 6455 section 7.4.1. Before the handshake is accepted, a server answers 403
 and sends no code."""
-
-_DEEPEST_STACK = 100
-"""How many layers around an app are followed."""
 
 
 class ClientCertificateMiddleware:
@@ -48,6 +54,10 @@ class ClientCertificateMiddleware:
             `default` first.
         exempt_paths: paths that are not checked, as in `ARRCERT_EXEMPT_PATHS`; none by default.
             They are compared without `root_path`, and hold for WebSockets too.
+
+    Attributes:
+        app: the app inside.
+        gate: decides; the route audit reads its policy and exempt paths.
 
     Raises:
         ConfigurationError: the environment, the exempt paths or the policy's name are wrong. If
@@ -71,12 +81,12 @@ class ClientCertificateMiddleware:
         if not callable(app):
             raise TypeError(f"app is {app!r}, which is no ASGI app")
         self.app = app
-        self._gate = Gate(authorizer, policy, exempt_paths)
+        self.gate = Gate(authorizer, policy, exempt_paths)
 
     @property
     def authorizer(self) -> Authorizer:
         """The authorizer that decides now."""
-        return self._gate.current()
+        return self.gate.current()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request or a handshake: with the app, or with the 403."""
@@ -88,20 +98,17 @@ class ClientCertificateMiddleware:
             raise NotImplementedError(
                 f"arrcert guards the ASGI scopes http and websocket, and does not know {kind!r}"
             )
-        _set_identity(scope, None)
-        if self._gate.exempt_paths.covers_asgi(scope, _path(scope)):
+        set_identity(scope, None)
+        if self.gate.exempt_paths.covers_asgi(scope, path_of(scope)):
             await self.app(scope, receive, send)
             return
         try:
-            identity = self._gate.identify_asgi(scope)
+            identity = self.gate.identify_asgi(scope)
         except CertificateDenied:
-            if kind == "http":
-                await _forbid(scope, send)
-            else:
-                await _forbid_websocket(scope, receive, send)
+            await forbid(scope, receive, send)
             return
-        _set_identity(scope, identity)
-        await self.app(scope, receive, _privately(send) if kind == "http" else send)
+        set_identity(scope, identity)
+        await self.app(scope, receive, privately(send) if kind == "http" else send)
 
 
 def is_guarded(app: object, kind: str = "websocket") -> bool:
@@ -116,11 +123,10 @@ def is_guarded(app: object, kind: str = "websocket") -> bool:
     does not list counts as guarded, because Channels refuses it. It does not look through other
     layers, which may answer by themselves.
     """
-    for _ in range(_DEEPEST_STACK):
+    for _ in range(DEEPEST_STACK):
         if isinstance(app, ClientCertificateMiddleware):
             return True
-        # Channels is not imported, because this module needs the standard library alone.
-        if not any(base.__module__.split(".")[0] == "channels" for base in type(app).__mro__):
+        if not is_of_channels(app):
             return False
         protocols = getattr(app, "application_mapping", None)
         if isinstance(protocols, Mapping):
@@ -136,47 +142,58 @@ def is_guarded(app: object, kind: str = "websocket") -> bool:
     return False
 
 
-def _path(scope: Scope) -> str:
-    """Return the decoded path without `root_path`."""
+def path_of(scope: Scope) -> str:
+    """Return the decoded path of a request or a handshake, without `root_path`."""
     path, root = str(scope.get("path", "")), str(scope.get("root_path", "")).rstrip("/")
     if root and (path == root or path.startswith(f"{root}/")):
         path = path[len(root) :]
     return path or "/"
 
 
-def _set_identity(scope: Scope, identity: ClientIdentity | None) -> None:
+def set_identity(scope: Scope, identity: ClientIdentity | None) -> None:
+    """Set who entered, in the scope and in its state; None for nobody."""
     scope[IDENTITY] = identity
     state = scope.get("state")
     if isinstance(state, MutableMapping):
         state["client_identity"] = identity
 
 
-async def _forbid(scope: Scope, send: Send, prefix: str = "") -> None:
-    """Send the 403.
+async def forbid(
+    scope: Scope,
+    receive: Receive,
+    send: Send,
+    *,
+    body: bytes = FORBIDDEN,
+    content_type: str = FORBIDDEN_TYPE,
+) -> None:
+    """Answer a request with the 403, or refuse a WebSocket handshake.
 
     Args:
-        scope: the scope of the request.
+        scope: the scope of the request or of the handshake.
+        receive: receives a message from the server.
         send: sends a message to the server.
-        prefix: of the messages; `websocket.` for the answer to a handshake.
+        body: the body of the 403.
+        content_type: its `Content-Type`.
     """
-    headers = [(name.lower().encode(), value.encode()) for name, value in FORBIDDEN_HEADERS]
+    prefix = ""
+    if scope["type"] == "websocket":
+        if (await receive())["type"] != "websocket.connect":
+            # The client has gone.
+            return
+        if _DENIAL_RESPONSE not in (scope.get("extensions") or {}):
+            await send({"type": "websocket.close", "code": _POLICY_VIOLATION})
+            return
+        prefix = "websocket."
+    headers = [
+        (name.lower().encode(), value.encode())
+        for name, value in forbidden_headers(body, content_type)
+    ]
     await send({"type": f"{prefix}http.response.start", "status": 403, "headers": headers})
-    body = b"" if scope.get("method") == "HEAD" else FORBIDDEN
+    body = b"" if scope.get("method") == "HEAD" else body
     await send({"type": f"{prefix}http.response.body", "body": body})
 
 
-async def _forbid_websocket(scope: Scope, receive: Receive, send: Send) -> None:
-    """Refuse a WebSocket handshake."""
-    if (await receive())["type"] != "websocket.connect":
-        # The client has gone.
-        return
-    if _DENIAL_RESPONSE in (scope.get("extensions") or {}):
-        await _forbid(scope, send, "websocket.")
-    else:
-        await send({"type": "websocket.close", "code": _POLICY_VIOLATION})
-
-
-def _privately(send: Send) -> Send:
+def privately(send: Send) -> Send:
     """Return a `send` that keeps the response out of shared caches."""
 
     async def send_privately(message: Message) -> None:

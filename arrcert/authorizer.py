@@ -220,8 +220,7 @@ class Authorizer:
         except Exception as error:
             raise self._fault(error, policy) from error
         if isinstance(decided, Denial):
-            self._denials.write(decided, policy or _DEFAULT)
-            raise decided.exception()
+            raise self._denied(decided, policy)
         return decided
 
     def identify_wsgi(
@@ -257,9 +256,7 @@ class Authorizer:
         except Exception as error:
             raise self._fault(error, policy, environ=environ) from error
         if isinstance(decided, Denial):
-            decided = decided.with_hint(hint)
-            self._denials.write(decided, policy or _DEFAULT, environ=environ)
-            raise decided.exception()
+            raise self._denied(decided.with_hint(hint), policy, environ=environ)
         return decided
 
     def identify_asgi(
@@ -295,9 +292,7 @@ class Authorizer:
         except Exception as error:
             raise self._fault(error, policy, scope=scope) from error
         if isinstance(decided, Denial):
-            decided = decided.with_hint(hint)
-            self._denials.write(decided, policy or _DEFAULT, scope=scope)
-            raise decided.exception()
+            raise self._denied(decided.with_hint(hint), policy, scope=scope)
         return decided
 
     def identify_headers(
@@ -334,8 +329,7 @@ class Authorizer:
         except Exception as error:
             raise self._fault(error, policy) from error
         if isinstance(decided, Denial):
-            self._denials.write(decided, policy or _DEFAULT)
-            raise decided.exception()
+            raise self._denied(decided, policy)
         return decided
 
     def authorize(
@@ -500,6 +494,18 @@ class Authorizer:
                 },
             )
         return identity
+
+    def _denied(
+        self,
+        denial: Denial,
+        policy: str | None,
+        *,
+        environ: Mapping[str, Any] | None = None,
+        scope: Mapping[str, Any] | None = None,
+    ) -> CertificateDenied:
+        """Log a denial and return its exception."""
+        self._denials.write(denial, policy or _DEFAULT, environ=environ, scope=scope)
+        return denial.exception()
 
     def _fault(
         self,

@@ -118,6 +118,10 @@ class ClientCertificate:
     def _read(cls, der: bytes) -> ClientCertificate:
         """Read every part of a certificate; raise whatever `cryptography` raises."""
         x509 = load_der_x509_certificate(der)
+        # A BIT STRING holds the number of its unused bits, and then its bytes. This one is the end
+        # of the certificate. cryptography ignores the number.
+        if der[-len(x509.signature) - 1] != 0:
+            raise ValueError("its signature has unused bits")
         self = cls.__new__(cls)
         facts: dict[str, Any] = {
             "der": der,

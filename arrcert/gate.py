@@ -1,12 +1,15 @@
-"""What the WSGI and the ASGI middleware share: their arguments, the denial, private responses."""
+"""What the WSGI and the ASGI middleware share: their arguments, and the denial.
+
+`private` is for the framework adapters too.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from arrcert.adapters import deny_misconfigured, require_policy_name
+from arrcert.adapters import deny_misconfigured, deny_unconfigured, require_policy_name
 from arrcert.authorizer import Authorizer
 from arrcert.exceptions import ConfigurationError, Problem, quote
 from arrcert.forwarding.exempt_paths import ExemptPaths
@@ -20,12 +23,8 @@ paths. Clients cannot set it."""
 FORBIDDEN = b"Forbidden\n"
 """The body of every denial."""
 
-FORBIDDEN_HEADERS = (
-    ("Content-Type", "text/plain; charset=utf-8"),
-    ("Content-Length", str(len(FORBIDDEN))),
-    ("Cache-Control", "no-store"),
-)
-"""The headers of every denial."""
+FORBIDDEN_TYPE = "text/plain; charset=utf-8"
+"""The `Content-Type` of every denial."""
 
 _EXEMPT_PATHS = "ARRCERT_EXEMPT_PATHS"
 
@@ -46,6 +45,7 @@ class Gate:
 
     Attributes:
         exempt_paths: the paths that the check leaves out.
+        policy: the name of the policy; None for any policy.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class Gate:
                 " or None for the environment"
             )
         self._authorizer = authorizer
-        self._policy = policy
+        self.policy = policy
 
     def identify_wsgi(self, environ: Mapping[str, Any]) -> ClientIdentity:
         """Decide on a WSGI request (PEP 3333).
@@ -91,7 +91,7 @@ class Gate:
         Raises:
             CertificateDenied: nobody may enter; the denial is logged.
         """
-        return self.current(environ=environ).identify_wsgi(environ, self._policy)
+        return self.current(environ=environ).identify_wsgi(environ, self.policy)
 
     def identify_asgi(self, scope: Mapping[str, Any]) -> ClientIdentity:
         """Decide on an ASGI request or WebSocket handshake.
@@ -99,7 +99,7 @@ class Gate:
         Raises:
             CertificateDenied: nobody may enter; the denial is logged.
         """
-        return self.current(scope=scope).identify_asgi(scope, self._policy)
+        return self.current(scope=scope).identify_asgi(scope, self.policy)
 
     def current(
         self,
@@ -114,6 +114,7 @@ class Gate:
         """
         if isinstance(self._authorizer, Authorizer):
             return self._authorizer
+        name = self.policy or "default"
         cause: Exception | None = None
         try:
             current = self._authorizer()
@@ -121,16 +122,30 @@ class Gate:
                 return current
             why = f"the callable returned {quote(current)}, which is no Authorizer"
         except ConfigurationError as error:
-            cause = error
-            why = f"the configuration has mistakes: {'; '.join(map(str, error.problems))}"
+            raise deny_unconfigured(error, name, environ=environ, scope=scope) from error
         except Exception as error:
             cause = error
             why = f"the callable that returns the authorizer failed: {quote(error)}"
-        name = self._policy or "default"
         raise deny_misconfigured(why, name, environ=environ, scope=scope) from cause
 
 
-def private(cache_control: Iterable[str]) -> str | None:
+def forbidden_headers(
+    body: bytes = FORBIDDEN, content_type: str = FORBIDDEN_TYPE
+) -> list[tuple[str, str]]:
+    """Return the headers of a denial.
+
+    Args:
+        body: its body.
+        content_type: the type of the body.
+    """
+    return [
+        ("Content-Type", content_type),
+        ("Content-Length", str(len(body))),
+        ("Cache-Control", "no-store"),
+    ]
+
+
+def private(cache_control: Sequence[str]) -> str | None:
     """Return the `Cache-Control` that keeps a response out of shared caches (RFC 9111).
 
     Args:
@@ -138,7 +153,11 @@ def private(cache_control: Iterable[str]) -> str | None:
 
     Returns:
         The one value to send, or None if the response says enough.
+
+    It does not affect caches inside the app.
     """
+    if not cache_control:
+        return "private"
     directives = [text for value in cache_control for text in map(str.strip, value.split(","))]
     words = [directive.lower() for directive in directives]
     if "no-store" in words or ("private" in words and "public" not in words):

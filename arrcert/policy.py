@@ -33,6 +33,7 @@ from arrcert.trust.paths import TrustStore
 logger = logging.getLogger("arrcert")
 
 _Sources = Source | Iterable[Source]
+_ListEntry = Source | Mapping[str, Source]
 _PinEntry = str | Mapping[str, Any]
 
 
@@ -80,7 +81,9 @@ class Policy:
             text, or a list of them. Files may be replaced under a running site.
         intermediates: CA certificates that may stand on the path; likewise.
         crls: revocation lists for every certificate below the anchor: PEM or DER files, folders,
-            or PEM texts.
+            or PEM texts. `{"file": "...", "distribution_point": "https://..."}` states that the one
+            list in a file, whose distribution point is that URL, also speaks for certificates that
+            name no distribution point.
         revocation: `"hard"` (the default) denies if no current list covers a certificate of the
             path; `"soft"` accepts and logs it.
         clock_skew: seconds by which clocks may differ, 0 by default and at most 300; applied to
@@ -111,7 +114,7 @@ class Policy:
         issuers: Iterable[str] | None = None,
         trust_anchors: _Sources | None = None,
         intermediates: _Sources | None = None,
-        crls: _Sources | None = None,
+        crls: _ListEntry | Iterable[_ListEntry] | None = None,
         revocation: str = "hard",
         clock_skew: int = 0,
         names_proven_by_front_end: bool = False,

@@ -31,7 +31,7 @@ from arrcert.notation import Form, Notation
 from arrcert.pins import Pin, fingerprint_pin, public_key_pin
 from arrcert.presented import Presented
 from arrcert.shared_identities import IdentitySource
-from arrcert.trust.files import Source, TrustFiles, TrustFolder
+from arrcert.trust.files import ListOfPoint, Source, TrustFiles, TrustFolder
 from arrcert.trust.paths import Path, TrustStore
 
 MOST_HINTS = 20
@@ -419,20 +419,43 @@ class SourceRule(KeyRule, is_base=True):
                 "the list is empty; write the path of a PEM or DER file, or leave it out"
             )
         for source in sources:
-            if isinstance(source, bytes | bytearray):
-                self.mistakes.append("is bytes; write PEM text (.decode()), or a file's path")
-            elif not isinstance(source, str | os.PathLike) or source == "":
-                self.mistakes.append(
-                    f"{quote(source)} is neither a PEM or DER file's path nor PEM text"
-                )
-            elif isinstance(source, str) and is_unresolved_reference(source):
-                self.mistakes.append(f"{quote(source)} {UNRESOLVED_REFERENCE}")
-            else:
-                self.sources.append(source)
+            self.add(source)
+
+    def add(self, entry: object) -> None:
+        """Add an entry to `sources`, or a mistake.
+
+        Args:
+            entry: what is written.
+        """
+        source = self.source(entry)
+        if source is not None:
+            self.sources.append(source)
+
+    def source(self, written: object) -> Source | None:
+        """Return a path or PEM text; add a mistake and return None if it is neither.
+
+        Args:
+            written: what is written.
+        """
+        if isinstance(written, bytes | bytearray):
+            self.mistakes.append("is bytes; write PEM text (.decode()), or a file's path")
+        elif not isinstance(written, str | os.PathLike) or written == "":
+            self.mistakes.append(
+                f"{quote(written)} is neither a PEM or DER file's path nor PEM text"
+            )
+        elif isinstance(written, str) and is_unresolved_reference(written):
+            self.mistakes.append(f"{quote(written)} {UNRESOLVED_REFERENCE}")
+        else:
+            return written
+        return None
 
     def place_in(self, trust_folder: TrustFolder) -> None:
         """Make the paths relative to the folder."""
         self.sources = [trust_folder.place(source) for source in self.sources]
+
+    def entries(self) -> list[str | dict[str, str]]:
+        """Return the entries as settings hold them, for a policy that can be pasted."""
+        return [str(source) for source in self.sources]
 
     def join(self, rules: Mapping[str, KeyRule]) -> Iterator[Problem]:
         """Yield an error if the policy has no `trust_anchors`."""
@@ -920,7 +943,9 @@ class TrustAnchors(SourceRule):
                 self.files = self._trust_folder.open(
                     self.sources,
                     intermediates.sources if isinstance(intermediates, Intermediates) else (),
-                    lists.sources if isinstance(lists, RevocationLists) else None,
+                    [*lists.sources, *lists.lists_of_points]
+                    if isinstance(lists, RevocationLists)
+                    else None,
                 )
             except ConfigurationError as error:
                 yield from error.problems
@@ -1021,10 +1046,52 @@ class RevocationLists(SourceRule):
     key = "crls"
     document = (
         "revocation lists for every certificate on the path below the anchor: PEM or DER files,"
-        " folders that are read whole, or PEM text. Only complete lists count: no delta, indirect"
-        " or partial lists, and no list with an issuing distribution point. Without this key,"
-        " revocation is not checked."
+        " folders that are read whole, or PEM text. A list speaks only for the certificates in its"
+        " scope; delta and indirect lists are refused. For a list with a distribution point that"
+        " the certificates do not name, write"
+        ' `{"file": "...", "distribution_point": "https://..."}`'
+        " ([Revocation](docs/revocation.md)). Without this key, revocation is not checked."
     )
+
+    def read(self, value: object, notation: Notation) -> None:
+        """Read each path, PEM text, or mapping with a file and a distribution point."""
+        self.lists_of_points: list[ListOfPoint] = []
+        super().read(value, notation)
+
+    def add(self, entry: object) -> None:
+        """Add a path, PEM text, or a mapping with a file and its distribution point."""
+        if not isinstance(entry, Mapping):
+            super().add(entry)
+            return
+        if set(entry) != {"file", "distribution_point"}:
+            self.mistakes.append(
+                f"{quote(dict(entry))} must hold a file and a distribution_point, and nothing else;"
+                ' write {"file": "...", "distribution_point": "https://..."}'
+            )
+            return
+        source, point = self.source(entry["file"]), entry["distribution_point"]
+        if not isinstance(point, str) or not point:
+            self.mistakes.append(
+                f"{quote(point)} is not a distribution point; write the URL that the list names"
+            )
+        elif is_unresolved_reference(point):
+            self.mistakes.append(f"{quote(point)} {UNRESOLVED_REFERENCE}")
+        elif source is not None:
+            self.lists_of_points.append(ListOfPoint(source, point))
+
+    def place_in(self, trust_folder: TrustFolder) -> None:
+        """Make the paths relative to the folder."""
+        super().place_in(trust_folder)
+        self.lists_of_points = [
+            stated._replace(file=trust_folder.place(stated.file)) for stated in self.lists_of_points
+        ]
+
+    def entries(self) -> list[str | dict[str, str]]:
+        """Return the entries as settings hold them, with the statements."""
+        return super().entries() + [
+            {"file": str(file), "distribution_point": distribution_point}
+            for file, distribution_point in self.lists_of_points
+        ]
 
 
 class Revocation(KeyRule):
@@ -1055,7 +1122,7 @@ class Revocation(KeyRule):
             return None
         finding = decision.trust_store.check_revocation(decision.path, decision.at)
         if finding is None:
-            decision.ends_at(decision.trust_store.next_update_of(decision.path))
+            decision.ends_at(decision.trust_store.next_update_of(decision.path, decision.at))
         elif self._is_soft and finding.reason is DenialReason.REVOCATION_UNKNOWN:
             decision.overlooked = finding
             return None
@@ -1076,7 +1143,7 @@ class Revocation(KeyRule):
             return "not checked, because the policy has no crls"
         if decision.overlooked is not None:
             return f"overlooked: {decision.overlooked.detail}"
-        until = decision.trust_store.next_update_of(decision.path or [])
+        until = decision.trust_store.next_update_of(decision.path or [], decision.at)
         return "not revoked" if until is None else f"not revoked; known until {timestamp(until)}"
 
 

@@ -80,6 +80,8 @@ class CertificateAuthority:
         not_before: start of its validity, an aware datetime; one day ago by default.
         not_after: end of its validity, an aware datetime; in one year by default.
         issuer: the authority that signs this one; by default it signs itself.
+        extensions: more extensions for its certificate, as pairs of the extension and whether it is
+            critical.
 
     Its certificates have P-256 keys and are signed with SHA-256 (RFC 5280 section 4). It does not
     remember what it issued.
@@ -93,6 +95,7 @@ class CertificateAuthority:
         not_before: datetime | None = None,
         not_after: datetime | None = None,
         issuer: CertificateAuthority | None = None,
+        extensions: Iterable[tuple[x509.ExtensionType, bool]] = (),
     ) -> None:
         self._key = ec.generate_private_key(ec.SECP256R1())
         self.name = _name(common_name, organization)
@@ -106,6 +109,7 @@ class CertificateAuthority:
             extensions=[
                 (x509.BasicConstraints(ca=True, path_length=None), True),
                 (_key_usage(ca=True), True),
+                *extensions,
             ],
         )
 
@@ -124,6 +128,7 @@ class CertificateAuthority:
         extended_key_usages: Sequence[str] | None = ("clientAuth",),
         not_before: datetime | None = None,
         not_after: datetime | None = None,
+        extensions: Iterable[tuple[x509.ExtensionType, bool]] = (),
     ) -> IssuedCertificate:
         """Issue a certificate for a client, or for a server with the usage `serverAuth`.
 
@@ -137,6 +142,8 @@ class CertificateAuthority:
                 `codeSigning`, `anyExtendedKeyUsage`); None leaves the extension out.
             not_before: start of the validity, an aware datetime; one day ago by default.
             not_after: end of the validity, an aware datetime; in one year by default.
+            extensions: more extensions, such as CRL distribution points, as pairs of the extension
+                and whether it is critical.
 
         It does not check that the names make sense.
         """
@@ -148,7 +155,10 @@ class CertificateAuthority:
             issuer_key=self._key,
             not_before=not_before,
             not_after=not_after,
-            extensions=_leaf_extensions(common_name, dns_names, ip_addresses, extended_key_usages),
+            extensions=[
+                *_leaf_extensions(common_name, dns_names, ip_addresses, extended_key_usages),
+                *extensions,
+            ],
         )
         return IssuedCertificate(certificate, key)
 

@@ -9,7 +9,7 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from arrcert.authorizer import Authorizer
 from arrcert.exceptions import CertificateDenied
-from arrcert.gate import FORBIDDEN, FORBIDDEN_HEADERS, IDENTITY, Gate, private
+from arrcert.gate import FORBIDDEN, IDENTITY, Gate, forbidden_headers, private
 
 __all__ = ["ClientCertificateMiddleware"]
 
@@ -37,6 +37,10 @@ class ClientCertificateMiddleware:
         exempt_paths: paths that are not checked, as in `ARRCERT_EXEMPT_PATHS`; none by default.
             They are compared without `SCRIPT_NAME`.
 
+    Attributes:
+        app: the app inside.
+        gate: decides; the route audit reads its policy and exempt paths.
+
     Raises:
         ConfigurationError: the environment, the exempt paths or the policy's name are wrong. If
             `authorizer` is a callable, mistakes that it hides deny every request instead.
@@ -58,22 +62,22 @@ class ClientCertificateMiddleware:
         if not callable(app):
             raise TypeError(f"app is {app!r}, which is no WSGI app")
         self.app = app
-        self._gate = Gate(authorizer, policy, exempt_paths)
+        self.gate = Gate(authorizer, policy, exempt_paths)
 
     @property
     def authorizer(self) -> Authorizer:
         """The authorizer that decides now."""
-        return self._gate.current()
+        return self.gate.current()
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer a request: with the app's response, or with the 403."""
         environ[IDENTITY] = None
-        if self._gate.exempt_paths.covers_wsgi(environ, _path(environ)):
+        if self.gate.exempt_paths.covers_wsgi(environ, _path(environ)):
             return self.app(environ, start_response)
         try:
-            environ[IDENTITY] = self._gate.identify_wsgi(environ)
+            environ[IDENTITY] = self.gate.identify_wsgi(environ)
         except CertificateDenied:
-            start_response("403 Forbidden", list(FORBIDDEN_HEADERS))
+            start_response("403 Forbidden", forbidden_headers())
             return [] if environ.get("REQUEST_METHOD") == "HEAD" else [FORBIDDEN]
         return self.app(environ, _privately(start_response))
 

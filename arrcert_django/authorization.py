@@ -10,11 +10,11 @@ from typing import Any, NamedTuple, TypeVar
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
-from django.utils.cache import patch_cache_control
 
-from arrcert.adapters import deny_misconfigured, require_role
+from arrcert.adapters import deny_unconfigured, require_role
 from arrcert.authorizer import Authorizer
 from arrcert.exceptions import CertificateDenied, ConfigurationError, DenialReason
+from arrcert.gate import private
 from arrcert.identity import ClientIdentity
 from arrcert_django import conf
 from arrcert_django.signals import certificate_denied
@@ -196,11 +196,10 @@ def keep_private(response: _Response) -> _Response:
     """
     if not isinstance(response, HttpResponseBase):
         return response
-    said = response.get("Cache-Control", "private")
-    if said == "private":
-        response["Cache-Control"] = said
-    elif "no-store" not in map(str.strip, said.lower().split(",")):
-        patch_cache_control(response, private=True)
+    said = response.get("Cache-Control")
+    cache_control = private(() if said is None else (said,))
+    if cache_control is not None:
+        response["Cache-Control"] = cache_control
     return response
 
 
@@ -237,13 +236,8 @@ def _ask(request: HttpRequest, policy: str, role: str | None, hint: str) -> Clie
     try:
         authorizer = current_authorizer()
     except ConfigurationError as error:
-        problems = "; ".join(map(str, error.problems))
-        raise deny_misconfigured(
-            f"the configuration has mistakes: {problems}",
-            policy,
-            environ=None if scope is not None else request.META,
-            scope=scope,
-        ) from error
+        environ = None if scope is not None else request.META
+        raise deny_unconfigured(error, policy, environ=environ, scope=scope) from error
     if scope is not None:
         return authorizer.identify_asgi(scope, policy, role=role, hint=hint)
     return authorizer.identify_wsgi(request.META, policy, role=role, hint=hint)

@@ -13,11 +13,17 @@ from django.middleware.security import SecurityMiddleware
 from arrcert.adapters import policy_named_by
 from arrcert.exceptions import ConfigurationError, Problem, quote
 from arrcert.settings import NOT_CONFIGURED
-from arrcert_django import conf, startup
+from arrcert_django import conf, startup, websockets
 from arrcert_django.middleware import PROTECT_ALL_IS_FALSE, ClientCertificateMiddleware
 from arrcert_django.urlconf import registered_views
 
-__all__ = ["check_configuration", "check_deployment", "check_middleware", "check_views"]
+__all__ = [
+    "check_configuration",
+    "check_deployment",
+    "check_middleware",
+    "check_views",
+    "check_websockets",
+]
 
 _Level = type[checks.Warning] | type[checks.Error]
 
@@ -137,6 +143,30 @@ def check_views(**_: Any) -> list[checks.CheckMessage]:
         )
         for name, policy in named
         if policy is not None and policy not in policies
+    ]
+
+
+def check_websockets(**_: Any) -> list[checks.CheckMessage]:
+    """Report WebSockets of Channels that nothing checks.
+
+    Returns:
+        `arrcert.E006` if Channels is installed and `ASGI_APPLICATION` is not inside
+        `arrcert.asgi.ClientCertificateMiddleware`, and the whole site is to be protected.
+
+    Source: Django's documentation, "System check framework". It does not look at an ASGI app that
+    `ASGI_APPLICATION` does not name. The site serves all the same: Channels' WebSockets do not pass
+    through Django, so arrcert cannot refuse them.
+    """
+    problem = websockets.problem_of_websockets()
+    if problem is None:
+        return []
+    return [
+        checks.Error(
+            str(problem),
+            hint="Until then clients without a certificate can open WebSockets. If they are open on"
+            ' purpose, set SILENCED_SYSTEM_CHECKS = ["arrcert.E006"].',
+            id="arrcert.E006",
+        )
     ]
 
 

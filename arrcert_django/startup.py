@@ -16,7 +16,15 @@ from arrcert.exceptions import ConfigurationError, Problem
 from arrcert_django import conf
 from arrcert_django.urlconf import registered_views
 
-__all__ = ["MIDDLEWARE", "imported", "lost_views", "refuse_to_serve", "remember_active"]
+__all__ = [
+    "MIDDLEWARE",
+    "imported",
+    "is_active",
+    "lost_views",
+    "refuse_to_serve",
+    "refuse_without_middleware",
+    "remember_active",
+]
 
 MIDDLEWARE = "arrcert_django.middleware.ClientCertificateMiddleware"
 """What to write in `MIDDLEWARE`."""
@@ -41,6 +49,11 @@ def remember_active() -> None:
     _active.add(tuple(settings.MIDDLEWARE))
 
 
+def is_active() -> bool:
+    """Return whether the middleware was made under the current value of `MIDDLEWARE`."""
+    return tuple(settings.MIDDLEWARE) in _active
+
+
 def refuse_to_serve(**_: Any) -> None:
     """Raise an error if the site would be served without protection.
 
@@ -56,8 +69,8 @@ def refuse_to_serve(**_: Any) -> None:
     it, its subclass, or a factory that made it.
     """
     try:
-        _refuse_without_middleware()
-        _refuse_lost_decorators()
+        refuse_without_middleware()
+        _examine_urlconf()
     except ConfigurationError as error:
         # The text alone: the traceback of the error would keep the request in memory.
         _logger.error("the site refuses to serve: %s", str(error))
@@ -93,7 +106,13 @@ def imported(path: str) -> object:
         return None
 
 
-def _refuse_without_middleware() -> None:
+def refuse_without_middleware() -> None:
+    """Raise an error if the whole site is to be protected and no middleware does it.
+
+    Raises:
+        ConfigurationError: no middleware is active although `ARRCERT_PROTECT_ALL` is not False, or
+            the configuration has mistakes and no middleware has reported them.
+    """
     middleware = tuple(settings.MIDDLEWARE)
     if middleware in _active or _lists_middleware(middleware):
         return
@@ -117,7 +136,12 @@ def _lists_middleware(middleware: tuple[str, ...]) -> bool:
     )
 
 
-def _refuse_lost_decorators() -> None:
+def _examine_urlconf() -> None:
+    """Refuse lost decorators, and report open WebSockets, once for each URLconf.
+
+    Raises:
+        ConfigurationError: a view is registered without the decorator above it.
+    """
     global _examined_urlconf
     urlconf = getattr(settings, "ROOT_URLCONF", None)
     if urlconf == _examined_urlconf:
@@ -128,4 +152,8 @@ def _refuse_lost_decorators() -> None:
         return  # Django reports a URLconf that cannot be loaded.
     if problems:
         raise ConfigurationError(problems)
+    # It imports this module.
+    from arrcert_django.websockets import log_open_websockets
+
+    log_open_websockets()
     _examined_urlconf = urlconf

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from typing import Any, NamedTuple
 
 from django.urls import get_resolver
@@ -15,14 +16,27 @@ from django.urls import get_resolver
 from arrcert.adapters import policy_named_by, role_named_by
 
 __all__ = [
+    "DEEPEST_URLCONF",
+    "MOST_VIEWS",
     "RegisteredView",
     "Requirement",
+    "attribute_of",
+    "functions_for",
+    "handled_methods",
     "hides_permissions",
     "is_ninja_view",
+    "ninja_operation",
+    "operands",
     "policy_of",
     "registered_views",
     "requirement_of",
+    "view_class_of",
 ]
+
+
+DEEPEST_URLCONF = 20
+MOST_VIEWS = 10_000
+"""Where the search stops. Without a limit, a URLconf that includes itself would have no end."""
 
 
 class RegisteredView(NamedTuple):
@@ -150,9 +164,52 @@ def registered_views() -> Iterator[RegisteredView]:
         Exception: the URLconf cannot be loaded.
 
     It does not follow URLconfs that middleware sets on requests, or views that other views call. A
-    view that fails to describe itself is left out; Django's own checks report it.
+    view that fails to describe itself is left out; Django's own checks report it. It stops after
+    20 levels of `include`, and after 10,000 views.
     """
-    yield from _registered(get_resolver().url_patterns, "")
+    found = _registered(get_resolver().url_patterns, "", DEEPEST_URLCONF)
+    yield from islice(found, MOST_VIEWS)
+
+
+def handled_methods(view: object) -> list[str]:
+    """Return the HTTP methods that a view handles; an empty list for any.
+
+    Args:
+        view: the function that is registered.
+    """
+    if _ninja_path_view(view) is not None:
+        return list(dict.fromkeys(_methods_of(view)))
+    return [method for method in _methods_of(view) if _handler(view, method.lower()) is not None]
+
+
+def functions_for(view: Callable[..., Any], method: str) -> list[Callable[..., Any]]:
+    """Return a view and the functions that run below it for a method, from the outermost.
+
+    Args:
+        view: the function that is registered.
+        method: the HTTP method.
+    """
+    return [view, *_functions_below(view, method)]
+
+
+def view_class_of(view: object) -> Any:
+    """Return the class of a class-based view, or None.
+
+    Args:
+        view: the function that is registered.
+    """
+    return _class_of(view)
+
+
+def ninja_operation(view: object, method: str) -> Any:
+    """Return django-ninja's operation for a method, or None.
+
+    Args:
+        view: the function that is registered.
+        method: the HTTP method.
+    """
+    operations = getattr(_ninja_path_view(view), "operations", ())
+    return next((operation for operation in operations if method in operation.methods), None)
 
 
 def is_ninja_view(view: object) -> bool:
@@ -160,7 +217,9 @@ def is_ninja_view(view: object) -> bool:
     return _ninja_path_view(view) is not None
 
 
-def _registered(patterns: Iterable[Any], prefix: str) -> Iterator[RegisteredView]:
+def _registered(patterns: Iterable[Any], prefix: str, depth: int) -> Iterator[RegisteredView]:
+    if depth == 0:
+        return
     for pattern in patterns:
         try:
             route = f"{prefix}{pattern.pattern}"
@@ -170,7 +229,7 @@ def _registered(patterns: Iterable[Any], prefix: str) -> Iterator[RegisteredView
             continue
         yield from found
         if included is not None:
-            yield from _registered(included, route)
+            yield from _registered(included, route, depth - 1)
 
 
 def _functions_of(pattern: Any, route: str) -> list[RegisteredView]:
@@ -207,6 +266,9 @@ def _functions_below(view: Any, method: str) -> Iterator[Callable[..., Any]]:
                 # `decorate_view` replaces `run`.
                 yield operation.run
                 yield operation.view_func
+                # Of several callables any suffices, so none of them must hold.
+                if len(operation.auth_callbacks) == 1:
+                    yield operation.auth_callbacks[0]
                 return
     handler = _handler(view, method.lower())
     if handler is not None:

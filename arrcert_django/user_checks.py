@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import Any
 
 from django.conf import settings
@@ -75,7 +75,7 @@ def check_authentication(**_: Any) -> list[checks.CheckMessage]:
     """Report views of Django REST framework whose authentication does not fit.
 
     Returns:
-        `arrcert.W008` if `SessionAuthentication` comes before the authentication by certificate, or
+        `arrcert.E003` if the class of a view names a policy that does not exist; `arrcert.W008` if `SessionAuthentication` comes before the authentication by certificate, or
         if only `SessionAuthentication` reads the user that `ClientCertificateUserMiddleware` sets;
         `arrcert.W009` if the authentication asks for another policy than the view.
 
@@ -112,7 +112,15 @@ def _messages_of(name: str, view: object) -> Iterator[checks.CheckMessage]:
             hint="List ClientCertificateAuthentication first.",
             id="arrcert.W008",
         )
-    asked = requirement_of(view, "GET")
+    asked = requirement_of(view, None)
+    if asked is not None and asked.policy not in _known_policies(asked.policy):
+        yield checks.Error(
+            f"The class of the view {name} names the policy {quote(asked.policy)}, which does not"
+            " exist.",
+            hint="Correct the name, or add the policy to ARRCERT. Until then the view is a 403 for"
+            " all clients.",
+            id="arrcert.E003",
+        )
     for position in certificates:
         policy = policy_named_by(listed[position])
         if asked is not None and policy != asked.policy:
@@ -128,16 +136,20 @@ def _messages_of(name: str, view: object) -> Iterator[checks.CheckMessage]:
 def _unknown_policies(middleware: type[ClientCertificateUserMiddleware]) -> Iterator[Problem]:
     if problems_of_policies(middleware):
         return
-    try:
-        known = conf.build().settings.policies
-    except ConfigurationError:
-        return  # Another check reports the mistakes.
     for policy in middleware.policies:
-        if policy not in known:
+        if policy not in _known_policies(policy):
             yield Problem(
                 f"{middleware.__qualname__}.policies",
                 f"names {quote(policy)}, which is no policy in ARRCERT",
             )
+
+
+def _known_policies(policy: str) -> Container[str]:
+    """Return the names of the policies; the given name alone if the configuration has mistakes."""
+    try:
+        return conf.build().settings.policies
+    except ConfigurationError:
+        return (policy,)  # Another check reports the mistakes.
 
 
 def _sets_users() -> bool:

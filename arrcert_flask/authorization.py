@@ -18,7 +18,7 @@ from arrcert import (
     Problem,
 )
 from arrcert.adapters import deny_misconfigured, require_policy_name, require_role
-from arrcert.gate import IDENTITY
+from arrcert.gate import IDENTITY, private
 from arrcert.settings import Settings
 from arrcert_flask.signals import certificate_denied
 
@@ -201,11 +201,9 @@ def keep_private(response: Response) -> Response:
     """
     if not _current_request().__dict__.get(_ACCEPTED):
         return response
-    if "Cache-Control" not in response.headers:
-        response.headers.add("Cache-Control", "private")
-    elif not response.cache_control.no_store:
-        response.cache_control.public = False
-        response.cache_control.private = True
+    cache_control = private(response.headers.getlist("Cache-Control"))
+    if cache_control is not None:
+        response.headers["Cache-Control"] = cache_control
     return response
 
 

@@ -21,6 +21,7 @@ from arrcert_flask.authorization import (
     keep_private,
     was_denied,
 )
+from arrcert_flask.commands import routes_command
 from arrcert_flask.examination import (
     methods_of,
     refuse_while_wrapped,
@@ -89,6 +90,7 @@ class Arrcert:
         read = _settings_of(app)
         extension = _extension_for(app, read)
         app.extensions["arrcert"] = extension
+        app.cli.add_command(routes_command)
         gate = _Gate(app, read)
         # URL value preprocessors are the first code of an app that Flask runs for a request. The
         # gate is the first of them, so no other code runs before the request is authorized.

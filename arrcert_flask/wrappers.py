@@ -3,38 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from types import FunctionType, MethodType
 from typing import Any
 from wsgiref.types import StartResponse, WSGIEnvironment
 
 from flask import Flask
 
 from arrcert import ConfigurationError, Problem
+from arrcert.layers import answers_of, layers, name_of, passes_on
 from arrcert.wsgi import ClientCertificateMiddleware
 from arrcert_flask.authorization import authorizer_of
-
-_ANSWERING = {
-    "engineio.middleware.WSGIApp": "answers all requests and WebSockets of Socket.IO",
-    "werkzeug.middleware.dispatcher.DispatcherMiddleware": "hands paths to other apps",
-    "werkzeug.middleware.shared_data.SharedDataMiddleware": "answers requests for files",
-    "werkzeug.middleware.http_proxy.ProxyMiddleware": "hands paths to other servers",
-    "werkzeug.debug.DebuggedApplication": "answers requests of the debugger",
-    "whitenoise.base.WhiteNoise": "answers requests for files",
-}
-"""Classes that answer some requests by themselves, subclasses included, and which."""
-
-_PASSING = {
-    "werkzeug.middleware.lint.LintMiddleware",
-    "werkzeug.middleware.profiler.ProfilerMiddleware",
-    "werkzeug.middleware.proxy_fix.ProxyFix",
-    "opentelemetry.instrumentation.flask._rewrapped_app.<locals>._wrapped_app",
-    "opentelemetry.instrumentation.wsgi.OpenTelemetryMiddleware",
-    "sentry_sdk.integrations.wsgi.SentryWsgiMiddleware",
-}
-"""Classes and functions that pass every request on. A subclass may do something else."""
-
-_INNER = ("wsgi_app", "app", "application", "_app", "__wrapped__")
-"""The attributes in which a wrapper keeps what it wraps."""
 
 
 class Refusal:
@@ -111,42 +88,16 @@ def _wrappers_before_the_check(app: Flask) -> Iterator[tuple[str, str | None]]:
     it answers only requests that were checked. This does not see what stands around the app itself,
     such as `DispatcherMiddleware(app, ...)`.
     """
-    layer: Any = app.wsgi_app
-    seen: list[Any] = []
-    while layer is not None and not any(layer is other for other in seen):
-        if isinstance(layer, ClientCertificateMiddleware) or _is_of_flask(layer, app):
+    for layer in layers(app.wsgi_app):
+        if isinstance(layer, ClientCertificateMiddleware) or is_of_flask(layer, app):
             return
-        name = _name_of(layer)
-        if name not in _PASSING and not isinstance(layer, Refusal):
-            answers = [_ANSWERING.get(base) for base in map(_full_name, type(layer).__mro__)]
-            yield name, next(filter(None, answers), None)
-        seen.append(layer)
-        layer = _inner(layer)
+        if not passes_on(layer) and not isinstance(layer, Refusal):
+            yield name_of(layer), answers_of(layer)
 
 
-def _is_of_flask(layer: Any, app: Flask) -> bool:
+def is_of_flask(layer: Any, app: Flask) -> bool:
     """Return whether this is the method of the app that a subclass has not overridden."""
     if getattr(layer, "__self__", None) is not app:
         return False
     # Tools for monitoring replace the method in Flask's own class.
     return next(base for base in type(app).__mro__ if "wsgi_app" in vars(base)) is Flask
-
-
-def _inner(layer: Any) -> Any:
-    """Return what a wrapper wraps, or None if that cannot be seen."""
-    if isinstance(layer, FunctionType):
-        cells = zip(layer.__code__.co_freevars, layer.__closure__ or (), strict=True)
-        held = {name: cell.cell_contents for name, cell in cells if name in _INNER}
-    else:
-        held = getattr(layer, "__dict__", {})
-    return next((held[name] for name in _INNER if name in held), None)
-
-
-def _name_of(layer: Any) -> str:
-    if isinstance(layer, MethodType):
-        layer = layer.__func__
-    return _full_name(layer if isinstance(layer, FunctionType) else type(layer))
-
-
-def _full_name(named: Any) -> str:
-    return f"{named.__module__}.{named.__qualname__}"

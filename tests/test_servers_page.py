@@ -45,10 +45,11 @@ def test_table_of_the_matrix() -> None:
 
 
 def test_number_of_forms() -> None:
-    """The page says how many forms are sent."""
+    """The page says how many forms are sent, and to how many servers."""
     conftest, matrix = loaded("conftest"), loaded("test_matrix")
     forms = len(conftest.SMUGGLED) + len(conftest.SPLIT) + len(conftest.NEXT)
     assert forms >= 60
+    assert f"\n{len(matrix.SERVERS)} servers, behind HAProxy" in PAGE
     found = re.search(r"(\d+) forms over HTTP/1\.1 .* and (\d+) over HTTP/2", PAGE)
     assert found is not None
     assert (int(found[1]), int(found[2])) == (forms, len(matrix.OVER_HTTP2))

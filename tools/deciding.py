@@ -8,16 +8,24 @@ from __future__ import annotations
 
 from pathlib import Path
 
-PACKAGES = ("arrcert", "arrcert_flask", "arrcert_django")
+PACKAGES = ("arrcert", "arrcert_flask", "arrcert_django", "arrcert_fastapi")
 
 NOT_DECIDING = {
     "arrcert/cli": "It contains the `arrcert` command. No site imports it.",
     "arrcert/denials.py": "It logs denials after they are decided.",
+    "arrcert/inspection.py": "It is a part of the route audit, which no request meets.",
     "arrcert/outbound.py": "It presents a certificate to other servers. It admits no client.",
+    "arrcert/routes.py": "It is the report of the route audit, which no request meets.",
+    "arrcert/surroundings.py": "It is a part of the route audit, which no request meets.",
     "arrcert/testing.py": "It makes certificates for tests.",
     "arrcert_django/apps.py": "It registers the system checks.",
     "arrcert_django/checks.py": "It reports mistakes at start-up. The middleware does not ask it.",
+    "arrcert_django/management": "It contains the command of the route audit.",
+    "arrcert_django/routes.py": "It is a part of the route audit, which no request meets.",
     "arrcert_django/signals.py": "It declares signals.",
+    "arrcert_django/websockets.py": "It reports WebSockets that nothing checks. It denies nothing.",
+    "arrcert_flask/commands.py": "It contains the command of the route audit.",
+    "arrcert_flask/routes.py": "It is a part of the route audit, which no request meets.",
     "arrcert_flask/signals.py": "It declares signals.",
 }
 """The modules and folders that do not decide about requests, each with the reason."""

@@ -44,7 +44,7 @@ def load_app(reference: str) -> Any:
         raise Failure(f"module {module_name!r} has no {name!r}{_apps_in(module, module_name)}")
     app = getattr(module, name)
     if attribute != name:
-        with _failures_of_the_app(
+        with failures_of_the_app(
             f"calling {reference!r}", f"import {module_name}; {module_name}.{attribute}"
         ):
             app = app()
@@ -116,7 +116,7 @@ def import_module(module_name: str, attribute: str) -> ModuleType:
         Failure: there is no such module, or its code raises an exception.
     """
     sys.path.insert(0, os.getcwd())
-    with _failures_of_the_app(f"importing {module_name!r}", f"import {module_name}"):
+    with failures_of_the_app(f"importing {module_name!r}", f"import {module_name}"):
         try:
             return importlib.import_module(module_name)
         except ModuleNotFoundError as error:
@@ -131,7 +131,7 @@ def import_module(module_name: str, attribute: str) -> ModuleType:
 
 
 @contextlib.contextmanager
-def _failures_of_the_app(action: str, statement: str) -> Iterator[None]:
+def failures_of_the_app(action: str, statement: str) -> Iterator[None]:
     """Turn any exception of the app's code into a Failure.
 
     Args:

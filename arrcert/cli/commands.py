@@ -24,12 +24,15 @@ from arrcert.cli.apps import Failure
 from arrcert.cli.downloads import (
     NotFetchedError,
     fetch_revocation_lists,
-    is_web_address,
+    file_name_of,
+    why_not_web_address,
     without_secrets,
 )
 from arrcert.cli.explain import explain_command
 from arrcert.cli.install import install_file_command
 from arrcert.cli.options import read_file
+from arrcert.cli.probe.command import probe
+from arrcert.cli.routes import routes_command
 from arrcert.cli.serving import serve
 from arrcert.exceptions import quote
 from arrcert.trust.pem import parse_certificates
@@ -44,18 +47,43 @@ def main() -> None:
 main.add_command(serve)
 main.add_command(explain_command)
 main.add_command(install_file_command)
+main.add_command(probe)
+
+
+def _require_web_address(url: str) -> None:
+    why = why_not_web_address(url)
+    if why is not None:
+        raise click.BadParameter(f"{without_secrets(url)!r} {why}")
 
 
 def _parse_downloads(
     _context: click.Context, _parameter: click.Parameter, value: tuple[tuple[str, Path], ...]
 ) -> tuple[tuple[str, Path], ...]:
     for url, _ in value:
-        if not is_web_address(url):
-            raise click.BadParameter(f"{without_secrets(url)!r} is not an http:// or https:// URL")
-    paths = [os.path.realpath(path) for _, path in value]
-    if len(set(paths)) != len(paths):
-        raise click.BadParameter("two URLs have the same FILE; write one FILE for each URL")
+        _require_web_address(url)
     return value
+
+
+def _parse_url_files(
+    _context: click.Context, _parameter: click.Parameter, value: tuple[tuple[Path, Path], ...]
+) -> tuple[tuple[str, Path], ...]:
+    """Return each URL of the files, and the file in the folder to keep its list in."""
+    downloads = []
+    for urls, folder in value:
+        try:
+            lines = urls.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            why = getattr(error, "strerror", None) or "it is not UTF-8"
+            raise click.BadParameter(f"cannot read {str(urls)!r}: {why}") from error
+        found = [line.strip() for line in lines if line.strip() and line.strip()[0] != "#"]
+        if not found:
+            raise click.BadParameter(f"{str(urls)!r} holds no URL; write one URL on each line")
+        if not folder.is_dir():
+            raise click.BadParameter(f"{str(folder)!r} is not a folder; make it first")
+        for url in found:
+            _require_web_address(url)
+            downloads.append((url, folder / file_name_of(url)))
+    return tuple(downloads)
 
 
 @main.command("fetch-crls", short_help="Download revocation lists, check them and replace files.")
@@ -76,18 +104,26 @@ def _parse_downloads(
     type=(str, click.Path(path_type=Path)),
     callback=_parse_downloads,
     multiple=True,
-    required=True,
     help="The http:// or https:// URL of a list, and the file to keep it in: a file of crls. Repeat"
     " the option for several lists.",
+)
+@click.option(
+    "--urls",
+    "partitions",
+    metavar="FILE FOLDER",
+    type=(click.Path(path_type=Path), click.Path(path_type=Path)),
+    callback=_parse_url_files,
+    multiple=True,
+    help="A text file with the URL of one list on each line, such as all partitions of a CA, and"
+    " the folder to keep the lists in: a folder of crls. Lines that begin with # are ignored.",
 )
 @click.option(
     "--timeout",
     metavar="SECONDS",
     type=click.FloatRange(0, min_open=True),
-    default=30,
+    default=600,
     show_default=True,
-    help="How long to wait for the server's answer, and for each part of it. A download that takes"
-    " more than ten minutes fails.",
+    help="How long the download of one list may take as a whole, however slowly it comes in.",
 )
 @click.option(
     "--max-bytes",
@@ -100,18 +136,27 @@ def _parse_downloads(
 def fetch_crls(
     issuer_files: tuple[Path, ...],
     downloads: tuple[tuple[str, Path], ...],
+    partitions: tuple[tuple[str, Path], ...],
     timeout: float,
     max_bytes: int,
 ) -> None:
     """Download revocation lists, check them, and replace files atomically.
 
     For a cron job or a WebJob; a running site notices the new file by itself. A list replaces FILE
-    only if it is complete, signed by one of the --issuer certificates, current, and not older than
-    the list in FILE; otherwise FILE does not change. Only the URLs of --crl are contacted, never
-    an address in a certificate.
+    only if it is signed by one of the --issuer certificates, current, of the same scope as the list
+    in FILE, and not older; otherwise FILE does not change. Only the given URLs are contacted, never
+    an address in a certificate. A redirect is followed on the same host alone.
 
     Prints one line for each list. The exit code is 0 if all succeeded, 1 if any failed.
     """
+    downloads += partitions
+    if not downloads:
+        raise click.UsageError("Missing option '--crl' or '--urls'.")
+    paths = [os.path.realpath(path) for _, path in downloads]
+    if len(set(paths)) != len(paths):
+        raise click.UsageError(
+            "two URLs have the same FILE; write each URL once, and one FILE for each URL"
+        )
     issuers = []
     for path in issuer_files:
         try:
@@ -129,3 +174,6 @@ def fetch_crls(
             failed = True
             click.echo(f"{path}: failed: {error}", err=True)
     raise SystemExit(1 if failed else 0)
+
+
+main.add_command(routes_command)

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import http.client
 import os
+import re
 import sys
 import tempfile
+import threading
 import time
 import urllib.request
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, NoReturn, Protocol, cast
+from typing import NoReturn, Protocol, cast
 from urllib.error import HTTPError, URLError
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urljoin, urlsplit
 
 from cryptography.x509 import Certificate
 
@@ -22,9 +25,9 @@ from arrcert.exceptions import ArrcertError, quote
 from arrcert.trust.crls import RevocationList, read_revocation_lists
 from arrcert.trust.revocation import RevocationLists
 
-_LONGEST_DOWNLOAD = 600.0
-"""The longest time that one download may take, in seconds."""
 _CHUNK = 64 * 1024
+_MOST_REDIRECTS = 5
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
 class NotFetchedError(ArrcertError):
@@ -37,10 +40,12 @@ def fetch_revocation_lists(
     """Download revocation lists from a URL, check them, and replace the file atomically.
 
     Args:
-        url: an http or https URL. It may redirect to other http and https URLs.
+        url: an http or https URL. It may redirect to other URLs on the same host and port, and from
+            http to https.
         path: the file. It does not change unless all downloaded lists are good.
         issuers: the CA certificates that may sign the lists.
-        timeout: how long to wait for the server's answer and for each part of it, in seconds.
+        timeout: how long the whole download may take, in seconds, from the look-up of the host's
+            name to the last byte.
         max_bytes: the largest download, in bytes.
 
     Returns:
@@ -49,12 +54,12 @@ def fetch_revocation_lists(
 
     Raises:
         NotFetchedError: the download failed, `read_revocation_lists` refuses it (RFC 5280 section
-            5), a list is not current or is older than the list in the file, or the file cannot be
-            written.
+            5), a list is not current, is older than the list in the file or has another scope, or
+            the file cannot be written.
 
     It does not check that the URL belongs to the CA: the signature proves where a list comes from.
     """
-    return _replace(path, _download(url, timeout, max_bytes), issuers, url)
+    return _replace(path, _Download(url, timeout, max_bytes).result(), issuers, url)
 
 
 class _Answer(Protocol):
@@ -64,19 +69,23 @@ class _Answer(Protocol):
     def getheader(self, name: str, /) -> str | None: ...
 
 
-def is_web_address(url: str) -> bool:
-    """Tell whether a text is an absolute http or https URL.
+def why_not_web_address(url: str) -> str | None:
+    """Return why a text cannot be downloaded, for the end of a sentence; None if it is fine.
 
     Args:
-        url: the text.
+        url: the text. It must be an absolute http or https URL without a user or a password.
 
     It does not check that the host exists.
     """
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return False
-    return parts.scheme in {"http", "https"} and bool(parts.hostname)
+    parts = _split(url)
+    if parts is None:
+        return "is not an http:// or https:// URL"
+    if "@" in parts.netloc:
+        return (
+            "holds a user or a password; lists are public, so fetch-crls sends none and a process"
+            " list would show it"
+        )
+    return None
 
 
 def without_secrets(url: str) -> str:
@@ -85,76 +94,187 @@ def without_secrets(url: str) -> str:
     The query may hold a secret, such as the signature of a storage URL.
 
     Args:
+        url: the URL. Of text that is no web address and holds an @, nothing is returned, because
+            nobody can tell where a password in it ends.
+    """
+    parts = _split(url)
+    if parts is None:
+        text = url.partition("?")[0].partition("#")[0]
+        return "the URL" if "@" in url or "[" in url else text
+    path = "/..." if "@" in parts.path else parts.path
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{path}"
+
+
+def file_name_of(url: str) -> str:
+    """Return the name of the file that keeps the list of a URL in a folder.
+
+    It is the last part of the URL's path, for people, and a digest of the whole URL, because the
+    URLs of two partitions may differ in their query alone.
+
+    Args:
         url: the URL.
     """
+    last = re.sub(r"[^A-Za-z0-9_-]+", "-", urlsplit(url).path.rpartition("/")[2]).strip("-")
+    digest = hashlib.sha256(url.encode()).hexdigest()[:12]
+    return f"{last[:40] or 'list'}-{digest}.crl"
+
+
+def _split(url: str) -> SplitResult | None:
+    """Return the parts of an absolute http or https URL, None for other text."""
+    # http.client would print a URL with white space in an error, with its query.
+    if not re.fullmatch(r"[!-~]+", url):
+        return None
     try:
         parts = urlsplit(url)
+        _ = parts.port
     except ValueError:
-        return "the URL"
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
+        return None
+    return parts if parts.scheme in {"http", "https"} and parts.hostname else None
 
 
-def _download(url: str, timeout: float, max_bytes: int) -> bytes:
-    class Redirects(urllib.request.HTTPRedirectHandler):
-        def redirect_request(
-            self, req: urllib.request.Request, fp: IO[bytes], *args: object
-        ) -> urllib.request.Request | None:
-            target = str(args[-1])
-            if not is_web_address(target):
-                fp.close()
-                raise NotFetchedError(
-                    f"{where} redirects to {quote(without_secrets(target))}, which is not an http://"
-                    " or https:// URL"
-                )
-            return super().redirect_request(req, fp, *args)  # type: ignore[arg-type]
+class _Download:
+    """One download, which a thread of its own carries out.
 
-    where = without_secrets(url)
-    opener = urllib.request.OpenerDirector()
-    # build_opener would add handlers for file:, ftp: and data: URLs.
-    for handler in (
-        urllib.request.ProxyHandler,
-        urllib.request.HTTPHandler,
-        urllib.request.HTTPSHandler,
-        urllib.request.HTTPDefaultErrorHandler,
-        urllib.request.HTTPErrorProcessor,
-        Redirects,
-    ):
-        opener.add_handler(handler())
-    opener.addheaders = [("User-Agent", "arrcert fetch-crls")]
+    A socket has a limit for each wait but none for all of them, so a server that drips its answer
+    could hold the command for days. The caller waits for the thread, and leaves it behind when the
+    time is over.
+
+    Args:
+        url: the URL.
+        timeout: how long everything may take, in seconds.
+        max_bytes: the largest download, in bytes.
+    """
+
+    def __init__(self, url: str, timeout: float, max_bytes: int) -> None:
+        self._url = url
+        self._timeout = timeout
+        self._max_bytes = max_bytes
+        self._deadline = time.monotonic() + timeout
+        self._content: bytes | None = None
+        self._failure: Exception | None = None
+
+    def result(self) -> bytes:
+        """Return what was downloaded.
+
+        Raises:
+            NotFetchedError: the download failed, or did not end in time.
+        """
+        thread = threading.Thread(target=self._run, name="arrcert download", daemon=True)
+        thread.start()
+        thread.join(self._timeout)
+        if self._failure is not None:
+            raise self._failure
+        if self._content is None:
+            self._fail_late(without_secrets(self._url))
+        return self._content
+
+    def _run(self) -> None:
+        try:
+            self._content = self._follow()
+        except Exception as error:
+            self._failure = error
+
+    def _follow(self) -> bytes:
+        """Return the content of the URL, or of the URL that it redirects to."""
+        url = self._url
+        for _ in range(_MOST_REDIRECTS + 1):
+            content = self._open(url)
+            if isinstance(content, bytes):
+                return content
+            _require_same_host(url, content)
+            url = content
+        raise NotFetchedError(
+            f"{without_secrets(self._url)} redirects more than {_MOST_REDIRECTS} times"
+        )
+
+    def _open(self, url: str) -> bytes | str:
+        """Return what a URL answers, or the URL that it redirects to."""
+        where = without_secrets(url)
+        opener = urllib.request.OpenerDirector()
+        # build_opener would add handlers for redirects and for file:, ftp: and data: URLs.
+        for handler in (
+            urllib.request.ProxyHandler,
+            urllib.request.HTTPHandler,
+            urllib.request.HTTPSHandler,
+            urllib.request.HTTPDefaultErrorHandler,
+            urllib.request.HTTPErrorProcessor,
+        ):
+            opener.add_handler(handler())
+        opener.addheaders = [("User-Agent", "arrcert fetch-crls")]
+        try:
+            with contextlib.closing(opener.open(url, timeout=self._timeout)) as answer:
+                return self._receive(cast("_Answer", answer), where)
+        except HTTPError as error:
+            error.close()
+            target = error.headers.get("Location")
+            if error.code in _REDIRECTS and target is not None:
+                return _joined(url, target)
+            raise NotFetchedError(f"{where} answered {error.code} {quote(error.reason)}") from error
+        except URLError as error:
+            raise NotFetchedError(f"{where} cannot be reached ({quote(error.reason)})") from error
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            text = f"{type(error).__name__}: {error}"
+            raise NotFetchedError(f"{where} failed ({quote(text)})") from error
+
+    def _receive(self, answer: _Answer, where: str) -> bytes:
+        length = answer.getheader("Content-Length")
+        expected = int(length) if length is not None and length.isdecimal() else None
+        if expected is not None and expected > self._max_bytes:
+            _fail_large(where, self._max_bytes)
+        received = bytearray()
+        with _Progress(where, expected) as progress:
+            # One byte more than allowed is read, to notice a download that is too large.
+            while chunk := answer.read1(min(_CHUNK, self._max_bytes + 1 - len(received))):
+                received += chunk
+                if len(received) > self._max_bytes:
+                    _fail_large(where, self._max_bytes)
+                if time.monotonic() > self._deadline:
+                    self._fail_late(where)
+                progress.show(len(received))
+        if expected is not None and len(received) != expected:
+            raise NotFetchedError(f"{where} ended after {len(received)} of {expected} bytes")
+        return bytes(received)
+
+    def _fail_late(self, where: str) -> NoReturn:
+        raise NotFetchedError(
+            f"{where} did not finish within {self._timeout:g} seconds; raise --timeout"
+        )
+
+
+def _joined(url: str, target: str) -> str:
+    """Return where a redirect leads; a target that is no URL is returned as it is."""
     try:
-        with contextlib.closing(opener.open(url, timeout=timeout)) as answer:
-            return _receive(cast("_Answer", answer), where, max_bytes)
-    except HTTPError as error:
-        error.close()
-        raise NotFetchedError(f"{where} answered {error.code} {quote(error.reason)}") from error
-    except URLError as error:
-        raise NotFetchedError(f"{where} cannot be reached ({quote(error.reason)})") from error
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        text = f"{type(error).__name__}: {error}"
-        raise NotFetchedError(f"{where} failed ({quote(text)})") from error
+        return urljoin(url, target)
+    except ValueError:
+        return target
 
 
-def _receive(answer: _Answer, where: str, max_bytes: int) -> bytes:
-    length = answer.getheader("Content-Length")
-    expected = int(length) if length is not None and length.isdecimal() else None
-    if expected is not None and expected > max_bytes:
-        _fail_large(where, max_bytes)
-    received = bytearray()
-    deadline = time.monotonic() + _LONGEST_DOWNLOAD
-    with _Progress(where, expected) as progress:
-        # One byte more than allowed is read, to notice a download that is too large.
-        while chunk := answer.read1(min(_CHUNK, max_bytes + 1 - len(received))):
-            received += chunk
-            if len(received) > max_bytes:
-                _fail_large(where, max_bytes)
-            if time.monotonic() > deadline:
-                raise NotFetchedError(
-                    f"{where} did not finish within {_LONGEST_DOWNLOAD:.0f} seconds"
-                )
-            progress.show(len(received))
-    if expected is not None and len(received) != expected:
-        raise NotFetchedError(f"{where} ended after {len(received)} of {expected} bytes")
-    return bytes(received)
+def _require_same_host(url: str, target: str) -> None:
+    """Refuse a redirect that leaves the host, the port or https.
+
+    From http to https on the default ports is the one change that is followed.
+    """
+    where, to = without_secrets(url), quote(without_secrets(target))
+    why = why_not_web_address(target)
+    if why is not None:
+        raise NotFetchedError(f"{where} redirects to {to}, which {why}; it is not followed")
+    old, new = urlsplit(url), urlsplit(target)
+    if old.scheme == "https" and new.scheme == "http":
+        raise NotFetchedError(
+            f"{where} redirects to {to}, which is not encrypted; it is not followed"
+        )
+    if old.hostname == new.hostname and (
+        _port(old) == _port(new) or (_port(old), _port(new)) == (80, 443)
+    ):
+        return
+    raise NotFetchedError(
+        f"{where} redirects to {to}, which is another host or port; it is not followed. If it is"
+        " right, write that URL after --crl"
+    )
+
+
+def _port(parts: SplitResult) -> int:
+    return parts.port or (443 if parts.scheme == "https" else 80)
 
 
 def _fail_large(where: str, max_bytes: int) -> NoReturn:
@@ -211,7 +331,7 @@ def _replace(path: Path, data: bytes, issuers: Sequence[Certificate], url: str) 
     )
     if data == old_data:
         return f"unchanged: {facts}"
-    _require_not_older(lists, old_data, issuers, path)
+    _require_successor(lists, old_data, issuers, path)
     try:
         _write_atomically(path, data)
     except OSError as error:
@@ -219,14 +339,22 @@ def _replace(path: Path, data: bytes, issuers: Sequence[Certificate], url: str) 
     return f"ok: {facts}"
 
 
-def _require_not_older(
+def _require_successor(
     lists: Sequence[RevocationList], old_data: bytes, issuers: Sequence[Certificate], path: Path
 ) -> None:
+    """Refuse lists that are older than those in the file, or speak for other certificates."""
     try:
         held = read_revocation_lists(old_data, source=str(path), issuers=issuers)
     except ValueError:
         # The file is missing or broken, or its CA was replaced. Any valid list may replace it.
         return
+    for old in held:
+        scopes = [new.scope for new in lists if new.signer == old.signer]
+        if scopes and old.scope not in scopes:
+            raise NotFetchedError(
+                f"the downloaded list is a list {scopes[0]}, and the list in the file is one"
+                f" {old.scope}; if the CA changed the scope of this list, remove the file"
+            )
     if RevocationLists(held).replaced_by(lists).refused:
         raise NotFetchedError(
             "the downloaded list is older than the list in the file; if the CA restarted its"

@@ -170,7 +170,7 @@ def _pin(presented: Presented, result: PolicyResult) -> Suggestion:
 def _path_and_name(presented: Presented, alternative: AlternativeResult) -> Suggestion:
     certificate = presented.certificate
     written: dict[str, Any] = {
-        rule.key: [str(source) for source in rule.sources]
+        rule.key: rule.entries()
         for rule in alternative.policy.rules
         if isinstance(rule, SourceRule)
     }

@@ -29,6 +29,9 @@ class ExemptPaths:
     Raises:
         ConfigurationError: all mistakes in the entries together.
 
+    Attributes:
+        entries: the entries as they are written, sorted.
+
     In doubt a path is not exempt. It does not know views: a decorator still protects a view on an
     exempt path.
     """
@@ -52,6 +55,10 @@ class ExemptPaths:
             raise ConfigurationError(problems)
         self._paths = frozenset(paths)
         self._folders = tuple(folders)
+        self.entries: tuple[str, ...] = (
+            *sorted(paths),
+            *(f"{folder}*" for folder in sorted(folders)),
+        )
 
     def covers_wsgi(self, environ: Mapping[str, Any], path: str) -> bool:
         """Tell whether a WSGI request is exempt.

@@ -84,8 +84,8 @@ class Ingress:
         self.front_end = front_end
         self._trusted_proxies = trusted_proxies
         self._secret_header = secret_header
-        self._cross_site_origins = cross_site_origins
-        self._refuse_unsafe_servers = refuse_unsafe_servers
+        self.cross_site_origins = cross_site_origins
+        self.refuse_unsafe_servers = refuse_unsafe_servers
         self._reported_servers: set[str] = set()
         self._names = [
             name
@@ -291,7 +291,7 @@ class Ingress:
                 fetch_site=headers.get(_FETCH_SITE, ()),
                 origin=headers.get(_ORIGIN, ()),
                 host=headers.get(_HOST, ()),
-                allowed=self._cross_site_origins,
+                allowed=self.cross_site_origins,
             )
         if finding is None:
             finding = _check_single(headers, front_end.header)
@@ -342,7 +342,7 @@ class Ingress:
 
     def _refuse_server(self, why: str, server: str) -> Finding | None:
         """Deny a request because of its server; only report it if unsafe servers may serve."""
-        if self._refuse_unsafe_servers:
+        if self.refuse_unsafe_servers:
             return Finding(DenialReason.MISCONFIGURED, why)
         self._report_server(why, server, logging.ERROR)
         return None

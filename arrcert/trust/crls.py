@@ -23,15 +23,17 @@ from cryptography.x509 import (
     KeyUsage,
     Name,
     RevokedCertificate,
+    UniformResourceIdentifier,
     load_der_x509_crl,
 )
 
 from arrcert.exceptions import quote
 from arrcert.keys import public_key_info_of
+from arrcert.trust.scopes import Scope, names_of, scope_of
 
 _BEGIN, _END = b"-----BEGIN X509 CRL-----", b"-----END X509 CRL-----"
 _STRONG_HASHES = (hashes.SHA256, hashes.SHA384, hashes.SHA512)
-_SUPPORTED = (CRLNumber, AuthorityKeyIdentifier)
+_SUPPORTED = (CRLNumber, AuthorityKeyIdentifier, IssuingDistributionPoint)
 """Extensions of a list that may be critical. Any other critical extension is unknown, or says that
 the list is not complete."""
 _ENCODED_CERTIFICATE_ISSUER = b"\x06\x03\x55\x1d\x1d"
@@ -42,7 +44,7 @@ _TOO_LONG = 1 << 8 * _WIDTH
 
 
 class RevocationList:
-    """A complete revocation list with a verified signature and indexed entries; immutable.
+    """A revocation list with a verified signature and indexed entries; immutable.
 
     `read_revocation_lists` makes it. It keeps neither the bytes of the list nor a pyca object, so a
     list with a million entries takes 27 MB. It may have expired; `why_not_current` checks that.
@@ -50,6 +52,9 @@ class RevocationList:
     Attributes:
         source: what errors and logs call the list, safe for a log: `the file 'ca.crl'`.
         issuer: the name of the CA that signed the list.
+        scope: which certificates the list speaks for (RFC 5280 section 5.2.5).
+        is_for_no_point: whether the operator states that the list also speaks for certificates that
+            name no distribution point.
         number: the CRLNumber (RFC 5280 section 5.2.3), or None if the list has none.
         this_update_utc: thisUpdate, an aware datetime.
         next_update_utc: nextUpdate, an aware datetime.
@@ -58,15 +63,19 @@ class RevocationList:
     __slots__ = (
         "_issuer_key",
         "_serial_numbers",
+        "is_for_no_point",
         "issuer",
         "next_update_utc",
         "number",
+        "scope",
         "source",
         "this_update_utc",
     )
 
     source: str
     issuer: Name
+    scope: Scope
+    is_for_no_point: bool
     number: int | None
     this_update_utc: datetime
     next_update_utc: datetime
@@ -139,7 +148,7 @@ class RevocationList:
         return None
 
     def is_older_than(self, other: RevocationList) -> bool:
-        """Tell whether another list of the same signer is newer than this one.
+        """Tell whether another list of the same signer and scope is newer than this one.
 
         The higher CRLNumber is newer. If a list has no number, or both have the same, the later
         thisUpdate is newer.
@@ -147,7 +156,8 @@ class RevocationList:
         Args:
             other: the other list.
 
-        It does not check that both lists have the same signer.
+        It does not check that both lists have the same signer and scope. CAs count the lists of
+        each scope by themselves.
         """
         if self.number is not None and other.number is not None and self.number != other.number:
             return self.number < other.number
@@ -156,12 +166,16 @@ class RevocationList:
     def __repr__(self) -> str:
         return (
             f"<RevocationList {self.source} of {quote(self.issuer.rfc4514_string())},"
-            f" {len(self)} entries, until {_timestamp(self.next_update_utc)}>"
+            f" {self.scope}, {len(self)} entries, until {_timestamp(self.next_update_utc)}>"
         )
 
 
 def read_revocation_lists(
-    data: bytes, *, source: str, issuers: Iterable[Certificate]
+    data: bytes,
+    *,
+    source: str,
+    issuers: Iterable[Certificate],
+    distribution_point: str | None = None,
 ) -> list[RevocationList]:
     """Return the revocation lists in the bytes of a file, with verified signatures.
 
@@ -170,6 +184,9 @@ def read_revocation_lists(
             section 6).
         source: what errors and logs call the file, safe for a log: `the file 'ca.crl'`.
         issuers: the CA certificates that may sign the lists: trust anchors and intermediates.
+        distribution_point: the URL of the one list in the file, if that list also speaks for
+            certificates that name no distribution point; None, the default, if the operator does
+            not state that.
 
     Raises:
         ValueError: a list in the file cannot be used, because
@@ -177,9 +194,10 @@ def read_revocation_lists(
             no issuer has its name, signed it, or may sign lists;
             its signature algorithm is weak;
             it has no nextUpdate;
-            it is a delta, indirect or partial list, or names a distribution point (RFC 5280
-            sections 5.2.4 and 5.2.5);
-            the list or an entry has an unknown critical extension (sections 5.2 and 5.3).
+            it is a delta or an indirect list (RFC 5280 sections 5.2.4 and 5.2.5);
+            the list or an entry has an unknown critical extension (sections 5.2 and 5.3);
+            `distribution_point` is given, and the file holds several lists, or its list has
+            another distribution point or none.
             The message is a sentence for the operator.
 
     It does not check that a list is current, or that the certificates of the issuers are valid. It
@@ -187,7 +205,9 @@ def read_revocation_lists(
     """
     cas = list(issuers)
     try:
-        return [_read(der, source, cas) for der in _encoded_lists(data)]
+        if distribution_point is not None:
+            _require_one_list(data)
+        return [_read(der, source, cas, distribution_point) for der in _encoded_lists(data)]
     except _DoesNotCountError as error:
         raise ValueError(f"{source} {error}") from error
     # cryptography documents ValueError, but it decodes some parts later and then raises others.
@@ -225,6 +245,15 @@ def _encoded_lists(data: bytes) -> Iterator[bytes]:
         at = data.find(_BEGIN, end)
 
 
+def _require_one_list(data: bytes) -> None:
+    count = 1 if data.startswith(b"\x30") else data.count(_BEGIN)
+    if count > 1:
+        raise _DoesNotCountError(
+            f"holds {count} revocation lists, and distribution_point speaks of one; write a file"
+            " for each list"
+        )
+
+
 def _hint(data: bytes) -> str:
     if not data.strip():
         return "it is empty"
@@ -235,7 +264,9 @@ def _hint(data: bytes) -> str:
     return "it must be DER, or hold at least one block -----BEGIN X509 CRL-----"
 
 
-def _read(der: bytes, source: str, issuers: Sequence[Certificate]) -> RevocationList:
+def _read(
+    der: bytes, source: str, issuers: Sequence[Certificate], distribution_point: str | None
+) -> RevocationList:
     crl = load_der_x509_crl(der)
     issuer_key = _verified_key(crl, der, issuers)
     if crl.next_update_utc is None:
@@ -243,10 +274,14 @@ def _read(der: bytes, source: str, issuers: Sequence[Certificate]) -> Revocation
             "has no nextUpdate, so nobody knows when it is out of date; configure the CA to write"
             " one"
         )
-    _require_whole(crl.extensions)
+    scope = _scope(crl.extensions, crl.issuer)
+    if distribution_point is not None:
+        _require_point(scope, distribution_point)
     return RevocationList._from_facts(
         source=source,
         issuer=crl.issuer,
+        scope=scope,
+        is_for_no_point=distribution_point is not None,
         number=_number(crl.extensions),
         this_update_utc=crl.last_update_utc,
         next_update_utc=crl.next_update_utc,
@@ -332,8 +367,9 @@ def _content(der: bytes, at: int) -> tuple[int, int]:
     return start, start + length
 
 
-def _require_whole(extensions: Extensions) -> None:
-    """Refuse a list that does not cover all certificates of its CA (RFC 5280 section 5.2)."""
+def _scope(extensions: Extensions, issuer: Name) -> Scope:
+    """Return the scope of a list; refuse what no scope can express (RFC 5280 section 5.2)."""
+    limits: IssuingDistributionPoint | None = None
     for extension in extensions:
         value = extension.value
         if isinstance(value, DeltaCRLIndicator):
@@ -345,15 +381,28 @@ def _require_whole(extensions: Extensions) -> None:
                 raise _DoesNotCountError(
                     "is an indirect list, which covers other CAs too; fetch the CA's own list"
                 )
-            raise _DoesNotCountError(
-                "is a partial list: its issuing distribution point limits it to some certificates"
-                " or reasons; fetch the CA's complete list"
-            )
+            limits = value
         if extension.critical and not isinstance(value, _SUPPORTED):
             raise _DoesNotCountError(
                 f"has the critical extension {extension.oid.dotted_string}, which arrcert does not"
                 " support; configure the CA to issue lists without it"
             )
+    return scope_of(limits, issuer)
+
+
+def _require_point(scope: Scope, distribution_point: str) -> None:
+    """Refuse a list whose distribution point is not the URL that the operator states for it."""
+    if scope.points is None:
+        raise _DoesNotCountError(
+            f"holds a list without a distribution point, not one for {quote(distribution_point)};"
+            " write the file alone, without distribution_point"
+        )
+    urls = [name.value for name in scope.points if isinstance(name, UniformResourceIdentifier)]
+    if distribution_point not in urls:
+        raise _DoesNotCountError(
+            f"holds the list for the distribution point {names_of(scope.points)}, not for"
+            f" {quote(distribution_point)}; write in distribution_point exactly what the list names"
+        )
 
 
 def _serial_numbers(crl: CertificateRevocationList, der: bytes) -> Iterator[int]:

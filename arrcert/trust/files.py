@@ -9,6 +9,7 @@ import time
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from cryptography.x509 import Certificate
 
@@ -33,6 +34,22 @@ Source = str | os.PathLike[str]
 """The path of a file, relative to the working directory, or PEM text."""
 
 
+class ListOfPoint(NamedTuple):
+    """A revocation list that also speaks for certificates which name no distribution point.
+
+    Attributes:
+        file: the path of the file, relative to the working directory, or PEM text.
+        distribution_point: the URL of the list's distribution point, exactly as the list names it.
+    """
+
+    file: Source
+    distribution_point: str
+
+
+ListSource = Source | ListOfPoint
+"""An entry of `crls`: a file, a folder, PEM text, or a list with the operator's statement."""
+
+
 class TrustFiles:
     """A trust store that is read from files, and read again when they change.
 
@@ -43,8 +60,8 @@ class TrustFiles:
     Args:
         trust_anchors: PEM or DER files, or PEM texts.
         intermediates: PEM or DER files, or PEM texts.
-        crls: PEM or DER files, folders of such files, or PEM texts; None if revocation is not
-            checked.
+        crls: PEM or DER files, folders of such files, PEM texts, or a `ListOfPoint`; None if
+            revocation is not checked.
 
     Raises:
         ConfigurationError: all mistakes together, each under `trust_anchors`, `intermediates` or
@@ -57,7 +74,7 @@ class TrustFiles:
         self,
         trust_anchors: Iterable[Source],
         intermediates: Iterable[Source] = (),
-        crls: Iterable[Source] | None = None,
+        crls: Iterable[ListSource] | None = None,
     ) -> None:
         self._anchors = [_CertificateFile(source, is_anchor=True) for source in trust_anchors]
         self._intermediates = [
@@ -93,9 +110,10 @@ class TrustFiles:
         return [anchor for file in self._anchors for anchor in file.certificates]
 
     def warnings(self, at: datetime | None = None) -> list[Problem]:
-        """Return a problem for each expired certificate and revocation list.
+        """Return a problem for each expired certificate, and for each list without effect.
 
-        They do not prevent the start, but clients will be denied because of them.
+        A list has no effect if it has expired or is for attribute certificates. This does not
+        prevent the start, but clients will be denied because of it.
 
         Args:
             at: the moment, an aware datetime; the current time by default.
@@ -109,7 +127,7 @@ class TrustFiles:
             for file in files:
                 problems += [Problem(setting, why) for why in file.expired(at)]
         for list_file in self._list_files():
-            problems += [Problem("crls", why) for why in list_file.expired(at)]
+            problems += [Problem("crls", why) for why in list_file.without_effect(at)]
         return problems
 
     def _list_files(self) -> Iterator[_ListFile]:
@@ -190,7 +208,9 @@ class TrustFiles:
             crl for file in self._list_files() for crl in file.lists
         )
         for crl in refused:
-            yield f"{crl.source} is older than the list of its CA that is in use"
+            yield (
+                f"{crl.source} is older than the list of its CA that is in use, a list {crl.scope}"
+            )
 
     def _make_store(self) -> TrustStore:
         return TrustStore(
@@ -231,7 +251,7 @@ class TrustFolder:
         self,
         trust_anchors: Sequence[Source],
         intermediates: Sequence[Source] = (),
-        crls: Sequence[Source] | None = None,
+        crls: Sequence[ListSource] | None = None,
     ) -> TrustFiles:
         """Return the trust files of some sources, as `place` returned them.
 
@@ -356,9 +376,10 @@ class _CertificateFile(_File):
 class _ListFile(_File):
     """A file of revocation lists, and the lists in its last good content."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, distribution_point: str | None = None) -> None:
         super().__init__(source)
         self.lists: list[RevocationList] = []
+        self._distribution_point = distribution_point
         self._parsed: object = None
 
     def refresh(self, issuers: list[Certificate]) -> None:
@@ -371,32 +392,65 @@ class _ListFile(_File):
             ValueError: the file cannot be used, and `lists` did not change. The message is a
                 sentence for the operator.
         """
+        if self._distribution_point is not None and os.path.isdir(self.source):
+            raise ValueError(
+                f"{self.where} is a folder, and distribution_point speaks of one list; write the"
+                " path of that list's file"
+            )
         # See _CertificateFile.refresh.
         signature = self.signature()
         if signature is not None and (signature, issuers) == self._parsed:
             return
-        self.lists = read_revocation_lists(self.read(), source=self.where, issuers=issuers)
-        self._parsed = (signature, issuers)
+        lists = read_revocation_lists(
+            self.read(),
+            source=self.where,
+            issuers=issuers,
+            distribution_point=self._distribution_point,
+        )
+        self._refuse_earlier(lists)
+        self.lists, self._parsed = lists, (signature, issuers)
 
-    def expired(self, at: datetime) -> Iterator[str]:
-        """Yield a sentence about each list that has expired."""
+    def _refuse_earlier(self, lists: list[RevocationList]) -> None:
+        """Refuse an earlier list of another scope in the place of a list.
+
+        `RevocationLists` compares lists of one scope alone. Without this check, an attacker who can
+        replace the file by an old list for other certificates could undo a revocation.
+        """
+        for old in self.lists:
+            others = [new for new in lists if new.signer == old.signer]
+            if all(new.scope != old.scope for new in others):
+                for new in others:
+                    if new.this_update_utc < old.this_update_utc:
+                        raise ValueError(
+                            f"{self.where} holds a list {new.scope}, which is earlier than the list"
+                            f" {old.scope} that was there; if this is right, restart the site"
+                        )
+
+    def without_effect(self, at: datetime) -> Iterator[str]:
+        """Yield a sentence about each list that has expired or is for attribute certificates."""
         for crl in self.lists:
-            if at > crl.next_update_utc:
+            if crl.scope.only_attribute_certificates:
+                yield (
+                    f"the revocation list in {self.where} is for attribute certificates alone, so"
+                    " it speaks for no client; configure the CA's list for certificates"
+                )
+            elif at > crl.next_update_utc:
                 yield (
                     f"the revocation list in {self.where} expired at"
-                    f" {crl.next_update_utc:%Y-%m-%dT%H:%M:%SZ}, so certificates of its CA are"
-                    " denied; replace it (arrcert fetch-crls does)"
+                    f" {crl.next_update_utc:%Y-%m-%dT%H:%M:%SZ}, so certificates that it speaks for"
+                    " are denied; replace it (arrcert fetch-crls does)"
                 )
 
 
 class _ListFolder:
     """The files of one entry of `crls`: the files in a folder, or the one file that it names."""
 
-    def __init__(self, source: Source) -> None:
-        is_folder = not _is_pem_text(source) and os.path.isdir(source)
+    def __init__(self, entry: ListSource) -> None:
+        source, point = entry if isinstance(entry, ListOfPoint) else (entry, None)
+        is_folder = point is None and not _is_pem_text(source) and os.path.isdir(source)
         self._path = source if is_folder else None
         self.where = f"the folder {quote(source)}"
-        self.files = [] if is_folder else [_ListFile(source)]
+        self.files = [] if is_folder else [_ListFile(source, point)]
         self.add_new_files()
 
     def add_new_files(self) -> None:

@@ -34,9 +34,9 @@ _LOOKS_LIKE_DNS = re.compile(r"[^\s@]+\.[^\s@]+")
 def unsupported_constraint(ca: Certificate) -> str | None:
     """Return why a CA's name constraints cannot be enforced, or None if they can.
 
-    `cryptography` does not compare directory names and URIs. A CA with constraints on them is
-    refused, whether or not the extension is critical, because a CA that has limits must not be
-    trusted beyond them.
+    `cryptography` does not compare directory names and URIs, and it ignores the minimum and maximum
+    of a subtree. A CA with such constraints is refused, whether or not the extension is critical,
+    because a CA that has limits must not be trusted beyond them.
 
     Args:
         ca: the CA certificate.
@@ -44,15 +44,22 @@ def unsupported_constraint(ca: Certificate) -> str | None:
     It does not apply the constraints to any name; `violation` does.
     """
     constraints = _constraints_of(ca)
-    return None if constraints is None else _unsupported(constraints)
+    return None if constraints is None else _unsupported(ca, constraints)
 
 
-def _unsupported(constraints: NameConstraints) -> str | None:
+def _unsupported(ca: Certificate, constraints: NameConstraints) -> str | None:
     for name in (*(constraints.permitted_subtrees or ()), *(constraints.excluded_subtrees or ())):
         if isinstance(name, DirectoryName):
             return "has name constraints on directory names, which arrcert cannot enforce"
         if isinstance(name, UniformResourceIdentifier):
             return "has name constraints on URIs, which arrcert cannot enforce"
+    # `NameConstraints` does not hold these numbers. They are lost when it is encoded again, and
+    # then the certificate does not contain the encoding.
+    if constraints.public_bytes() not in ca.tbs_certificate_bytes:
+        return (
+            "has name constraints with a minimum or maximum, which arrcert cannot enforce (RFC 5280"
+            " section 4.2.1.10 forbids them)"
+        )
     return None
 
 
@@ -73,7 +80,7 @@ def violation(path: Sequence[Certificate]) -> str | None:
         constraints = _constraints_of(ca)
         if constraints is None:
             continue
-        unsupported = _unsupported(constraints)
+        unsupported = _unsupported(ca, constraints)
         if unsupported is not None:
             return f"the CA {_subject(ca)} cannot be trusted: it {unsupported}"
         for below, certificate in enumerate(path[:depth]):

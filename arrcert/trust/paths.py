@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -25,11 +25,31 @@ from cryptography.x509.verification import Criticality, ExtensionPolicy, PolicyB
 from arrcert.certificate import ClientCertificate
 from arrcert.exceptions import DenialReason, Finding, quote
 from arrcert.keys import weakness_of_rsa_key
+from arrcert.trust.locations import where_issuer_is
 from arrcert.trust.name_constraints import unsupported_constraint, violation
 from arrcert.trust.revocation import RevocationLists
 
 Path = list[Certificate]
 """A certification path, from the leaf to the trust anchor."""
+
+
+class Signer(NamedTuple):
+    """A certificate that may have signed others.
+
+    Attributes:
+        certificate: the certificate.
+        key_id: its subject key identifier (RFC 5280 section 4.2.1.2); None without one.
+        effort: what it costs to verify one signature with its key; a P-256 key costs 1.
+    """
+
+    certificate: Certificate
+    key_id: bytes | None
+    effort: int
+
+    @classmethod
+    def of(cls, certificate: Certificate) -> Signer:
+        """Return what is needed of a certificate before it is tried."""
+        return cls(certificate, _subject_key_id(certificate), _effort_of(certificate))
 
 
 class TrustStore:
@@ -56,10 +76,10 @@ class TrustStore:
             .store(Store(list(self.anchors)))
             .extension_policies(ca_policy=_CA_EXTENSIONS, ee_policy=_LEAF_EXTENSIONS)
         )
-        self._by_subject: dict[str, list[Certificate]] = {}
+        self._by_subject: dict[str, list[Signer]] = {}
         for authority in self.anchors | self.intermediates:
             subject = authority.subject.rfc4514_string()
-            self._by_subject.setdefault(subject, []).append(authority)
+            self._by_subject.setdefault(subject, []).append(Signer.of(authority))
         self._revocation_lists = revocation_lists
 
     @property
@@ -67,7 +87,7 @@ class TrustStore:
         """Whether there are revocation lists, even if they are empty or have expired."""
         return self._revocation_lists is not None
 
-    def authorities_named(self, name: str) -> Sequence[Certificate]:
+    def signers_named(self, name: str) -> Sequence[Signer]:
         """Return the configured certificates whose subject is a name, in RFC 4514 form."""
         return self._by_subject.get(name, ())
 
@@ -106,11 +126,16 @@ class TrustStore:
             return None
         return self._revocation_lists.check(path, at)
 
-    def next_update_of(self, path: Path) -> datetime | None:
-        """Return until when `check_revocation` holds for a path; None if no list was needed."""
+    def next_update_of(self, path: Path, at: datetime) -> datetime | None:
+        """Return until when `check_revocation` holds for a path; None if no list was needed.
+
+        Args:
+            path: the path that `check_revocation` accepted.
+            at: the moment for which it did, aware.
+        """
         if self._revocation_lists is None:
             return None
-        return self._revocation_lists.next_update_of(path)
+        return self._revocation_lists.next_update_of(path, at)
 
     def verify(
         self,
@@ -142,11 +167,31 @@ class TrustStore:
         return failure
 
 
-MOST_FORWARDED_CHECKS = 20
-"""How many signatures of forwarded CA certificates are verified for one request."""
+MOST_FORWARDED_EFFORT = 60
+"""How much is verified with forwarded CA certificates for one request. Ten signatures of P-384 keys
+fit, or sixty of P-256 keys."""
 
-MOST_CONFIGURED_CHECKS = 500
-"""How many signatures are verified with configured CA certificates for one request."""
+MOST_NAMED_EFFORT = 36
+"""How much is verified with configured CA certificates that a certificate names by its authority
+key identifier (RFC 5280 section 4.2.1.1), for one request."""
+
+MOST_CONFIGURED_EFFORT = 80
+"""How much is verified with other configured CA certificates, which have the issuer's name, for one
+request."""
+
+
+class _Link(NamedTuple):
+    """The leaf, or a forwarded CA certificate that leads to it.
+
+    Attributes:
+        certificate: the certificate.
+        issuer: its issuer's name, in RFC 4514 form.
+        issuer_key_id: its authority key identifier; None without one.
+    """
+
+    certificate: Certificate
+    issuer: str
+    issuer_key_id: bytes | None
 
 
 class PathSearch:
@@ -156,6 +201,10 @@ class PathSearch:
     `cryptography` once for each distinct set of CA certificates. `cryptography` is asked only if a
     configured CA has signed the leaf or a forwarded CA certificate that leads to it. The cost of a
     stranger's certificate therefore does not grow with the number of policies.
+
+    What is verified for one request is limited. The limits matter where more than eighty
+    configured CAs have one name. There, a client enters whose certificate names the CA by its
+    authority key identifier; without one, not every CA is tried.
 
     Args:
         certificate: the leaf.
@@ -168,9 +217,12 @@ class PathSearch:
     ) -> None:
         self._certificate = certificate
         self._forwarded = forwarded
-        self._links: list[Certificate] | None = None
+        self._links: list[_Link] | None = None
         self._signed: dict[tuple[Certificate, Certificate], bool] = {}
         self._found: dict[object, Path | Finding] = {}
+        # The effort so far, with CAs that a certificate names by their key and with others.
+        self._efforts = {True: 0, False: 0}
+        self._has_left_out = False
 
     def find(
         self, trust_store: TrustStore, at: datetime, clock_skew: timedelta = timedelta()
@@ -198,42 +250,56 @@ class PathSearch:
         is_anchor = certificate.x509 in trust_store.anchors
         if not is_anchor and not self._is_signed_by_any(trust_store):
             return _no_path(self._why_not_signed(trust_store))
-        verified = trust_store.verify(certificate, at, clock_skew, self._linked()[1:])
+        forwarded = [link.certificate for link in self._linked()[1:]]
+        verified = trust_store.verify(certificate, at, clock_skew, forwarded)
         if isinstance(verified, str):
-            return _no_path(self._why_not_verified(trust_store, at) or verified)
+            why = self._why_not_verified(trust_store, at) or self._missing_link(trust_store)
+            return _no_path(why or verified)
         violated = violation(verified)
         return verified if violated is None else Finding(DenialReason.UNTRUSTED, violated)
 
-    def _linked(self) -> list[Certificate]:
+    def _linked(self) -> list[_Link]:
         """Return the leaf and the forwarded CA certificates that have signed it, directly or not.
 
         Other forwarded certificates cannot stand on a path.
         """
         if self._links is None:
-            self._links = [self._certificate.x509]
-            checks = 0
+            self._links = [_link(self._certificate.x509)]
+            left: dict[str, list[Signer]] = {}
+            for ca in dict.fromkeys(self._forwarded):
+                if ca != self._certificate.x509:
+                    left.setdefault(ca.subject.rfc4514_string(), []).append(Signer.of(ca))
+            effort = 0
             for link in self._links:  # The list grows while it is walked.
-                for ca in self._forwarded:
-                    if ca in self._links or ca.subject != link.issuer:
-                        continue
-                    checks += 1
-                    if checks > MOST_FORWARDED_CHECKS:
+                for signer in tuple(left.get(link.issuer, ())):
+                    effort += signer.effort
+                    if effort > MOST_FORWARDED_EFFORT:
                         return self._links
-                    if has_signed(ca, link):
-                        self._links.append(ca)
+                    if has_signed(signer.certificate, link.certificate):
+                        self._links.append(_link(signer.certificate))
+                        left[link.issuer].remove(signer)
         return self._links
 
     def _is_signed_by_any(self, trust_store: TrustStore) -> bool:
         """Tell whether a configured CA has signed the leaf or a certificate that leads to it."""
-        for link in self._linked():
-            for ca in trust_store.authorities_named(link.issuer.rfc4514_string()):
-                if (ca, link) not in self._signed:
-                    if len(self._signed) >= MOST_CONFIGURED_CHECKS:
-                        return False
-                    self._signed[ca, link] = has_signed(ca, link)
-                if self._signed[ca, link]:
-                    return True
-        return False
+        return any(
+            self._has_signed(signer, link)
+            for link in self._linked()
+            for signer in trust_store.signers_named(link.issuer)
+        )
+
+    def _has_signed(self, signer: Signer, link: _Link) -> bool:
+        """Tell whether a configured CA has signed a certificate; False also beyond the limits."""
+        pair = (signer.certificate, link.certificate)
+        if pair not in self._signed:
+            is_named = signer.key_id is not None and signer.key_id == link.issuer_key_id
+            most = MOST_NAMED_EFFORT if is_named else MOST_CONFIGURED_EFFORT
+            if self._efforts[is_named] + signer.effort > most:
+                self._has_left_out = True
+                return False
+            self._efforts[is_named] += signer.effort
+            self._signed[pair] = has_signed(*pair)
+        return self._signed[pair]
 
     def _why_not_signed(self, trust_store: TrustStore) -> str:
         """Return the reason for the operator if no configured CA leads to the leaf."""
@@ -241,19 +307,114 @@ class PathSearch:
         general = _why_never(leaf)
         if general is not None:
             return general
-        issuer = quote(self._certificate.issuer)
-        if not trust_store.authorities_named(self._certificate.issuer):
-            return f"no CA certificate of the name {issuer} is configured; add it to intermediates"
-        return f"a CA of the name {issuer} is configured, but another key signed the certificate"
+        if self._has_left_out:
+            return (
+                f"more CAs of the name {quote(self._certificate.issuer)} are configured than are"
+                " tried, and none that was tried signed the certificate; have it issued with an"
+                " authority key identifier"
+            )
+        # No CA certificate has signed the last one: otherwise it would not be the last.
+        return _where_it_ends(self._linked()[-1].certificate, leaf, trust_store)
+
+    def _missing_link(self, trust_store: TrustStore) -> str | None:
+        """Return which link is missing between the leaf and an anchor, None if none is missing."""
+        links = list(self._linked())
+        ends = []
+        for link in links:  # The list grows while it is walked.
+            signers = [
+                signer.certificate
+                for signer in trust_store.signers_named(link.issuer)
+                if self._has_signed(signer, link)
+            ]
+            if not trust_store.anchors.isdisjoint(signers):
+                return None
+            known = [known.certificate for known in links]
+            links += [_link(ca) for ca in signers if ca not in known]
+            if signers in ([], [link.certificate]):
+                ends.append(link.certificate)
+        # With CAs that certify each other there may be no end, and then no link is missing.
+        return _where_it_ends(ends[-1], links[0].certificate, trust_store) if ends else None
 
     def _why_not_verified(self, trust_store: TrustStore, at: datetime) -> str | None:
         """Return a common reason for a path that is not valid, None if it is another one."""
-        leaf = self._certificate.x509
-        named = trust_store.authorities_named(self._certificate.issuer)
-        signers = [ca for ca in named if has_signed(ca, leaf)]
-        if signers and all(ca.not_valid_after_utc < at for ca in signers):
+        leaf = self._linked()[0]
+        signers = [
+            ca for ca in trust_store.signers_named(leaf.issuer) if self._has_signed(ca, leaf)
+        ]
+        if signers and all(ca.certificate.not_valid_after_utc < at for ca in signers):
             return f"the certificate of the CA {quote(self._certificate.issuer)} has expired"
-        return _why_never(leaf)
+        return _why_never(leaf.certificate)
+
+
+def _link(certificate: Certificate) -> _Link:
+    try:
+        extension = certificate.extensions.get_extension_for_class(AuthorityKeyIdentifier)
+        key_id = extension.value.key_identifier
+    # It has none, or it is broken; the search tells the operator.
+    except Exception:
+        key_id = None
+    return _Link(certificate, certificate.issuer.rfc4514_string(), key_id)
+
+
+def _subject_key_id(certificate: Certificate) -> bytes | None:
+    try:
+        extension = certificate.extensions.get_extension_for_class(SubjectKeyIdentifier)
+    # It has none, or it is broken.
+    except Exception:
+        return None
+    return extension.value.digest
+
+
+_COMMON_RSA_KEY = 4096
+"""Up to this size, in bits, an RSA key costs no more than one of P-256."""
+_COMMON_EXPONENT = 64
+"""Up to this length, in bits, OpenSSL takes the exponent of an RSA key of any size."""
+
+
+def _effort_of(certificate: Certificate) -> int:
+    """Return what it costs to verify a signature with a certificate's key; P-256 costs 1."""
+    try:
+        key = certificate.public_key()
+    # No signature is verified with such a key.
+    except Exception:
+        return 1
+    if isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1):
+        return 1
+    if not isinstance(key, rsa.RSAPublicKey):
+        return 6
+    if key.public_numbers().e.bit_length() > _COMMON_EXPONENT:
+        # As dear as signing with the key. CAs have exponents of at most 17 bits.
+        return MOST_NAMED_EFFORT
+    return 1 if key.key_size <= _COMMON_RSA_KEY else (key.key_size // _COMMON_RSA_KEY + 1) ** 2
+
+
+def _where_it_ends(link: Certificate, leaf: Certificate, trust_store: TrustStore) -> str:
+    """Return which CA certificate is missing above the last link that was found.
+
+    Args:
+        link: the last link, the leaf or a CA certificate.
+        leaf: the client's certificate.
+        trust_store: the anchors and intermediates.
+    """
+    issuer = quote(link.issuer.rfc4514_string())
+    signed = "the certificate"
+    begin, place = "", "intermediates"
+    if link != leaf:
+        subject = quote(link.subject.rfc4514_string())
+        if link.subject == link.issuer and has_signed(link, link):
+            return (
+                f"it ends at the CA certificate {subject}, which signed itself and is not among the"
+                " trust anchors; if you trust it, add it to trust_anchors"
+            )
+        signed = f"the CA certificate {subject}"
+        begin = f"it ends at {signed}: "
+        place += ", or to trust_anchors if it is the root that you trust"
+    if trust_store.signers_named(link.issuer.rfc4514_string()):
+        return f"{begin}a CA of the name {issuer} is configured, but another key signed {signed}"
+    return (
+        f"{begin}no CA certificate of the name {issuer} is configured; add it to {place}"
+        f"{where_issuer_is(link)}"
+    )
 
 
 def _no_path(why: str) -> Finding:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from cryptography.x509 import Certificate, Name
+from cryptography.x509 import Certificate, GeneralName, Name, ReasonFlags
 
 from arrcert.exceptions import DenialReason, Finding, quote
 from arrcert.trust.crls import (
@@ -16,6 +16,10 @@ from arrcert.trust.crls import (
     quote_serial_number,
     signer_of,
 )
+from arrcert.trust.scopes import ALL_REASONS, Scope, is_ca, points_of, reasons_of
+
+_MOST_EXPLAINED = 3
+"""How many lists that do not speak for a certificate a message explains."""
 
 
 class Replacement(NamedTuple):
@@ -32,22 +36,39 @@ class Replacement(NamedTuple):
 
 
 class RevocationLists:
-    """At most one revocation list for each signer; immutable.
+    """At most one revocation list for each signer and scope; immutable.
+
+    A CA may publish several lists side by side: one for each kind of certificate, for each
+    partition of its certificates, or for each set of reasons.
 
     Args:
-        lists: the lists. If a signer has several, the newest one counts, even if it is not current
-            yet.
+        lists: the lists. If a signer has several of one scope, the newest one counts, even if it is
+            not current yet.
     """
 
-    __slots__ = ("_held",)
+    __slots__ = ("_by_signer", "_held", "_stated")
 
     def __init__(self, lists: Iterable[RevocationList] = ()) -> None:
-        held: dict[tuple[Name, bytes], RevocationList] = {}
+        held: dict[tuple[Signer, Scope], RevocationList] = {}
+        # The same list may be read from a second file, without the operator's statement.
+        stated = set()
         for candidate in lists:
-            signer = candidate.signer
-            if signer not in held or held[signer].is_older_than(candidate):
-                held[signer] = candidate
+            key = _key(candidate)
+            if key not in held or held[key].is_older_than(candidate):
+                held[key] = candidate
+            if candidate.is_for_no_point:
+                stated.add(key)
+        self._set(held, stated)
+
+    def _set(
+        self, held: dict[tuple[Signer, Scope], RevocationList], stated: set[tuple[Signer, Scope]]
+    ) -> None:
         self._held = held
+        self._stated = stated
+        self._by_signer: dict[Signer, _ListsOfOneCA] = {}
+        for key, candidate in held.items():
+            of_one_ca = self._by_signer.setdefault(candidate.signer, _ListsOfOneCA())
+            of_one_ca.add(candidate, is_for_no_point=key in stated)
 
     def __len__(self) -> int:
         return len(self._held)
@@ -58,41 +79,47 @@ class RevocationLists:
     def replaced_by(self, lists: Iterable[RevocationList]) -> Replacement:
         """Return the lists that count after a reload, without a change to this object.
 
-        A list does not replace a newer list of the same signer (RFC 5280 section 5.2.3: numbers
-        only increase). Otherwise an attacker who can restore an old file could undo a revocation.
+        A list does not replace a newer list of the same signer and scope (RFC 5280 section 5.2.3:
+        numbers only increase). Otherwise an attacker who can restore an old file could undo a
+        revocation.
 
         Args:
-            lists: all lists that were read. A signer without a list among them has none afterwards.
-                To keep the list of a file that cannot be read, pass it again.
+            lists: all lists that were read. A signer and scope without a list among them has none
+                afterwards. To keep the list of a file that cannot be read, pass it again.
         """
-        after = RevocationLists(lists)
+        read = RevocationLists(lists)
         refused = []
-        for signer, candidate in after._held.items():
-            held = self._held.get(signer)
+        after = dict(read._held)
+        for key, candidate in read._held.items():
+            held = self._held.get(key)
             if held is not None and candidate.is_older_than(held):
                 refused.append(candidate)
-                after._held[signer] = held
-        return Replacement(after, tuple(refused))
+                after[key] = held
+        if refused:
+            read._set(after, read._stated)
+        return Replacement(read, tuple(refused))
 
     def check(self, path: Sequence[Certificate], at: datetime) -> Finding | None:
         """Return why a certificate of a path is revoked or unknown (RFC 5280 section 6.3.3).
 
-        Every certificate below the trust anchor needs a current list of the CA that issued it. A
-        certificate that an expired list names is revoked; one that it does not name is unknown.
+        Every certificate below the trust anchor needs current lists of the CA that issued it which
+        speak for it, and which together cover all reasons. A certificate that any list in scope
+        names is revoked, even if that list has expired.
 
         Args:
             path: a validated path, from the leaf to the trust anchor.
             at: the moment, an aware datetime.
 
         Returns:
-            `revoked`; else `revocation_unknown` if a list is missing or not current; else None.
+            `revoked`; else `revocation_unknown` if no list speaks for a certificate, or those that
+            do are not current; else None.
 
         It does not check the path itself, or the trust anchor, which no CA can revoke.
         """
         unknown: Finding | None = None
         for position, (subject, ca) in enumerate(itertools.pairwise(path)):
-            held, missing = self._of(ca)
-            if held is not None:
+            speaking = self._speaking_for(subject, ca)
+            for held in speaking.lists():
                 if held.revokes(subject.serial_number):
                     # Return at once: `revoked` is more important than an unknown status that was
                     # found earlier.
@@ -102,39 +129,188 @@ class RevocationLists:
                         f" {quote_serial_number(subject.serial_number)} of"
                         f" {_role(position, subject)}",
                     )
-                missing = held.why_not_current(at)
-            if missing is not None and unknown is None:
-                unknown = Finding(
-                    DenialReason.REVOCATION_UNKNOWN,
-                    f"nothing tells whether {_role(position, subject)} is revoked: {missing};"
-                    f" its CA is {quote(ca.subject.rfc4514_string())}",
-                )
+            if unknown is None:
+                missing = self._why_unknown(speaking, subject, ca, at)
+                if missing is not None:
+                    unknown = Finding(
+                        DenialReason.REVOCATION_UNKNOWN,
+                        f"nothing tells whether {_role(position, subject)} is revoked: {missing};"
+                        f" its CA is {quote(ca.subject.rfc4514_string())}",
+                    )
         # Return this only after all certificates were checked, because a later one may be revoked.
         return unknown
 
-    def next_update_of(self, path: Sequence[Certificate]) -> datetime | None:
-        """Return the earliest nextUpdate of the lists that a path needs.
+    def next_update_of(self, path: Sequence[Certificate], at: datetime) -> datetime | None:
+        """Return the earliest nextUpdate of the current lists that speak for a path.
 
         Args:
             path: a path for which `check` returned None.
+            at: the moment for which it did.
 
         Returns:
             The moment, an aware datetime; None if the leaf is its own trust anchor.
         """
-        lists = [self._held[signer_of(ca)] for ca in path[1:]]
-        return min((held.next_update_utc for held in lists), default=None)
+        return min(
+            (
+                held.next_update_utc
+                for subject, ca in itertools.pairwise(path)
+                for held in self._speaking_for(subject, ca).current(at)
+            ),
+            default=None,
+        )
 
-    def _of(self, ca: Certificate) -> tuple[RevocationList | None, str | None]:
-        """Return the list of a CA, or None and the reason why there is none."""
-        held = self._held.get(signer_of(ca))
-        if held is None:
-            return None, "there is no revocation list of its CA"
+    def _speaking_for(self, subject: Certificate, ca: Certificate) -> _Speaking:
+        """Return the lists of a CA that speak for a certificate."""
+        of_one_ca = self._by_signer.get(signer_of(ca))
+        if of_one_ca is None or not may_sign_lists(ca):
+            return _Speaking({}, ())
+        return of_one_ca.speaking_for(subject)
+
+    def _why_unknown(
+        self, speaking: _Speaking, subject: Certificate, ca: Certificate, at: datetime
+    ) -> str | None:
+        """Return why the lists do not tell the status of a certificate, None if they do."""
+        covered = speaking.reasons_covered(at)
+        if covered == ALL_REASONS:
+            return None
+        for held in speaking.lists():
+            missing = held.why_not_current(at)
+            if missing is not None:
+                return missing
+        if speaking.lists():
+            return (
+                f"its CA's lists cover the reasons {reasons_of(covered)} and no list covers"
+                f" {reasons_of(ALL_REASONS - covered)}; configure the lists for the other reasons"
+                " too"
+            )
+        of_one_ca = self._by_signer.get(signer_of(ca))
+        if of_one_ca is None:
+            return "there is no revocation list of its CA"
         if not may_sign_lists(ca):
-            return None, "its CA may not sign revocation lists, as its key usage lacks cRLSign"
-        return held, None
+            return "its CA may not sign revocation lists, as its key usage lacks cRLSign"
+        return f"no revocation list of its CA speaks for it: {of_one_ca.why_silent(subject)}"
 
     def __repr__(self) -> str:
         return f"<RevocationLists {list(self)}>"
+
+
+Signer = tuple[Name, bytes]
+"""The name of a CA and the SHA-256 of its public key."""
+
+
+def _key(held: RevocationList) -> tuple[Signer, Scope]:
+    return held.signer, held.scope
+
+
+class _Speaking(NamedTuple):
+    """The lists that speak for one certificate.
+
+    Attributes:
+        own: the lists in whose scope it is, and the reasons that each of them covers for it.
+        stated: the lists that speak for it only because the operator says so.
+    """
+
+    own: Mapping[RevocationList, frozenset[ReasonFlags]]
+    stated: Sequence[RevocationList]
+
+    def lists(self) -> list[RevocationList]:
+        """Return all of them."""
+        return [*self.own, *self.stated]
+
+    def current(self, at: datetime) -> list[RevocationList]:
+        """Return the lists that count at a moment.
+
+        The certificate may belong to any of the stated lists, so they count only if all of them are
+        current.
+        """
+        current = [held for held in self.own if held.why_not_current(at) is None]
+        if not any(held.why_not_current(at) for held in self.stated):
+            current += self.stated
+        return current
+
+    def reasons_covered(self, at: datetime) -> frozenset[ReasonFlags]:
+        """Return the reasons that the lists cover together at a moment.
+
+        The certificate may belong to any of the stated lists, so they cover only the reasons that
+        each of them covers.
+        """
+        current = self.current(at)
+        covered = [self.own[held] for held in current if held in self.own]
+        stated = [held.scope.reasons for held in current if held not in self.own]
+        if stated:
+            covered.append(frozenset.intersection(*stated))
+        return frozenset().union(*covered)
+
+
+class _ListsOfOneCA:
+    """The lists of one signer, found by their distribution points.
+
+    The cost of a search grows with the points of the certificate, not with the number of lists.
+    """
+
+    __slots__ = ("_all", "_by_point", "_stated", "_without_point")
+
+    def __init__(self) -> None:
+        self._all: list[RevocationList] = []
+        self._without_point: list[RevocationList] = []
+        self._by_point: dict[GeneralName, list[RevocationList]] = {}
+        self._stated: list[RevocationList] = []
+
+    def add(self, held: RevocationList, *, is_for_no_point: bool) -> None:
+        """Add a list.
+
+        Args:
+            held: the list.
+            is_for_no_point: whether it also speaks for certificates that name no point.
+        """
+        self._all.append(held)
+        if held.scope.points is None:
+            self._without_point.append(held)
+            return
+        for name in held.scope.points:
+            self._by_point.setdefault(name, []).append(held)
+        if is_for_no_point:
+            self._stated.append(held)
+
+    def speaking_for(self, subject: Certificate) -> _Speaking:
+        """Return the lists that speak for a certificate (RFC 5280 section 6.3.3, b)."""
+        own = {held: held.scope.reasons for held in self._without_point}
+        stated: list[RevocationList] = []
+        if self._by_point:
+            points = points_of(subject)
+            for name, reasons in points.reasons.items():
+                for held in self._by_point.get(name, ()):
+                    own[held] = own.get(held, frozenset()) | (held.scope.reasons & reasons)
+            if not points.are_written:
+                stated = [held for held in self._stated if held not in own]
+        is_for_ca = is_ca(subject)
+        return _Speaking(
+            {held: own[held] for held in own if held.scope.is_for_kind(is_ca=is_for_ca)},
+            [held for held in stated if held.scope.is_for_kind(is_ca=is_for_ca)],
+        )
+
+    def why_silent(self, subject: Certificate) -> str:
+        """Return why no list speaks for a certificate; it explains at most three lists."""
+        # First those with an entry for the serial number: they are most likely meant to speak.
+        lists = sorted(self._all, key=lambda held: not held.revokes(subject.serial_number))
+        points, is_for_ca = points_of(subject), is_ca(subject)
+        texts = []
+        for held in lists[:_MOST_EXPLAINED]:
+            why = held.scope.why_not_this_kind(is_ca=is_for_ca)
+            texts.append(
+                f"{held.source} is a list {held.scope}, and "
+                + (why or f"the certificate names {points}")
+            )
+            if held.revokes(subject.serial_number):
+                texts.append("it names the serial number, but does not speak for the certificate")
+        if len(lists) > _MOST_EXPLAINED:
+            texts.append(f"and {len(lists) - _MOST_EXPLAINED} more lists do not fit either")
+        if self._by_point and not points.are_written:
+            texts.append(
+                "if one of them is meant for certificates that name no distribution point, write"
+                ' {"file": "...", "distribution_point": "https://..."} in crls'
+            )
+        return "; ".join(texts)
 
 
 def _role(position: int, certificate: Certificate) -> str:

@@ -231,6 +231,26 @@ def test_a_part_that_cannot_be_read_is_malformed(der: bytes) -> None:
     assert caught.value.certificate is None
 
 
+@pytest.mark.parametrize("unused", [1, 4, 7])
+def test_a_signature_with_unused_bits_is_malformed(unused: int) -> None:
+    """A signature is whole bytes: others read one with unused bits as another signature.
+
+    `cryptography` ignores the number of unused bits, if those bits are zero.
+    """
+    while True:
+        der = bytearray(made())
+        if der[-1] & ((1 << unused) - 1) == 0:
+            break
+    length = len(x509.load_der_x509_certificate(bytes(der)).signature)
+    assert isinstance(read_certificate(bytes(der)), ClientCertificate)
+    der[-length - 1] = unused
+    assert x509.load_der_x509_certificate(bytes(der)).signature == bytes(der[-length:])
+    finding = read_certificate(bytes(der))
+    assert isinstance(finding, Finding)
+    assert finding.reason is DenialReason.MALFORMED
+    assert "unused bits" in finding.detail
+
+
 def test_what_is_read_is_plain_attributes(alice: IssuedCertificate) -> None:
     """Every documented attribute is set when the certificate is made; nothing is read later."""
     assert set(vars(alice.certificate)) == set(ClientCertificate.__annotations__)

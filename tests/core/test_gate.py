@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from arrcert import Authorizer, CertificateDenied, ConfigurationError, DenialReason, Policy
-from arrcert.gate import FORBIDDEN, FORBIDDEN_HEADERS, Gate, private
+from arrcert.gate import FORBIDDEN, Gate, forbidden_headers, private
 from arrcert.settings import load
 from arrcert.testing import IssuedCertificate
 
@@ -184,7 +184,7 @@ def test_unknown_policy_behind_a_callable_denies(
 
 def test_the_length_of_the_denial_is_right() -> None:
     """The constant headers state the length of the constant body."""
-    assert dict(FORBIDDEN_HEADERS)["Content-Length"] == str(len(FORBIDDEN))
+    assert dict(forbidden_headers())["Content-Length"] == str(len(FORBIDDEN))
 
 
 @pytest.mark.parametrize(

@@ -1227,6 +1227,64 @@ class TestRevocationLists:
         for broken in ("", "no list", "-----BEGIN X509 CRL-----\n-----END X509 CRL-----\n"):
             assert list(problems(trust_anchors=anchors, crls=[broken])) == ["crls"]
 
+    def test_distribution_point(self, authority: CertificateAuthority, tmp_path: Path) -> None:
+        """An entry may state the distribution point of the one list in its file."""
+        url = "https://ca.example/1.0/crl"
+        limits: dict[str, Any] = dict.fromkeys(
+            ("only_contains_user_certs", "only_contains_ca_certs"), False
+        )
+        limits |= {"indirect_crl": False, "only_contains_attribute_certs": False}
+        extension = x509.IssuingDistributionPoint(
+            full_name=[x509.UniformResourceIdentifier(url)],
+            relative_name=None,
+            only_some_reasons=None,
+            **limits,
+        )
+        client, revoked = authority.issue("client"), authority.issue("revoked")
+        pem = authority.revocation_list(revoked, extensions=[(extension, True)]).decode()
+        (tmp_path / "ca.crl").write_text(pem)
+        anchors = authority.certificate_pem.decode()
+        plain = Policy(trust_anchors=anchors, crls=[tmp_path / "ca.crl"])
+        assert reason(plain, client.certificate) is DenialReason.REVOCATION_UNKNOWN
+        for file in (tmp_path / "ca.crl", str(tmp_path / "ca.crl"), pem):
+            entry = {"file": file, "distribution_point": url}
+            for crls in (entry, [entry], (entry, tmp_path)):
+                policy = Policy(trust_anchors=anchors, crls=crls)
+                assert reason(policy, client.certificate) is None
+                assert reason(policy, revoked.certificate) is DenialReason.REVOKED
+        stated = KEYS["crls"]([{"file": "ca.crl", "distribution_point": url}, "b"], Notation.JSON)
+        assert stated.entries() == ["b", {"file": "ca.crl", "distribution_point": url}]
+        other = {"file": pem, "distribution_point": f"{url}/"}
+        assert list(problems(trust_anchors=anchors, crls=other)) == ["crls"]
+
+    @pytest.mark.parametrize(
+        ("entry", "why"),
+        [
+            ({}, "must hold a file and a distribution_point, and nothing else; write"),
+            ({"file": "a.crl"}, "must hold a file and a distribution_point"),
+            ({"distribution_point": "https://a"}, "must hold a file and a distribution_point"),
+            (
+                {"file": "a.crl", "distribution_point": "https://a", "url": "b"},
+                "must hold a file and a distribution_point",
+            ),
+            ({"file": "", "distribution_point": "https://a"}, "'' is neither a PEM or DER file's"),
+            ({"file": None, "distribution_point": "https://a"}, "'None' is neither a PEM or DER"),
+            ({"file": b"a", "distribution_point": "https://a"}, "is bytes; write PEM text"),
+            ({"file": "a.crl", "distribution_point": ""}, "'' is not a distribution point; write"),
+            ({"file": "a.crl", "distribution_point": None}, "'None' is not a distribution point"),
+            ({"file": "a.crl", "distribution_point": ["https://a"]}, "is not a distribution point"),
+            ({"file": KEY_VAULT, "distribution_point": "https://a"}, "Key Vault"),
+            ({"file": "a.crl", "distribution_point": KEY_VAULT}, "Key Vault"),
+        ],
+    )
+    def test_entries_that_are_wrong(
+        self, authority: CertificateAuthority, entry: Any, why: str
+    ) -> None:
+        """An entry must hold exactly a file and the distribution point of its list."""
+        found = problems(trust_anchors=authority.certificate_pem.decode(), crls=[entry])
+        assert list(found) == ["crls"]
+        assert why in found["crls"]
+
 
 class TestRevocation:
     """`revocation`."""

@@ -213,7 +213,10 @@ def start(serve):
     def start(built: Built, arguments: str = "", folder: Path | None = None):
         folder = folder or built.folder
         script = startup_script(folder, startup_module(folder), arguments)
-        own = built.variables | {"ARRCERT_PROTECT_ALL": "false", "PYTHONPATH": "", "PORT": "8000"}
+        # The Flask site protects its pages one by one, the Django site has the middleware.
+        protects_all = "true" if built.name == "Django" else "false"
+        own = {"ARRCERT_PROTECT_ALL": protects_all, "PYTHONPATH": "", "PORT": "8000"}
+        own = {**built.variables, **own}
         return serve(["sh", "{folder}/startup.sh"], files={"startup.sh": script}, **own)
 
     return start

@@ -203,11 +203,13 @@ def behind(serve, pki: Path, forms) -> Callable[..., contextlib.AbstractContextM
             pytest.skip(f"the program {front_end.program} is missing")
         if importlib.util.find_spec(needs) is None:
             pytest.skip(f"the package {needs} is missing")
-        folder = SAMPLE_SITES / ("flask_site" if stack.startswith("Flask") else "django_site")
+        is_flask = stack.startswith("Flask")
+        folder = SAMPLE_SITES / ("flask_site" if is_flask else "django_site")
         site_variables = {
             "ARRCERT_FRONT_END": front_end.setting,
             "ARRCERT_EXEMPT_PATHS": "/;/health;/static/*",
-            "ARRCERT_PROTECT_ALL": "false",
+            # The Flask site protects its pages one by one, the Django site has the middleware.
+            "ARRCERT_PROTECT_ALL": "false" if is_flask else "true",
             "DJANGO_SECRET_KEY": secrets.token_urlsafe(50),
             "DJANGO_ALLOWED_HOSTS": "localhost",
             "PYTHONPATH": str(folder),

@@ -14,7 +14,8 @@ from flask_sock import Sock
 import arrcert_flask
 from arrcert.testing import IssuedCertificate
 
-GUIDE = (Path(__file__).parents[2] / "docs" / "flask.md").read_text(encoding="utf-8")
+DOCS = Path(__file__).parents[2] / "docs"
+GUIDE = (DOCS / "flask.md").read_text(encoding="utf-8")
 
 
 def run(containing: str, **names: Any) -> dict[str, Any]:
@@ -34,7 +35,7 @@ def statuses(app: Flask, path: str, *clients: IssuedCertificate | None, **kwargs
 
 def test_middleware_around_the_app(protected_app: Flask, alice: IssuedCertificate) -> None:
     """The lines of the guide put the middleware around the app; it knows no exempt paths."""
-    run("app.wsgi_app =", app=protected_app)
+    run("app.wsgi_app = ClientCertificateMiddleware", app=protected_app)
     assert statuses(protected_app, "/", None, alice) == [403, 404]
     assert statuses(protected_app, "/health", None, alice) == [403, 404]
 
@@ -100,3 +101,64 @@ def test_json_handler(app: Flask, accept: str | None, is_json: bool) -> None:
     assert response.is_json is is_json
     if is_json:
         assert response.json == {"detail": "Forbidden"}
+
+
+ORIGIN = "https://pages.example"
+PREFLIGHT = {"Origin": ORIGIN, "Access-Control-Request-Method": "PUT"}
+
+
+def cors_app(config: dict[str, Any], *, answers_preflights: bool) -> Flask:
+    """Return an app with the lines of the guide."""
+    pytest.importorskip("flask_cors", reason="the package flask-cors (group test) is missing")
+    [class_of_browsers] = [
+        block
+        for block in re.findall(
+            r"```python\n(.*?)```", (DOCS / "browsers.md").read_text(), re.DOTALL
+        )
+        if "class AnswerPreflights" in block
+    ]
+    held: dict[str, Any] = {}
+    # The page on browsers shows the headers of the app's own answers too; Flask-CORS sets those.
+    exec(class_of_browsers.split("@app.after_request")[0], held)
+    app = Flask(__name__)
+    app.config.update(config, ARRCERT_PROTECT_ALL=True)
+    app.add_url_rule("/orders", "orders", lambda: "changed", methods=["PUT"])
+    wrap = held["AnswerPreflights"] if answers_preflights else lambda wsgi_app: wsgi_app
+    run("flask_cors", app=app, AnswerPreflights=wrap)
+    return app
+
+
+def test_preflight_is_answered_before_the_check(
+    config: dict[str, Any], alice: IssuedCertificate, impostor: IssuedCertificate
+) -> None:
+    """A preflight, which carries no certificate, is answered; the request itself is checked."""
+    app = cors_app(config, answers_preflights=True)
+    answer = app.test_client().options("/orders", headers=PREFLIGHT)
+    assert answer.status_code == 204
+    assert answer.headers["Access-Control-Allow-Origin"] == ORIGIN
+    assert answer.headers["Access-Control-Allow-Credentials"] == "true"
+    assert "PUT" in answer.headers["Access-Control-Allow-Methods"]
+    other = app.test_client().options(
+        "/orders", headers=PREFLIGHT | {"Origin": "https://x.example"}
+    )
+    assert other.status_code == 403
+    assert "Access-Control-Allow-Origin" not in other.headers
+    # An OPTIONS request that is no preflight is checked.
+    assert app.test_client().options("/orders", headers={"Origin": ORIGIN}).status_code == 403
+
+    from_page = {"Origin": ORIGIN, "Sec-Fetch-Site": "cross-site"}
+    for client, status in ((None, 403), (impostor, 403), (alice, 200)):
+        sent = from_page | (client.headers if client else {})
+        answer = app.test_client().put("/orders", headers=sent)
+        assert answer.status_code == status
+        assert answer.headers["Access-Control-Allow-Origin"] == ORIGIN
+    sent = from_page | alice.headers | {"Origin": "https://x.example"}
+    assert app.test_client().put("/orders", headers=sent).status_code == 403
+
+
+def test_flask_cors_alone_does_not_help(config: dict[str, Any]) -> None:
+    """Flask-CORS leaves the preflight to Flask's own answer, which is a 403."""
+    app = cors_app(config, answers_preflights=False)
+    answer = app.test_client().options("/orders", headers=PREFLIGHT)
+    assert answer.status_code == 403
+    assert answer.headers["Access-Control-Allow-Origin"] == ORIGIN

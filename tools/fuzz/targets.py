@@ -540,6 +540,19 @@ def _pins() -> Target:
     return Target(run, [text.encode() for text in texts])
 
 
+def _limits() -> x509.IssuingDistributionPoint:
+    """Make an issuing distribution point with a URL, a kind and reasons."""
+    return x509.IssuingDistributionPoint(
+        full_name=[x509.UniformResourceIdentifier("https://ca.example/1.crl")],
+        relative_name=None,
+        only_contains_user_certs=True,
+        only_contains_ca_certs=False,
+        only_some_reasons=frozenset([x509.ReasonFlags.key_compromise]),
+        indirect_crl=False,
+        only_contains_attribute_certs=False,
+    )
+
+
 def _revocation_lists() -> Target:
     now = datetime.now(UTC)
     pems = [
@@ -548,6 +561,7 @@ def _revocation_lists() -> Target:
         AUTHORITY.revocation_list(PINNED, number=None, next_update=now - timedelta(days=1)),
         AUTHORITY.revocation_list(extensions=[(x509.DeltaCRLIndicator(1), True)]),
         CertificateAuthority("Fuzz CA").revocation_list(PINNED),
+        AUTHORITY.revocation_list(PINNED, extensions=[(_limits(), True)]),
     ]
     lists = [x509.load_pem_x509_crl(pem) for pem in pems]
     signed = {crl.tbs_certlist_bytes: len(crl) for crl in lists}
@@ -564,6 +578,7 @@ def _revocation_lists() -> Target:
             assert len(held) in signed.values()
             assert held.is_signed_by(AUTHORITY.x509)
             held.why_not_current(now)
+            assert str(held.scope).isprintable()
             held.revokes(PINNED.certificate.serial_number)
 
     ders = [crl.public_bytes(Encoding.DER) for crl in lists]

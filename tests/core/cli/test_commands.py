@@ -576,7 +576,7 @@ class TestFetchCRLs:
 
     @pytest.mark.parametrize(
         ("option", "said"),
-        [("--max-bytes=9", "larger than 9 bytes"), ("--timeout=0.1", "timed out")],
+        [("--max-bytes=9", "larger than 9 bytes"), ("--timeout=0.5", "within 0.5 seconds")],
     )
     def test_limits(self, folder: Path, option: str, said: str) -> None:
         """--max-bytes and --timeout limit a download."""
@@ -612,6 +612,38 @@ class TestFetchCRLs:
         assert result.stdout.startswith("b.crl: ok: 0 entries")
         assert not (folder / "a.crl").exists()
 
+    def test_partitions(
+        self, crl_server: Any, folder: Path, authority: CertificateAuthority
+    ) -> None:
+        """--urls fetches each URL of a file into a folder, under a name of its own."""
+        urls = [f"{crl_server.url}/crl?partition={number}" for number in range(4)]
+        for number, url in enumerate(urls):
+            path = url.removeprefix(crl_server.url)
+            crl_server.answers[path] = (200, {}, authority.revocation_list(number=number))
+        (folder / "urls.txt").write_text("# all partitions\n\n" + "\r\n".join(urls))
+        (folder / "crls").mkdir()
+        arguments = ("fetch-crls", "--issuer=ca.pem", "--urls", "urls.txt", "crls")
+        result = run(*arguments)
+        assert (result.exit_code, result.stderr) == (0, "")
+        assert len(result.stdout.splitlines()) == 4
+        files = sorted((folder / "crls").iterdir())
+        assert len(files) == 4
+        numbers = {
+            x509.load_pem_x509_crl(file.read_bytes())
+            .extensions.get_extension_for_class(x509.CRLNumber)
+            .value.crl_number
+            for file in files
+        }
+        assert numbers == {0, 1, 2, 3}
+        # The same names again, and one partition that is gone does not keep the others back.
+        crl_server.answers["/crl?partition=2"] = (404, {}, b"")
+        result = run(*arguments, "--crl", f"{crl_server.url}/crl?partition=0", "a.crl")
+        assert result.exit_code == 1
+        assert result.stdout.count(": unchanged: ") == 3
+        assert result.stdout.count("a.crl: ok: ") == 1
+        assert result.stderr.count(": failed: ") == 1
+        assert sorted((folder / "crls").iterdir()) == files
+
     def test_secrets_of_a_url_are_not_printed(self, crl_server: Any, folder: Path) -> None:
         """The query of a URL, which may hold a secret, is not printed."""
         crl_server.answers["/a?sig=hush"] = (404, {}, b"")
@@ -624,7 +656,15 @@ class TestFetchCRLs:
         ("arguments", "why"),
         [
             ((), "Missing option '--issuer'"),
-            (("--issuer", "ca.pem"), "Missing option '--crl'"),
+            (("--issuer", "ca.pem"), "Missing option '--crl' or '--urls'"),
+            (("--crl", "http://me:hush@a.example/b", "b"), "'http://a.example/b' holds a user or"),
+            (("--crl", "me:hush@a.example/b", "b"), "'the URL' is not an http:// or https:// URL"),
+            (("--urls", "absent.txt", "."), "cannot read 'absent.txt': No such file"),
+            (("--urls", "latin.txt", "."), "cannot read 'latin.txt': it is not UTF-8"),
+            (("--urls", "empty.txt", "."), "'empty.txt' holds no URL; write one URL on each line"),
+            (("--urls", "users.txt", "."), "'http://a.example/b' holds a user or a password"),
+            (("--urls", "twice.txt", "."), "write each URL once"),
+            (("--urls", "twice.txt", "absent"), "'absent' is not a folder; make it first"),
             (("--crl", "ftp://a.example/b", "b"), "'ftp://a.example/b' is not an http:// or"),
             (("--crl", "file:///b", "b"), "is not an http:// or https:// URL"),
             (("--crl", "http://[", "b"), "is not an http:// or https:// URL"),
@@ -639,8 +679,15 @@ class TestFetchCRLs:
     )
     def test_usage(self, folder: Path, arguments: tuple[str, ...], why: str) -> None:
         """A mistake in the command line is exit code 2, before any download."""
+        (folder / "latin.txt").write_bytes(b"http://a.example/\xe9")
+        (folder / "empty.txt").write_text("# none\n\n")
+        (folder / "users.txt").write_text("http://me:hush@a.example/b\n")
+        (folder / "twice.txt").write_text("http://a.example/b\n" * 2)
+        if "--issuer" not in arguments and arguments[:1] != ():
+            arguments = ("--issuer", "ca.pem", *arguments)
         result = run("fetch-crls", *arguments)
         assert result.exit_code == 2
+        assert "hush" not in result.stderr
         assert why in " ".join(result.stderr.split())
 
     def test_issuer_file_without_certificates(self, folder: Path) -> None:
@@ -658,6 +705,14 @@ class TestFetchCRLs:
     def test_help(self) -> None:
         """The help names every option, and what the exit codes mean."""
         text = run("fetch-crls", "--help").stdout
-        for word in ("--issuer", "--crl", "--timeout", "--max-bytes", "WebJob", "1 if any"):
+        for word in (
+            "--issuer",
+            "--crl",
+            "--urls",
+            "--timeout",
+            "--max-bytes",
+            "WebJob",
+            "1 if any",
+        ):
             assert word in " ".join(text.split())
         assert max(map(len, text.splitlines())) <= 80

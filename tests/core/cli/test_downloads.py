@@ -6,7 +6,9 @@ import itertools
 import os
 import socket
 import stat
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,8 @@ from arrcert.cli import downloads
 from arrcert.cli.downloads import (
     NotFetchedError,
     fetch_revocation_lists,
-    is_web_address,
+    file_name_of,
+    why_not_web_address,
     without_secrets,
 )
 from arrcert.testing import CertificateAuthority, IssuedCertificate
@@ -162,20 +165,50 @@ def test_web_page_instead_of_a_list(fails: Any) -> None:
 def test_redirects(
     crl_server: Any, fetch: Any, fails: Any, folder: Path, authority: CertificateAuthority
 ) -> None:
-    """A redirect may lead to another http or https URL, and to nothing else."""
+    """A redirect is followed on the same host and port; the message names any other target."""
     (folder / "local.crl").write_bytes(authority.revocation_list())
-    for target in (
-        f"file://{folder}/local.crl",
-        f"ftp://127.0.0.1:{crl_server.server_address[1]}/x",
-        "data:,x",
-        "/ca.crl",
+    port = crl_server.server_address[1]
+    for target, why in (
+        (f"file://{folder}/local.crl", "'file:///"),
+        ("data:,x", "'data:,x', which is not an http:// or https:// URL"),
+        ("http://[/x", "'the URL', which is not an http:// or https:// URL"),
+        (f"http://localhost:{port}/x?sig=hush", f"'http://localhost:{port}/x', which is another"),
+        ("http://127.0.0.1:9/x", "'http://127.0.0.1:9/x', which is another host or port"),
+        (f"http://me:hush@127.0.0.1:{port}/x", f"'http://127.0.0.1:{port}/x', which holds a user"),
+        ("https://127.0.0.1:9/x", "'https://127.0.0.1:9/x', which is another host or port"),
+        ("//127.0.0.2/x", "'http://127.0.0.2/x', which is another host or port"),
     ):
         error = fails(status=302, headers={"Location": target})
-        assert "ca.crl answered 302" in error or "which is not an http:// or https://" in error
-    # Only the last one, which leads to itself, is followed.
+        assert f"{crl_server.url}/ca.crl redirects to {why}" in error
+        assert "it is not followed" in error
+        assert "hush" not in error
     assert set(crl_server.requested) == {"/ca.crl"}
+    assert "redirects more than 5 times" in fails(status=302, headers={"Location": "/ca.crl"})
+    assert "answered 302" in fails(status=302)
     crl_server.answers["/moved"] = (200, {}, authority.revocation_list())
-    assert fetch(status=301, headers={"Location": "/moved"}).startswith("ok: ")
+    for target in ("/moved", f"http://127.0.0.1:{port}/moved"):
+        assert fetch(status=301, headers={"Location": target}).split(":")[0] in {"ok", "unchanged"}
+
+
+@pytest.mark.parametrize(
+    ("url", "target", "why"),
+    [
+        ("http://a.example/1", "https://a.example/2", None),
+        ("https://a.example/1", "https://a.example:443/2", None),
+        ("http://a.example:80/1", "http://A.example/2", None),
+        ("https://a.example/1", "http://a.example/2", "not encrypted"),
+        ("http://a.example:8080/1", "https://a.example/2", "another host or port"),
+        ("http://a.example/1", "https://a.example:8443/2", "another host or port"),
+        ("http://a.example/1", "http://a.example.evil.example/2", "another host or port"),
+    ],
+)
+def test_where_a_redirect_may_lead(url: str, target: str, why: str | None) -> None:
+    """From http to https on the default ports is the only change of scheme that is followed."""
+    if why is None:
+        downloads._require_same_host(url, target)
+    else:
+        with pytest.raises(NotFetchedError, match=why):
+            downloads._require_same_host(url, target)
 
 
 def test_truncated_body(fails: Any, authority: CertificateAuthority) -> None:
@@ -201,16 +234,57 @@ def test_server_that_does_not_answer(folder: Path, authority: CertificateAuthori
     """A server that does not answer within the timeout is an error."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/a"
-        with pytest.raises(NotFetchedError, match="timed out"):
+        with pytest.raises(NotFetchedError, match=r"timed out|did not finish within 0\.1 seconds"):
             fetch_revocation_lists(url, Path("a"), [authority.x509], timeout=0.1, max_bytes=1)
 
 
-def test_longest_download(
-    fails: Any, monkeypatch: pytest.MonkeyPatch, authority: CertificateAuthority
+@pytest.fixture
+def dripping_server() -> Iterator[Callable[[bytes], str]]:
+    """A function that starts a server which sends an answer byte by byte, and returns its URL."""
+    stop = threading.Event()
+    threads = []
+
+    def serve(server: socket.socket, answer: bytes) -> None:
+        with server, server.accept()[0] as connection:
+            connection.recv(65536)
+            for byte in answer * 100:
+                try:
+                    connection.sendall(bytes([byte]))
+                except OSError:
+                    return
+                if stop.wait(0.02):
+                    return
+
+    def start(answer: bytes) -> str:
+        server = socket.create_server(("127.0.0.1", 0))
+        threads.append(threading.Thread(target=serve, args=(server, answer)))
+        threads[-1].start()
+        return f"http://127.0.0.1:{server.getsockname()[1]}/a?sig=hush"
+
+    yield start
+    stop.set()
+    for thread in threads:
+        thread.join(10)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [b"HTTP/1.0 200 OK\r\nX: 1\r\n", b"HTTP/1.0 200 " + b"O" * 99, b"HTTP/1.0 200 OK\r\n\r\n0"],
+    ids=["header", "status line", "body"],
+)
+def test_dripped_bytes_do_not_extend_the_download(
+    dripping_server: Callable[[bytes], str],
+    folder: Path,
+    authority: CertificateAuthority,
+    answer: bytes,
 ) -> None:
-    """A download that takes too long in total fails, even if bytes keep coming."""
-    monkeypatch.setattr(downloads, "_LONGEST_DOWNLOAD", -1.0)
-    assert "did not finish within" in fails(authority.revocation_list())
+    """The timeout is for the whole download, even if the server sends a byte now and then."""
+    url = dripping_server(answer)
+    begin = time.monotonic()
+    with pytest.raises(NotFetchedError, match=r"/a did not finish within 0\.3 seconds"):
+        fetch_revocation_lists(url, Path("a"), [authority.x509], timeout=0.3, max_bytes=10**6)
+    assert time.monotonic() - begin < 5
+    assert not (folder / "a").exists()
 
 
 def test_server_that_cannot_be_reached(folder: Path, authority: CertificateAuthority) -> None:
@@ -266,20 +340,28 @@ def test_progress_on_a_terminal(
 
 
 @pytest.mark.parametrize(
-    ("url", "expected"),
+    ("url", "why"),
     [
-        ("http://a.example/b", True),
-        ("https://a.example", True),
-        ("ftp://a.example/b", False),
-        ("file:///b", False),
-        ("http://[", False),
-        ("http:///b", False),
-        ("b.crl", False),
+        ("http://a.example/b", None),
+        ("https://a.example", None),
+        ("https://a.example:8443/b?c=d", None),
+        ("ftp://a.example/b", "is not an http:// or https:// URL"),
+        ("file:///b", "is not an http:// or https:// URL"),
+        ("http://[", "is not an http:// or https:// URL"),
+        ("http:///b", "is not an http:// or https:// URL"),
+        ("http://a.example:port/b", "is not an http:// or https:// URL"),
+        ("http://a.example/b c", "is not an http:// or https:// URL"),
+        ("http://a.example/b\n", "is not an http:// or https:// URL"),
+        ("b.crl", "is not an http:// or https:// URL"),
+        ("http://me:hush@a.example/b", "holds a user or a password"),
+        ("http://me@a.example/b", "holds a user or a password"),
+        ("http://@a.example/b", "holds a user or a password"),
     ],
 )
-def test_web_addresses(url: str, expected: bool) -> None:
-    """A web address is an absolute http or https URL."""
-    assert is_web_address(url) is expected
+def test_web_addresses(url: str, why: str | None) -> None:
+    """A web address is an absolute http or https URL without a user or a password."""
+    found = why_not_web_address(url)
+    assert found is None if why is None else (found or "").startswith(why)
 
 
 @pytest.mark.parametrize(
@@ -288,8 +370,57 @@ def test_web_addresses(url: str, expected: bool) -> None:
         ("https://me:hush@a.example/b?c#d", "https://a.example/b"),
         ("https://a.example:8443/b?sig=hush", "https://a.example:8443/b"),
         ("http://[", "the URL"),
+        ("https://me:hu/sh@a.example/b", "the URL"),
+        ("https://me:hu#sh@a.example/b", "the URL"),
+        ("http:/me:hush@a.example/b", "the URL"),
+        ("me:hush@a.example/b", "the URL"),
+        ("https://me/hush@a.example/b", "https://me/..."),
+        ("ftp://a.example/b?sig=hush", "ftp://a.example/b"),
     ],
 )
 def test_url_for_a_log(url: str, expected: str) -> None:
-    """A URL for a log has no user, password, query or fragment."""
+    """A URL for a log has no user, password, query or fragment, wherever the password stands."""
     assert without_secrets(url) == expected
+
+
+def test_file_names() -> None:
+    """Each URL has a file name of its own, which is safe in a folder of `crls`."""
+    urls = [
+        "http://ca.example/crl/1.crl",
+        "http://ca.example/other/1.crl",
+        "http://ca.example/search.cgi?partition=1",
+        "http://ca.example/search.cgi?partition=2",
+        "http://ca.example/..",
+        "http://ca.example/.hidden%2f..",
+        "http://ca.example",
+        "http://ca.example/" + "x" * 300,
+    ]
+    names = [file_name_of(url) for url in urls]
+    assert len(set(names)) == len(urls)
+    assert names[0].startswith("1-crl-")
+    for name in names:
+        assert len(name) < 70
+        assert not name.startswith(".")
+        assert Path(name).name == name
+        assert name == file_name_of(urls[names.index(name)])
+
+
+def test_list_of_another_scope(fails: Any, fetch: Any, authority: CertificateAuthority) -> None:
+    """A list for other certificates does not replace the list in a file, however new it is."""
+
+    def partition(number: int) -> bytes:
+        point = x509.IssuingDistributionPoint(
+            full_name=[x509.UniformResourceIdentifier(f"http://ca.example/{number}.crl")],
+            relative_name=None,
+            only_contains_user_certs=False,
+            only_contains_ca_certs=False,
+            only_some_reasons=None,
+            indirect_crl=False,
+            only_contains_attribute_certs=False,
+        )
+        return authority.revocation_list(number=number, extensions=[(point, True)])
+
+    fetch(partition(1))
+    for other in (partition(2), authority.revocation_list(number=9)):
+        assert "if the CA changed the scope of this list, remove the file" in fails(other)
+    assert fetch(partition(1)).startswith("ok: ")

@@ -117,3 +117,8 @@ def test_paths_are_relative_to_the_folder(tmp_path: Path, authority: Certificate
     [problem] = read(text, trust_folder=TrustFolder(str(tmp_path))).problems
     assert problem.setting == 'ARRCERT_FILE["default"][2]["trust_anchors"]'
     assert f"the file '{tmp_path}/b.pem' cannot be read" in problem.message
+    stated = "[{file = 'absent.crl', distribution_point = 'https://ca.example/1'}]"
+    text = f"[default]\ntrust_anchors = 'ca.pem'\ncrls = {stated}\n"
+    [problem] = read(text, trust_folder=TrustFolder(str(tmp_path))).problems
+    assert problem.setting == 'ARRCERT_FILE["default"]["crls"]'
+    assert f"the file '{tmp_path}/absent.crl' cannot be read" in problem.message

@@ -511,6 +511,10 @@ def test_every_parameter_has_a_flat_variable(authority: CertificateAuthority) ->
     setting, message = only_problem({}, {**environ, **crls})
     assert setting == "ARRCERT_CRLS"
     assert "/absent.crl" in message
+    stated = '[{"file": "/absent.crl", "distribution_point": "https://ca.example/1"}]'
+    setting, message = only_problem({}, {**environ, "ARRCERT_CRLS": stated})
+    assert setting == "ARRCERT_CRLS"
+    assert "the file '/absent.crl' cannot be read" in message
 
 
 @pytest.mark.parametrize(
@@ -679,7 +683,7 @@ def test_unsafe_servers_are_refused_outside_debug(
 ) -> None:
     """Without the setting, unsafe servers are refused except in the debug mode."""
     settings = load({"ARRCERT": POLICY, **framework}, ON_APP_SERVICE, debug=debug)
-    assert settings.ingress._refuse_unsafe_servers is refuses
+    assert settings.ingress.refuse_unsafe_servers is refuses
 
 
 @pytest.mark.parametrize(

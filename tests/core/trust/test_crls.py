@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 import subprocess
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
@@ -20,12 +21,16 @@ from hypothesis import strategies as st
 
 from arrcert.testing import CertificateAuthority, IssuedCertificate
 from arrcert.trust.crls import RevocationList, read_revocation_lists
+from arrcert.trust.scopes import Scope
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 HOUR = timedelta(hours=1)
 SOURCE = "the file 'ca.crl'"
 STRANGE_OID = x509.ObjectIdentifier("1.3.6.1.4.1.99999.1")
 STRANGE = x509.UnrecognizedExtension(STRANGE_OID, b"\x05\x00")
+URL = x509.UniformResourceIdentifier("https://ca.example/1.crl")
+COMMON_NAME = x509.NameAttribute(NameOID.COMMON_NAME, "CA")
+ORGANIZATION = x509.NameAttribute(NameOID.ORGANIZATION_NAME, "One")
 SHA256_ECDSA, SHA1_ECDSA = "1.2.840.10045.4.3.2", "1.2.840.10045.4.1"
 
 
@@ -148,6 +153,14 @@ def key_usage(*, crl_sign: bool) -> x509.KeyUsage:
     )
 
 
+def limited(**limits: Any) -> x509.IssuingDistributionPoint:
+    """Make an issuing distribution point; what is not given is no limit."""
+    kinds = ("user_certs", "ca_certs", "attribute_certs")
+    facts: dict[str, Any] = {f"only_contains_{kind}": False for kind in kinds}
+    facts |= {"indirect_crl": False, "full_name": None, "relative_name": None}
+    return x509.IssuingDistributionPoint(**{**facts, "only_some_reasons": None, **limits})
+
+
 @pytest.fixture(scope="module")
 def intermediate(authority: CertificateAuthority) -> CertificateAuthority:
     """A CA below the root CA."""
@@ -169,7 +182,7 @@ class TestReading:
         assert held.revokes(alice.certificate.serial_number)
         assert not held.revokes(alice.certificate.serial_number + 1)
         assert held.is_signed_by(authority.x509)
-        assert "'CN=Contoso Issuing CA,O=Contoso', 1 entries" in repr(held)
+        assert "'CN=Contoso Issuing CA,O=Contoso', for every certificate, 1 entries" in repr(held)
 
     def test_list_without_entries_is_a_list(self, authority: CertificateAuthority) -> None:
         """A list without entries is valid and revokes nothing."""
@@ -462,38 +475,84 @@ class TestMoment:
 
 class TestScope:
     @pytest.mark.parametrize(
-        "scope",
+        ("limits", "scope"),
         [
-            {"only_contains_user_certs": True},
-            {"only_contains_ca_certs": True},
-            {"only_contains_attribute_certs": True},
-            {"only_some_reasons": frozenset([x509.ReasonFlags.key_compromise])},
-            {"full_name": [x509.UniformResourceIdentifier("http://ca.example/1.crl")]},
-            {
-                "relative_name": x509.RelativeDistinguishedName(
-                    [x509.NameAttribute(NameOID.COMMON_NAME, "1")]
-                )
-            },
+            ({"only_contains_user_certs": True}, Scope(only_user_certificates=True)),
+            ({"only_contains_ca_certs": True}, Scope(only_ca_certificates=True)),
+            ({"only_contains_attribute_certs": True}, Scope(only_attribute_certificates=True)),
+            (
+                {"only_some_reasons": frozenset([x509.ReasonFlags.superseded])},
+                Scope(reasons=frozenset([x509.ReasonFlags.superseded])),
+            ),
+            ({"full_name": [URL]}, Scope(points=frozenset([URL]))),
+            (
+                {"relative_name": x509.RelativeDistinguishedName([ORGANIZATION])},
+                Scope(
+                    points=frozenset([x509.DirectoryName(x509.Name([COMMON_NAME, ORGANIZATION]))])
+                ),
+            ),
         ],
-        ids=lambda scope: next(iter(scope)),
+        ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
     )
     @pytest.mark.parametrize("critical", [True, False])
-    def test_partial(
-        self, authority: CertificateAuthority, scope: dict[str, Any], critical: bool
-    ) -> None:
-        """A list that covers only some certificates or some reasons is refused."""
-        facts = dict.fromkeys(
-            (
-                "only_contains_user_certs",
-                "only_contains_ca_certs",
-                "only_contains_attribute_certs",
-                "indirect_crl",
-            ),
-            False,
-        ) | dict.fromkeys(("full_name", "relative_name", "only_some_reasons"))
-        point = x509.IssuingDistributionPoint(**{**facts, **scope})
-        data = authority.revocation_list(extensions=[(point, critical)])
-        assert "is a partial list" in why_not(data, authority)
+    def test_partial(self, limits: dict[str, Any], scope: Scope, critical: bool) -> None:
+        """A list that covers only some certificates or some reasons has exactly that scope."""
+        ca = CertificateAuthority("CA")
+        data = ca.revocation_list(extensions=[(limited(**limits), critical)])
+        assert read(data, ca).scope == scope
+        assert scope != Scope()
+
+    def test_unlimited(self, authority: CertificateAuthority) -> None:
+        """A list without an issuing distribution point is for every certificate of its CA."""
+        held = read(authority.revocation_list(), authority)
+        assert held.scope == Scope()
+        assert not held.is_for_no_point
+
+    @pytest.mark.parametrize(
+        "der",
+        ["3000", "3004 8302 0780", "3006 8101ff 8201ff", "3003 810100", "3004 8302 0601"],
+        ids=["empty", "no reasons", "two kinds", "encoded default", "unused bits"],
+    )
+    def test_scope_that_cannot_be_read(self, authority: CertificateAuthority, der: str) -> None:
+        """A list whose issuing distribution point is empty or contradicts itself is refused."""
+        point = x509.UnrecognizedExtension(limited(full_name=[URL]).oid, bytes.fromhex(der))
+        data = authority.revocation_list(extensions=[(point, True)])
+        assert "broken" in why_not(data, authority)
+
+    def test_limits_that_are_empty_limit_to_nothing(self, authority: CertificateAuthority) -> None:
+        """An empty set of reasons or names is not the same as none."""
+        oid = limited(full_name=[URL]).oid
+        for der, scope in (
+            ("3007 8101ff 83020780", Scope(only_user_certificates=True, reasons=frozenset())),
+            ("3007 a002a000 8101ff", Scope(points=frozenset(), only_user_certificates=True)),
+        ):
+            point = x509.UnrecognizedExtension(oid, bytes.fromhex(der))
+            data = authority.revocation_list(extensions=[(point, True)])
+            assert read(data, authority).scope == scope
+
+    def test_stated_point(self, authority: CertificateAuthority) -> None:
+        """A statement counts for one list whose distribution point is exactly that URL."""
+        data = authority.revocation_list(extensions=[(limited(full_name=[URL]), True)])
+        whole = authority.revocation_list()
+
+        def stated(data: bytes, url: str) -> RevocationList:
+            [only] = read_revocation_lists(
+                data, source=SOURCE, issuers=[authority.x509], distribution_point=url
+            )
+            return only
+
+        for good in (data, der_of(data)):
+            assert stated(good, URL.value).is_for_no_point
+        for url in (f"{URL.value}/", URL.value.upper(), "https://ca.example/2.crl", "\xe9"):
+            with pytest.raises(ValueError, match=re.escape(f"point {URL.value!r}, not for")):
+                stated(data, url)
+        with pytest.raises(ValueError, match=r"without a distribution point.*file alone"):
+            stated(whole, URL.value)
+        with pytest.raises(ValueError, match="holds 2 revocation lists"):
+            stated(data + data, URL.value)
+        by_name = limited(full_name=[x509.DirectoryName(authority.name)])
+        with pytest.raises(ValueError, match="point 'CN=Contoso Issuing CA,O=Contoso', not for"):
+            stated(authority.revocation_list(extensions=[(by_name, True)]), URL.value)
 
     def test_delta(self, authority: CertificateAuthority) -> None:
         """A delta list, which holds only changes, is refused."""
@@ -502,15 +561,7 @@ class TestScope:
 
     def test_indirect(self, authority: CertificateAuthority) -> None:
         """A list that covers other CAs, by its scope or by an entry, is refused."""
-        point = x509.IssuingDistributionPoint(
-            full_name=None,
-            relative_name=None,
-            only_contains_user_certs=False,
-            only_contains_ca_certs=False,
-            only_some_reasons=None,
-            indirect_crl=True,
-            only_contains_attribute_certs=False,
-        )
+        point = limited(indirect_crl=True)
         data = authority.revocation_list(extensions=[(point, True)])
         assert "is an indirect list" in why_not(data, authority)
         other = x509.CertificateIssuer([x509.DirectoryName(authority.name)])

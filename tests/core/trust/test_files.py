@@ -7,15 +7,17 @@ import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
+from cryptography import x509
 from cryptography.x509 import Certificate
 
 from arrcert import ClientCertificate, ConfigurationError
 from arrcert.exceptions import Finding
 from arrcert.testing import CertificateAuthority, IssuedCertificate
 from arrcert.trust import files as module
-from arrcert.trust.files import TrustFiles, TrustFolder
+from arrcert.trust.files import ListOfPoint, TrustFiles, TrustFolder
 from arrcert.trust.paths import TrustStore
 
 
@@ -228,6 +230,116 @@ def test_new_and_removed_lists(tmp_path: Path, authority: CertificateAuthority) 
     assert not is_trusted(settled(files), client)
     os.rename(tmp_path, tmp_path.with_name("moved"))
     assert not is_trusted(settled(files), client)
+
+
+def point(*urls: str, **limits: bool) -> tuple[x509.ExtensionType, bool]:
+    """Make an issuing distribution point; what is not given is no limit."""
+    kinds = ("only_contains_user_certs", "only_contains_ca_certs", "only_contains_attribute_certs")
+    facts: dict[str, Any] = dict.fromkeys((*kinds, "indirect_crl"), False)
+    facts |= {"full_name": [x509.UniformResourceIdentifier(url) for url in urls] or None}
+    facts |= {"relative_name": None, "only_some_reasons": None}
+    return x509.IssuingDistributionPoint(**{**facts, **limits}), True
+
+
+def issued_for(ca: CertificateAuthority, url: str) -> IssuedCertificate:
+    """Issue a client's certificate that names a distribution point."""
+    named = x509.DistributionPoint([x509.UniformResourceIdentifier(url)], None, None, None)
+    return ca.issue("client", extensions=[(x509.CRLDistributionPoints([named]), False)])
+
+
+@pytest.mark.usefixtures("looks")
+def test_partitions_in_a_folder(tmp_path: Path, authority: CertificateAuthority) -> None:
+    """Each partition in a folder is held, and its missing list denies its certificates alone."""
+    urls = [f"https://ca.example/{number}.crl" for number in range(4)]
+    clients = [issued_for(authority, url) for url in urls]
+    for number, url in enumerate(urls[:3]):
+        data = authority.revocation_list(number=number, extensions=[point(url)])
+        (tmp_path / f"{number}.crl").write_bytes(data)
+    files = TrustFiles([authority.certificate_pem.decode()], (), [tmp_path])
+    assert [is_trusted(files.current(), one) for one in clients] == [True, True, True, False]
+    data = authority.revocation_list(clients[1], number=9, extensions=[point(urls[1])])
+    (tmp_path / "1.crl").write_bytes(data)
+    (tmp_path / "3.crl").write_bytes(authority.revocation_list(extensions=[point(urls[3])]))
+    assert [is_trusted(settled(files), one) for one in clients] == [True, False, True, True]
+
+
+@pytest.mark.usefixtures("looks")
+def test_stated_distribution_point(
+    tmp_path: Path, authority: CertificateAuthority, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The statement about a file holds for every content of it, and another point is refused."""
+    url, path = "https://ca.example/1.0/crl", tmp_path / "ca.crl"
+    client = authority.issue("client")
+    path.write_bytes(authority.revocation_list(number=1, extensions=[point(url)]))
+    anchors = [authority.certificate_pem.decode()]
+    assert not is_trusted(TrustFiles(anchors, (), [path]).current(), client)
+    files = TrustFiles(anchors, (), [ListOfPoint(path, url)])
+    assert is_trusted(files.current(), client)
+    path.write_bytes(authority.revocation_list(number=2, extensions=[point(f"{url}/2")]))
+    assert is_trusted(settled(files), client)
+    assert f"holds the list for the distribution point '{url}/2', not for '{url}'" in caplog.text
+    path.write_bytes(authority.revocation_list(client, number=3, extensions=[point(url)]))
+    assert not is_trusted(settled(files), client)
+
+
+def test_statements_that_do_not_fit(tmp_path: Path, authority: CertificateAuthority) -> None:
+    """A statement on a folder, on several lists, or on a list of another point is an error."""
+    url = "https://ca.example/1.0/crl"
+    scoped = authority.revocation_list(extensions=[point(url)])
+    for name, data in (
+        ("several", scoped * 2),
+        ("whole", authority.revocation_list()),
+        ("other", authority.revocation_list(extensions=[point(f"{url}/2")])),
+        ("none", None),
+    ):
+        if data is not None:
+            (tmp_path / name).write_bytes(data)
+        entry = ListOfPoint(tmp_path / name, url)
+        [(setting, text)] = problems(
+            lambda entry=entry: TrustFiles([authority.certificate_pem.decode()], (), [entry])
+        )
+        assert setting == "crls"
+        assert text.startswith(f"the file '{tmp_path / name}' ")
+    [(_, text)] = problems(
+        lambda: TrustFiles(
+            [authority.certificate_pem.decode()], (), [ListOfPoint(str(tmp_path), url)]
+        )
+    )
+    assert "is a folder, and distribution_point speaks of one list" in text
+
+
+@pytest.mark.usefixtures("looks")
+def test_earlier_list_of_another_scope_does_not_count(
+    tmp_path: Path, authority: CertificateAuthority, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An earlier list of another scope does not replace a list, since it may miss its entries."""
+    client, now = authority.issue("client"), datetime.now(UTC).replace(microsecond=0)
+    path, hour = tmp_path / "ca.crl", timedelta(hours=1)
+    for_clients = point(only_contains_user_certs=True)
+    path.write_bytes(
+        authority.revocation_list(client, last_update=now - hour, extensions=[for_clients])
+    )
+    files = TrustFiles([authority.certificate_pem.decode()], (), [path])
+    path.write_bytes(authority.revocation_list(number=9, last_update=now - 2 * hour))
+    assert not is_trusted(settled(files), client)
+    assert "is earlier than the list for certificates that are no CA that was there" in caplog.text
+    # A later list of another scope is what the CA publishes now, and so is one of another CA.
+    path.write_bytes(authority.revocation_list(number=1, last_update=now - hour))
+    assert is_trusted(settled(files), client)
+    other = authority.revocation_list(last_update=now - 2 * hour, extensions=[for_clients])
+    path.write_bytes(other + authority.revocation_list(number=2, last_update=now - hour))
+    assert is_trusted(settled(files), client)
+
+
+def test_lists_without_effect_are_warnings(tmp_path: Path, authority: CertificateAuthority) -> None:
+    """A list for attribute certificates does not stop the start, but is a warning."""
+    path = tmp_path / "attributes.crl"
+    extension = point(only_contains_attribute_certs=True)
+    path.write_bytes(authority.revocation_list(extensions=[extension]))
+    files = TrustFiles([authority.certificate_pem.decode()], (), [path])
+    [warning] = files.warnings()
+    assert warning.setting == "crls"
+    assert "'" + str(path) + "' is for attribute certificates alone" in warning.message
 
 
 @pytest.mark.usefixtures("looks")

@@ -20,7 +20,7 @@ NOW = datetime.now(UTC)
 def made(
     common_names: list[str],
     emails: list[str] | None = None,
-    constraints: x509.NameConstraints | None = None,
+    constraints: x509.NameConstraints | x509.UnrecognizedExtension | None = None,
     issuer: str = "CA",
 ) -> x509.Certificate:
     """Make a certificate; nothing here checks who signed it."""
@@ -204,6 +204,27 @@ def test_hosts_have_no_case_and_mailboxes_may_hold_an_at(
 ) -> None:
     """Hosts are compared without case, the last @ ends a mailbox, and prose is not a DNS name."""
     assert permits(base, leaf) is within
+
+
+# A subtree of contoso.example with `minimum` 1, with `maximum` 5, and without both.
+MINIMUM = bytes.fromhex("3018a0163014820f636f6e746f736f2e6578616d706c65800101")
+MAXIMUM = bytes.fromhex("3018a0163014820f636f6e746f736f2e6578616d706c65810105")
+PLAIN = bytes.fromhex("3015a0133011820f636f6e746f736f2e6578616d706c65")
+
+
+@pytest.mark.parametrize(
+    ("encoded", "supported"), [(MINIMUM, False), (MAXIMUM, False), (PLAIN, True)]
+)
+def test_subtrees_with_a_minimum_or_maximum_are_told(encoded: bytes, supported: bool) -> None:
+    """A CA whose subtrees have a minimum or maximum is refused (RFC 5280 section 4.2.1.10).
+
+    `cryptography` reads such a subtree as if it had neither, and so as a larger one.
+    """
+    value = x509.UnrecognizedExtension(x509.ObjectIdentifier("2.5.29.30"), encoded)
+    ca = made(["CA"], constraints=value)
+    assert ca.extensions.get_extension_for_class(x509.NameConstraints)
+    assert (unsupported_constraint(ca) is None) is supported
+    assert (violation([made(["any"]), ca]) is None) is supported
 
 
 def test_several_subtrees_are_alternatives() -> None:

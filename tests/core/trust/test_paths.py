@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,14 +14,19 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
+from cryptography.x509.oid import (
+    AuthorityInformationAccessOID,
+    ExtendedKeyUsageOID,
+    NameOID,
+    ObjectIdentifier,
+)
 
 from arrcert import ClientCertificate, DenialReason
 from arrcert.exceptions import Finding
 from arrcert.testing import CertificateAuthority, IssuedCertificate, self_signed
 from arrcert.trust import paths as trust
 from arrcert.trust.crls import read_revocation_lists
-from arrcert.trust.paths import PathSearch, TrustStore, has_signed, why_unusable
+from arrcert.trust.paths import PathSearch, Signer, TrustStore, has_signed, why_unusable
 from arrcert.trust.revocation import RevocationLists
 
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -641,7 +647,7 @@ def test_without_lists_no_revocation_is_checked(
     store = TrustStore([authority.x509])
     path = path_of(store, alice.certificate)
     assert store.check_revocation(path, NOW) is None
-    assert store.next_update_of(path) is None
+    assert store.next_update_of(path, NOW) is None
 
 
 def test_lists_of_a_trust_store_are_asked(
@@ -656,7 +662,7 @@ def test_lists_of_a_trust_store_are_asked(
     path = path_of(store, alice.certificate)
     now = datetime.now(UTC)
     assert store.check_revocation(path, now) is None
-    assert store.next_update_of(path) == end
+    assert store.next_update_of(path, now) == end
     revoked = store.check_revocation(path_of(store, bob.certificate), now)
     assert revoked is not None
     assert revoked.reason is DenialReason.REVOKED
@@ -738,11 +744,11 @@ def test_forwarded_authorities_are_bounded_in_signatures(
     stranger = self_signed("alice", issuer=authority).certificate
     forwarded = [
         CertificateAuthority("Contoso Issuing CA", organization="Contoso").x509
-        for _ in range(trust.MOST_FORWARDED_CHECKS + 10)
+        for _ in range(trust.MOST_FORWARDED_EFFORT + 10)
     ]
     search = PathSearch(stranger, forwarded)
     assert isinstance(search.find(TrustStore([authority.x509]), datetime.now(UTC)), Finding)
-    assert counted.signatures == trust.MOST_FORWARDED_CHECKS + 1
+    assert counted.signatures == trust.MOST_FORWARDED_EFFORT + 1
     assert counted.searches == 0
 
 
@@ -750,13 +756,208 @@ def test_configured_authorities_of_one_name_are_bounded_in_signatures(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The signatures that one request can cost are bounded, however many CAs have one name."""
-    monkeypatch.setattr(trust, "MOST_CONFIGURED_CHECKS", 5)
+    monkeypatch.setattr(trust, "MOST_CONFIGURED_EFFORT", 5)
     counted = Counted(monkeypatch)
     authorities = [CertificateAuthority("One Name") for _ in range(8)]
-    search = PathSearch(authorities[-1].issue("alice").certificate)
+    stranger = self_signed("alice", issuer=authorities[0])
+    search = PathSearch(stranger.certificate)
     found = [search.find(TrustStore([ca.x509]), datetime.now(UTC)) for ca in authorities]
-    assert all(isinstance(path, Finding) for path in found)
     assert counted.signatures == 5
+    assert {type(path) for path in found} == {Finding}
+    assert "another key signed the certificate" in found[4].detail
+    assert "more CAs of the name 'CN=One Name' are configured than are tried" in found[5].detail
+
+
+def test_authority_that_a_certificate_names_by_its_key_is_always_tried(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A client enters whose certificate names the CA's key, however many CAs have one name."""
+    monkeypatch.setattr(trust, "MOST_CONFIGURED_EFFORT", 2)
+    counted = Counted(monkeypatch)
+    authorities = [CertificateAuthority("One Name") for _ in range(5)]
+    search = PathSearch(authorities[4].issue("alice").certificate)
+    found = [search.find(TrustStore([ca.x509]), datetime.now(UTC)) for ca in authorities]
+    assert [isinstance(path, list) for path in found] == [False, False, False, False, True]
+    assert counted.signatures == 3
+
+
+def test_authorities_that_a_certificate_names_by_their_key_are_bounded_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A stranger who writes the identifier of a CA's key costs a bounded number of signatures."""
+    monkeypatch.setattr(trust, "MOST_NAMED_EFFORT", 3)
+    counted = Counted(monkeypatch)
+    renewed = [root([(CA, True), (CA_SKI, False)]) for _ in range(5)]
+    impostor = sign(name("alice"), KEYS["client"], name("CA"), KEYS["client"], [(AKI, False)])
+    search = PathSearch(client(impostor))
+    for ca in renewed:
+        assert isinstance(search.find(TrustStore([ca]), datetime.now(UTC)), Finding)
+    assert counted.signatures == 3
+
+
+def large_authorities(number: int) -> list[x509.Certificate]:
+    """Make CAs of one name with P-384 keys, and without key identifiers."""
+    keys = [ec.generate_private_key(ec.SECP384R1()) for _ in range(number)]
+    return [sign(name("CA"), key, name("CA"), key, [(CA, True)]) for key in keys]
+
+
+def test_slow_keys_of_configured_authorities_count_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limit is one of time. CAs and clients without key identifiers fall under it."""
+    monkeypatch.setattr(trust, "MOST_CONFIGURED_EFFORT", 13)
+    counted = Counted(monkeypatch)
+    search = PathSearch(leaf())
+    for ca in large_authorities(4):
+        assert isinstance(search.find(TrustStore([ca]), NOW), Finding)
+    assert counted.signatures == 2
+
+
+def test_slow_keys_of_forwarded_authorities_count_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of forwarded CA certificates with P-384 keys, ten are tried."""
+    counted = Counted(monkeypatch)
+    search = PathSearch(leaf(), large_authorities(12))
+    assert isinstance(search.find(TrustStore([CertificateAuthority("Other").x509]), NOW), Finding)
+    assert counted.signatures == 10
+
+
+def test_forwarded_certificate_is_tried_until_it_has_its_place(
+    authority: CertificateAuthority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A root that is forwarded does not sign itself again, and the leaf is no CA of its own."""
+    counted = Counted(monkeypatch)
+    lower = CertificateAuthority("Lower", issuer=authority)
+    certificate = lower.issue("alice").certificate
+    search = PathSearch(certificate, [certificate.x509, authority.x509, lower.x509])
+    assert isinstance(search.find(TrustStore([CertificateAuthority("Other").x509]), NOW), Finding)
+    # The third tells the operator that the path ends at a certificate that signed itself.
+    assert counted.signatures == 3
+    stranger = self_signed("alice").certificate
+    search = PathSearch(stranger, [stranger.x509])
+    assert isinstance(search.find(TrustStore([CertificateAuthority("Other").x509]), NOW), Finding)
+    assert counted.signatures == 2
+
+
+def test_effort_of_a_signature_follows_the_key() -> None:
+    """Keys that are slow to verify with count more, so that time is bounded and not only number."""
+
+    def effort(key: Any) -> int:
+        holder = SimpleNamespace(public_key=lambda: key)
+        return Signer.of(sign(name("CA"), holder, name("CA"), KEYS["ca"])).effort
+
+    rsa_key = rsa.generate_private_key(65537, 2048).public_key()
+    modulus = rsa_key.public_numbers().n
+    assert effort(rsa_key) == 1
+    assert effort(rsa.RSAPublicNumbers(2**64 + 1, modulus).public_key()) == trust.MOST_NAMED_EFFORT
+    assert effort(rsa.RSAPublicNumbers(2**63 + 1, modulus).public_key()) == 1
+    assert effort(rsa.RSAPublicNumbers(65537, 2**4095 + 1).public_key()) == 1
+    assert effort(rsa.RSAPublicNumbers(65537, 2**8191 + 1).public_key()) == 9
+    assert effort(ec.generate_private_key(ec.SECP256R1()).public_key()) == 1
+    assert effort(ec.generate_private_key(ec.SECP384R1()).public_key()) == 6
+    assert effort(ec.generate_private_key(ec.SECP521R1()).public_key()) == 6
+    assert effort(ed25519.Ed25519PrivateKey.generate().public_key()) == 6
+    unreadable = changed(root(), "06072a8648ce3d0201", "06072a8648ce3d0209")
+    assert Signer.of(unreadable).effort == 1
+
+
+def test_key_identifier_that_is_missing_or_broken_names_no_key() -> None:
+    """Without a subject key identifier a CA is tried as one of those that have the name."""
+    garbage = x509.UnrecognizedExtension(ObjectIdentifier("2.5.29.17"), b"\xff\xff")
+    assert Signer.of(root([(CA_SKI, False)])).key_id == CA_SKI.digest
+    assert Signer.of(root()).key_id is None
+    assert Signer.of(root([(CA_SKI, False), (garbage, False)])).key_id is None
+
+
+def said_to_be_at(url: str) -> tuple[x509.ExtensionType, bool]:
+    """Make an extension that says where the issuer's certificate can be had."""
+    location = x509.UniformResourceIdentifier(url)
+    description = x509.AccessDescription(AuthorityInformationAccessOID.CA_ISSUERS, location)
+    return x509.AuthorityInformationAccess([description]), False
+
+
+class TestMissingLink:
+    """What the detail of `untrusted` says about a path that breaks."""
+
+    def test_above_the_leaf(self, authority: CertificateAuthority) -> None:
+        """If the issuer of the leaf is missing, the detail says where the leaf says it is."""
+        issuing = CertificateAuthority("Issuing", issuer=authority)
+        leaf = issuing.issue("alice", extensions=[said_to_be_at("http://ca.example/i.crt")])
+        store = TrustStore([authority.x509])
+        found = PathSearch(leaf.certificate).find(store, datetime.now(UTC))
+        assert found == Finding(
+            DenialReason.UNTRUSTED,
+            "no certification path to a trust anchor: no CA certificate of the name 'CN=Issuing' is"
+            " configured; add it to intermediates; the certificate says that it can be had at"
+            " 'http://ca.example/i.crt', which arrcert never fetches: check its fingerprint before"
+            " you trust it",
+        )
+
+    @pytest.mark.parametrize("is_forwarded", [True, False])
+    def test_above_an_intermediate(
+        self, authority: CertificateAuthority, is_forwarded: bool
+    ) -> None:
+        """If the issuer of an intermediate is missing, the detail names both."""
+        middle = CertificateAuthority("Middle", issuer=authority)
+        issuing = CertificateAuthority(
+            "Issuing", issuer=middle, extensions=[said_to_be_at("http://ca.example/m.crt")]
+        )
+        leaf = issuing.issue("alice").certificate
+        search = PathSearch(leaf, [issuing.x509] if is_forwarded else [])
+        store = TrustStore([authority.x509], [] if is_forwarded else [issuing.x509])
+        found = search.find(store, datetime.now(UTC))
+        assert isinstance(found, Finding)
+        assert (
+            "anchor: it ends at the CA certificate 'CN=Issuing': no CA certificate of the name"
+            " 'CN=Middle' is configured; add it to intermediates, or to trust_anchors if it is the"
+            " root that you trust; the certificate says that it can be had at"
+            " 'http://ca.example/m.crt', which"
+        ) in found.detail
+
+    @pytest.mark.parametrize("is_forwarded", [True, False])
+    def test_another_root(self, authority: CertificateAuthority, is_forwarded: bool) -> None:
+        """A path that ends at a root that is not trusted says so."""
+        root = CertificateAuthority("Other Root")
+        issuing = CertificateAuthority("Issuing", issuer=root)
+        cas = [root.x509, issuing.x509]
+        search = PathSearch(issuing.issue("alice").certificate, cas if is_forwarded else [])
+        store = TrustStore([authority.x509], [] if is_forwarded else cas)
+        found = search.find(store, datetime.now(UTC))
+        assert isinstance(found, Finding)
+        assert (
+            "anchor: it ends at the CA certificate 'CN=Other Root', which signed itself and is not"
+            " among the trust anchors; if you trust it, add it to trust_anchors"
+        ) in found.detail
+
+    def test_renewed_root(
+        self, authority: CertificateAuthority, other_authority: CertificateAuthority
+    ) -> None:
+        """A path that ends below a CA of a configured name and another key says so."""
+        issuing = CertificateAuthority("Issuing", issuer=other_authority)
+        store = TrustStore([authority.x509], [issuing.x509])
+        found = PathSearch(issuing.issue("alice").certificate).find(store, datetime.now(UTC))
+        assert isinstance(found, Finding)
+        assert (
+            "it ends at the CA certificate 'CN=Issuing': a CA of the name 'CN=Contoso Issuing"
+            " CA,O=Contoso' is configured, but another key signed the CA certificate 'CN=Issuing'"
+        ) in found.detail
+
+    def test_no_link_is_missing(self, authority: CertificateAuthority) -> None:
+        """If all links are there, the reason is another one: here a path that is too long."""
+        top = root([(x509.BasicConstraints(ca=True, path_length=0), True)])
+        middle = sign(name("Issuing"), KEYS["issuing"], name("CA"), KEYS["ca"], [(CA, True)])
+        end = sign(name("alice"), KEYS["client"], name("Issuing"), KEYS["issuing"])
+        found = PathSearch(client(end)).find(TrustStore([top], [middle]), datetime.now(UTC))
+        assert isinstance(found, Finding)
+        assert "it ends at" not in found.detail
+        assert "path length" in found.detail
+
+    def test_cas_that_certify_each_other(self, authority: CertificateAuthority) -> None:
+        """Two CAs that have signed each other, with nothing above them, end the search."""
+        one, two = (name("One"), KEYS["ca"]), (name("Two"), KEYS["issuing"])
+        crossed = [sign(*one, *two, [(CA, True)]), sign(*two, *one, [(CA, True)])]
+        end = client(sign(name("alice"), KEYS["client"], *one))
+        store = TrustStore([authority.x509], crossed)
+        found = PathSearch(end).find(store, datetime.now(UTC))
+        assert isinstance(found, Finding)
+        assert "no certification path to a trust anchor: " in found.detail
 
 
 def test_forwarded_chain_leads_to_an_anchor(authority: CertificateAuthority) -> None:
@@ -765,7 +966,7 @@ def test_forwarded_chain_leads_to_an_anchor(authority: CertificateAuthority) -> 
     lower = CertificateAuthority("Lower", issuer=middle)
     leaf = lower.issue("alice").certificate
     stray = CertificateAuthority("Lower").x509
-    forwarded = [stray, middle.x509, lower.x509]
+    forwarded = [leaf.x509, stray, middle.x509, lower.x509]
     path = PathSearch(leaf, forwarded).find(TrustStore([authority.x509]), datetime.now(UTC))
     assert path == [
         leaf.x509,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -17,6 +18,7 @@ from arrcert.exceptions import Finding
 from arrcert.testing import CertificateAuthority, IssuedCertificate
 from arrcert.trust.crls import RevocationList, read_revocation_lists
 from arrcert.trust.revocation import RevocationLists
+from arrcert.trust.scopes import ALL_REASONS
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 HOUR = timedelta(hours=1)
@@ -27,6 +29,72 @@ def read(data: bytes, ca: CertificateAuthority) -> RevocationList:
     """Return the only list of a file."""
     [only] = read_revocation_lists(data, source=SOURCE, issuers=[ca.x509])
     return only
+
+
+REASONS = x509.ReasonFlags
+HOLD = frozenset([REASONS.certificate_hold])
+
+
+def url(number: int) -> str:
+    """Return the URL of a partition."""
+    return f"https://ca.example/{number}.crl"
+
+
+def limited(*names: str | x509.GeneralName, **limits: Any) -> x509.IssuingDistributionPoint:
+    """Make an issuing distribution point; what is not given is no limit."""
+    kinds = ("user_certs", "ca_certs", "attribute_certs")
+    facts: dict[str, Any] = {f"only_contains_{kind}": False for kind in kinds}
+    facts |= {"indirect_crl": False, "relative_name": None, "only_some_reasons": None}
+    full_name = [x509.UniformResourceIdentifier(n) if isinstance(n, str) else n for n in names]
+    return x509.IssuingDistributionPoint(**{**facts, "full_name": full_name or None, **limits})
+
+
+def scoped(
+    ca: CertificateAuthority,
+    point: x509.IssuingDistributionPoint,
+    *revoked: IssuedCertificate,
+    stated: str | None = None,
+    source: str = SOURCE,
+    **facts: Any,
+) -> RevocationList:
+    """Make and read a list with a scope."""
+    data = ca.revocation_list(*revoked, extensions=[(point, True)], **facts)
+    [only] = read_revocation_lists(
+        data, source=source, issuers=[ca.x509], distribution_point=stated
+    )
+    return only
+
+
+def client_of(
+    ca: CertificateAuthority, *urls: str, reasons: frozenset[x509.ReasonFlags] | None = None
+) -> IssuedCertificate:
+    """Issue a client's certificate that names distribution points, each of them for reasons."""
+    points = [
+        x509.DistributionPoint([x509.UniformResourceIdentifier(url)], None, reasons, None)
+        for url in urls
+    ]
+    extensions = [(x509.CRLDistributionPoints(points), False)] if points else []
+    return ca.issue("client", extensions=extensions)
+
+
+def verdict(
+    lists: RevocationLists,
+    client: IssuedCertificate,
+    *cas: CertificateAuthority,
+    at: datetime | None = None,
+) -> str | None:
+    """Return the reason for which a client's path is denied, None if it is not."""
+    path = [client.certificate.x509, *(ca.x509 for ca in cas)]
+    found = lists.check(path, at or datetime.now(UTC))
+    return None if found is None else found.reason.value
+
+
+def detail(lists: RevocationLists, client: IssuedCertificate, ca: CertificateAuthority) -> str:
+    """Return why a client's certificate is unknown: one line of printable text."""
+    found = finding(lists, [client.certificate.x509, ca.x509], datetime.now(UTC))
+    assert found.reason is DenialReason.REVOCATION_UNKNOWN
+    assert found.detail.isprintable()
+    return found.detail
 
 
 def finding(
@@ -153,7 +221,7 @@ class TestCheck:
             other = read(intermediate.revocation_list(next_update=NOW + hours * HOUR), intermediate)
             lists = RevocationLists([root_list, other])
             assert lists.check(chain, NOW) is None
-            assert lists.next_update_of(chain) == NOW + min(hours, 2) * HOUR
+            assert lists.next_update_of(chain, NOW) == NOW + min(hours, 2) * HOUR
 
     def test_both_ends_belong_to_it(
         self, authority: CertificateAuthority, alice: IssuedCertificate
@@ -266,7 +334,7 @@ class TestCheck:
     def test_leaf_is_its_own_anchor(self, authority: CertificateAuthority) -> None:
         """A leaf that is its own trust anchor needs no list."""
         assert RevocationLists().check([authority.x509], NOW) is None
-        assert RevocationLists().next_update_of([authority.x509]) is None
+        assert RevocationLists().next_update_of([authority.x509], NOW) is None
 
     def test_ca_that_may_not_sign_lists(self, alice: IssuedCertificate) -> None:
         """The CA certificate on the path needs cRLSign, even if another one of its key has it."""
@@ -288,3 +356,271 @@ class TestCheck:
         found = finding(lists, [leaf, forbidden])
         assert found.reason is DenialReason.REVOCATION_UNKNOWN
         assert "lacks cRLSign" in found.detail
+
+
+class TestScopes:
+    """Lists that are limited to some certificates (RFC 5280 section 6.3.3)."""
+
+    def test_kinds_of_certificates(self, authority: CertificateAuthority) -> None:
+        """A list for clients says nothing about CAs, and a list for CAs nothing about clients."""
+        issuing = CertificateAuthority("Issuing", issuer=authority)
+        client = issuing.issue("client")
+        for_users, for_cas = (
+            limited(only_contains_user_certs=True),
+            limited(only_contains_ca_certs=True),
+        )
+        path = (issuing, authority)
+        fitting = [scoped(issuing, for_users), scoped(authority, for_cas)]
+        assert verdict(RevocationLists(fitting), client, *path) is None
+        crossed = RevocationLists([scoped(issuing, for_cas), scoped(authority, for_users)])
+        assert verdict(crossed, client, *path) == "revocation_unknown"
+        half = RevocationLists([scoped(issuing, for_users), scoped(authority, for_users)])
+        found = finding(half, [client.certificate.x509, issuing.x509, authority.x509])
+        assert (
+            "the CA certificate 'CN=Issuing' is revoked: no revocation list of its CA speaks"
+            in (found.detail)
+        )
+        assert "it is for certificates that are no CA, and this is a CA certificate" in found.detail
+        revoking = scoped(issuing, for_users, client)
+        assert verdict(RevocationLists([revoking, fitting[1]]), client, *path) == "revoked"
+        # The same serial number on the list for CAs is no word about a client.
+        silent = RevocationLists([scoped(issuing, for_cas, client), *fitting])
+        assert verdict(silent, client, *path) is None
+
+    def test_attribute_certificates(self, authority: CertificateAuthority) -> None:
+        """A list for attribute certificates speaks for nobody."""
+        client = authority.issue("client")
+        held = scoped(authority, limited(only_contains_attribute_certs=True), client)
+        text = detail(RevocationLists([held]), client, authority)
+        assert f"{SOURCE} is a list for attribute certificates, and it is for attribute" in text
+        assert "distribution point" not in text
+
+    def test_a_list_without_point_speaks_for_every_certificate(
+        self, authority: CertificateAuthority
+    ) -> None:
+        """A complete list speaks for certificates of every partition."""
+        good, bad = (client_of(authority, url(number)) for number in (1, 2))
+        lists = RevocationLists([read(authority.revocation_list(bad), authority)])
+        assert verdict(lists, good, authority) is None
+        assert verdict(lists, bad, authority) == "revoked"
+
+    def test_one_partition_never_speaks_for_another(self, authority: CertificateAuthority) -> None:
+        """Of four partitions each decides about its own certificates; one is missing.
+
+        (aws-lc #3105: one partition counted for all, and revoked certificates passed.)
+        """
+        good = [client_of(authority, url(number)) for number in range(4)]
+        bad = [client_of(authority, url(number)) for number in range(4)]
+        lists = RevocationLists(
+            scoped(authority, limited(url(n)), bad[n], source=f"the file '{n}.crl'")
+            for n in range(3)
+        )
+        assert len(lists) == 3
+        assert [verdict(lists, client, authority) for client in good[:3]] == [None] * 3
+        assert [verdict(lists, client, authority) for client in bad[:3]] == ["revoked"] * 3
+        for client in (good[3], bad[3]):
+            text = detail(lists, client, authority)
+            for number in range(3):
+                assert (
+                    f"the file '{number}.crl' is a list for the distribution point '{url(number)}',"
+                    f" and the certificate names the distribution point '{url(3)}';"
+                ) in text
+            assert "more lists" not in text
+            assert "names no distribution point" not in text
+
+    def test_entry_of_another_partition(self, authority: CertificateAuthority) -> None:
+        """An entry in another partition decides nothing, but the detail tells of it."""
+        client = client_of(authority, url(1))
+        other = scoped(authority, limited(url(2)), client)
+        own = scoped(authority, limited(url(1)))
+        assert verdict(RevocationLists([own, other]), client, authority) is None
+        text = detail(RevocationLists([other]), client, authority)
+        assert "; it names the serial number, but does not speak for the certificate" in text
+
+    def test_urls_are_compared_byte_for_byte(self, authority: CertificateAuthority) -> None:
+        """A URL that differs in anything is another distribution point."""
+        client = client_of(authority, url(1))
+        assert (
+            verdict(RevocationLists([scoped(authority, limited(url(1)))]), client, authority)
+            is None
+        )
+        for other in (
+            "https://ca.example/1.crl/",
+            "https://CA.example/1.crl",
+            "https://ca.example:443/1.crl",
+            "http://ca.example/1.crl",
+            "https://ca.example/%31.crl",
+            "https://ca.example/1.crl\0",
+        ):
+            lists = RevocationLists([scoped(authority, limited(other))])
+            assert verdict(lists, client, authority) == "revocation_unknown"
+        # The same text as a name of another kind.
+        kind = RevocationLists([scoped(authority, limited(x509.DNSName(url(1))))])
+        assert verdict(kind, client, authority) == "revocation_unknown"
+
+    def test_one_of_several_names_suffices(self, authority: CertificateAuthority) -> None:
+        """One common name of list and certificate suffices, and every list in scope is asked."""
+        client = client_of(authority, url(1), url(2))
+        good = scoped(authority, limited(url(2), url(3)))
+        assert verdict(RevocationLists([good]), client, authority) is None
+        revoking = scoped(authority, limited(url(1)), client)
+        for order in ([good, revoking], [revoking, good]):
+            assert verdict(RevocationLists(order), client, authority) == "revoked"
+
+    def test_certificate_without_points(self, authority: CertificateAuthority) -> None:
+        """A list for a URL is not for a certificate that names none; one for the issuer's name is.
+
+        (openssl PR #32553.)
+        """
+        client = authority.issue("client")
+        by_url = scoped(authority, limited(url(1)))
+        text = detail(RevocationLists([by_url]), client, authority)
+        assert "and the certificate names no distribution point" in text
+        assert '{"file": "...", "distribution_point": "https://..."} in crls' in text
+        by_name = scoped(authority, limited(x509.DirectoryName(authority.name)))
+        assert verdict(RevocationLists([by_url, by_name]), client, authority) is None
+        # A certificate that names points belongs to those alone.
+        elsewhere = client_of(authority, url(2))
+        lists = RevocationLists([by_url, by_name])
+        assert verdict(lists, elsewhere, authority) == "revocation_unknown"
+
+    def test_stated_point(self, authority: CertificateAuthority) -> None:
+        """With the operator's statement a list speaks for certificates that name no point."""
+        client, elsewhere = authority.issue("client"), client_of(authority, url(2))
+        good = scoped(authority, limited(url(1)), stated=url(1))
+        bad = scoped(authority, limited(url(1)), client, stated=url(1), number=2)
+        assert verdict(RevocationLists([good]), client, authority) is None
+        assert verdict(RevocationLists([bad]), client, authority) == "revoked"
+        assert verdict(RevocationLists([good]), elsewhere, authority) == "revocation_unknown"
+        # The statement does not widen the list in any other way.
+        for_cas = limited(url(1), only_contains_ca_certs=True)
+        lists = RevocationLists([scoped(authority, for_cas, stated=url(1))])
+        assert verdict(lists, client, authority) == "revocation_unknown"
+
+    def test_stated_list_is_read_twice(self, authority: CertificateAuthority) -> None:
+        """The newest list of a scope counts, and a statement about one copy is about both."""
+        client = authority.issue("client")
+        old = scoped(authority, limited(url(1)), stated=url(1), number=1)
+        new = scoped(authority, limited(url(1)), client, number=2)
+        for order in ([old, new], [new, old]):
+            lists = RevocationLists(order)
+            assert list(lists) == [new]
+            assert verdict(lists, client, authority) == "revoked"
+
+    def test_several_stated_lists_count_together(self, authority: CertificateAuthority) -> None:
+        """A certificate without points may belong to any stated list, so all must be current."""
+        client, now = authority.issue("client"), datetime.now(UTC).replace(microsecond=0)
+        first = scoped(authority, limited(url(1)), stated=url(1))
+        second = scoped(authority, limited(url(2)), stated=url(2))
+        late = scoped(authority, limited(url(2)), stated=url(2), next_update=now - HOUR)
+        assert verdict(RevocationLists([first, second]), client, authority) is None
+        assert " expired at 20" in detail(RevocationLists([first, late]), client, authority)
+        # Certificates that name their point need that list alone.
+        assert (
+            verdict(RevocationLists([first, late]), client_of(authority, url(1)), authority) is None
+        )
+
+    def test_stated_lists_for_some_reasons(self, authority: CertificateAuthority) -> None:
+        """Stated lists cover the reasons that each of them covers, since only one is the right one.
+
+        Another list in scope may cover the others.
+        """
+        client, rest = authority.issue("client"), ALL_REASONS - HOLD
+        for_hold = scoped(authority, limited(url(1), only_some_reasons=HOLD), stated=url(1))
+        for_rest = scoped(authority, limited(url(2), only_some_reasons=rest), stated=url(2))
+        both = RevocationLists([for_hold, for_rest])
+        assert "cover the reasons (none) and" in detail(both, client, authority)
+        other = scoped(authority, limited(only_some_reasons=HOLD))
+        assert verdict(RevocationLists([for_rest, other]), client, authority) is None
+
+    def test_reasons_count_together(self, authority: CertificateAuthority) -> None:
+        """Lists for some reasons count only when together they cover all of them."""
+        client = authority.issue("client")
+        rest = ALL_REASONS - HOLD
+        for_hold = scoped(authority, limited(only_some_reasons=HOLD))
+        for_rest = scoped(authority, limited(only_some_reasons=rest))
+        assert verdict(RevocationLists([for_hold, for_rest]), client, authority) is None
+        text = detail(RevocationLists([for_rest]), client, authority)
+        assert "no list covers certificateHold; configure the lists for the other reasons" in text
+        now = datetime.now(UTC).replace(microsecond=0)
+        late = scoped(authority, limited(only_some_reasons=HOLD), next_update=now - HOUR)
+        assert " expired at 20" in detail(RevocationLists([late, for_rest]), client, authority)
+        revoking = scoped(authority, limited(only_some_reasons=HOLD), client)
+        for lists in ([revoking], [for_rest, revoking]):
+            assert verdict(RevocationLists(lists), client, authority) == "revoked"
+
+    def test_reasons_of_a_point(self, authority: CertificateAuthority) -> None:
+        """A point that is for some reasons makes its lists count for those reasons alone."""
+        client = client_of(authority, url(1), reasons=HOLD)
+        own = scoped(authority, limited(url(1)))
+        assert "cover the reasons certificateHold and" in detail(
+            RevocationLists([own]), client, authority
+        )
+        rest = scoped(authority, limited(only_some_reasons=ALL_REASONS - HOLD))
+        assert verdict(RevocationLists([own, rest]), client, authority) is None
+
+    def test_no_reasons_at_all(self, authority: CertificateAuthority) -> None:
+        """A list whose set of reasons is empty covers nothing."""
+        client = authority.issue("client")
+        oid = limited(url(1)).oid
+        point = x509.UnrecognizedExtension(oid, bytes.fromhex("30078101ff83020780"))
+        data = authority.revocation_list(extensions=[(point, True)])
+        lists = RevocationLists([read(data, authority)])
+        assert "cover the reasons (none) and" in detail(lists, client, authority)
+
+    def test_no_names_at_all(self, authority: CertificateAuthority) -> None:
+        """A list whose distribution point has no name speaks for nobody."""
+        point = x509.UnrecognizedExtension(limited(url(1)).oid, bytes.fromhex("3007a002a0008101ff"))
+        data = authority.revocation_list(extensions=[(point, True)])
+        lists = RevocationLists([read(data, authority)])
+        for client in (authority.issue("client"), client_of(authority, url(1))):
+            text = detail(lists, client, authority)
+            assert f"{SOURCE} is a list for certificates that are no CA, for the" in text
+
+    def test_each_scope_has_its_own_numbers(self, authority: CertificateAuthority) -> None:
+        """A CA counts the lists of each scope by themselves, so they never replace each other."""
+        first = [scoped(authority, limited(url(number)), number=number) for number in (1, 9)]
+        lists = RevocationLists(first)
+        assert list(lists) == first
+        newer = scoped(authority, limited(url(1)), number=2)
+        older = scoped(authority, limited(url(9)), number=8)
+        after, refused = lists.replaced_by([newer, older])
+        assert set(after) == {newer, first[1]}
+        assert refused == (older,)
+        client = client_of(authority, url(9))
+        assert verdict(after, client, authority) is None
+
+    def test_refused_list_stays_stated(self, authority: CertificateAuthority) -> None:
+        """If an older list is refused, the one in use keeps the operator's statement."""
+        client = authority.issue("client")
+        held = scoped(authority, limited(url(1)), client, stated=url(1), number=2)
+        older = scoped(authority, limited(url(1)), stated=url(1), number=1)
+        after, refused = RevocationLists([held]).replaced_by([older])
+        assert refused == (older,)
+        assert verdict(after, client, authority) == "revoked"
+
+    def test_until(self, authority: CertificateAuthority) -> None:
+        """A path passes until the earliest nextUpdate of the current lists that speak for it."""
+        client, now = client_of(authority, url(1)), datetime.now(UTC).replace(microsecond=0)
+        lists = RevocationLists(
+            [
+                scoped(authority, limited(url(1)), next_update=now + 3 * HOUR),
+                scoped(authority, limited(url(2)), next_update=now + HOUR),
+                read(authority.revocation_list(next_update=now + 2 * HOUR), authority),
+                scoped(authority, limited(url(1), url(3)), next_update=now - HOUR),
+            ]
+        )
+        path = [client.certificate.x509, authority.x509]
+        assert lists.check(path, now) is None
+        assert lists.next_update_of(path, now) == now + 2 * HOUR
+
+    def test_many_partitions_in_a_detail(self, authority: CertificateAuthority) -> None:
+        """The detail explains three lists and counts the others; one with an entry comes first."""
+        client = client_of(authority, url(1000))
+        lists = [scoped(authority, limited(url(number))) for number in range(20)]
+        lists.append(scoped(authority, limited(url(99)), client))
+        text = detail(RevocationLists(lists), client, authority)
+        assert f"a list for the distribution point '{url(99)}'" in text
+        assert text.count(" is a list for the distribution point ") == 3
+        assert "and 18 more lists do not fit either" in text
+        assert len(text) < 1500

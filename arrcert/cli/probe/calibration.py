@@ -1,0 +1,187 @@
+"""The first three requests, which all others are compared with, and what they show of the mode."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from arrcert.cli.probe.checks import Check, Finding
+from arrcert.cli.probe.connection import Answer, can_see_handshakes, is_refusal_by_tls
+from arrcert.cli.probe.report import Row, Verdict
+from arrcert.cli.probe.site import Calibration, Site, is_same
+
+REQUESTS = 3
+_REFUSALS = (400, 401, 403, 495, 496)
+"""496 and 495 are nginx's own for a certificate that is missing or wrong; it sends 400."""
+
+
+class NoCalibrationError(Exception):
+    """Nothing can be said about the site."""
+
+
+def calibrate(site: Site) -> Iterator[Row]:
+    """Ask without a certificate, as a stranger and as the allowed client.
+
+    In this order, because something may remember the one who got in.
+
+    Args:
+        site: gets its `calibration`.
+
+    Raises:
+        NoCalibrationError: the allowed client does not get in, or a client without a certificate
+            is not refused.
+        SilentError: the site has stopped answering.
+    """
+    site.check = "01 no certificate"
+    nobody = site.ask(None)
+    is_refused = nobody.status in _REFUSALS or is_refusal_by_tls(nobody)
+    yield Row(
+        site.check,
+        f"GET {site.path} without a certificate",
+        str(nobody),
+        Verdict.OK if is_refused else Verdict.UNKNOWN,
+        "It is refused." if is_refused else "It is not refused.",
+    )
+    if nobody.entered:
+        raise NoCalibrationError(
+            f"{site.path} is open to everybody; name a page that needs a certificate. If this one"
+            " should, nothing protects it"
+        )
+    if not is_refused:
+        raise NoCalibrationError(
+            f"without a certificate {site.path} gives {nobody} and not 403; name a page that needs"
+            " a certificate"
+        )
+
+    site.check = "02 a stranger"
+    stranger = site.ask(site.stranger())
+    if stranger.entered:
+        verdict, meaning = (
+            Verdict.ENTRY,
+            (
+                "Anybody with any certificate gets in: the site does not check whose it is. Give"
+                " its policy fingerprints or trust anchors."
+            ),
+        )
+    elif is_same(stranger, nobody) and site.checks_nothing:
+        verdict, meaning = Verdict.OK, "The site refuses it, as it refuses a missing one."
+    elif is_same(stranger, nobody):
+        verdict, meaning = Verdict.OK, "It is refused like a missing one."
+    elif stranger.status == 403:
+        verdict, meaning = Verdict.OK, "The site refuses it. This answer is the site's own 403."
+    else:
+        verdict, meaning = (
+            Verdict.NOTE,
+            (
+                "It is refused, but not by a 403 of the site: a front end seems to check"
+                " certificates. Then this probe cannot tell what the site itself would say."
+            ),
+        )
+    yield Row(site.check, f"GET {site.path} with a stranger's", str(stranger), verdict, meaning)
+
+    site.check = "03 your certificate"
+    first = later = 0
+    with site.connected(site.allowed) as connection:
+        if isinstance(connection, Answer):
+            allowed = connection
+        else:
+            allowed = site.exchange(connection, site.head())
+            first = connection.opened_with
+            later = len(connection.observed.requests) - first
+    yield Row(
+        site.check,
+        f"GET {site.path} with your certificate",
+        str(allowed),
+        Verdict.OK if allowed.entered else Verdict.UNKNOWN,
+        "It gets in." if allowed.entered else "It does not get in.",
+    )
+    if not allowed.entered:
+        raise NoCalibrationError(_why_not_allowed(allowed, asked=bool(first or later)))
+    site.calibration = Calibration(allowed, stranger, nobody, first, later)
+
+
+def _why_not_allowed(answer: Answer, *, asked: bool) -> str:
+    if answer.status is None:
+        return f"your certificate gets no answer ({answer})"
+    if answer.status == 403 and not asked:
+        return (
+            "the site never asks for a certificate, so yours does not reach it. Turn client"
+            " certificates on: on App Service the mode is Ignore now, and Required is wanted"
+        )
+    if 300 <= answer.status < 400:
+        return f"{answer} redirects; name the page that it leads to"
+    return f"your certificate gets {answer}; the probe needs one that gets 200 on this page"
+
+
+class Expired(Check):
+    """Does a front end look at dates?"""
+
+    title = "expired certificate"
+    requests = 1
+
+    def run(self, site: Site) -> Finding:
+        """Present a stranger's certificate that has expired."""
+        answer = site.ask(site.mint.expired(site.check))
+        sent = "a stranger's certificate that expired yesterday"
+        if answer.entered:
+            return Finding(sent, str(answer), Verdict.ENTRY, "An expired stranger gets in.")
+        if site.is_sites_refusal(answer):
+            meaning = "It reaches the site: the front end looks at no dates, and the site must."
+            return Finding(sent, str(answer), Verdict.OK, meaning)
+        return Finding(sent, str(answer), Verdict.NOTE, "The front end refuses it by itself.")
+
+
+class WhoRefuses(Check):
+    """Who refuses a client without a certificate, and a stranger?"""
+
+    title = "who refuses"
+    requests = 0
+
+    def run(self, site: Site) -> Finding:
+        """Compare the two refusals."""
+        nobody, stranger = site.calibration.nobody, site.calibration.stranger
+        sent = "the answers of checks 01 and 02, compared"
+        if stranger.entered:
+            return Finding(
+                sent, "-", Verdict.UNKNOWN, "A stranger gets in, so nothing can be said."
+            )
+        by = site.refused_by(nobody)
+        got = f"without one: {by}; a stranger: {site.refused_by(stranger)}"
+        meaning = (
+            "Both reach the site, which decides alone."
+            if by == "the site"
+            else "A client without a certificate does not reach the site."
+        )
+        return Finding(sent, got, Verdict.OK, meaning)
+
+
+class Mode(Check):
+    """Which mode, and when is the certificate asked for?"""
+
+    title = "mode"
+    requests = 0
+
+    def run(self, site: Site) -> Finding:
+        """Look at the handshake messages and at who refused."""
+        sent = "the handshake of check 03"
+        first, later = site.calibration.asked_first, site.calibration.asked_later
+        is_required = site.refused_by(site.calibration.nobody) == "the front end"
+        if first and site.calibration.stranger.entered:
+            got = "asked for in the first handshake"
+            return Finding(sent, got, Verdict.OK, "Required or Optional.")
+        if first:
+            mode = "Required" if is_required else "Optional"
+            got = f"{mode}, asked for in the first handshake"
+            return Finding(sent, got, Verdict.OK, "TLS 1.3, HTTP/2 and large bodies can work.")
+        if later:
+            got = "asked for behind the request (renegotiation)"
+            meaning = (
+                "As with Optional Interactive User, or with any exclusion path. It costs TLS 1.3,"
+                " HTTP/2 and bodies over 100 KB. Use Required or Optional without exclusion paths."
+            )
+            return Finding(sent, got, Verdict.NOTE, meaning)
+        meaning = (
+            "Python here shows no handshake messages."
+            if not can_see_handshakes()
+            else "Yet yours gets in: the page does not need the certificate."
+        )
+        return Finding(sent, "no request for a certificate seen", Verdict.UNKNOWN, meaning)

@@ -1,0 +1,77 @@
+"""The extension of a FastAPI app: its configuration, its gate and its OpenAPI document."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import FastAPI
+
+from arrcert import Authorizer, ConfigurationError
+from arrcert.exceptions import Problem, quote
+from arrcert.settings import load
+from arrcert_fastapi.gate import GateMiddleware
+from arrcert_fastapi.openapi import with_mutual_tls
+
+_logger = logging.getLogger("arrcert")
+
+_ARRCERT = "arrcert"
+"""The attribute of `app.state` that shows that an app has its gate."""
+
+
+class Arrcert:
+    """Protects a FastAPI app with client certificates.
+
+    Every request and every WebSocket handshake is checked before the app's routes, its dependencies
+    and the parsing of the body. An endpoint with `RequireClientCertificate` requires the policy
+    that it names; everything else requires `default`: other endpoints, mounted apps, the
+    documentation, unknown paths. The paths in `ARRCERT_EXEMPT_PATHS` are exempt; the dependencies
+    of an exempt endpoint still hold.
+
+    Args:
+        app: the app.
+        settings: a mapping of the settings, such as `{"ARRCERT": {"default": {...}}}`. What is not
+            in it is read from the environment.
+
+    Raises:
+        ConfigurationError: lists all mistakes in the configuration.
+        RuntimeError: this app already has an `Arrcert`, or it has started.
+
+    Make it before other middlewares: one that is added later stands around the gate and sees every
+    request first. `CORSMiddleware`, which answers preflights, belongs there. The settings are read
+    once. Under `app.dependency_overrides`, which is for tests, an overridden
+    `RequireClientCertificate` is not checked by the gate either.
+    """
+
+    def __init__(self, app: FastAPI, settings: Mapping[str, Any] | None = None) -> None:
+        if hasattr(app.state, _ARRCERT):
+            raise RuntimeError("Arrcert(app) was called twice for the same app; remove one call")
+        given = dict(settings or {})
+        unknown = [name for name in given if not str(name).startswith("ARRCERT")]
+        if unknown:
+            raise ConfigurationError(
+                Problem(
+                    str(name), f"is no setting of arrcert; write {quote('ARRCERT')} and its mapping"
+                )
+                for name in unknown
+            )
+        read = load(given, os.environ, debug=app.debug, protect_all_by_default=True)
+        if not read.protect_all:
+            raise ConfigurationError([_PROTECT_ALL])
+        for problem in read.warnings():
+            _logger.warning("configuration: %s", problem)
+        authorizer = Authorizer.from_settings(read)
+        app.add_middleware(
+            GateMiddleware, fastapi=app, authorizer=authorizer, exempt_paths=read.exempt_paths
+        )
+        app.openapi = with_mutual_tls(app)  # type: ignore[method-assign]
+        setattr(app.state, _ARRCERT, authorizer)
+
+
+_PROTECT_ALL = Problem(
+    "ARRCERT_PROTECT_ALL",
+    "is False, and Arrcert(app) protects the whole app; remove the setting, or list open paths in"
+    " ARRCERT_EXEMPT_PATHS",
+)

@@ -1,0 +1,153 @@
+"""The gate of a FastAPI app."""
+
+from __future__ import annotations
+
+import logging
+
+from fastapi import FastAPI
+
+from arrcert import Authorizer, CertificateDenied
+from arrcert.asgi import (
+    ASGIApplication,
+    Message,
+    Receive,
+    Scope,
+    Send,
+    forbid,
+    path_of,
+    privately,
+    set_identity,
+)
+from arrcert.exceptions import quote
+from arrcert.forwarding.exempt_paths import ExemptPaths
+from arrcert.gate import IDENTITY
+from arrcert_fastapi.dependency import AUTHORIZER, RequireClientCertificate
+from arrcert_fastapi.routes import endpoints, requirements_at
+
+_DEFAULT = RequireClientCertificate()
+_FORBIDDEN = b'{"detail":"Forbidden"}'
+"""The body that FastAPI sends for `HTTPException(403, "Forbidden")`."""
+
+_JSON = "application/json"
+
+_logger = logging.getLogger("arrcert")
+
+
+class GateMiddleware:
+    """The check before the routes of a FastAPI app.
+
+    Args:
+        app: the rest of the app.
+        fastapi: the app itself, whose routes are read.
+        authorizer: decides.
+        exempt_paths: the paths that are not checked.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApplication,
+        *,
+        fastapi: FastAPI,
+        authorizer: Authorizer,
+        exempt_paths: ExemptPaths,
+    ) -> None:
+        self.app = app
+        self._fastapi = fastapi
+        self._authorizer = authorizer
+        self._exempt_paths = exempt_paths
+        self._was_examined = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request or a handshake: with the app, or with the 403."""
+        if not self._was_examined:
+            # At the start, or without a lifespan at the first request: all routes exist.
+            self._was_examined = True
+            self._examine_routes()
+        if scope["type"] == "lifespan":
+            await self.app(scope, receive, send)
+            return
+        scope[AUTHORIZER] = self._authorizer
+        set_identity(scope, None)
+        if not self._exempt_paths.covers_asgi(scope, path_of(scope)):
+            try:
+                self._enter(scope)
+            except CertificateDenied:
+                await forbid(scope, receive, send, body=_FORBIDDEN, content_type=_JSON)
+                return
+        await self.app(scope, receive, _privately_if_entered(scope, send))
+
+    def _enter(self, scope: Scope) -> None:
+        """Decide under `default`, or under what the route of the request requires.
+
+        Raises:
+            CertificateDenied: nobody may enter; the denial is logged.
+        """
+        identity = self._authorizer.find_asgi(scope)
+        if identity is not None and identity.policy == _DEFAULT.policy:
+            # What the route requires is checked by its dependencies.
+            set_identity(scope, identity)
+            return
+        for requirement in self._required(scope):
+            if requirement not in self._fastapi.dependency_overrides:
+                identity = self._authorizer.identify_asgi(
+                    scope, requirement.policy, requirement.role
+                )
+                set_identity(scope, identity)
+
+    def _required(self, scope: Scope) -> tuple[RequireClientCertificate, ...]:
+        try:
+            required = requirements_at(self._fastapi, scope)
+        except Exception:
+            # A fault opens nothing.
+            _logger.exception("the route of a request cannot be found; 'default' is required")
+            required = ()
+        return required or (_DEFAULT,)
+
+    def _examine_routes(self) -> None:
+        """Log mistakes in the routes, and the endpoints that only the gate guards."""
+        only_gate = []
+        for endpoint in endpoints(self._fastapi):
+            for requirement in endpoint.requirements:
+                if requirement.policy not in self._authorizer.policy_names:
+                    _logger.error(
+                        "configuration: %s requires the policy %s, which does not exist, so every"
+                        " request is denied; write one of %s",
+                        endpoint,
+                        quote(requirement.policy),
+                        ", ".join(map(quote, self._authorizer.policy_names)),
+                    )
+            if endpoint.lacks_parentheses:
+                _logger.error(
+                    "configuration: %s has Depends(RequireClientCertificate), which checks nothing;"
+                    " write Depends(RequireClientCertificate()); until then only the gate guards"
+                    " it, under the policy 'default'",
+                    endpoint,
+                )
+            elif not endpoint.requirements and not self._is_exempt(endpoint.path):
+                only_gate.append(str(endpoint))
+        if only_gate:
+            _logger.warning(
+                "configuration: only the gate guards these endpoints, under the policy 'default':"
+                " %s; to say that this is meant, or to name another policy, add"
+                " Depends(RequireClientCertificate()) to the route or its router",
+                ", ".join(only_gate),
+            )
+
+    def _is_exempt(self, path: str) -> bool:
+        return self._exempt_paths.covers_asgi({"path": path, "raw_path": path.encode()}, path)
+
+
+def _privately_if_entered(scope: Scope, send: Send) -> Send:
+    """Return a `send` that keeps the response private if somebody entered."""
+    if scope["type"] != "http":
+        return send
+    send_privately = privately(send)
+
+    async def send_response(message: Message) -> None:
+        # On an exempt path a dependency may have decided.
+        if scope.get(IDENTITY) is None:
+            await send(message)
+        else:
+            await send_privately(message)
+
+    return send_response

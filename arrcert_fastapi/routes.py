@@ -1,0 +1,92 @@
+"""What the routes of a FastAPI app require."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, MutableMapping
+from typing import Any, NamedTuple
+
+from fastapi import FastAPI, routing
+from starlette.routing import Match
+
+from arrcert_fastapi.dependency import RequireClientCertificate
+
+
+class Endpoint(NamedTuple):
+    """An endpoint of an app: a route that can have dependencies.
+
+    Attributes:
+        path: the path's pattern.
+        methods: the methods, sorted; empty for a WebSocket.
+        requirements: the `RequireClientCertificate` dependencies of the route.
+        lacks_parentheses: whether the route has the class itself as a dependency.
+    """
+
+    path: str
+    methods: tuple[str, ...]
+    requirements: tuple[RequireClientCertificate, ...]
+    lacks_parentheses: bool
+
+    def __str__(self) -> str:
+        return f"{','.join(self.methods) or 'WebSocket'} {self.path}"
+
+
+def endpoints(app: FastAPI) -> Iterator[Endpoint]:
+    """Yield every endpoint of an app, those of included routers too.
+
+    Args:
+        app: the app.
+
+    It does not look into mounted apps.
+    """
+    for route in _effective_routes(app.routes):
+        dependant = getattr(route, "dependant", None)
+        if dependant is not None:
+            calls = list(_calls_in(dependant))
+            yield Endpoint(
+                str(route.path),
+                tuple(sorted(getattr(route, "methods", None) or ())),
+                tuple(call for call in calls if isinstance(call, RequireClientCertificate)),
+                RequireClientCertificate in calls,
+            )
+
+
+def requirements_at(
+    app: FastAPI, scope: MutableMapping[str, Any]
+) -> tuple[RequireClientCertificate, ...]:
+    """Return what the route of a request or of a handshake requires; nothing without a route.
+
+    Args:
+        app: the app.
+        scope: the ASGI scope. It is not changed.
+
+    It follows FastAPI: the first route that matches counts. A mounted FastAPI app may have
+    dependencies of its own.
+    """
+    for route in _effective_routes(app.routes):
+        match, child_scope = route.matches(dict(scope))
+        if match is not Match.FULL:
+            continue
+        inside = getattr(route, "app", None)
+        if isinstance(inside, FastAPI):
+            return requirements_at(inside, {**scope, **child_scope})
+        calls = _calls_in(getattr(route, "dependant", None))
+        return tuple(call for call in calls if isinstance(call, RequireClientCertificate))
+    return ()
+
+
+def _effective_routes(routes: Any) -> Iterator[Any]:
+    """Yield routes in the order in which FastAPI tries them, with prefixes and dependencies.
+
+    In newer versions of FastAPI an included router is one route of the app, and
+    `iter_route_contexts` gives the routes inside, as the app serves them.
+    """
+    contexts = getattr(routing, "iter_route_contexts", None)
+    yield from routes if contexts is None else contexts(routes)
+
+
+def _calls_in(dependant: Any) -> Iterator[object]:
+    """Yield what a route calls: its dependencies, nested ones too, and its endpoint."""
+    if dependant is not None:
+        yield dependant.call
+        for inner in dependant.dependencies:
+            yield from _calls_in(inner)

@@ -1,0 +1,93 @@
+"""The layers around an app: what they wrap, what they are called, which answer by themselves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from werkzeug.middleware.dispatcher import DispatcherMiddleware
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+from arrcert.layers import answers_of, inner, is_of_channels, layers, name_of, passes_on
+
+
+class Layer:
+    """A layer that keeps the app in an attribute."""
+
+    def __init__(self, attribute: str, app: Any) -> None:
+        setattr(self, attribute, app)
+
+    def method(self) -> None:
+        """Do nothing."""
+
+
+def app(environ: Any, start_response: Any) -> Any:
+    """Answer nothing."""
+
+
+def around(app: Any) -> Any:
+    """Return a function that keeps the app in a variable."""
+
+    def layer(environ: Any, start_response: Any) -> Any:
+        return app(environ, start_response)
+
+    return layer
+
+
+@pytest.mark.parametrize("attribute", ["wsgi_app", "app", "application", "_app", "inner"])
+def test_attributes_that_hold_the_app(attribute: str) -> None:
+    """A layer keeps what it wraps under one of the usual names."""
+    layer = Layer(attribute, app)
+    assert list(layers(layer)) == [layer, app]
+
+
+def test_functions_around_an_app() -> None:
+    """A function keeps what it wraps in a variable of the function around it."""
+    layer = around(around(app))
+    assert [*layers(layer)][-1] is app
+    assert len([*layers(layer)]) == 3
+
+
+def test_variable_without_a_value() -> None:
+    """A variable that has no value yet holds no app."""
+
+    def layer() -> Any:
+        return application
+
+    assert inner(layer) is None
+    application = 1
+
+
+def test_layer_that_wraps_itself() -> None:
+    """The walk ends."""
+    layer = Layer("app", None)
+    layer.app = layer  # type: ignore[attr-defined]
+    assert list(layers(layer)) == [layer]
+
+
+def test_names() -> None:
+    """A layer has the name of its class; a function or method has its own."""
+    assert name_of(Layer("app", app)) == f"{__name__}.Layer"
+    assert name_of(app) == f"{__name__}.app"
+    assert name_of(Layer("app", app).method) == f"{__name__}.Layer.method"
+
+
+def test_what_layers_do() -> None:
+    """Some layers are known to answer, subclasses too, and some are known to pass requests on."""
+
+    class Dispatcher(DispatcherMiddleware):
+        pass
+
+    class Proxy(ProxyFix):
+        pass
+
+    assert answers_of(Dispatcher(app)) == "hands paths to other apps"
+    assert answers_of(ProxyFix(app)) is None
+    assert passes_on(ProxyFix(app))
+    assert not passes_on(Proxy(app))
+
+
+def test_layers_of_channels() -> None:
+    """A class of Channels is known by its module."""
+    assert is_of_channels(type("Router", (), {"__module__": "channels.routing"})())
+    assert not is_of_channels(type("Router", (), {"__module__": "channelsx"})())

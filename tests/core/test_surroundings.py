@@ -1,0 +1,155 @@
+"""What stands around an app, and what an ASGI app answers by itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from werkzeug.middleware.dispatcher import DispatcherMiddleware
+from werkzeug.middleware.shared_data import SharedDataMiddleware
+
+from arrcert import Authorizer
+from arrcert.asgi import ClientCertificateMiddleware as ASGIMiddleware
+from arrcert.policy import Policy
+from arrcert.routes import Effect, Verdict
+from arrcert.settings import load
+from arrcert.surroundings import (
+    describe,
+    describe_all,
+    layers_around,
+    on_purpose,
+    report_of_any_app,
+    takes_scope,
+    walk_asgi,
+)
+from arrcert.wsgi import ClientCertificateMiddleware as WSGIMiddleware
+
+POLICIES = {"default": {"fingerprints": ["00" * 32]}}
+SEVERAL: dict[str, Any] = {
+    "default": Policy(fingerprints=["00" * 32]),
+    "partners": Policy(fingerprints=["11" * 32]),
+}
+
+
+@pytest.fixture
+def authorizer() -> Authorizer:
+    """An authorizer with two policies."""
+    return Authorizer(SEVERAL)
+
+
+def wsgi_app(environ: Any, start_response: Any) -> Any:
+    """Answer nothing."""
+
+
+async def asgi_app(scope: Any, receive: Any, send: Any) -> None:
+    """Answer nothing."""
+
+
+class Wrapper:
+    """A layer that is not known."""
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Answer nothing."""
+
+
+def of_channels(name: str, **attributes: Any) -> Any:
+    """Return an object of a class of Channels, which the tests need not install."""
+    made = type(name, (), {"__module__": "channels.something"})()
+    for attribute, value in attributes.items():
+        setattr(made, attribute, value)
+    return made
+
+
+def route(text: str, callback: Any) -> Any:
+    """Return a route of Channels."""
+    return type("Route", (), {"pattern": text, "callback": callback})()
+
+
+def test_description_of_layers(authorizer: Authorizer) -> None:
+    """A layer checks, stands behind a check, passes requests on, answers, or is not known."""
+    app = Wrapper(WSGIMiddleware(DispatcherMiddleware(wsgi_app), authorizer, policy=None))
+    checks, layers = describe_all("WSGI", layers_around(app)[:3])
+    assert [layer.effect for layer in layers] == [Effect.UNKNOWN, Effect.CHECKS, Effect.BEHIND]
+    assert [check.policies for check in checks] == [()]
+    answering = describe("WSGI", SharedDataMiddleware(wsgi_app, {}), is_behind=False)
+    assert answering.effect is Effect.ANSWERS
+    dispatcher = describe("WSGI", DispatcherMiddleware(wsgi_app), is_behind=False)
+    assert dispatcher.effect is Effect.PASSES
+
+
+def test_which_app_is_asgi(authorizer: Authorizer) -> None:
+    """A coroutine function, or an object that is called like one, is an ASGI app."""
+    assert takes_scope(asgi_app)
+    assert takes_scope(ASGIMiddleware(asgi_app, authorizer))
+    assert not takes_scope(wsgi_app)
+    assert not takes_scope(3)
+
+
+def test_app_that_cannot_be_seen(authorizer: Authorizer) -> None:
+    """A check around an app whose name cannot be seen protects it all the same."""
+    guarded = WSGIMiddleware(wsgi_app, authorizer)
+    guarded.app = None  # type: ignore[assignment]
+    [row] = report_of_any_app(guarded, is_asgi=False).routes
+    assert row.decision.verdict is Verdict.PROTECTED
+
+
+def test_routes_of_channels(authorizer: Authorizer) -> None:
+    """Each WebSocket has a row; a check holds for what stands inside it."""
+    consumer: Any = type("Consumer", (Wrapper,), {"consumer_class": Wrapper})(None)
+    nested = of_channels("URLRouter", routes=[route("lobby", consumer)])
+    guarded = ASGIMiddleware(consumer, authorizer, policy="partners", exempt_paths=["/ws/health"])
+    router = of_channels(
+        "URLRouter",
+        routes=[route("ws/open", consumer), route("ws/health", guarded), route("ws/", nested)],
+    )
+    stack = of_channels("AuthMiddleware", inner=Wrapper(router))
+    app = of_channels("ProtocolTypeRouter", application_mapping={"websocket": stack})
+    found = walk_asgi(app, "websocket")
+    assert [(row.path, row.methods, row.decision.verdict) for row in found.routes] == [
+        ("/ws/open", ("WEBSOCKET",), Verdict.OPEN),
+        ("/ws/health", ("WEBSOCKET",), Verdict.EXEMPT),
+        ("/ws/lobby", ("WEBSOCKET",), Verdict.OPEN),
+    ]
+    assert found.routes[0].view == f"{__name__}.Wrapper"
+    assert [layer.effect for layer in found.layers] == [
+        Effect.UNKNOWN,
+        Effect.UNKNOWN,
+        Effect.CHECKS,
+    ]
+    assert walk_asgi(app, "http").routes == []
+
+
+def test_ways_to_django(authorizer: Authorizer) -> None:
+    """Django refuses WebSockets; its HTTP routes are listed by its adapter."""
+    kind = type("ASGIHandler", (Wrapper,), {"__module__": "django.core.handlers.asgi"})
+    handler = kind(None)
+    guarded = ASGIMiddleware(handler, authorizer)
+    assert walk_asgi(handler, "websocket").routes == []
+    assert walk_asgi(handler, "http").ways_to_django == [[]]
+    [[check]] = walk_asgi(guarded, "http").ways_to_django
+    assert check.name == "ASGI middleware"
+
+
+def test_too_many_layers() -> None:
+    """The walk ends, and what it did not see is unknown."""
+    layer = Wrapper(None)
+    layer.app = layer
+    [row] = walk_asgi(layer, "http").routes
+    assert row.decision.verdict is Verdict.UNKNOWN
+
+
+def test_settings_that_open_something(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every escape hatch has a line; a site without one has none."""
+    assert on_purpose(load({"ARRCERT": POLICIES, "ARRCERT_PROTECT_ALL": True}, {})) == []
+    hatches = {
+        "ARRCERT_EXEMPT_PATHS": ["/health"],
+        "ARRCERT_REFUSE_UNSAFE_SERVERS": False,
+        "ARRCERT_CROSS_SITE_ORIGINS": ["https://app.contoso.com"],
+    }
+    lines = on_purpose(load({"ARRCERT": POLICIES, "ARRCERT_PROTECT_ALL": True, **hatches}, {}))
+    assert [line.partition(":")[0].split()[0] for line in lines] == list(hatches)
+    lines = on_purpose(load({"ARRCERT": POLICIES, **hatches}, {}))
+    assert lines[0].startswith("ARRCERT_PROTECT_ALL is False")

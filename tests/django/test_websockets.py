@@ -1,0 +1,149 @@
+"""WebSockets of Channels that reach a consumer without a check."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import pytest
+from django.core.asgi import get_asgi_application
+from django.core.checks import Tags, run_checks
+from django.http import HttpRequest, HttpResponse
+from django.urls import path
+
+from arrcert.asgi import ClientCertificateMiddleware
+from arrcert.routes import Verdict
+from arrcert.testing import IssuedCertificate
+from arrcert_django.authorization import current_authorizer
+from arrcert_django.routes import report
+from arrcert_django.websockets import problem_of_websockets
+
+pytest.importorskip("channels", reason="channels is missing: pip install --group apps")
+
+from channels.generic.websocket import WebsocketConsumer
+from channels.routing import ProtocolTypeRouter, URLRouter
+from channels.security.websocket import AllowedHostsOriginValidator
+
+
+def _index(request: HttpRequest) -> HttpResponse:
+    return HttpResponse()
+
+
+@pytest.fixture
+def asgi(site: Any, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """A function that builds the site with an ASGI application."""
+
+    def build(application: object, **options: Any) -> None:
+        module = ModuleType("asgi_of_the_test")
+        module.application = application  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+        site(path("", _index), **options)
+        settings.ASGI_APPLICATION = f"{module.__name__}.application"
+
+    return build
+
+
+def router(*, is_guarded: bool = False) -> Any:
+    """Return what the documentation of Channels writes."""
+    consumer = WebsocketConsumer.as_asgi()
+    sockets: Any = AllowedHostsOriginValidator(URLRouter([path("ws/chat", consumer)]))
+    if is_guarded:
+        sockets = ClientCertificateMiddleware(sockets, current_authorizer, policy=None)
+    return ProtocolTypeRouter({"http": get_asgi_application(), "websocket": sockets})
+
+
+def errors() -> list[str]:
+    """Return what the system check reports."""
+    return [
+        message.msg for message in run_checks(tags=[Tags.security]) if message.id == "arrcert.E006"
+    ]
+
+
+def test_open_websockets_are_an_error(asgi: Any) -> None:
+    """The error shows the lines to write, with `policy=None` where there are several policies."""
+    asgi(router())
+    [error] = errors()
+    assert "`from arrcert.asgi import ClientCertificateMiddleware`" in error
+    assert "`from arrcert_django.authorization import current_authorizer`" in error
+    assert (
+        '`"websocket": ClientCertificateMiddleware(<what stands there now>, current_authorizer,'
+        " policy=None)`" in error
+    )
+
+
+def test_the_lines_of_the_error_close_the_websockets(asgi: Any) -> None:
+    """Inside the middleware there is no error."""
+    asgi(router(is_guarded=True))
+    assert errors() == []
+    asgi(ClientCertificateMiddleware(router(), current_authorizer, policy=None))
+    assert errors() == []
+
+
+def test_another_asgi_app(asgi: Any, settings: Any, allowed: IssuedCertificate) -> None:
+    """Around an app that arrcert does not know, the middleware is the outermost layer."""
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        raise AssertionError
+
+    asgi(application)
+    fingerprint = allowed.certificate.sha256_fingerprint
+    settings.ARRCERT = {"default": {"fingerprints": [fingerprint]}}
+    assert (
+        "`application = ClientCertificateMiddleware(application, current_authorizer)`"
+        in errors()[0]
+    )
+    settings.ARRCERT = {"default": {}}
+    assert len(errors()) == 1
+
+
+def test_no_error_without_open_websockets(
+    asgi: Any, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Django alone refuses WebSockets, and without site-wide protection nothing was asked for."""
+    asgi(get_asgi_application())
+    assert errors() == []
+    settings.ASGI_APPLICATION = "no_such_module.application"
+    assert errors() == []
+    settings.ASGI_APPLICATION = None
+    assert errors() == []
+    asgi(router(), middleware=[])
+    assert errors() == []
+    settings.ARRCERT = {"default": {}}
+    assert errors() == []
+    asgi(router())
+    settings.ARRCERT_PROTECT_ALL = True
+    monkeypatch.setattr("arrcert_django.websockets.find_spec", lambda name: None)
+    assert problem_of_websockets() is None
+
+
+def test_websockets_in_the_route_audit(asgi: Any) -> None:
+    """Each WebSocket has a row, and the check around it decides."""
+    for is_guarded, verdict in ((False, Verdict.OPEN), (True, Verdict.PROTECTED)):
+        asgi(router(is_guarded=is_guarded))
+        [row] = [row for row in report().routes if row.path == "/ws/chat"]
+        assert row.decision.verdict is verdict
+        assert row.view == "channels.generic.websocket.WebsocketConsumer"
+
+
+def test_first_request_logs_open_websockets(
+    asgi: Any, visit: Any, allowed: IssuedCertificate, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The first HTTP request is served, and writes one ERROR; later requests write none."""
+    asgi(router())
+    for _ in range(2):
+        assert visit("/", allowed).status_code == 200
+    found = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert [record.name for record in found] == ["arrcert"]
+    assert "answers WebSockets that nothing checks" in found[0].getMessage()
+
+
+def test_first_request_logs_nothing_about_guarded_websockets(
+    asgi: Any, visit: Any, allowed: IssuedCertificate, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Inside the middleware there is nothing to report."""
+    asgi(router(is_guarded=True))
+    assert visit("/", allowed).status_code == 200
+    assert caplog.records == []

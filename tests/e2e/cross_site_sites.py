@@ -1,0 +1,91 @@
+"""A guarded site with a form and a WebSocket, and another site whose pages attack it.
+
+The guarded site writes down in the file `seen` what reached it: each request with its path, whether
+it carried a certificate, and whether the site acted on it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from arrcert.asgi import ClientCertificateMiddleware
+
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+seen = Path(os.environ["FOLDER"], "seen")
+seen.touch()
+
+PAGE = """<!doctype html><title>page</title>
+<form method="post" action="{site}/act"><button>act</button></form>
+<form method="post" action="{site}/open"><button id="open">open</button></form>
+<script>
+const opened = () => new Promise(done => {{
+    const socket = new WebSocket("{socket}/socket");
+    socket.onmessage = event => done(event.data);
+    socket.onerror = () => done("refused");
+}});
+const asked = (method, headers, body) => fetch("{site}/act", {{
+    method, headers, body, credentials: "include",
+    mode: method === "POST" && !headers ? "no-cors" : "cors",
+}}).then(answer => answer.type === "opaque" ? "opaque" : String(answer.status), () => "refused");
+</script>"""
+"""The same page on both sites: on the guarded one `site` is empty."""
+
+
+def write(scope: dict[str, Any], what: str) -> None:
+    """Write down what reached the site."""
+    names = [name for name, _ in scope["headers"]]
+    certificate = "certificate" if b"x-arr-clientcert" in names else "nothing"
+    with seen.open("a") as file:
+        file.write(f"{what} {scope.get('method', 'WEBSOCKET')} {scope['path']} {certificate}\n")
+
+
+async def answer(send: Send, status: int, body: str, *headers: tuple[bytes, bytes]) -> None:
+    """Send a response."""
+    text = body.encode()
+    own = [(b"content-type", b"text/html"), (b"content-length", str(len(text)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": [*own, *headers]})
+    await send({"type": "http.response.body", "body": text})
+
+
+async def site(scope: dict[str, Any], receive: Receive, send: Send) -> None:
+    """Act on every POST and PUT, and answer every WebSocket."""
+    if scope["type"] == "websocket":
+        await receive()
+        write(scope, "acted")
+        await send({"type": "websocket.accept"})
+        await send({"type": "websocket.send", "text": "opened"})
+        return
+    if scope["path"] == "/":
+        host = dict(scope["headers"])[b"host"].decode()
+        await answer(send, 200, PAGE.format(site="", socket=f"wss://{host}"))
+        return
+    write(scope, "acted")
+    allowed = os.environ.get("ARRCERT_CROSS_SITE_ORIGINS", "").encode()
+    await answer(
+        send,
+        200,
+        "done",
+        (b"access-control-allow-origin", allowed),
+        (b"access-control-allow-credentials", b"true"),
+    )
+
+
+guarded = ClientCertificateMiddleware(site)
+
+
+async def arriving(scope: dict[str, Any], receive: Receive, send: Send) -> None:
+    """Write down what arrives, before the check."""
+    if scope["type"] in ("http", "websocket") and scope["path"] != "/health":
+        write(scope, "arrived")
+    await guarded(scope, receive, send)
+
+
+async def other_site(scope: dict[str, Any], receive: Receive, send: Send) -> None:
+    """Serve the page that attacks the site whose address is in the query."""
+    site = scope["query_string"].decode()
+    await answer(send, 200, PAGE.format(site=site, socket=site.replace("https", "wss", 1)))

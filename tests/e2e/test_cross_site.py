@@ -1,0 +1,276 @@
+"""What a page of another site can do with the certificate of whoever looks at it, in Chromium.
+
+The browser speaks TLS to HAProxy, which asks for a client certificate and forwards it as App
+Service does. The tests run twice. First Chromium presents the certificate itself: it lies in the
+browser's own store, and the policy AutoSelectCertificateForUrls chooses it. This needs root, since
+Chromium reads policies from one folder of the machine alone. Then Playwright presents it, which
+carries the browser's connections, and so presents it on each of them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.serialization import pkcs12
+
+from arrcert.testing import CertificateAuthority, IssuedCertificate
+
+pytestmark = pytest.mark.matrix
+
+UVICORN = (sys.executable, "-m", "uvicorn", "--port", "{port}", "--log-level", "warning")
+FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking")
+HAPROXY = """
+defaults
+    mode http
+    timeout connect 5s
+    timeout client 20s
+    timeout server 20s
+frontend tls
+    bind 127.0.0.1:@PORT@ ssl crt @PKI@/server.pem ca-file @PKI@/client-ca.pem verify optional
+    http-request del-header X-ARR-ClientCert
+    http-request set-header X-ARR-ClientCert %[ssl_c_der,base64] if { ssl_c_used }
+    http-request set-header X-Forwarded-Proto https
+    default_backend site
+backend site
+    server site 127.0.0.1:@SITE@
+"""
+ETC = Path("/etc/chromium")
+# Chromium finds its store below HOME, and its policies in one folder, which is another one for this
+# process alone.
+WITH_POLICIES = """#!/bin/sh
+export HOME="{home}"
+exec unshare --mount sh -c 'mount --bind "{home}/etc" "{etc}" && exec "{chromium}" "$@"' sh "$@"
+"""
+
+
+class Sites(NamedTuple):
+    """The guarded site and the other one, both running.
+
+    Attributes:
+        url: the guarded site's origin.
+        other: the other site's origin.
+        process: the guarded site's server.
+    """
+
+    url: str
+    other: str
+    process: Any
+
+    def reached(self) -> list[str]:
+        """Return what reached the guarded site since the last call, but for its page."""
+        file = self.process.log.parent / "seen"
+        lines = file.read_text().splitlines()
+        file.write_text("")
+        return [line for line in lines if " GET /" not in line]
+
+    def log(self) -> str:
+        """Return what the guarded site has logged."""
+        return str(self.process.log.read_text())
+
+
+def program(name: str) -> str:
+    """Return where a program is, or skip the test."""
+    found = shutil.which(name) or shutil.which(name, path="/usr/sbin")
+    if found is None:
+        pytest.skip(f"the program {name} is missing")
+    return found
+
+
+@pytest.fixture(scope="module")
+def pki(
+    tmp_path_factory: pytest.TempPathFactory, authority: CertificateAuthority, alice: Any
+) -> Path:
+    """A folder with the front end's certificate and Alice's."""
+    folder = tmp_path_factory.mktemp("pki")
+    server = CertificateAuthority("Throw-away server CA").issue(
+        "localhost", dns_names=["localhost"], extended_key_usages=("serverAuth",)
+    )
+    (folder / "server.pem").write_bytes(server.certificate_pem + server.private_key_pem)
+    (folder / "client-ca.pem").write_bytes(authority.certificate_pem)
+    (folder / "alice.pem").write_bytes(alice.certificate_pem)
+    (folder / "alice.key").write_bytes(alice.private_key_pem)
+    return folder
+
+
+@contextlib.contextmanager
+def running(serve: Any, pki: Path, *, lists_the_other: bool) -> Iterator[Sites]:
+    """Run both sites, the guarded one behind HAProxy."""
+    pytest.importorskip("websockets", reason="the package websockets is missing")
+    with contextlib.ExitStack() as stack:
+        app = "cross_site_sites:other_site"
+        other = stack.enter_context(serve([*UVICORN, app]))
+        # An address and a name are two sites, although both are this machine.
+        origin = f"http://127.0.0.1:{other.port}"
+        listed = {"ARRCERT_CROSS_SITE_ORIGINS": origin} if lists_the_other else {}
+        site = stack.enter_context(serve([*UVICORN, "cross_site_sites:arriving"], **listed))
+        config = HAPROXY.replace("@SITE@", str(site.port)).replace("@PKI@", str(pki))
+        words = [program("haproxy"), "-db", "-f", "{folder}/cfg"]
+        door = stack.enter_context(serve(words, files={"cfg": config}, speaks_tls=True))
+        yield Sites(f"https://localhost:{door.port}", origin, site)
+
+
+@pytest.fixture(scope="module")
+def sites(serve: Any, pki: Path) -> Iterator[Sites]:
+    """The guarded site, which lists no origin, and the other one."""
+    with running(serve, pki, lists_the_other=False) as sites:
+        yield sites
+
+
+@pytest.fixture(scope="module")
+def friends(serve: Any, pki: Path) -> Iterator[Sites]:
+    """The guarded site that lists the other one in ARRCERT_CROSS_SITE_ORIGINS."""
+    with running(serve, pki, lists_the_other=True) as sites:
+        yield sites
+
+
+def with_policies(folder: Path, alice: IssuedCertificate) -> str:
+    """Return a program that starts Chromium with a store and a policy of its own."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can give Chromium a policy")
+    key = serialization.load_pem_private_key(alice.private_key_pem, None)
+    store = pkcs12.serialize_key_and_certificates(
+        b"alice", key, alice.certificate.x509, None, serialization.BestAvailableEncryption(b"x")
+    )
+    (folder / "alice.p12").write_bytes(store)
+    for place in (".pki/nssdb", ".local/share/pki/nssdb"):
+        (folder / place).mkdir(parents=True)
+        where = ("-d", f"sql:{folder / place}")
+        for words in (
+            [program("certutil"), *where, "-N", "--empty-password"],
+            [program("pk12util"), *where, "-i", str(folder / "alice.p12"), "-W", "x", "-K", ""],
+        ):
+            done = subprocess.run(words, capture_output=True, text=True)
+            assert done.returncode == 0, done.stderr
+    if not ETC.is_dir():
+        pytest.skip(f"the folder {ETC} is missing")
+    shutil.copytree(ETC, folder / "etc")
+    managed = folder / "etc" / "policies" / "managed"
+    managed.mkdir(parents=True)
+    rule = json.dumps({"pattern": "https://localhost", "filter": {}})
+    (managed / "test.json").write_text(json.dumps({"AutoSelectCertificateForUrls": [rule]}))
+    mount = [program("unshare"), "--mount", "mount", "--bind", str(folder / "etc"), str(ETC)]
+    if subprocess.run(mount, capture_output=True).returncode != 0:
+        pytest.skip("this machine allows no mount")
+    script = folder / "chromium"
+    script.write_text(WITH_POLICIES.format(home=folder, etc=ETC, chromium=program("chromium")))
+    script.chmod(0o755)
+    return str(script)
+
+
+@pytest.fixture(scope="module", params=["Chromium", "Playwright"])
+def window(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, pki: Path, alice: Any
+) -> Iterator[Any]:
+    """A function that returns a window with Alice's certificate at hand for a site."""
+    sync_api = pytest.importorskip(
+        "playwright.sync_api", reason="the package playwright is missing"
+    )
+    executable, presented = program("chromium"), {}
+    by_chromium = request.param == "Chromium"
+    if by_chromium:
+        executable = with_policies(tmp_path_factory.mktemp("home"), alice)
+    with sync_api.sync_playwright() as driver, contextlib.ExitStack() as stack:
+        browser = driver.chromium.launch(executable_path=executable, args=list(FLAGS))
+        stack.callback(browser.close)
+
+        def window(sites: Sites) -> Any:
+            if not by_chromium:
+                paths = {"certPath": str(pki / "alice.pem"), "keyPath": str(pki / "alice.key")}
+                presented["client_certificates"] = [{"origin": sites.url, **paths}]
+            context = browser.new_context(ignore_https_errors=True, **presented)
+            stack.callback(context.close)
+            return context.new_page()
+
+        window.by_chromium = by_chromium
+        yield window
+
+
+def test_the_sites_own_form_and_websocket_work(window: Any, sites: Sites) -> None:
+    """What a page of the site itself sends carries the certificate and is accepted."""
+    page = window(sites)
+    assert page.goto(sites.url).status == 200
+    assert page.evaluate("opened()") == "opened"
+    assert page.evaluate("asked('PUT', {'Content-Type': 'application/json'}, '{}')") == "200"
+    with page.expect_navigation() as form:
+        page.click("button")
+    assert form.value.status == 200
+    assert sites.reached() == [
+        "arrived WEBSOCKET /socket certificate",
+        "acted WEBSOCKET /socket certificate",
+        "arrived PUT /act certificate",
+        "acted PUT /act certificate",
+        "arrived POST /act certificate",
+        "acted POST /act certificate",
+    ]
+
+
+def visit_other(window: Any, sites: Sites) -> Any:
+    """Return a window that has been on the guarded site, and is now on the other site's page."""
+    page = window(sites)
+    # Chromium asks nobody for a certificate on behalf of a WebSocket: it presents the one that was
+    # chosen for the site before.
+    assert page.goto(sites.url).status == 200
+    assert page.goto(f"{sites.other}/?{sites.url}").status == 200
+    sites.reached()
+    return page
+
+
+def test_a_page_of_another_site_is_refused(window: Any, sites: Sites) -> None:
+    """The browser sends the certificate with what another site's page sends; the site denies it.
+
+    It is a WebSocket, a request of a script, and a form.
+    """
+    page = visit_other(window, sites)
+    before = len(sites.log())
+    assert page.evaluate("opened()") == "refused"
+    assert page.evaluate("asked('POST')") == "opaque"
+    with page.expect_navigation() as form:
+        page.click("button")
+    assert form.value.status == 403
+    assert sites.reached() == [
+        "arrived WEBSOCKET /socket certificate",
+        "arrived POST /act certificate",
+        "arrived POST /act certificate",
+    ]
+    told = [line for line in sites.log()[before:].splitlines() if line.startswith("denied")]
+    assert ["cross_site" in line and sites.other in line for line in told] == [True] * 3
+
+
+def test_json_of_another_site_ends_at_its_preflight(window: Any, friends: Sites) -> None:
+    """A PUT needs an answer to its preflight, although the origin is listed.
+
+    By the Fetch standard a preflight has no certificate. Chromium presents it all the same, so here
+    the preflight passes the check, and the site does not answer it.
+    """
+    page = visit_other(window, friends)
+    assert page.evaluate("asked('PUT', {'Content-Type': 'application/json'}, '{}')") == "refused"
+    assert friends.reached() == [
+        "arrived OPTIONS /act certificate",
+        "acted OPTIONS /act certificate",
+    ]
+
+
+def test_a_listed_site_may_send(window: Any, friends: Sites) -> None:
+    """What a page of an origin in ARRCERT_CROSS_SITE_ORIGINS sends is accepted."""
+    page = visit_other(window, friends)
+    assert page.evaluate("opened()") == "opened"
+    assert page.evaluate("asked('POST')") == "opaque"
+    with page.expect_navigation() as form:
+        page.click("button")
+    assert form.value.status == 200
+    acted = [line for line in friends.reached() if line.startswith("acted")]
+    assert acted == [
+        "acted WEBSOCKET /socket certificate",
+        "acted POST /act certificate",
+        "acted POST /act certificate",
+    ]

@@ -1,0 +1,200 @@
+"""The dependency `RequireClientCertificate`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import pytest
+from fastapi import APIRouter, Depends, FastAPI, HTTPException, WebSocket
+from fastapi.testclient import TestClient
+from starlette.responses import PlainTextResponse
+from starlette.testclient import WebSocketDenialResponse
+from starlette.websockets import WebSocketDisconnect
+
+from arrcert import CertificateDenied, ClientIdentity, DenialReason
+from arrcert.testing import IssuedCertificate
+from arrcert_fastapi import RequireClientCertificate
+
+Partner = Annotated[ClientIdentity, Depends(RequireClientCertificate("partners"))]
+
+
+def name_of(partner: Partner) -> str:
+    """A dependency of a site that needs the identity."""
+    return str(partner.name)
+
+
+PartnerName = Annotated[str, Depends(name_of)]
+
+
+def test_endpoint_gets_the_identity(app: FastAPI, visit: Any, bob: IssuedCertificate) -> None:
+    """As a parameter the dependency gives who entered; the state of the request holds it too."""
+
+    @app.get("/me")
+    def me(partner: Partner) -> dict[str, Any]:
+        return {"name": partner.name, "roles": sorted(partner.roles), "policy": partner.policy}
+
+    answer = visit("/me", bob)
+    assert answer.json() == {"name": "bob", "roles": ["orders"], "policy": "partners"}
+    assert answer.headers["cache-control"] == "private"
+
+
+def test_other_clients_are_denied(
+    app: FastAPI, visit: Any, alice: IssuedCertificate, stranger: IssuedCertificate
+) -> None:
+    """Only the clients of the named policy enter; the answer to the others is a 403 in JSON."""
+
+    @app.get("/me")
+    def me(partner: Partner) -> None: ...
+
+    for who in (None, stranger, alice):
+        answer = visit("/me", who)
+        assert (answer.status_code, answer.json()) == (403, {"detail": "Forbidden"})
+
+
+def test_role_is_required(app: FastAPI, visit: Any, bob: IssuedCertificate) -> None:
+    """With a role, only identities that have it enter."""
+    for role in ("orders", "invoices"):
+        app.get(
+            f"/{role}", dependencies=[Depends(RequireClientCertificate("partners", role=role))]
+        )(lambda: "in")
+    assert visit("/orders", bob).json() == "in"
+    assert visit("/invoices", bob).status_code == 403
+
+
+def test_routers_and_nested_dependencies(
+    app: FastAPI, visit: Any, alice: IssuedCertificate, bob: IssuedCertificate
+) -> None:
+    """The dependency holds on a router, on an included router and below another dependency."""
+    inner = APIRouter()
+
+    @inner.get("/nested")
+    def nested(name: PartnerName) -> str:
+        return name
+
+    @inner.get("/plain")
+    def plain() -> str:
+        return "in"
+
+    outer = APIRouter(dependencies=[Depends(RequireClientCertificate("partners"))])
+    outer.include_router(inner, prefix="/inner")
+    app.include_router(outer, prefix="/outer")
+    app.include_router(inner, prefix="/open")
+    assert visit("/outer/inner/nested", bob).json() == "bob"
+    assert visit("/outer/inner/plain", bob).json() == "in"
+    assert visit("/open/nested", bob).json() == "bob"
+    # Without the router's dependency the endpoint is held against `default`.
+    assert visit("/open/plain", bob).status_code == 403
+    assert visit("/open/plain", alice).json() == "in"
+    assert visit("/outer/inner/plain", alice).status_code == 403
+
+
+def test_websocket_is_closed_before_it_is_accepted(
+    app: FastAPI, alice: IssuedCertificate, bob: IssuedCertificate, stranger: IssuedCertificate
+) -> None:
+    """A WebSocket needs the named policy; denied handshakes do not reach the endpoint."""
+    reached: list[str | None] = []
+
+    @app.websocket("/chat")
+    async def chat(socket: WebSocket, partner: Partner) -> None:
+        reached.append(partner.name)
+        await socket.accept()
+        await socket.send_text(str(partner.name))
+        await socket.close()
+
+    client = TestClient(app)
+    with connect(client, bob) as socket:
+        assert socket.receive_text() == "bob"
+    # The gate denies a stranger with the 403. It knows Alice, and the dependency denies her.
+    with pytest.raises(WebSocketDenialResponse) as by_gate, connect(client, stranger):
+        pass
+    assert by_gate.value.status_code == 403
+    with pytest.raises(WebSocketDisconnect) as by_dependency, connect(client, alice):
+        pass
+    assert by_dependency.value.code == 1008
+    assert reached == ["bob"]
+
+
+def connect(client: TestClient, who: IssuedCertificate) -> Any:
+    """Connect to the WebSocket as the holder of a certificate."""
+    return client.websocket_connect("/chat", headers=who.headers)
+
+
+def test_denial_has_its_cause(app: FastAPI, visit: Any, alice: IssuedCertificate) -> None:
+    """The site's handler of `HTTPException` finds the `CertificateDenied` as the cause."""
+    causes: list[Any] = []
+
+    @app.exception_handler(HTTPException)
+    def handle(_: Any, error: HTTPException) -> Any:
+        causes.append(error.__cause__)
+        return PlainTextResponse("go away", 403)
+
+    @app.get("/me")
+    def me(partner: Partner) -> None: ...
+
+    # Alice passes the gate, because `default` accepts her.
+    assert visit("/me", alice).text == "go away"
+    [cause] = causes
+    assert isinstance(cause, CertificateDenied)
+    assert cause.reason is DenialReason.COMMON_NAME_NOT_ALLOWED
+
+
+def test_app_without_a_gate_denies(
+    bob: IssuedCertificate, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Without `Arrcert(app)` every request is denied, and the log says what to write."""
+    app = FastAPI()
+
+    @app.get("/me")
+    def me(partner: Partner) -> None: ...
+
+    assert TestClient(app).get("/me", headers=bob.headers).status_code == 403
+    assert "misconfigured" in caplog.text
+    assert "write Arrcert(app)" in caplog.text
+
+
+def test_equal_arguments_make_equal_dependencies() -> None:
+    """Instances are equal, with equal hashes, exactly if policy and role are equal."""
+    one = RequireClientCertificate("partners", role="orders")
+    assert one == RequireClientCertificate("partners", role="orders")
+    assert hash(one) == hash(RequireClientCertificate("partners", role="orders"))
+    assert RequireClientCertificate() == RequireClientCertificate("default")
+    for other in (
+        RequireClientCertificate("partners"),
+        RequireClientCertificate("others", role="orders"),
+        "partners",
+    ):
+        assert one != other
+    assert repr(one) == "RequireClientCertificate('partners', role='orders')"
+    assert repr(RequireClientCertificate()) == "RequireClientCertificate('default')"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [(("",), {}), ((None,), {}), (("a",), {"role": ""}), (("a",), {"role": ["orders"]})],
+)
+def test_arguments_are_checked_at_import(arguments: Any, named: Any) -> None:
+    """A policy or a role that is no non-empty text is a `TypeError`."""
+    with pytest.raises(TypeError):
+        RequireClientCertificate(*arguments, **named)
+
+
+def test_overrides_work_in_tests(app: FastAPI, alice: IssuedCertificate) -> None:
+    """`app.dependency_overrides` replaces the dependency, without a certificate in the test."""
+
+    @app.get("/me")
+    def me(partner: Partner) -> str:
+        return str(partner.name)
+
+    @app.get("/open")
+    def opened() -> str:
+        return "in"
+
+    carol = ClientIdentity("carol", frozenset(), alice.certificate, "partners")
+    client = TestClient(app)
+    app.dependency_overrides[RequireClientCertificate("partners")] = lambda: carol
+    assert client.get("/me").json() == "carol"
+    assert client.get("/open").status_code == 403
+    app.dependency_overrides[RequireClientCertificate()] = lambda: carol
+    assert client.get("/open").json() == "in"
+    app.dependency_overrides.clear()
+    assert client.get("/me").status_code == 403

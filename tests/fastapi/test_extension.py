@@ -1,0 +1,64 @@
+"""The extension `Arrcert`: its settings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+
+from arrcert import ConfigurationError
+from arrcert.testing import IssuedCertificate
+from arrcert_fastapi import Arrcert
+
+
+def test_settings_of_the_environment(
+    monkeypatch: pytest.MonkeyPatch, alice: IssuedCertificate
+) -> None:
+    """Without a mapping the environment is the configuration."""
+    monkeypatch.setenv("ARRCERT_FINGERPRINTS", alice.certificate.sha256_fingerprint)
+    app = FastAPI()
+    Arrcert(app)
+    app.get("/")(lambda: "in")
+    assert TestClient(app).get("/", headers=alice.headers).json() == "in"
+    assert TestClient(app).get("/").status_code == 403
+
+
+def test_mistakes_stop_the_start() -> None:
+    """Mistakes in the settings, and no settings at all, are a `ConfigurationError`."""
+    for settings in ({}, {"ARRCERT": {"default": {"fingerprints": []}}}):
+        with pytest.raises(ConfigurationError):
+            Arrcert(FastAPI(), settings)
+
+
+def test_names_of_settings(settings: dict[str, Any]) -> None:
+    """A name that is no setting of arrcert is an error, as is a policy without `ARRCERT` around."""
+    with pytest.raises(ConfigurationError, match="default: is no setting of arrcert"):
+        Arrcert(FastAPI(), settings["ARRCERT"])
+    with pytest.raises(ConfigurationError, match="ARRCERT_EXEMPT"):
+        Arrcert(FastAPI(), settings | {"ARRCERT_EXEMPT": []})
+
+
+def test_whole_app_is_protected(settings: dict[str, Any]) -> None:
+    """`ARRCERT_PROTECT_ALL = False` contradicts the extension."""
+    with pytest.raises(ConfigurationError, match="ARRCERT_PROTECT_ALL: is False"):
+        Arrcert(FastAPI(), settings | {"ARRCERT_PROTECT_ALL": False})
+    Arrcert(FastAPI(), settings | {"ARRCERT_PROTECT_ALL": True})
+
+
+def test_second_gate_is_refused(app: FastAPI, settings: dict[str, Any]) -> None:
+    """One app has one gate."""
+    with pytest.raises(RuntimeError, match="twice"):
+        Arrcert(app, settings)
+
+
+def test_probable_mistakes_are_warnings(
+    settings: dict[str, Any], alice: IssuedCertificate, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A setting that is valid but probably a mistake is a warning in the log."""
+    pin = {"fingerprint": alice.certificate.sha256_fingerprint, "not_after": "2020-01-31"}
+    Arrcert(FastAPI(), settings | {"ARRCERT": {"default": {"fingerprints": [pin]}}})
+    [record] = caplog.records
+    assert record.levelname == "WARNING"
+    assert record.message.startswith("configuration: ")

@@ -1,0 +1,30 @@
+"""`tools/differential/state.py`: a run survives an interruption."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+from tools.differential.checking import Failure
+from tools.differential.state import MOST_FAILURES, State
+
+
+def test_a_state_is_read_as_it_was_written(tmp_path: Path) -> None:
+    """What was counted, done and found is the same after a restart."""
+    path = tmp_path / "state.json"
+    state = State(3, 500)
+    state.add(4, Counter({("chains", "accepted"): 2}), [Failure("exception", 9, "text")])
+    state.versions = {"Go": "1"}
+    state.seconds = 1.5
+    state.save(path)
+    again = State.load(path)
+    assert vars(again) == vars(state)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_failures_are_bounded() -> None:
+    """Only the first failures are kept in full."""
+    state = State(3, 500)
+    for block in range(3):
+        state.add(block, Counter(), [Failure("exception", 9, "text")] * 300)
+    assert len(state.failures) == MOST_FAILURES

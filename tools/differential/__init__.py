@@ -1,0 +1,1 @@
+"""Compares arrcert's verdict on certification paths with that of other implementations."""

@@ -1,0 +1,77 @@
+"""One chain through all implementations: are the verdicts explained?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from tools.differential.chains import Chain
+from tools.differential.classes import classify
+from tools.differential.comparators.arrcert import RAISED
+from tools.differential.expectations import ACCEPT, DENY, expected
+from tools.differential.verdicts import Verdict
+
+ACCEPT_FAILURE = "unexplained accept"
+DENIAL_FAILURE = "unexplained denial"
+DIFFERENCE_FAILURE = "unexplained difference"
+EXCEPTION_FAILURE = "exception"
+
+
+class Failure(NamedTuple):
+    """A verdict that nothing explains.
+
+    Attributes:
+        kind: one of the four kinds above.
+        number: the number of the chain.
+        text: the variations and the verdicts.
+    """
+
+    kind: str
+    number: int
+    text: str
+
+
+class Result(NamedTuple):
+    """What one chain showed.
+
+    Attributes:
+        differences: (class, other implementation) of each difference that is explained.
+        failures: what is not explained.
+    """
+
+    differences: list[tuple[str, str]]
+    failures: list[Failure]
+
+
+def check(chain: Chain, ours: Verdict, others: Mapping[str, Verdict]) -> Result:
+    """Compare the verdicts on a chain.
+
+    Args:
+        chain: the chain.
+        ours: the verdict of arrcert.
+        others: the verdict of each other implementation.
+    """
+    done = ", ".join(chain.variations) or "nothing"
+    differences, failures = [], []
+
+    def fail(kind: str, text: str) -> None:
+        failures.append(Failure(kind, chain.number, f"[{done}] {text}"))
+
+    said = ours.text or "accepted"
+    if ours.text.startswith(RAISED):
+        fail(EXCEPTION_FAILURE, said)
+    wanted = expected(chain.variations)
+    if ours.accepted and wanted == DENY:
+        fail(ACCEPT_FAILURE, "arrcert accepts what it must deny")
+    if not ours.accepted and wanted == ACCEPT:
+        fail(DENIAL_FAILURE, f"arrcert denies what it must accept: {said}")
+    for other, theirs in others.items():
+        if theirs.accepted == ours.accepted:
+            continue
+        found = classify(chain.variations, other, ours, theirs)
+        if found is None:
+            kind = ACCEPT_FAILURE if ours.accepted else DIFFERENCE_FAILURE
+            fail(kind, f"arrcert: {said}; {other}: {theirs.text or 'accepted'}")
+        else:
+            differences.append((found.name, other))
+    return Result(differences, failures)

@@ -1,0 +1,42 @@
+"""arrcert: `Policy(trust_anchors=..., intermediates=...).check`."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import warnings
+
+from arrcert import CertificateDenied, ClientCertificate, ConfigurationError, Policy
+from tools.differential.certificates import AT
+from tools.differential.chains import Chain
+from tools.differential.verdicts import ACCEPTED, Verdict
+
+RAISED = "raised: "
+"""The begin of the text if arrcert raised anything but its own exceptions."""
+
+
+def verdict(chain: Chain) -> Verdict:
+    """Ask a policy as a site does. A policy that does not start accepts nobody."""
+    try:
+        with warnings.catch_warnings():
+            # cryptography warns of serial numbers that are not positive.
+            warnings.simplefilter("ignore")
+            policy = Policy(
+                trust_anchors=[_pem(anchor) for anchor in chain.anchors],
+                intermediates=[_pem(each) for each in chain.intermediates] or None,
+            )
+            policy.check(ClientCertificate.from_der(chain.leaf), AT)
+    except CertificateDenied as denied:
+        return Verdict(False, f"{denied.reason}: {denied.detail}")
+    except ConfigurationError as error:
+        return Verdict(False, f"configuration: {error.problems[0]}")
+    # Nothing else may be raised. `checking` reports it.
+    except Exception as error:
+        return Verdict(False, f"{RAISED}{error!r}")
+    return ACCEPTED
+
+
+@functools.lru_cache(256)
+def _pem(certificate: bytes) -> str:
+    text = base64.encodebytes(certificate).decode()
+    return f"-----BEGIN CERTIFICATE-----\n{text}-----END CERTIFICATE-----\n"

@@ -1,0 +1,69 @@
+"""How far a run is: a bar on a terminal, else a line from time to time."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import Any
+
+SECONDS_BETWEEN_LINES = 20.0
+"""How often a line is printed where the output is no terminal."""
+
+
+class Progress:
+    """A context manager that shows the progress.
+
+    Args:
+        total: how many chains there are to do.
+    """
+
+    def __init__(self, total: int) -> None:
+        self._total = total
+        self._done = 0
+        self._printed = time.monotonic()
+        self._bar: Any = None
+        if sys.stdout.isatty():
+            try:
+                from rich import progress
+            except ImportError:
+                return
+            self._bar = progress.Progress(
+                "{task.description}",
+                progress.BarColumn(),
+                progress.MofNCompleteColumn(),
+                progress.TimeRemainingColumn(),
+            )
+            self._task = self._bar.add_task("chains", total=total)
+
+    def __enter__(self) -> Progress:
+        if self._bar:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._bar:
+            self._bar.stop()
+
+    def advance(self, chains: int, failures: int) -> None:
+        """Show that so many chains more are done.
+
+        Args:
+            chains: how many.
+            failures: how many verdicts are not explained so far.
+        """
+        self._done += chains
+        if self._bar:
+            text = f"chains, {failures} unexplained"
+            self._bar.update(self._task, advance=chains, description=text)
+        elif time.monotonic() - self._printed >= SECONDS_BETWEEN_LINES:
+            self._printed = time.monotonic()
+            print(
+                f"{self._done:,} of {self._total:,} chains, {failures} unexplained",
+                flush=True,
+            )
