@@ -106,7 +106,7 @@ class ClientCertificateBackend(ModelBackend):
         return users
 
     def is_user_of(self, user: Any, client_identity: ClientIdentity) -> bool:
-        """Return whether a user belongs to an identity: whether the names are equal. This is a hook.
+        """Return whether a user belongs to an identity: whether the names are equal. A hook.
 
         Args:
             user: what `filter_users_by_identity`, `create_user` or `configure_user` returned.

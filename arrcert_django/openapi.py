@@ -9,7 +9,7 @@ from drf_spectacular.settings import spectacular_settings
 __all__ = ["ClientCertificateScheme"]
 
 
-class ClientCertificateScheme(OpenApiAuthenticationExtension):  # type: ignore[misc,no-untyped-call]
+class ClientCertificateScheme(OpenApiAuthenticationExtension):
     """Describe `ClientCertificateAuthentication` and its subclasses as `mutualTLS`.
 
     Source: the OpenAPI Specification 3.1, "Security Scheme Object". OpenAPI 3.0 does not have

@@ -179,7 +179,7 @@ mark_policy(ClientCertificateAuthentication, ClientCertificateAuthentication.pol
 
 
 def _brings_certificate(request: Request) -> bool:
-    """Return whether the header of the front end is there. What is in it, the authorizer decides."""
+    """Return whether the header of the front end is there, whatever it holds."""
     try:
         header = current_authorizer().front_end.header
     except ConfigurationError:

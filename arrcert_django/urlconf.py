@@ -88,7 +88,7 @@ def requirement_of(view: object, method: str | None) -> Requirement | None:
         return requirement
     named = map(_named_by, _functions_below(view, method or ""))
     below = next((requirement for requirement in named if requirement is not None), None)
-    return _named_by_class(view) if below is None else below
+    return requirement_of_class(view) if below is None else below
 
 
 def hides_permissions(view: object) -> bool:
@@ -101,8 +101,12 @@ def _named_by(view: object) -> Requirement | None:
     return None if policy is None else Requirement(policy, role_named_by(view))
 
 
-def _named_by_class(view: object) -> Requirement | None:
-    """Return what the class of a view asks for, or None."""
+def requirement_of_class(view: object) -> Requirement | None:
+    """Return what the class of a view of Django REST framework asks for, or None.
+
+    Args:
+        view: the function that is registered.
+    """
     policy = attribute_of(view, "certificate_policy")
     if isinstance(policy, str):
         role = attribute_of(view, "certificate_role")

@@ -13,7 +13,13 @@ from arrcert.adapters import policy_named_by
 from arrcert.exceptions import ConfigurationError, Problem, quote
 from arrcert_django import conf
 from arrcert_django.startup import imported
-from arrcert_django.urlconf import attribute_of, operands, registered_views, requirement_of
+from arrcert_django.urlconf import (
+    attribute_of,
+    operands,
+    registered_views,
+    requirement_of,
+    requirement_of_class,
+)
 from arrcert_django.users import (
     ClientCertificateUserMiddleware,
     imported_class,
@@ -44,9 +50,7 @@ def check_user_middleware(**_: Any) -> list[checks.CheckMessage]:
         return []
     middleware: Any = entries[position]
     messages: list[checks.CheckMessage] = [
-        checks.Error(
-            str(problem), hint="Until then the site does not start.", id="arrcert.E007"
-        )
+        checks.Error(str(problem), hint="Until then the site does not start.", id="arrcert.E007")
         for problem in problems_of_order()
     ]
     messages += [
@@ -75,8 +79,9 @@ def check_authentication(**_: Any) -> list[checks.CheckMessage]:
     """Report views of Django REST framework whose authentication does not fit.
 
     Returns:
-        `arrcert.E003` if the class of a view names a policy that does not exist; `arrcert.W008` if `SessionAuthentication` comes before the authentication by certificate, or
-        if only `SessionAuthentication` reads the user that `ClientCertificateUserMiddleware` sets;
+        `arrcert.E003` if the class of a view names a policy that does not exist; `arrcert.W008` if
+        `SessionAuthentication` comes before the authentication by certificate, or if only
+        `SessionAuthentication` reads the user that `ClientCertificateUserMiddleware` sets;
         `arrcert.W009` if the authentication asks for another policy than the view.
 
     Source: Django REST framework's documentation, "Authentication". It does not see what
@@ -112,7 +117,7 @@ def _messages_of(name: str, view: object) -> Iterator[checks.CheckMessage]:
             hint="List ClientCertificateAuthentication first.",
             id="arrcert.W008",
         )
-    asked = requirement_of(view, None)
+    asked = requirement_of_class(view)
     if asked is not None and asked.policy not in _known_policies(asked.policy):
         yield checks.Error(
             f"The class of the view {name} names the policy {quote(asked.policy)}, which does not"
@@ -121,6 +126,7 @@ def _messages_of(name: str, view: object) -> Iterator[checks.CheckMessage]:
             " all clients.",
             id="arrcert.E003",
         )
+    asked = requirement_of(view, None)
     for position in certificates:
         policy = policy_named_by(listed[position])
         if asked is not None and policy != asked.policy:
