@@ -28,6 +28,7 @@ if not django_settings.configured:
             "drf_spectacular",
             "arrcert_django",
         ],
+        PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"],
         DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}},
         SECRET_KEY="for tests",
         USE_TZ=True,
