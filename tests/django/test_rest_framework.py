@@ -26,7 +26,7 @@ from rest_framework.views import APIView
 from rest_framework.viewsets import ViewSet
 
 from arrcert import CertificateDenied
-from arrcert.testing import CertificateAuthority, IssuedCertificate
+from arrcert.testing import CertificateAuthority, IssuedCertificate, self_signed
 from arrcert_django.rest_framework import (
     CertificateUser,
     ClientCertificateAuthentication,
@@ -71,6 +71,12 @@ class PartnersPage(Page):
 
     authentication_classes = [PartnersAuthentication]
     permission_classes = [HasClientCertificate("partners", role="orders")]
+
+
+@pytest.fixture(scope="session")
+def partner() -> IssuedCertificate:
+    """A certificate that `partners` allows and `default` does not."""
+    return self_signed("partner")
 
 
 @pytest.fixture(autouse=True)
@@ -132,7 +138,7 @@ def test_denial_carries_its_cause(site: Any, visit: Any, stranger: IssuedCertifi
     assert visit("/", stranger).status_code == 403
     [cause] = seen
     assert isinstance(cause, CertificateDenied)
-    assert visit("/").json() == ["AnonymousUser", "AnonymousUser", None]
+    assert visit("/").json() == ["None", "NoneType", None]
     assert len(seen) == 1
 
 
@@ -324,7 +330,7 @@ def test_throttling_counts_by_identity(
     """A client has its own rate, whichever certificate of its name it presents."""
 
     class Slow(ScopedRateThrottle):
-        THROTTLE_RATES = {"orders": "2/day"}  # noqa: RUF012
+        THROTTLE_RATES = {"orders": "2/day"}
 
     class Orders(Page):
         throttle_classes = [Slow]
