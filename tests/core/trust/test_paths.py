@@ -833,7 +833,7 @@ def test_forwarded_certificate_is_tried_until_it_has_its_place(
     stranger = self_signed("alice").certificate
     search = PathSearch(stranger, [stranger.x509])
     assert isinstance(search.find(TrustStore([CertificateAuthority("Other").x509]), NOW), Finding)
-    assert counted.signatures == 2
+    assert counted.signatures == 3
 
 
 def test_effort_of_a_signature_follows_the_key() -> None:

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.events import RequestReceived, StreamEnded, TrailersReceived
+from h2.exceptions import H2Error
 from OpenSSL import SSL, crypto
 
 from arrcert.testing import CertificateAuthority, IssuedCertificate
@@ -107,7 +108,7 @@ class PlantedSite:
                 threading.Thread(target=self._guard, args=(serve, raw), daemon=True).start()
 
     def _guard(self, serve: object, raw: socket.socket) -> None:
-        with raw, contextlib.suppress(OSError, SSL.Error, EOFError, ValueError):
+        with raw, contextlib.suppress(OSError, SSL.Error, H2Error, EOFError, ValueError):
             serve(raw)  # type: ignore[operator]
 
     def _serve_tls(self, raw: socket.socket) -> None:
@@ -254,7 +255,8 @@ class PlantedSite:
         if "HTTP/2 closes" in self.holes:
             return
         if "HTTP/2 garbage" in self.holes:
-            wire.send(b"\xff" * 64)
+            wire.some()
+            wire.send(b"\0\0\1\0\0\0\0\0\0x" * 8)
             return
         if "HTTP/2 goes away" in self.holes:
             protocol.close_connection()
