@@ -30,9 +30,10 @@ from arrcert_django.authorization import (
     set_identity,
     tell_accepted,
 )
-from arrcert_django.urlconf import Requirement, requirement_of
+from arrcert_django.urlconf import Requirement, hides_permissions, requirement_of
+from arrcert_django.users import ClientCertificateUserMiddleware
 
-__all__ = ["ClientCertificateMiddleware"]
+__all__ = ["ClientCertificateMiddleware", "ClientCertificateUserMiddleware"]
 
 PROTECT_ALL_IS_FALSE = Problem(
     "ARRCERT_PROTECT_ALL",
@@ -216,17 +217,23 @@ def _required_before_view(
     if required is None and (is_exempt_view(view) or is_exempt(request)):
         set_identity(request, None)
     elif required is None:
-        required, hint = Requirement(DEFAULT_POLICY), _hint(request)
+        required, hint = Requirement(DEFAULT_POLICY), _hint(request, view)
     request._arrcert_required_before_view = required  # type: ignore[attr-defined]
     return required, hint
 
 
-def _hint(request: HttpRequest) -> str:
+def _hint(request: HttpRequest, view: object) -> str:
     """Return what the log says if `default` denies a request that another policy accepts."""
     accepted = decisions_for(request).accepted
     if not accepted or DEFAULT_POLICY in accepted:
         return ""
     policy = quote(next(iter(accepted)))
+    if hides_permissions(view):
+        return (
+            f"the policy {policy} accepts the request, and the middleware cannot see what the"
+            " view's get_permissions() returns; if the view is for that policy, set"
+            f" certificate_policy = {policy} on the class of the view"
+        )
     return (
         f"the policy {policy} accepts the request, and the view names no policy that the middleware"
         f" can see; if a policy below is not visible to it, because a wrapper hides it, put"
