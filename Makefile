@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: $(VENV)/demo ## both sample sites behind real TLS, and every kind of client against them
+demo: $(VENV)/demo ## the sample sites behind real TLS, and every kind of client against them
 	@$(BIN)/python sample_sites/demo.py
 
 serve: $(VENV)/demo ## the sample sites for your own browser and curl, until Ctrl-C
@@ -75,8 +75,8 @@ $(VENV)/pip:
 	@touch $@
 
 $(VENV)/demo: $(VENV)/pip pyproject.toml
-	@echo "Installing arrcert, Flask, Django and the local front end ..."
-	@$(PIP) --editable ".[flask,django,dev]" "whitenoise>=6.7"
+	@echo "Installing arrcert, Flask, Django, FastAPI and the local front end ..."
+	@$(PIP) --editable ".[flask,django,fastapi,dev]" "whitenoise>=6.7"
 	@touch $@
 
 $(VENV)/test: $(VENV)/demo pyproject.toml

@@ -8,6 +8,7 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from arrcert import asgi, wsgi
+from arrcert.adapters import DEEPEST_STACK
 from arrcert.layers import DISPATCHER, answers_of, inner, is_of_channels, layers, name_of, passes_on
 from arrcert.routes import (
     OPEN,
@@ -23,9 +24,6 @@ from arrcert.routes import (
     rows,
 )
 from arrcert.settings import Settings
-
-_DEEPEST_STACK = 100
-"""How many layers around an app are followed."""
 
 _DJANGO = "django.core.handlers.asgi.ASGIHandler"
 """The class of Django's own ASGI app, whose routes the adapter for Django lists."""
@@ -45,7 +43,7 @@ def layers_around(app: object) -> list[Any]:
     Args:
         app: a WSGI or ASGI app.
     """
-    return list(islice(layers(app), _DEEPEST_STACK))
+    return list(islice(layers(app), DEEPEST_STACK))
 
 
 def check_of(layer: object) -> Check | None:
@@ -160,7 +158,7 @@ def walk_asgi(app: object, kind: str) -> AsgiApp:
     It looks through the routers and middlewares of Channels.
     """
     found = AsgiApp([], [], [])
-    _walk(app, kind, ROOT, [], found, _DEEPEST_STACK)
+    _walk(app, kind, ROOT, [], found, DEEPEST_STACK)
     return found._replace(layers=list(dict.fromkeys(found.layers)))
 
 

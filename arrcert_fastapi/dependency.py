@@ -1,6 +1,7 @@
 """The dependency that requires an authorized client certificate."""
 
-from __future__ import annotations
+# Annotations are not postponed here: FastAPI 0.115 cannot resolve those of an object that it calls,
+# and takes the connection for a parameter of the query.
 
 from typing import NoReturn
 
@@ -13,6 +14,10 @@ from arrcert.asgi import set_identity
 
 AUTHORIZER = "arrcert.authorizer"
 """The key of the scope that holds the app's authorizer. Clients cannot set it."""
+
+DENIED = "arrcert.denied"
+"""The key of the scope that is there once a dependency has denied the request. Clients cannot set
+it."""
 
 _POLICY_VIOLATION = 1008
 """The close code of RFC 6455 section 7.4.1."""
@@ -78,6 +83,7 @@ class RequireClientCertificate:
                 raise deny_misconfigured(_NO_ARRCERT, self.policy, scope=scope)
             identity = authorizer.identify_asgi(scope, self.policy, self.role)
         except CertificateDenied as denied:
+            scope[DENIED] = True
             _forbid(scope["type"], denied)
         set_identity(scope, identity)
         return identity
@@ -86,4 +92,5 @@ class RequireClientCertificate:
 def _forbid(kind: str, denied: CertificateDenied) -> NoReturn:
     if kind == "websocket":
         raise WebSocketException(_POLICY_VIOLATION) from denied
-    raise HTTPException(403, "Forbidden") from denied
+    # The headers are those of the gate's own 403.
+    raise HTTPException(403, "Forbidden", {"Cache-Control": "no-store"}) from denied

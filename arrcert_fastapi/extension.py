@@ -8,17 +8,24 @@ from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI
+from starlette.applications import Starlette
 
 from arrcert import Authorizer, ConfigurationError
 from arrcert.exceptions import Problem, quote
-from arrcert.settings import load
+from arrcert.settings import Settings, load
 from arrcert_fastapi.gate import GateMiddleware
 from arrcert_fastapi.openapi import with_mutual_tls
 
 _logger = logging.getLogger("arrcert")
 
 _ARRCERT = "arrcert"
-"""The attribute of `app.state` that shows that an app has its gate."""
+"""The attribute of `app.state` that holds the authorizer, and shows that an app has its gate."""
+
+_SETTINGS = "arrcert_settings"
+"""The attribute of `app.state` that holds the settings, for the route audit."""
+
+_WRITTEN = "arrcert_written"
+"""The attribute of `app.state` that holds the mapping as it was given, for `arrcert explain`."""
 
 
 class Arrcert:
@@ -68,6 +75,18 @@ class Arrcert:
         )
         app.openapi = with_mutual_tls(app)  # type: ignore[method-assign]
         setattr(app.state, _ARRCERT, authorizer)
+        setattr(app.state, _SETTINGS, read)
+        setattr(app.state, _WRITTEN, given)
+
+
+def settings_of(app: Starlette) -> Settings | None:
+    """Return the settings of an app, or None without `Arrcert(app)`.
+
+    Args:
+        app: the app.
+    """
+    settings: Settings | None = getattr(app.state, _SETTINGS, None)
+    return settings
 
 
 _PROTECT_ALL = Problem(

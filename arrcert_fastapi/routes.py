@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Collection, Iterator, MutableMapping
 from typing import Any, NamedTuple
 
 from fastapi import FastAPI, routing
@@ -38,10 +38,10 @@ def endpoints(app: FastAPI) -> Iterator[Endpoint]:
 
     It does not look into mounted apps.
     """
-    for route in _effective_routes(app.routes):
+    for route in effective_routes(app.routes):
         dependant = getattr(route, "dependant", None)
         if dependant is not None:
-            calls = list(_calls_in(dependant))
+            calls = list(calls_in(dependant))
             yield Endpoint(
                 str(route.path),
                 tuple(sorted(getattr(route, "methods", None) or ())),
@@ -62,20 +62,23 @@ def requirements_at(
     It follows FastAPI: the first route that matches counts. A mounted FastAPI app may have
     dependencies of its own.
     """
-    for route in _effective_routes(app.routes):
+    for route in effective_routes(app.routes):
         match, child_scope = route.matches(dict(scope))
         if match is not Match.FULL:
             continue
         inside = getattr(route, "app", None)
         if isinstance(inside, FastAPI):
             return requirements_at(inside, {**scope, **child_scope})
-        calls = _calls_in(getattr(route, "dependant", None))
+        calls = calls_in(getattr(route, "dependant", None))
         return tuple(call for call in calls if isinstance(call, RequireClientCertificate))
     return ()
 
 
-def _effective_routes(routes: Any) -> Iterator[Any]:
+def effective_routes(routes: Any) -> Iterator[Any]:
     """Yield routes in the order in which FastAPI tries them, with prefixes and dependencies.
+
+    Args:
+        routes: the routes of an app or of a router.
 
     In newer versions of FastAPI an included router is one route of the app, and
     `iter_route_contexts` gives the routes inside, as the app serves them.
@@ -84,9 +87,14 @@ def _effective_routes(routes: Any) -> Iterator[Any]:
     yield from routes if contexts is None else contexts(routes)
 
 
-def _calls_in(dependant: Any) -> Iterator[object]:
-    """Yield what a route calls: its dependencies, nested ones too, and its endpoint."""
-    if dependant is not None:
+def calls_in(dependant: Any, replaced: Collection[object] = ()) -> Iterator[object]:
+    """Yield what a route calls: its dependencies, nested ones too, and its endpoint.
+
+    Args:
+        dependant: what FastAPI knows of the route; None for a route without dependencies.
+        replaced: dependencies that are left out, with theirs.
+    """
+    if dependant is not None and dependant.call not in replaced:
         yield dependant.call
         for inner in dependant.dependencies:
-            yield from _calls_in(inner)
+            yield from calls_in(inner, replaced)

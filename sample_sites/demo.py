@@ -1,6 +1,6 @@
-"""Play real clients against both sample sites over TLS, and judge every answer.
+"""Play real clients against the sample sites over TLS, and judge every answer.
 
-`demo.py` issues a throw-away PKI, starts both sites behind the local front end, lets each client
+`demo.py` issues a throw-away PKI, starts all sites behind the local front end, lets each client
 knock and prints one table; the exit code is 1 if any answer is wrong. `demo.py --serve` leaves the
 sites running for a browser or curl. Nothing but the interpreter and this project is needed.
 """
@@ -165,6 +165,7 @@ class Site:
     SITES: Mapping[str, tuple[str, str]] = {
         "Flask": ("flask_site", "app:app"),
         "Django": ("django_site", "mtls_site.wsgi:application"),
+        "FastAPI": ("fastapi_site", "mtls_app.main:app"),
     }
 
     def __init__(self, name: str, pki: Pki, policies: Policies, port: int) -> None:
@@ -286,9 +287,9 @@ def _environment(policies: Policies) -> dict[str, str]:
 
 @contextlib.contextmanager
 def running_sites(
-    pki: Pki, policies: Policies, *, ports: Sequence[int] = (0, 0)
+    pki: Pki, policies: Policies, *, ports: Sequence[int] = (0, 0, 0)
 ) -> Iterator[list[Site]]:
-    """Run both sites; whatever happens, they are gone afterwards.
+    """Run all sites; whatever happens, they are gone afterwards.
 
     Args:
         pki: where the server's certificate lies.
@@ -304,7 +305,7 @@ def running_sites(
             site = Site(name, pki, policies, port)
             stack.callback(site.stop)
             sites.append(site)
-        # Both are on their way before the first is waited for.
+        # All are on their way before the first is waited for.
         for site in sites:
             site.wait_until_ready()
         yield sites
@@ -427,14 +428,14 @@ def answer(pki: Pki, site: Site, visit: Visit) -> Answer:
 
 
 def run(pki: Pki, policies: Policies, visits: Sequence[Visit] = VISITS) -> int:
-    """Play the visits against both sites, print the table, and return the exit code.
+    """Play the visits against all sites, print the table, and return the exit code.
 
     Args:
         pki: the clients' certificates.
         policies: what the sites get as `ARRCERT`.
         visits: who knocks where, and the right answers.
     """
-    print("Starting both sites behind the local front end ...", flush=True)
+    print("Starting the sites behind the local front end ...", flush=True)
     with running_sites(pki, policies) as sites:
         for site in sites:
             print(f"  {site.name} listens on {site.url}")
@@ -490,7 +491,7 @@ def print_what_next() -> None:
     print()
     print("What you can try next")
     print()
-    print("  make serve      leaves both sites running, for a browser and for curl.")
+    print("  make serve      leaves the sites running, for a browser and for curl.")
     print("                  Then, in another terminal:")
     urls = [f"https://127.0.0.1:{DEFAULT_PORT + n}" for n in range(len(Site.SITES))]
     print_curl_lines(DEFAULT_PKI_FOLDER, urls)
@@ -501,7 +502,7 @@ def print_what_next() -> None:
 
 def print_curl_lines(folder: Path, urls: Sequence[str]) -> None:
     """Print commands to copy: one for each kind of client."""
-    flask, django = urls
+    flask, django, fastapi = urls
     curl = "curl --cacert server-ca.pem"
     lines = (
         ("admitted", f"{curl} --cert allowed.pem --key allowed.key {flask}/hellocert"),
@@ -534,7 +535,7 @@ def print_curl_lines(folder: Path, urls: Sequence[str]) -> None:
     for comment, command in lines:
         print(f"  # {comment}")
         print(f"  {command}")
-    print(f"  # The Django site answers the same on {django}")
+    print(f"  # The Django site answers the same on {django}, the FastAPI site on {fastapi}")
 
 
 def _shown(path: Path) -> str:
@@ -549,14 +550,14 @@ def _shown(path: Path) -> str:
 
 
 def serve(folder: Path, port: int) -> int:
-    """Leave both sites running until Ctrl-C, and return the exit code.
+    """Leave the sites running until Ctrl-C, and return the exit code.
 
     Args:
         folder: where the PKI lies or goes.
-        port: the first site's port, the second's is the next; 0 takes free ones.
+        port: the first site's port, the others take the next ones; 0 takes free ones.
     """
     pki = Pki.kept(folder.resolve())
-    print("Starting both sites behind the local front end ...", flush=True)
+    print("Starting the sites behind the local front end ...", flush=True)
     ports = [port + n if port else 0 for n in range(len(Site.SITES))]
     with running_sites(pki, pki.policies(), ports=ports) as sites:
         print()
@@ -600,14 +601,14 @@ def _exit_on_sigterm(_signal: int, _frame: object) -> NoReturn:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code."""
-    parser = argparse.ArgumentParser(description="Play real clients against both sample sites.")
+    parser = argparse.ArgumentParser(description="Play real clients against the sample sites.")
     parser.add_argument("--serve", action="store_true", help="leave the sites running")
     parser.add_argument(
         "--port",
         type=int,
         default=DEFAULT_PORT,
-        help="with --serve: the Flask site's port; Django takes the next; 0 takes free ones"
-        " (default: %(default)s)",
+        help="with --serve: the Flask site's port; Django and FastAPI take the next ones; 0 takes"
+        " free ones (default: %(default)s)",
     )
     parser.add_argument(
         "--pki",

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Deploys both sample sites with the Azure CLI alone. What `azd up` does, step by step.
+# Deploys the sample sites with the Azure CLI alone. What `azd up` does, step by step.
 set -euo pipefail
 
 usage() {
@@ -44,7 +44,7 @@ echo "1. The subscription that will be used"
 az account show --query name --output tsv
 
 echo "2. Each site's code, with the wheel of this clone"
-python3 package.py flask_site django_site
+python3 package.py flask_site django_site fastapi_site
 
 echo "3. Resource group, plan, sites, logs: infra/main.bicep"
 # The secret goes through a file: a command line can be read by everybody on this machine.
@@ -61,7 +61,7 @@ az deployment sub create \
     --output none
 
 echo "4. The code. App Service installs requirements.txt; that takes some minutes."
-for site in flask django; do
+for site in flask django fastapi; do
     site_name=$(az deployment group show \
         --resource-group "rg-$name" \
         --name resources \

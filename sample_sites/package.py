@@ -14,7 +14,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 CLONE = HERE.parent
-SITES = ("flask_site", "django_site")
+SITES = ("flask_site", "django_site", "fastapi_site")
 
 # Made on this machine, or made anew by App Service's build.
 LEFT_OUT = shutil.ignore_patterns("dist", "dist.zip", "staticfiles", "__pycache__", ".*", "*_env")
@@ -69,7 +69,7 @@ def build_wheel(folder: Path) -> Path:
 def main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description="Lay out a sample site for App Service.")
-    parser.add_argument("sites", nargs="+", choices=SITES, help="which site, or both")
+    parser.add_argument("sites", nargs="+", choices=SITES, help="which site, or several")
     for site in parser.parse_args().sites:
         dist = package(HERE / site)
         print(f"{site}: {dist} and {dist}.zip")

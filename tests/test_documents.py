@@ -268,6 +268,8 @@ def test_documented_make_targets_exist() -> None:
         "docs/outbound.md",
         "docs/deploy.md",
         "docs/partners-file.md",
+        "docs/testing.md",
+        "docs/flask-login.md",
         "docs/performance.md",
     ],
 )

@@ -1,6 +1,6 @@
 """The modules that decide: the one list for branch coverage and for mutation testing.
 
-Every module of the three packages decides unless `NOT_DECIDING` names it. A new module is on the
+Every module of these packages decides unless `NOT_DECIDING` names it. A new module is on the
 list from its first line.
 """
 
@@ -8,15 +8,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-PACKAGES = ("arrcert", "arrcert_flask", "arrcert_django", "arrcert_fastapi")
+PACKAGES = ("arrcert", "arrcert_flask", "arrcert_django", "arrcert_fastapi", "arrcert_pytest")
 
 NOT_DECIDING = {
     "arrcert/cli": "It contains the `arrcert` command. No site imports it.",
+    "arrcert/access.py": "It logs entries after they are decided.",
     "arrcert/denials.py": "It logs denials after they are decided.",
     "arrcert/inspection.py": "It is a part of the route audit, which no request meets.",
+    "arrcert/expiry.py": "It warns of what ends, after it was accepted.",
     "arrcert/outbound.py": "It presents a certificate to other servers. It admits no client.",
     "arrcert/routes.py": "It is the report of the route audit, which no request meets.",
     "arrcert/surroundings.py": "It is a part of the route audit, which no request meets.",
+    "arrcert/telemetry.py": "It counts what is decided.",
     "arrcert/testing.py": "It makes certificates for tests.",
     "arrcert_django/apps.py": "It registers the system checks.",
     "arrcert_django/checks.py": "It reports mistakes at start-up. The middleware does not ask it.",
@@ -24,9 +27,11 @@ NOT_DECIDING = {
     "arrcert_django/routes.py": "It is a part of the route audit, which no request meets.",
     "arrcert_django/signals.py": "It declares signals.",
     "arrcert_django/websockets.py": "It reports WebSockets that nothing checks. It denies nothing.",
+    "arrcert_fastapi/audit.py": "It is a part of the route audit, which no request meets.",
     "arrcert_flask/commands.py": "It contains the command of the route audit.",
     "arrcert_flask/routes.py": "It is a part of the route audit, which no request meets.",
     "arrcert_flask/signals.py": "It declares signals.",
+    "arrcert_pytest": "It makes certificates and clients for tests.",
 }
 """The modules and folders that do not decide about requests, each with the reason."""
 

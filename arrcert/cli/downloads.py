@@ -211,7 +211,12 @@ class _Download:
                 return _joined(url, target)
             raise NotFetchedError(f"{where} answered {error.code} {quote(error.reason)}") from error
         except URLError as error:
+            if isinstance(error.reason, TimeoutError):
+                self._fail_late(where)
             raise NotFetchedError(f"{where} cannot be reached ({quote(error.reason)})") from error
+        except TimeoutError:
+            # One wait may take as long as everything together, so now the time is over.
+            self._fail_late(where)
         except (OSError, http.client.HTTPException, ValueError) as error:
             text = f"{type(error).__name__}: {error}"
             raise NotFetchedError(f"{where} failed ({quote(text)})") from error

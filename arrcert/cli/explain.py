@@ -100,8 +100,9 @@ def _parse_moment(
 @click.option(
     "--app",
     metavar="MODULE:APP",
-    help="Take the settings of a site, seen from the current directory: 'shop:app' of Flask,"
-    " 'mysite.wsgi:application' of Django, or the settings module of Django: 'mysite.settings'.",
+    help="Take the settings of a site, seen from the current directory: 'shop:app' of Flask or"
+    " FastAPI, 'mysite.wsgi:application' of Django, or the settings module of Django:"
+    " 'mysite.settings'.",
 )
 @click.option(
     "--password-file",

@@ -42,9 +42,10 @@ def routes_command(
 ) -> None:
     """Show for each route of an app who decides, or that it is OPEN.
 
-    MODULE:APP names a Flask app, a Django application, or any WSGI or ASGI app with the middleware
-    of arrcert around it: 'shop:app', 'shop:create_app()', 'mysite.asgi:application'. A Django site
-    may also be named by its settings module, 'mysite.settings', or by DJANGO_SETTINGS_MODULE.
+    MODULE:APP names a Flask app, a FastAPI app, a Django application, or any WSGI or ASGI app with
+    the middleware of arrcert around it: 'shop:app', 'shop:create_app()',
+    'mysite.asgi:application'. A Django site may also be named by its settings module,
+    'mysite.settings', or by DJANGO_SETTINGS_MODULE.
 
     Below the table: what stands around the app, and what is open on purpose. No request is sent,
     and no view runs. The exit code is 0; 1 if --fail-on-open finds something; 2 for bad usage and
@@ -87,6 +88,10 @@ def _report_of(app: object) -> Report:
                 adapter: Any = importlib.import_module("arrcert_flask.routes")
                 found: Report = adapter.report(flask_app, around[:position])
                 return found
+            if _is_of_fastapi(layer):
+                adapter = importlib.import_module("arrcert_fastapi.audit")
+                found = adapter.report(layer, around[:position])
+                return found
         if _leads_to_django(app, around):
             adapter = importlib.import_module("arrcert_django.routes")
             found = adapter.report(app)
@@ -126,6 +131,12 @@ def _flask_app(layer: object, kind: Any) -> Any:
     owner: Any = getattr(layer, "__self__", None)
     # A method that another one has replaced in the app does not lead to the app's wrappers.
     return owner if isinstance(owner, kind) and owner.wsgi_app == layer else None
+
+
+def _is_of_fastapi(layer: object) -> bool:
+    """Return whether a layer is an app of FastAPI, or of Starlette where FastAPI is loaded."""
+    kind = getattr(sys.modules.get("starlette.applications"), "Starlette", ())
+    return "fastapi" in sys.modules and isinstance(layer, kind)
 
 
 def _leads_to_django(app: object, around: Iterable[object]) -> bool:

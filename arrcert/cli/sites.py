@@ -88,8 +88,8 @@ def site_of_app(reference: str) -> Site:
     """Return the site that an app configures.
 
     Args:
-        reference: `MODULE:APP` of a Flask app, of Django's WSGI or ASGI application, or of an app
-            in a middleware of arrcert; or the settings module of a Django site.
+        reference: `MODULE:APP` of a Flask or FastAPI app, of Django's WSGI or ASGI application, or
+            of an app in a middleware of arrcert; or the settings module of a Django site.
 
     Raises:
         Failure: the app cannot be imported, or is not configured with arrcert.
@@ -107,6 +107,14 @@ def site_of_app(reference: str) -> Site:
             return _of_authorizer(
                 authorizer, getattr(app, "config", {}), getattr(extension, "settings", None)
             )
+        state = getattr(app, "state", None)
+        authorizer = getattr(state, "arrcert", None)
+        if isinstance(authorizer, Authorizer):
+            return _of_authorizer(
+                authorizer,
+                getattr(state, "arrcert_written", {}),
+                getattr(state, "arrcert_settings", None),
+            )
         # Django's application does not lead to its settings, but its package holds them. The core
         # never imports a framework; the app has.
         if type(app).__module__.startswith("django.core.handlers."):
@@ -115,8 +123,9 @@ def site_of_app(reference: str) -> Site:
             return _loaded({name: getattr(settings, name) for name in names}, os.environ)
         app = getattr(app, "app", None)
     raise Failure(
-        f"{reference!r} is not configured with arrcert; write a Flask app with Arrcert(app),"
-        " Django's application or settings module, or leave --app out for the environment"
+        f"{reference!r} is not configured with arrcert; write a Flask or FastAPI app with"
+        " Arrcert(app), Django's application or settings module, or leave --app out for the"
+        " environment"
     )
 
 

@@ -7,7 +7,7 @@ certificate. Nothing is suggested for a certificate that nobody should let in.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -20,7 +20,7 @@ from arrcert.moments import timestamp
 from arrcert.notation import Notation
 from arrcert.policy import Acceptance, Policy
 from arrcert.presented import Presented
-from arrcert.rules import Fingerprints, PinRule, SourceRule
+from arrcert.rules import Fingerprints, Identity, PinRule, Roles, SourceRule
 from arrcert.trust.paths import TrustStore, has_signed
 
 
@@ -119,7 +119,7 @@ def suggestions(presented: Presented, result: PolicyResult, at: datetime) -> lis
     moment = max(at, presented.certificate.not_valid_before_utc)
     candidates = [_pin(presented, result)]
     candidates += [
-        _path_and_name(presented, alternative)
+        _path_and_name(presented, alternative, moment)
         for alternative in result.alternatives
         if alternative.path is not None
     ]
@@ -163,11 +163,50 @@ def _pin(presented: Presented, result: PolicyResult) -> Suggestion:
     return Suggestion(
         "Pin this one certificate; replace the pin when the certificate is renewed",
         {"fingerprints": [certificate.sha256_fingerprint]},
-        tuple(dict.fromkeys(warnings)),
+        (*dict.fromkeys(warnings), *_what_is_not_given([*_policies(result)], has_identity=False)),
     )
 
 
-def _path_and_name(presented: Presented, alternative: AlternativeResult) -> Suggestion:
+def _policies(result: PolicyResult) -> Iterable[Policy]:
+    return (alternative.policy for alternative in result.alternatives)
+
+
+def _what_is_not_given(policies: Sequence[Policy], *, has_identity: bool) -> Iterator[str]:
+    """Yield a warning for the name, and one for the roles, that an alternative does not give.
+
+    Nobody gets the name or the roles of another client by a suggestion. The operator knows who it
+    is.
+    """
+    if not has_identity and any(policy.identity_sources() for policy in policies):
+        yield (
+            "the policy gives names to those who enter, and this alternative gives none; write"
+            ' "identity" with the name of this client'
+        )
+    roles: set[str] = set()
+    for policy in policies:
+        for rule in policy.rules:
+            if isinstance(rule, Roles):
+                roles |= rule.granted
+            elif isinstance(rule, PinRule):
+                roles = roles.union(*(pin.roles for pin in rule.pins.values()))
+    if roles:
+        yield (
+            f"the policy grants roles ({', '.join(map(quote, sorted(roles)))}), and this"
+            ' alternative grants none; write "roles" with those that this client may have'
+        )
+
+
+def _template_of(policy: Policy) -> str | None:
+    """Return the template that names each client by its own certificate, None if there is none."""
+    for rule in policy.rules:
+        if isinstance(rule, Identity) and rule.template.field is not None:
+            return str(rule.template)
+    return None
+
+
+def _path_and_name(
+    presented: Presented, alternative: AlternativeResult, at: datetime
+) -> Suggestion:
     certificate = presented.certificate
     written: dict[str, Any] = {
         rule.key: rule.entries()
@@ -187,9 +226,16 @@ def _path_and_name(presented: Presented, alternative: AlternativeResult) -> Sugg
     trust_store = alternative.policy.trust_store()
     if trust_store is not None and len(trust_store.anchors) > 1:
         written["issuers"] = [certificate.issuer]
+    template = _template_of(alternative.policy)
+    has_identity = template is not None and _admits(
+        {**written, "identity": template}, presented, at
+    )
+    if has_identity:
+        written["identity"] = template
     warnings = (
         f"whoever gets a certificate with this name from {quote(certificate.issuer)} may enter;"
         " unwise if that is a public CA",
+        *_what_is_not_given([alternative.policy], has_identity=has_identity),
     )
     title = "Allow the name in certificates of a CA that you trust; it survives renewals"
     return Suggestion(title, written, warnings)
@@ -265,18 +311,21 @@ def _indented(entries: Iterable[Sequence[str]]) -> list[str]:
     return [f"    {line}" for entry in entries for line in (*entry[:-1], f"{entry[-1]},")]
 
 
-def as_toml(name: str, policy: Mapping[str, Sequence[str]]) -> str:
+def as_toml(name: str, policy: Mapping[str, str | Sequence[str]]) -> str:
     """Return one more alternative as TOML, in which every character is visible.
 
     Args:
         name: the name of the policies.
-        policy: the alternative, whose values are lists of text.
+        policy: the alternative, whose values are text or lists of text.
     """
     is_bare = name.isascii() and name.replace("-", "").replace("_", "").isalnum()
     lines = [f"[[{name if is_bare else _toml_text(name)}]]"]
-    for key, entries in policy.items():
-        listed = ", ".join(map(_toml_text, entries))
-        lines.append(f"{key} = [{listed}]")
+    for key, value in policy.items():
+        if isinstance(value, str):
+            written = _toml_text(value)
+        else:
+            written = f"[{', '.join(map(_toml_text, value))}]"
+        lines.append(f"{key} = {written}")
     return "\n".join(lines)
 
 

@@ -18,6 +18,9 @@ FILE = "ARRCERT_FILE"
 FLAT = {f"ARRCERT_{key.upper()}": key for key in PARAMETERS}
 """The environment variables of the default policy, one for each policy key."""
 
+POLICY_VARIABLES = (POLICIES, FILE, *FLAT)
+"""Every environment variable that holds policies, or says where they are."""
+
 SETTINGS = (POLICIES, FILE, *OPTIONS)
 """Every setting of a framework."""
 

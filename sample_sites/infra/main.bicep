@@ -1,4 +1,4 @@
-// Everything that both sample sites need on Azure: one resource group with one plan, two sites and
+// Everything that the sample sites need on Azure: one resource group with one plan, three sites and
 // their logs. `azd up` deploys it, and so does `az deployment sub create` (see ../deploy.sh).
 targetScope = 'subscription'
 
@@ -42,7 +42,7 @@ param clientCertMode string = 'Required'
 @description('Paths for which the front end asks for no certificate, separated by ; or ,')
 param clientCertExclusionPaths string = ''
 
-@description('ARRCERT_EXEMPT_PATHS: paths that the Django site answers without a certificate.')
+@description('ARRCERT_EXEMPT_PATHS: paths that the Django and FastAPI sites answer without a certificate.')
 param exemptPaths string = '/;/health;/static/*'
 
 @description('DJANGO_ALLOWED_HOSTS: custom domains of the Django site, separated by ;')
@@ -105,5 +105,7 @@ module resources 'resources.bicep' = {
 output AZURE_RESOURCE_GROUP string = group.name
 output FLASK_SITE_NAME string = resources.outputs.flaskSiteName
 output DJANGO_SITE_NAME string = resources.outputs.djangoSiteName
+output FASTAPI_SITE_NAME string = resources.outputs.fastapiSiteName
 output FLASK_URL string = resources.outputs.flaskUrl
 output DJANGO_URL string = resources.outputs.djangoUrl
+output FASTAPI_URL string = resources.outputs.fastapiUrl

@@ -1,4 +1,4 @@
-// The plan, the two sites on it, their logs and, where it is wanted, their Key Vault.
+// The plan, the three sites on it, their logs and, where it is wanted, their Key Vault.
 
 param location string
 param tags object
@@ -43,7 +43,7 @@ resource plan 'Microsoft.Web/serverfarms@2025-03-01' = {
   }
 }
 
-// One identity for both sites. It exists before them, and so does its role on the vault.
+// One identity for all sites. It exists before them, and so does its role on the vault.
 resource identity 'Microsoft.ManagedIdentity/userAssignedIdentities@2023-01-31' = {
   name: 'id-${suffix}'
   location: location
@@ -118,6 +118,33 @@ module django 'site.bicep' = {
   ]
 }
 
+module fastapi 'site.bicep' = {
+  name: 'fastapi'
+  params: {
+    name: 'fastapi-${suffix}'
+    service: 'fastapi'
+    location: location
+    tags: tags
+    planId: plan.id
+    identityId: identity.id
+    workspaceId: logs.id
+    startCommand: '${gunicorn} --worker-class asgi mtls_app.main:app'
+    clientCertMode: clientCertMode
+    clientCertExclusionPaths: clientCertExclusionPaths
+    loadCertificates: loadCertificates
+    settings: {
+      ARRCERT: useKeyVault ? arrcertReference : arrcert
+      // The gate checks every other path.
+      ARRCERT_EXEMPT_PATHS: exemptPaths
+      REMOTE_API_URL: remoteApiUrl
+      OUTBOUND_CERTIFICATE: outboundCertificate
+    }
+  }
+  dependsOn: [
+    vault
+  ]
+}
+
 resource logs 'Microsoft.OperationalInsights/workspaces@2023-09-01' = {
   name: 'log-${suffix}'
   location: location
@@ -144,5 +171,7 @@ resource denials 'Microsoft.OperationalInsights/workspaces/savedSearches@2020-08
 
 output flaskSiteName string = flask.outputs.name
 output djangoSiteName string = django.outputs.name
+output fastapiSiteName string = fastapi.outputs.name
 output flaskUrl string = flask.outputs.url
 output djangoUrl string = django.outputs.url
+output fastapiUrl string = fastapi.outputs.url

@@ -1,4 +1,4 @@
-// One site behind client certificates. Both sample sites are made by this file.
+// One site behind client certificates. All sample sites are made by this file.
 
 param name string
 param service string

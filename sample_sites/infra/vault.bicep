@@ -1,4 +1,4 @@
-// A Key Vault with what both sites refer to, and the right to read it for their identity.
+// A Key Vault with what the sites refer to, and the right to read it for their identity.
 // Whoever deploys it needs the right to assign roles (Owner, or User Access Administrator).
 
 param name string
@@ -35,7 +35,7 @@ resource vault 'Microsoft.KeyVault/vaults@2023-07-01' = {
 // Fingerprints and CA certificates are public. What the vault adds is who may change them, and a
 // record of each change.
 resource arrcertSecret 'Microsoft.KeyVault/vaults/secrets@2023-07-01' = {
-  // checkov:skip=CKV_AZURE_41: Policies do not expire; an expired secret would stop both sites.
+  // checkov:skip=CKV_AZURE_41: Policies do not expire; an expired secret would stop all sites.
   parent: vault
   name: 'arrcert'
   properties: {

@@ -716,7 +716,29 @@ def test_pasted_key_is_not_in_the_error(text: str) -> None:
 
 
 ENCRYPTED_PEM = CERTIFICATES + pem_key(password=PASSWORD)
-TRADITIONAL_PEM = CERTIFICATES + pem_key(password=PASSWORD, form=PrivateFormat.TraditionalOpenSSL)
+WRONG_PASSWORDS = ("battery staple", f"{PASSWORD}\n")
+
+
+def traditional_pem_key() -> bytes:
+    """Encode a key in the traditional form, so that no wrong password seems to decrypt it.
+
+    That form has no check value: one wrong password in 256 leaves bytes with valid padding.
+    """
+    while True:
+        encoded = pem_key(password=PASSWORD, form=PrivateFormat.TraditionalOpenSSL)
+        if not any(_seems_to_decrypt(encoded, password) for password in WRONG_PASSWORDS):
+            return encoded
+
+
+def _seems_to_decrypt(encoded: bytes, password: str) -> bool:
+    try:
+        load_pem_private_key(encoded, password.encode())
+    except ValueError as error:
+        return "password" not in str(error)
+    return True
+
+
+TRADITIONAL_PEM = CERTIFICATES + traditional_pem_key()
 
 
 @pytest.mark.parametrize(
@@ -728,10 +750,10 @@ def test_passwords(write: Write, content: bytes) -> None:
     """The error tells a missing password from a wrong one, and contains neither."""
     path = write(content)
     assert mistake(path) == f"password: is missing; '{path}' is protected by a password"
-    assert mistake(path, "battery staple") == (
+    assert mistake(path, WRONG_PASSWORDS[0]) == (
         f"password: does not open '{path}'; write the one that protects it"
     )
-    assert mistake(path, f"{PASSWORD}\n") == (
+    assert mistake(path, WRONG_PASSWORDS[1]) == (
         f"password: does not open '{path}'; it begins or ends with white space; write the one that"
         " protects it"
     )

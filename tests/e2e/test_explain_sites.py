@@ -74,6 +74,7 @@ def demo() -> ModuleType:
     ("site", "app"),
     [
         ("flask_site", "app:app"),
+        ("fastapi_site", "mtls_app.main:app"),
         ("django_site", "mtls_site.settings"),
         ("django_site", "mtls_site.wsgi:application"),
         ("django_site", "mtls_site.asgi:application"),

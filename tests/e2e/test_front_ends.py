@@ -1,4 +1,4 @@
-"""HAProxy and nginx terminate TLS in front of both sample sites, on one server after another.
+"""HAProxy and nginx terminate TLS in front of the sample sites, on one server after another.
 
 Both accept any client certificate, as App Service does, and forward it; so the app alone decides.
 """
@@ -39,6 +39,8 @@ UWSGI = (
 CHEROOT = (sys.executable, str(HERE / "run_server.py"), "cheroot")
 FLASK, DJANGO = "app:app", "mtls_site.wsgi:application"
 DJANGO_ASGI = "mtls_site.asgi:application"
+FASTAPI = "mtls_app.main:app"
+FOLDERS = {"Flask": "flask_site", "Django": "django_site", "FastAPI": "fastapi_site"}
 
 SAFE, UNSAFE = True, False
 STACKS = {
@@ -66,6 +68,14 @@ STACKS = {
     "Django on hypercorn": ((*HYPERCORN, DJANGO_ASGI), "hypercorn", SAFE),
     "Django on uWSGI": ((*UWSGI, DJANGO), "uwsgidecorators", UNSAFE),
     "Django on cheroot": ((*CHEROOT, DJANGO, "{port}"), "cheroot", UNSAFE),
+    "FastAPI on gunicorn": ((*GUNICORN, "--worker-class", "asgi", FASTAPI), "gunicorn", SAFE),
+    "FastAPI on uvicorn with h11": ((*UVICORN, "--http", "h11", FASTAPI), "uvicorn", SAFE),
+    "FastAPI on uvicorn with httptools": (
+        (*UVICORN, "--http", "httptools", FASTAPI),
+        "httptools",
+        SAFE,
+    ),
+    "FastAPI on hypercorn": ((*HYPERCORN, FASTAPI), "hypercorn", SAFE),
 }
 
 HAPROXY = """
@@ -203,13 +213,13 @@ def behind(serve, pki: Path, forms) -> Callable[..., contextlib.AbstractContextM
             pytest.skip(f"the program {front_end.program} is missing")
         if importlib.util.find_spec(needs) is None:
             pytest.skip(f"the package {needs} is missing")
-        is_flask = stack.startswith("Flask")
-        folder = SAMPLE_SITES / ("flask_site" if is_flask else "django_site")
+        framework = stack.partition(" ")[0]
+        folder = SAMPLE_SITES / FOLDERS[framework]
         site_variables = {
             "ARRCERT_FRONT_END": front_end.setting,
             "ARRCERT_EXEMPT_PATHS": "/;/health;/static/*",
-            # The Flask site protects its pages one by one, the Django site has the middleware.
-            "ARRCERT_PROTECT_ALL": "false" if is_flask else "true",
+            # The Flask site protects its pages one by one, the others have a gate.
+            "ARRCERT_PROTECT_ALL": "false" if framework == "Flask" else "true",
             "DJANGO_SECRET_KEY": secrets.token_urlsafe(50),
             "DJANGO_ALLOWED_HOSTS": "localhost",
             "PYTHONPATH": str(folder),

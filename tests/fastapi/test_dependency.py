@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Annotated, Any
 
 import pytest
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, WebSocket
+from fastapi.requests import HTTPConnection
 from fastapi.testclient import TestClient
 from starlette.responses import PlainTextResponse
 from starlette.testclient import WebSocketDenialResponse
@@ -198,3 +200,9 @@ def test_overrides_work_in_tests(app: FastAPI, alice: IssuedCertificate) -> None
     assert client.get("/open").json() == "in"
     app.dependency_overrides.clear()
     assert client.get("/me").status_code == 403
+
+
+def test_older_fastapi_can_read_the_annotations() -> None:
+    """The annotation of the connection is a class: FastAPI 0.115 cannot resolve a text here."""
+    parameters = inspect.signature(RequireClientCertificate.__call__).parameters
+    assert parameters["connection"].annotation is HTTPConnection

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +23,14 @@ from arrcert import ClientIdentity
 from arrcert.testing import IssuedCertificate
 from arrcert_fastapi import Arrcert, RequireClientCertificate
 
-GUIDE = (Path(__file__).parents[2] / "docs" / "fastapi.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[2]
+GUIDE = (ROOT / "docs" / "fastapi.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
 
 
 def run(containing: str, **names: Any) -> dict[str, Any]:
     """Run the one block of the guide that contains a text, and return its names."""
-    blocks = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
-    [code] = [block for block in blocks if containing in block]
+    [code] = [block for block in BLOCKS if containing in block]
     exec(compile(code, "docs/fastapi.md", "exec"), names)
     return names
 
@@ -42,6 +47,34 @@ def test_first_app(alice: IssuedCertificate, bob: IssuedCertificate) -> None:
     for headers in (alice.headers, {}):
         answer = client.get("/orders", headers=headers)
         assert (answer.status_code, answer.text) == (403, '{"detail":"Forbidden"}')
+
+
+@pytest.mark.parametrize("line", ["arrcert routes shop.main:app", "arrcert explain client.pem"])
+def test_commands(tmp_path: Path, bob: IssuedCertificate, line: str) -> None:
+    """The commands about open endpoints and about a certificate read the first app."""
+    pytest.importorskip("rich", reason="rich is missing: pip install 'arrcert[dev]'")
+    [code] = [block for block in BLOCKS if "app = FastAPI()" in block]
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "shop" / "main.py").write_text(code)
+    (tmp_path / "client.pem").write_bytes(bob.certificate_pem)
+    [command] = re.findall(rf"(?:^|`)({line}.*?)(?:`|$)", GUIDE, re.MULTILINE)
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
+    done = subprocess.run(
+        [sys.executable, "-m", "arrcert.cli", *shlex.split(command)[1:]],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    # `default`, of which explain tells, does not accept bob.
+    assert done.returncode == (1 if "explain" in line else 0), done.stderr
+    if "explain" in line:
+        assert "fingerprint_not_allowed" in done.stdout
+    else:
+        row = r"/orders +GET +shop.main.orders +partners +dependency, role"
+        assert re.search(row, done.stdout)
 
 
 def test_cors(alice: IssuedCertificate) -> None:

@@ -13,8 +13,8 @@ PROJECT = yaml.safe_load((SAMPLES / "azure.yaml").read_text(encoding="utf-8"))
 
 
 def test_services() -> None:
-    """The two services are the two sites that the template tags, Python on App Service."""
-    assert set(PROJECT["services"]) == {"flask", "django"}
+    """The services are the sites that the template tags, Python on App Service."""
+    assert set(PROJECT["services"]) == {"flask", "django", "fastapi"}
     for service in PROJECT["services"].values():
         assert (service["language"], service["host"]) == ("python", "appservice")
 
@@ -26,7 +26,7 @@ def test_infrastructure_is_where_azd_looks() -> None:
     assert (SAMPLES / "infra" / "main.parameters.json").is_file()
 
 
-@pytest.mark.parametrize("name", ["flask", "django"])
+@pytest.mark.parametrize("name", ["flask", "django", "fastapi"])
 def test_paths_exist(name: str) -> None:
     """A service's folder is a site's, and its hook runs the script that fills `dist`."""
     service = PROJECT["services"][name]

@@ -1,4 +1,4 @@
-"""The template says what the documents promise, and hands both sites settings that arrcert takes.
+"""The template says what the documents promise, and hands the sites settings that arrcert takes.
 
 No compiler of Bicep is at hand: `pycep` parses it, and what a compiler would find besides is looked
 for here as far as it goes.
@@ -27,8 +27,8 @@ SAMPLES = Path(__file__).parent.parent.parent / "sample_sites"
 INFRA = SAMPLES / "infra"
 FILES = ("main.bicep", "resources.bicep", "site.bicep", "vault.bicep")
 POLICIES = yaml.safe_load((INFRA / "arrcert.yaml").read_text(encoding="utf-8"))
-SITES = ("flask", "django")
-# The log's line, as both sites write it.
+SITES = ("flask", "django", "fastapi")
+# The log's line, as the sites write it.
 LINE = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
 
 
@@ -102,7 +102,7 @@ def test_a_broken_template_is_found() -> None:
 def test_each_call_gives_what_the_file_asks_for() -> None:
     """A file gets every parameter that it declares, and none that it does not."""
     calls = module_calls()
-    assert sorted(calls) == ["django", "flask", "resources", "vault"]
+    assert sorted(calls) == ["django", "fastapi", "flask", "resources", "vault"]
     for name, call in calls.items():
         declared = TEMPLATE[call["detail"]["path"]]["parameters"]
         config = call["config"].get("config", call["config"])
@@ -183,8 +183,8 @@ def test_no_password_deploys() -> None:
     assert policies == {"scm": False, "ftp": False}
 
 
-def test_both_sites_are_made_by_the_one_file() -> None:
-    """What holds for the site's file holds for both sites, with the name that azd looks for."""
+def test_all_sites_are_made_by_the_one_file() -> None:
+    """What holds for the site's file holds for all sites, with the name that azd looks for."""
     made = {
         name: module
         for name, module in RESOURCES["modules"].items()
@@ -270,7 +270,10 @@ def test_key_vault_holds_what_the_sites_refer_to() -> None:
         assert RESOURCES["modules"][site]["config"]["dependsOn"] == ["vault"]
 
 
-@pytest.mark.parametrize(("site", "app"), [("flask", "app:app"), ("django", "mtls_site.wsgi")])
+@pytest.mark.parametrize(
+    ("site", "app"),
+    [("flask", "app:app"), ("django", "mtls_site.wsgi"), ("fastapi", "mtls_app.main:app")],
+)
 def test_start_command(site: str, app: str) -> None:
     """The start command is gunicorn's for the site's own module, with room for large headers."""
     command = RESOURCES["modules"][site]["config"]["params"]["startCommand"]
@@ -279,6 +282,7 @@ def test_start_command(site: str, app: str) -> None:
     assert program == "gunicorn"
     options = Config().parser().parse_args(arguments)
     assert options.args == [app]
+    assert options.worker_class == ("asgi" if site == "fastapi" else None)
     assert options.limit_request_field_size > 16_384 + len("X-ARR-ClientCert: ")
     module = app.partition(":")[0].replace(".", "/") + ".py"
     assert (SAMPLES / f"{site}_site" / module).is_file()

@@ -108,16 +108,17 @@ def test_steps(tmp_path: Path) -> None:
         PATH=f"{programs}{os.pathsep}{os.environ['PATH']}",
     )
     assert done.returncode == 0, done.stderr
-    assert "packaged flask_site django_site" in done.stdout
+    assert "packaged flask_site django_site fastapi_site" in done.stdout
     asked = (tmp_path / "asked").read_text().splitlines()
     assert [" ".join(line.split()[:3]) for line in asked] == [
         "account show --query",
         "deployment sub create",
         *["deployment group show", "webapp deploy --resource-group", "webapp show --resource-group"]
-        * 2,
+        * 3,
     ]
     assert "--src-path flask_site/dist.zip" in asked[3]
     assert "--src-path django_site/dist.zip" in asked[6]
+    assert "--src-path fastapi_site/dist.zip" in asked[9]
     assert "environmentName=sample location=westeurope" in asked[1]
     assert (
         tmp_path / "parameters"

@@ -193,6 +193,8 @@ def example() -> str:
     return json.dumps(yaml.safe_load((SAMPLES / "infra" / "arrcert.yaml").read_text()))
 
 
-def test_step_five_packages_both_sites() -> None:
-    """Step 5 runs the script that azd runs, for both sites."""
-    assert shell(steps()[5]).split() == ["python3", "package.py", "flask_site", "django_site"]
+def test_step_five_packages_the_sites() -> None:
+    """Step 5 runs the script that azd runs, for all sites."""
+    assert shell(steps()[5]).split() == [
+        *("python3", "package.py", "flask_site", "django_site", "fastapi_site")
+    ]

@@ -12,16 +12,17 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent.parent
-SITES = ("flask_site", "django_site")
+SITES = ("flask_site", "django_site", "fastapi_site")
 
 
 @pytest.fixture(scope="module")
 def laid_out(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The samples of a clone, both sites laid out as for a deployment."""
+    """The samples of a clone, all sites laid out as for a deployment."""
     if not (ROOT / "arrcert").is_dir():
         pytest.skip("the source of arrcert is not here, so no wheel can be built of it")
     clone = tmp_path_factory.mktemp("clone")
-    for name in ("arrcert", "arrcert_flask", "arrcert_django", "sample_sites"):
+    packages = ("arrcert", "arrcert_flask", "arrcert_django", "arrcert_fastapi", "arrcert_pytest")
+    for name in (*packages, "sample_sites"):
         shutil.copytree(ROOT / name, clone / name)
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, clone)
@@ -58,7 +59,8 @@ def test_the_zip_holds_the_site_and_nothing_else(site: str, laid_out: Path) -> N
     with zipfile.ZipFile(laid_out / site / "dist.zip") as archive:
         names = archive.namelist()
     assert "requirements.txt" in names
-    assert {"flask_site": "app.py", "django_site": "manage.py"}[site] in names
+    code = {"flask_site": "app.py", "django_site": "manage.py", "fastapi_site": "mtls_app/main.py"}
+    assert code[site] in names
     assert not [
         name
         for name in names

@@ -1,4 +1,4 @@
-"""Call another site, and prove with a certificate who is calling. Both sample sites have this file.
+"""Call another site, and prove with a certificate who is calling. Each sample site has this file.
 
 The address comes from the environment and from nowhere else: no part of a request may choose where
 the site goes with its certificate.

@@ -361,7 +361,7 @@ def test_alternatives_agree() -> None:
         headers = [("X-Cert", value), ("X-Verify", "0")]
         identity: ClientIdentity | CertificateDenied
         try:
-            identity = authorizer.identify_headers(headers, "partners", now, method="GET")
+            identity = authorizer.identify_headers(headers, "partners", at=now, method="GET")
         except CertificateDenied as denied:
             assert result.denial is not None
             assert (denied.reason, denied.reasons) == (result.denial.reason, result.denial.reasons)

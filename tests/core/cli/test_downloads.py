@@ -234,7 +234,7 @@ def test_server_that_does_not_answer(folder: Path, authority: CertificateAuthori
     """A server that does not answer within the timeout is an error."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/a"
-        with pytest.raises(NotFetchedError, match=r"timed out|did not finish within 0\.1 seconds"):
+        with pytest.raises(NotFetchedError, match=r"did not finish within 0\.1 seconds"):
             fetch_revocation_lists(url, Path("a"), [authority.x509], timeout=0.1, max_bytes=1)
 
 

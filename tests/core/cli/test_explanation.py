@@ -18,6 +18,7 @@ from arrcert import DenialReason, Policy
 from arrcert.cli.explanation import (
     AlternativeResult,
     PathResult,
+    RuleResult,
     certificate_as_json,
     days_left,
     explain,
@@ -197,6 +198,32 @@ def test_all_policies_and_alternatives(alice: IssuedCertificate, caplog: Any) ->
     assert policy_as_json(results["partners"])["reason"] == "fingerprint_not_allowed"
     assert not caplog.records
     assert not logging.getLogger("arrcert").disabled
+
+
+def test_identity_is_a_rule(authority: CertificateAuthority, alice: IssuedCertificate) -> None:
+    """The row `identity` tells the name that the client gets, or why it gets none."""
+
+    def row(identity: str, **more: Any) -> RuleResult:
+        policy = Policy(trust_anchors=pem(authority), identity=identity, **more)
+        [found] = [rule for rule in explained(alice, policy).rules if rule.key == "identity"]
+        return found
+
+    named = row("contoso:{common_name}")
+    assert (named.holds, named.reason) == (True, None)
+    assert named.detail == "the identity 'contoso:alice'"
+    assert named.wanted == "one name for the identity 'contoso:{common_name}'"
+    nameless = row("{dns_name}")
+    assert (nameless.holds, nameless.reason) == (False, DenialReason.NO_IDENTITY)
+    assert "the identity '{dns_name}' takes the one name in the certificate" in nameless.detail
+    # The rule is judged by itself, also if another one denies.
+    assert row("{common_name}", common_names=["bob"]).key == "identity"
+    result = explain(
+        Presented(alice.certificate),
+        {"p": [Policy(trust_anchors=pem(authority), identity="alice", roles=["orders"])]},
+        whole_second(),
+    )["p"]
+    told = policy_as_json(result)
+    assert (told["identity"], told["roles"]) == ("alice", ["orders"])
 
 
 def test_facts_of_a_certificate(alice: IssuedCertificate) -> None:

@@ -44,6 +44,38 @@ FLASK = f"""
     refusing.wsgi_app = DispatcherMiddleware(refusing.wsgi_app, {{}})
 """
 
+FASTAPI = f"""
+    from fastapi import Depends, FastAPI, WebSocket
+    from starlette.applications import Starlette
+    from starlette.routing import Mount
+
+    from arrcert_fastapi import Arrcert, RequireClientCertificate
+
+    bare = FastAPI(openapi_url=None)
+    bare.add_api_route("/hello", lambda: "hello")
+
+    app = FastAPI(openapi_url=None)
+    Arrcert(app, {{"ARRCERT": {POLICIES}, "ARRCERT_EXEMPT_PATHS": ["/health"]}})
+    app.add_api_route("/hello", lambda: "hello")
+    partners = [Depends(RequireClientCertificate("partners"))]
+    app.add_api_route("/partners", lambda: "partners", dependencies=partners)
+    app.add_api_route("/health", lambda: "ok")
+
+    @app.websocket("/socket")
+    async def socket(websocket: WebSocket):
+        raise AssertionError
+
+    class Wrapper:
+        def __init__(self, app):
+            self.app = app
+
+        async def __call__(self, scope, receive, send):
+            await self.app(scope, receive, send)
+
+    wrapped = Wrapper(app)
+    mounting = Starlette(routes=[Mount("/shop", app)])
+"""
+
 PLAIN = f"""
     from arrcert import Authorizer, Policy
     from arrcert import asgi, wsgi
@@ -93,6 +125,29 @@ def test_flask_app(make_module: Any) -> None:
     assert rows(f"{module}:create_app()")["/hello GET"] == "open"
     assert rows(f"{module}:guarded")["/hello GET"] == "protected"
     assert rows(f"{module}:proxied")["/hello GET"] == "open"
+
+
+def test_fastapi_app(make_module: Any) -> None:
+    """A FastAPI app by itself and in a middleware: its endpoints, and what its gate guards."""
+    pytest.importorskip("fastapi", reason="fastapi is missing: pip install 'arrcert[fastapi]'")
+    module = make_module(FASTAPI)
+    expected = {
+        "/hello GET": "protected",
+        "/partners GET": "protected",
+        "/health GET": "exempt",
+        "/socket WEBSOCKET": "protected",
+        "any other path": "protected",
+    }
+    assert rows(f"{module}:app") == expected
+    assert rows(f"{module}:wrapped") == expected
+    assert rows(f"{module}:bare") == {"/hello GET": "open"}
+    assert rows(f"{module}:mounting") == {
+        f"/shop{path}": verdict for path, verdict in expected.items() if path[0] == "/"
+    }
+    assert invoke(f"{module}:app", "--fail-on-open").exit_code == 0
+    assert (
+        "MIDDLEWARE arrcert_fastapi.gate.GateMiddleware: checks" in invoke(f"{module}:app").stdout
+    )
 
 
 def test_app_that_refuses_to_serve(make_module: Any) -> None:

@@ -142,6 +142,43 @@ class TestApps:
         )
         assert "the app has no policies" in error_of(lambda: site_of_app(f"{name}:app"))
 
+    def test_fastapi(
+        self, make_module: Callable[[str], str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        """A FastAPI app has its settings in a mapping, in the environment, or in a file."""
+        pytest.importorskip("fastapi", reason="needs the extra fastapi")
+        name = make_module(
+            f"""
+            from fastapi import FastAPI
+            from arrcert_fastapi import Arrcert
+            app, bare = FastAPI(), FastAPI()
+            Arrcert(app, {{"ARRCERT": {{"default": {{"fingerprints": ["{PIN}"]}}}}}})
+            class Wrapper:
+                def __init__(self, app): self.app = app
+                async def __call__(self, scope, receive, send): ...
+            wrapped = Wrapper(app)
+            def create_app():
+                made = FastAPI()
+                Arrcert(made)
+                return made
+            """
+        )
+        for app in ("app", "wrapped"):
+            site = site_of_app(f"{name}:{app}")
+            assert (list(site.policies), site.language) == (["default"], "python")
+            assert site.written == {"default": {"fingerprints": [PIN]}}
+        assert "is not configured with arrcert" in error_of(lambda: site_of_app(f"{name}:bare"))
+        assert "ARRCERT: is not set" in error_of(lambda: site_of_app(f"{name}:create_app()"))
+        monkeypatch.setenv("ARRCERT_FINGERPRINTS", PIN)
+        assert site_of_app(f"{name}:create_app()").language == "flat"
+        monkeypatch.delenv("ARRCERT_FINGERPRINTS")
+        file = tmp_path / "partners.toml"
+        file.write_bytes(sealed(f'[[default]]\nfingerprints = ["{PIN}"]\n'.encode()))
+        file.chmod(0o600)
+        monkeypatch.setenv("ARRCERT_FILE", str(file))
+        site = site_of_app(f"{name}:create_app()")
+        assert (site.language, site.folder) == ("toml", tmp_path)
+
     def test_middleware(self, make_module: Callable[[str], str]) -> None:
         """A plain middleware shows its authorizer, below other wrappers too."""
         name = make_module(

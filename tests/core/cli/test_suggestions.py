@@ -190,6 +190,42 @@ def test_revoked_without_a_path() -> None:
     assert "names the serial number" in reasons[0]
 
 
+def test_template_is_copied(authority: CertificateAuthority) -> None:
+    """A template names the client by its own certificate, so the suggestion keeps it."""
+    pem = authority.certificate_pem.decode()
+    alice = authority.issue("alice").certificate
+    policy = Policy(trust_anchors=pem, common_names=["bob"], identity="contoso:{common_name}")
+    _, [pin, name] = asked(alice, policy)
+    assert name.policy["identity"] == "contoso:{common_name}"
+    assert len(name.warnings) == 1
+    assert "identity" not in pin.policy
+    assert any('write "identity"' in warning for warning in pin.warnings)
+    # The certificate has no DNS name, so the template would deny it.
+    policy = Policy(trust_anchors=pem, common_names=["bob"], identity="{dns_name}")
+    _, [_, name] = asked(alice, policy)
+    assert "identity" not in name.policy
+    assert any('write "identity"' in warning for warning in name.warnings)
+
+
+def test_name_and_roles_of_another_client_are_not_copied(authority: CertificateAuthority) -> None:
+    """A literal identity and roles are told, not copied: they belong to another client."""
+    pem = authority.certificate_pem.decode()
+    alice = authority.issue("alice").certificate
+    policies = [
+        Policy(trust_anchors=pem, common_names=["bob"], identity="bob", roles=["orders"]),
+        Policy(fingerprints=[{"fingerprint": PIN, "identity": "carol", "roles": ["invoices"]}]),
+    ]
+    _, [pin, name] = asked(alice, *policies)
+    for suggestion, roles in ((pin, "'invoices', 'orders'"), (name, "'orders'")):
+        assert not {"identity", "roles"} & set(suggestion.policy)
+        *_, of_name, of_roles = suggestion.warnings
+        assert 'write "identity" with the name of this client' in of_name
+        assert f"the policy grants roles ({roles})" in of_roles
+    # A policy that gives nothing gives no warning.
+    _, [pin] = asked(alice, OTHER_PIN)
+    assert len(pin.warnings) == 1
+
+
 def test_warnings_of_a_pin(authority: CertificateAuthority) -> None:
     """A pin that has retired, or that an alternative does not admit, is told before another."""
     alice = authority.issue("alice").certificate
@@ -243,7 +279,7 @@ def test_what_is_pasted_shows_every_character() -> None:
     assert json.loads(as_json({name: policy})) == {name: policy}
     assert ast.literal_eval(as_python({name: [policy, {}, []]})) == {name: [policy, {}, []]}
     assert tomllib.loads(toml) == {name: [{"common_names": [HOSTILE, "M\u00fcller"]}]}
-    assert as_toml("a-b_1", {}) == "[[a-b_1]]"
+    assert as_toml("a-b_1", {"identity": "b"}) == '[[a-b_1]]\nidentity = "b"'
 
 
 def test_self_signed_strangers_get_only_a_pin() -> None:

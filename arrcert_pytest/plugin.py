@@ -1,0 +1,136 @@
+"""The options and fixtures of the plugin.
+
+Nothing but pytest is imported until a project uses an option or a fixture.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Generator, Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from arrcert.testing import CertificateAuthority, IssuedCertificate
+    from arrcert_pytest.clients import Clients
+    from arrcert_pytest.presenting import AsClient
+
+_CLIENTS = "arrcert_clients"
+_ENVIRONMENT = "arrcert_environment"
+
+_made: pytest.StashKey[Clients] = pytest.StashKey()
+"""The clients of the option, in the stash of the configuration."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the two options of a project's configuration."""
+    parser.addini(
+        _CLIENTS,
+        "arrcert: who may enter in tests, one a line: NAME [policy=POLICY] [identity=IDENTITY]"
+        " [roles=ROLE,ROLE]",
+        type="linelist",
+        default=[],
+    )
+    parser.addini(
+        _ENVIRONMENT,
+        f"arrcert: whether {_CLIENTS} become the environment variable ARRCERT before a test or"
+        " conftest.py is imported",
+        type="bool",
+        default=True,
+    )
+
+
+# A wrapper runs before pytest-django, which imports the settings in this hook.
+@pytest.hookimpl(wrapper=True)
+def pytest_load_initial_conftests(
+    early_config: pytest.Config,
+) -> Generator[None, object, object]:
+    """Write the policies into the environment before anything of the project is imported."""
+    lines = early_config.getini(_CLIENTS)
+    if lines:
+        from arrcert_pytest.clients import Clients, set_environment
+
+        clients = early_config.stash[_made] = Clients(lines)
+        if early_config.getini(_ENVIRONMENT):
+            environment = pytest.MonkeyPatch()
+            early_config.add_cleanup(environment.undo)
+            set_environment(environment, clients.policies)
+    return (yield)
+
+
+@pytest.fixture(scope="session")
+def client_certificate_authority(pytestconfig: pytest.Config) -> CertificateAuthority:
+    """The `arrcert.testing.CertificateAuthority` that issued the certificates of the clients.
+
+    No policy trusts it: what else it issues belongs to a stranger.
+    """
+    if _made in pytestconfig.stash:
+        return pytestconfig.stash[_made].authority
+    from arrcert.testing import CertificateAuthority
+
+    return CertificateAuthority("Test CA")
+
+
+@pytest.fixture(scope="session")
+def client_certificates(pytestconfig: pytest.Config) -> Mapping[str, IssuedCertificate]:
+    """The `arrcert.testing.IssuedCertificate` of each client in `arrcert_clients`, by name."""
+    return pytestconfig.stash[_made].issued if _made in pytestconfig.stash else {}
+
+
+@pytest.fixture(scope="session")
+def client_certificate_policies(pytestconfig: pytest.Config) -> dict[str, Any]:
+    """A value for the setting `ARRCERT` that lets the clients in `arrcert_clients` enter.
+
+    For an app that gets its settings from the test: write `arrcert_environment = false` too.
+    """
+    return pytestconfig.stash[_made].policies if _made in pytestconfig.stash else {}
+
+
+@pytest.fixture
+def as_client(
+    request: pytest.FixtureRequest, client_certificates: Mapping[str, IssuedCertificate]
+) -> Iterator[AsClient]:
+    """A function that returns the framework's test client, presenting a certificate.
+
+    `as_client("alice")` is the client of that name in `arrcert_clients`, `as_client(issued)` the
+    holder of any other certificate, `as_client(None)` somebody without one. The app is the second
+    argument, else the fixture `app`, else the Django site.
+    """
+    from arrcert_pytest.presenting import AsClient, django_policies
+
+    made = request.config.stash.get(_made, None)
+    with django_policies(None if made is None else made.policies):
+        yield AsClient(request, client_certificates)
+
+
+@pytest.fixture
+def certificate_denials() -> Iterator[list[str]]:
+    """The reason of each denial of this test, in order, such as `["role_not_granted"]`."""
+    reasons: list[str] = []
+    handler, logger = _Reasons(reasons), logging.getLogger("arrcert")
+    level, disabled = logger.level, logger.disabled
+    # The project's own configuration of logging may switch this logger off.
+    logger.disabled = False
+    if not logger.isEnabledFor(logging.WARNING):
+        logger.setLevel(logging.WARNING)
+    logger.addHandler(handler)
+    yield reasons
+    logger.removeHandler(handler)
+    logger.setLevel(level)
+    logger.disabled = disabled
+
+
+class _Reasons(logging.Handler):
+    """Adds the reason of each denial to a list."""
+
+    def __init__(self, reasons: list[str]) -> None:
+        super().__init__()
+        self._reasons = reasons
+
+    def emit(self, record: logging.LogRecord) -> None:
+        reason = getattr(record, "arrcert_reason", None)
+        if reason is not None:
+            self._reasons.append(reason)

@@ -1,0 +1,129 @@
+"""A small FastAPI site behind client certificates, as it runs on App Service.
+
+`Arrcert(app)` closes the whole site, except the paths in `ARRCERT_EXEMPT_PATHS`. Each endpoint
+behind it has a parameter that says which policy it requires, and that is the client who entered.
+
+Nothing is configured in code. The policies come from the environment variable `ARRCERT`.
+"""
+
+import logging
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import Depends, FastAPI, Request, Response
+from fastapi.responses import JSONResponse, PlainTextResponse
+from fastapi.staticfiles import StaticFiles
+from fastapi.templating import Jinja2Templates
+
+from arrcert import ClientCertificate, ClientIdentity
+from arrcert_fastapi import Arrcert, RequireClientCertificate
+from mtls_app import remote_api
+
+HERE = Path(__file__).parent
+
+# What one certificate may see stays out of caches, and browsers do not guess types.
+HEADERS = {
+    "Cache-Control": "private, no-store",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "same-origin",
+}
+
+# The logger "arrcert" says why a request was denied; App Service shows stderr in its log stream.
+logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+
+# The pages that show the API load their scripts from another host.
+app = FastAPI(title="FastAPI sample site", docs_url=None, redoc_url=None)
+Arrcert(app)
+
+app.mount("/static", StaticFiles(directory=HERE / "static"), name="static")
+templates = Jinja2Templates(HERE / "templates")
+templates.env.globals["path_for"] = app.url_path_for
+
+Client = Annotated[ClientIdentity, Depends(RequireClientCertificate())]
+Partner = Annotated[ClientIdentity, Depends(RequireClientCertificate("partners"))]
+
+
+@app.get("/")
+def index(request: Request) -> Response:
+    return page(request, "index.html")
+
+
+@app.get("/hellocert")
+def hellocert(request: Request, client: Client) -> Response:
+    return page(request, "hellocert.html", certificate=client.certificate)
+
+
+@app.get("/cert-info")
+def cert_info(request: Request, client: Client) -> Response:
+    facts = certificate_facts(client.certificate)
+    response: Response
+    if prefers_json(request.headers.get("Accept", "*/*")):
+        response = JSONResponse(facts, headers=HEADERS)
+    else:
+        response = page(request, "cert_info.html", certificate=client.certificate, facts=facts)
+    response.headers["Vary"] = "Accept"
+    return response
+
+
+@app.get("/partners")
+def partners(request: Request, partner: Partner) -> Response:
+    return page(request, "partners.html", certificate=partner.certificate)
+
+
+# FastAPI runs a function without `async` in a thread, so that the call blocks nobody else.
+@app.get("/outbound-mtls")
+def outbound_mtls(request: Request, _client: Client) -> Response:
+    return page(request, "outbound_mtls.html", outcome=remote_api.call())
+
+
+@app.get("/health")
+async def health() -> Response:
+    # The platform's probe brings no certificate, so this page is open and shows nothing.
+    return PlainTextResponse("ok", headers=HEADERS)
+
+
+@app.exception_handler(404)
+async def not_found(request: Request, _error: Exception) -> Response:
+    return page(request, "404.html", status=404)
+
+
+def page(request: Request, template: str, status: int = 200, **context: Any) -> Response:
+    """Return a page for people."""
+    return templates.TemplateResponse(request, template, context, status, HEADERS)
+
+
+def prefers_json(accept: str) -> bool:
+    """Tell whether a client likes JSON better than a page (RFC 9110, section 12.5.1)."""
+    return quality(accept, "application/json") > quality(accept, "text/html")
+
+
+def quality(accept: str, media_type: str) -> float:
+    """Return how much a client likes a media type: from 0 to 1."""
+    liked: dict[str, float] = {}
+    for entry in accept.lower().split(","):
+        name, *parameters = (part.strip() for part in entry.split(";"))
+        q = next((text[2:] for text in parameters if text.startswith("q=")), "1")
+        try:
+            liked[name] = float(q)
+        except ValueError:
+            continue
+    kind = media_type.partition("/")[0]
+    # The most specific entry counts.
+    return next((liked[name] for name in (media_type, f"{kind}/*", "*/*") if name in liked), 0)
+
+
+def certificate_facts(certificate: ClientCertificate) -> dict[str, str | int]:
+    """Return what `/cert-info` shows, in the order in which it shows it."""
+    return {
+        "subject": certificate.subject,
+        "issuer": certificate.issuer,
+        "sha256_fingerprint": certificate.sha256_fingerprint,
+        "sha1_fingerprint": certificate.sha1_fingerprint,
+        # Up to 160 bits: as a number in JSON it would lose digits in many languages.
+        "serial_number": f"{certificate.serial_number:X}",
+        "not_valid_before": certificate.not_valid_before_utc.isoformat(),
+        "not_valid_after": certificate.not_valid_after_utc.isoformat(),
+        "days_left": (certificate.not_valid_after_utc - datetime.now(UTC)).days,
+    }

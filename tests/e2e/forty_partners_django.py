@@ -1,0 +1,42 @@
+"""The site of the forty partners in Django."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.core.wsgi import get_wsgi_application
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.urls import path
+from forty_partners import told_by_worker
+
+settings.configure(
+    SECRET_KEY="forty partners",
+    ALLOWED_HOSTS=["*"],
+    ROOT_URLCONF=__name__,
+    INSTALLED_APPS=["arrcert_django"],
+    MIDDLEWARE=[
+        "django.middleware.security.SecurityMiddleware",
+        "arrcert_django.middleware.ClientCertificateMiddleware",
+    ],
+)
+
+from arrcert_django.decorators import authorize_certificate  # noqa: E402
+
+
+def health(request: HttpRequest) -> HttpResponse:
+    """Open."""
+    return HttpResponse("ok")
+
+
+def whoami(request: HttpRequest) -> HttpResponse:
+    """Say who entered."""
+    return JsonResponse({"name": request.client_identity.name})  # type: ignore[attr-defined]
+
+
+@authorize_certificate(role="orders")
+def orders(request: HttpRequest) -> HttpResponse:
+    """Say who entered, with the role."""
+    return JsonResponse({"name": request.client_identity.name})  # type: ignore[attr-defined]
+
+
+urlpatterns = [path("health", health), path("whoami", whoami), path("orders", orders)]
+app = told_by_worker(get_wsgi_application())

@@ -1,0 +1,35 @@
+"""The site of the forty partners in Flask."""
+
+from __future__ import annotations
+
+from flask import Flask, jsonify
+from flask.typing import ResponseReturnValue
+from forty_partners import told_by_worker
+
+from arrcert_flask import Arrcert, authorize_certificate, get_client_identity
+
+flask = Flask(__name__)
+Arrcert(flask)
+
+
+@flask.get("/health")
+def health() -> str:
+    """Open."""
+    return "ok"
+
+
+@flask.get("/whoami")
+@authorize_certificate
+def whoami() -> ResponseReturnValue:
+    """Say who entered."""
+    return jsonify(name=get_client_identity().name)  # type: ignore[union-attr]
+
+
+@flask.get("/orders")
+@authorize_certificate(role="orders")
+def orders() -> ResponseReturnValue:
+    """Say who entered, with the role."""
+    return jsonify(name=get_client_identity().name)  # type: ignore[union-attr]
+
+
+app = told_by_worker(flask)

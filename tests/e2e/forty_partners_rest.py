@@ -1,0 +1,60 @@
+"""The site of the forty partners in Django REST framework."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.core.wsgi import get_wsgi_application
+from django.http import HttpRequest, HttpResponse
+from django.urls import path
+from forty_partners import told_by_worker
+
+settings.configure(
+    SECRET_KEY="forty partners",
+    ALLOWED_HOSTS=["*"],
+    ROOT_URLCONF=__name__,
+    INSTALLED_APPS=["arrcert_django", "rest_framework"],
+    MIDDLEWARE=[
+        "django.middleware.security.SecurityMiddleware",
+        "arrcert_django.middleware.ClientCertificateMiddleware",
+    ],
+    REST_FRAMEWORK={
+        "DEFAULT_AUTHENTICATION_CLASSES": [],
+        "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+        "UNAUTHENTICATED_USER": None,
+    },
+)
+
+from rest_framework.request import Request  # noqa: E402
+from rest_framework.response import Response  # noqa: E402
+from rest_framework.views import APIView  # noqa: E402
+
+from arrcert_django.authorization import authorize_request  # noqa: E402
+
+
+def health(request: HttpRequest) -> HttpResponse:
+    """Open."""
+    return HttpResponse("ok")
+
+
+class WhoAmI(APIView):
+    """Say who entered."""
+
+    def get(self, request: Request) -> Response:
+        """Answer."""
+        return Response({"name": authorize_request(request).name})
+
+
+class Orders(APIView):
+    """Say who entered, with the role."""
+
+    def get(self, request: Request) -> Response:
+        """Answer."""
+        return Response({"name": authorize_request(request, role="orders").name})
+
+
+urlpatterns = [
+    path("health", health),
+    path("whoami", WhoAmI.as_view()),
+    path("orders", Orders.as_view()),
+]
+app = told_by_worker(get_wsgi_application())
