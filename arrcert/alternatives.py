@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from arrcert.exceptions import Denial, DenialReason, Finding
+from arrcert.expiry import Expiry
 from arrcert.identity import ClientIdentity
 from arrcert.memory import Memory
 from arrcert.policy import Acceptance, Policy
@@ -71,6 +72,8 @@ class Alternatives:
                     self.name,
                     index,
                     decided.note,
+                    decided.label,
+                    Expiry(decided.endings),
                 )
                 return identity, decided
             findings.append(decided)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from arrcert.access import DAYS_LEFT, is_first_entry, write_entry
 from arrcert.alternatives import Alternatives
 from arrcert.certificate import ClientCertificate, read_certificate
 from arrcert.denials import DenialLog
@@ -19,6 +21,7 @@ from arrcert.exceptions import (
     Problem,
     quote,
 )
+from arrcert.expiry import EXPIRY_WARNING_DAYS, Expiry, is_number_of_days, why_no_days
 from arrcert.forwarding.cross_site import origins_from
 from arrcert.forwarding.front_ends import FrontEnd, front_end_from, why_names_are_not_proven
 from arrcert.forwarding.ingress import Forwarded, Ingress, certificates_in
@@ -30,6 +33,7 @@ from arrcert.presented import Presented
 
 if TYPE_CHECKING:
     from arrcert.settings.file import PolicyFile
+    from arrcert.telemetry import Telemetry
 
 logger = logging.getLogger("arrcert")
 
@@ -48,6 +52,10 @@ class _Settings(Protocol):
     def most_remembered(self) -> int: ...
     @property
     def file(self) -> PolicyFile | None: ...
+    @property
+    def expiry_warning_days(self) -> int: ...
+    @property
+    def telemetry(self) -> bool: ...
 
 
 class _Snapshot(NamedTuple):
@@ -80,7 +88,7 @@ class Authorizer:
     the policy's files. Each denial is one record on the logger `arrcert`. The record has the
     attributes `arrcert_reason`, `arrcert_policy`, `arrcert_request`, `arrcert_fingerprint` and
     `arrcert_identity` for structured logs. In a flood one record with `arrcert_count` stands for
-    many denials.
+    many denials. Each accepted request is one INFO record on the logger `arrcert.access`.
 
     Args:
         policies: the `Policy` of each name, or a list of alternatives in order.
@@ -90,11 +98,15 @@ class Authorizer:
             default.
         cross_site_origins: origins whose pages may send unsafe requests and open WebSockets, such
             as `https://app.contoso.com`; none by default. An `Ingress` has its own.
+        expiry_warning_days: a certificate that is accepted and ends within so many days is a
+            WARNING once a day; 30 by default, 0 for never.
+        telemetry: whether decisions are counted by the OpenTelemetry API; False by default.
 
     Raises:
         ConfigurationError: there are no policies, a value is not a `Policy`, the front end is not
-            known, a policy relies on a front end that checks nothing, or `most_remembered` is out
-            of range.
+            known, a policy relies on a front end that checks nothing, or `most_remembered` or
+            `expiry_warning_days` is out of range.
+        ImportError: `telemetry` is True, and the extra `telemetry` is not installed.
 
     This does not know whether requests can reach the app around the front end.
     """
@@ -106,6 +118,8 @@ class Authorizer:
         front_end: str | FrontEnd | Mapping[str, Any] | Ingress = "app-service",
         most_remembered: int = MOST_REMEMBERED,
         cross_site_origins: Iterable[str] = (),
+        expiry_warning_days: int = EXPIRY_WARNING_DAYS,
+        telemetry: bool = False,
     ) -> None:
         if isinstance(front_end, Ingress):
             self._ingress = front_end
@@ -116,6 +130,8 @@ class Authorizer:
         problems = []
         if not is_number_to_remember(most_remembered):
             problems.append(Problem("most_remembered", why_not_to_remember(most_remembered)))
+        if not is_number_of_days(expiry_warning_days):
+            problems.append(Problem("expiry_warning_days", why_no_days(expiry_warning_days)))
         if not isinstance(policies, Mapping) or not policies:
             problems.append(
                 Problem("policies", 'is empty or not a mapping; write {"default": Policy(...)}')
@@ -140,6 +156,8 @@ class Authorizer:
         self._most_remembered = most_remembered
         self._file: PolicyFile | None = None
         self._denials = DenialLog()
+        self._expiry_warning_days = expiry_warning_days
+        self._telemetry = _telemetry(alternatives) if telemetry else None
 
     @classmethod
     def from_settings(cls, settings: _Settings) -> Authorizer:
@@ -152,8 +170,11 @@ class Authorizer:
             settings.policies,
             front_end=settings.ingress,
             most_remembered=settings.most_remembered,
+            expiry_warning_days=settings.expiry_warning_days,
         )
         authorizer._file = settings.file
+        if settings.telemetry:
+            authorizer._telemetry = _telemetry(settings.policies, settings.file)
         return authorizer
 
     @classmethod
@@ -221,6 +242,7 @@ class Authorizer:
             raise self._fault(error, policy) from error
         if isinstance(decided, Denial):
             raise self._denied(decided, policy)
+        self._entered(decided, at=moment)
         return decided
 
     def identify_wsgi(
@@ -257,6 +279,7 @@ class Authorizer:
             raise self._fault(error, policy, environ=environ) from error
         if isinstance(decided, Denial):
             raise self._denied(decided.with_hint(hint), policy, environ=environ)
+        self._entered(decided, environ=environ, at=moment)
         return decided
 
     def identify_asgi(
@@ -293,6 +316,7 @@ class Authorizer:
             raise self._fault(error, policy, scope=scope) from error
         if isinstance(decided, Denial):
             raise self._denied(decided.with_hint(hint), policy, scope=scope)
+        self._entered(decided, scope=scope, at=moment)
         return decided
 
     def identify_headers(
@@ -330,6 +354,7 @@ class Authorizer:
             raise self._fault(error, policy) from error
         if isinstance(decided, Denial):
             raise self._denied(decided, policy)
+        self._entered(decided, at=moment)
         return decided
 
     def authorize(
@@ -384,7 +409,8 @@ class Authorizer:
             environ: the WSGI environ.
 
         This logs nothing. It is for a site-wide gate that then decides under the policy of the
-        path; that decision logs the denial.
+        path; that decision logs the denial. Who enters without a further decision is recorded by
+        `entered_wsgi`.
         """
         try:
             decided = self._decide(self._ingress.from_wsgi(environ), None, None, None)
@@ -405,6 +431,21 @@ class Authorizer:
         except Exception:
             return None
         return None if isinstance(decided, Denial) else decided
+
+    def entered_wsgi(self, environ: Mapping[str, Any], identity: ClientIdentity) -> None:
+        """Record that somebody whom `find_wsgi` returned enters.
+
+        Args:
+            environ: the WSGI environ.
+            identity: who enters.
+
+        A request is recorded once: after `identify_wsgi` or an earlier call, this does nothing.
+        """
+        self._entered(identity, environ=environ)
+
+    def entered_asgi(self, scope: Mapping[str, Any], identity: ClientIdentity) -> None:
+        """Record that somebody whom `find_asgi` returned enters, as `entered_wsgi`."""
+        self._entered(identity, scope=scope)
 
     def _current(self, file: PolicyFile) -> _Snapshot:
         """Return the snapshot of the policies in a file; after a change of the file, a new one."""
@@ -447,6 +488,29 @@ class Authorizer:
                 identity = alternatives.memory().recall(forwarded)
                 if identity is not None:
                     return self._accepted(identity, role)
+        if self._telemetry is None:
+            return self._judge(forwarded, candidates, role, at)
+        began = time.perf_counter()
+        decided = self._judge(forwarded, candidates, role, at)
+        seconds = time.perf_counter() - began
+        self._telemetry.measure(decided, candidates[0].name if candidates else "", seconds)
+        return decided
+
+    def _judge(
+        self,
+        forwarded: Forwarded,
+        candidates: Sequence[Alternatives],
+        role: str | None,
+        at: datetime | None,
+    ) -> ClientIdentity | Denial:
+        """Decide by the rules of the policies, and remember who is accepted.
+
+        Args:
+            forwarded: the text of the headers.
+            candidates: the policies that are tried in order.
+            role: the role that whoever is accepted must have; None for any.
+            at: the moment, aware; None for now.
+        """
         presented = self._read(forwarded)
         if isinstance(presented, Finding):
             return Denial(*presented)
@@ -495,6 +559,44 @@ class Authorizer:
             )
         return identity
 
+    def _entered(
+        self,
+        identity: ClientIdentity,
+        *,
+        environ: Mapping[str, Any] | None = None,
+        scope: Mapping[str, Any] | None = None,
+        at: datetime | None = None,
+    ) -> None:
+        """Record who enters, once a request: the log, the metrics, and what ends soon.
+
+        Nothing is raised: who enters is decided already.
+        """
+        request = environ if scope is None else scope
+        if not is_first_entry(request):
+            return
+        try:
+            self._record(identity, request, environ, scope, at)
+        except Exception:
+            logger.exception("the entry of a client could not be recorded")
+
+    def _record(
+        self,
+        identity: ClientIdentity,
+        request: Mapping[str, Any] | None,
+        environ: Mapping[str, Any] | None,
+        scope: Mapping[str, Any] | None,
+        at: datetime | None,
+    ) -> None:
+        write_entry(identity, environ=environ, scope=scope)
+        if self._telemetry is not None:
+            self._telemetry.count_accepted(identity)
+        expiry: Expiry | None = identity.expiry
+        now = time.time() if at is None else at.timestamp()
+        if expiry is not None and now >= expiry.look_at:
+            days_left = expiry.report(identity, now, self._expiry_warning_days)
+            if days_left is not None and isinstance(request, dict):
+                request[DAYS_LEFT] = days_left
+
     def _denied(
         self,
         denial: Denial,
@@ -503,7 +605,9 @@ class Authorizer:
         environ: Mapping[str, Any] | None = None,
         scope: Mapping[str, Any] | None = None,
     ) -> CertificateDenied:
-        """Log a denial and return its exception."""
+        """Log and count a denial, and return its exception."""
+        if self._telemetry is not None:
+            self._telemetry.count_denied(denial, policy or _DEFAULT)
         self._denials.write(denial, policy or _DEFAULT, environ=environ, scope=scope)
         return denial.exception()
 
@@ -517,6 +621,8 @@ class Authorizer:
     ) -> CertificateDenied:
         """Log an unexpected error and return its denial, so that no error lets a request in."""
         denial = Denial(DenialReason.MISCONFIGURED, f"an unexpected error: {quote(error)}")
+        if self._telemetry is not None:
+            self._telemetry.count_denied(denial, str(policy or _DEFAULT))
         self._denials.write(
             denial, str(policy or _DEFAULT), environ=environ, scope=scope, exc_info=True
         )
@@ -533,6 +639,7 @@ def _without_role(identity: ClientIdentity, role: object) -> Denial:
         f" {quote(granted)}, not {quote(role)}",
         identity.certificate,
         identity=identity.name,
+        identity_label=identity.label,
     )
 
 
@@ -553,10 +660,21 @@ class UnconfiguredAuthorizer(Authorizer):
         self._snapshot = _Snapshot.of({}, 0)
         self._file = None
         self._denials = DenialLog()
+        self._telemetry = None
         self._denial = Denial(DenialReason.MISCONFIGURED, str(problem))
 
     def _decide(self, *_: object) -> Denial:
         return self._denial
+
+
+def _telemetry(
+    policies: Mapping[str, Sequence[Policy]], file: PolicyFile | None = None
+) -> Telemetry:
+    """Return what counts the decisions about some policies."""
+    # Imported here, because it needs an extra.
+    from arrcert.telemetry import Telemetry
+
+    return Telemetry(policies, file)
 
 
 def _are_policies(value: object) -> bool:

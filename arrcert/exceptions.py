@@ -144,6 +144,7 @@ class Denial(NamedTuple):
         certificate: the `ClientCertificate`, or None if none could be read.
         reasons: one reason for each alternative that was tried, in order; empty before any.
         identity: the name of whoever was accepted without the role; None if nobody was.
+        identity_label: that name as the settings write it, for metrics.
     """
 
     reason: DenialReason
@@ -151,6 +152,7 @@ class Denial(NamedTuple):
     certificate: ClientCertificate | None = None
     reasons: tuple[DenialReason, ...] = ()
     identity: str | None = None
+    identity_label: str | None = None
 
     def with_hint(self, hint: str) -> Denial:
         """Return the denial with a hint for the operator at the end of its detail.

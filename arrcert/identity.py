@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import unicodedata
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from arrcert.certificate import ClientCertificate
 from arrcert.exceptions import quote
@@ -38,6 +39,10 @@ class ClientIdentity:
         policy: the name of the policy that accepted it.
         alternative: the index of the alternative that accepted it, from 0.
         note: the note of the matching pin; None without one.
+        label: the name as the settings write it, for metrics: a template stays a template,
+            "device:{common_name}". None without a name.
+        expiry: an `arrcert.expiry.Expiry`, which knows when something that lets the client in
+            ends; None if nothing does. It is internal.
     """
 
     name: str | None
@@ -46,6 +51,8 @@ class ClientIdentity:
     policy: str
     alternative: int = 0
     note: str | None = None
+    label: str | None = dataclasses.field(default=None, compare=False, repr=False)
+    expiry: Any = dataclasses.field(default=None, compare=False, repr=False)
 
 
 class IdentityTemplate(NamedTuple):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, NamedTuple, NoReturn, final
+from typing import Any, NoReturn, final
 
 from arrcert.certificate import ClientCertificate
 from arrcert.exceptions import (
@@ -14,6 +15,7 @@ from arrcert.exceptions import (
     Finding,
     Problem,
 )
+from arrcert.expiry import Ending
 from arrcert.moments import whole_second
 from arrcert.notation import Notation
 from arrcert.presented import Presented
@@ -37,7 +39,8 @@ _ListEntry = Source | Mapping[str, Source]
 _PinEntry = str | Mapping[str, Any]
 
 
-class Acceptance(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Acceptance:
     """The result of a policy that accepts a certificate.
 
     Attributes:
@@ -46,6 +49,8 @@ class Acceptance(NamedTuple):
         note: the note of the matching pin; None without one.
         name: the name of whoever is accepted; None if the policy gives none.
         roles: the roles of whoever is accepted.
+        label: the name as it is written in the settings; None without a name.
+        endings: everything that the acceptance rests on, each with its end; the certificate first.
     """
 
     until: datetime
@@ -53,6 +58,8 @@ class Acceptance(NamedTuple):
     note: str | None = None
     name: str | None = None
     roles: frozenset[str] = frozenset()
+    label: str | None = field(default=None, compare=False)
+    endings: Sequence[Ending] = field(default=(), compare=False)
 
 
 @final
@@ -246,6 +253,11 @@ class Policy:
             note=decision.note or None,
             name=decision.name,
             roles=decision.roles,
+            label=decision.label,
+            endings=(
+                Ending(presented.certificate, presented.certificate.not_valid_after_utc),
+                *decision.endings,
+            ),
         )
 
     @property

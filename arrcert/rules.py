@@ -18,6 +18,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from arrcert import names
 from arrcert.exceptions import ConfigurationError, DenialReason, Finding, Problem, quote
+from arrcert.expiry import Ending
 from arrcert.identity import (
     IdentityTemplate,
     identity_from,
@@ -55,9 +56,11 @@ class Decision:
     Attributes:
         certificate: the client certificate.
         until: the last moment for which an acceptance holds, aware.
+        endings: what the acceptance rests on beside the certificate, each with its end.
         clock_skew: by how much clocks may differ.
         pin: the pin that matches the certificate or its public key, None if there is none.
         name: the name of whoever is accepted, None if there is none yet.
+        label: the name as it is written in the settings: a template stays a template.
         roles: the roles of whoever is accepted.
         note: the note of the matching pin, empty without one.
         path: the certification path, None if there is none yet.
@@ -76,9 +79,11 @@ class Decision:
         self.at = at
         self.trust_store = trust_store
         self.until = presented.certificate.not_valid_after_utc
+        self.endings: list[Ending] = []
         self.clock_skew = timedelta()
         self.pin: Pin | None = None
         self.name: str | None = None
+        self.label: str | None = None
         self.roles: frozenset[str] = frozenset()
         self.note = ""
         self.path: Path | None = None
@@ -88,10 +93,12 @@ class Decision:
     def match(self, pin: Pin) -> None:
         """Store a pin that matches. A certificate and its public key may both be pinned."""
         self.pin = self.pin or pin
-        self.name = self.name or pin.identity
+        self.name = self.label = self.name or pin.identity
         self.roles |= pin.roles
         self.note = self.note or pin.note
         self.ends_at(pin.not_after)
+        if pin.not_after is not None:
+            self.endings.append(Ending(pin, pin.not_after))
 
     def ends_at(self, moment: datetime | None) -> None:
         """Limit the acceptance to a last moment. None changes nothing."""
@@ -973,6 +980,9 @@ class TrustAnchors(SourceRule):
         decision.path = path
         for certificate in path:
             decision.ends_at(certificate.not_valid_after_utc)
+        for authority in path[1:]:
+            end = authority.not_valid_after_utc
+            decision.endings.append(Ending(authority, end, is_anchor=authority is path[-1]))
         return None
 
     def wanted(self, decision: Decision) -> str:
@@ -1123,6 +1133,8 @@ class Revocation(KeyRule):
         finding = decision.trust_store.check_revocation(decision.path, decision.at)
         if finding is None:
             decision.ends_at(decision.trust_store.next_update_of(decision.path, decision.at))
+            for crl in decision.trust_store.revocation_lists_of(decision.path):
+                decision.endings.append(Ending(crl, crl.next_update_utc))
         elif self._is_soft and finding.reason is DenialReason.REVOCATION_UNKNOWN:
             decision.overlooked = finding
             return None
@@ -1201,7 +1213,7 @@ class Identity(KeyRule):
         if decision.name is not None:
             return None
         if self.template.field is None:
-            decision.name = self.template.before
+            decision.name = decision.label = self.template.before
             return None
         values = self._values(decision.presented)
         if len(values) == 1:
@@ -1210,7 +1222,7 @@ class Identity(KeyRule):
             # The whole is checked too: its parts may combine to another character.
             why = why_no_name(value) or why_no_name(name)
             if why is None:
-                decision.name = name
+                decision.name, decision.label = name, str(self.template)
                 return None
             found = f"the name {quote(value)} {why}"
         else:

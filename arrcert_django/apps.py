@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from django.apps import AppConfig
+from importlib import import_module
+
+from django.apps import AppConfig, apps
 from django.core.checks import Tags, register
 from django.core.signals import request_started
 
@@ -22,14 +24,19 @@ class ArrcertConfig(AppConfig):
 
     def ready(self) -> None:
         """Register the system checks with the tag `security`, and the receiver."""
-        from arrcert_django import checks, startup
+        from arrcert_django import checks, startup, user_checks
 
         for check in (
             checks.check_configuration,
             checks.check_middleware,
             checks.check_views,
             checks.check_websockets,
+            user_checks.check_user_middleware,
+            user_checks.check_authentication,
         ):
             register(check, Tags.security)
         register(checks.check_deployment, Tags.security, deploy=True)
         request_started.connect(startup.refuse_to_serve, dispatch_uid="arrcert_django")
+        if apps.is_installed("drf_spectacular"):
+            # Its extensions are found once they are imported.
+            import_module("arrcert_django.openapi")

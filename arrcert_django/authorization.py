@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, NamedTuple, TypeVar
 
 from django.core.exceptions import PermissionDenied
+from django.dispatch import Signal
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
+from arrcert.access import DAYS_LEFT
 from arrcert.adapters import deny_unconfigured, require_role
 from arrcert.authorizer import Authorizer
 from arrcert.exceptions import CertificateDenied, ConfigurationError, DenialReason
 from arrcert.gate import private
 from arrcert.identity import ClientIdentity
 from arrcert_django import conf
-from arrcert_django.signals import certificate_denied
+from arrcert_django.signals import certificate_accepted, certificate_denied, certificate_expiring
 from arrcert_django.urlconf import is_ninja_view
 
 __all__ = ["DEFAULT_POLICY", "aauthorize_request", "authorize_request", "current_authorizer"]
@@ -28,6 +31,7 @@ DEFAULT_POLICY = "default"
 _logger = logging.getLogger("arrcert")
 _Response = TypeVar("_Response")
 _RECEIVER_FAILED = "a receiver of certificate_denied failed; the request stays denied"
+_RECEIVER_OF_ENTRY_FAILED = "a receiver of %s failed; the request goes on"
 
 
 class Decisions(NamedTuple):
@@ -67,11 +71,12 @@ def authorize_request(
             the reason, because a 403 page would show it.
         TypeError: `role` is not a name.
 
-    Each policy is decided, logged and signalled once for a request. This does not set
+    Each policy is decided and each denial is logged and signalled once for a request;
+    `certificate_accepted` is sent once a request. This does not set
     `Cache-Control: private`; the middleware and the decorator do.
     """
     try:
-        return _decide(request, policy, role, hint)
+        identity = _decide(request, policy, role, hint)
     except CertificateDenied as denied:
         try:
             certificate_denied.send_robust(
@@ -83,6 +88,8 @@ def authorize_request(
             _logger.exception(_RECEIVER_FAILED)
         # The request keeps the denial. The frames of its traceback would lead back to the request.
         raise _forbidden(request) from denied.with_traceback(None)
+    tell_accepted(request, identity)
+    return identity
 
 
 async def aauthorize_request(
@@ -94,7 +101,7 @@ async def aauthorize_request(
 ) -> ClientIdentity:
     """Do the same as `authorize_request`, in an event loop. The decision does not use a thread."""
     try:
-        return _decide(request, policy, role, hint)
+        identity = _decide(request, policy, role, hint)
     except CertificateDenied as denied:
         try:
             await certificate_denied.asend_robust(
@@ -104,6 +111,37 @@ async def aauthorize_request(
             _logger.exception(_RECEIVER_FAILED)
         # The request keeps the denial. The frames of its traceback would lead back to the request.
         raise _forbidden(request) from denied.with_traceback(None)
+    await atell_accepted(request, identity)
+    return identity
+
+
+def tell_accepted(request: HttpRequest, identity: ClientIdentity) -> None:
+    """Record that somebody enters, and send the signals of it; once a request.
+
+    Args:
+        request: Django's request, or Django REST framework's.
+        identity: who enters.
+    """
+    request = _of_django(request)
+    if not _is_first_entry(request):
+        return
+    for signal, name, sent in _signals_of(request, identity):
+        try:
+            signal.send_robust(type(request), request=request, **sent)
+        except Exception:
+            _logger.exception(_RECEIVER_OF_ENTRY_FAILED, name)
+
+
+async def atell_accepted(request: HttpRequest, identity: ClientIdentity) -> None:
+    """Do the same as `tell_accepted`, in an event loop."""
+    request = _of_django(request)
+    if not _is_first_entry(request):
+        return
+    for signal, name, sent in _signals_of(request, identity):
+        try:
+            await signal.asend_robust(type(request), request=request, **sent)
+        except Exception:
+            _logger.exception(_RECEIVER_OF_ENTRY_FAILED, name)
 
 
 def current_authorizer() -> Authorizer:
@@ -140,6 +178,7 @@ def find_identity(request: HttpRequest) -> bool:
     if identity is None:
         return False
     decisions_for(request).accepted[identity.policy] = identity
+    request._arrcert_found_by = authorizer  # type: ignore[attr-defined]
     return True
 
 
@@ -203,6 +242,42 @@ def keep_private(response: _Response) -> _Response:
     return response
 
 
+def _of_django(request: HttpRequest) -> HttpRequest:
+    """Return Django's own request: that of Django REST framework keeps what is set on it."""
+    if isinstance(request, HttpRequest):
+        return request
+    wrapped: HttpRequest = getattr(request, "_request", request)
+    return wrapped
+
+
+def _is_first_entry(request: HttpRequest) -> bool:
+    """Return whether no entry was told for a request yet, and mark the request."""
+    if hasattr(request, "_arrcert_entered"):
+        return False
+    request._arrcert_entered = True  # type: ignore[attr-defined]
+    return True
+
+
+def _signals_of(
+    request: HttpRequest, identity: ClientIdentity
+) -> Iterator[tuple[Signal, str, dict[str, Any]]]:
+    """Record an entry, and yield the signals to send: each with its name and its arguments."""
+    decided: Any = request.scope if is_asgi(request) else request.META  # type: ignore[attr-defined]
+    # What `identify_*` accepted is recorded; what `find_*` accepted is not, so far.
+    found_by: Authorizer | None = getattr(request, "_arrcert_found_by", None)
+    if found_by is not None and is_asgi(request):
+        found_by.entered_asgi(decided, identity)
+    elif found_by is not None:
+        found_by.entered_wsgi(decided, identity)
+    yield certificate_accepted, "certificate_accepted", {"identity": identity}
+    if DAYS_LEFT in decided:
+        yield (
+            certificate_expiring,
+            "certificate_expiring",
+            {"identity": identity, "days_left": decided[DAYS_LEFT]},
+        )
+
+
 def _decide(request: HttpRequest, policy: str, role: str | None, hint: str) -> ClientIdentity:
     """Decide about a request under a policy, or use the earlier decision.
 
@@ -211,9 +286,7 @@ def _decide(request: HttpRequest, policy: str, role: str | None, hint: str) -> C
         PermissionDenied: the request was denied under this policy before.
     """
     require_role(role)
-    if not isinstance(request, HttpRequest):
-        # Django REST framework's request keeps to itself what is set on it.
-        request = getattr(request, "_request", request)
+    request = _of_django(request)
     accepted, denied = decisions_for(request)
     earlier = denied.get((policy, None)) or denied.get((policy, role))
     if earlier is not None:

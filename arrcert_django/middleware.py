@@ -15,10 +15,12 @@ from django.utils.log import log_response
 
 from arrcert.adapters import is_exempt_view
 from arrcert.exceptions import ConfigurationError, Problem, quote
+from arrcert.identity import ClientIdentity
 from arrcert_django import conf, startup
 from arrcert_django.authorization import (
     DEFAULT_POLICY,
     aauthorize_request,
+    atell_accepted,
     authorize_request,
     decisions_for,
     find_identity,
@@ -26,10 +28,12 @@ from arrcert_django.authorization import (
     is_exempt,
     keep_private,
     set_identity,
+    tell_accepted,
 )
-from arrcert_django.urlconf import Requirement, requirement_of
+from arrcert_django.urlconf import Requirement, hides_permissions, requirement_of
+from arrcert_django.users import ClientCertificateUserMiddleware
 
-__all__ = ["ClientCertificateMiddleware"]
+__all__ = ["ClientCertificateMiddleware", "ClientCertificateUserMiddleware"]
 
 PROTECT_ALL_IS_FALSE = Problem(
     "ARRCERT_PROTECT_ALL",
@@ -104,7 +108,11 @@ class ClientCertificateMiddleware:
         try:
             required = _required_to_release(request)
             if required is not None:
-                authorize_request(request, *required)
+                identity = _accepted_under(request, required)
+                if identity is None:
+                    authorize_request(request, *required)
+                else:
+                    tell_accepted(request, identity)
         except PermissionDenied as denied:
             return _forbidden(request, denied, withheld=response)
         return keep_private(response) if is_authorized(request) else response
@@ -122,7 +130,11 @@ class ClientCertificateMiddleware:
         try:
             required = _required_to_release(request)
             if required is not None:
-                await aauthorize_request(request, *required)
+                identity = _accepted_under(request, required)
+                if identity is None:
+                    await aauthorize_request(request, *required)
+                else:
+                    await atell_accepted(request, identity)
         except PermissionDenied as denied:
             return await _aforbidden(request, denied, withheld=response)
         return keep_private(response) if is_authorized(request) else response
@@ -205,17 +217,23 @@ def _required_before_view(
     if required is None and (is_exempt_view(view) or is_exempt(request)):
         set_identity(request, None)
     elif required is None:
-        required, hint = Requirement(DEFAULT_POLICY), _hint(request)
+        required, hint = Requirement(DEFAULT_POLICY), _hint(request, view)
     request._arrcert_required_before_view = required  # type: ignore[attr-defined]
     return required, hint
 
 
-def _hint(request: HttpRequest) -> str:
+def _hint(request: HttpRequest, view: object) -> str:
     """Return what the log says if `default` denies a request that another policy accepts."""
     accepted = decisions_for(request).accepted
     if not accepted or DEFAULT_POLICY in accepted:
         return ""
     policy = quote(next(iter(accepted)))
+    if hides_permissions(view):
+        return (
+            f"the policy {policy} accepts the request, and the middleware cannot see what the"
+            " view's get_permissions() returns; if the view is for that policy, set"
+            f" certificate_policy = {policy} on the class of the view"
+        )
     return (
         f"the policy {policy} accepts the request, and the view names no policy that the middleware"
         f" can see; if a policy below is not visible to it, because a wrapper hides it, put"
@@ -224,7 +242,7 @@ def _hint(request: HttpRequest) -> str:
 
 
 def _required_to_release(request: HttpRequest) -> Requirement | None:
-    """Return what to check before the response is sent, or None if no check is left.
+    """Return what must accept the request before the response is sent, or None if nothing must.
 
     It is what was checked before the view. If no view was checked (an unknown path, another
     middleware's response, a cached page), it is what the view at this path names, or `default`.
@@ -236,11 +254,14 @@ def _required_to_release(request: HttpRequest) -> Requirement | None:
         required = _named_by(request, _view_at_path(request))
         if required is None and not is_exempt(request):
             required = Requirement(DEFAULT_POLICY)
-    if required is None:
-        return None
+    return required
+
+
+def _accepted_under(request: HttpRequest, required: Requirement) -> ClientIdentity | None:
+    """Return whom an earlier decision accepted under what is required, None if it did not."""
     identity = decisions_for(request).accepted.get(required.policy)
     is_met = identity is not None and (required.role is None or required.role in identity.roles)
-    return None if is_met else required
+    return identity if is_met else None
 
 
 def _view_at_path(request: HttpRequest) -> object:

@@ -20,10 +20,13 @@ __all__ = [
     "MOST_VIEWS",
     "RegisteredView",
     "Requirement",
+    "attribute_of",
     "functions_for",
     "handled_methods",
+    "hides_permissions",
     "is_ninja_view",
     "ninja_operation",
+    "operands",
     "policy_of",
     "registered_views",
     "requirement_of",
@@ -75,19 +78,87 @@ def requirement_of(view: object, method: str | None) -> Requirement | None:
         view: the function that is registered.
         method: the HTTP method of the request.
 
-    The view's own policy comes before the policy of a function below it. It does not see a policy
-    below another wrapper that does not use `functools.wraps`.
+    The view's own policy comes before the policy of a function below it, and that before what the
+    class of the view says (`certificate_policy`; in Django REST framework `permission_classes`,
+    then `authentication_classes`). It does not see a policy below another wrapper that does not use
+    `functools.wraps`, or what `get_permissions()` of a view computes.
     """
     requirement = _named_by(view)
     if requirement is not None:
         return requirement
     named = map(_named_by, _functions_below(view, method or ""))
-    return next((requirement for requirement in named if requirement is not None), None)
+    below = next((requirement for requirement in named if requirement is not None), None)
+    return requirement_of_class(view) if below is None else below
+
+
+def hides_permissions(view: object) -> bool:
+    """Return whether a view of Django REST framework computes its permissions itself."""
+    return _overrides(view, "get_permissions")
 
 
 def _named_by(view: object) -> Requirement | None:
     policy = policy_named_by(view)
     return None if policy is None else Requirement(policy, role_named_by(view))
+
+
+def requirement_of_class(view: object) -> Requirement | None:
+    """Return what the class of a view of Django REST framework asks for, or None.
+
+    Args:
+        view: the function that is registered.
+    """
+    policy = attribute_of(view, "certificate_policy")
+    if isinstance(policy, str):
+        role = attribute_of(view, "certificate_role")
+        return Requirement(policy, role if isinstance(role, str) else None)
+    for attribute, method in (
+        ("permission_classes", "get_permissions"),
+        ("authentication_classes", "get_authenticators"),
+    ):
+        if not _overrides(view, method):
+            for entry in operands(attribute_of(view, attribute)):
+                requirement = _named_by(entry)
+                if requirement is not None:
+                    return requirement
+    return None
+
+
+def attribute_of(view: Any, name: str) -> Any:
+    """Return what a class-based view of Django REST framework has under a name, or None.
+
+    Args:
+        view: the function that is registered.
+        name: an attribute of the class; `as_view(...)` and `@action(...)` may replace it.
+    """
+    view_class = getattr(view, "cls", None)
+    if not isinstance(view_class, type):
+        return None
+    given = getattr(view, "initkwargs", None) or {}
+    return given.get(name, getattr(view_class, name, None))
+
+
+def operands(classes: Any) -> Iterator[object]:
+    """Yield the classes that must all agree: the entries of a list, and the operands of `&`.
+
+    Args:
+        classes: the `permission_classes` or `authentication_classes` of a view.
+    """
+    permissions: Any = sys.modules.get("rest_framework.permissions")
+    for entry in classes if isinstance(classes, list | tuple) else ():
+        if permissions is not None and isinstance(entry, permissions.OperandHolder):
+            if entry.operator_class is permissions.AND:
+                yield from operands([entry.op1_class, entry.op2_class])
+        else:
+            yield entry
+
+
+def _overrides(view: Any, method: str) -> bool:
+    """Return whether the class of a view overrides a method of Django REST framework."""
+    framework: Any = sys.modules.get("rest_framework.views")
+    view_class = getattr(view, "cls", None)
+    if framework is None or not isinstance(view_class, type):
+        return False
+    return getattr(view_class, method, None) is not getattr(framework.APIView, method, None)
 
 
 def registered_views() -> Iterator[RegisteredView]:
@@ -199,6 +270,9 @@ def _functions_below(view: Any, method: str) -> Iterator[Callable[..., Any]]:
                 # `decorate_view` replaces `run`.
                 yield operation.run
                 yield operation.view_func
+                # Of several callables any suffices, so none of them must hold.
+                if len(operation.auth_callbacks) == 1:
+                    yield operation.auth_callbacks[0]
                 return
     handler = _handler(view, method.lower())
     if handler is not None:

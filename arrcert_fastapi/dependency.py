@@ -15,6 +15,10 @@ from arrcert.asgi import set_identity
 AUTHORIZER = "arrcert.authorizer"
 """The key of the scope that holds the app's authorizer. Clients cannot set it."""
 
+DENIED = "arrcert.denied"
+"""The key of the scope that is there once a dependency has denied the request. Clients cannot set
+it."""
+
 _POLICY_VIOLATION = 1008
 """The close code of RFC 6455 section 7.4.1."""
 
@@ -79,6 +83,7 @@ class RequireClientCertificate:
                 raise deny_misconfigured(_NO_ARRCERT, self.policy, scope=scope)
             identity = authorizer.identify_asgi(scope, self.policy, self.role)
         except CertificateDenied as denied:
+            scope[DENIED] = True
             _forbid(scope["type"], denied)
         set_identity(scope, identity)
         return identity

@@ -21,7 +21,7 @@ from arrcert.asgi import (
 from arrcert.exceptions import quote
 from arrcert.forwarding.exempt_paths import ExemptPaths
 from arrcert.gate import IDENTITY
-from arrcert_fastapi.dependency import AUTHORIZER, RequireClientCertificate
+from arrcert_fastapi.dependency import AUTHORIZER, DENIED, RequireClientCertificate
 from arrcert_fastapi.routes import endpoints, requirements_at
 
 _DEFAULT = RequireClientCertificate()
@@ -74,7 +74,21 @@ class GateMiddleware:
             except CertificateDenied:
                 await forbid(scope, receive, send, body=_FORBIDDEN, content_type=_JSON)
                 return
-        await self.app(scope, receive, _privately_if_entered(scope, send))
+        await self.app(scope, receive, self._recording(scope, _privately_if_entered(scope, send)))
+
+    def _recording(self, scope: Scope, send: Send) -> Send:
+        """Return a `send` that first records who entered, if no dependency has recorded it.
+
+        Before that, nobody knows which policy the endpoint requires.
+        """
+
+        async def send_recorded(message: Message) -> None:
+            identity = scope.get(IDENTITY)
+            if identity is not None and DENIED not in scope:
+                self._authorizer.entered_asgi(scope, identity)
+            await send(message)
+
+        return send_recorded
 
     def _enter(self, scope: Scope) -> None:
         """Decide under `default`, or under what the route of the request requires.

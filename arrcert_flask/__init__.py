@@ -13,7 +13,7 @@ from arrcert_flask.decorators import (
     require_client_certificate,
 )
 from arrcert_flask.extension import Arrcert
-from arrcert_flask.signals import certificate_denied
+from arrcert_flask.signals import certificate_accepted, certificate_denied, certificate_expiring
 
 __all__ = [
     "Arrcert",
@@ -21,8 +21,10 @@ __all__ = [
     "authorize_certificate",
     "authorize_request",
     "authorizer_of",
+    "certificate_accepted",
     "certificate_denied",
     "certificate_exempt",
+    "certificate_expiring",
     "get_client_certificate",
     "get_client_identity",
     "require_client_certificate",

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from blinker import NamedSignal
 from flask import Flask, Response, current_app, has_request_context, request
 from werkzeug.exceptions import Forbidden
 
@@ -17,10 +18,11 @@ from arrcert import (
     ConfigurationError,
     Problem,
 )
+from arrcert.access import DAYS_LEFT
 from arrcert.adapters import deny_misconfigured, require_policy_name, require_role
 from arrcert.gate import IDENTITY, private
 from arrcert.settings import Settings
-from arrcert_flask.signals import certificate_denied
+from arrcert_flask.signals import certificate_accepted, certificate_denied, certificate_expiring
 
 _logger = logging.getLogger("arrcert")
 
@@ -31,6 +33,9 @@ asked for last is the last key."""
 _DENIED = "_arrcert_denied"
 """The attribute that a request has once a policy has denied it."""
 
+
+_TOLD = "_arrcert_told"
+"""The attribute that a request has once `certificate_accepted` was sent for it."""
 
 ASGI_SCOPE = "asgi.scope"
 """The key of a WSGI environ in which a2wsgi puts the ASGI scope. Clients cannot set it."""
@@ -69,7 +74,7 @@ def authorize(
         authorizer: makes the decision; the default is the current app's.
 
     Returns:
-        Who may enter.
+        Who may enter. The signal `certificate_accepted` is sent once a request.
 
     Raises:
         ClientCertificateForbidden: the request is denied. The denial is already logged, and the
@@ -93,10 +98,18 @@ def authorize(
             identity = authorizer.identify_asgi(scope, policy, role=role)
     except CertificateDenied as denied:
         setattr(current, _DENIED, True)
-        _signal(denied)
+        _signal(
+            certificate_denied,
+            "the request stays denied",
+            reason=denied.reason,
+            denied=denied,
+        )
         raise ClientCertificateForbidden from denied
     accepted.pop(policy, None)
     accepted[policy] = identity
+    if _TOLD not in current.__dict__:
+        setattr(current, _TOLD, True)
+        _tell_accepted(identity, current.environ if scope is None else scope)
     return identity
 
 
@@ -220,12 +233,34 @@ def _authorizer(policy: str) -> Authorizer:
     return extension.authorizer
 
 
-def _signal(denied: CertificateDenied) -> None:
+def _tell_accepted(identity: ClientIdentity, decided: Mapping[str, Any]) -> None:
+    """Send the signals of an accepted request.
+
+    Args:
+        identity: who entered.
+        decided: the environ or the scope that was decided on.
+    """
+    _signal(certificate_accepted, "the request goes on", identity=identity)
+    if DAYS_LEFT in decided:
+        _signal(
+            certificate_expiring,
+            "the request goes on",
+            identity=identity,
+            days_left=decided[DAYS_LEFT],
+        )
+
+
+def _signal(signal: NamedSignal, and_then: str, **sent: Any) -> None:
+    """Send a signal; log the error of a receiver, which must not change the response."""
+    if not signal.receivers:
+        return
     app: Any = current_app
     sender: Flask = app._get_current_object()
-    for receiver in certificate_denied.receivers_for(sender):
+    for receiver in signal.receivers_for(sender):
         try:
-            sender.ensure_sync(receiver)(sender, reason=denied.reason, denied=denied)
-        # An error in a receiver must not turn the 403 into a 500.
+            sender.ensure_sync(receiver)(sender, **sent)
+        # An error in a receiver must not turn the response into a 500.
         except Exception:
-            _logger.exception("a receiver of certificate_denied failed; the request stays denied")
+            # The names of the signals are those of the variables, with dashes.
+            name = signal.name.removeprefix("arrcert-").replace("-", "_")
+            _logger.exception("a receiver of %s failed; %s", name, and_then)

@@ -51,6 +51,8 @@ class AsClient:
         It presents certificates as App Service does. It does not check that the site reads that
         header.
         """
+        # A mistake in a call is shown where the test calls.
+        __tracebackhide__ = True
         headers = self._headers_of(who)
         if app is None:
             app = self._fixture()
@@ -63,6 +65,7 @@ class AsClient:
         )
 
     def _headers_of(self, who: object) -> dict[str, str]:
+        __tracebackhide__ = True
         if who is None:
             return {}
         if isinstance(who, IssuedCertificate):
@@ -91,6 +94,7 @@ class AsClient:
 
 
 def _client_of_app(app: Any, headers: Mapping[str, str]) -> Any:
+    __tracebackhide__ = True
     if _is_instance(app, "flask", "Flask"):
         client = app.test_client()
         for name, value in headers.items():

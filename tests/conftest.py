@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import HealthCheck, settings
 
-from arrcert import denials
+from arrcert import denials, expiry
 from arrcert.testing import CertificateAuthority, IssuedCertificate, self_signed
 
 TESTS_A_DOT = 50
@@ -78,6 +78,12 @@ def _reset_denial_logs() -> Iterator[None]:
         if log._timer is not None:
             log._timer.cancel()
     denials._reset_all()
+
+
+@pytest.fixture(autouse=True)
+def _forget_what_ends_soon() -> None:
+    """Forget which certificates were reported today, so that each test sees its own reports."""
+    expiry._told.reset()
 
 
 @pytest.fixture(scope="session")

@@ -207,6 +207,8 @@ def test_settings_table_is_whole() -> None:
         "ARRCERT_EXEMPT_PATHS",
         "ARRCERT_PROTECT_ALL",
         "ARRCERT_MOST_REMEMBERED",
+        "ARRCERT_EXPIRY_WARNING_DAYS",
+        "ARRCERT_TELEMETRY",
     ]
     assert keys == {name: f"ARRCERT_{name.upper()}" for name in PARAMETERS}
 
@@ -268,6 +270,8 @@ def test_documented_make_targets_exist() -> None:
         "docs/outbound.md",
         "docs/deploy.md",
         "docs/partners-file.md",
+        "docs/testing.md",
+        "docs/flask-login.md",
         "docs/performance.md",
     ],
 )

@@ -74,7 +74,9 @@ def project(tmp_path: Path) -> Project:
     def run(*words: str, exports: dict[str, str] | None = None, **files: str) -> str:
         for name, text in files.items():
             suffix = ".toml" if name == "pyproject" else ".py"
-            (tmp_path / name.replace("__", "/")).with_suffix(suffix).write_text(text)
+            path = (tmp_path / name.replace("__", "/")).with_suffix(suffix)
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text)
         environ = {
             name: value
             for name, value in os.environ.items()
@@ -117,6 +119,15 @@ def test_flask(project: Project) -> None:
     exports = {"ARRCERT_FINGERPRINTS": "AB" * 32, "ARRCERT_FILE": "partners.toml"}
     said = project(pyproject=clients, app=app, test_app=tests, exports=exports)
     assert "3 passed" in said
+
+
+def test_folder_of_tests(project: Project) -> None:
+    """With the option of the page, tests in a folder of their own find the app."""
+    [options] = blocks("Flask", "toml")
+    app, tests = blocks("Flask", "python")
+    files = {"pyproject": options, "app": app, "tests__test_app": tests}
+    # `python -m pytest` puts the current folder on the path. `pytest` does not, and nor does -P.
+    assert "3 passed" in project("-P", *pytest_command(), **files)
 
 
 @pytest.mark.parametrize("more", ["", "ARRCERT = {'default': {'fingerprints': ['CD' * 32]}}\n"])

@@ -60,6 +60,11 @@ class Content(NamedTuple):
         """What two looks compare."""
         return (self.path, self.sha256, self.changed)
 
+    @property
+    def changed_at(self) -> float:
+        """When the file was changed last, in seconds since the epoch."""
+        return self.changed[1] / 1e9
+
 
 def read_content(path: str, *, served: Iterable[Served] = (), ignore_mode: bool = False) -> Content:
     """Read the file of policies, and check where it lies.

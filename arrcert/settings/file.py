@@ -52,6 +52,7 @@ class Generation(NamedTuple):
         path: the path of the file without links.
         sha256: the digest of the file.
         trust_folder: what opened the files that the policies name.
+        changed_at: when the file was changed last, in seconds since the epoch.
     """
 
     policies: Mapping[str, tuple[Policy, ...]]
@@ -59,10 +60,16 @@ class Generation(NamedTuple):
     path: str
     sha256: str
     trust_folder: TrustFolder
+    changed_at: float = 0.0
 
 
 def read_generation(
-    text: bytes, path: str, sha256: str, before: Generation | None = None
+    text: bytes,
+    path: str,
+    sha256: str,
+    before: Generation | None = None,
+    *,
+    changed_at: float = 0.0,
 ) -> Generation:
     """Build the policies that a file holds.
 
@@ -71,6 +78,7 @@ def read_generation(
         path: the path of the file without links. Paths in the text are relative to its folder.
         sha256: the digest of the file.
         before: the generation that is in use.
+        changed_at: when the file was changed last, in seconds since the epoch.
 
     Raises:
         ConfigurationError: all mistakes together, each with policy, alternative, key and entry.
@@ -85,7 +93,7 @@ def read_generation(
     trust_folder.forget_before()
     if reader.problems:
         raise ConfigurationError(reader.problems)
-    return Generation(policies, tuple(reader.places), path, sha256, trust_folder)
+    return Generation(policies, tuple(reader.places), path, sha256, trust_folder, changed_at)
 
 
 class PolicyFile:
@@ -175,7 +183,9 @@ class PolicyFile:
             if is_sealed or key == before:
                 _settled[self.path] = key
                 if isinstance(found, Content):
-                    return read_generation(found.text, found.path, found.sha256)
+                    return read_generation(
+                        found.text, found.path, found.sha256, changed_at=found.changed_at
+                    )
                 raise ConfigurationError(found)
             before = key
         raise ConfigurationError(
@@ -214,7 +224,9 @@ class PolicyFile:
                 self._report(found)
         elif found.is_sealed or is_settled:
             try:
-                generation = read_generation(found.text, found.path, found.sha256, in_use)
+                generation = read_generation(
+                    found.text, found.path, found.sha256, in_use, changed_at=found.changed_at
+                )
             except ConfigurationError as error:
                 # The next look tries again: a file that the policies name may follow.
                 self._report(error.problems)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from arrcert.exceptions import ConfigurationError, Problem, quote
+from arrcert.expiry import EXPIRY_WARNING_DAYS, is_number_of_days, why_no_days
 from arrcert.forwarding.cross_site import origins_from
 from arrcert.forwarding.exempt_paths import ExemptPaths
 from arrcert.forwarding.front_ends import FRONT_ENDS, front_end_from
@@ -213,6 +214,56 @@ class MostRemembered(Option):
         return value
 
 
+class ExpiryWarningDays(Option):
+    """`ARRCERT_EXPIRY_WARNING_DAYS`."""
+
+    name = "ARRCERT_EXPIRY_WARNING_DAYS"
+    form = Form.NUMBER
+    default = EXPIRY_WARNING_DAYS
+    document = (
+        "an accepted certificate that ends within so many days is a WARNING once a day in each"
+        " process, and so are the trust anchors, intermediates, revocation lists and pins that it"
+        " rests on: 30 by default, 0 for never ([telemetry](docs/telemetry.md#what-ends-soon))."
+    )
+
+    @classmethod
+    def read(cls, value: object, notation: Notation) -> Any:
+        """Return the number."""
+        if not is_number_of_days(value):
+            raise ConfigurationError([Problem(cls.name, why_no_days(value))])
+        return value
+
+
+class TelemetryOption(_Truth):
+    """`ARRCERT_TELEMETRY`."""
+
+    name = "ARRCERT_TELEMETRY"
+    default = False
+    document = (
+        "True: count decisions with the OpenTelemetry API, which the extra `telemetry` installs"
+        " ([telemetry](docs/telemetry.md)). False by default."
+    )
+
+    @classmethod
+    def read(cls, value: object, notation: Notation) -> Any:
+        """Return True or False; True needs the OpenTelemetry API."""
+        is_wanted = super().read(value, notation)
+        if is_wanted:
+            try:
+                import arrcert.telemetry  # noqa: F401
+            except ImportError as error:
+                raise ConfigurationError(
+                    [
+                        Problem(
+                            cls.name,
+                            "is True, and the OpenTelemetry API is not installed; run `pip install"
+                            " 'arrcert[telemetry]'`, or remove the setting",
+                        )
+                    ]
+                ) from error
+        return is_wanted
+
+
 OPTIONS: dict[str, type[Option]] = {
     option.name: option
     for option in (
@@ -225,6 +276,8 @@ OPTIONS: dict[str, type[Option]] = {
         ExemptPathsOption,
         ProtectAll,
         MostRemembered,
+        ExpiryWarningDays,
+        TelemetryOption,
     )
 }
 """The class of each setting beside the policies, in the order of the table of settings."""

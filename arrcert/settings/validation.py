@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from arrcert.exceptions import ConfigurationError, Problem, quote
+from arrcert.expiry import EXPIRY_WARNING_DAYS
 from arrcert.forwarding.exempt_paths import ExemptPaths
 from arrcert.forwarding.front_ends import FRONT_ENDS, FrontEnd, why_names_are_not_proven
 from arrcert.forwarding.ingress import Ingress
@@ -31,12 +32,14 @@ from arrcert.settings.options import (
     OPTIONS,
     CrossSiteOrigins,
     ExemptPathsOption,
+    ExpiryWarningDays,
     FileIgnoreMode,
     FrontEndOption,
     FrontEndSecretHeader,
     MostRemembered,
     ProtectAll,
     RefuseUnsafeServers,
+    TelemetryOption,
     TrustedProxies,
 )
 from arrcert.settings.policies import Place, PolicyReader
@@ -79,6 +82,8 @@ class Settings(NamedTuple):
         is_guarded: whether anything is known to keep strangers from forging the header.
         places: every policy with the place where it is written.
         file: follows the file of policies; None without one.
+        expiry_warning_days: how many days before its end a certificate is reported.
+        telemetry: whether decisions are counted by OpenTelemetry.
     """
 
     policies: Mapping[str, tuple[Policy, ...]]
@@ -89,6 +94,8 @@ class Settings(NamedTuple):
     is_guarded: bool = True
     places: tuple[tuple[Place, Policy], ...] = ()
     file: PolicyFile | None = None
+    expiry_warning_days: int = EXPIRY_WARNING_DAYS
+    telemetry: bool = False
 
     def warnings(self) -> list[Problem]:
         """Return what does not stop the start, but is probably a mistake or denies somebody.
@@ -206,6 +213,8 @@ class _Validation:
             is_guarded,
             tuple(self._places),
             self._file,
+            options[ExpiryWarningDays.name],
+            options[TelemetryOption.name],
         )
 
     def _add(self, setting: str, message: str) -> None:

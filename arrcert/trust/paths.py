@@ -25,6 +25,7 @@ from cryptography.x509.verification import Criticality, ExtensionPolicy, PolicyB
 from arrcert.certificate import ClientCertificate
 from arrcert.exceptions import DenialReason, Finding, quote
 from arrcert.keys import weakness_of_rsa_key
+from arrcert.trust.crls import RevocationList
 from arrcert.trust.locations import where_issuer_is
 from arrcert.trust.name_constraints import unsupported_constraint, violation
 from arrcert.trust.revocation import RevocationLists
@@ -136,6 +137,16 @@ class TrustStore:
         if self._revocation_lists is None:
             return None
         return self._revocation_lists.next_update_of(path, at)
+
+    @property
+    def revocation_lists(self) -> Sequence[RevocationList]:
+        """The revocation lists; none if revocation is not checked."""
+        return () if self._revocation_lists is None else tuple(self._revocation_lists)
+
+    def revocation_lists_of(self, path: Path) -> Sequence[RevocationList]:
+        """Return the revocation lists of the CAs of a path."""
+        names = {authority.subject for authority in path[1:]}
+        return [crl for crl in self.revocation_lists if crl.issuer in names]
 
     def verify(
         self,

@@ -21,6 +21,8 @@ FLASK = Path(arrcert_flask.__file__).parent
 DJANGO = Path(arrcert_django.__file__).parent
 # FastAPI itself is not imported here: it is an extra.
 FASTAPI = CORE.parent / "arrcert_fastapi"
+# Nor is pytest's plugin, which this run has loaded already.
+PYTEST = CORE.parent / "arrcert_pytest"
 
 ORDER = [
     "key_vault",
@@ -34,6 +36,7 @@ ORDER = [
     "certificate",
     "names",
     "identity",
+    "access",
     "shared_identities",
     "pins",
     "forwarding",
@@ -56,10 +59,12 @@ ORDER = [
     "trust.paths",
     "trust.files",
     "presented",
+    "expiry",
     "rules",
     "policy",
     "memory",
     "alternatives",
+    "telemetry",
     "settings.options",
     "settings.names",
     "settings.environment",
@@ -138,9 +143,10 @@ def test_imports_go_in_one_direction(module: str) -> None:
 
 @pytest.mark.parametrize("module", ORDER)
 def test_core_needs_cryptography_alone(module: str) -> None:
-    """A deployed core imports the standard library and cryptography, and nothing else."""
+    """A deployed core imports the standard library and cryptography; `telemetry` needs an extra."""
     found = {name.partition(".")[0] for name in imports(path_of(module))}
-    assert found - set(sys.stdlib_module_names) <= {"cryptography", "arrcert"}
+    extra = {"opentelemetry"} if module == "telemetry" else set()
+    assert found - set(sys.stdlib_module_names) <= {"cryptography", "arrcert"} | extra
 
 
 @cache
@@ -194,7 +200,9 @@ def test_core_imports_without_frameworks() -> None:
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
-@pytest.mark.parametrize("module", ["outbound", "settings", "testing", "cli", "wsgi", "asgi"])
+@pytest.mark.parametrize(
+    "module", ["outbound", "settings", "testing", "cli", "wsgi", "asgi", "telemetry"]
+)
 def test_import_of_the_core_is_small(module: str) -> None:
     """`import arrcert` does not import what only some sites need."""
     program = f"import sys, arrcert; assert 'arrcert.{module}' not in sys.modules"
@@ -209,6 +217,18 @@ def test_adapters_know_no_x509_and_not_each_other() -> None:
         forbidden = {"cryptography", "OpenSSL", *others, *(f"arrcert_{other}" for other in others)}
         assert packages(adapter) & forbidden == set()
         assert packages(CORE) & {framework, f"arrcert_{framework}"} == set()
+
+
+def test_plugin_of_pytest_imports_nothing_when_it_is_loaded() -> None:
+    """Pytest loads the plugin in every project, so at its top it imports pytest alone."""
+    for path in (PYTEST / "__init__.py", PYTEST / "plugin.py"):
+        top = ast.parse(path.read_text(encoding="utf-8")).body
+        names = {alias.name for node in top if isinstance(node, ast.Import) for alias in node.names}
+        names |= {str(node.module) for node in top if isinstance(node, ast.ImportFrom)}
+        assert {name.partition(".")[0] for name in names} - set(sys.stdlib_module_names) <= {
+            "pytest"
+        }
+    assert "arrcert_pytest" not in packages(CORE) | packages(FLASK) | packages(DJANGO)
 
 
 def test_public_modules_can_be_recognized() -> None:
@@ -251,7 +271,7 @@ def test_core_exports_its_public_face_alone() -> None:
     assert names == set(arrcert.__all__)
 
 
-@pytest.mark.parametrize("folder", [CORE, FLASK, DJANGO])
+@pytest.mark.parametrize("folder", [CORE, FLASK, DJANGO, FASTAPI, PYTEST])
 def test_types_are_published(folder: Path) -> None:
     """Each package ships its types (PEP 561)."""
     assert (folder / "py.typed").exists()

@@ -101,7 +101,7 @@ BOTH = (DenialReason.UNTRUSTED, DenialReason.EXPIRED)
 def test_denial_begins_with_a_finding() -> None:
     """A finding becomes a denial without a certificate and without reasons of alternatives."""
     finding = Finding(DenialReason.MISSING, "no header")
-    assert Denial(*finding) == (DenialReason.MISSING, "no header", None, (), None)
+    assert Denial(*finding) == (DenialReason.MISSING, "no header", None, (), None, None)
 
 
 def test_denial_becomes_an_exception_with_the_same_attributes() -> None:

@@ -20,13 +20,23 @@ from arrcert.testing import CertificateAuthority, IssuedCertificate, self_signed
 # affected. Each test sets all other settings itself.
 if not django_settings.configured:
     django_settings.configure(
-        INSTALLED_APPS=["arrcert_django"],
+        INSTALLED_APPS=[
+            "django.contrib.contenttypes",
+            "django.contrib.auth",
+            "django.contrib.sessions",
+            "rest_framework",
+            "drf_spectacular",
+            "arrcert_django",
+        ],
+        PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"],
+        DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}},
         SECRET_KEY="for tests",
         USE_TZ=True,
         # Django REST framework without Django's users.
         REST_FRAMEWORK={
             "DEFAULT_AUTHENTICATION_CLASSES": [],
             "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+            "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
             "UNAUTHENTICATED_USER": None,
         },
     )

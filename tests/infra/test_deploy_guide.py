@@ -148,7 +148,7 @@ def test_values_for_azd_are_parameters() -> None:
     text = (SAMPLES / "infra" / "main.parameters.json").read_text(encoding="utf-8")
     read = set(re.findall(r"\$\{(\w+)", text))
     told = set(re.findall(r"azd env set (\w+)", GUIDE + README))
-    [optional] = re.findall(r"Other values that the template takes[^:]*: (.*)\. After", GUIDE)
+    [optional] = re.findall(r"The template takes other values[^:]*: (.*)\. After", GUIDE)
     told |= set(re.findall(r"`(\w+)`", optional))
     assert told | {"AZURE_ENV_NAME", "AZURE_LOCATION"} == read
 

@@ -21,7 +21,8 @@ def laid_out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if not (ROOT / "arrcert").is_dir():
         pytest.skip("the source of arrcert is not here, so no wheel can be built of it")
     clone = tmp_path_factory.mktemp("clone")
-    for name in ("arrcert", "arrcert_flask", "arrcert_django", "arrcert_fastapi", "sample_sites"):
+    packages = ("arrcert", "arrcert_flask", "arrcert_django", "arrcert_fastapi", "arrcert_pytest")
+    for name in (*packages, "sample_sites"):
         shutil.copytree(ROOT / name, clone / name)
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, clone)

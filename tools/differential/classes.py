@@ -67,8 +67,8 @@ CLASSES = (
         ANY,
         r"^untrusted: it is a CA certificate",
         rf"^leaf: basicConstraints say CA:TRUE|{WILD}",
-        "CA:TRUE is accepted only where the certificate itself is pinned: a CA's key signs"
-        " certificates and is no client's.",
+        "A CA certificate is accepted only if it is pinned. The key of a CA signs certificates,"
+        " and does not belong to a client.",
     ),
     Class(
         "not DER",
@@ -85,8 +85,8 @@ CLASSES = (
         ANY,
         _BROKEN_VALUE,
         r".",
-        "An extension that can be decoded and breaks its own rules (RFC 5280 section 4.2) is"
-        " refused, also where this path does not need it.",
+        "An extension that can be decoded, but breaks its own rules (RFC 5280 section 4.2), is"
+        " refused, also if this path does not need it.",
     ),
     Class(
         "an extension twice",
@@ -110,7 +110,7 @@ CLASSES = (
         ANY,
         r"is an X\.509 v1 certificate",
         rf"version 1|{WILD}",
-        "Version 1 cannot say that a certificate is a CA, or what it is for.",
+        "A certificate of version 1 cannot say whether it is a CA certificate, or what it is for.",
     ),
     Class(
         "a weak key",
@@ -135,7 +135,8 @@ CLASSES = (
         ANY,
         r"signs with (a key of the kind|the curve)",
         rf"the key is (Ed25519|Ed448|P-224|secp256k1|brainpoolP256r1)|{WILD}",
-        "Paths are validated for P-256, P-384, P-521 and RSA alone. The start says so.",
+        "Paths are validated only for keys of the kinds P-256, P-384, P-521 and RSA. An anchor"
+        " with another key is reported at the start.",
     ),
     Class(
         "a weak or unusual signature algorithm",
@@ -163,7 +164,8 @@ CLASSES = (
         r"missing required extension: CA certificate has no basicConstraints"
         r"|basicConstraints.cA must be asserted|is not a CA: its basicConstraints do not say",
         rf"basicConstraints|version 3 without extensions|list of extensions is empty|{WILD}",
-        "RFC 5280 section 6.1.4 (k): an issuer must say CA:TRUE, an anchor too.",
+        "RFC 5280 section 6.1.4 (k): an issuer must have CA:TRUE. arrcert requires it of an"
+        " anchor, too.",
     ),
     Class(
         "a CA that may not sign certificates",
@@ -171,8 +173,8 @@ CLASSES = (
         ANY,
         r"its keyUsage lacks keyCertSign",
         rf"keyUsage|{WILD}",
-        "RFC 5280 section 6.1.4 (n): the keyUsage of an issuer, where present, holds keyCertSign;"
-        " an anchor's too.",
+        "RFC 5280 section 6.1.4 (n): if an issuer has a keyUsage, it holds keyCertSign. arrcert"
+        " requires it of an anchor, too.",
     ),
     Class(
         "keyCertSign without CA",
@@ -188,8 +190,8 @@ CLASSES = (
         ANY,
         r"extended key usage lacks clientAuth",
         rf"extendedKeyUsage|{WILD}",
-        "A leaf's extended key usage holds clientAuth itself: anyExtendedKeyUsage alone is not"
-        " enough. A CA's, an anchor's too, holds clientAuth or anyExtendedKeyUsage.",
+        "The extended key usage of a leaf must hold clientAuth; anyExtendedKeyUsage is not"
+        " enough. That of a CA or an anchor must hold clientAuth or anyExtendedKeyUsage.",
     ),
     Class(
         "a critical extension that is not processed",
@@ -198,8 +200,8 @@ CLASSES = (
         r"unaccounted-for critical extensions",
         rf"critical|inhibitAnyPolicy|policyMappings"
         rf"|requireExplicitPolicy|issuerAltName|proxyCertInfo|poison|{WILD}",
-        "RFC 5280 section 4.2: a critical extension that is not processed means refusal."
-        " Certificate policies and distribution points are not processed.",
+        "RFC 5280 section 4.2: a certificate with a critical extension that is not processed is"
+        " refused. arrcert does not process certificate policies and distribution points.",
     ),
     Class(
         "an extension that must not be critical, or not be there",
@@ -241,8 +243,8 @@ CLASSES = (
         r"no CA certificate of the name|another key signed the (CA )?certificate"
         r"|exhausted with no interior errors",
         rf"the issuer (is a PrintableString|differs in|has one)|{WILD}",
-        "Names are compared byte for byte. RFC 5280 section 7.1 folds case, white space and the"
-        " string type. Exact comparison confuses fewer names.",
+        "Names are compared byte for byte. RFC 5280 section 7.1 ignores differences in case,"
+        " white space and string type. With an exact comparison, fewer different names are equal.",
     ),
     Class(
         "an anchor is checked like every other CA",
@@ -253,8 +255,8 @@ CLASSES = (
         r"|excluded name constraint matched|unsatisfiable \S+ name constraint"
         r"|malformed DNS name constraint|unsupported name constraint",
         rf"^anchor: |{WILD}",
-        "An anchor's dates, path length and name constraints hold. For RFC 5280 section 6.1.1 (d)"
-        " an anchor is a name and a key alone.",
+        "arrcert checks the dates, path length and name constraints of an anchor. In RFC 5280"
+        " section 6.1.1 (d) an anchor is only a name and a key.",
     ),
     Class(
         "a name constraint on directory names or URIs",
@@ -292,9 +294,10 @@ CLASSES = (
         r"no permitted name constraints matched|excluded name constraint matched"
         r"|unsatisfiable \S+ name constraint|malformed DNS name constraint",
         r"nameConstraints",
-        "A constraint is as narrow as its text: one on a host does not cover hosts below it for"
-        " e-mail; one on IPv4 covers no IPv6 address; a leading or final dot is malformed; a"
-        " wildcard that reaches into an excluded subtree is excluded.",
+        "A constraint covers only what its text says. For e-mail, a constraint on a host does not"
+        " cover the hosts below it. A constraint on IPv4 does not cover IPv6 addresses. A dot at"
+        " the beginning or end is malformed. A wildcard that can match an excluded name is"
+        " excluded.",
     ),
     Class(
         "a path of more than eight intermediates",
@@ -302,7 +305,7 @@ CLASSES = (
         ANY,
         r"exceeds max depth",
         r"nine intermediates|certify each other",
-        "The length of a path is bounded, so that a search ends.",
+        "The length of a path is limited, so that a search ends.",
     ),
     Class(
         "a self-issued intermediate counts for the path length",
@@ -319,8 +322,8 @@ CLASSES = (
         (OPENSSL,),
         r"unsuitable certificate purpose",
         rf"^leaf: (keyUsage is|{WILD})|^leaf: an extension",
-        "Decided: a leaf's keyUsage is not checked. The front end has seen the handshake, where the"
-        " key signed; what else it may do decides nothing here.",
+        "Decided: a leaf's keyUsage is not checked. In the handshake with the front end the key"
+        " has signed. Its other usages do not matter for authorization.",
     ),
     Class(
         "a key usage without a bit",
@@ -355,8 +358,8 @@ CLASSES = (
         (OPENSSL, GNUTLS),
         r"unsuitable certificate purpose|purpose mismatch",
         r"^(intermediate|anchor): extendedKeyUsage is anyExtended",
-        "They do not count anyExtendedKeyUsage in a CA; RFC 5280 section 4.2.1.12 does. The leaf"
-        " must still say clientAuth.",
+        "The others do not accept anyExtendedKeyUsage in a CA. RFC 5280 section 4.2.1.12 does."
+        " The leaf must still have clientAuth.",
     ),
     Class(
         "a critical key identifier",
@@ -364,8 +367,8 @@ CLASSES = (
         (OPENSSL, GO),
         r"unhandled critical extension|identifier incorrectly marked critical",
         rf"KeyIdentifier is critical|{WILD}",
-        "RFC 5280 sections 4.2.1.1 and 4.2.1.2 tell the CA not to do it. It is processed, so that"
-        " critical changes nothing.",
+        "RFC 5280 sections 4.2.1.1 and 4.2.1.2 forbid the CA to do this. arrcert processes the"
+        " extension, so it makes no difference whether it is critical.",
     ),
     Class(
         "a name in an unknown type",
@@ -373,7 +376,8 @@ CLASSES = (
         (OPENSSL, GO, PYHANKO, GNUTLS),
         r"mstring wrong tag|DirectoryString|invalid RDNSequence|ASN1 parser|parse:",
         rf"the subject is an? (OCTET|INTEGER|BMP)|{WILD}",
-        "An attribute that is no text cannot match an entry of a policy. They refuse to read it.",
+        "An attribute that is not text cannot match an entry of a policy, so arrcert does not"
+        " refuse it. The others do.",
     ),
     Class(
         "a key that Go does not know",
@@ -381,8 +385,9 @@ CLASSES = (
         (GO,),
         r"unsupported elliptic curve|invalid uncompressed public key|missing NULL parameters",
         r"the key is (secp256k1|brainpool|a compressed)|RSA key has no NULL",
-        "Go knows the NIST curves alone, in uncompressed form, and wants the NULL of an RSA key."
-        " secp256k1 and brainpool leaf keys are strong enough; none of them signs a path.",
+        "Go reads only NIST curves, in uncompressed form, and requires the NULL in an RSA key."
+        " Leaf keys on secp256k1 and brainpool curves are strong enough. A CA with such a key is"
+        " refused.",
     ),
     Class(
         "unused bits in a CA's signature",
@@ -401,8 +406,9 @@ CLASSES = (
         r"^invalid$|signer not CA",
         r"the key is a compressed|keyUsage is three bytes|the signature (is empty|has unused)"
         r"|twin that is no CA",
-        "GnuTLS reads no compressed point, and looks at parts of an anchor that decide nothing: its"
-        " own signature, unknown bits of keyUsage, another certificate of the same key.",
+        "GnuTLS does not read compressed points. It also checks parts of an anchor that have no"
+        " effect on the path: its own signature, unknown bits of keyUsage, another certificate"
+        " with the same key.",
     ),
     Class(
         "the leaf as its own anchor",
@@ -420,8 +426,8 @@ CLASSES = (
         r"|Unknown Subject Alternative name|Port could not be cast|UnicodeError"
         r"|UnicodeDecodeError|Invalid URL|IDNA",
         rf"subjectAltName holds|nameConstraints|{WILD}",
-        "They parse URIs, ports and international names as they read. arrcert compares such names"
-        " as text, byte for byte, and a broken one matches nothing.",
+        "The others parse URIs, ports and international names when they read a certificate."
+        " arrcert compares such names as text, byte for byte, and a broken name matches nothing.",
     ),
     Class(
         "a policy that is listed twice",
@@ -437,8 +443,8 @@ CLASSES = (
         (GO, PYHANKO),
         r"unhandled critical extension|unhashable type|No containment checker",
         r"nameConstraints (permit a user principal name|permit 10|exclude 10)",
-        "RFC 5280 section 4.2.1.10 wants refusal only if a certificate below has a name of that"
-        " kind, and then arrcert refuses. pyhanko has no check for IP addresses.",
+        "RFC 5280 section 4.2.1.10 requires a refusal only if a certificate below has a name of"
+        " that kind. Then arrcert refuses. pyhanko does not check IP addresses.",
     ),
     Class(
         "the common name of a TLS server",
@@ -465,8 +471,8 @@ CLASSES = (
         (OPENSSL, GNUTLS),
         r"RFC 3779 resource|signer constraints failure",
         r"IP address blocks|a TLS feature",
-        "RFC 3779 (resources of routers) and RFC 7633 (TLS features) bind a CA's certificates in"
-        " extensions that are not critical. They say nothing about clients.",
+        "RFC 3779 (resources of routers) and RFC 7633 (TLS features) define non-critical"
+        " extensions that limit the certificates of a CA. They have no meaning for clients.",
     ),
 )
 

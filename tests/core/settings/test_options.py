@@ -48,9 +48,29 @@ def test_every_option_is_found_by_its_name() -> None:
         "ARRCERT_EXEMPT_PATHS",
         "ARRCERT_PROTECT_ALL",
         "ARRCERT_MOST_REMEMBERED",
+        "ARRCERT_EXPIRY_WARNING_DAYS",
+        "ARRCERT_TELEMETRY",
     ]
     assert all(option.name == name for name, option in OPTIONS.items())
     assert all(option.document for option in OPTIONS.values())
+
+
+@pytest.mark.parametrize("wrong", [-1, 3651, "30", True, 1.5])
+def test_days_before_the_end_are_a_number(wrong: object) -> None:
+    """A wrong number of days is an error that names the setting and what to write."""
+    option = OPTIONS["ARRCERT_EXPIRY_WARNING_DAYS"]
+    assert [option.read(value, Notation.PYTHON) for value in (0, 30, 3650)] == [0, 30, 3650]
+    with pytest.raises(ConfigurationError, match=r"ARRCERT_EXPIRY_WARNING_DAYS: .*write 0 \(never"):
+        option.read(wrong, Notation.PYTHON)
+
+
+def test_telemetry_is_a_truth_value() -> None:
+    """ARRCERT_TELEMETRY is True or False; another value is an error."""
+    option = OPTIONS["ARRCERT_TELEMETRY"]
+    assert option.default is False
+    assert [option.read(value, Notation.PYTHON) for value in (True, False)] == [True, False]
+    with pytest.raises(ConfigurationError, match="ARRCERT_TELEMETRY: 'on' is not a truth value"):
+        option.read("on", Notation.PYTHON)
 
 
 def test_option_must_say_how_it_is_read() -> None:

@@ -1,0 +1,227 @@
+"""The lookahead: warns once a day of what ends soon and lets somebody in today."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import threading
+from collections.abc import Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+from cryptography.hazmat.primitives import hashes
+from cryptography.x509 import Certificate
+
+from arrcert.certificate import ClientCertificate
+from arrcert.exceptions import quote
+from arrcert.identity import ClientIdentity
+from arrcert.moments import timestamp
+from arrcert.pins import Pin
+from arrcert.trust.crls import RevocationList
+
+logger = logging.getLogger("arrcert")
+
+EXPIRY_WARNING_DAYS = 30
+"""How many days before its end a certificate is reported by default."""
+
+MOST_WARNING_DAYS = 3650
+"""The largest number of days that can be configured."""
+
+MOST_TOLD = 10_000
+"""How many certificates, pins and lists are known to be reported. If more end soon, the oldest is
+forgotten and may be reported twice a day."""
+
+PART_OF_A_LIST = 4
+"""A revocation list is reported in the last quarter of its life. A list lives for days, so one that
+is replaced in time would otherwise be reported every day."""
+
+SECONDS_A_DAY = 86400
+
+
+class Ending(NamedTuple):
+    """Something that an acceptance rests on, and its end.
+
+    Attributes:
+        held: what ends: the client's certificate, a CA certificate of its path, a revocation list
+            or a pin.
+        at: the last moment for which it counts, aware.
+        is_anchor: whether it is the trust anchor of the path.
+    """
+
+    held: ClientCertificate | Certificate | RevocationList | Pin
+    at: datetime
+    is_anchor: bool = False
+
+    def begin(self, days: int) -> float:
+        """Return the moment from which it is reported, in seconds since the epoch.
+
+        Args:
+            days: how many days before the end.
+        """
+        seconds = float(days * SECONDS_A_DAY)
+        if isinstance(self.held, RevocationList):
+            life = self.held.next_update_utc - self.held.this_update_utc
+            seconds = min(seconds, life.total_seconds() / PART_OF_A_LIST)
+        return self.at.timestamp() - seconds
+
+    @property
+    def fingerprint(self) -> str | None:
+        """The SHA-256 fingerprint of a certificate, or the digits of a pin; None for a list."""
+        if isinstance(self.held, ClientCertificate):
+            return self.held.sha256_fingerprint
+        if isinstance(self.held, Certificate):
+            return self.held.fingerprint(hashes.SHA256()).hex().upper()
+        return self.held.value if isinstance(self.held, Pin) else None
+
+    @property
+    def key(self) -> tuple[type, str]:
+        """What tells it apart from everything else that ends."""
+        name = self.fingerprint
+        if isinstance(self.held, RevocationList):
+            name = self.held.source
+        return type(self.held), str(name)
+
+    def described(self, identity: ClientIdentity) -> tuple[str, str]:
+        """Return the name of what ends, and what follows from its end; escaped.
+
+        Args:
+            identity: who was accepted by it.
+        """
+        if isinstance(self.held, ClientCertificate):
+            who = self.held.subject if identity.name is None else identity.name
+            return (
+                f"the client certificate of {quote(who)}",
+                "from then on it is denied; its holder needs a new one",
+            )
+        if isinstance(self.held, Pin):
+            return f"the pin {quote(self.held)}", "from then on it lets nobody in"
+        if isinstance(self.held, RevocationList):
+            return (
+                f"the revocation list in {self.held.source.removeprefix('the ')}",
+                "from then on it does not count; fetch a new one (arrcert fetch-crls does)",
+            )
+        name = quote(self.held.subject.rfc4514_string())
+        setting = "trust_anchors" if self.is_anchor else "intermediates"
+        return (
+            f"the {'trust anchor' if self.is_anchor else 'intermediate'} {name}",
+            f"from then on no client below it is accepted; add its successor to {setting}",
+        )
+
+
+class Expiry:
+    """The ends of what one acceptance rests on, and when to look at them again.
+
+    Args:
+        endings: everything that ends, the client's certificate first.
+
+    Attributes:
+        endings: the same.
+        look_at: nothing is to report before this moment, in seconds since the epoch.
+    """
+
+    __slots__ = ("endings", "look_at")
+
+    def __init__(self, endings: Sequence[Ending]) -> None:
+        self.endings = endings
+        self.look_at = -math.inf
+
+    def report(self, identity: ClientIdentity, now: float, days: int) -> int | None:
+        """Warn of what ends within some days and was not reported for a day.
+
+        Args:
+            identity: who was accepted.
+            now: the moment, in seconds since the epoch.
+            days: how many days before the end something is reported; 0 for never.
+
+        Returns:
+            The days that the client's certificate has left, if this call has warned of it.
+        """
+        look_at, days_left = math.inf, None
+        for ending in self.endings if days else ():
+            begin = ending.begin(days)
+            if now < begin:
+                look_at = min(look_at, begin)
+                continue
+            is_due, next_time = _told.take(ending.key, now)
+            look_at = min(look_at, next_time)
+            if is_due:
+                left = _write(ending, identity, now)
+                if isinstance(ending.held, ClientCertificate):
+                    days_left = left
+        self.look_at = look_at
+        return days_left
+
+
+def _write(ending: Ending, identity: ClientIdentity, now: float) -> int:
+    """Write the warning, and return how many whole days are left."""
+    # With a clock skew, a certificate is accepted for some minutes after its end.
+    days = max(0, math.floor((ending.at.timestamp() - now) / SECONDS_A_DAY))
+    what, consequence = ending.described(identity)
+    is_of_client = isinstance(ending.held, ClientCertificate | Pin)
+    fingerprint = ending.fingerprint
+    logger.warning(
+        "%s ends in %d %s, at %s: %s (policy %s%s%s)",
+        what,
+        days,
+        "day" if days == 1 else "days",
+        timestamp(ending.at),
+        consequence,
+        quote(identity.policy),
+        f", identity {quote(identity.name)}" if is_of_client and identity.name is not None else "",
+        "" if fingerprint is None else f", fingerprint {fingerprint}",
+        extra={
+            "arrcert_policy": identity.policy,
+            "arrcert_identity": identity.name if is_of_client else None,
+            "arrcert_fingerprint": fingerprint,
+            "arrcert_days_left": days,
+        },
+    )
+    return days
+
+
+class _Told:
+    """What was reported in this process, and when it may be reported again."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything, and make a new lock. A forked process reports by itself."""
+        self._lock = threading.Lock()
+        self._next: dict[tuple[type, str], float] = {}
+
+    def take(self, key: tuple[type, str], now: float) -> tuple[bool, float]:
+        """Return whether something is to be reported now, and when it is looked at again.
+
+        Args:
+            key: what it is.
+            now: the moment, in seconds since the epoch.
+        """
+        with self._lock:
+            next_time = self._next.get(key, now)
+            # A next time that is further away than a day is from a clock that was set back.
+            if now < next_time <= now + SECONDS_A_DAY:
+                return False, next_time
+            self._next.pop(key, None)
+            if len(self._next) >= MOST_TOLD:
+                del self._next[next(iter(self._next))]
+            self._next[key] = now + SECONDS_A_DAY
+            return True, now + SECONDS_A_DAY
+
+
+_told = _Told()
+
+# Windows has no fork and no register_at_fork.
+getattr(os, "register_at_fork", dict)(after_in_child=_told.reset)
+
+
+def is_number_of_days(value: object) -> bool:
+    """Tell whether a value is a number of days for `ARRCERT_EXPIRY_WARNING_DAYS`."""
+    is_whole = isinstance(value, int) and not isinstance(value, bool)
+    return is_whole and 0 <= value <= MOST_WARNING_DAYS  # type: ignore[operator]
+
+
+def why_no_days(value: object) -> str:
+    """Return the error for a value that `is_number_of_days` refuses."""
+    return f"{quote(value)} is not a number of days; write 0 (never) to {MOST_WARNING_DAYS}"

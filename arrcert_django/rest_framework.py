@@ -1,0 +1,219 @@
+"""Authentication and permissions for Django REST framework."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from django.apps import apps
+from django.core.exceptions import PermissionDenied
+from rest_framework import exceptions
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.permissions import BasePermission
+from rest_framework.request import Request
+from rest_framework.settings import api_settings
+
+from arrcert.adapters import mark_policy, require_policy_name, require_role
+from arrcert.exceptions import ConfigurationError, quote
+from arrcert.identity import ClientIdentity
+from arrcert_django.authorization import authorize_request, current_authorizer
+from arrcert_django.users import bound_user, refuse_other_user
+
+__all__ = ["CertificateUser", "ClientCertificateAuthentication", "HasClientCertificate"]
+
+_logger = logging.getLogger("arrcert")
+
+
+class CertificateUser:
+    """The user of an identity for which Django has no user.
+
+    It is authenticated and has no permissions in the database. Two of them are equal if their names
+    are equal. It cannot be saved, and no model can refer to it.
+
+    Attributes:
+        pk: the name of the identity; throttles count by it.
+        username: the same name.
+    """
+
+    is_authenticated = True
+    is_active = True
+    is_anonymous = False
+    is_staff = False
+    is_superuser = False
+
+    def __init__(self, name: str) -> None:
+        self.pk = name
+        self.username = name
+
+    def get_username(self) -> str:
+        """Return the name."""
+        return self.username
+
+    def has_perm(self, perm: str, obj: object = None) -> bool:
+        """Return False: permissions belong to users of Django."""
+        return False
+
+    def has_perms(self, perm_list: object, obj: object = None) -> bool:
+        """Return False: permissions belong to users of Django."""
+        return False
+
+    def has_module_perms(self, app_label: str) -> bool:
+        """Return False: permissions belong to users of Django."""
+        return False
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, CertificateUser) and other.pk == self.pk
+
+    def __hash__(self) -> int:
+        return hash(self.pk)
+
+    def __str__(self) -> str:
+        return self.username
+
+
+class ClientCertificateAuthentication(BaseAuthentication):
+    """Authenticate a request by its client certificate.
+
+    `request.user` is the Django user whose name is the name of the identity. If there is none, it
+    is a `CertificateUser`. If the policy gives the client no name, it is the anonymous user.
+    `request.auth` is the `ClientIdentity`.
+
+    It needs no CSRF token: arrcert denies what a browser sends from a page of another site. List it
+    before `SessionAuthentication`, which asks for a token.
+
+    Attributes:
+        policy: the policy's name; override it in a subclass.
+
+    Source: Django REST framework's documentation, "Custom authentication".
+    """
+
+    policy = "default"
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        require_policy_name(cls.policy)
+        mark_policy(cls, cls.policy)
+
+    def authenticate(self, request: Request) -> tuple[Any, ClientIdentity] | None:
+        """Return the user and the identity; None only if the request has no certificate.
+
+        Raises:
+            PermissionDenied: the policy denies the certificate, the user is not active, or the
+                session belongs to another user. Django REST framework answers 403. If the policy
+                denies the certificate, the `__cause__` is the `CertificateDenied`.
+        """
+        if not _brings_certificate(request):
+            return None
+        try:
+            identity = authorize_request(request, self.policy)
+            user = _user_of(request, identity)
+        except PermissionDenied as denied:
+            raise exceptions.PermissionDenied from denied.__cause__
+        return user, identity
+
+    def authenticate_header(self, request: Request) -> None:
+        """Return None, so that a request without a certificate is a 403."""
+
+
+def HasClientCertificate(policy: str = "default", role: str | None = None) -> type[BasePermission]:  # noqa: N802
+    """Return a permission class that asks for a certificate that a policy accepts.
+
+    Write `permission_classes = [HasClientCertificate("partners", role="orders")]`. The middleware
+    reads it from there. Combine it with `&`, not with `|` or `~`.
+
+    Args:
+        policy: the policy's name.
+        role: the role that the policy must grant; None, the default, for any.
+
+    Raises:
+        TypeError: `policy` or `role` is not a name.
+
+    Source: Django REST framework's documentation, "Custom permissions". It does not check that the
+    policy exists. If it does not exist, every request is denied and the log says so.
+    """
+    require_policy_name(policy)
+    require_role(role)
+
+    class HasCertificate(_HasClientCertificate):
+        pass
+
+    HasCertificate.policy, HasCertificate.role = policy, role
+    mark_policy(HasCertificate, policy, role)
+    return HasCertificate
+
+
+class _NotCombinable(type(BasePermission)):  # type: ignore[misc]
+    """The type of the permission: `|` and `~` are errors.
+
+    A denial is an exception, which ends the request before another permission is asked.
+    """
+
+    def _refuse(cls, *_: object) -> Any:
+        raise TypeError(
+            "HasClientCertificate cannot be combined with | or ~; write the alternatives as a list"
+            " of policies in ARRCERT, or call authorize_request in a permission of your own"
+        )
+
+    __or__ = __ror__ = __invert__ = _refuse
+
+
+class _HasClientCertificate(BasePermission, metaclass=_NotCombinable):
+    policy = "default"
+    role: str | None = None
+
+    def has_permission(self, request: Request, view: object) -> bool:
+        """Return True, or deny the request.
+
+        Raises:
+            PermissionDenied: its `__cause__` is the `CertificateDenied`.
+        """
+        try:
+            authorize_request(request, self.policy, self.role)
+        except PermissionDenied as denied:
+            # The browsable API knows the exceptions of Django REST framework alone.
+            raise exceptions.PermissionDenied from denied.__cause__
+        return True
+
+
+mark_policy(ClientCertificateAuthentication, ClientCertificateAuthentication.policy)
+
+
+def _brings_certificate(request: Request) -> bool:
+    """Return whether the header of the front end is there, whatever it holds."""
+    try:
+        header = current_authorizer().front_end.header
+    except ConfigurationError:
+        return True  # authorize_request() reports it.
+    return bool(request.headers.get(header))
+
+
+def _user_of(request: Request, identity: ClientIdentity) -> Any:
+    """Return the user of an identity.
+
+    Raises:
+        PermissionDenied: the user is not active, or the session belongs to another user.
+    """
+    if identity.name is None:
+        return api_settings.UNAUTHENTICATED_USER and api_settings.UNAUTHENTICATED_USER()
+    bound = bound_user(request._request, identity)
+    if bound is not None:
+        return bound
+    user: Any = None
+    if apps.is_installed("django.contrib.auth"):
+        from arrcert_django.backends import certificate_backend
+
+        backend = certificate_backend()
+        user = backend.authenticate(request._request, client_identity=identity)
+        if user is None and backend.find_user(identity) is not None:
+            _logger.warning(
+                "denied: the user %s of the certificate is not active, or a hook of the backend"
+                " refused it",
+                quote(identity.name),
+            )
+            raise PermissionDenied
+    if user is None:
+        user = CertificateUser(identity.name)
+    session_user = getattr(request._request, "user", None)
+    if session_user is not None:
+        refuse_other_user(session_user, user, identity)
+    return user

@@ -1,0 +1,485 @@
+"""Django REST framework: authentication, permissions, throttles, schemas."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.core.cache import cache
+from django.test import Client
+from django.urls import path
+from drf_spectacular.generators import SchemaGenerator
+from drf_spectacular.settings import spectacular_settings
+from rest_framework.authentication import (
+    BasicAuthentication,
+    SessionAuthentication,
+)
+from rest_framework.decorators import action, api_view, permission_classes
+from rest_framework.permissions import AllowAny, IsAdminUser, IsAuthenticated
+from rest_framework.renderers import BrowsableAPIRenderer, JSONRenderer
+from rest_framework.response import Response
+from rest_framework.routers import SimpleRouter
+from rest_framework.throttling import ScopedRateThrottle
+from rest_framework.views import APIView
+from rest_framework.viewsets import ViewSet
+
+from arrcert import CertificateDenied
+from arrcert.testing import CertificateAuthority, IssuedCertificate, self_signed
+from arrcert_django.rest_framework import (
+    CertificateUser,
+    ClientCertificateAuthentication,
+    HasClientCertificate,
+)
+from arrcert_django.urlconf import Requirement, requirement_of
+from arrcert_django.user_checks import check_authentication
+
+GATE = "arrcert_django.middleware.ClientCertificateMiddleware"
+SESSION = "django.contrib.sessions.middleware.SessionMiddleware"
+AUTHENTICATION = "django.contrib.auth.middleware.AuthenticationMiddleware"
+USERS = "arrcert_django.middleware.ClientCertificateUserMiddleware"
+COMMON = "django.middleware.common.CommonMiddleware"
+WHOLE = [GATE, SESSION, AUTHENTICATION, USERS]
+GATES = pytest.mark.parametrize("middleware", [[GATE], [COMMON], WHOLE], ids=["gate", "-", "all"])
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+class PartnersAuthentication(ClientCertificateAuthentication):
+    """Authenticates under another policy."""
+
+    policy = "partners"
+
+
+class Page(APIView):
+    """Says who entered."""
+
+    authentication_classes: Any = [ClientCertificateAuthentication]
+    permission_classes: Any = [IsAuthenticated]
+
+    def get(self, request: Any) -> Response:
+        """Return the name and the type of the user, and the policy."""
+        auth = request.auth
+        return Response([str(request.user), type(request.user).__name__, auth and auth.policy])
+
+    post = get
+
+
+class PartnersPage(Page):
+    """Asks for a role of another policy."""
+
+    authentication_classes = [PartnersAuthentication]
+    permission_classes = [HasClientCertificate("partners", role="orders")]
+
+
+@pytest.fixture(scope="session")
+def partner() -> IssuedCertificate:
+    """A certificate that `partners` allows and `default` does not."""
+    return self_signed("partner")
+
+
+@pytest.fixture(autouse=True)
+def _users(settings: Any, authority: CertificateAuthority, partner: IssuedCertificate) -> None:
+    """Users, and a policy whose template names them."""
+    settings.ARRCERT = {
+        "default": {
+            "trust_anchors": authority.certificate_pem.decode(),
+            "identity": "{common_name}",
+            "roles": ["invoices"],
+        },
+        "partners": {
+            "fingerprints": [partner.certificate.sha256_fingerprint],
+            "identity": "fabrikam",
+            "roles": ["orders"],
+        },
+    }
+    User.objects.create_user("alice")
+    User.objects.create_user("inactive", is_active=False)
+    User.objects.create_user("bob")
+
+
+@GATES
+def test_user_and_identity(
+    site: Any,
+    visit: Any,
+    middleware: list[str],
+    alice: IssuedCertificate,
+    authority: CertificateAuthority,
+) -> None:
+    """The user is Django's, or stands for an identity without one; an inactive user is denied."""
+    site(path("", Page.as_view()), middleware=middleware)
+    assert visit("/", alice).json() == ["alice", "User", "default"]
+    assert visit("/", authority.issue("gateway")).json() == [
+        "gateway",
+        "CertificateUser",
+        "default",
+    ]
+    assert visit("/", authority.issue("ALICE")).json()[1] == "CertificateUser"
+    for denied in (authority.issue("inactive"), None):
+        answer = visit("/", denied)
+        assert answer.status_code == 403
+        assert "WWW-Authenticate" not in answer
+
+
+def test_denial_carries_its_cause(site: Any, visit: Any, stranger: IssuedCertificate) -> None:
+    """A certificate that the policy denies is a 403, also where Basic comes first."""
+    seen: list[Any] = []
+
+    class Keeping(Page):
+        authentication_classes = [BasicAuthentication, ClientCertificateAuthentication]
+        permission_classes = [AllowAny]
+
+        def handle_exception(self, exc: Exception) -> Response:
+            seen.append(exc.__cause__)
+            return super().handle_exception(exc)
+
+    site(path("", Keeping.as_view()), middleware=[COMMON])
+    assert visit("/", stranger).status_code == 403
+    [cause] = seen
+    assert isinstance(cause, CertificateDenied)
+    assert visit("/").json() == ["None", "NoneType", None]
+    assert len(seen) == 1
+
+
+def test_configuration_with_mistakes_denies(
+    site: Any, visit: Any, settings: Any, alice: IssuedCertificate
+) -> None:
+    """A site with mistakes authenticates nobody, and does not take them for a missing header."""
+
+    class Open(Page):
+        permission_classes = [AllowAny]
+
+    site(path("", Open.as_view()), middleware=[COMMON])
+    settings.ARRCERT = {"default": {"fingerprint": ["AA"]}}
+    assert visit("/").status_code == 403
+    assert visit("/", alice).status_code == 403
+
+
+def test_policy_without_names_gives_the_anonymous_user(
+    site: Any, visit: Any, settings: Any, alice: IssuedCertificate
+) -> None:
+    """Without `identity` in the policy nobody is authenticated; the permission still holds."""
+    settings.ARRCERT = {"default": {"fingerprints": [alice.certificate.sha256_fingerprint]}}
+
+    class Permitted(Page):
+        permission_classes = [HasClientCertificate()]
+
+    site(path("user", Page.as_view()), path("permitted", Permitted.as_view()))
+    assert visit("/user", alice).status_code == 403
+    assert visit("/permitted", alice).json()[2] == "default"
+
+
+def test_site_without_users(site: Any, visit: Any, settings: Any, alice: IssuedCertificate) -> None:
+    """Without django.contrib.auth every identity is a `CertificateUser`."""
+    from django.apps import apps
+
+    site(path("", Page.as_view()))
+    without = [app for app in settings.INSTALLED_APPS if app != "django.contrib.auth"]
+    apps.set_available_apps(without)
+    try:
+        assert visit("/", alice).json() == ["alice", "CertificateUser", "default"]
+    finally:
+        apps.unset_available_apps()
+
+
+def test_session_of_another_user_is_denied(site: Any, alice: IssuedCertificate) -> None:
+    """A session beside the certificate must belong to the same user."""
+    site(path("", Page.as_view()), middleware=WHOLE[:3])
+    for name, expected in (("alice", 200), ("bob", 403)):
+        client = Client(headers=alice.headers)
+        client.force_login(User.objects.get(username=name))
+        assert client.get("/").status_code == expected
+
+
+@GATES
+def test_permission_asks_for_policy_and_role(
+    site: Any,
+    visit: Any,
+    middleware: list[str],
+    alice: IssuedCertificate,
+    partner: IssuedCertificate,
+) -> None:
+    """The gate reads the permission, so a partner whom `default` does not know enters."""
+    site(path("", PartnersPage.as_view()), middleware=middleware)
+    assert visit("/", partner).json() == ["fabrikam", "CertificateUser", "partners"]
+    assert visit("/", alice).status_code == 403
+    assert visit("/").status_code == 403
+    assert visit("/", partner, method="OPTIONS").status_code == 200
+    assert visit("/", alice, method="OPTIONS").status_code == 403
+
+
+@permission_classes([HasClientCertificate("partners", role="invoices")])
+def _function(request: Any) -> Response:
+    return Response()
+
+
+class _Actions(ViewSet):
+    permission_classes: Any = []
+
+    @action(detail=False, permission_classes=[HasClientCertificate("partners")])
+    def listed(self, request: Any) -> Response:
+        return Response()
+
+
+class _Computed(PartnersPage):
+    def get_permissions(self) -> Any:
+        return super().get_permissions()
+
+
+class _Named(_Computed):
+    certificate_policy = "partners"
+    certificate_role = "orders"
+
+
+class _Both(APIView):
+    permission_classes = [IsAuthenticated & HasClientCertificate("partners")]
+
+
+class _Either(APIView):
+    permission_classes = [IsAdminUser | IsAuthenticated]
+
+
+class _Authenticated(APIView):
+    authentication_classes = [SessionAuthentication, PartnersAuthentication]
+
+
+class _ComputedAuthentication(_Authenticated):
+    def get_authenticators(self) -> Any:
+        return super().get_authenticators()
+
+
+REQUIREMENTS = {
+    "permission": (PartnersPage.as_view(), Requirement("partners", "orders")),
+    "as_view": (
+        Page.as_view(permission_classes=[HasClientCertificate("partners")]),
+        Requirement("partners"),
+    ),
+    "api_view": (api_view()(_function), Requirement("partners", "invoices")),
+    "computed": (_Computed.as_view(authentication_classes=[]), None),
+    "named": (_Named.as_view(), Requirement("partners", "orders")),
+    "and": (_Both.as_view(), Requirement("partners")),
+    "or": (_Either.as_view(authentication_classes=[]), None),
+    "authentication": (_Authenticated.as_view(), Requirement("partners")),
+    "computed authentication": (_ComputedAuthentication.as_view(), None),
+    "none": (Page.as_view(authentication_classes=[], permission_classes=()), None),
+}
+
+
+@pytest.mark.parametrize("case", REQUIREMENTS)
+def test_what_the_gate_reads(case: str) -> None:
+    """Whatever the class of a view says is read for every method; what is computed is not."""
+    view, expected = REQUIREMENTS[case]
+    for method in ("GET", "POST", "OPTIONS", None):
+        assert requirement_of(view, method) == expected
+
+
+def test_action_of_a_viewset(site: Any, visit: Any, partner: IssuedCertificate) -> None:
+    """The permissions of one action are read."""
+    router = SimpleRouter()
+    router.register("a", _Actions, basename="a")
+    site(*router.urls)
+    assert visit("/a/listed/", partner).status_code == 200
+
+
+def test_computed_permissions_need_default_as_well(
+    site: Any, visit: Any, partner: IssuedCertificate, caplog: Any
+) -> None:
+    """The log says what to write where get_permissions() hides the policy."""
+    site(
+        path("computed", _Computed.as_view(authentication_classes=[])), path("n", _Named.as_view())
+    )
+    assert visit("/computed", partner).status_code == 403
+    assert "set certificate_policy = 'partners' on the class of the view" in caplog.text
+    assert visit("/n", partner).status_code == 200
+
+
+def test_permission_is_not_combined_loosely() -> None:
+    """`|` and `~` are refused when the view is written, in both orders."""
+    permission: Any = HasClientCertificate("partners")
+    combinations: list[Any] = [
+        lambda: permission | IsAdminUser,
+        lambda: IsAdminUser | permission,
+        lambda: ~permission,
+    ]
+    for combine in combinations:
+        with pytest.raises(TypeError, match="alternatives"):
+            combine()
+
+
+@pytest.mark.parametrize("arguments", [("",), (None,), ("partners", ""), ("partners", 7)])
+def test_names_are_checked_when_the_class_is_made(arguments: Any) -> None:
+    """A policy or a role that is no name is a TypeError."""
+    with pytest.raises(TypeError, match=r"policy is|role is"):
+        HasClientCertificate(*arguments)
+    with pytest.raises(TypeError, match="policy is"):
+        type("Wrong", (ClientCertificateAuthentication,), {"policy": None})
+
+
+@pytest.fixture
+def _throttled() -> Iterator[None]:
+    cache.clear()
+    yield
+    cache.clear()
+
+
+@pytest.mark.usefixtures("_throttled")
+def test_throttling_counts_by_identity(
+    site: Any, visit: Any, authority: CertificateAuthority, alice: IssuedCertificate
+) -> None:
+    """A client has its own rate, whichever certificate of its name it presents."""
+
+    class Slow(ScopedRateThrottle):
+        THROTTLE_RATES = {"orders": "2/day"}
+
+    class Orders(Page):
+        throttle_classes = [Slow]
+        throttle_scope = "orders"
+
+    site(path("", Orders.as_view()))
+    first, second = authority.issue("gateway"), authority.issue("gateway")
+    assert visit("/", first).status_code == 200
+    assert visit("/", second).status_code == 200
+    assert visit("/", first).status_code == 429
+    assert visit("/", second).status_code == 429
+    assert visit("/", alice).status_code == 200
+
+
+def test_browsable_api(
+    site: Any, visit: Any, settings: Any, authority: CertificateAuthority, stranger: Any
+) -> None:
+    """The pages show the name, escaped; a denial is a page too."""
+    renderers = [BrowsableAPIRenderer, JSONRenderer]
+    page = Page.as_view(renderer_classes=renderers)
+    site(path("", page), middleware=[COMMON], DEBUG=False)
+    settings.TEMPLATES = [
+        {"BACKEND": "django.template.backends.django.DjangoTemplates", "APP_DIRS": True}
+    ]
+    settings.STATIC_URL = "/static/"
+    settings.INSTALLED_APPS = [*settings.INSTALLED_APPS, "django.contrib.staticfiles"]
+    answer = visit("/", authority.issue("<script>gateway"), Accept="text/html")
+    assert answer.status_code == 200
+    assert b"&lt;script&gt;gateway" in answer.content
+    assert b"<script>gateway" not in answer.content
+    for denied in (stranger, None):
+        answer = visit("/", denied, Accept="text/html")
+        assert answer.status_code == 403
+        assert answer["Content-Type"].startswith("text/html")
+
+
+SITES = pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ({}, 200),
+        ({"Sec-Fetch-Site": "same-origin"}, 200),
+        ({"Sec-Fetch-Site": "cross-site", "Origin": "https://evil.example"}, 403),
+        ({"Origin": "https://evil.example"}, 403),
+    ],
+)
+
+
+@SITES
+@GATES
+def test_cross_site_protection_stands_for_tokens(
+    site: Any,
+    middleware: list[str],
+    headers: dict[str, str],
+    expected: int,
+    alice: IssuedCertificate,
+) -> None:
+    """A machine needs no CSRF token, and a browser cannot be made to post from another site."""
+
+    class Beside(Page):
+        authentication_classes = [ClientCertificateAuthentication, SessionAuthentication]
+
+    site(path("", Beside.as_view()), middleware=middleware)
+    client = Client(enforce_csrf_checks=True, headers={**alice.headers, **headers})
+    assert client.post("/").status_code == expected
+
+
+class SessionFirst(Page):
+    """Asks machines for a token."""
+
+    authentication_classes = [SessionAuthentication, ClientCertificateAuthentication]
+
+
+class SessionAlone(Page):
+    """Reads the user of the middleware."""
+
+    authentication_classes = [SessionAuthentication]
+
+
+class Fitting(Page):
+    """As documented."""
+
+    authentication_classes = [ClientCertificateAuthentication, SessionAuthentication]
+
+
+class Mismatched(Page):
+    """Authentication and permission name different policies."""
+
+    permission_classes = [HasClientCertificate("partners")]
+
+
+class Misspelt(Page):
+    """Names no policy that exists."""
+
+    authentication_classes: Any = []
+    permission_classes = [HasClientCertificate("partnrs")]
+
+
+@pytest.mark.parametrize("view", [SessionFirst, SessionAlone])
+def test_machine_that_would_be_asked_for_a_token(
+    site: Any, view: Any, alice: IssuedCertificate
+) -> None:
+    """The check reports a view that asks machines for a token, and such a view does."""
+    site(path("", view.as_view()), middleware=WHOLE)
+    [message] = check_authentication()
+    assert message.id == "arrcert.W008"
+    assert view.__name__ in message.msg
+    assert "CSRF token" in message.msg
+    client = Client(enforce_csrf_checks=True, headers=alice.headers)
+    assert b"CSRF" in client.post("/").content
+
+
+def test_checks_of_policies(site: Any, settings: Any) -> None:
+    """Policies that do not fit together, or do not exist, are reported."""
+    site(path("", Fitting.as_view()), path("page", Page.as_view()), middleware=WHOLE)
+    assert check_authentication() == []
+    site(path("", Mismatched.as_view()), path("misspelt", Misspelt.as_view()))
+    assert sorted(str(message.id) for message in check_authentication()) == [
+        "arrcert.E003",
+        "arrcert.W009",
+    ]
+    settings.ARRCERT = {}
+    assert [message.id for message in check_authentication()] == ["arrcert.W009"]
+    settings.ROOT_URLCONF = "no.such.module"
+    assert check_authentication() == []
+
+
+def test_certificate_user() -> None:
+    """It has no permissions, and is equal to nothing but its own name."""
+    user = CertificateUser("7")
+    assert user == CertificateUser("7")
+    assert len({user, CertificateUser("7")}) == 1
+    assert user != CertificateUser("8")
+    assert user != User(pk=7)
+    assert (user.is_staff, user.is_superuser, user.is_anonymous) == (False, False, False)
+    assert not user.has_perm("shop.add_order")
+    assert not user.has_perms(["shop.add_order"])
+    assert not user.has_module_perms("shop")
+    assert user.get_username() == "7"
+
+
+@pytest.mark.parametrize("version", ["3.1.1", "3.0.3"])
+def test_schema_has_mutual_tls(site: Any, version: str, capsys: Any) -> None:
+    """drf-spectacular describes the authentication, subclasses included; 3.0 is a warning."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(spectacular_settings, "OAS_VERSION", version)
+        site(path("a", Page.as_view()), path("b", PartnersPage.as_view()))
+        schema = SchemaGenerator().get_schema(request=None, public=True)
+    scheme = schema["components"]["securitySchemes"]["clientCertificate"]
+    assert scheme["type"] == "mutualTLS"
+    for url in ("/a", "/b"):
+        assert schema["paths"][url]["get"]["security"] == [{"clientCertificate": []}]
+    assert ("OAS_VERSION" in capsys.readouterr().err) == (version == "3.0.3")
