@@ -427,13 +427,16 @@ def answer(pki: Pki, site: Site, visit: Visit) -> Answer:
 # ----------------------------------------------------------------------------------------- table
 
 
-def run(pki: Pki, policies: Policies, visits: Sequence[Visit] = VISITS) -> int:
+def run(
+    pki: Pki, policies: Policies, visits: Sequence[Visit] = VISITS, *, asks_tools: bool = False
+) -> int:
     """Play the visits against all sites, print the table, and return the exit code.
 
     Args:
         pki: the clients' certificates.
         policies: what the sites get as `ARRCERT`.
         visits: who knocks where, and the right answers.
+        asks_tools: whether `arrcert explain` and `arrcert probe` look at the first site afterwards.
     """
     print("Starting the sites behind the local front end ...", flush=True)
     with running_sites(pki, policies) as sites:
@@ -441,13 +444,49 @@ def run(pki: Pki, policies: Policies, visits: Sequence[Visit] = VISITS) -> int:
             print(f"  {site.name} listens on {site.url}")
         print(flush=True)
         wrong = _print_table(pki, sites, visits)
+        tools_are_right = not asks_tools or _ask_tools(pki, sites[0], policies)
     total = len(visits) * len(sites)
     print()
     if wrong:
         print(_colour(f"{wrong} of {total} answers are WRONG.", "31;1"))
         return 1
+    if not tools_are_right:
+        print(_colour("arrcert explain or arrcert probe gave an unexpected answer.", "31;1"))
+        return 1
     print(_colour(f"All {total} answers are right.", "32"))
     return 0
+
+
+def _ask_tools(pki: Pki, site: Site, policies: Policies) -> bool:
+    """Show what the operator's commands say; return whether both say what they should.
+
+    Args:
+        pki: the clients' certificates.
+        site: the site that is probed.
+        policies: what it got as `ARRCERT`.
+    """
+    print()
+    print("Why was the expired certificate denied?")
+    denied = _ask_tool(policies, "explain", str(pki.path("expired")))
+    print()
+    print(f"Does anybody enter the {site.name} site without the key?")
+    none_entered = _ask_tool(
+        policies,
+        *("probe", f"{site.url}/hellocert", "--cacert", str(pki.path("server-ca"))),
+        *("--cert", str(pki.path("allowed")), "--key", str(pki.path("allowed", "key"))),
+        *("--rate", "100"),
+    )
+    return denied == 1 and none_entered == 0
+
+
+def _ask_tool(policies: Policies, *words: str) -> int:
+    """Run a command of `arrcert`, print it and what it prints, and return its exit code."""
+    print(f"  $ arrcert {shlex.join(words)}")
+    print(flush=True)
+    done = subprocess.run(  # noqa: S603 - no shell, and no word from outside.
+        (ARRCERT_COMMAND, *words), env=_environment(policies), check=False
+    )
+    return done.returncode
 
 
 def _print_table(pki: Pki, sites: Sequence[Site], visits: Sequence[Visit]) -> int:
@@ -589,7 +628,7 @@ def demo() -> int:
     """Play all clients with a PKI that is gone afterwards, and return the exit code."""
     with tempfile.TemporaryDirectory(prefix="arrcert-demo-") as folder:
         pki = Pki.issue(Path(folder))
-        exit_code = run(pki, pki.policies())
+        exit_code = run(pki, pki.policies(), asks_tools=True)
     print_what_next()
     return exit_code
 

@@ -339,7 +339,7 @@ def cors(site: Any, settings: Any) -> None:
     )
     lines = run(
         "corsheaders",
-        INSTALLED_APPS=["arrcert_django"],
+        INSTALLED_APPS=list(settings.INSTALLED_APPS),
         MIDDLEWARE=[SECURITY, OURS, "django.middleware.common.CommonMiddleware"],
     )
     settings.INSTALLED_APPS = lines["INSTALLED_APPS"]

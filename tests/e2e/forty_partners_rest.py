@@ -18,7 +18,9 @@ settings.configure(
         "arrcert_django.middleware.ClientCertificateMiddleware",
     ],
     REST_FRAMEWORK={
-        "DEFAULT_AUTHENTICATION_CLASSES": [],
+        "DEFAULT_AUTHENTICATION_CLASSES": [
+            "arrcert_django.rest_framework.ClientCertificateAuthentication"
+        ],
         "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
         "UNAUTHENTICATED_USER": None,
     },
@@ -28,7 +30,7 @@ from rest_framework.request import Request  # noqa: E402
 from rest_framework.response import Response  # noqa: E402
 from rest_framework.views import APIView  # noqa: E402
 
-from arrcert_django.authorization import authorize_request  # noqa: E402
+from arrcert_django.rest_framework import HasClientCertificate  # noqa: E402
 
 
 def health(request: HttpRequest) -> HttpResponse:
@@ -40,16 +42,15 @@ class WhoAmI(APIView):
     """Say who entered."""
 
     def get(self, request: Request) -> Response:
-        """Answer."""
-        return Response({"name": authorize_request(request).name})
+        """Answer with the user, which has the name of the identity."""
+        assert request.user.pk == request.auth.name
+        return Response({"name": request.user.get_username()})
 
 
-class Orders(APIView):
+class Orders(WhoAmI):
     """Say who entered, with the role."""
 
-    def get(self, request: Request) -> Response:
-        """Answer."""
-        return Response({"name": authorize_request(request, role="orders").name})
+    permission_classes = (HasClientCertificate("default", role="orders"),)
 
 
 urlpatterns = [

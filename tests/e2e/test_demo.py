@@ -53,6 +53,10 @@ def test_every_answer_is_right():
     assert "make serve" in done.stdout
     assert "curl --cacert" in done.stdout
     assert "\x1b" not in done.stdout
+    # After the table the operator's commands look at the expired certificate and at a site.
+    assert "$ arrcert explain" in done.stdout
+    assert "expired" in done.stdout.partition("$ arrcert explain")[2]
+    assert "No entry: nobody got in" in done.stdout.partition("$ arrcert probe")[2]
 
 
 def test_a_broken_rule_turns_rows_wrong(pki, capsys):
