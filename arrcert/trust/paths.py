@@ -417,6 +417,12 @@ def _where_it_ends(link: Certificate, leaf: Certificate, trust_store: TrustStore
                 f"it ends at the CA certificate {subject}, which signed itself and is not among the"
                 " trust anchors; if you trust it, add it to trust_anchors"
             )
+        algorithm = _weak_digest(link)
+        if algorithm is not None:
+            return (
+                f"it ends at the CA certificate {subject}, which is signed over {algorithm}, which"
+                " proves nothing; have it issued again"
+            )
         signed = f"the CA certificate {subject}"
         begin = f"it ends at {signed}: "
         place += ", or to trust_anchors if it is the root that you trust"

@@ -24,11 +24,13 @@ class Failure(NamedTuple):
         kind: one of the four kinds above.
         number: the number of the chain.
         text: the variations and the verdicts.
+        other: the implementation with the other verdict, empty if there is none.
     """
 
     kind: str
     number: int
     text: str
+    other: str = ""
 
 
 class Result(NamedTuple):
@@ -54,8 +56,8 @@ def check(chain: Chain, ours: Verdict, others: Mapping[str, Verdict]) -> Result:
     done = ", ".join(chain.variations) or "nothing"
     differences, failures = [], []
 
-    def fail(kind: str, text: str) -> None:
-        failures.append(Failure(kind, chain.number, f"[{done}] {text}"))
+    def fail(kind: str, text: str, other: str = "") -> None:
+        failures.append(Failure(kind, chain.number, f"[{done}] {text}", other))
 
     said = ours.text or "accepted"
     if ours.text.startswith(RAISED):
@@ -71,7 +73,7 @@ def check(chain: Chain, ours: Verdict, others: Mapping[str, Verdict]) -> Result:
         found = classify(chain.variations, other, ours, theirs)
         if found is None:
             kind = ACCEPT_FAILURE if ours.accepted else DIFFERENCE_FAILURE
-            fail(kind, f"arrcert: {said}; {other}: {theirs.text or 'accepted'}")
+            fail(kind, f"arrcert: {said}; {other}: {theirs.text or 'accepted'}", other)
         else:
             differences.append((found.name, other))
     return Result(differences, failures)

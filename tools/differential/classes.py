@@ -33,6 +33,7 @@ class Class(NamedTuple):
         words: a regular expression for the denial of whoever denies.
         done: a regular expression for the name of a variation of the chain.
         why: the reason, for the table.
+        also: a regular expression for another variation, where the difference needs two.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Class(NamedTuple):
     words: str
     done: str
     why: str
+    also: str = ""
 
 
 _NOT_DER = (
@@ -95,6 +97,14 @@ CLASSES = (
         "RFC 5280 section 4.2: a certificate holds at most one instance of an extension.",
     ),
     Class(
+        "a general name that is not supported",
+        STRICTER,
+        ANY,
+        r"x400Address/EDIPartyName are not supported",
+        WILD,
+        "`cryptography` reads no X.400 address and no EDI party name (RFC 5280 section 4.2.1.6).",
+    ),
+    Class(
         "X.509 version 1",
         STRICTER,
         ANY,
@@ -132,7 +142,7 @@ CLASSES = (
         "a weak or unusual signature algorithm",
         STRICTER,
         ANY,
-        r"Forbidden signature algorithm|it is signed over (sha1|md5)"
+        r"Forbidden signature algorithm|is signed over (sha1|md5)"
         r"|between signatureAlgorithm and",
         rf"is signed with|the RSA algorithm has no parameters|signature algorithms differ|{WILD}",
         "RSA (PKCS #1 v1.5, PSS with a salt as long as the hash) and ECDSA over SHA-256, SHA-384"
@@ -142,7 +152,8 @@ CLASSES = (
         "a signature in a lax encoding",
         STRICTER,
         ANY,
-        r"signature does not match|another key signed the certificate|signature has unused bits",
+        r"signature does not match|another key signed the (CA )?certificate"
+        r"|signature has unused bits",
         rf"the ECDSA signature has a leading zero|bytes follow the ECDSA|unused bits|{WILD}",
         "An ECDSA signature is DER (RFC 3279 section 2.2.3); the others read it more loosely.",
     ),
@@ -229,7 +240,7 @@ CLASSES = (
         "an issuer that is written otherwise",
         STRICTER,
         ANY,
-        r"no CA certificate of the name|another key signed the certificate"
+        r"no CA certificate of the name|another key signed the (CA )?certificate"
         r"|exhausted with no interior errors",
         rf"the issuer (is a PrintableString|differs in|has one)|{WILD}",
         "Names are compared byte for byte. RFC 5280 section 7.1 ignores differences in case,"
@@ -436,6 +447,17 @@ CLASSES = (
         " that kind. Then arrcert refuses. pyhanko does not check IP addresses.",
     ),
     Class(
+        "the common name of a TLS server",
+        THEIRS,
+        (GNUTLS,),
+        r"signer constraints failure",
+        r"nameConstraints (permit (the DNS name|example\.com)|exclude (every|the) DNS)",
+        "If a leaf without a DNS name may be a TLS server, GnuTLS holds its common name against"
+        " constraints on DNS names, whatever it looks like. arrcert does so for a common name that"
+        " looks like a DNS name.",
+        also=r"^leaf: extendedKeyUsage is (absent|clientAuth and serverAuth|anyExtended)",
+    ),
+    Class(
         "Netscape certificate types",
         THEIRS,
         (OPENSSL,),
@@ -471,6 +493,7 @@ def classify(variations: Sequence[str], other: str, ours: Verdict, theirs: Verdi
             and other in each.others
             and re.search(each.words, denial.text)
             and any(re.search(each.done, variation) for variation in variations)
+            and (not each.also or any(re.search(each.also, name) for name in variations))
         ):
             return each
     return None

@@ -47,6 +47,12 @@ class State:
         self.counts.update(counts)
         self.failures += list(failures)[: MOST_FAILURES - len(self.failures)]
 
+    def remove(self, failure: Failure) -> None:
+        """Remove a failure that is explained by now."""
+        self.failures.remove(failure)
+        self.counts["failure", failure.kind] -= 1
+        self.counts += Counter()  # Drops counts of zero.
+
     def save(self, path: Path) -> None:
         """Write the state; an interruption leaves the old file or the new one."""
         content = {

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from tools.differential.chains import Chain
 from tools.differential.checking import EXCEPTION_FAILURE, Failure, check
 from tools.differential.classes import GNUTLS, GO, OPENSSL, PYHANKO
 from tools.differential.comparators import arrcert, gnutls, openssl, pyhanko
@@ -41,6 +42,8 @@ IN_PROCESS: dict[str, Callable[..., Verdict]] = {
     PYHANKO: pyhanko.verdict,
 }
 
+_WORDS = {True: "accepts", False: "denies"}
+
 
 class Worker:
     """A process that works on blocks.
@@ -55,48 +58,53 @@ class Worker:
 
     def run(self, block: int) -> tuple[int, Counter[CountKey], list[Failure]]:
         """Mint and compare the chains of one block."""
-        plan = self._plan
         counts: Counter[CountKey] = Counter()
         failures: list[Failure] = []
-        begin = block * plan.size
-        for start in range(begin, begin + plan.size, BATCH):
+        begin = block * self._plan.size
+        end = begin + self._plan.size
+        for start in range(begin, end, BATCH):
             chains = []
-            for number in range(start, min(start + BATCH, begin + plan.size)):
+            for number in range(start, min(start + BATCH, end)):
                 try:
-                    chains.append(mint(plan.seed, number))
+                    chains.append(mint(self._plan.seed, number))
                 # A mistake of this tool must not end a long run. It is reported like the others.
                 except Exception as error:
                     failures.append(Failure(EXCEPTION_FAILURE, number, f"minting: {error!r}"))
-                    counts["failure", EXCEPTION_FAILURE] += 1
-            if self._go:
-                self._go.send(chains)
-            verdicts = []
-            for chain in chains:
-                ours = arrcert.verdict(chain)
-                others = {
-                    name: ask(chain)
-                    for name, ask in IN_PROCESS.items()
-                    if name in plan.every and chain.number % plan.every[name] == 0
-                }
-                verdicts.append((chain, ours, others))
-            from_go = self._go.receive(len(chains)) if self._go else [None] * len(chains)
-            for (chain, ours, others), theirs in zip(verdicts, from_go, strict=True):
-                if theirs is not None:
-                    others[GO] = theirs
-                result = check(chain, ours, others)
+            for chain, ours, others in self.ask(chains):
                 counts["chains", "accepted" if ours.accepted else "denied"] += 1
-                for other, verdict in others.items():
-                    both = (
-                        "accepts" if verdict.accepted else "denies",
-                        "accepts" if ours.accepted else "denies",
-                    )
+                for other, theirs in others.items():
+                    both = [_WORDS[theirs.accepted], _WORDS[ours.accepted]]
                     counts["compared", other, *both] += 1
+                result = check(chain, ours, others)
                 for name, other in result.differences:
                     counts["difference", name, other] += 1
-                for failure in result.failures:
-                    counts["failure", failure.kind] += 1
                 failures += result.failures
+        for failure in failures:
+            counts["failure", failure.kind] += 1
         return block, counts, failures
+
+    def ask(self, chains: list[Chain]) -> Iterator[tuple[Chain, Verdict, dict[str, Verdict]]]:
+        """Yield each chain with the verdict of arrcert and those of the others.
+
+        Args:
+            chains: at most `BATCH` chains.
+        """
+        if self._go:
+            self._go.send(chains)
+        # Go works on the chains meanwhile.
+        asked = [(chain, arrcert.verdict(chain), self._ask_others(chain)) for chain in chains]
+        if self._go:
+            for (_, _, others), theirs in zip(asked, self._go.receive(len(chains)), strict=True):
+                others[GO] = theirs
+        yield from asked
+
+    def _ask_others(self, chain: Chain) -> dict[str, Verdict]:
+        every = self._plan.every
+        return {
+            name: ask(chain)
+            for name, ask in IN_PROCESS.items()
+            if name in every and chain.number % every[name] == 0
+        }
 
 
 _worker: Worker | None = None

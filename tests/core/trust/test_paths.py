@@ -939,6 +939,24 @@ class TestMissingLink:
             " CA,O=Contoso' is configured, but another key signed the CA certificate 'CN=Issuing'"
         ) in found.detail
 
+    def test_weak_signature(self) -> None:
+        """A path that ends at a CA that is signed over SHA-1 says so, and blames no other key."""
+        key = rsa.generate_private_key(65537, 2048)
+        strong = sign(name("Issuing"), KEYS["issuing"], name("CA"), key, [(CA, True)])
+        # cryptography does not sign over SHA-1. RSA with SHA-1 has an identifier as long as that
+        # of RSA with SHA-256.
+        with_sha256, with_sha1 = (bytes.fromhex(f"2a864886f70d0101{end}") for end in ("0b", "05"))
+        weak = x509.load_der_x509_certificate(
+            strong.public_bytes(Encoding.DER).replace(with_sha256, with_sha1)
+        )
+        end = client(sign(name("alice"), KEYS["client"], name("Issuing"), KEYS["issuing"]))
+        found = PathSearch(end).find(TrustStore([root()], [weak]), datetime.now(UTC))
+        assert isinstance(found, Finding)
+        assert (
+            "it ends at the CA certificate 'CN=Issuing', which is signed over sha1, which proves"
+            " nothing; have it issued again"
+        ) in found.detail
+
     def test_no_link_is_missing(self, authority: CertificateAuthority) -> None:
         """If all links are there, the reason is another one: here a path that is too long."""
         top = root([(x509.BasicConstraints(ca=True, path_length=0), True)])

@@ -69,6 +69,20 @@ def test_a_class_needs_the_side_the_words_and_the_variation(
     assert (found and found.name) == name
 
 
+def test_some_classes_need_two_variations() -> None:
+    """A difference that two variations make together has its class with both alone."""
+    constraint = (
+        "anchor: nameConstraints permit the DNS name example.com; the leaf has an IP address"
+    )
+    server = "leaf: extendedKeyUsage is clientAuth and serverAuth"
+    denial = Verdict(False, "signer constraints failure")
+    found = classify([constraint, server], GNUTLS, ACCEPTED, denial)
+    assert found
+    assert found.name == "the common name of a TLS server"
+    for variation in (constraint, server):
+        assert classify([variation], GNUTLS, ACCEPTED, denial) is None
+
+
 def test_a_chain_without_variations_has_no_class() -> None:
     """No difference on a plain chain is ever explained."""
     for denial in (PURPOSE, LEAF_IS_CA):
@@ -83,3 +97,4 @@ def test_no_class_explains_every_denial() -> None:
         assert each.kind in (STRICTER, DECIDED, THEIRS)
         assert not re.search(each.words, "some other reason"), each.name
         assert any(re.search(each.done, name) for name in VARIATIONS), each.name
+        assert any(re.search(each.also, name) for name in VARIATIONS), each.name

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from tools.differential import run
-from tools.differential.checking import Failure
-from tools.differential.classes import CLASSES
+from tools.differential.checking import Failure, check
+from tools.differential.classes import CLASSES, OPENSSL
 from tools.differential.comparators import golang
+from tools.differential.minting import mint
 from tools.differential.state import State
 
 
@@ -37,6 +38,26 @@ def test_a_run_explains_every_verdict_and_is_continued(
     state.save(tmp_path / "state-5.json")
     assert run.main([*arguments, "--chains", "500"]) == 0
     assert "1,500 chains of seed 5" in capsys.readouterr().out
+
+
+def test_failures_are_looked_at_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A run that goes on drops the failures that are explained by now, and counts their class."""
+    plan = run.workers.Plan(5, run.BLOCK, {OPENSSL: 1}, None)
+    worker = run.workers.Worker(plan)
+    number, name = next(
+        (chain.number, result.differences[0][0])
+        for chain, ours, others in worker.ask([mint(5, number) for number in range(200)])
+        if (result := check(chain, ours, others)).differences
+    )
+    state = State(5, run.BLOCK)
+    state.done = {0}
+    state.counts["failure", "unexplained difference"] = 1
+    state.failures = [Failure("unexplained difference", number, "text", OPENSSL)]
+    state.save(tmp_path / "state-5.json")
+    assert run.main(["--folder", str(tmp_path), "--seed", "5", "--chains", "500"]) == 0
+    assert "Every verdict is explained." in capsys.readouterr().out
+    after = State.load(tmp_path / "state-5.json")
+    assert after.counts["difference", name, OPENSSL] == 1
 
 
 def test_a_failure_ends_with_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

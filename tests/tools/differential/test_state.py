@@ -22,6 +22,18 @@ def test_a_state_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_failure_that_is_explained_is_removed() -> None:
+    """A failure that is removed is not counted."""
+    state = State(3, 500)
+    failures = [Failure("unexplained accept", number, "text", "Go") for number in (1, 2)]
+    state.add(0, Counter({("failure", "unexplained accept"): 2}), failures)
+    state.remove(failures[0])
+    assert state.failures == [failures[1]]
+    assert state.counts["failure", "unexplained accept"] == 1
+    state.remove(failures[1])
+    assert state.counts == {}
+
+
 def test_the_failures_are_bounded() -> None:
     """Only the first failures are kept in full."""
     state = State(3, 500)
