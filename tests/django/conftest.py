@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -48,6 +48,16 @@ OURS_OR_SUBCLASS = ("ClientCertificateMiddleware", "_Stricter", "_Ignoring")
 
 Site = Callable[..., None]
 Visit = Callable[..., HttpResponseBase]
+
+
+@pytest.fixture(autouse=True)
+def _open_connections(django_db_blocker: Any) -> Iterator[None]:
+    """Let Django look at its connections around each request, as it does in a running site.
+
+    pytest-django refuses that in tests without a database, once another test has opened one.
+    """
+    with django_db_blocker.unblock():
+        yield
 
 
 @pytest.fixture(scope="session")
