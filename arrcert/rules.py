@@ -1323,10 +1323,6 @@ class Roles(KeyRule):
         except ValueError as error:
             self.mistakes.append(f"{quote(value)} {error}")
 
-    def found(self, decision: Decision) -> str:
-        """Return the roles that the client has."""
-        return f"the roles {quote(', '.join(sorted(decision.roles)))}"
-
     def check(self, decision: Decision) -> Finding | None:
         """Store the roles. Whether a view asks for one of them is no part of a policy."""
         decision.roles |= self.granted

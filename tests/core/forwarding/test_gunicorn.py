@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 import sys
 import threading
 from types import ModuleType, SimpleNamespace
@@ -54,6 +55,20 @@ def test_settings_of_the_worker_are_found(settings: dict[str, Any], unsafe_setti
     assert found == RunningGunicorn(
         has_hook=False, version=(27, 0, 1), unsafe_setting=unsafe_setting
     )
+
+
+def test_worker_that_imports_the_app_is_seen() -> None:
+    """The settings are found during the import, when the worker is on the stack."""
+    code = "def init_process(self):\n    return load()\n"
+    frame: dict[str, Any] = {
+        "__name__": "gunicorn.workers.gthread",
+        # A module of its own: the facts of this process stay unknown.
+        "load": lambda: runpy.run_path(str(gunicorn.__file__)),
+    }
+    exec(code, frame)
+    module = frame["init_process"](SimpleNamespace(cfg=SimpleNamespace(header_map="dangerous")))
+    assert module["running_gunicorn"]().unsafe_setting == "header_map=dangerous"
+    assert running_gunicorn().unsafe_setting == ""
 
 
 def test_facts_are_found_once() -> None:

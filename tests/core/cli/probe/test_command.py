@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -116,6 +117,29 @@ def test_what_to_install(client_files: list[str], missing: str) -> None:
     )
     assert done.returncode == 2
     assert done.stderr == f"Error: arrcert probe needs {missing}; run: pip install 'arrcert[dev]'\n"
+
+
+@pytest.mark.parametrize(
+    ("missing", "words"),
+    [("h2.connection", "arrcert probe needs h2; run: pip install 'arrcert[dev]'"), ("other", None)],
+)
+def test_only_packages_of_the_extra_are_named(
+    client_files: list[str], monkeypatch: pytest.MonkeyPatch, missing: str, words: str | None
+) -> None:
+    """A missing package of the extra `dev` is one line; another one is a fault with a traceback."""
+
+    class Unimportable(ModuleType):
+        def __getattr__(self, name: str) -> object:
+            raise ModuleNotFoundError(name=missing)
+
+    name = "arrcert.cli.probe.certificates"
+    monkeypatch.setitem(sys.modules, name, Unimportable(name))
+    result = run(URL, *client_files)
+    if words is None:
+        assert isinstance(result.exception, ModuleNotFoundError)
+    else:
+        assert result.exit_code == 2
+        assert words in result.stderr
 
 
 def test_a_site_whose_certificate_is_not_trusted(
