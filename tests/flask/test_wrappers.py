@@ -276,3 +276,18 @@ def test_an_asgi_app_around_flask_is_an_error_in_the_log(
             403 if told else 404
         )
         assert caplog.text.count("configuration: the ASGI app around Flask: ") == told
+
+
+def test_connexion_around_flask_is_refused(protected_app: Flask, alice: IssuedCertificate) -> None:
+    """Connexion, which answers by itself, is recognized by what it leaves in the scope."""
+    protected_app.testing = True
+    header = (b"x-arr-clientcert", alice.header_value.encode())
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "path": "/",
+        "headers": [header],
+        "extensions": {"connexion_routing": {}},
+    }
+    with pytest.raises(ConfigurationError, match="Connexion answers requests"):
+        protected_app.test_client().get("/", environ_overrides={"asgi.scope": scope})
