@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tools.differential import minting  # noqa: F401 - it registers the variations.
 from tools.differential.classes import CLASSES, DECIDED, GO, OPENSSL, STRICTER
 from tools.differential.registry import VARIATIONS
 from tools.differential.reporting import BEGIN, END, figures, written_into
