@@ -32,7 +32,7 @@ def test_the_map_is_true(line: str) -> None:
     path = line.split()[0]
     if path == "benchmarks/" and not (ROOT / path).exists():
         pytest.skip("this tree has no benchmarks; it is not a checkout")
-    root = PACKAGES if path.startswith("arrcert/") else ROOT
+    root = PACKAGES if path.startswith("arrcert") else ROOT
     assert (root / path).exists()
 
 
