@@ -232,6 +232,8 @@ def test_ages_of_lists_and_of_the_file(
     )
     tmp_path.chmod(0o700)
     file.chmod(0o600)
+    # The clock of the tests may not be that of the file system.
+    os.utime(file, (time.time(), time.time()))
     settings = load({"ARRCERT_FILE": str(file), "ARRCERT_TELEMETRY": True}, {})
     authorizer = Authorizer.from_settings(settings)
     [(labels, point)] = read("arrcert.crl.age")
