@@ -79,7 +79,8 @@ def check_authentication(**_: Any) -> list[checks.CheckMessage]:
     """Report views of Django REST framework whose authentication does not fit.
 
     Returns:
-        `arrcert.E003` if the class of a view names a policy that does not exist; `arrcert.W008` if
+        `arrcert.E003` if the class of a view names a policy that does not exist; `arrcert.E009`
+        if it names a policy that nothing checks; `arrcert.W008` if
         `SessionAuthentication` comes before the authentication by certificate, or if only
         `SessionAuthentication` reads the user that `ClientCertificateUserMiddleware` sets;
         `arrcert.W009` if the authentication asks for another policy than the view.
@@ -126,6 +127,16 @@ def _messages_of(name: str, view: object) -> Iterator[checks.CheckMessage]:
             " all clients.",
             id="arrcert.E003",
         )
+    named = attribute_of(view, "certificate_policy")
+    held = map(policy_named_by, operands(attribute_of(view, "permission_classes")))
+    is_held = policy_named_by(view) == named or named in held
+    if isinstance(named, str) and not is_held and not _protects_all():
+        yield checks.Error(
+            f"The view {name} names certificate_policy = {quote(named)}, and nothing checks it,"
+            " because ARRCERT_PROTECT_ALL is False.",
+            hint=f"Add HasClientCertificate({quote(named)}) to its permission_classes.",
+            id="arrcert.E009",
+        )
     asked = requirement_of(view, None)
     for position in certificates:
         policy = policy_named_by(listed[position])
@@ -156,6 +167,13 @@ def _known_policies(policy: str) -> Container[str]:
         return conf.build().settings.policies
     except ConfigurationError:
         return (policy,)  # Another check reports the mistakes.
+
+
+def _protects_all() -> bool:
+    try:
+        return conf.build().settings.protect_all
+    except ConfigurationError:
+        return True  # Another check reports the mistakes.
 
 
 def _sets_users() -> bool:

@@ -16,6 +16,7 @@ GROUPS = {
     "The header is believed too easily": 8,
     "It fails open": 8,
     "Identity is matched loosely": 8,
+    "The client becomes a user": 6,
     "Caches remember too much": 3,
     "Parsing has side effects": 3,
     "Exemptions by name or prefix": 2,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -483,3 +484,36 @@ def test_schema_has_mutual_tls(site: Any, version: str, capsys: Any) -> None:
     for url in ("/a", "/b"):
         assert schema["paths"][url]["get"]["security"] == [{"clientCertificate": []}]
     assert ("OAS_VERSION" in capsys.readouterr().err) == (version == "3.0.3")
+
+
+class Unchecked(Page):
+    """Names a policy for a gate that is not there."""
+
+    authentication_classes: Any = []
+    certificate_policy = "partners"
+
+
+class Checked(Unchecked):
+    """Names it and checks it."""
+
+    permission_classes = [HasClientCertificate("partners")]
+
+
+def test_policy_that_nothing_checks(site: Any, settings: Any) -> None:
+    """Without the gate, a `certificate_policy` without a permission is an error of the check."""
+    routes = (path("", Unchecked.as_view()), path("checked", Checked.as_view()))
+    site(*routes)
+    assert check_authentication() == []
+    site(*routes, middleware=[COMMON])
+    [message] = check_authentication()
+    assert message.id == "arrcert.E009"
+    assert "Unchecked names certificate_policy = 'partners'" in message.msg
+    settings.ARRCERT = {}
+    assert check_authentication() == []
+
+
+def test_checks_without_views_of_the_framework(site: Any, monkeypatch: Any) -> None:
+    """A site that does not import Django REST framework has nothing to report."""
+    site()
+    monkeypatch.delitem(sys.modules, "rest_framework.views")
+    assert check_authentication() == []
