@@ -30,7 +30,7 @@ ASGIApplication = Callable[[Scope, Receive, Send], Awaitable[None]]
 _DENIAL_RESPONSE = "websocket.http.response"
 """The extension by which a server lets an app answer a WebSocket handshake with a response."""
 
-_POLICY_VIOLATION = 1008
+POLICY_VIOLATION = 1008
 """The close code of RFC 6455 section 7.4.1. Before the handshake is accepted, a server answers 403
 and sends no code."""
 
@@ -181,7 +181,7 @@ async def forbid(
             # The client has gone.
             return
         if _DENIAL_RESPONSE not in (scope.get("extensions") or {}):
-            await send({"type": "websocket.close", "code": _POLICY_VIOLATION})
+            await send({"type": "websocket.close", "code": POLICY_VIOLATION})
             return
         prefix = "websocket."
     headers = [

@@ -195,14 +195,12 @@ class Authorizer:
     @property
     def policy_names(self) -> tuple[str, ...]:
         """The names of the configured policies, in order."""
-        snapshot = self._snapshot if self._file is None else self._current(self._file)
-        return tuple(snapshot.policies)
+        return tuple(self._current().policies)
 
     @property
     def policies(self) -> dict[str, Sequence[Policy]]:
         """The alternatives of each configured policy, in order."""
-        snapshot = self._snapshot if self._file is None else self._current(self._file)
-        return dict(snapshot.policies)
+        return dict(self._current().policies)
 
     @property
     def front_end(self) -> FrontEnd:
@@ -447,10 +445,12 @@ class Authorizer:
         """Record that somebody whom `find_asgi` returned enters, as `entered_wsgi`."""
         self._entered(identity, scope=scope)
 
-    def _current(self, file: PolicyFile) -> _Snapshot:
-        """Return the snapshot of the policies in a file; after a change of the file, a new one."""
+    def _current(self) -> _Snapshot:
+        """Return the snapshot that counts now. A change of the file of policies makes a new one."""
         snapshot = self._snapshot
-        policies = file.current().policies
+        if self._file is None:
+            return snapshot
+        policies = self._file.current().policies
         if policies is not snapshot.policies:
             self._snapshot = snapshot = _Snapshot.of(policies, self._most_remembered)
         return snapshot
@@ -470,7 +470,7 @@ class Authorizer:
             role: the role that whoever is accepted must have; None for any.
             at: the moment, aware; None for now.
         """
-        snapshot = self._snapshot if self._file is None else self._current(self._file)
+        snapshot = self._current()
         candidates = snapshot.default_first if policy is None else snapshot.candidates.get(policy)
         if candidates is None:
             return Denial(
@@ -604,11 +604,14 @@ class Authorizer:
         *,
         environ: Mapping[str, Any] | None = None,
         scope: Mapping[str, Any] | None = None,
+        exc_info: bool = False,
     ) -> CertificateDenied:
         """Log and count a denial, and return its exception."""
+        # After a fault `policy` may be of any type.
+        name = str(policy or _DEFAULT)
         if self._telemetry is not None:
-            self._telemetry.count_denied(denial, policy or _DEFAULT)
-        self._denials.write(denial, policy or _DEFAULT, environ=environ, scope=scope)
+            self._telemetry.count_denied(denial, name)
+        self._denials.write(denial, name, environ=environ, scope=scope, exc_info=exc_info)
         return denial.exception()
 
     def _fault(
@@ -621,12 +624,7 @@ class Authorizer:
     ) -> CertificateDenied:
         """Log an unexpected error and return its denial, so that no error lets a request in."""
         denial = Denial(DenialReason.MISCONFIGURED, f"an unexpected error: {quote(error)}")
-        if self._telemetry is not None:
-            self._telemetry.count_denied(denial, str(policy or _DEFAULT))
-        self._denials.write(
-            denial, str(policy or _DEFAULT), environ=environ, scope=scope, exc_info=True
-        )
-        return denial.exception()
+        return self._denied(denial, policy, environ=environ, scope=scope, exc_info=True)
 
 
 def _without_role(identity: ClientIdentity, role: object) -> Denial:

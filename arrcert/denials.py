@@ -148,8 +148,8 @@ def _reset_all() -> None:
 
 
 atexit.register(_tell_all)
-# Windows has no fork and no register_at_fork.
-getattr(os, "register_at_fork", dict)(after_in_child=_reset_all)
+if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has none, and cannot fork.
+    os.register_at_fork(after_in_child=_reset_all)
 
 
 def _level(reason: DenialReason) -> int:

@@ -17,6 +17,7 @@ from arrcert.certificate import ClientCertificate
 from arrcert.exceptions import quote
 from arrcert.identity import ClientIdentity
 from arrcert.moments import timestamp
+from arrcert.notation import is_whole_number
 from arrcert.pins import Pin
 from arrcert.trust.crls import RevocationList
 
@@ -212,14 +213,13 @@ class _Told:
 
 _told = _Told()
 
-# Windows has no fork and no register_at_fork.
-getattr(os, "register_at_fork", dict)(after_in_child=_told.reset)
+if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has none, and cannot fork.
+    os.register_at_fork(after_in_child=_told.reset)
 
 
 def is_number_of_days(value: object) -> bool:
     """Tell whether a value is a number of days for `ARRCERT_EXPIRY_WARNING_DAYS`."""
-    is_whole = isinstance(value, int) and not isinstance(value, bool)
-    return is_whole and 0 <= value <= MOST_WARNING_DAYS  # type: ignore[operator]
+    return is_whole_number(value, MOST_WARNING_DAYS)
 
 
 def why_no_days(value: object) -> str:

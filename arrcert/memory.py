@@ -10,6 +10,7 @@ from datetime import datetime
 from arrcert.exceptions import quote
 from arrcert.forwarding.ingress import Forwarded
 from arrcert.identity import ClientIdentity
+from arrcert.notation import is_whole_number
 from arrcert.trust.paths import TrustStore
 
 MOST_REMEMBERED = 1024
@@ -117,8 +118,7 @@ class Memory:
 
 def is_number_to_remember(value: object) -> bool:
     """Tell whether a value is a number of certificates that can be remembered."""
-    is_whole = isinstance(value, int) and not isinstance(value, bool)
-    return is_whole and 0 <= value <= LARGEST_MEMORY  # type: ignore[operator]
+    return is_whole_number(value, LARGEST_MEMORY)
 
 
 def why_not_to_remember(value: object) -> str:

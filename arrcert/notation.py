@@ -47,3 +47,13 @@ class Form(Enum):
     """Text, or a JSON mapping."""
     SECRET_JSON = auto()
     """A JSON mapping that no message may show."""
+
+
+def is_whole_number(value: object, largest: int) -> bool:
+    """Tell whether a value is a whole number from 0 to the largest one; True is none.
+
+    Args:
+        value: any value.
+        largest: the largest number that is allowed.
+    """
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= largest

@@ -179,8 +179,8 @@ def _replace_locks() -> None:
         telemetry._lock = threading.Lock()
 
 
-# Windows has no fork and no register_at_fork.
-getattr(os, "register_at_fork", dict)(after_in_child=_replace_locks)
+if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has none, and cannot fork.
+    os.register_at_fork(after_in_child=_replace_locks)
 
 
 def _days_left(_: CallbackOptions) -> Iterable[Observation]:

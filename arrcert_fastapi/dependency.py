@@ -10,7 +10,7 @@ from fastapi.requests import HTTPConnection
 
 from arrcert import Authorizer, CertificateDenied, ClientIdentity
 from arrcert.adapters import deny_misconfigured, require_policy_name, require_role
-from arrcert.asgi import set_identity
+from arrcert.asgi import POLICY_VIOLATION, set_identity
 
 AUTHORIZER = "arrcert.authorizer"
 """The key of the scope that holds the app's authorizer. Clients cannot set it."""
@@ -18,9 +18,6 @@ AUTHORIZER = "arrcert.authorizer"
 DENIED = "arrcert.denied"
 """The key of the scope that is there once a dependency has denied the request. Clients cannot set
 it."""
-
-_POLICY_VIOLATION = 1008
-"""The close code of RFC 6455 section 7.4.1."""
 
 _NO_ARRCERT = (
     "the app has no gate: write Arrcert(app) where the app is made; the app that is served, not"
@@ -91,6 +88,6 @@ class RequireClientCertificate:
 
 def _forbid(kind: str, denied: CertificateDenied) -> NoReturn:
     if kind == "websocket":
-        raise WebSocketException(_POLICY_VIOLATION) from denied
+        raise WebSocketException(POLICY_VIOLATION) from denied
     # The headers are those of the gate's own 403.
     raise HTTPException(403, "Forbidden", {"Cache-Control": "no-store"}) from denied

@@ -74,19 +74,24 @@ class GateMiddleware:
             except CertificateDenied:
                 await forbid(scope, receive, send, body=_FORBIDDEN, content_type=_JSON)
                 return
-        await self.app(scope, receive, self._recording(scope, _privately_if_entered(scope, send)))
+        await self.app(scope, receive, self._recorded(scope, send))
 
-    def _recording(self, scope: Scope, send: Send) -> Send:
-        """Return a `send` that first records who entered, if no dependency has recorded it.
+    def _recorded(self, scope: Scope, send: Send) -> Send:
+        """Return a `send` that records who entered and keeps the response private.
 
-        Before that, nobody knows which policy the endpoint requires.
+        Before the response nobody knows which policy the endpoint requires. On an exempt path a
+        dependency may have decided, or nobody.
         """
+        send_privately = privately(send) if scope["type"] == "http" else send
 
         async def send_recorded(message: Message) -> None:
             identity = scope.get(IDENTITY)
-            if identity is not None and DENIED not in scope:
+            if identity is None:
+                await send(message)
+                return
+            if DENIED not in scope:
                 self._authorizer.entered_asgi(scope, identity)
-            await send(message)
+            await send_privately(message)
 
         return send_recorded
 
@@ -149,19 +154,3 @@ class GateMiddleware:
 
     def _is_exempt(self, path: str) -> bool:
         return self._exempt_paths.covers_asgi({"path": path, "raw_path": path.encode()}, path)
-
-
-def _privately_if_entered(scope: Scope, send: Send) -> Send:
-    """Return a `send` that keeps the response private if somebody entered."""
-    if scope["type"] != "http":
-        return send
-    send_privately = privately(send)
-
-    async def send_response(message: Message) -> None:
-        # On an exempt path a dependency may have decided.
-        if scope.get(IDENTITY) is None:
-            await send(message)
-        else:
-            await send_privately(message)
-
-    return send_response

@@ -41,12 +41,11 @@ def endpoints(app: FastAPI) -> Iterator[Endpoint]:
     for route in effective_routes(app.routes):
         dependant = getattr(route, "dependant", None)
         if dependant is not None:
-            calls = list(calls_in(dependant))
             yield Endpoint(
                 str(route.path),
                 tuple(sorted(getattr(route, "methods", None) or ())),
-                tuple(call for call in calls if isinstance(call, RequireClientCertificate)),
-                RequireClientCertificate in calls,
+                _requirements_in(dependant),
+                RequireClientCertificate in calls_in(dependant),
             )
 
 
@@ -69,8 +68,7 @@ def requirements_at(
         inside = getattr(route, "app", None)
         if isinstance(inside, FastAPI):
             return requirements_at(inside, {**scope, **child_scope})
-        calls = calls_in(getattr(route, "dependant", None))
-        return tuple(call for call in calls if isinstance(call, RequireClientCertificate))
+        return _requirements_in(getattr(route, "dependant", None))
     return ()
 
 
@@ -98,3 +96,7 @@ def calls_in(dependant: Any, replaced: Collection[object] = ()) -> Iterator[obje
         yield dependant.call
         for inner in dependant.dependencies:
             yield from calls_in(inner, replaced)
+
+
+def _requirements_in(dependant: Any) -> tuple[RequireClientCertificate, ...]:
+    return tuple(call for call in calls_in(dependant) if isinstance(call, RequireClientCertificate))

@@ -226,13 +226,14 @@ def test_page_is_protected(called: Any, pki: Any, own: IssuedCertificate) -> Non
     assert "Called" not in page.text
 
 
-# ----------------------------------------------------------------- the module that both sites have
+# ------------------------------------------------------------------ the module that all sites have
 
 
-def test_both_sites_call_alike() -> None:
+@pytest.mark.parametrize("folder", ["django_site/mtls_site", "fastapi_site/mtls_app"])
+def test_the_sites_call_alike(folder: str) -> None:
     """The sites' modules that call out are the same file."""
-    django = SAMPLE_SITES / "django_site/mtls_site/remote_api.py"
-    assert Path(remote_api.__file__).read_bytes() == django.read_bytes()
+    other = SAMPLE_SITES / folder / "remote_api.py"
+    assert Path(remote_api.__file__).read_bytes() == other.read_bytes()
 
 
 @pytest.fixture

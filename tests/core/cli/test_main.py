@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import runpy
 import sys
-from pathlib import Path
 
 import pytest
 
-from arrcert import cli
+from arrcert.cli import __main__ as module
 
 
 def test_module_runs_the_command(
@@ -18,6 +17,6 @@ def test_module_runs_the_command(
     monkeypatch.setattr(sys, "argv", ["__main__.py", "serve", "--help"])
     with pytest.raises(SystemExit) as caught:
         # pytest loads the modules of an installed arrcert itself, and runpy cannot ask it for code.
-        runpy.run_path(str(Path(cli.__file__).with_name("__main__.py")), run_name="__main__")
+        runpy.run_path(module.__file__, run_name="__main__")
     assert caught.value.code == 0
     assert capsys.readouterr().out.startswith("Usage: python -m arrcert.cli serve [OPTIONS]")

@@ -281,15 +281,15 @@ def test_sealed_change_counts_at_the_first_look(
 def test_memory_ends_with_the_generation(site: Site) -> None:
     """What is remembered belongs to one content: a new one starts with an empty memory."""
     site.verdicts()
-    before = site.authorizer._current(site.file)
+    before = site.authorizer._current()
     assert len(before.candidates["default"][0].memory()._accepted) == 2
     site.replace(sealed(policies(BOB, ALICE)))
     site.look()
-    after = site.authorizer._current(site.file)
+    after = site.authorizer._current()
     assert after is not before
     assert not after.candidates["default"][0].memory()._accepted
     assert site.authorizer.identify(BOB.header_value).alternative == 0
-    assert site.authorizer._current(site.file) is after
+    assert site.authorizer._current() is after
 
 
 def test_change_of_identity_or_roles_counts_at_once(site: Site) -> None:
