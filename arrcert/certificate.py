@@ -143,16 +143,16 @@ class ClientCertificate:
             "permits_client_auth": True,
         }
         for extension in x509.extensions:
-            value = extension.value
-            if isinstance(value, SubjectAlternativeName):
-                facts["dns_names"] = tuple(value.get_values_for_type(DNSName))
-                facts["uris"] = tuple(value.get_values_for_type(UniformResourceIdentifier))
-                facts["email_addresses"] = tuple(value.get_values_for_type(RFC822Name))
-            elif isinstance(value, BasicConstraints):
+            # The classes of cryptography have abstract bases, which makes isinstance() slow.
+            value: Any = extension.value
+            kind = type(value)
+            if kind is SubjectAlternativeName:
+                facts.update(_names_in(value))
+            elif kind is BasicConstraints:
                 facts["is_ca"] = value.ca
-            elif isinstance(value, ExtendedKeyUsage):
-                facts["extended_key_usages"] = tuple(value)
-                facts["permits_client_auth"] = ExtendedKeyUsageOID.CLIENT_AUTH in value
+            elif kind is ExtendedKeyUsage:
+                facts["extended_key_usages"] = usages = tuple(value)
+                facts["permits_client_auth"] = ExtendedKeyUsageOID.CLIENT_AUTH in usages
         self.__dict__.update(facts)
         return self
 
@@ -219,6 +219,22 @@ def der_of(certificate: Certificate) -> bytes:
     from cryptography.hazmat.primitives.serialization import Encoding
 
     return certificate.public_bytes(Encoding.DER)
+
+
+def _names_in(alternative_name: SubjectAlternativeName) -> dict[str, tuple[str, ...]]:
+    """Return the attributes of a `ClientCertificate` that hold names of a subject alternative name.
+
+    Other kinds of names, such as IP addresses, are left out.
+    """
+    values: dict[type, list[str]] = {DNSName: [], UniformResourceIdentifier: [], RFC822Name: []}
+    for name in alternative_name:
+        if type(name) in values:
+            values[type(name)].append(name.value)
+    return {
+        "dns_names": tuple(values[DNSName]),
+        "uris": tuple(values[UniformResourceIdentifier]),
+        "email_addresses": tuple(values[RFC822Name]),
+    }
 
 
 def _only_common_name(name: Name) -> str | None:
