@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import hmac
 from collections.abc import Mapping
@@ -25,6 +26,10 @@ from cryptography.x509 import (
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from arrcert.exceptions import CertificateDenied, DenialReason, Finding, quote
+
+MOST_READ = 16
+"""How many certificates `read_presented_certificate` keeps. One of 12 KB, the largest that is read,
+takes up to 400 KB."""
 
 
 class ClientCertificate:
@@ -211,6 +216,19 @@ def read_certificate(der: bytes) -> ClientCertificate | Finding:
     # TypeError, UnsupportedAlgorithm, DuplicateExtension and more.
     except Exception as error:
         return Finding(DenialReason.MALFORMED, f"not a certificate: {quote(error)}")
+
+
+@functools.lru_cache(maxsize=MOST_READ)
+def read_presented_certificate(der: bytes) -> ClientCertificate | Finding:
+    """Return what `read_certificate` returns; the last few certificates are not read again.
+
+    Args:
+        der: the certificate that a client presented.
+
+    A client that is denied often comes again at once, and a site-wide gate and a view may each
+    decide about one request. What is kept is no decision: it depends on the bytes alone.
+    """
+    return read_certificate(der)
 
 
 def der_of(certificate: Certificate) -> bytes:
