@@ -329,7 +329,9 @@ class Ingress:
         # RFC 9110 section 5.3: a list may come in several headers.
         return value, ",".join(headers[front_end.chain_header])
 
-    def _check_wsgi_server(self, server: Server | None, *, has_real_headers: bool) -> Finding | None:
+    def _check_wsgi_server(
+        self, server: Server | None, *, has_real_headers: bool
+    ) -> Finding | None:
         """Deny a request whose WSGI server may have taken a stranger's header for the front end's.
 
         Args:
