@@ -51,10 +51,8 @@ CHAINS := 10000
 differential: $(VENV)/differential ## other implementations' verdicts on minted chains: make differential CHAINS=1000000
 	@$(BIN)/python -m tools.differential.run --chains $(CHAINS) $(if $(SEED),--seed $(SEED))
 
-bench: $(VENV)/test ## what a decision costs, as ratios; about ten minutes on a quiet machine
-	@for script in core pins frameworks startup strangers hostile throughput revocation; do \
-		$(BIN)/python benchmarks/$$script.py || exit 1; \
-	done
+bench: $(VENV)/test ## what a decision and a protected request cost, as ratios; at most ten minutes
+	@$(BIN)/python benchmarks/run.py
 
 screenshots: $(VENV)/browser ## the sample sites' pages as pictures, in screenshots/; needs chromium
 	@SCREENSHOTS=screenshots $(BIN)/python -m pytest -q tests/e2e/test_browser.py::test_picture
