@@ -21,6 +21,9 @@ resource identity 'Microsoft.ManagedIdentity/userAssignedIdentities@2023-01-31' 
 }
 
 resource registry 'Microsoft.ContainerRegistry/registries@2023-07-01' = {
+  // checkov:skip=CKV_AZURE_139: azd pushes from the internet, and a private registry is Premium.
+  // checkov:skip=CKV_AZURE_163: Scanning is a setting of the subscription (Defender for Cloud).
+  // checkov:skip=CKV_AZURE_166: Quarantine is Premium; the sample starts at Basic.
   name: 'cr${suffix}'
   location: location
   tags: tags
