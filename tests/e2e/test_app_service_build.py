@@ -273,7 +273,7 @@ def test_the_platform_finds_the_application(python):
     """Without a start command the platform finds each site by its own rules, on any Python."""
     samples = ROOT / "sample_sites"
     modules = {name: startup_module(samples / folder, python) for name, folder in FOLDERS.items()}
-    assert modules == {"Flask": "app:app", "Django": "mtls_site.wsgi", "FastAPI": "app:app"}
+    assert modules == {"Flask": "app:app", "Django": "mtls_site.wsgi", "FastAPI": "application:app"}
 
 
 def test_fastapi_is_detected_by_its_import(tmp_path):
