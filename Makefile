@@ -87,7 +87,7 @@ $(VENV)/test: $(VENV)/demo pyproject.toml
 
 $(VENV)/test-all: $(VENV)/test $(VENV)/browser pyproject.toml
 	@echo "Installing servers, frameworks and CAs ..."
-	@$(PIP) --group servers --group apps --group cas
+	@$(PIP) --group servers --group functions --group apps --group cas
 	@touch $@
 
 $(VENV)/fuzz: $(VENV)/demo pyproject.toml

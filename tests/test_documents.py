@@ -269,6 +269,7 @@ def test_documented_make_targets_exist() -> None:
         "docs/servers.md",
         "docs/outbound.md",
         "docs/deploy.md",
+        "docs/container-apps.md",
         "docs/partners-file.md",
         "docs/testing.md",
         "docs/flask-login.md",
