@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help demo serve test test-all lint types fuzz mutants differential bench screenshots check-az clean
+.PHONY: help demo serve test test-all lint types fuzz mutants differential bench docs pictures screenshots check-az clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,6 +56,12 @@ bench: $(VENV)/test ## what a decision costs, as ratios; about ten minutes on a 
 		$(BIN)/python benchmarks/$$script.py || exit 1; \
 	done
 
+docs: $(VENV)/docs ## the documentation site, in site/; a broken link or any other warning is an error
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+pictures: $(VENV)/demo ## the pictures of the documents, from real runs, in docs/images
+	@$(BIN)/python -m tools.pictures
+
 screenshots: $(VENV)/browser ## the sample sites' pages as pictures, in screenshots/; needs chromium
 	@SCREENSHOTS=screenshots $(BIN)/python -m pytest -q tests/e2e/test_browser.py::test_picture
 	@cp screenshots/flask-certificate-desktop-light.png screenshots/django-front-page-phone-dark.png docs/images
@@ -65,7 +71,7 @@ check-az: .venv-az/installed ## every az command of the documents through the Az
 
 clean: ## remove .venv and what tools leave behind
 	rm -rf $(VENV) .venv-az .coverage .differential .hypothesis .mypy_cache .pytest_cache .ruff_cache dist
-	rm -rf screenshots sample_sites/*/dist sample_sites/*/dist.zip
+	rm -rf screenshots site sample_sites/*/dist sample_sites/*/dist.zip
 
 $(VENV)/pip:
 	@echo "Setting up $(VENV) ..."
@@ -105,6 +111,11 @@ $(VENV)/differential: $(VENV)/demo pyproject.toml
 $(VENV)/browser: $(VENV)/test pyproject.toml
 	@echo "Installing what drives a browser ..."
 	@$(PIP) --group browser
+	@touch $@
+
+$(VENV)/docs: $(VENV)/pip pyproject.toml
+	@echo "Installing what builds the documentation site ..."
+	@$(PIP) --group docs
 	@touch $@
 
 $(VENV)/lint: $(VENV)/pip pyproject.toml

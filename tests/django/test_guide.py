@@ -405,10 +405,3 @@ def test_returns_from_another_site_need_an_exempt_path(
     site(path("accounts/saml/acs/", view), ARRCERT_EXEMPT_PATHS=exempt)
     for headers in (returns, null):
         assert visit("/accounts/saml/acs/", method="POST", **headers).status_code == 200
-
-
-def test_guide_is_linked() -> None:
-    """The README and the page on browsers lead to the guide."""
-    root = Path(__file__).parents[2]
-    assert "(docs/django.md)" in (root / "README.md").read_text(encoding="utf-8")
-    assert "(django.md#cors)" in (root / "docs" / "browsers.md").read_text(encoding="utf-8")
