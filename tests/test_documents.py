@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import base64
 import importlib
+import json
 import os
 import re
 import socket
 import subprocess
 import sysconfig
+import textwrap
 import time
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -22,7 +25,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from arrcert import CertificateDenied, ClientCertificate, DenialReason, Policy
+from arrcert import Authorizer, CertificateDenied, ClientCertificate, DenialReason, Policy
 from arrcert.forwarding.front_ends import FRONT_ENDS
 from arrcert.policy import PARAMETERS
 from arrcert.settings import load
@@ -214,6 +217,40 @@ def test_pins(reader: Reader) -> None:
     value = value.replace("<fingerprint of contoso.pem>", "AB" * 32)
     assert load({}, {"ARRCERT": value}).policies["default"]
     assert reader.types(f"ARRCERT='{value}' arrcert explain fabrikam.pem")
+
+
+def test_policies_of_the_settings_page(authority: CertificateAuthority, reader: Reader) -> None:
+    """The mapping in code and the one in JSON load, from the framework and the environment."""
+    text = textwrap.dedent("\n".join(re.findall(r"^    .*", page("settings.md"), re.MULTILINE)))
+    (_, python), (_, as_json) = re.findall(r"^```(\w+)\n(.*?)^```$", text, re.M | re.S)
+    file = reader.folder / "fabrikam-ca.pem"
+    file.write_bytes(authority.certificate_pem)
+    values = []
+    for value in (python, as_json):
+        for short, fingerprint in (("3F:A5:...:9C", "AB" * 32), ("AB:12:...:7E", "CD" * 32)):
+            value = value.replace(short, fingerprint)
+        values.append(re.sub(r'"[\w/]*fabrikam-ca.pem"', json.dumps(str(file)), value))
+    held: dict[str, Any] = {}
+    exec(values[0], held)
+    assert load(held, {}).policies.keys() == {"default", "partners"}
+    assert len(load({}, {"ARRCERT": values[1]}).policies["partners"]) == 2
+
+
+def test_code_of_any_app(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The middleware and the authorizer of the page deny a request without a certificate."""
+    monkeypatch.setenv("ARRCERT_FINGERPRINTS", "AB" * 32)
+    around, without = [text for language, text in blocks("any-app.md") if language == "python"]
+    said: list[str] = []
+    authorizer = Authorizer({"partners": Policy(fingerprints=["CD" * 32])})
+    held: dict[str, Any] = {"app": lambda *_: said.append("app"), "authorizer": authorizer}
+    exec(around, held)
+    environ = {"REQUEST_METHOD": "GET", "PATH_INFO": "/", "SERVER_PROTOCOL": "HTTP/1.1"}
+    list(held["app"](environ, lambda status, headers: said.append(status)))
+    assert said == ["403 Forbidden"]
+    scope = {"type": "http", "method": "GET", "path": "/", "headers": []}
+    held = {"scope": scope}
+    exec(without.replace('"..."', f'"{"AB" * 32}"'), held)
+    assert "certificate" not in held
 
 
 def test_served_apps(reader: Reader) -> None:

@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
+from arrcert import DenialReason
+
 ROOT = Path(__file__).parent.parent
 CONFIGURATION = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
 CLICKS = 3
@@ -54,8 +56,15 @@ def test_each_picture_is_shown_and_described() -> None:
 @pytest.mark.parametrize("picture", sorted((ROOT / "docs" / "images").glob("*.svg")))
 def test_pictures_load_nothing(picture: Path) -> None:
     """A picture names no other host, no script and no font from elsewhere."""
-    text = picture.read_text(encoding="utf-8").replace("http://www.w3.org/2000/svg", "")
-    assert not re.search(r"https?:|<script|@import|url\((?!#)", text)
+    text = picture.read_text(encoding="utf-8")
+    assert not re.search(r"(?:href|src)=|<script|<foreignObject|@import|url\((?!#)", text)
+
+
+def test_picture_of_the_decision_has_each_reason() -> None:
+    """Every reason with which a policy denies is in the picture, and no other."""
+    picture = (ROOT / "docs" / "images" / "decision.svg").read_text(encoding="utf-8")
+    shown = ", ".join(re.findall(r'class="code no">([^<]+)<', picture)).split(", ")
+    assert sorted(shown) == sorted(set(DenialReason) - {DenialReason.MISCONFIGURED})
 
 
 def test_no_paragraph_stands_twice() -> None:
@@ -65,8 +74,8 @@ def test_no_paragraph_stands_twice() -> None:
         text = re.sub(r"^```.*?^```$", "", path.read_text(encoding="utf-8"), flags=re.M | re.S)
         for paragraph in re.split(r"\n\n|\n(?=[-*|]|\d+\.)", text):
             words = " ".join(re.sub(r"\]\([^)]*\)", "]", paragraph).split())
-            if len(words) < 120 or words.startswith("In a virtual environment ("):
-                continue  # The quick starts are each whole.
+            if len(words) < 120 or words.startswith(("![", "In a virtual environment (")):
+                continue  # A picture may be shown twice; each quick start is whole.
             assert words not in seen, (path.name, seen[words], words)
             seen[words] = path.name
 
