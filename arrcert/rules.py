@@ -215,6 +215,10 @@ class KeyRule(Rule, is_base=True):
         """
         yield from ()
 
+    def endings(self) -> Iterator[Ending]:
+        """Yield the entries of the key that end, as they are now."""
+        yield from ()
+
     def identity_sources(self, rules: Mapping[str, KeyRule]) -> Iterator[IdentitySource]:
         """Yield the names that the key gives to whoever is accepted.
 
@@ -293,6 +297,12 @@ class PinRule(ListRule, is_base=True):
     def names_holders(self) -> bool:
         """Whether at least one pin has an identity."""
         return any(pin.identity is not None for pin in self.pins.values())
+
+    def endings(self) -> Iterator[Ending]:
+        """Yield the pins that have an end."""
+        for pin in self.pins.values():
+            if pin.not_after is not None:
+                yield Ending(pin, pin.not_after)
 
     def identity_sources(self, rules: Mapping[str, KeyRule]) -> Iterator[IdentitySource]:
         """Yield the identities of the pins."""
@@ -969,6 +979,15 @@ class TrustAnchors(SourceRule):
                 " names of the others' clients; write a list of alternatives, one policy for each"
                 " CA with its own names, or name the issuers",
             )
+
+    def endings(self) -> Iterator[Ending]:
+        """Yield the trust anchors, the intermediates and the revocation lists."""
+        for anchor in self.files.anchors():
+            yield Ending(anchor, anchor.not_valid_after_utc, is_anchor=True)
+        for intermediate in self.files.intermediates():
+            yield Ending(intermediate, intermediate.not_valid_after_utc)
+        for held in self.files.current().revocation_lists:
+            yield Ending(held, held.next_update_utc)
 
     def check(self, decision: Decision) -> Finding | None:
         """Return why there is no certification path; if there is one, store it in the decision."""

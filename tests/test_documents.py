@@ -187,7 +187,7 @@ def test_calling_out(reader: Reader) -> None:
     """The program that calls out with a .p12 is greeted by its name."""
     _, (_, app), (_, alice), _ = blocks("start-flask.md")
     _, section = page("outbound.md").split("## Try it\n")
-    shell, program, call = re.findall(r"^```\w+\n(.*?)^```$", section, re.M | re.S)[:3]
+    shell, program, call = re.findall(r"^```\w+\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)[:3]
     (reader.folder / "app.py").write_text(app)
     (reader.folder / "call.py").write_text(program.replace(":8443", f":{reader.port}"))
     *preparation, serve = commands(shell)
@@ -222,7 +222,7 @@ def test_pins(reader: Reader) -> None:
 def test_policies_of_the_settings_page(authority: CertificateAuthority, reader: Reader) -> None:
     """The mapping in code and the one in JSON load, from the framework and the environment."""
     text = textwrap.dedent("\n".join(re.findall(r"^    .*", page("settings.md"), re.MULTILINE)))
-    (_, python), (_, as_json) = re.findall(r"^```(\w+)\n(.*?)^```$", text, re.M | re.S)
+    (_, python), (_, as_json) = re.findall(r"^```(\w+)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     file = reader.folder / "fabrikam-ca.pem"
     file.write_bytes(authority.certificate_pem)
     values = []
@@ -363,7 +363,9 @@ def test_longer_examples_use_real_names() -> None:
     import arrcert_flask
 
     names = ("flask.md", "any-app.md")
-    code = "\n".join(text for name in names for language, text in blocks(name) if language == "python")
+    code = "\n".join(
+        text for name in names for language, text in blocks(name) if language == "python"
+    )
     for module, names in re.findall(r"^from (arrcert\S*) import (.+)$", code, re.MULTILINE):
         if not module.startswith("arrcert_django"):
             imported = importlib.import_module(module)
@@ -438,7 +440,9 @@ def test_every_reason_is_explained() -> None:
 def test_documented_make_targets_exist() -> None:
     """The commands of the README are targets of the Makefile."""
     makefile = (ROOT / "Makefile").read_text()
-    targets = re.findall(r"^make ([\w-]+)$|`make ([\w-]+)`", README + page("local.md"), re.MULTILINE)
+    targets = re.findall(
+        r"^make ([\w-]+)$|`make ([\w-]+)`", README + page("local.md"), re.MULTILINE
+    )
     assert targets
     for target in map("".join, targets):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target

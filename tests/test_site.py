@@ -1,4 +1,4 @@
-"""The documentation site: each page is in it, it builds without a warning, and is self-contained."""
+"""The documentation site has each page, builds without a warning, and is self-contained."""
 
 from __future__ import annotations
 
@@ -71,7 +71,8 @@ def test_no_paragraph_stands_twice() -> None:
     """No long paragraph, item or row of a table stands in two places. Each thing is said once."""
     seen: dict[str, str] = {}
     for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
-        text = re.sub(r"^```.*?^```$", "", path.read_text(encoding="utf-8"), flags=re.M | re.S)
+        text = path.read_text(encoding="utf-8")
+        text = re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
         for paragraph in re.split(r"\n\n|\n(?=[-*|]|\d+\.)", text):
             words = " ".join(re.sub(r"\]\([^)]*\)", "]", paragraph).split())
             if len(words) < 120 or words.startswith(("![", "In a virtual environment (")):
@@ -171,7 +172,7 @@ def test_questions_of_a_newcomer(site: Path, question: str, page: str, words: st
     assert words in text
     reached = {(site / "index.html").resolve()}
     for _ in range(CLICKS):
-        for path in list(reached):
+        for path in reached:
             content = path.read_text(encoding="utf-8").partition("<article")[2]
             for link in Addresses(content.partition("</article>")[0]).links:
                 parts = urlsplit(link)

@@ -17,12 +17,16 @@ from arrcert.cli import main as arrcert
 PAGE = Path(__file__).parent.parent / "docs" / "cli.md"
 COLUMNS = 80
 
-HEAD = """# Command line
-
-The command `arrcert` comes with the extra `dev`. A site does not need it in production, except for `arrcert install-file` and `arrcert fetch-crls`, which need only `click`. `arrcert COMMAND --help` prints what stands here.
-
-Flask and Django have two commands of their own: `flask arrcert-routes` and `manage.py arrcert_routes` ([the route audit](routes.md)).
-"""
+HEAD = (
+    "# Command line\n"
+    "\n"
+    "The command `arrcert` comes with the extra `dev`. A site does not need it in production, except"
+    " for `arrcert install-file` and `arrcert fetch-crls`, which need only `click`."
+    " `arrcert COMMAND --help` prints what stands here.\n"
+    "\n"
+    "Flask and Django have a command of their own: `flask arrcert-routes` and"
+    " `manage.py arrcert_routes` ([the route audit](routes.md)).\n"
+)
 GUIDES = {
     "serve": "[Try it on your machine](local.md)",
     "explain": "[Why may this certificate enter?](explain.md)",

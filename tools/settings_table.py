@@ -63,7 +63,9 @@ def with_tables(document: str) -> str:
 def main() -> int:
     """Print the tables, or write them into docs/settings.md."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--write", action="store_true", help="write the tables into docs/settings.md")
+    parser.add_argument(
+        "--write", action="store_true", help="write the tables into docs/settings.md"
+    )
     if parser.parse_args().write:
         PAGE.write_text(with_tables(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
     else:

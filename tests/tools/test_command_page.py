@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tools import command_page
-
 from arrcert.cli import main
+from tools import command_page
 
 PAGE = (Path(__file__).parents[2] / "docs" / "cli.md").read_text(encoding="utf-8")
 
