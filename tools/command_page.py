@@ -20,8 +20,8 @@ COLUMNS = 80
 HEAD = (
     "# Command line\n"
     "\n"
-    "The command `arrcert` comes with the extra `dev`. A site does not need it in production, except"
-    " for `arrcert install-file` and `arrcert fetch-crls`, which need only `click`."
+    "The command `arrcert` comes with the extra `dev`. A site does not need it in production,"
+    " except for `arrcert install-file` and `arrcert fetch-crls`, which need only `click`."
     " `arrcert COMMAND --help` prints what stands here.\n"
     "\n"
     "Flask and Django have a command of their own: `flask arrcert-routes` and"
