@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help demo serve test test-all lint types fuzz mutants differential bench screenshots check-az dist sbom audit clean
+.PHONY: help demo serve test test-all lint types fuzz mutants differential bench docs pictures screenshots check-az dist sbom audit clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,6 +54,12 @@ differential: $(VENV)/differential ## other implementations' verdicts on minted 
 bench: $(VENV)/test ## what a decision and a protected request cost, as ratios; at most ten minutes
 	@$(BIN)/python benchmarks/run.py
 
+docs: $(VENV)/docs ## the documentation site, in site/; a broken link or any other warning is an error
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+pictures: $(VENV)/demo ## the pictures of the documents, from real runs, in docs/images
+	@$(BIN)/python -m tools.pictures
+
 screenshots: $(VENV)/browser ## the sample sites' pages as pictures, in screenshots/; needs chromium
 	@SCREENSHOTS=screenshots $(BIN)/python -m pytest -q tests/e2e/test_browser.py::test_picture
 	@cp screenshots/flask-certificate-desktop-light.png screenshots/django-front-page-phone-dark.png docs/images
@@ -73,14 +79,14 @@ sbom: product ## a CycloneDX list of what arrcert brings along, in build/arrcert
 		--output-reproducible --output-file $(SBOM) $(PRODUCT)/bin/python
 	@echo "Wrote $(SBOM)."
 
-audit: product ## known vulnerabilities of what arrcert brings along; asks pypi.org
+audit: product ## known vulnerabilities of what arrcert brings along; asks the package index
 	@$(RELEASE)/bin/python -m pip --python $(PRODUCT)/bin/python freeze --exclude arrcert \
 		> $(PRODUCT)/requirements.txt
 	@$(RELEASE)/bin/pip-audit --strict --no-deps --disable-pip -r $(PRODUCT)/requirements.txt
 
 clean: ## remove .venv and what tools leave behind
 	rm -rf $(VENV) .venv-az $(RELEASE) $(PRODUCT) build .coverage .differential .hypothesis .mypy_cache .pytest_cache .ruff_cache dist
-	rm -rf screenshots sample_sites/*/dist sample_sites/*/dist.zip
+	rm -rf screenshots site sample_sites/*/dist sample_sites/*/dist.zip
 
 $(VENV)/pip:
 	@echo "Setting up $(VENV) ..."
@@ -120,6 +126,11 @@ $(VENV)/differential: $(VENV)/demo pyproject.toml
 $(VENV)/browser: $(VENV)/test pyproject.toml
 	@echo "Installing what drives a browser ..."
 	@$(PIP) --group browser
+	@touch $@
+
+$(VENV)/docs: $(VENV)/pip pyproject.toml
+	@echo "Installing what builds the documentation site ..."
+	@$(PIP) --group docs
 	@touch $@
 
 $(VENV)/lint: $(VENV)/pip pyproject.toml
