@@ -319,7 +319,7 @@ class PinRule(ListRule, is_base=True):
 
     def endings(self) -> Iterator[Ending]:
         """Yield the pins that have an end."""
-        for pin in self.pins.values():
+        for pin in self.pins.described():
             if pin.not_after is not None:
                 yield Ending(pin, pin.not_after)
 
@@ -1418,7 +1418,7 @@ _USAGES = {
 """The names of the most common extended key usages (RFC 5280 section 4.2.1.12)."""
 
 
-def _one_of(entries: Collection[object]) -> str:
+def _one_of(entries: Pins | Collection[object]) -> str:
     """Return the first entries in quotation marks, and how many more there are."""
     shown = [quote(entry) for entry in itertools.islice(entries, MOST_SHOWN)]
     more = len(entries) - len(shown)
