@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help demo serve test test-all lint types fuzz mutants differential bench screenshots check-az dist sbom audit clean
+.PHONY: help demo serve test test-all lint types fuzz mutants differential bench docs pictures screenshots check-az dist sbom audit clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,10 +51,14 @@ CHAINS := 10000
 differential: $(VENV)/differential ## other implementations' verdicts on minted chains: make differential CHAINS=1000000
 	@$(BIN)/python -m tools.differential.run --chains $(CHAINS) $(if $(SEED),--seed $(SEED))
 
-bench: $(VENV)/test ## what a decision costs, as ratios; about ten minutes on a quiet machine
-	@for script in core pins frameworks startup strangers hostile throughput revocation; do \
-		$(BIN)/python benchmarks/$$script.py || exit 1; \
-	done
+bench: $(VENV)/test ## what a decision and a protected request cost, as ratios; at most ten minutes
+	@$(BIN)/python benchmarks/run.py
+
+docs: $(VENV)/docs ## the documentation site, in site/; a broken link or any other warning is an error
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+pictures: $(VENV)/demo ## the pictures of the documents, from real runs, in docs/images
+	@$(BIN)/python -m tools.pictures
 
 screenshots: $(VENV)/browser ## the sample sites' pages as pictures, in screenshots/; needs chromium
 	@SCREENSHOTS=screenshots $(BIN)/python -m pytest -q tests/e2e/test_browser.py::test_picture
@@ -75,14 +79,14 @@ sbom: product ## a CycloneDX list of what arrcert brings along, in build/arrcert
 		--output-reproducible --output-file $(SBOM) $(PRODUCT)/bin/python
 	@echo "Wrote $(SBOM)."
 
-audit: product ## known vulnerabilities of what arrcert brings along; asks pypi.org
+audit: product ## known vulnerabilities of what arrcert brings along; asks the package index
 	@$(RELEASE)/bin/python -m pip --python $(PRODUCT)/bin/python freeze --exclude arrcert \
 		> $(PRODUCT)/requirements.txt
 	@$(RELEASE)/bin/pip-audit --strict --no-deps --disable-pip -r $(PRODUCT)/requirements.txt
 
 clean: ## remove .venv and what tools leave behind
 	rm -rf $(VENV) .venv-az $(RELEASE) $(PRODUCT) build .coverage .differential .hypothesis .mypy_cache .pytest_cache .ruff_cache dist
-	rm -rf screenshots sample_sites/*/dist sample_sites/*/dist.zip
+	rm -rf screenshots site sample_sites/*/dist sample_sites/*/dist.zip
 
 $(VENV)/pip:
 	@echo "Setting up $(VENV) ..."
@@ -106,7 +110,7 @@ $(VENV)/test: $(VENV)/demo pyproject.toml
 
 $(VENV)/test-all: $(VENV)/test $(VENV)/browser pyproject.toml
 	@echo "Installing servers, frameworks and CAs ..."
-	@$(PIP) --group servers --group apps --group cas
+	@$(PIP) --group servers --group functions --group apps --group cas
 	@touch $@
 
 $(VENV)/fuzz: $(VENV)/demo pyproject.toml
@@ -122,6 +126,11 @@ $(VENV)/differential: $(VENV)/demo pyproject.toml
 $(VENV)/browser: $(VENV)/test pyproject.toml
 	@echo "Installing what drives a browser ..."
 	@$(PIP) --group browser
+	@touch $@
+
+$(VENV)/docs: $(VENV)/pip pyproject.toml
+	@echo "Installing what builds the documentation site ..."
+	@$(PIP) --group docs
 	@touch $@
 
 $(VENV)/lint: $(VENV)/pip pyproject.toml

@@ -191,13 +191,6 @@ def test_exit_codes_are_told(exit_code: str) -> None:
     assert re.search(rf"^\| {exit_code} \| ", PAGE, re.MULTILINE)
 
 
-def test_links_lead_somewhere() -> None:
-    """The README links the page, and each link of the page has its file."""
-    assert "](docs/explain.md)" in (ROOT / "README.md").read_text(encoding="utf-8")
-    for target in re.findall(r"\]\(([^)#\s]+)", PAGE):
-        assert (ROOT / "docs" / target).exists(), target
-
-
 def test_help_reads_well(reader: Reader) -> None:
     """The help of the command names each option that the page names, and fits 80 columns."""
     check: Callable[[str], bool] = reader.types("arrcert explain --help")[0].__contains__
