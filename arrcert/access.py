@@ -44,7 +44,7 @@ def write_entry(
     environ: Mapping[str, Any] | None = None,
     scope: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write the record of one accepted request, if the level of the logger admits INFO.
+    """Write the record of one accepted request. The caller asks for the level of the logger.
 
     Args:
         identity: who entered.
@@ -53,8 +53,6 @@ def write_entry(
 
     The record does not hold the header's value. Alternatives are counted from 1, as in denials.
     """
-    if not logger.isEnabledFor(logging.INFO):
-        return
     described = describe_request(environ, scope)
     certificate = identity.certificate
     logger.info(

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from arrcert.exceptions import Denial, DenialReason, Finding
 from arrcert.expiry import Expiry
+from arrcert.forwarding.ingress import Forwarded
 from arrcert.identity import ClientIdentity
 from arrcert.memory import Memory
 from arrcert.policy import Acceptance, Policy
@@ -47,6 +48,15 @@ class Alternatives:
                     self._memory = memory = self._new_memory()
                     break
         return memory
+
+    def recall(self, forwarded: Forwarded) -> ClientIdentity | None:
+        """Return whom the current memory knows by this text, None if it knows nobody.
+
+        Args:
+            forwarded: the text that the front end forwarded.
+        """
+        memory = self.memory() if self._follows_files else self._memory
+        return memory.recall(forwarded)
 
     def decide(
         self,

@@ -12,6 +12,7 @@ from arrcert.gate import (
     FORBIDDEN,
     FORBIDDEN_TYPE,
     IDENTITY,
+    PRIVATE,
     Gate,
     forbidden_headers,
     private,
@@ -26,6 +27,8 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 ASGIApplication = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+_PRIVATE = (b"cache-control", PRIVATE.encode())
 
 _DENIAL_RESPONSE = "websocket.http.response"
 """The extension by which a server lets an app answer a WebSocket handshake with a response."""
@@ -99,7 +102,8 @@ class ClientCertificateMiddleware:
                 f"arrcert guards the ASGI scopes http and websocket, and does not know {kind!r}"
             )
         set_identity(scope, None)
-        if self.gate.exempt_paths.covers_asgi(scope, path_of(scope)):
+        exempt_paths = self.gate.exempt_paths
+        if exempt_paths.entries and exempt_paths.covers_asgi(scope, path_of(scope)):
             await self.app(scope, receive, send)
             return
         try:
@@ -199,16 +203,15 @@ def privately(send: Send) -> Send:
     async def send_privately(message: Message) -> None:
         if message["type"] == "http.response.start":
             headers = list(message.get("headers", ()))
-            said = [
-                value.decode("latin-1")
-                for name, value in headers
-                if name.lower() == b"cache-control"
-            ]
-            cache_control = private(said)
-            if cache_control is not None:
-                headers = [header for header in headers if header[0].lower() != b"cache-control"]
-                headers.append((b"cache-control", cache_control.encode("latin-1")))
-                message = {**message, "headers": headers}
+            said = [value for name, value in headers if name.lower() == b"cache-control"]
+            if not said:
+                message = {**message, "headers": [*headers, _PRIVATE]}
+            else:
+                cache_control = private([value.decode("latin-1") for value in said])
+                if cache_control is not None:
+                    kept = [one for one in headers if one[0].lower() != b"cache-control"]
+                    kept.append((b"cache-control", cache_control.encode("latin-1")))
+                    message = {**message, "headers": kept}
         await send(message)
 
     return send_privately

@@ -9,8 +9,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from arrcert.access import DAYS_LEFT, is_first_entry, write_entry
+from arrcert.access import logger as entries
 from arrcert.alternatives import Alternatives
-from arrcert.certificate import ClientCertificate, read_certificate
+from arrcert.certificate import ClientCertificate, read_presented_certificate
 from arrcert.denials import DenialLog
 from arrcert.exceptions import (
     CertificateDenied,
@@ -240,7 +241,7 @@ class Authorizer:
             raise self._fault(error, policy) from error
         if isinstance(decided, Denial):
             raise self._denied(decided, policy)
-        self._entered(decided, at=moment)
+        self._entered(decided, None, None, moment)
         return decided
 
     def identify_wsgi(
@@ -277,7 +278,7 @@ class Authorizer:
             raise self._fault(error, policy, environ=environ) from error
         if isinstance(decided, Denial):
             raise self._denied(decided.with_hint(hint), policy, environ=environ)
-        self._entered(decided, environ=environ, at=moment)
+        self._entered(decided, environ, None, moment)
         return decided
 
     def identify_asgi(
@@ -314,7 +315,7 @@ class Authorizer:
             raise self._fault(error, policy, scope=scope) from error
         if isinstance(decided, Denial):
             raise self._denied(decided.with_hint(hint), policy, scope=scope)
-        self._entered(decided, scope=scope, at=moment)
+        self._entered(decided, None, scope, moment)
         return decided
 
     def identify_headers(
@@ -352,7 +353,7 @@ class Authorizer:
             raise self._fault(error, policy) from error
         if isinstance(decided, Denial):
             raise self._denied(decided, policy)
-        self._entered(decided, at=moment)
+        self._entered(decided, None, None, moment)
         return decided
 
     def authorize(
@@ -439,11 +440,11 @@ class Authorizer:
 
         A request is recorded once: after `identify_wsgi` or an earlier call, this does nothing.
         """
-        self._entered(identity, environ=environ)
+        self._entered(identity, environ, None, None)
 
     def entered_asgi(self, scope: Mapping[str, Any], identity: ClientIdentity) -> None:
         """Record that somebody whom `find_asgi` returned enters, as `entered_wsgi`."""
-        self._entered(identity, scope=scope)
+        self._entered(identity, None, scope, None)
 
     def _current(self) -> _Snapshot:
         """Return the snapshot that counts now. A change of the file of policies makes a new one."""
@@ -470,7 +471,7 @@ class Authorizer:
             role: the role that whoever is accepted must have; None for any.
             at: the moment, aware; None for now.
         """
-        snapshot = self._current()
+        snapshot = self._snapshot if self._file is None else self._current()
         candidates = snapshot.default_first if policy is None else snapshot.candidates.get(policy)
         if candidates is None:
             return Denial(
@@ -485,7 +486,7 @@ class Authorizer:
         # Their roles may differ, and a role must not depend on what is remembered.
         if at is None and (role is None or len(candidates) == 1):
             for alternatives in candidates:
-                identity = alternatives.memory().recall(forwarded)
+                identity = alternatives.recall(forwarded)
                 if identity is not None:
                     return self._accepted(identity, role)
         if self._telemetry is None:
@@ -534,7 +535,7 @@ class Authorizer:
         if isinstance(encoded, Finding):
             return encoded
         for der in encoded:
-            certificate = read_certificate(der)
+            certificate = read_presented_certificate(der)
             if isinstance(certificate, Finding):
                 return certificate
             certificates.append(certificate)
@@ -562,40 +563,30 @@ class Authorizer:
     def _entered(
         self,
         identity: ClientIdentity,
-        *,
-        environ: Mapping[str, Any] | None = None,
-        scope: Mapping[str, Any] | None = None,
-        at: datetime | None = None,
+        environ: Mapping[str, Any] | None,
+        scope: Mapping[str, Any] | None,
+        at: datetime | None,
     ) -> None:
         """Record who enters, once a request: the log, the metrics, and what ends soon.
 
         Nothing is raised: who enters is decided already.
         """
         request = environ if scope is None else scope
-        if not is_first_entry(request):
+        if request is not None and not is_first_entry(request):
             return
         try:
-            self._record(identity, request, environ, scope, at)
+            if entries.isEnabledFor(logging.INFO):
+                write_entry(identity, environ=environ, scope=scope)
+            if self._telemetry is not None:
+                self._telemetry.count_accepted(identity)
+            expiry: Expiry | None = identity.expiry
+            now = time.time() if at is None else at.timestamp()
+            if expiry is not None and now >= expiry.look_at:
+                days_left = expiry.report(identity, now, self._expiry_warning_days)
+                if days_left is not None and isinstance(request, dict):
+                    request[DAYS_LEFT] = days_left
         except Exception:
             logger.exception("the entry of a client could not be recorded")
-
-    def _record(
-        self,
-        identity: ClientIdentity,
-        request: Mapping[str, Any] | None,
-        environ: Mapping[str, Any] | None,
-        scope: Mapping[str, Any] | None,
-        at: datetime | None,
-    ) -> None:
-        write_entry(identity, environ=environ, scope=scope)
-        if self._telemetry is not None:
-            self._telemetry.count_accepted(identity)
-        expiry: Expiry | None = identity.expiry
-        now = time.time() if at is None else at.timestamp()
-        if expiry is not None and now >= expiry.look_at:
-            days_left = expiry.report(identity, now, self._expiry_warning_days)
-            if days_left is not None and isinstance(request, dict):
-                request[DAYS_LEFT] = days_left
 
     def _denied(
         self,

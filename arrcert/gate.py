@@ -26,6 +26,9 @@ FORBIDDEN = b"Forbidden\n"
 FORBIDDEN_TYPE = "text/plain; charset=utf-8"
 """The `Content-Type` of every denial."""
 
+PRIVATE = "private"
+"""The `Cache-Control` of a response to an authorized request that has none of its own."""
+
 _EXEMPT_PATHS = "ARRCERT_EXEMPT_PATHS"
 
 
@@ -83,6 +86,7 @@ class Gate:
                 " or None for the environment"
             )
         self._authorizer = authorizer
+        self._fixed = authorizer if isinstance(authorizer, Authorizer) else None
         self.policy = policy
 
     def identify_wsgi(self, environ: Mapping[str, Any]) -> ClientIdentity:
@@ -91,7 +95,10 @@ class Gate:
         Raises:
             CertificateDenied: nobody may enter; the denial is logged.
         """
-        return self.current(environ=environ).identify_wsgi(environ, self.policy)
+        authorizer = self._fixed
+        if authorizer is None:
+            authorizer = self.current(environ=environ)
+        return authorizer.identify_wsgi(environ, self.policy)
 
     def identify_asgi(self, scope: Mapping[str, Any]) -> ClientIdentity:
         """Decide on an ASGI request or WebSocket handshake.
@@ -99,7 +106,10 @@ class Gate:
         Raises:
             CertificateDenied: nobody may enter; the denial is logged.
         """
-        return self.current(scope=scope).identify_asgi(scope, self.policy)
+        authorizer = self._fixed
+        if authorizer is None:
+            authorizer = self.current(scope=scope)
+        return authorizer.identify_asgi(scope, self.policy)
 
     def current(
         self,
@@ -157,7 +167,7 @@ def private(cache_control: Sequence[str]) -> str | None:
     It does not affect caches inside the app.
     """
     if not cache_control:
-        return "private"
+        return PRIVATE
     directives = [text for value in cache_control for text in map(str.strip, value.split(","))]
     words = [directive.lower() for directive in directives]
     if "no-store" in words or ("private" in words and "public" not in words):

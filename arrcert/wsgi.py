@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
 from types import TracebackType
-from typing import Any
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from arrcert.authorizer import Authorizer
 from arrcert.exceptions import CertificateDenied
-from arrcert.gate import FORBIDDEN, IDENTITY, Gate, forbidden_headers, private
+from arrcert.gate import FORBIDDEN, IDENTITY, PRIVATE, Gate, forbidden_headers, private
 
 __all__ = ["ClientCertificateMiddleware"]
+
+_PRIVATE = ("Cache-Control", PRIVATE)
 
 _ExcInfo = tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None]
 
@@ -71,11 +72,13 @@ class ClientCertificateMiddleware:
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer a request: with the app's response, or with the 403."""
+        gate = self.gate
         environ[IDENTITY] = None
-        if self.gate.exempt_paths.covers_wsgi(environ, _path(environ)):
+        exempt_paths = gate.exempt_paths
+        if exempt_paths.entries and exempt_paths.covers_wsgi(environ, _path(environ)):
             return self.app(environ, start_response)
         try:
-            environ[IDENTITY] = self.gate.identify_wsgi(environ)
+            environ[IDENTITY] = gate.identify_wsgi(environ)
         except CertificateDenied:
             start_response("403 Forbidden", forbidden_headers())
             return [] if environ.get("REQUEST_METHOD") == "HEAD" else [FORBIDDEN]
@@ -95,12 +98,16 @@ def _privately(start_response: StartResponse) -> StartResponse:
         status: str, headers: list[tuple[str, str]], exc_info: _ExcInfo | None = None, /
     ) -> Callable[[bytes], object]:
         said = [value for name, value in headers if name.lower() == "cache-control"]
-        cache_control = private(said)
-        if cache_control is not None:
-            headers = [header for header in headers if header[0].lower() != "cache-control"]
-            headers.append(("Cache-Control", cache_control))
-        # Some servers' start_response has no parameter for exc_info.
-        arguments: tuple[Any, ...] = () if exc_info is None else (exc_info,)
-        return start_response(status, headers, *arguments)
+        if not said:
+            headers = [*headers, _PRIVATE]
+        else:
+            cache_control = private(said)
+            if cache_control is not None:
+                headers = [header for header in headers if header[0].lower() != "cache-control"]
+                headers.append(("Cache-Control", cache_control))
+        if exc_info is None:
+            # Some servers' start_response has no parameter for exc_info.
+            return start_response(status, headers)
+        return start_response(status, headers, exc_info)
 
     return start_privately

@@ -17,7 +17,7 @@ from arrcert.access import DAYS_LEFT
 from arrcert.adapters import deny_unconfigured, require_role
 from arrcert.authorizer import Authorizer
 from arrcert.exceptions import CertificateDenied, ConfigurationError, DenialReason
-from arrcert.gate import private
+from arrcert.gate import PRIVATE, private
 from arrcert.identity import ClientIdentity
 from arrcert_django import conf
 from arrcert_django.signals import certificate_accepted, certificate_denied, certificate_expiring
@@ -27,6 +27,9 @@ __all__ = ["DEFAULT_POLICY", "aauthorize_request", "authorize_request", "current
 
 DEFAULT_POLICY = "default"
 """The policy of every view that names none."""
+
+_ENTERED = "_arrcert_entered"
+"""The attribute of a request that is there once its entry was told."""
 
 _logger = logging.getLogger("arrcert")
 _Response = TypeVar("_Response")
@@ -88,7 +91,8 @@ def authorize_request(
             _logger.exception(_RECEIVER_FAILED)
         # The request keeps the denial. The frames of its traceback would lead back to the request.
         raise _forbidden(request) from denied.with_traceback(None)
-    tell_accepted(request, identity)
+    if not hasattr(request, _ENTERED):
+        tell_accepted(request, identity)
     return identity
 
 
@@ -111,7 +115,8 @@ async def aauthorize_request(
             _logger.exception(_RECEIVER_FAILED)
         # The request keeps the denial. The frames of its traceback would lead back to the request.
         raise _forbidden(request) from denied.with_traceback(None)
-    await atell_accepted(request, identity)
+    if not hasattr(request, _ENTERED):
+        await atell_accepted(request, identity)
     return identity
 
 
@@ -191,13 +196,22 @@ def set_identity(request: HttpRequest, policy: str | None) -> None:
     """
     accepted = decisions_for(request).accepted
     identity = accepted.get(policy) if policy is not None else None
-    request.client_identity = identity  # type: ignore[attr-defined]
-    request.client_certificate = identity and identity.certificate  # type: ignore[attr-defined]
+    if identity is not None:
+        _set(request, identity)
+        return
+    request.client_identity = request.client_certificate = None  # type: ignore[attr-defined]
     if accepted:
-        # Django's site-wide cache, and a cache_page above the check, must not store the page. They
-        # would serve it without another check. They read this attribute and Cache-Control, but the
-        # middleware sets Cache-Control too late for the site-wide cache.
         request._cache_update_cache = False  # type: ignore[attr-defined]
+
+
+def _set(request: Any, identity: ClientIdentity) -> None:
+    """Set the identity and the certificate of a request that somebody was accepted for."""
+    request.client_identity = identity
+    request.client_certificate = identity.certificate
+    # Django's site-wide cache, and a cache_page above the check, must not store the page. They
+    # would serve it without another check. They read this attribute and Cache-Control, but the
+    # middleware sets Cache-Control too late for the site-wide cache.
+    request._cache_update_cache = False
 
 
 def is_exempt(request: HttpRequest) -> bool:
@@ -206,6 +220,8 @@ def is_exempt(request: HttpRequest) -> bool:
         exempt_paths = conf.current().settings.exempt_paths
     except ConfigurationError:
         # A configuration with mistakes exempts nothing. authorize_request() reports it.
+        return False
+    if not exempt_paths.entries:
         return False
     if is_asgi(request):
         return exempt_paths.covers_asgi(request.scope, request.path_info)  # type: ignore[attr-defined]
@@ -235,10 +251,13 @@ def keep_private(response: _Response) -> _Response:
     """
     if not isinstance(response, HttpResponseBase):
         return response
-    said = response.get("Cache-Control")
-    cache_control = private(() if said is None else (said,))
+    said = response.headers.get("Cache-Control")
+    # The gate comes after the decorator, which has already set it.
+    if said == PRIVATE:
+        return response
+    cache_control = PRIVATE if said is None else private((said,))
     if cache_control is not None:
-        response["Cache-Control"] = cache_control
+        response.headers["Cache-Control"] = cache_control
     return response
 
 
@@ -252,9 +271,9 @@ def _of_django(request: HttpRequest) -> HttpRequest:
 
 def _is_first_entry(request: HttpRequest) -> bool:
     """Return whether no entry was told for a request yet, and mark the request."""
-    if hasattr(request, "_arrcert_entered"):
+    if hasattr(request, _ENTERED):
         return False
-    request._arrcert_entered = True  # type: ignore[attr-defined]
+    setattr(request, _ENTERED, True)
     return True
 
 
@@ -285,12 +304,15 @@ def _decide(request: HttpRequest, policy: str, role: str | None, hint: str) -> C
         CertificateDenied: the request is denied now.
         PermissionDenied: the request was denied under this policy before.
     """
-    require_role(role)
-    request = _of_django(request)
+    if role is not None:
+        require_role(role)
+    if not isinstance(request, HttpRequest):
+        request = _of_django(request)
     accepted, denied = decisions_for(request)
-    earlier = denied.get((policy, None)) or denied.get((policy, role))
-    if earlier is not None:
-        raise _forbidden(request) from earlier
+    if denied:
+        earlier = denied.get((policy, None)) or denied.get((policy, role))
+        if earlier is not None:
+            raise _forbidden(request) from earlier
     identity = accepted.get(policy)
     if identity is None or not (role is None or role in identity.roles):
         try:
@@ -300,7 +322,7 @@ def _decide(request: HttpRequest, policy: str, role: str | None, hint: str) -> C
             denied[policy, role if is_of_role else None] = error
             raise
     # After several decisions the last one counts.
-    set_identity(request, policy)
+    _set(request, identity)
     return identity
 
 

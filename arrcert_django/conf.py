@@ -12,7 +12,15 @@ from django.dispatch import receiver
 from arrcert.authorizer import Authorizer
 from arrcert.settings import Served, Settings, load
 
-__all__ = ["Snapshot", "build", "current", "framework_settings", "refresh", "served_folders"]
+__all__ = [
+    "Snapshot",
+    "build",
+    "current",
+    "framework_settings",
+    "refresh",
+    "served_folders",
+    "setting",
+]
 
 _PREFIX = "ARRCERT"
 _SERVED = ("MEDIA_ROOT", "STATIC_ROOT", "STATICFILES_DIRS")
@@ -86,10 +94,26 @@ def current() -> Snapshot:
     if (
         snapshot is not None
         and snapshot.generation is _generation
-        and snapshot.source is getattr(settings, _PREFIX, None)
+        and snapshot.source is setting(_PREFIX)
     ):
         return snapshot
     return refresh()
+
+
+def setting(name: str) -> Any:
+    """Return one of Django's settings, None if it is not set.
+
+    Args:
+        name: the name of the setting.
+
+    It gives what `getattr(settings, name, None)` gives. Django runs Python code for each access to
+    `settings`, even for a value that it has kept in the object since it was first read. This asks
+    the object for that value first. Django drops it when the setting changes.
+    """
+    try:
+        return object.__getattribute__(settings, name)
+    except AttributeError:
+        return getattr(settings, name, None)
 
 
 def framework_settings() -> dict[str, object]:

@@ -195,8 +195,12 @@ def _policy_to_enter(request: HttpRequest) -> str | None:
     It is the policy of the view at the request's path, so that the log has the reason that matters.
     It is None if the request may go on: a policy accepts it, or the path or its view is exempt.
     """
+    exempt = is_exempt(request)
+    if not exempt and find_identity(request):
+        return None
+    # Pages and log handlers of the site may read it, also for a denied request.
     set_identity(request, None)
-    if is_exempt(request) or find_identity(request):
+    if exempt:
         return None
     view = _view_at_path(request)
     required = _named_by(request, view)

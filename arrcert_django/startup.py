@@ -113,7 +113,7 @@ def refuse_without_middleware() -> None:
         ConfigurationError: no middleware is active although `ARRCERT_PROTECT_ALL` is not False, or
             the configuration has mistakes and no middleware has reported them.
     """
-    middleware = tuple(settings.MIDDLEWARE)
+    middleware = tuple(conf.setting("MIDDLEWARE"))
     if middleware in _active or _lists_middleware(middleware):
         return
     try:
@@ -143,7 +143,7 @@ def _examine_urlconf() -> None:
         ConfigurationError: a view is registered without the decorator above it.
     """
     global _examined_urlconf
-    urlconf = getattr(settings, "ROOT_URLCONF", None)
+    urlconf = conf.setting("ROOT_URLCONF")
     if urlconf == _examined_urlconf:
         return
     try:

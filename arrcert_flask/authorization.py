@@ -20,7 +20,7 @@ from arrcert import (
 )
 from arrcert.access import DAYS_LEFT
 from arrcert.adapters import deny_misconfigured, require_policy_name, require_role
-from arrcert.gate import IDENTITY, private
+from arrcert.gate import IDENTITY, PRIVATE, private
 from arrcert.settings import Settings
 from arrcert_flask.signals import certificate_accepted, certificate_denied, certificate_expiring
 
@@ -87,13 +87,16 @@ def authorize(
     accepted: dict[str, ClientIdentity] = current.__dict__.setdefault(_ACCEPTED, {})
     identity = accepted.get(policy)
     if identity is not None and (role is None or role in identity.roles):
-        accepted[policy] = accepted.pop(policy)
+        if len(accepted) > 1:
+            accepted[policy] = accepted.pop(policy)
         return identity
+    environ = current.environ
     try:
-        authorizer = authorizer or _authorizer(policy)
-        scope = guarded_scope(current.environ)
+        if authorizer is None:
+            authorizer = _authorizer(policy)
+        scope = guarded_scope(environ) if ASGI_SCOPE in environ else None
         if scope is None:
-            identity = authorizer.identify_wsgi(current.environ, policy, role=role)
+            identity = authorizer.identify_wsgi(environ, policy, role=role)
         else:
             identity = authorizer.identify_asgi(scope, policy, role=role)
     except CertificateDenied as denied:
@@ -109,7 +112,7 @@ def authorize(
     accepted[policy] = identity
     if _TOLD not in current.__dict__:
         setattr(current, _TOLD, True)
-        _tell_accepted(identity, current.environ if scope is None else scope)
+        _tell_accepted(identity, environ if scope is None else scope)
     return identity
 
 
@@ -214,9 +217,14 @@ def keep_private(response: Response) -> Response:
     """
     if not _current_request().__dict__.get(_ACCEPTED):
         return response
-    cache_control = private(response.headers.getlist("Cache-Control"))
+    headers = response.headers
+    said = [value for name, value in headers if name.lower() == "cache-control"]
+    if not said:
+        headers.add("Cache-Control", PRIVATE)
+        return response
+    cache_control = private(said)
     if cache_control is not None:
-        response.headers["Cache-Control"] = cache_control
+        headers["Cache-Control"] = cache_control
     return response
 
 
@@ -240,7 +248,8 @@ def _tell_accepted(identity: ClientIdentity, decided: Mapping[str, Any]) -> None
         identity: who entered.
         decided: the environ or the scope that was decided on.
     """
-    _signal(certificate_accepted, "the request goes on", identity=identity)
+    if certificate_accepted.receivers:
+        _signal(certificate_accepted, "the request goes on", identity=identity)
     if DAYS_LEFT in decided:
         _signal(
             certificate_expiring,

@@ -34,6 +34,12 @@ _logger = logging.getLogger("arrcert")
 _EXEMPT_PATHS = "ARRCERT_EXEMPT_PATHS"
 _PROTECT_ALL = "ARRCERT_PROTECT_ALL"
 
+_FIRST_ERROR = int(HTTPStatus.INTERNAL_SERVER_ERROR)
+
+_View = Callable[..., Any]
+_Named = tuple[str, str | None]
+"""A policy that holds for a request, and the role beside it."""
+
 _NO_403 = Problem(
     "",
     "is the answer to a denied request, which is a 403: an error handler of the site, such as"
@@ -107,6 +113,8 @@ class _Gate:
         self._read = read
         self._app_was_examined = False
         self._told_of_errors = False
+        # What was found out for each endpoint, with the view: the app may replace a view later.
+        self._named: dict[str, tuple[_View | None, list[_Named]]] = {}
 
     def __call__(self, endpoint: str | None, _values: dict[str, Any] | None) -> None:
         authorizer, settings = self._app.extensions["arrcert"]
@@ -118,8 +126,16 @@ class _Gate:
     def _check(self, endpoint: str | None, authorizer: Authorizer, settings: Settings) -> None:
         if not self._app_was_examined:
             self._examine_app(settings)
-        view = self._app.view_functions.get(endpoint or "")
-        policies = _policies_named_for(view, endpoint or "")
+        endpoint = endpoint or ""
+        view = self._app.view_functions.get(endpoint)
+        known = self._named.get(endpoint)
+        if known is not None and known[0] is view:
+            policies = known[1]
+        else:
+            policies = _policies_named_for(view, endpoint)
+            # Those of a class-based view depend on the method of the request.
+            if getattr(view, "view_class", None) is None:
+                self._named[endpoint] = view, policies
         for policy, role in policies:
             authorize(policy, authorizer, role=role)
         if policies or not settings.protect_all or is_exempt_view(view):
@@ -129,8 +145,7 @@ class _Gate:
 
     def after_request(self, response: Response) -> Response:
         """Keep the response private, and tell once if the site turns a 403 into a 5xx."""
-        is_error = response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR
-        if is_error and not self._told_of_errors and was_denied():
+        if response.status_code >= _FIRST_ERROR and not self._told_of_errors and was_denied():
             self._told_of_errors = True
             _logger.error("configuration: %s", _NO_403._replace(setting=response.status))
         return keep_private(response)
@@ -186,6 +201,8 @@ def _extension_for(app: Flask, read: dict[str, Any]) -> Extension:
 
 def _is_exempt_path(settings: Settings) -> bool:
     """Return whether the path of the current request is exempt from the site-wide check."""
+    if not settings.exempt_paths.entries:
+        return False
     scope = guarded_scope(request.environ)
     if scope is None:
         return settings.exempt_paths.covers_wsgi(request.environ, request.path)
@@ -207,9 +224,7 @@ def _warnings(settings: Settings, read: dict[str, Any]) -> Iterator[Problem]:
         )
 
 
-def _policies_named_for(
-    view: Callable[..., Any] | None, endpoint: str
-) -> list[tuple[str, str | None]]:
+def _policies_named_for(view: _View | None, endpoint: str) -> list[_Named]:
     """Return the policies that hold for a request before anything of the app runs, with roles.
 
     They are named by the view, by its methods, and by the hooks of its blueprints and of the app.

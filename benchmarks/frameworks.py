@@ -2,115 +2,161 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import functools
-import io
 import logging
-import statistics
+import os
 import sys
+import types
 from collections.abc import Callable
 from typing import Any
 
 import django
+import fastapi
 import flask
-from core import HEADERS
+from app_service import CERTIFICATE, CLIENT, HEADER, ISSUER, KEY, POLICIES, environ_of, scope_of
 from django.conf import settings
 from django.core.exceptions import PermissionDenied
 from django.core.handlers.asgi import ASGIHandler
 from django.core.handlers.wsgi import WSGIHandler
+from django.core.signals import request_started
 from django.http import HttpRequest, HttpResponse
-from django.test.utils import override_settings
 from django.urls import path
-from paired import Row, print_table, rounds_from_command_line, turns
+from instructions import Calls
+from paired import Bar, Costs, Row, costs, draw, options_from_command_line, print_table
 from sample import documented_sample
 
+import arrcert_fastapi
+from arrcert import Authorizer, Policy
 from arrcert.forwarding.gunicorn import gunicorn_hook_ran
-from arrcert.testing import CertificateAuthority
 from arrcert_django import decorators as django_decorators
+from arrcert_django.startup import refuse_to_serve
 from arrcert_flask import Arrcert, authorize_certificate
 
-CLIENT = CertificateAuthority("Contoso Issuing CA").issue("alice")
-CERTIFICATE = CLIENT.certificate
-CHECK = documented_sample(CERTIFICATE.sha1_fingerprint, "alice", "Contoso Issuing CA")
-POLICIES = {"default": {"fingerprints": [CERTIFICATE.sha256_fingerprint]}}
+CHECK = documented_sample(CERTIFICATE.sha1_fingerprint, "alice", ISSUER)
 PAGE = "<p>hello</p>"
+PATH = "/hellocert"
 PLAIN = [
     "django.middleware.security.SecurityMiddleware",
     "django.middleware.common.CommonMiddleware",
 ]
-# Requests are sent under this setting: arrcert refuses to serve without its middleware.
-MIDDLEWARE = [PLAIN[0], "arrcert_django.middleware.ClientCertificateMiddleware", PLAIN[1]]
-HEADERS_OF_REQUEST = [*HEADERS.items(), ("x-arr-clientcert", CLIENT.header_value)]
+GUARDED = [PLAIN[0], "arrcert_django.middleware.ClientCertificateMiddleware", PLAIN[1]]
+ALONE = {
+    "sample alone": "check(value.decode('latin-1'))",
+    "authorize": "authorize(value.decode('latin-1'))",
+    "environ": "request = dict(environ); request[key] = value.decode('latin-1')",
+    "authorize_wsgi": "request = dict(environ); request[key] = value.decode('latin-1');"
+    " authorize_wsgi(request)",
+    "scope": "dict(scope)",
+    "authorize_asgi": "authorize_asgi(dict(scope))",
+}
+"""Beside the requests, for the picture."""
 
 
 def main() -> int:
     """Measure each framework, and print one table."""
-    rounds = rounds_from_command_line(__doc__, 401)
-    logging.disable(logging.CRITICAL)
-    gunicorn_hook_ran()  # As if `arrcert.gunicorn` stood in gunicorn.conf.py.
-    rows = [
-        *rows_of("Flask", flask_calls(), 0.2, rounds),
-        *rows_of("Django, WSGI", django_calls(wsgi_call), 0.25, rounds),
-        *rows_of("Django, ASGI", django_calls(asgi_call), 0.25, rounds),
-    ]
+    options = options_from_command_line(__doc__, 201)
+    rows: list[Row] = []
+    for framework, make, goal in (
+        ("Flask: extension and decorator", flask_calls, 0.2),
+        ("Django WSGI: gate, process_view, decorator", django_wsgi_calls, 0.25),
+        ("Django ASGI: gate, process_view, decorator", django_asgi_calls, 0.32),
+        ("FastAPI: gate and dependency", fastapi_calls, 0.25),
+    ):
+        rows += rows_of(framework, make, goal, options)
     print_table("What protecting a view adds, arrcert / the platform's sample", rows)
     return 0
 
 
 def rows_of(
-    framework: str, calls: dict[str, Callable[[], object]], goal: float, rounds: int
+    framework: str, make: Callable[[], Calls], goal: float, options: argparse.Namespace
 ) -> list[Row]:
-    """Pair each request with an unprotected one of the same round."""
-    seconds = turns({name: f"{name}()" for name in calls}, calls, rounds=rounds)
+    """Measure one framework, and hand its bars to the picture."""
+    found = costs(make, options=options)
+    name, _, parts = framework.partition(": ")
+    rows = [
+        found.ratio(
+            f"{name}: {parts} add / the sample adds", "arrcert", "sample", goal, less="plain"
+        )
+    ]
+    if "open" in found.seconds:
+        rows.append(
+            found.ratio(
+                f"{name}: an open page beside protected ones / the sample adds",
+                "open",
+                "sample",
+                0.1,
+                less="plain",
+            )
+        )
+    rows.append(found.ratio(f"control: {name}, the same view again / the view", "again", "plain"))
+    draw(bars_of(name, found))
+    return rows
 
-    def added(name: str) -> float:
-        pairs = zip(seconds[name], seconds["plain"], strict=True)
-        return statistics.median(one - other for one, other in pairs) * 1e6
 
-    request = statistics.median(seconds["plain"]) * 1e6
-    arrcert, sample, control = added("arrcert"), added("sample"), added("again")
+def bars_of(name: str, found: Costs) -> list[Bar]:
+    """Return the two bars of a framework: with arrcert, and with the platform's sample."""
+    unit, cost = "instructions", found.counted
+    if not found.instructions:
+        unit, cost = "us", found.microseconds
+    is_asgi = "authorize_asgi" in found.seconds
+    one, request = ("authorize_asgi", "scope") if is_asgi else ("authorize_wsgi", "environ")
+    decision = cost("authorize")
+    headers = cost(one, request) - decision
+    framework, sample = cost("plain"), cost("sample", "plain")
+    gate = cost("arrcert", "plain") - decision - headers
+    check = cost("sample alone")
     return [
-        Row(
-            framework,
-            arrcert / sample,
-            goal,
-            beside=f"{arrcert:.1f} us / {sample:.1f} us, of a request of {request:.0f} us",
+        Bar(
+            f"{name}, arrcert",
+            unit,
+            {"framework": framework, "gate": gate, "decision": decision, "headers": headers},
         ),
-        Row(f"{framework}, control: the same view again", control, None, unit="us"),
+        Bar(
+            f"{name}, sample",
+            unit,
+            {"framework": framework, "gate": sample - check, "decision": check, "headers": 0},
+        ),
     ]
 
 
-def environ_of(path_info: str) -> dict[str, Any]:
-    """Return a request as gunicorn hands it over."""
-    environ: dict[str, Any] = {
-        f"HTTP_{name.upper().replace('-', '_')}": value for name, value in HEADERS_OF_REQUEST
+def calls_of(requests: dict[str, Callable[[], object]], alone: str, **setups: str) -> Calls:
+    """Return requests and the decisions alone.
+
+    Args:
+        requests: sends a request, by the name of the page.
+        alone: `wsgi` or `asgi`: the decision to measure beside.
+        setups: what runs before each turn of a page.
+    """
+    gunicorn_hook_ran()  # As if `arrcert.gunicorn` stood in gunicorn.conf.py.
+    authorizer = Authorizer({"default": Policy(fingerprints=[CERTIFICATE.sha256_fingerprint])})
+    other = {"wsgi": ("scope", "authorize_asgi"), "asgi": ("environ", "authorize_wsgi")}[alone]
+    statements = {name: f"{name}()" for name in requests}
+    statements |= {name: text for name, text in ALONE.items() if name not in other}
+    names: dict[str, Any] = {
+        **requests,
+        "use": use,
+        "check": CHECK,
+        "value": CLIENT.header_value.encode(),
+        "key": KEY,
+        "environ": environ_of(PATH),
+        "scope": scope_of(PATH),
+        "authorize": authorizer.authorize,
+        "authorize_wsgi": authorizer.authorize_wsgi,
+        "authorize_asgi": authorizer.authorize_asgi,
     }
-    return environ | {
-        "REQUEST_METHOD": "GET",
-        "SCRIPT_NAME": "",
-        "PATH_INFO": path_info,
-        "QUERY_STRING": "",
-        "SERVER_PROTOCOL": "HTTP/1.1",
-        "SERVER_NAME": "contoso.azurewebsites.net",
-        "SERVER_PORT": "8000",
-        "SERVER_SOFTWARE": "gunicorn/23.0.0",
-        "REMOTE_ADDR": "169.254.130.1",
-        "wsgi.version": (1, 0),
-        "wsgi.url_scheme": "http",
-        "wsgi.errors": type("WSGIErrorsWrapper", (), {"__module__": "gunicorn.http.wsgi"})(),
-        "wsgi.input": io.BytesIO(),
-        "wsgi.multithread": False,
-        "wsgi.multiprocess": True,
-        "wsgi.run_once": False,
-    }
+    return Calls(statements, names, setups)
 
 
-def wsgi_call(application: Callable[..., Any], path_info: str) -> Callable[[], object]:
+def wsgi_call(application: Callable[..., Any]) -> Callable[[], object]:
     """Return a function that sends one request through a WSGI application."""
-    environ = environ_of(path_info)
+    environ, value = environ_of(PATH), CLIENT.header_value.encode()
 
     def call() -> None:
-        answer = application(dict(environ), expect_200)
+        request = dict(environ)
+        request[KEY] = value.decode("latin-1")
+        answer = application(request, expect_200)
         b"".join(answer)
         answer.close()
 
@@ -123,9 +169,9 @@ def expect_200(status: str, _headers: object, _exc_info: object = None) -> None:
         raise RuntimeError(status)
 
 
-def asgi_call(application: Any, path_info: str) -> Callable[[], object]:
+def asgi_call(application: Any) -> Callable[[], object]:
     """Return a function that sends one request through an ASGI application."""
-    headers = [(name.encode(), value.encode()) for name, value in HEADERS_OF_REQUEST]
+    scope = scope_of(PATH)
 
     async def send(message: dict[str, Any]) -> None:
         if message["type"] == "http.response.start" and message["status"] != 200:
@@ -139,33 +185,23 @@ def asgi_call(application: Any, path_info: str) -> Callable[[], object]:
                 await asyncio.Event().wait()  # The client stays.
             return body.pop()
 
-        scope = {
-            "type": "http",
-            "asgi": {"version": "3.0"},
-            "http_version": "1.1",
-            "method": "GET",
-            "scheme": "http",
-            "path": path_info,
-            "raw_path": path_info.encode(),
-            "query_string": b"",
-            "root_path": "",
-            "headers": headers,
-            "client": ("169.254.130.1", 40000),
-            "server": ("127.0.0.1", 8000),
-        }
-        await application(scope, receive, send)
+        await application(dict(scope), receive, send)
 
     return lambda: LOOP.run_until_complete(request())
 
 
 LOOP = asyncio.new_event_loop()
 
+# Here, because a child process under valgrind imports this module and makes the apps.
+logging.disable(logging.CRITICAL)
+os.environ.setdefault("WEBSITE_SITE_NAME", "benchmark")
 
-def flask_calls() -> dict[str, Callable[[], object]]:
-    """Return requests to two apps, one of which has the extension."""
-    plain, protected = flask.Flask("plain"), flask.Flask("protected")
-    protected.config["ARRCERT"] = POLICIES
-    Arrcert(protected)
+
+def flask_calls() -> Calls:
+    """Return requests to Flask apps of one page each, and to one with an open page as well."""
+
+    def page() -> str:
+        return PAGE
 
     def sample_required(view: Callable[[], str]) -> Callable[[], str]:
         @functools.wraps(view)
@@ -176,19 +212,27 @@ def flask_calls() -> dict[str, Callable[[], object]]:
 
         return wrapper
 
-    def page() -> str:
+    def open_page() -> str:
         return PAGE
 
-    plain.add_url_rule("/plain", "plain", page)
-    plain.add_url_rule("/again", "again", page)
-    plain.add_url_rule("/sample", "sample", sample_required(page))
-    protected.add_url_rule("/arrcert", "arrcert", authorize_certificate(page))
-    return {
-        "plain": wsgi_call(plain, "/plain"),
-        "again": wsgi_call(plain, "/again"),
-        "sample": wsgi_call(plain, "/sample"),
-        "arrcert": wsgi_call(protected, "/arrcert"),
+    def app(view: Callable[[], str], *, is_protected: bool = False) -> flask.Flask:
+        made = flask.Flask(__name__)
+        if is_protected:
+            made.config["ARRCERT"] = POLICIES
+            Arrcert(made)
+        made.add_url_rule(PATH, "hellocert", view)
+        return made
+
+    beside = app(open_page, is_protected=True)
+    beside.add_url_rule("/partners", "partners", authorize_certificate(lambda: PAGE))
+    requests = {
+        "plain": wsgi_call(app(page)),
+        "again": wsgi_call(app(page)),
+        "sample": wsgi_call(app(sample_required(page))),
+        "arrcert": wsgi_call(app(authorize_certificate(page), is_protected=True)),
+        "open": wsgi_call(beside),
     }
+    return calls_of(requests, "wsgi")
 
 
 def page(_request: HttpRequest) -> HttpResponse:
@@ -203,55 +247,108 @@ async def async_page(_request: HttpRequest) -> HttpResponse:
 
 def sample_page(request: HttpRequest) -> HttpResponse:
     """Answer as the platform's sample does."""
-    if not CHECK(request.META.get("HTTP_X_ARR_CLIENTCERT")):
+    if not CHECK(request.META.get(KEY)):
         raise PermissionDenied
     return page(request)
 
 
 async def async_sample_page(request: HttpRequest) -> HttpResponse:
     """Answer as the platform's sample does, in an event loop."""
-    if not CHECK(request.META.get("HTTP_X_ARR_CLIENTCERT")):
+    if not CHECK(request.META.get(KEY)):
         raise PermissionDenied
     return await async_page(request)
 
 
-urlpatterns = [
-    path("wsgi/plain", page),
-    path("wsgi/again", page),
-    path("wsgi/sample", sample_page),
-    path("wsgi/arrcert", django_decorators.authorize_certificate(page)),
-    path("asgi/plain", async_page),
-    path("asgi/again", async_page),
-    path("asgi/sample", async_sample_page),
-    path("asgi/arrcert", django_decorators.authorize_certificate(async_page)),
-]
+def urlconf(name: str, view: Callable[..., Any]) -> str:
+    """Make a URLconf of one page: Django tries the patterns of a URLconf in order."""
+    module = types.ModuleType(f"urls_of_{name}")
+    module.urlpatterns = [path(PATH[1:], view)]  # type: ignore[attr-defined]
+    sys.modules[module.__name__] = module
+    return module.__name__
 
-if not settings.configured:
-    settings.configure(
-        ARRCERT=POLICIES,
-        ALLOWED_HOSTS=["*"],
-        ROOT_URLCONF=__name__,
-        MIDDLEWARE=MIDDLEWARE,
-        SECRET_KEY="of a benchmark",  # noqa: S106
-        INSTALLED_APPS=["arrcert_django"],
-    )
-    django.setup()
+
+def use(name: str, *, is_protected: bool) -> None:
+    """Make a page the whole site: its URLconf, and what arrcert adds or does not add.
+
+    Args:
+        name: the name of the URLconf.
+        is_protected: whether arrcert is installed.
+    """
+    settings.ROOT_URLCONF = name
+    settings.MIDDLEWARE = GUARDED if is_protected else PLAIN
+    if is_protected:
+        request_started.connect(refuse_to_serve, dispatch_uid="arrcert_django")
+    else:
+        # A site without arrcert has no such receiver.
+        request_started.disconnect(dispatch_uid="arrcert_django")
+
+
+def django_wsgi_calls() -> Calls:
+    """Return requests to Django sites of one page each, under WSGI."""
+    return django_calls(WSGIHandler, wsgi_call, "wsgi", page, sample_page)
+
+
+def django_asgi_calls() -> Calls:
+    """Return requests to Django sites of one page each, under ASGI."""
+    return django_calls(ASGIHandler, asgi_call, "asgi", async_page, async_sample_page)
 
 
 def django_calls(
-    call: Callable[[Any, str], Callable[[], object]],
-) -> dict[str, Callable[[], object]]:
-    """Return requests to two handlers, one of which has the middleware."""
-    handler, prefix = (WSGIHandler, "/wsgi") if call is wsgi_call else (ASGIHandler, "/asgi")
-    protected = handler()
-    with override_settings(MIDDLEWARE=PLAIN):
-        plain = handler()
-    return {
-        "plain": call(plain, f"{prefix}/plain"),
-        "again": call(plain, f"{prefix}/again"),
-        "sample": call(plain, f"{prefix}/sample"),
-        "arrcert": call(protected, f"{prefix}/arrcert"),
+    handler: Callable[[], Any],
+    call: Callable[[Any], Callable[[], object]],
+    alone: str,
+    view: Callable[..., Any],
+    sample_view: Callable[..., Any],
+) -> Calls:
+    """Return requests to sites of one page each."""
+    if not settings.configured:
+        settings.configure(
+            ARRCERT=POLICIES,
+            ALLOWED_HOSTS=["*"],
+            SECRET_KEY="of a benchmark",  # noqa: S106
+            INSTALLED_APPS=["arrcert_django"],
+        )
+        django.setup()
+    requests, setups = {}, {}
+    for name, shown in (
+        ("plain", view),
+        ("again", view),
+        ("sample", sample_view),
+        ("arrcert", django_decorators.authorize_certificate(view)),
+    ):
+        urls, is_protected = urlconf(f"{alone}_{name}", shown), name == "arrcert"
+        use(urls, is_protected=is_protected)
+        requests[name] = call(handler())
+        setups[name] = f"use({urls!r}, is_protected={is_protected})"
+    return calls_of(requests, alone, **setups)
+
+
+def fastapi_calls() -> Calls:
+    """Return requests to FastAPI apps of one page each."""
+
+    async def sample_required(request: fastapi.Request) -> None:
+        if not CHECK(request.headers.get(HEADER)):
+            raise fastapi.HTTPException(403)
+
+    def app(*dependencies: Any) -> fastapi.FastAPI:
+        made = fastapi.FastAPI()
+        made.add_api_route(PATH, fastapi_page, dependencies=list(dependencies))
+        return made
+
+    guarded = app(fastapi.Depends(arrcert_fastapi.RequireClientCertificate()))
+    arrcert_fastapi.Arrcert(guarded, {"ARRCERT": POLICIES})
+    requests = {
+        "plain": asgi_call(app()),
+        "again": asgi_call(app()),
+        "sample": asgi_call(app(fastapi.Depends(sample_required))),
+        "arrcert": asgi_call(guarded),
     }
+    return calls_of(requests, "asgi")
+
+
+async def fastapi_page() -> str:
+    """Answer as the Flask view does."""
+    return PAGE
 
 
 if __name__ == "__main__":

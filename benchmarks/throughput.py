@@ -1,14 +1,14 @@
-"""gunicorn with two workers under wrk through HAProxy: a protected page against an open one.
+"""The CPU time of gunicorn's worker for a request behind HAProxy: arrcert against the sample.
 
-Needs `haproxy` and `wrk`. wrk presents no certificates, so HAProxy listens without TLS and sets the
-header itself, as it would with `%[ssl_c_der,base64]`.
+Needs `haproxy`. HAProxy listens without TLS and sets the header itself, as it would with
+`%[ssl_c_der,base64]`.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 import random
-import re
 import shutil
 import socket
 import statistics
@@ -16,21 +16,25 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import flask
-from paired import Row, print_table, rounds_from_command_line
+from paired import Row, low, options_from_command_line, print_table
+from sample import documented_sample
 
-from arrcert.testing import self_signed
+from arrcert.testing import CertificateAuthority
 from arrcert_flask import Arrcert, authorize_certificate
 
 HERE = Path(__file__).resolve().parent
-SECONDS = 3
-CONNECTIONS = 16
-WORKERS = 2
-PAGES = ("protected", "open", "open again")
+REQUESTS = 400
+"""Requests in one turn."""
+
+PAGES = ("plain", "plain again", "sample", "arrcert")
+ISSUER = "Contoso Issuing CA"
+MEASURE = "worker CPU per request that protection adds / what the sample adds"
+GOAL = 0.35
 
 
 def application(page: str) -> flask.Flask:
@@ -44,74 +48,111 @@ def application(page: str) -> flask.Flask:
     def hello() -> str:
         return "<p>hello</p>"
 
-    if page == "protected":
+    view: Callable[[], str] = hello
+    if page == "arrcert":
         Arrcert(app)
-        hello = authorize_certificate(hello)
-    app.add_url_rule("/", "hello", hello)
+        view = authorize_certificate(hello)
+    elif page == "sample":
+        check = documented_sample(os.environ["SHA1_OF_ALICE"], "alice", ISSUER)
+
+        @functools.wraps(hello)
+        def checked() -> str:
+            if not check(flask.request.headers.get("X-ARR-ClientCert")):
+                flask.abort(403)
+            return hello()
+
+        view = checked
+    app.add_url_rule("/", "hello", view)
     return app
 
 
 def main() -> int:
-    """Start the servers, let wrk knock at each in turn, and print the table."""
-    rounds = rounds_from_command_line(__doc__, 7)
-    missing = [program for program in ("haproxy", "wrk") if shutil.which(program) is None]
-    if missing:
-        print(f"\nThroughput: not measured, since {' and '.join(missing)} is missing")
+    """Start the servers, send requests to each in turn, and print the table."""
+    options = options_from_command_line(__doc__, 25)
+    if shutil.which("haproxy") is None or not Path("/proc/self/schedstat").exists():
+        why = "not measured: it needs the program haproxy, and Linux"
+        print_table("gunicorn behind HAProxy", [Row(MEASURE, None, GOAL, beside=why)])
         return 0
-    client = self_signed("alice")
+    client = CertificateAuthority(ISSUER).issue("alice")
     environment = os.environ | {
         "ARRCERT_FINGERPRINTS": client.certificate.sha256_fingerprint,
+        "SHA1_OF_ALICE": client.certificate.sha1_fingerprint,
         "WEBSITE_SITE_NAME": "benchmark",
         "PYTHONPATH": str(HERE),
     }
+    seconds: dict[str, list[float]] = {page: [] for page in PAGES}
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         doors = {}
         for page in PAGES:
-            port = stack.enter_context(gunicorn(page, environment, folder))
-            doors[page] = stack.enter_context(haproxy(port, client.header_value, folder))
-        found: dict[str, list[float]] = {page: [] for page in PAGES}
+            backend, master = stack.enter_context(gunicorn(page, environment, folder))
+            port = stack.enter_context(haproxy(backend, client.header_value, folder))
+            doors[page] = (port, worker_of(master))
+            ask(port, REQUESTS)
         order = list(PAGES)
-        for _ in range(rounds):
+        for _ in range(options.rounds):
             random.shuffle(order)
             for page in order:
-                found[page].append(requests_a_second(doors[page]))
-
-    def ratio(page: str) -> float:
-        pairs = zip(found[page], found["open"], strict=True)
-        return statistics.median(one / other for one, other in pairs)
-
-    each = {page: f"{statistics.median(values):.0f} a second" for page, values in found.items()}
-    beside = f"{each['protected']} / {each['open']}"
-    rows = [
-        Row("protected / open", ratio("protected"), 0.95, at_least=True, beside=beside),
-        Row("control: open / open", ratio("open again"), None, beside=each["open again"]),
-    ]
-    print_table("Throughput, gunicorn with 2 workers behind HAProxy", rows)
+                port, worker = doors[page]
+                before = cpu_seconds(worker)
+                ask(port, REQUESTS)
+                seconds[page].append((cpu_seconds(worker) - before) / REQUESTS)
+    print_table("gunicorn behind HAProxy", rows_of(seconds))
     return 0
 
 
-def requests_a_second(port: int) -> float:
-    """Let wrk knock for some seconds; anything but a 200 ends the benchmark."""
-    command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{SECONDS}s", f"http://127.0.0.1:{port}/"]
-    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    if "Non-2xx" in output or "Socket errors" in output:
-        raise RuntimeError(output)
-    found = re.search(r"Requests/sec:\s+([\d.]+)", output)
-    if found is None:
-        raise RuntimeError(output)
-    return float(found[1])
+def rows_of(seconds: dict[str, list[float]]) -> list[Row]:
+    """Return the ratio, and the control."""
+    found = {page: low(values) * 1e6 for page, values in seconds.items()}
+    sample, arrcert = found["sample"] - found["plain"], found["arrcert"] - found["plain"]
+    control = statistics.median(
+        one / other for one, other in zip(seconds["plain again"], seconds["plain"], strict=True)
+    )
+    of = "CPU time of the worker, arrcert - plain / sample - plain"
+    beside = f"{arrcert:.1f} / {sample:.1f} us, of a request of {found['plain']:.0f} us"
+    return [
+        Row(MEASURE, arrcert / sample, GOAL, beside=beside, of=of),
+        Row("control: an open page / an open page", control, None, of="CPU time of the worker"),
+    ]
+
+
+def ask(port: int, requests: int) -> None:
+    """Send requests over one connection; any answer but a 200 ends the benchmark."""
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        for _ in range(requests):
+            connection.sendall(b"GET / HTTP/1.1\r\nHost: site\r\n\r\n")
+            answer = b""
+            while not answer.endswith(b"<p>hello</p>"):
+                received = connection.recv(65536)
+                if not received:
+                    raise RuntimeError(f"no page: {answer!r}")
+                answer += received
+            if not answer.startswith(b"HTTP/1.1 200"):
+                raise RuntimeError(answer)
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the CPU time of a process in seconds; Linux alone tells."""
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e9
+
+
+def worker_of(master: int) -> int:
+    """Return gunicorn's one worker."""
+    text = Path(f"/proc/{master}/task/{master}/children").read_text()
+    [worker] = map(int, text.split())
+    return worker
 
 
 @contextmanager
-def gunicorn(page: str, environment: dict[str, str], folder: Path) -> Iterator[int]:
-    """Serve one page, and yield its port."""
+def gunicorn(page: str, environment: dict[str, str], folder: Path) -> Iterator[tuple[int, int]]:
+    """Serve one page, and yield its port and the process."""
     port = free_port()
-    command = [sys.executable, "-m", "gunicorn", f"--bind=127.0.0.1:{port}"]
-    command += [f"--workers={WORKERS}", f"throughput:application({page!r})"]
-    with (folder / f"gunicorn {page}").open("wb") as log, running(command, environment, log):
-        wait_for(port, folder / f"gunicorn {page}")
-        yield port
+    command = [sys.executable, "-m", "gunicorn", f"--bind=127.0.0.1:{port}", "--workers=1"]
+    command += [f"throughput:application({page!r})"]
+    log_path = folder / f"gunicorn {page}"
+    with log_path.open("wb") as log, running(command, environment, log) as process:
+        wait_for(port, log_path)
+        yield port, process
 
 
 @contextmanager
@@ -144,11 +185,11 @@ backend site
 
 
 @contextmanager
-def running(command: list[str], environment: dict[str, str], log: object) -> Iterator[None]:
-    """Run a server until the block ends."""
+def running(command: list[str], environment: dict[str, str], log: object) -> Iterator[int]:
+    """Run a server until the block ends, and yield its process."""
     process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)  # type: ignore[call-overload]
     try:
-        yield
+        yield process.pid
     finally:
         process.terminate()
         process.wait(20)

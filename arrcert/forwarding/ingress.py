@@ -14,11 +14,12 @@ from typing import Any
 
 from arrcert.exceptions import DenialReason, Finding, quote
 from arrcert.forwarding.cross_site import SAFE_METHODS, WEBSOCKET, check_cross_site
-from arrcert.forwarding.encodings import DecodingError, byte_sequence_list, decode
+from arrcert.forwarding.encodings import byte_sequence_list, decode
 from arrcert.forwarding.front_ends import FrontEnd, fold_header_name
 from arrcert.forwarding.peers import check_asgi_peer, check_wsgi_peer, not_through
 from arrcert.forwarding.proxies import Network, SecretHeader
 from arrcert.forwarding.servers import (
+    Server,
     asgi_server_with_loose_line_ends,
     asgi_suspicion,
     why_daphne_is_unsafe,
@@ -46,6 +47,17 @@ _USE_STRICT_SERVER = (
 _FETCH_SITE, _ORIGIN, _HOST, _UPGRADE = "Sec-Fetch-Site", "Origin", "Host", "Upgrade"
 _OF_BROWSERS = {name.lower(): name for name in (_FETCH_SITE, _ORIGIN, _HOST, _UPGRADE)}
 """The headers that tell whether a browser sends a request from a page of another site."""
+
+_HTTP_1 = frozenset({"HTTP/1.1", "HTTP/1.0", "1.1", "1.0"})
+"""The usual versions of HTTP, as a WSGI environ and an ASGI scope write them."""
+
+_WHITE_SPACE = b" \t\n\r\x0b\x0c\x1c\x1d\x1e\x1f\x85\xa0"
+"""What `str.strip` takes for white space, as bytes of Latin-1."""
+
+_HTTPS = ["https"]
+
+_OVER_TLS = (None, "https")
+"""The values of `X-Forwarded-Proto` of a request that came over TLS, as far as it tells."""
 
 Forwarded = tuple[str | None, str | None]
 """The text that the front end forwarded: the value of the certificate header, None if it is absent,
@@ -99,11 +111,25 @@ class Ingress:
             if name
         ]
         self._lower = {name.lower(): name for name in self._names}
+        # Servers hand over most names like this, so that nothing need be decoded.
+        self._raw = {name.encode("latin-1"): wanted for name, wanted in self._lower.items()}
         self._lengths = frozenset(map(len, self._lower))
         self._shortest = min(self._lengths)
         # An attacker gains nothing with a trailer named X-Forwarded-Proto.
         self._no_trailers = [name for name in self._names if name != _FORWARDED_PROTO]
         self._environ_keys = {name: wsgi_key(name) for name in self._names}
+        self._environ_key = wsgi_key(front_end.header)
+        self._checks_other_headers = (
+            front_end.chain_header is not None
+            or front_end.verify_header is not None
+            or secret_header is not None
+        )
+        # The text of the certificate header alone does not show these.
+        self._needs_request = (
+            trusted_proxies is not None
+            or secret_header is not None
+            or front_end.verify_header is not None
+        )
 
     def from_text(self, value: str | None) -> Forwarded | Finding:
         """Take the text of the certificate header.
@@ -115,11 +141,7 @@ class Ingress:
             The text, or `misconfigured` if the configuration asks for a check that needs the whole
             request.
         """
-        if (
-            self._trusted_proxies is not None
-            or self._secret_header is not None
-            or self.front_end.verify_header is not None
-        ):
+        if self._needs_request:
             return Finding(
                 DenialReason.MISCONFIGURED,
                 "the text of one header does not show the peer, the secret or the verify header,"
@@ -142,22 +164,15 @@ class Ingress:
         `servers` knows which servers do that. If the environ contains `REAL_HEADERS`, only those
         are read and the server is not checked.
         """
-        real_headers, method = environ.get(REAL_HEADERS), environ.get("REQUEST_METHOD")
-        server = wsgi_server(environ)
-        if real_headers is None and server is not None and not server.is_safe:
-            finding = self._refuse_server(
-                f"the WSGI server {server.name} hands a look-alike header to the app under the"
-                f" front end's own name, so anybody can forge a certificate; {server.remedy}",
-                server.name,
-            )
-            if finding is not None:
-                return finding
-        finding = self._check_http_version(environ.get("SERVER_PROTOCOL"))
-        if finding is None and not self.front_end.normalizes_line_ends:
-            loose = server.name if server is not None and server.has_loose_line_ends else None
-            if loose is None and real_headers is not None:
-                loose = asgi_server_with_loose_line_ends()
-            finding = self._check_line_ends(loose)
+        finding = None
+        real_headers, server = environ.get(REAL_HEADERS), wsgi_server(environ)
+        if real_headers is not None or (
+            server is not None and (server.has_loose_line_ends or not server.is_safe)
+        ):
+            finding = self._check_wsgi_server(server, has_real_headers=real_headers is not None)
+        version, method = environ.get("SERVER_PROTOCOL"), environ.get("REQUEST_METHOD")
+        if finding is None and version not in _HTTP_1:
+            finding = self._check_http_version(version)
         if finding is None and self._trusted_proxies is not None:
             finding = check_wsgi_peer(environ, self._trusted_proxies)
         if finding is not None:
@@ -167,10 +182,14 @@ class Ingress:
             # trailers.
             pairs = [(_text(name).encode("latin-1", "replace"), v) for name, v in real_headers]
             return self._from_raw({"headers": pairs}, _unsafe_in(pairs, method))
+        is_safe = method in SAFE_METHODS and _UPGRADE_KEY not in environ
+        if is_safe and not self._checks_other_headers and environ.get(_PROTO_KEY) in _OVER_TLS:
+            # Nearly every request. None of the checks below denies it.
+            return environ.get(self._environ_key), None
         headers = {
             name: [environ[key]] for name, key in self._environ_keys.items() if key in environ
         }
-        unsafe = _unsafe(method, environ.get("HTTP_UPGRADE"))
+        unsafe = _unsafe(method, environ.get(_UPGRADE_KEY))
         if unsafe is not None:
             headers |= {
                 name: [environ[key]]
@@ -189,19 +208,23 @@ class Ingress:
             What the front end forwarded, or why the request is denied.
         """
         finding = None
-        why = why_daphne_is_unsafe(scope)
-        if why is not None:
-            finding = self._refuse_server(why, "daphne")
-        if finding is None:
-            finding = self._check_http_version(scope.get("http_version"))
+        is_websocket = scope.get("type") == "websocket"
+        if is_websocket:
+            why = why_daphne_is_unsafe(scope)
+            if why is not None:
+                finding = self._refuse_server(why, "daphne")
+        version, method = scope.get("http_version"), scope.get("method")
+        if finding is None and version not in _HTTP_1:
+            finding = self._check_http_version(version)
         if finding is None and not self.front_end.normalizes_line_ends:
             finding = self._check_line_ends(asgi_server_with_loose_line_ends())
         if finding is None and self._trusted_proxies is not None:
             finding = check_asgi_peer(scope, self._trusted_proxies)
         if finding is not None:
             return finding
-        is_websocket = scope.get("type") == "websocket"
-        return self._from_raw(scope, WEBSOCKET if is_websocket else _unsafe(scope.get("method")))
+        if method in SAFE_METHODS and not is_websocket:
+            return self._from_raw(scope, None)
+        return self._from_raw(scope, WEBSOCKET if is_websocket else _unsafe(method))
 
     def from_pairs(
         self, pairs: Iterable[tuple[str | bytes, str | bytes]], method: str | None = None
@@ -244,17 +267,20 @@ class Ingress:
         """
         headers = {} if unsafe is None else _headers_of_browsers(pairs)
         look_alike: tuple[str, str] | None = None
-        shortest, lengths = self._shortest, self._lengths
+        shortest, lengths, raw = self._shortest, self._lengths, self._raw
         for raw_name, raw_value in pairs:
             # These length checks skip nearly every header. They are safe, because folding a name
             # does not change its length.
             if len(raw_name) < shortest:
                 continue
-            name = _text(raw_name)
-            if len(name.strip()) not in lengths:
-                continue
-            name = name.lower()
-            wanted = self._lower.get(name)
+            wanted = raw.get(raw_name)
+            if wanted is None:
+                is_raw = isinstance(raw_name, bytes)
+                stripped = raw_name.strip(_WHITE_SPACE) if is_raw else raw_name.strip()
+                if len(stripped) not in lengths:
+                    continue
+                name = _text(raw_name).lower()
+                wanted = self._lower.get(name)
             if wanted is not None:
                 headers.setdefault(wanted, []).append(_text(raw_value))
                 continue
@@ -278,9 +304,10 @@ class Ingress:
             headers: the headers that matter.
             unsafe: what the request is, if it may change something; None for a safe method.
         """
-        front_end = self.front_end
+        front_end, finding = self.front_end, None
         value = _value(headers, front_end.header)
-        finding = _check_transport(headers)
+        if headers.get(_FORWARDED_PROTO, _HTTPS) != _HTTPS:
+            finding = _check_transport(headers)
         if finding is None and self._secret_header is not None:
             finding = _check_secret(headers, self._secret_header)
         if finding is None and value and front_end.verify_header is not None:
@@ -301,6 +328,30 @@ class Ingress:
             return value, None
         # RFC 9110 section 5.3: a list may come in several headers.
         return value, ",".join(headers[front_end.chain_header])
+
+    def _check_wsgi_server(
+        self, server: Server | None, *, has_real_headers: bool
+    ) -> Finding | None:
+        """Deny a request whose WSGI server may have taken a stranger's header for the front end's.
+
+        Args:
+            server: the server; None if it is not known.
+            has_real_headers: whether the environ holds the real names of the headers.
+        """
+        if server is not None and not server.is_safe and not has_real_headers:
+            finding = self._refuse_server(
+                f"the WSGI server {server.name} hands a look-alike header to the app under the"
+                f" front end's own name, so anybody can forge a certificate; {server.remedy}",
+                server.name,
+            )
+            if finding is not None:
+                return finding
+        if self.front_end.normalizes_line_ends:
+            return None
+        loose = server.name if server is not None and server.has_loose_line_ends else None
+        if loose is None and has_real_headers:
+            loose = asgi_server_with_loose_line_ends()
+        return self._check_line_ends(loose)
 
     def _check_http_version(self, version: object) -> Finding | None:
         """Deny HTTP/2 unless the front end is declared to speak it.
@@ -382,14 +433,13 @@ def certificates_in(front_end: FrontEnd, forwarded: Forwarded) -> list[bytes] | 
                 f"{front_end}: it has {len(text)} characters; at most {MAX_HEADER_CHARACTERS} are"
                 " read",
             )
-    try:
-        certificates = decode(front_end.encoding, value, front_end.trusted_hops)
-        if chain:
-            certificates += byte_sequence_list(chain)
-    except DecodingError as error:
-        reason, detail = error.finding
-        return Finding(reason, f"{front_end}: {detail}")
-    return certificates
+    certificates = decode(front_end.encoding, value, front_end.trusted_hops)
+    intermediates = byte_sequence_list(chain) if chain else []
+    if isinstance(certificates, Finding):
+        return Finding(certificates.reason, f"{front_end}: {certificates.detail}")
+    if isinstance(intermediates, Finding):
+        return Finding(intermediates.reason, f"{front_end}: {intermediates.detail}")
+    return certificates + intermediates
 
 
 def wsgi_key(header: str) -> str:
@@ -401,6 +451,7 @@ def wsgi_key(header: str) -> str:
     return "HTTP_" + header.upper().replace("-", "_")
 
 
+_UPGRADE_KEY, _PROTO_KEY = wsgi_key(_UPGRADE), wsgi_key(_FORWARDED_PROTO)
 _ENVIRON_KEYS_OF_BROWSERS = {name: wsgi_key(name) for name in _OF_BROWSERS.values()}
 
 
@@ -430,7 +481,7 @@ def _unsafe(method: object, upgrade: object = None) -> str | None:
 
 def _check_transport(headers: _Headers) -> Finding | None:
     values = headers.get(_FORWARDED_PROTO)
-    if values is None or values == ["https"]:
+    if values is None or values == _HTTPS:
         return None
     # Join repeated headers as a WSGI server does. The result is never equal to "https".
     proto = ",".join(map(str, values))

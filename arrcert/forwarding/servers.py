@@ -121,9 +121,9 @@ def wsgi_server(environ: Mapping[str, Any]) -> Server | None:
     A server that nobody measured is unknown, and so are test clients. It does not see through
     middleware that wraps `wsgi.input` and `wsgi.errors`: such middleware can hide a server.
     """
-    errors: Any = type(environ.get("wsgi.errors"))
-    body: Any = type(environ.get("wsgi.input"))
-    server = _server_of_class(errors) or _server_of_class(body)
+    server = _server_of_class(type(environ.get("wsgi.errors")))
+    if server is None:
+        server = _server_of_class(type(environ.get("wsgi.input")))
     if server is None:
         server = next((known for key, known in _BY_KEY.items() if key in environ), None)
     if server is _GUNICORN:
@@ -249,10 +249,10 @@ def asgi_server_with_loose_line_ends() -> str | None:
     A scope does not say which server made it, so this looks at the modules that are loaded. It does
     not see a server that nobody measured.
     """
-    for module, name in _ASGI_SERVERS_WITH_LOOSE_LINE_ENDS.items():
-        if module in sys.modules:
-            return name
-    return None
+    if _ASGI_SERVERS_WITH_LOOSE_LINE_ENDS.keys().isdisjoint(sys.modules):
+        return None
+    loaded = (n for m, n in _ASGI_SERVERS_WITH_LOOSE_LINE_ENDS.items() if m in sys.modules)
+    return next(loaded)
 
 
 def why_daphne_is_unsafe(scope: Mapping[str, Any]) -> str | None:

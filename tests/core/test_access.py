@@ -159,6 +159,7 @@ def test_a_fault_of_recording_denies_nobody(
     def fail(*_: object, **__: object) -> None:
         raise OSError("no space left")
 
+    caplog.set_level(logging.INFO, "arrcert.access")
     monkeypatch.setattr("arrcert.authorizer.write_entry", fail)
     assert authorizer.identify_wsgi(environ_of(alice)).name == "alice"
     [record] = caplog.records
