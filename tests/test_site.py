@@ -151,6 +151,10 @@ def test_site_has_each_public_name(site: Path) -> None:
         text = (site / name / "index.html").read_text(encoding="utf-8")
         for public in module.__all__:
             assert f'id="{module.__name__}.{public}"' in text, public
+    others = (site / "api-more" / "index.html").read_text(encoding="utf-8")
+    others += (site / "api" / "index.html").read_text(encoding="utf-8")
+    for name in re.findall(r"`(arrcert\.\w+)`", arrcert.__doc__ or ""):
+        assert name == "arrcert.cli" or f'id="{name}"' in others, name
     text = (site / "api-fastapi" / "index.html").read_text(encoding="utf-8")
     assert all(f'id="arrcert_fastapi.{public}"' in text for public in arrcert_fastapi.__all__)
 
