@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from arrcert.access import DAYS_LEFT, is_first_entry, write_entry
 from arrcert.access import logger as entries
 from arrcert.alternatives import Alternatives
-from arrcert.certificate import ClientCertificate, read_certificate
+from arrcert.certificate import ClientCertificate, read_presented_certificate
 from arrcert.denials import DenialLog
 from arrcert.exceptions import (
     CertificateDenied,
@@ -535,7 +535,7 @@ class Authorizer:
         if isinstance(encoded, Finding):
             return encoded
         for der in encoded:
-            certificate = read_certificate(der)
+            certificate = read_presented_certificate(der)
             if isinstance(certificate, Finding):
                 return certificate
             certificates.append(certificate)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import hmac
 from collections.abc import Mapping
@@ -25,6 +26,10 @@ from cryptography.x509 import (
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from arrcert.exceptions import CertificateDenied, DenialReason, Finding, quote
+
+MOST_READ = 16
+"""How many certificates `read_presented_certificate` keeps. One of 12 KB, the largest that is read,
+takes up to 400 KB."""
 
 
 class ClientCertificate:
@@ -143,16 +148,16 @@ class ClientCertificate:
             "permits_client_auth": True,
         }
         for extension in x509.extensions:
-            value = extension.value
-            if isinstance(value, SubjectAlternativeName):
-                facts["dns_names"] = tuple(value.get_values_for_type(DNSName))
-                facts["uris"] = tuple(value.get_values_for_type(UniformResourceIdentifier))
-                facts["email_addresses"] = tuple(value.get_values_for_type(RFC822Name))
-            elif isinstance(value, BasicConstraints):
+            # The classes of cryptography have abstract bases, which makes isinstance() slow.
+            value: Any = extension.value
+            kind = type(value)
+            if kind is SubjectAlternativeName:
+                facts.update(_names_in(value))
+            elif kind is BasicConstraints:
                 facts["is_ca"] = value.ca
-            elif isinstance(value, ExtendedKeyUsage):
-                facts["extended_key_usages"] = tuple(value)
-                facts["permits_client_auth"] = ExtendedKeyUsageOID.CLIENT_AUTH in value
+            elif kind is ExtendedKeyUsage:
+                facts["extended_key_usages"] = usages = tuple(value)
+                facts["permits_client_auth"] = ExtendedKeyUsageOID.CLIENT_AUTH in usages
         self.__dict__.update(facts)
         return self
 
@@ -213,12 +218,41 @@ def read_certificate(der: bytes) -> ClientCertificate | Finding:
         return Finding(DenialReason.MALFORMED, f"not a certificate: {quote(error)}")
 
 
+@functools.lru_cache(maxsize=MOST_READ)
+def read_presented_certificate(der: bytes) -> ClientCertificate | Finding:
+    """Return what `read_certificate` returns; the last few certificates are not read again.
+
+    Args:
+        der: the certificate that a client presented.
+
+    A client that is denied often comes again at once, and a site-wide gate and a view may each
+    decide about one request. What is kept is no decision: it depends on the bytes alone.
+    """
+    return read_certificate(der)
+
+
 def der_of(certificate: Certificate) -> bytes:
     """Return the bytes that a pyca certificate was parsed from."""
     # This module is slow to import, and most configurations do not need it.
     from cryptography.hazmat.primitives.serialization import Encoding
 
     return certificate.public_bytes(Encoding.DER)
+
+
+def _names_in(alternative_name: SubjectAlternativeName) -> dict[str, tuple[str, ...]]:
+    """Return the attributes of a `ClientCertificate` that hold names of a subject alternative name.
+
+    Other kinds of names, such as IP addresses, are left out.
+    """
+    values: dict[type, list[str]] = {DNSName: [], UniformResourceIdentifier: [], RFC822Name: []}
+    for name in alternative_name:
+        if type(name) in values:
+            values[type(name)].append(name.value)
+    return {
+        "dns_names": tuple(values[DNSName]),
+        "uris": tuple(values[UniformResourceIdentifier]),
+        "email_addresses": tuple(values[RFC822Name]),
+    }
 
 
 def _only_common_name(name: Name) -> str | None:

@@ -83,31 +83,41 @@ class Ending(NamedTuple):
             name = self.held.source
         return type(self.held), str(name)
 
-    def described(self, identity: ClientIdentity) -> tuple[str, str]:
-        """Return the name of what ends, and what follows from its end; escaped.
+    def days_left(self, now: float) -> int:
+        """Return how many whole days are left; negative after the end.
 
         Args:
-            identity: who was accepted by it.
+            now: the moment, in seconds since the epoch.
+        """
+        return math.floor((self.at.timestamp() - now) / SECONDS_A_DAY)
+
+    def described(self, identity: ClientIdentity | None = None) -> str:
+        """Return the name of what ends, escaped.
+
+        Args:
+            identity: who was accepted by it; None if nobody was.
         """
         if isinstance(self.held, ClientCertificate):
-            who = self.held.subject if identity.name is None else identity.name
-            return (
-                f"the client certificate of {quote(who)}",
-                "from then on it is denied; its holder needs a new one",
-            )
+            name = None if identity is None else identity.name
+            return f"the client certificate of {quote(self.held.subject if name is None else name)}"
         if isinstance(self.held, Pin):
-            return f"the pin {quote(self.held)}", "from then on it lets nobody in"
+            return f"the pin {quote(self.held)}"
         if isinstance(self.held, RevocationList):
-            return (
-                f"the revocation list in {self.held.source.removeprefix('the ')}",
-                "from then on it does not count; fetch a new one (arrcert fetch-crls does)",
-            )
-        name = quote(self.held.subject.rfc4514_string())
+            return f"the revocation list in {self.held.source.removeprefix('the ')}"
+        kind = "trust anchor" if self.is_anchor else "intermediate"
+        return f"the {kind} {quote(self.held.subject.rfc4514_string())}"
+
+    @property
+    def consequence(self) -> str:
+        """What follows from the end, and what to do."""
+        if isinstance(self.held, ClientCertificate):
+            return "from then on it is denied; its holder needs a new one"
+        if isinstance(self.held, Pin):
+            return "from then on it lets nobody in"
+        if isinstance(self.held, RevocationList):
+            return "from then on it does not count; fetch a new one (arrcert fetch-crls does)"
         setting = "trust_anchors" if self.is_anchor else "intermediates"
-        return (
-            f"the {'trust anchor' if self.is_anchor else 'intermediate'} {name}",
-            f"from then on no client below it is accepted; add its successor to {setting}",
-        )
+        return f"from then on no client below it is accepted; add its successor to {setting}"
 
 
 class Expiry:
@@ -157,17 +167,16 @@ class Expiry:
 def _write(ending: Ending, identity: ClientIdentity, now: float) -> int:
     """Write the warning, and return how many whole days are left."""
     # With a clock skew, a certificate is accepted for some minutes after its end.
-    days = max(0, math.floor((ending.at.timestamp() - now) / SECONDS_A_DAY))
-    what, consequence = ending.described(identity)
+    days = max(0, ending.days_left(now))
     is_of_client = isinstance(ending.held, ClientCertificate | Pin)
     fingerprint = ending.fingerprint
     logger.warning(
         "%s ends in %d %s, at %s: %s (policy %s%s%s)",
-        what,
+        ending.described(identity),
         days,
         "day" if days == 1 else "days",
         timestamp(ending.at),
-        consequence,
+        ending.consequence,
         quote(identity.policy),
         f", identity {quote(identity.name)}" if is_of_client and identity.name is not None else "",
         "" if fingerprint is None else f", fingerprint {fingerprint}",

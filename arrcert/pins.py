@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime, time
 from typing import Any, NamedTuple
 
@@ -34,6 +34,77 @@ class Pin(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.value} ({self.note})" if self.note else self.value
+
+
+class Pins:
+    """The pins of one policy key, in the order in which they are written.
+
+    Most pins are digits and nothing else. Such a pin takes only its bytes, so a million of them
+    take 110 MB.
+    """
+
+    def __init__(self) -> None:
+        # None stands for a pin that is its digits and nothing else.
+        self._held: dict[bytes, Pin | None] = {}
+
+    def add(self, pin: Pin) -> Pin:
+        """Add a pin, and return the pin of these digits that counts, which is the first one.
+
+        Args:
+            pin: the pin.
+        """
+        plain = Pin(pin.value)
+        held = self._held.setdefault(bytes.fromhex(pin.value), None if pin == plain else pin)
+        return held or plain
+
+    def add_digits(self, digest: bytes) -> bool:
+        """Add a pin that is its digits and nothing else.
+
+        Args:
+            digest: the bytes that the digits stand for.
+
+        Returns:
+            False if a pin of these digits that holds more was added before. That one counts.
+        """
+        return self._held.setdefault(digest, None) is None
+
+    def find(self, value: str | None) -> Pin | None:
+        """Return the pin of some upper-case hex digits, None if there is none.
+
+        Args:
+            value: the digits; None finds nothing.
+        """
+        if value is None:
+            return None
+        digest = bytes.fromhex(value)
+        return (self._held[digest] or Pin(value)) if digest in self._held else None
+
+    def described(self) -> Iterator[Pin]:
+        """Yield the pins that hold more than digits: an end, a note, an identity or roles."""
+        return (pin for pin in self._held.values() if pin is not None)
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def __iter__(self) -> Iterator[Pin]:
+        return (pin or Pin(digest.hex().upper()) for digest, pin in self._held.items())
+
+
+def digest_of_digits(entry: object) -> bytes | None:
+    """Return the bytes of an entry that is hex digits and nothing else, None for any other entry.
+
+    Args:
+        entry: as it is written in the settings.
+
+    Nearly all pins are written so. `fingerprint_pin` and `public_key_pin` read every form, and
+    need five times as long.
+    """
+    if not isinstance(entry, str):
+        return None
+    try:
+        return bytes.fromhex(entry)
+    except ValueError:
+        return None
 
 
 def fingerprint_pin(entry: object) -> Pin:

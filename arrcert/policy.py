@@ -290,6 +290,10 @@ class Policy:
         moment, rules = whole_second(at), self._key_rules
         return [problem for rule in rules.values() for problem in rule.warnings(moment, rules)]
 
+    def endings(self) -> list[Ending]:
+        """Return the pins, CA certificates and revocation lists that end, as they are now."""
+        return [ending for rule in self._key_rules.values() for ending in rule.endings()]
+
     def identity_sources(self) -> list[IdentitySource]:
         """Return the keys that give names, for the warning about names that are given twice."""
         rules = self._key_rules

@@ -23,6 +23,9 @@ HEADINGS = ("PATH", "METHODS", "VIEW", "POLICY", "DECIDED BY")
 _REGEX = re.compile(r"\^([\w/ -]*+)(.*)", re.DOTALL)
 """A regular expression of a URLconf: its literal beginning, and the rest."""
 
+_MOST_ENDS = 10
+"""How many ends the lines below the table show. JSON has all of them."""
+
 _NARROWEST = 8
 """How narrow a column of the table may become, in characters."""
 
@@ -124,6 +127,22 @@ class Layer(NamedTuple):
         return self.effect in (Effect.ANSWERS, Effect.UNKNOWN)
 
 
+class End(NamedTuple):
+    """Something in the policies that ends.
+
+    Attributes:
+        policies: the names of the policies that hold it, sorted.
+        what: what it is, escaped.
+        at: its last moment, as RFC 3339 text in UTC.
+        days_left: whole days until then; negative after the end.
+    """
+
+    policies: tuple[str, ...]
+    what: str
+    at: str
+    days_left: int
+
+
 class Report(NamedTuple):
     """The result of an audit.
 
@@ -131,11 +150,13 @@ class Report(NamedTuple):
         routes: the rows of the table.
         layers: what stands around the routes, from the outside to the inside.
         on_purpose: the settings that open something or switch a check off.
+        ends: the pins, CA certificates and revocation lists that end, the earliest first.
     """
 
     routes: list[Route]
     layers: list[Layer]
     on_purpose: list[str]
+    ends: list[End]
 
 
 class Check(NamedTuple):
@@ -322,8 +343,9 @@ def as_json(report: Report) -> str:
         report: the result of an audit.
 
     The keys are `routes` (`path`, `methods`, `view`, `verdict`, `policies`, `decided_by`), `around`
-    (`kind`, `name`, `effect`, `meaning`, `open`) and `on_purpose`. An empty list of methods means
-    any method, and an empty list of policies of a protected route means any policy.
+    (`kind`, `name`, `effect`, `meaning`, `open`), `on_purpose`, and `ends` (`policies`, `what`,
+    `at`, `days_left`). An empty list of methods means any method, and an empty list of policies of
+    a protected route means any policy.
     """
     document = {
         "routes": [
@@ -348,6 +370,7 @@ def as_json(report: Report) -> str:
             for layer in report.layers
         ],
         "on_purpose": report.on_purpose,
+        "ends": [end._asdict() for end in report.ends],
     }
     return json.dumps(document, indent=2)
 
@@ -366,7 +389,7 @@ def as_text(report: Report, width: int) -> str:
 
 
 def notes(report: Report) -> list[str]:
-    """Return the lines below the table: what stands around, what is open on purpose, and a count.
+    """Return the lines below the table: what stands around, what is open, what ends, and a count.
 
     Args:
         report: the result of an audit.
@@ -379,6 +402,12 @@ def notes(report: Report) -> list[str]:
     if report.on_purpose:
         lines.append("Open or switched off on purpose:")
         lines += [f"  {_printable(line)}" for line in report.on_purpose]
+        lines.append("")
+    if report.ends:
+        lines.append("What ends, the earliest first:")
+        lines += [f"  {_line_of(end)}" for end in report.ends[:_MOST_ENDS]]
+        if len(report.ends) > _MOST_ENDS:
+            lines.append(f"  and {len(report.ends) - _MOST_ENDS} more; --json has all of them")
         lines.append("")
     verdicts = [route.decision.verdict for route in report.routes]
     counts = [f"{verdicts.count(verdict)} {verdict}" for verdict in Verdict]
@@ -424,6 +453,14 @@ def _is_allowed(path: str, allowed: Iterable[str]) -> bool:
 def _line(layer: Layer) -> str:
     meaning = f", {layer.meaning}" if layer.meaning else ""
     return _printable(f"{layer.kind} {layer.name}: {layer.effect}{meaning}")
+
+
+def _line_of(end: End) -> str:
+    days = "1 day left" if end.days_left == 1 else f"{end.days_left} days left"
+    if end.days_left < 0:
+        days = "it has ended"
+    names = ", ".join(end.policies)
+    return _printable(f"{end.at}, {days}: {end.what} (policy {names})")
 
 
 def _printable(text: str) -> str:

@@ -7,9 +7,10 @@ of a denial. To add a key, define its class here and add the parameter to the si
 
 from __future__ import annotations
 
+import itertools
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import ClassVar
 
@@ -29,7 +30,7 @@ from arrcert.key_vault import UNRESOLVED_REFERENCE, is_unresolved_reference
 from arrcert.keys import SMALLEST_CURVE, SMALLEST_RSA_KEY, description_of_key
 from arrcert.moments import timestamp
 from arrcert.notation import Form, Notation
-from arrcert.pins import Pin, fingerprint_pin, public_key_pin
+from arrcert.pins import Pin, Pins, digest_of_digits, fingerprint_pin, public_key_pin
 from arrcert.presented import Presented
 from arrcert.shared_identities import IdentitySource
 from arrcert.trust.files import ListOfPoint, Source, TrustFiles, TrustFolder
@@ -215,6 +216,10 @@ class KeyRule(Rule, is_base=True):
         """
         yield from ()
 
+    def endings(self) -> Iterator[Ending]:
+        """Yield the entries of the key that end, as they are now."""
+        yield from ()
+
     def identity_sources(self, rules: Mapping[str, KeyRule]) -> Iterator[IdentitySource]:
         """Yield the names that the key gives to whoever is accepted.
 
@@ -246,14 +251,18 @@ class ListRule(KeyRule, is_base=True):
             )
         self.count = len(value)
         for entry in value:
-            texts = entry.values() if isinstance(entry, Mapping) else [entry]
-            try:
-                for text in texts:
-                    if isinstance(text, str) and is_unresolved_reference(text):
-                        raise ValueError(UNRESOLVED_REFERENCE)
-                self.add(entry)
-            except ValueError as error:
-                self.mistakes.append(f"{quote(entry)} {error}")
+            self.read_entry(entry)
+
+    def read_entry(self, entry: object) -> None:
+        """Add an entry, or the mistake in it."""
+        texts = entry.values() if isinstance(entry, Mapping) else [entry]
+        try:
+            for text in texts:
+                if isinstance(text, str) and is_unresolved_reference(text):
+                    raise ValueError(UNRESOLVED_REFERENCE)
+            self.add(entry)
+        except ValueError as error:
+            self.mistakes.append(f"{quote(entry)} {error}")
 
     @abstractmethod
     def add(self, entry: object) -> None:
@@ -268,17 +277,31 @@ class ListRule(KeyRule, is_base=True):
 
 
 class PinRule(ListRule, is_base=True):
-    """The rule of a key that pins certificates or public keys."""
+    """The rule of a key that pins certificates or public keys.
+
+    Class attributes:
+        lengths: how many bytes a digest may have.
+    """
+
+    lengths: ClassVar[tuple[int, ...]]
 
     def read(self, value: object, notation: Notation) -> None:
         """Read each pin."""
-        self.pins: dict[str, Pin] = {}
+        self.pins = Pins()
         super().read(value, notation)
         self.count = len(self.pins)
 
+    def read_entry(self, entry: object) -> None:
+        """Add a pin, or the mistake in it."""
+        digest = digest_of_digits(entry)
+        if digest is None or len(digest) not in self.lengths:
+            super().read_entry(entry)
+        elif not self.pins.add_digits(digest):
+            self.add_pin(Pin(digest.hex().upper()))
+
     def add_pin(self, pin: Pin) -> None:
         """Add a pin. The same pin may be listed twice, but only with the same end and identity."""
-        other = self.pins.setdefault(pin.value, pin)
+        other = self.pins.add(pin)
         if other.not_after != pin.not_after:
             self.mistakes.append(
                 f"{pin.value} is listed twice with different ends; remove one of them"
@@ -292,11 +315,17 @@ class PinRule(ListRule, is_base=True):
     @property
     def names_holders(self) -> bool:
         """Whether at least one pin has an identity."""
-        return any(pin.identity is not None for pin in self.pins.values())
+        return any(pin.identity is not None for pin in self.pins.described())
+
+    def endings(self) -> Iterator[Ending]:
+        """Yield the pins that have an end."""
+        for pin in self.pins.described():
+            if pin.not_after is not None:
+                yield Ending(pin, pin.not_after)
 
     def identity_sources(self, rules: Mapping[str, KeyRule]) -> Iterator[IdentitySource]:
         """Yield the identities of the pins."""
-        held = frozenset(pin.identity for pin in self.pins.values() if pin.identity is not None)
+        held = frozenset(pin.identity for pin in self.pins.described() if pin.identity is not None)
         if held:
             yield IdentitySource(self.key, IdentityTemplate(""), held, only_issuer(rules))
 
@@ -310,7 +339,7 @@ class PinRule(ListRule, is_base=True):
             found: the fingerprints of the certificate.
             denied: the detail if none of them is pinned.
         """
-        pins = [self.pins[value] for value in found if value in self.pins]
+        pins = [pin for pin in map(self.pins.find, found) if pin is not None]
         for pin in pins:
             if pin.not_after is None or decision.at <= pin.not_after:
                 decision.match(pin)
@@ -324,11 +353,11 @@ class PinRule(ListRule, is_base=True):
 
     def wanted(self, decision: Decision) -> str:
         """Return the first pins."""
-        return _one_of([str(pin) for pin in self.pins.values()])
+        return _one_of(self.pins)
 
     def shown_pin(self, found: Sequence[str | None]) -> str:
         """Return the pins of some fingerprints."""
-        pins = [self.pins[value] for value in found if value in self.pins]
+        pins = [pin for pin in map(self.pins.find, found) if pin is not None]
         return " and ".join(
             f"the pin {quote(pin)}"
             + ("" if pin.not_after is None else f", until {timestamp(pin.not_after)}")
@@ -337,7 +366,7 @@ class PinRule(ListRule, is_base=True):
 
     def warnings(self, at: datetime, rules: Mapping[str, KeyRule]) -> Iterator[Problem]:
         """Yield a warning for each pin after its end date."""
-        for pin in self.pins.values():
+        for pin in self.pins.described():
             if pin.not_after is not None and pin.not_after < at:
                 yield Problem(self.key, f"the pin {pin} retired at {pin.not_after}; remove it")
 
@@ -538,6 +567,7 @@ class Fingerprints(PinRule):
         " colons, spaces and case are ignored. Proof."
     )
     proves_names = True
+    lengths = (32, 20)
 
     def add(self, entry: object) -> None:
         """Add a fingerprint."""
@@ -567,6 +597,7 @@ class PublicKeys(PinRule):
         " `sha256/`. It survives a renewal with the same key. Proof of who holds the key, but not"
         " of the names in the certificate."
     )
+    lengths = (32,)
 
     def add(self, entry: object) -> None:
         """Add the fingerprint of a public key."""
@@ -970,6 +1001,15 @@ class TrustAnchors(SourceRule):
                 " CA with its own names, or name the issuers",
             )
 
+    def endings(self) -> Iterator[Ending]:
+        """Yield the trust anchors, the intermediates and the revocation lists."""
+        for anchor in self.files.anchors():
+            yield Ending(anchor, anchor.not_valid_after_utc, is_anchor=True)
+        for intermediate in self.files.intermediates():
+            yield Ending(intermediate, intermediate.not_valid_after_utc)
+        for held in self.files.current().revocation_lists:
+            yield Ending(held, held.next_update_utc)
+
     def check(self, decision: Decision) -> Finding | None:
         """Return why there is no certification path; if there is one, store it in the decision."""
         if decision.trust_store is None:
@@ -1060,7 +1100,7 @@ class RevocationLists(SourceRule):
         " scope; delta and indirect lists are refused. For a list with a distribution point that"
         " the certificates do not name, write"
         ' `{"file": "...", "distribution_point": "https://..."}`'
-        " ([Revocation](docs/revocation.md)). Without this key, revocation is not checked."
+        " ([Revocation](revocation.md)). Without this key, revocation is not checked."
     )
 
     def read(self, value: object, notation: Notation) -> None:
@@ -1169,7 +1209,7 @@ class Identity(KeyRule):
         " template with one of `{common_name}`, `{dns_name}`, `{uri}`, `{email_address}`,"
         " `{sha256_fingerprint}`, such as `device:{common_name}`. The name is the one that matched"
         " the list of that key, else the only one in the certificate. A pin may have an `identity`"
-        " of its own. [Who entered](docs/identity.md)."
+        " of its own. [Who entered](identity.md)."
     )
 
     def read(self, value: object, notation: Notation) -> None:
@@ -1378,9 +1418,9 @@ _USAGES = {
 """The names of the most common extended key usages (RFC 5280 section 4.2.1.12)."""
 
 
-def _one_of(entries: Sequence[str]) -> str:
+def _one_of(entries: Pins | Collection[object]) -> str:
     """Return the first entries in quotation marks, and how many more there are."""
-    shown = [quote(entry) for entry in entries[:MOST_SHOWN]]
+    shown = [quote(entry) for entry in itertools.islice(entries, MOST_SHOWN)]
     more = len(entries) - len(shown)
     if more:
         shown.append(f"{more} more")

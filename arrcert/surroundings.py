@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import inspect
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
 from arrcert import asgi, wsgi
 from arrcert.adapters import DEEPEST_STACK
+from arrcert.expiry import Ending
 from arrcert.layers import DISPATCHER, answers_of, inner, is_of_channels, layers, name_of, passes_on
+from arrcert.moments import timestamp
 from arrcert.routes import (
     OPEN,
     Check,
     Decision,
     Effect,
+    End,
     Layer,
     Report,
     Route,
@@ -125,13 +129,13 @@ def report_of_any_app(app: object, *, is_asgi: bool) -> Report:
     if is_asgi:
         found = [walk_asgi(app, kind) for kind in (_HTTP, _WEBSOCKET)]
         described = dict.fromkeys(layer for part in found for layer in part.layers)
-        return Report([route for part in found for route in part.routes], list(described), [])
+        return Report([route for part in found for route in part.routes], list(described), [], [])
     around = layers_around(app)
     # The innermost layer that can be seen is the app itself.
     innermost = around[-1] if check_of(around[-1]) is None else None
     checks, layers_found = describe_all("WSGI", around[:-1] if innermost else around)
     view = name_of(innermost) if innermost else "an app that cannot be seen"
-    return Report(list(rows(EVERY_PATH, (), view, OPEN, checks)), layers_found, [])
+    return Report(list(rows(EVERY_PATH, (), view, OPEN, checks)), layers_found, [], [])
 
 
 class AsgiApp(NamedTuple):
@@ -183,6 +187,36 @@ def on_purpose(settings: Settings) -> list[str]:
         origins = ", ".join(sorted(ingress.cross_site_origins))
         lines.append(f"ARRCERT_CROSS_SITE_ORIGINS: {origins}")
     return lines
+
+
+def ends(settings: Settings) -> list[End]:
+    """Return what ends in the policies of a site, the earliest first.
+
+    Args:
+        settings: the settings of a site.
+
+    With a file of policies, this looks at what the file holds now.
+    """
+    policies = settings.policies if settings.file is None else settings.file.current().policies
+    endings: dict[object, Ending] = {}
+    holders: dict[object, set[str]] = {}
+    for name, alternatives in policies.items():
+        for policy in alternatives:
+            for ending in policy.endings():
+                # Policies that name the same file hold equal lists, but not the same object.
+                key = (ending.at, *ending.key)
+                endings[key] = ending
+                holders.setdefault(key, set()).add(name)
+    now = time.time()
+    return [
+        End(
+            tuple(sorted(holders[key])),
+            ending.described(),
+            timestamp(ending.at),
+            ending.days_left(now),
+        )
+        for key, ending in sorted(endings.items(), key=lambda item: item[1].at)
+    ]
 
 
 def _walk(

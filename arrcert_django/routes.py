@@ -37,6 +37,7 @@ from arrcert.routes import (
 from arrcert.surroundings import (
     ROOT,
     describe_all,
+    ends,
     layers_around,
     on_purpose,
     takes_scope,
@@ -129,7 +130,7 @@ def report(app: object = None) -> Report:
     routes = [*_Urlconf(checks).routes(), *beside]
     if checks:
         routes += rows(Shape(ANY_OTHER_PATH, "", True), (), "", OPEN, checks)
-    return Report(routes, layers, on_purpose(configuration))
+    return Report(routes, layers, on_purpose(configuration), ends(configuration))
 
 
 def _position_of_gate(middleware: Sequence[object]) -> int | None:

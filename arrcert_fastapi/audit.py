@@ -28,7 +28,7 @@ from arrcert.routes import (
     merged,
     rows,
 )
-from arrcert.surroundings import check_of, describe, describe_all, layers_around, on_purpose
+from arrcert.surroundings import check_of, describe, describe_all, ends, layers_around, on_purpose
 from arrcert_fastapi.dependency import RequireClientCertificate
 from arrcert_fastapi.extension import settings_of
 from arrcert_fastapi.gate import GateMiddleware
@@ -104,7 +104,8 @@ def report(app: Starlette, around: Sequence[object] = ()) -> Report:
         for call in overridden
         if isinstance(call, RequireClientCertificate)
     ]
-    return Report(found, [*layers, *own_layers], purposes)
+    ending = [] if settings is None else ends(settings)
+    return Report(found, [*layers, *own_layers], purposes, ending)
 
 
 def _middlewares(app: object, shape: Shape, *, is_behind: bool) -> tuple[list[Check], list[Layer]]:

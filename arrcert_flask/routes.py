@@ -27,7 +27,7 @@ from arrcert.routes import (
     rows,
 )
 from arrcert.settings import NOT_CONFIGURED
-from arrcert.surroundings import check_of, describe_all, layers_around, on_purpose
+from arrcert.surroundings import check_of, describe_all, ends, layers_around, on_purpose
 from arrcert_flask.authorization import (
     ClientCertificateForbidden,
     Extension,
@@ -71,7 +71,9 @@ def report(app: Flask, around: Sequence[object] = ()) -> Report:
             Check("gate", ("default",), settings.exempt_paths, "ARRCERT_EXEMPT_PATHS", True)
         )
     routes = [*_mounts(wrappers), *_routes(app, checks)]
-    return Report(routes, layers, on_purpose(settings) if settings else [])
+    if settings is None:
+        return Report(routes, layers, [], [])
+    return Report(routes, layers, on_purpose(settings), ends(settings))
 
 
 def _refuse(app: Flask) -> None:

@@ -14,7 +14,7 @@ from cryptography.x509 import Certificate, load_pem_x509_certificates
 
 from arrcert.certificate import ClientCertificate, der_of, read_certificate
 from arrcert.exceptions import Finding, quote
-from arrcert.forwarding.encodings import DecodingError, decode
+from arrcert.forwarding.encodings import decode
 from arrcert.forwarding.front_ends import FrontEnd
 from arrcert.trust.pem import is_pkcs12, why_not_pem
 
@@ -116,13 +116,13 @@ def certificate_in(
         der = _decoded(text)
         if is_pkcs12(der):  # The form of secrets in Key Vault.
             return _from_pkcs12(der, where, password)
-    try:
-        hops = front_end.trusted_hops if front_end.encoding == "xfcc" else 1
-        leaf, *chain = decode(encoding, text, hops)
-    except DecodingError as error:
+    hops = front_end.trusted_hops if front_end.encoding == "xfcc" else 1
+    decoded = decode(encoding, text, hops)
+    if isinstance(decoded, Finding):
         raise NoCertificateError(
-            f"{where}, read as {encoding}, holds no certificate: {error.finding.detail}"
-        ) from error
+            f"{where}, read as {encoding}, holds no certificate: {decoded.detail}"
+        )
+    leaf, *chain = decoded
     forwarded = tuple(_readable(der, where).x509 for der in chain)
     return Given(_readable(leaf, where), encoding, forwarded)
 

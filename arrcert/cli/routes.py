@@ -47,9 +47,10 @@ def routes_command(
     'mysite.asgi:application'. A Django site may also be named by its settings module,
     'mysite.settings', or by DJANGO_SETTINGS_MODULE.
 
-    Below the table: what stands around the app, and what is open on purpose. No request is sent,
-    and no view runs. The exit code is 0; 1 if --fail-on-open finds something; 2 for bad usage and
-    for a site that does not start or refuses to serve.
+    Below the table: what stands around the app, what is open on purpose, and which pins, CA
+    certificates and revocation lists end. No request is sent, and no view runs. The exit code is
+    0; 1 if --fail-on-open finds something; 2 for bad usage and for a site that does not start or
+    refuses to serve.
     """
     found = _report(reference)
     if is_json:

@@ -12,7 +12,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
 import click
@@ -161,36 +161,24 @@ def serve(
     """  # noqa: D301 - click reads the backspace.
     try:
         # They are imported here, because fetch-crls must run where only click is installed.
+        import arrcert.cli.local_apps  # noqa: F401 - _target imports from it.
         from arrcert.cli.front_end import FrontEndServer
-        from arrcert.cli.local_apps import RunningCommand, run_app
     except ModuleNotFoundError as missing:
         package = (missing.name or "").partition(".")[0]
         if package not in {"h11", "OpenSSL", "uvicorn", "waitress"}:
             raise
         raise Failure(f"arrcert serve needs {package}; run: pip install 'arrcert[dev]'") from None
-    command: list[str] | None = context.meta.get(_COMMAND)
-    if [app, upstream, command].count(None) != 2 or command == []:
-        raise click.UsageError("Name one of MODULE:APP, --to URL and -- COMMAND.")
     if (certificate is None) != (key is None):
         raise click.UsageError("--certificate and --key belong together: give both or neither.")
     # The app must behave as on App Service, whose front end this command imitates.
     os.environ.setdefault("WEBSITE_SITE_NAME", "arrcert-serve")
     with contextlib.ExitStack() as resources:
         stop = resources.enter_context(_stop_signals())
-        running: Running | None = None
-        if command is not None:
-            running, served = RunningCommand(command), shlex.join(command)
-        elif app is not None:
-            running, served = run_app(load_app(app)), app
-        if running is not None:
-            resources.callback(running.stop)
-            upstream = running.address
-        else:
-            served = "http://{}:{}".format(*upstream or ())
+        target = resources.enter_context(_target(app, upstream, context.meta.get(_COMMAND)))
+        ca_file = None
         if certificate is not None and key is not None:
             certificate_pem = read_file("--certificate", certificate)
             key_pem = read_file("--key", key)
-            ca_file = None
         else:
             authority = CertificateAuthority("arrcert serve, this run only")
             issued = _issue_server_certificate(authority, bind[0])
@@ -201,7 +189,7 @@ def serve(
             ca_file.write_bytes(authority.certificate_pem)
         try:
             server = FrontEndServer(
-                upstream or ("", 0),
+                target.address,
                 certificate=certificate_pem,
                 key=key_pem,
                 bind=bind,
@@ -218,11 +206,45 @@ def serve(
                 why += "; choose another with --bind"
             raise Failure(f"cannot listen on {bind[0]} port {bind[1]}: {why}") from error
         with server:
-            _print_banner(served, server.url, client_cert_mode, excluded_paths, ca_file)
+            _print_banner(target.name, server.url, client_cert_mode, excluded_paths, ca_file)
             # On Windows a thread that waits without a timeout receives no signals.
             while not stop.wait(0.2):
-                if running is not None and running.exit_code is not None:
-                    raise Failure(f"the command ended with exit code {running.exit_code}")
+                if target.running is not None and target.running.exit_code is not None:
+                    raise Failure(f"the command ended with exit code {target.running.exit_code}")
+
+
+class _Target(NamedTuple):
+    """What stands behind the front end."""
+
+    name: str
+    address: tuple[str, int]
+    running: Running | None
+    """The app or the command that this process has started; None for a server of its own."""
+
+
+@contextlib.contextmanager
+def _target(
+    app: str | None, upstream: tuple[str, int] | None, command: list[str] | None
+) -> Iterator[_Target]:
+    """Start the app or the command, and stop it at the end. A server that runs already stays."""
+    from arrcert.cli.local_apps import RunningCommand, run_app
+
+    running: Running
+    match app, upstream, command:
+        case None, (host, port), None:
+            authority = f"[{host}]" if ":" in host else host
+            yield _Target(f"http://{authority}:{port}", (host, port), None)
+            return
+        case str(reference), None, None:
+            name, running = reference, run_app(load_app(reference))
+        case None, None, [_, *_] as words:
+            name, running = shlex.join(words), RunningCommand(words)
+        case _:
+            raise click.UsageError("Name one of MODULE:APP, --to URL and -- COMMAND.")
+    try:
+        yield _Target(name, running.address, running)
+    finally:
+        running.stop()
 
 
 @contextlib.contextmanager

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 from cryptography.hazmat.primitives import hashes
 
-from arrcert.cli.explanation import AlternativeResult, PolicyResult
 from arrcert.exceptions import ConfigurationError, DenialReason, quote
+from arrcert.explanation import AlternativeResult, PolicyResult
 from arrcert.keys import weakness_of_key
 from arrcert.moments import timestamp
 from arrcert.notation import Notation
@@ -148,7 +148,7 @@ def _pin(presented: Presented, result: PolicyResult) -> Suggestion:
             if isinstance(rule, PinRule):
                 known = (presented.public_key_fingerprint,)
                 pins = fingerprints if isinstance(rule, Fingerprints) else known
-                if any(pin in rule.pins for pin in pins):
+                if any(rule.pins.find(pin) for pin in pins):
                     warnings.append(
                         "the policy has a pin for it that does not admit it; find out why before"
                         " you add another"
@@ -188,7 +188,7 @@ def _what_is_not_given(policies: Sequence[Policy], *, has_identity: bool) -> Ite
             if isinstance(rule, Roles):
                 roles |= rule.granted
             elif isinstance(rule, PinRule):
-                roles = roles.union(*(pin.roles for pin in rule.pins.values()))
+                roles = roles.union(*(pin.roles for pin in rule.pins.described()))
     if roles:
         yield (
             f"the policy grants roles ({', '.join(map(quote, sorted(roles)))}), and this"

@@ -1,7 +1,8 @@
 """The encodings in which front ends write a certificate into a header.
 
-Each decoder returns the leaf first, then the intermediates that came with it. The decoders are
-strict: white space, wrong padding, a second value or text between blocks is an error.
+Each decoder returns the leaf first, then the intermediates that came with it, or a `Finding` that
+says why the text is not in its encoding. The decoders are strict: white space, wrong padding, a
+second value or text between blocks is a finding.
 """
 
 from __future__ import annotations
@@ -22,19 +23,7 @@ ENCODINGS_WITH_CHAIN_HEADER = ("rfc9440",)
 """The encodings with which a front end can send the intermediates in a second header."""
 
 
-class DecodingError(Exception):
-    """A header's text does not hold a certificate in the declared encoding.
-
-    Attributes:
-        finding: why.
-    """
-
-    def __init__(self, reason: DenialReason, detail: str) -> None:
-        super().__init__(reason, detail)
-        self.finding = Finding(reason, detail)
-
-
-def decode(encoding: str, value: str, trusted_hops: int = 1) -> list[bytes]:
+def decode(encoding: str, value: str, trusted_hops: int = 1) -> list[bytes] | Finding:
     """Decode the text of a certificate header to DER, the leaf first.
 
     Args:
@@ -42,8 +31,8 @@ def decode(encoding: str, value: str, trusted_hops: int = 1) -> list[bytes]:
         value: the header's text, not empty.
         trusted_hops: for `xfcc`, which element from the right is the client's.
 
-    Raises:
-        DecodingError: the text is not in this encoding.
+    Returns:
+        The certificates, or why the text is not in this encoding.
     """
     match encoding:
         case "base64-der":
@@ -56,25 +45,26 @@ def decode(encoding: str, value: str, trusted_hops: int = 1) -> list[bytes]:
             return xfcc(value, trusted_hops)
 
 
-def base64_der(value: str) -> list[bytes]:
+def base64_der(value: str) -> list[bytes] | Finding:
     """Decode bare base64 (RFC 4648 section 4) of one DER certificate, as App Service writes it.
 
     Args:
         value: the header's text, not empty.
 
-    Raises:
-        DecodingError: `ambiguous` if a comma joins two values; `malformed` if the text is not the
-            canonical encoding of the bytes.
+    Returns:
+        The certificate, or `ambiguous` if a comma joins two values, or `malformed` if the text is
+        not the canonical encoding of the bytes.
     """
-    _require_one(value)
+    if "," in value:
+        return _SEVERAL
     # The DER of a certificate begins with the byte 0x30, so its base64 begins with M. This check
     # refuses most other text without decoding it.
     if not value.startswith("M"):
-        raise _malformed(value, "base64-der", "is not base64 of DER")
-    return [_base64(value, "base64-der")]
+        return _malformed(value, "base64-der", "is not base64 of DER")
+    return _alone(_base64(value, "base64-der"))
 
 
-def percent_encoded_pem(value: str) -> list[bytes]:
+def percent_encoded_pem(value: str) -> list[bytes] | Finding:
     """Decode percent-encoded PEM (RFC 3986 section 2.1, RFC 7468), leaf first.
 
     nginx (`$ssl_client_escaped_cert`), Application Gateway and the AWS load balancer write this
@@ -83,13 +73,14 @@ def percent_encoded_pem(value: str) -> list[bytes]:
     Args:
         value: the header's text, not empty.
 
-    Raises:
-        DecodingError: `ambiguous` if the text contains a comma; `too_large` if there are more than
-            ten intermediates; `malformed` otherwise.
+    Returns:
+        The certificates, or `ambiguous` if the text contains a comma, `too_large` if there are more
+        than ten intermediates, `malformed` otherwise.
     """
-    _require_one(value)
+    if "," in value:
+        return _SEVERAL
     if not _PERCENT_ENCODED.fullmatch(value):
-        raise _malformed(value, "percent-encoded-pem", "is not percent-encoded PEM")
+        return _malformed(value, "percent-encoded-pem", "is not percent-encoded PEM")
     return _pem(unquote_to_bytes(value))
 
 
@@ -100,56 +91,61 @@ _PEM = re.compile(
 )
 
 
-def _pem(text: bytes) -> list[bytes]:
+def _pem(text: bytes) -> list[bytes] | Finding:
     certificates, end = [], 0
     while end < len(text):
         block = _PEM.match(text, end)
         if block is None:
-            raise DecodingError(
+            return Finding(
                 DenialReason.MALFORMED,
                 "it is not PEM, one block after the other with nothing between them",
             )
         text_of_block = re.sub(rb"\r?\n", b"", block[1]).decode("ascii")
-        certificates.append(_base64(text_of_block, "percent-encoded-pem"))
+        certificate = _base64(text_of_block, "percent-encoded-pem")
+        if isinstance(certificate, Finding):
+            return certificate
+        certificates.append(certificate)
         end = block.end()
-    _require_few(certificates[1:])
-    return certificates
+    return _too_many(certificates[1:]) or certificates
 
 
-def byte_sequence(value: str) -> list[bytes]:
+def byte_sequence(value: str) -> list[bytes] | Finding:
     """Decode the one Byte Sequence of `Client-Cert` (RFC 9440 section 2.2, RFC 9651).
 
     Args:
         value: the header's text, not empty.
 
-    Raises:
-        DecodingError: `ambiguous` if a comma joins two values; `malformed` otherwise.
+    Returns:
+        The certificate, or `ambiguous` if a comma joins two values, `malformed` otherwise.
     """
-    _require_one(value)
-    return [_byte_sequence(value)]
+    return _SEVERAL if "," in value else _alone(_byte_sequence(value))
 
 
-def byte_sequence_list(value: str) -> list[bytes]:
+def byte_sequence_list(value: str) -> list[bytes] | Finding:
     """Decode the list of `Client-Cert-Chain` (RFC 9440 section 2.3), in its order.
 
     Args:
         value: the header's text; several headers joined by commas are one list.
 
-    Raises:
-        DecodingError: `malformed`, or `too_large` if there are more than ten intermediates.
+    Returns:
+        The certificates, or `malformed`, or `too_large` if there are more than ten intermediates.
     """
-    chain = [_byte_sequence(item.strip(" \t")) for item in value.split(",")]
-    _require_few(chain)
-    return chain
+    chain = []
+    for item in value.split(","):
+        certificate = _byte_sequence(item.strip(" \t"))
+        if isinstance(certificate, Finding):
+            return certificate
+        chain.append(certificate)
+    return _too_many(chain) or chain
 
 
-def _byte_sequence(item: str) -> bytes:
+def _byte_sequence(item: str) -> bytes | Finding:
     if len(item) < 2 or not (item.startswith(":") and item.endswith(":")):
-        raise _malformed(item, "rfc9440", "is not a Byte Sequence between colons")
+        return _malformed(item, "rfc9440", "is not a Byte Sequence between colons")
     return _base64(item[1:-1], "rfc9440")
 
 
-def xfcc(value: str, trusted_hops: int) -> list[bytes]:
+def xfcc(value: str, trusted_hops: int) -> list[bytes] | Finding:
     """Decode `x-forwarded-client-cert` (XFCC), which Envoy and Container Apps write.
 
     Each proxy appends an element. Elements are therefore counted from the right: the last one
@@ -160,113 +156,128 @@ def xfcc(value: str, trusted_hops: int) -> list[bytes]:
         value: the header's text, not empty.
         trusted_hops: which element from the right is the client's, 1 being the last.
 
-    Raises:
-        DecodingError: `missing` if the element has no certificate; `ambiguous` if a key occurs
-            twice or a certificate contains a comma; `too_large` if there are more than ten
-            intermediates; `malformed` otherwise.
+    Returns:
+        The certificates, or `missing` if the element has no certificate, `ambiguous` if a key
+        occurs twice or a certificate contains a comma, `too_large` if there are more than ten
+        intermediates, `malformed` otherwise.
 
-    Source: Envoy's documentation, "x-forwarded-client-cert". This does not compare the key `Hash`
-    with the certificate.
+    An element may end with a semicolon, as the documentation of Container Apps shows it.
+
+    Sources: Envoy's documentation, "x-forwarded-client-cert"; "Configure client certificate
+    authentication in Azure Container Apps". This does not compare the key `Hash` with the
+    certificate.
     """
     elements = _xfcc_elements(value)
+    if isinstance(elements, Finding):
+        return elements
     if len(elements) < trusted_hops:
-        raise DecodingError(
+        return Finding(
             DenialReason.MALFORMED,
             f"it has fewer elements ({len(elements)}) than trusted_hops says ({trusted_hops})",
         )
     element = elements[-trusted_hops]
     for key in ("cert", "chain"):
         if len(element.get(key, [])) > 1:
-            raise DecodingError(DenialReason.AMBIGUOUS, f"the element holds {key} twice")
+            return Finding(DenialReason.AMBIGUOUS, f"the element holds {key} twice")
     if "cert" not in element:
-        raise DecodingError(
+        return Finding(
             DenialReason.MISSING, "the trusted element holds no Cert: the client presented none"
         )
-    leaf, *others = percent_encoded_pem(element["cert"][0])
-    if others:
-        raise DecodingError(DenialReason.MALFORMED, "Cert holds more than one certificate")
+    leaf = percent_encoded_pem(element["cert"][0])
+    if isinstance(leaf, Finding):
+        return leaf
+    if len(leaf) > 1:
+        return Finding(DenialReason.MALFORMED, "Cert holds more than one certificate")
     chain = percent_encoded_pem(element["chain"][0]) if "chain" in element else []
+    if isinstance(chain, Finding):
+        return chain
     # Envoy repeats the leaf at the head of the chain.
-    intermediates = chain[1:] if chain[:1] == [leaf] else chain
-    _require_few(intermediates)
-    return [leaf, *intermediates]
+    intermediates = chain[1:] if chain[:1] == leaf else chain
+    return _too_many(intermediates) or leaf + intermediates
 
 
 _XFCC_PAIR = re.compile(r'([A-Za-z]+)=("(?:[^"\\]|\\.)*"|[^",;=\\]*)')
 
 
-def _xfcc_elements(value: str) -> list[dict[str, list[str]]]:
+def _xfcc_elements(value: str) -> list[dict[str, list[str]]] | Finding:
     """Split a value at commas into elements and at semicolons into pairs, except in quotes."""
     elements: list[dict[str, list[str]]] = [{}]
     at = 0
     while True:
         pair = _XFCC_PAIR.match(value, at)
         if pair is None:
-            raise _not_xfcc(at)
+            return _not_xfcc(at)
         text = pair[2]
         if text.startswith('"'):
             text = re.sub(r"\\(.)", r"\1", text[1:-1])
         elements[-1].setdefault(pair[1].lower(), []).append(text)
         at = pair.end()
+        # Container Apps write a semicolon behind the last pair, too.
+        if value[at : at + 1] == ";" and value[at + 1 : at + 2] in ("", ","):
+            at += 1
         if at == len(value):
             return elements
         if value[at] == ",":
             elements.append({})
         elif value[at] != ";":
-            raise _not_xfcc(at)
+            return _not_xfcc(at)
         at += 1
 
 
-def _not_xfcc(at: int) -> DecodingError:
-    return DecodingError(
+def _not_xfcc(at: int) -> Finding:
+    return Finding(
         DenialReason.MALFORMED,
         f"it is not x-forwarded-client-cert; the first mistake is at character {at + 1}",
     )
 
 
-def _require_one(value: str) -> None:
-    if "," in value:
-        raise DecodingError(
-            DenialReason.AMBIGUOUS,
-            "it holds a comma: somebody sent the header a second time, or a second proxy added one",
-        )
+_SEVERAL = Finding(
+    DenialReason.AMBIGUOUS,
+    "it holds a comma: somebody sent the header a second time, or a second proxy added one",
+)
 
 
-def _require_few(intermediates: list[bytes]) -> None:
-    if len(intermediates) > MOST_INTERMEDIATES:
-        raise DecodingError(
-            DenialReason.TOO_LARGE,
-            f"{len(intermediates)} intermediates came with the certificate; at most"
-            f" {MOST_INTERMEDIATES} are read",
-        )
+def _alone(certificate: bytes | Finding) -> list[bytes] | Finding:
+    """Return a list of one certificate, or the finding."""
+    return certificate if isinstance(certificate, Finding) else [certificate]
 
 
-def _base64(text: str, encoding: str) -> bytes:
-    if not _BASE64.fullmatch(text):
-        is_url_safe = "-" in text or "_" in text
-        what = "is URL-safe base64" if is_url_safe else "is not base64"
-        raise _malformed(text, encoding, what)
+def _too_many(intermediates: list[bytes]) -> Finding | None:
+    if len(intermediates) <= MOST_INTERMEDIATES:
+        return None
+    return Finding(
+        DenialReason.TOO_LARGE,
+        f"{len(intermediates)} intermediates came with the certificate; at most"
+        f" {MOST_INTERMEDIATES} are read",
+    )
+
+
+def _base64(text: str, encoding: str) -> bytes | Finding:
     try:
         der = binascii.a2b_base64(text, strict_mode=True)
+    # Also for text that is not ASCII.
     except ValueError:
         der = b""
     # Some versions of binascii accept surplus padding, or padding bits that are not zero.
-    if not der or binascii.b2a_base64(der, newline=False) != text.encode("ascii"):
-        raise DecodingError(
-            DenialReason.MALFORMED,
-            "it is base64 with wrong padding, or with padding bits that are not zero",
-        )
-    return der
+    if der and binascii.b2a_base64(der, newline=False) == text.encode("ascii"):
+        return der
+    if not _BASE64.fullmatch(text):
+        is_url_safe = "-" in text or "_" in text
+        what = "is URL-safe base64" if is_url_safe else "is not base64"
+        return _malformed(text, encoding, what)
+    return Finding(
+        DenialReason.MALFORMED,
+        "it is base64 with wrong padding, or with padding bits that are not zero",
+    )
 
 
 _BASE64 = re.compile(r"[A-Za-z0-9+/]+=*")
-_WHITE_SPACE = re.compile(r"\s")
 
 
-def _malformed(value: str, encoding: str, what: str) -> DecodingError:
-    """Return the error for a text that is not in an encoding.
+def _malformed(value: str, encoding: str, what: str) -> Finding:
+    """Return the finding for a text that is not in an encoding.
 
-    If the text has the form of another encoding, the error names that form instead of `what`.
+    If the text has the form of another encoding, the finding names that form instead of `what`.
     """
     if value.startswith("-----BEGIN"):
         what = "has PEM armour"
@@ -276,6 +287,6 @@ def _malformed(value: str, encoding: str, what: str) -> DecodingError:
         what = (
             "is percent-encoded; check whether ARRCERT_FRONT_END names the front end that is in use"
         )
-    elif _WHITE_SPACE.search(value):
+    elif "".join(value.split()) != value:
         what = "holds white space"
-    return DecodingError(DenialReason.MALFORMED, f"it {what}")
+    return Finding(DenialReason.MALFORMED, f"it {what}")

@@ -14,7 +14,7 @@ from typing import Any
 
 from arrcert.exceptions import DenialReason, Finding, quote
 from arrcert.forwarding.cross_site import SAFE_METHODS, WEBSOCKET, check_cross_site
-from arrcert.forwarding.encodings import DecodingError, byte_sequence_list, decode
+from arrcert.forwarding.encodings import byte_sequence_list, decode
 from arrcert.forwarding.front_ends import FrontEnd, fold_header_name
 from arrcert.forwarding.peers import check_asgi_peer, check_wsgi_peer, not_through
 from arrcert.forwarding.proxies import Network, SecretHeader
@@ -437,14 +437,13 @@ def certificates_in(front_end: FrontEnd, forwarded: Forwarded) -> list[bytes] | 
                 f"{front_end}: it has {len(text)} characters; at most {MAX_HEADER_CHARACTERS} are"
                 " read",
             )
-    try:
-        certificates = decode(front_end.encoding, value, front_end.trusted_hops)
-        if chain:
-            certificates += byte_sequence_list(chain)
-    except DecodingError as error:
-        reason, detail = error.finding
-        return Finding(reason, f"{front_end}: {detail}")
-    return certificates
+    certificates = decode(front_end.encoding, value, front_end.trusted_hops)
+    intermediates = byte_sequence_list(chain) if chain else []
+    if isinstance(certificates, Finding):
+        return Finding(certificates.reason, f"{front_end}: {certificates.detail}")
+    if isinstance(intermediates, Finding):
+        return Finding(intermediates.reason, f"{front_end}: {intermediates.detail}")
+    return certificates + intermediates
 
 
 def wsgi_key(header: str) -> str:

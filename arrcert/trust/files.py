@@ -109,6 +109,10 @@ class TrustFiles:
         """Return the trust anchors that were read last."""
         return [anchor for file in self._anchors for anchor in file.certificates]
 
+    def intermediates(self) -> list[Certificate]:
+        """Return the intermediates that were read last."""
+        return [ca for file in self._intermediates for ca in file.certificates]
+
     def warnings(self, at: datetime | None = None) -> list[Problem]:
         """Return a problem for each expired certificate, and for each list without effect.
 

@@ -14,7 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arrcert.keys import public_key_fingerprint
-from arrcert.pins import Pin, fingerprint_digits, fingerprint_pin, public_key_pin
+from arrcert.pins import (
+    Pin,
+    Pins,
+    digest_of_digits,
+    fingerprint_digits,
+    fingerprint_pin,
+    public_key_pin,
+)
 from arrcert.testing import IssuedCertificate
 
 SHA1, SHA256 = "AB" * 20, "CD" * 32
@@ -231,3 +238,39 @@ def test_base64_of_a_key_may_be_wrapped() -> None:
 def test_digits_of_a_fingerprint(text: str, digits: str | None) -> None:
     """Text of 40 or 64 hex digits is a fingerprint, and any other text is not."""
     assert fingerprint_digits(text) == digits
+
+
+def test_pins_are_found_by_their_digits() -> None:
+    """Pins are found, counted and listed in order, whether or not they hold more than digits."""
+    described = Pin(SHA1, END_OF_JANUARY, "gateway", "fabrikam", frozenset({"orders"}))
+    pins = Pins()
+    assert pins.add_digits(bytes.fromhex(SHA256))
+    assert pins.add(described) == described
+    assert (len(pins), list(pins)) == (2, [Pin(SHA256), described])
+    assert list(pins.described()) == [described]
+    assert pins.find(SHA256) == Pin(SHA256)
+    assert pins.find(SHA1) == described
+    assert pins.find("EF" * 32) is None
+    assert pins.find(None) is None
+
+
+def test_first_pin_of_some_digits_counts() -> None:
+    """A second pin of the same digits changes nothing, and the first one is returned."""
+    described = Pin(SHA256, note="gateway")
+    pins = Pins()
+    assert pins.add(described) == described
+    assert not pins.add_digits(bytes.fromhex(SHA256))
+    assert pins.add(Pin(SHA256)) == described
+    assert pins.find(SHA256) == described
+    plain = Pins()
+    assert plain.add(Pin(SHA256)) == Pin(SHA256)
+    assert plain.add(described) == Pin(SHA256)
+    assert list(plain) == [Pin(SHA256)]
+
+
+@given(st.text(alphabet="0123456789abcdefABCDEF: \n\u00a0xg", max_size=70) | st.binary(max_size=9))
+def test_digits_are_read_as_a_pin_is(entry: object) -> None:
+    """Whatever is read as digits alone has the bytes that the whole form gives."""
+    digest = digest_of_digits(entry)
+    if digest is not None and len(digest) in (20, 32):
+        assert fingerprint_pin(entry).value == digest.hex().upper()

@@ -13,6 +13,7 @@ from arrcert.routes import (
     Check,
     Decision,
     Effect,
+    End,
     Layer,
     Report,
     Route,
@@ -158,11 +159,16 @@ REPORT = Report(
         Layer("WSGI", "werkzeug.ProxyFix", Effect.PASSES),
     ],
     ["ARRCERT_EXEMPT_PATHS: /health"],
+    [
+        End(("default", "partners"), "the pin 'AB12 (old)'", "2026-05-01T00:00:00Z", -3),
+        End(("default",), "the trust anchor 'CN=\x1bContoso'", "2026-05-05T00:00:00Z", 1),
+        End(("default",), "the revocation list in shop.crl", "2026-05-09T00:00:00Z", 5),
+    ],
 )
 
 
 def test_text() -> None:
-    """The table is aligned; below it stands what is around, what is on purpose, and a count."""
+    """Below the aligned table stand what is around, what is on purpose, what ends, and a count."""
     assert as_text(REPORT, 100).splitlines() == [
         "PATH            METHODS   VIEW            POLICY    DECIDED BY",
         "/               any       index           any       WSGI middleware",
@@ -178,6 +184,11 @@ def test_text() -> None:
         "Open or switched off on purpose:",
         "  ARRCERT_EXEMPT_PATHS: /health",
         "",
+        "What ends, the earliest first:",
+        "  2026-05-01T00:00:00Z, it has ended: the pin 'AB12 (old)' (policy default, partners)",
+        "  2026-05-05T00:00:00Z, 1 day left: the trust anchor 'CN=\\x1bContoso' (policy default)",
+        "  2026-05-09T00:00:00Z, 5 days left: the revocation list in shop.crl (policy default)",
+        "",
         "5 rows: 2 protected, 1 exempt, 1 open, 1 unknown",
     ]
 
@@ -192,11 +203,21 @@ def test_text_is_folded(width: int) -> None:
 
 def test_text_of_an_empty_report() -> None:
     """A site without routes has a heading and a count."""
-    assert as_text(Report([], [], []), 80).splitlines() == [
+    assert as_text(Report([], [], [], []), 80).splitlines() == [
         "PATH  METHODS  VIEW  POLICY  DECIDED BY",
         "",
         "0 rows: 0 protected, 0 exempt, 0 open, 0 unknown",
     ]
+
+
+def test_text_shows_the_ten_earliest_ends() -> None:
+    """A thousand pins with an end do not fill the terminal; JSON has all of them."""
+    ends = [End(("default",), f"pin {n}", "2026-05-01T00:00:00Z", n) for n in range(12)]
+    report = Report([], [], [], ends)
+    lines = [line for line in as_text(report, 100).splitlines() if "pin " in line or "more" in line]
+    assert len(lines) == 11
+    assert lines[-1] == "  and 2 more; --json has all of them"
+    assert len(json.loads(as_json(report))["ends"]) == 12
 
 
 def test_json() -> None:
@@ -218,6 +239,12 @@ def test_json() -> None:
         "open": True,
     }
     assert document["on_purpose"] == ["ARRCERT_EXEMPT_PATHS: /health"]
+    assert document["ends"][2] == {
+        "policies": ["default"],
+        "what": "the revocation list in shop.crl",
+        "at": "2026-05-09T00:00:00Z",
+        "days_left": 5,
+    }
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,12 +18,14 @@ from arrcert.settings import load
 from arrcert.surroundings import (
     describe,
     describe_all,
+    ends,
     layers_around,
     on_purpose,
     report_of_any_app,
     takes_scope,
     walk_asgi,
 )
+from arrcert.testing import CertificateAuthority
 from arrcert.wsgi import ClientCertificateMiddleware as WSGIMiddleware
 
 POLICIES = {"default": {"fingerprints": ["00" * 32]}}
@@ -153,3 +157,44 @@ def test_settings_that_open_something(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [line.partition(":")[0].split()[0] for line in lines] == list(hatches)
     lines = on_purpose(load({"ARRCERT": POLICIES, **hatches}, {}))
     assert lines[0].startswith("ARRCERT_PROTECT_ALL is False")
+
+
+def in_days(days: float) -> datetime:
+    """Return a moment in the future, in whole seconds."""
+    return (datetime.now(UTC) + timedelta(days=days)).replace(microsecond=0)
+
+
+def test_ends_of_the_policies() -> None:
+    """Pins, CA certificates and lists that end are sorted by their end, once for all policies."""
+    root = CertificateAuthority("Root", not_after=in_days(20.5))
+    middle = CertificateAuthority("Middle", not_after=in_days(10.5), issuer=root)
+    crl = root.revocation_list(last_update=in_days(-1), next_update=in_days(3.5))
+    anchors = {
+        "trust_anchors": root.certificate_pem.decode(),
+        "intermediates": middle.certificate_pem.decode(),
+        "crls": [crl.decode()],
+    }
+    pins = [{"fingerprint": "AA" * 32, "not_after": in_days(-0.5)}, "BB" * 32]
+    policies = {
+        "default": [{"fingerprints": pins, "identity": "fabrikam"}, anchors],
+        "partners": anchors,
+    }
+    both = ("default", "partners")
+    assert [
+        (end.policies, end.what, end.days_left) for end in ends(load({"ARRCERT": policies}, {}))
+    ] == [
+        (("default",), f"the pin '{'AA' * 32}'", -1),
+        (both, "the revocation list in PEM text", 3),
+        (both, "the intermediate 'CN=Middle'", 10),
+        (both, "the trust anchor 'CN=Root'", 20),
+    ]
+
+
+def test_ends_of_a_file_of_policies(tmp_path: Path) -> None:
+    """With a file of policies, what the file holds now counts."""
+    file = tmp_path / "partners.toml"
+    entry = '[[default]]\nfingerprints = [{{ fingerprint = "{}", not_after = 2099-01-31 }}]\n'
+    file.write_text(entry.format("AA" * 32), encoding="utf-8")
+    settings = load({"ARRCERT_FILE": str(file)}, {})
+    [end] = ends(settings)
+    assert (end.what, end.at) == (f"the pin '{'AA' * 32}'", "2099-01-31T23:59:59Z")

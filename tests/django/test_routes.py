@@ -517,3 +517,13 @@ def test_lost_decorators_are_refused(site: Any) -> None:
     site(path("", lost))
     with pytest.raises(ConfigurationError, match="without its @authorize_certificate"):
         report()
+
+
+def test_what_ends_is_reported(site: Any, settings: Any) -> None:
+    """The report tells which pins end."""
+    settings.ARRCERT = {
+        "default": {"fingerprints": [{"fingerprint": "AA" * 32, "not_after": "2099-01-31"}]}
+    }
+    site(path("", _index))
+    [end] = report().ends
+    assert (end.policies, end.at) == (("default",), "2099-01-31T23:59:59Z")

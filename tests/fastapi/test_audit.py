@@ -336,3 +336,18 @@ def test_endpoint_that_is_an_object(settings: dict[str, Any]) -> None:
     app.add_api_route("/answer", Answer())
     [row] = [row for row in report(app).routes if row.path == "/answer"]
     assert row.view.endswith("Answer")
+
+
+def test_what_ends_is_reported() -> None:
+    """The report tells which pins end."""
+    app = FastAPI()
+    Arrcert(
+        app,
+        {
+            "ARRCERT": {
+                "default": {"fingerprints": [{"fingerprint": "AA" * 32, "not_after": "2099-01-31"}]}
+            }
+        },
+    )
+    [end] = report(app).ends
+    assert (end.policies, end.at) == (("default",), "2099-01-31T23:59:59Z")

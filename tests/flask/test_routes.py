@@ -646,3 +646,14 @@ def test_app_without_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     Arrcert(app)
     with pytest.raises(ConfigurationError, match="ARRCERT"):
         report(app)
+
+
+def test_what_ends_is_reported() -> None:
+    """The report tells which pins end."""
+    app = Flask(__name__)
+    app.config["ARRCERT"] = {
+        "default": {"fingerprints": [{"fingerprint": "AA" * 32, "not_after": "2099-01-31"}]}
+    }
+    Arrcert(app)
+    [end] = report(app).ends
+    assert (end.policies, end.at) == (("default",), "2099-01-31T23:59:59Z")

@@ -30,8 +30,8 @@ from arrcert import (
     Policy,
 )
 from arrcert import names as name_entries
+from arrcert.exceptions import Finding
 from arrcert.forwarding.encodings import (
-    DecodingError,
     base64_der,
     byte_sequence,
     byte_sequence_list,
@@ -137,7 +137,7 @@ def look(der: bytes) -> ClientCertificate:
 
 
 def decoder(
-    decode: Callable[[str], list[bytes]],
+    decode: Callable[[str], list[bytes] | Finding],
     holds: Callable[[str, list[bytes]], bool],
     seeds: list[str],
 ) -> Target:
@@ -154,11 +154,12 @@ def decoder(
         text = text_of(data)
         try:
             ders = decode(text)
+            if isinstance(ders, Finding):
+                assert ders.reason is not DenialReason.MISCONFIGURED
+                assert ders.detail.isprintable()
+                return
             assert holds(text, ders), f"accepted as {[der.hex() for der in ders]}"
             look(ders[0])
-        except DecodingError as error:
-            assert error.finding.reason is not DenialReason.MISCONFIGURED
-            assert error.finding.detail.isprintable()
         except CertificateDenied as denied:
             assert denied.reason is DenialReason.MALFORMED
             assert str(denied).isprintable()
@@ -264,6 +265,7 @@ def _xfcc() -> Target:
         f'Hash=ab12;Cert="{leaf}";Chain="{leaf}{issuer}"',
         f'Cert={leaf},Hash=cd34;Cert="{other}";DNS=a.example;DNS=b.example',
         f'By=spiffe://a;Cert="{other}",Cert="{leaf}";Chain="{issuer}"',
+        f'Hash=ab12;Cert="{leaf}";Chain="{leaf}{issuer}";',
         'Cert="a";Cert="b"',
         'Subject="a\\\\\\";Cert=x";Hash=1',
     ]

@@ -291,6 +291,20 @@ class TestReading:
         held = read(sign(builder(authority.name, map(entry, numbers)), authority), authority)
         assert [number for number in range(900, 5100) if held.revokes(number)] == list(numbers)
 
+    def test_bytes_across_two_entries_are_no_entry(self, authority: CertificateAuthority) -> None:
+        """A serial number whose bytes stand across two entries is not found, and ends the search.
+
+        Also one that is an entry and stands across two others before it is found.
+        """
+        one, two = (
+            int.from_bytes(bytes([first, *bytes(18), last])) for first, last in ((1, 2), (3, 4))
+        )
+        across = int.from_bytes(bytes([2, 3, *bytes(18)]))
+        for numbers, is_held in (([one, two], False), ([one, two, across], True)):
+            held = read(sign(builder(authority.name, map(entry, numbers)), authority), authority)
+            assert all(map(held.revokes, numbers))
+            assert held.revokes(across) is is_held
+
     def test_immutable(self, authority: CertificateAuthority) -> None:
         """A list can only be made by reading, and cannot be changed."""
         held = read(authority.revocation_list(), authority)

@@ -705,7 +705,44 @@ def test_path_is_searched_once_for_each_set_of_authorities(
     found = [search.find(store, now) for store in stores]
     assert all(isinstance(path, list) for path in found)
     assert counted.searches == 1
-    assert counted.signatures == 1
+    assert counted.signatures == 0
+
+
+def test_client_that_names_its_only_issuers_key_costs_one_signature(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """`cryptography` is asked at once about a leaf that names the key of its only issuer."""
+    ca = root([(CA, True), (CA_SKI, False)])
+    named = client(sign(name("alice"), KEYS["client"], name("CA"), KEYS["ca"], [(AKI, False)]))
+    counted = Counted(monkeypatch)
+    assert isinstance(PathSearch(named).find(TrustStore([ca]), NOW), list)
+    assert (counted.signatures, counted.searches) == (0, 1)
+
+
+def test_client_that_may_be_an_impostor_costs_a_signature_before_the_search(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A leaf without a key identifier, or with several CAs of its issuer's name, is tried first."""
+    ca, renewed = (root([(CA, True), (CA_SKI, False)]) for _ in range(2))
+    named = client(sign(name("alice"), KEYS["client"], name("CA"), KEYS["ca"], [(AKI, False)]))
+    for end, anchors in ((leaf(), [ca]), (named, [root()]), (named, [ca, renewed])):
+        counted = Counted(monkeypatch)
+        assert isinstance(PathSearch(end).find(TrustStore(anchors), NOW), list)
+        assert (counted.signatures, counted.searches) == (1, 1)
+        monkeypatch.undo()
+
+
+def test_impostor_who_names_a_key_costs_one_search_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever key a stranger names, `cryptography` is asked at once for the first store alone."""
+    ca = root([(CA, True), (CA_SKI, False)])
+    impostor = sign(name("alice"), KEYS["client"], name("CA"), KEYS["client"], [(AKI, False)])
+    counted = Counted(monkeypatch)
+    search = PathSearch(client(impostor))
+    for number in range(10):
+        found = search.find(TrustStore([ca]), NOW + timedelta(seconds=number))
+        assert isinstance(found, Finding)
+        assert "another key signed the certificate" in found.detail
+    assert (counted.signatures, counted.searches) == (1, 1)
 
 
 def test_no_search_where_no_authority_has_the_issuers_name(
