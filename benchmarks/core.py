@@ -119,12 +119,11 @@ def main() -> int:
     for kind in KINDS:
         found = costs(cold_calls, kind, options=options)
         print_table(f"One cold decision, {kind}", cold_rows(found, kind))
-        found = costs(denial_calls, kind, "off", options=options)
+        found = costs(denial_calls, kind, options=options)
         print_table(f"One denial, log off, {kind}", denial_rows(found))
-        logging.disable(logging.NOTSET)
-        found = costs(denial_calls, kind, "on", options=options)
-        logging.disable(logging.CRITICAL)
-        print_table(f"One denial, log on, counted in a flood, {kind}", denial_rows(found))
+    found = costs(flood_calls, options=options)
+    logging.disable(logging.CRITICAL)
+    print_table("One denial, log on, counted in a flood", flood_rows(found))
     found = costs(large_calls, options=options)
     print_table("One cold decision, P-256, large settings", large_rows(found))
     return 0
@@ -190,18 +189,27 @@ _DENY = "try: {0}({1}.decode('latin-1'))\nexcept Denied: pass"
 _REFUSE = "try: verify({0}.decode('latin-1'))\nexcept Exception: pass"
 
 
-def denial_calls(kind: str, log: str) -> Calls:
+def flood_calls() -> Calls:
+    """Return statements about clients under pins that do not enter. The log counts them.
+
+    The flood begins with the first denial, and its second lasts as long as the run.
+    """
+    calls = denial_calls("P-256")
+    logger = logging.getLogger("arrcert")
+    logger.handlers, logger.propagate = [logging.NullHandler()], False
+    logging.disable(logging.NOTSET)
+    denials.MOST_IN_FULL, denials.SECONDS_TO_COUNT = 0, 3600.0
+    kept = {name: text for name, text in calls.statements.items() if "verif" not in text}
+    return calls._replace(statements={n: t for n, t in kept.items() if "path" not in t})
+
+
+def denial_calls(kind: str) -> Calls:
     """Return statements about clients that do not enter.
 
     Args:
         kind: the kind of all keys, one of `KINDS`.
-        log: "on" counts each denial, as in a flood; "off" disables the log.
     """
-    logger = logging.getLogger("arrcert")
-    logger.handlers, logger.propagate = [logging.NullHandler()], False
-    logging.disable(logging.NOTSET if log == "on" else logging.CRITICAL)
-    # A flood from the first denial on, in a second that lasts as long as the run.
-    denials.MOST_IN_FULL, denials.SECONDS_TO_COUNT = 0, 3600.0
+    logging.disable(logging.CRITICAL)
     pki = Pki(KINDS[kind])
     impostor, foreign = Pki(KINDS[kind]), Pki(KINDS[kind], "Another CA")
     pin = ClientCertificate.from_der(base64.b64decode(pki.alice)).sha256_fingerprint
@@ -252,15 +260,20 @@ def varied(client: bytes) -> list[bytes]:
     ]
 
 
-def denial_rows(found: Costs) -> list[Row]:
-    """Return the ratios of clients that do not enter."""
-    rows = [
+def flood_rows(found: Costs) -> list[Row]:
+    """Return the ratios of clients under pins that do not enter."""
+    return [
         found.ratio("control: sample / sample", "sample, stranger again", "sample, stranger"),
         found.ratio("no base64 / sample", "no_base64", "sample, no_base64", 1.0),
         found.ratio("no certificate / sample", "no_certificate", "sample, no_certificate", 1.0),
         found.ratio("pins: a stranger again / sample", "stranger", "sample, stranger", 1.0),
         found.ratio("pins: strangers in turn / sample", "stranger, in turn", "sample, stranger"),
     ]
+
+
+def denial_rows(found: Costs) -> list[Row]:
+    """Return the ratios of clients that do not enter."""
+    rows = flood_rows(found)
     for name, what, goal in (
         ("impostor", "a CA of the same name", 2.0),
         ("impostor with the name of the key", "the same name and key identifier", None),
