@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help demo serve test test-all lint types fuzz mutants differential bench screenshots check-az clean
+.PHONY: help demo serve test test-all lint types fuzz mutants differential bench docs pictures screenshots check-az dist sbom audit clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,6 +54,12 @@ differential: $(VENV)/differential ## other implementations' verdicts on minted 
 bench: $(VENV)/test ## what a decision and a protected request cost, as ratios; at most ten minutes
 	@$(BIN)/python benchmarks/run.py
 
+docs: $(VENV)/docs ## the documentation site, in site/; a broken link or any other warning is an error
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+pictures: $(VENV)/demo ## the pictures of the documents, from real runs, in docs/images
+	@$(BIN)/python -m tools.pictures
+
 screenshots: $(VENV)/browser ## the sample sites' pages as pictures, in screenshots/; needs chromium
 	@SCREENSHOTS=screenshots $(BIN)/python -m pytest -q tests/e2e/test_browser.py::test_picture
 	@cp screenshots/flask-certificate-desktop-light.png screenshots/django-front-page-phone-dark.png docs/images
@@ -61,9 +67,26 @@ screenshots: $(VENV)/browser ## the sample sites' pages as pictures, in screensh
 check-az: .venv-az/installed ## every az command of the documents through the Azure CLI's parser; 730 MB
 	@.venv-az/bin/python tests/infra/check_az.py
 
+RELEASE := .venv-release
+dist: $(RELEASE)/installed ## the wheel and the source archive, in dist/
+	@rm -rf dist
+	@$(RELEASE)/bin/python -m build --outdir dist .
+
+SBOM := build/arrcert.cdx.json
+sbom: product ## a CycloneDX list of what arrcert brings along, in build/arrcert.cdx.json
+	@mkdir -p $(dir $(SBOM))
+	@$(RELEASE)/bin/cyclonedx-py environment --pyproject pyproject.toml --mc-type library \
+		--output-reproducible --output-file $(SBOM) $(PRODUCT)/bin/python
+	@echo "Wrote $(SBOM)."
+
+audit: product ## known vulnerabilities of what arrcert brings along; asks the package index
+	@$(RELEASE)/bin/python -m pip --python $(PRODUCT)/bin/python freeze --exclude arrcert \
+		> $(PRODUCT)/requirements.txt
+	@$(RELEASE)/bin/pip-audit --strict --no-deps --disable-pip -r $(PRODUCT)/requirements.txt
+
 clean: ## remove .venv and what tools leave behind
-	rm -rf $(VENV) .venv-az .coverage .differential .hypothesis .mypy_cache .pytest_cache .ruff_cache dist
-	rm -rf screenshots sample_sites/*/dist sample_sites/*/dist.zip
+	rm -rf $(VENV) .venv-az $(RELEASE) $(PRODUCT) build .coverage .differential .hypothesis .mypy_cache .pytest_cache .ruff_cache dist
+	rm -rf screenshots site sample_sites/*/dist sample_sites/*/dist.zip
 
 $(VENV)/pip:
 	@echo "Setting up $(VENV) ..."
@@ -87,7 +110,7 @@ $(VENV)/test: $(VENV)/demo pyproject.toml
 
 $(VENV)/test-all: $(VENV)/test $(VENV)/browser pyproject.toml
 	@echo "Installing servers, frameworks and CAs ..."
-	@$(PIP) --group servers --group apps --group cas
+	@$(PIP) --group servers --group functions --group apps --group cas
 	@touch $@
 
 $(VENV)/fuzz: $(VENV)/demo pyproject.toml
@@ -105,6 +128,11 @@ $(VENV)/browser: $(VENV)/test pyproject.toml
 	@$(PIP) --group browser
 	@touch $@
 
+$(VENV)/docs: $(VENV)/pip pyproject.toml
+	@echo "Installing what builds the documentation site ..."
+	@$(PIP) --group docs
+	@touch $@
+
 $(VENV)/lint: $(VENV)/pip pyproject.toml
 	@echo "Installing linter and type checker ..."
 	@$(PIP) --group lint --group typing
@@ -116,3 +144,20 @@ $(VENV)/lint: $(VENV)/pip pyproject.toml
 	@$(PYTHON) -m venv .venv-az
 	@.venv-az/bin/python -m pip install --quiet --disable-pip-version-check azure-cli
 	@touch $@
+
+# An environment of its own: these tools share packages with what the tests install.
+$(RELEASE)/installed: pyproject.toml
+	@echo "Installing what makes a release ..."
+	@$(PYTHON) -m venv $(RELEASE)
+	@$(RELEASE)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
+	@$(RELEASE)/bin/python -m pip install --quiet --group release
+	@touch $@
+
+# What users install, and nothing else: no pip, no tools. It is made anew each time.
+.PHONY: product
+PRODUCT := .venv-product
+product: $(RELEASE)/installed
+	@rm -rf $(PRODUCT)
+	@$(PYTHON) -m venv --without-pip $(PRODUCT)
+	@$(RELEASE)/bin/python -m pip --python $(PRODUCT)/bin/python install --quiet \
+		".[flask,django,fastapi,telemetry,dev]"

@@ -1101,7 +1101,7 @@ class RevocationLists(SourceRule):
         " scope; delta and indirect lists are refused. For a list with a distribution point that"
         " the certificates do not name, write"
         ' `{"file": "...", "distribution_point": "https://..."}`'
-        " ([Revocation](docs/revocation.md)). Without this key, revocation is not checked."
+        " ([Revocation](revocation.md)). Without this key, revocation is not checked."
     )
 
     def read(self, value: object, notation: Notation) -> None:
@@ -1210,7 +1210,7 @@ class Identity(KeyRule):
         " template with one of `{common_name}`, `{dns_name}`, `{uri}`, `{email_address}`,"
         " `{sha256_fingerprint}`, such as `device:{common_name}`. The name is the one that matched"
         " the list of that key, else the only one in the certificate. A pin may have an `identity`"
-        " of its own. [Who entered](docs/identity.md)."
+        " of its own. [Who entered](identity.md)."
     )
 
     def read(self, value: object, notation: Notation) -> None:

@@ -53,7 +53,7 @@ def build() -> Snapshot:
     Raises:
         ConfigurationError: lists all mistakes in the configuration.
 
-    Source: the table of settings in the README. It does not check `MIDDLEWARE`.
+    Source: docs/settings.md. It does not check `MIDDLEWARE`.
     """
     # The generation is taken before the settings are read. If they change during the reading, the
     # snapshot is already out of date and `current` replaces it.

@@ -79,6 +79,23 @@ class Arrcert:
         setattr(app.state, _WRITTEN, given)
 
 
+def authorizer_of(app: Starlette) -> Authorizer:
+    """Return the `Authorizer` that `Arrcert(app)` made.
+
+    Args:
+        app: the app.
+
+    Raises:
+        ConfigurationError: `Arrcert(app)` was not called for this app before.
+    """
+    authorizer: Authorizer | None = getattr(app.state, _ARRCERT, None)
+    if authorizer is None:
+        raise ConfigurationError(
+            [Problem("", "Arrcert(app) was not called; call it before authorizer_of(app)")]
+        )
+    return authorizer
+
+
 def settings_of(app: Starlette) -> Settings | None:
     """Return the settings of an app, or None without `Arrcert(app)`.
 

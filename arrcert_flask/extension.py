@@ -55,7 +55,7 @@ class Arrcert:
     Args:
         app: the app. Without it, call `init_app` later.
 
-    The settings are in `app.config` or in the environment; the README has a table of them.
+    The settings are in `app.config` or in the environment; docs/settings.md has a table of them.
     """
 
     def __init__(self, app: Flask | None = None) -> None:

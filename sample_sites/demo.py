@@ -126,10 +126,16 @@ class Pki:
 
     def policies(self) -> Policies:
         """Return what the sites get as `ARRCERT`."""
-        pinned = [self.certificate(name).sha256_fingerprint for name in ("allowed", "expired")]
+        allowed = {
+            "fingerprint": self.certificate("allowed").sha256_fingerprint,
+            "identity": "contoso",
+            "roles": ["operator"],
+        }
         return {
-            "default": {"fingerprints": pinned},
+            "default": {"fingerprints": [allowed, self.certificate("expired").sha256_fingerprint]},
             "partners": {
+                "identity": "partner:{common_name}",
+                "roles": ["orders"],
                 "common_names": [PARTNER_NAME],
                 "issuers": [ISSUING_CA],
                 "trust_anchors": str(self.path("issuing-ca")),

@@ -73,11 +73,14 @@ for site in flask django fastapi; do
         --src-path "${site}_site/dist.zip" \
         --type zip \
         --output none
-    az webapp show \
+    url=$(az webapp show \
         --resource-group "rg-$name" \
         --name "$site_name" \
         --query "join('', ['https://', defaultHostName])" \
-        --output tsv
+        --output tsv)
+    echo "$url"
+    export "${site^^}_URL=$url"
 done
 
-echo "5. Now verify: docs/deploy.md says what to ask and what must come back."
+echo "5. The verdict: arrcert probe. docs/deploy.md says what else to verify."
+python3 verify.py

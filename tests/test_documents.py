@@ -1,34 +1,51 @@
-"""The README is true: its quick starts run as they stand, its tables are whole."""
+"""The README and the first pages are true: the quick starts run, the tables are whole."""
 
 from __future__ import annotations
 
+import base64
 import importlib
+import json
 import os
 import re
 import socket
 import subprocess
 import sysconfig
+import textwrap
 import time
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding
 
-from arrcert import DenialReason
+from arrcert import Authorizer, CertificateDenied, ClientCertificate, DenialReason, Policy
 from arrcert.forwarding.front_ends import FRONT_ENDS
 from arrcert.policy import PARAMETERS
+from arrcert.settings import load
+from arrcert.testing import CertificateAuthority
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+MOST_BYTES = 9_000
+"""Two printed pages."""
 SCRIPTS = sysconfig.get_path("scripts")
 
 
-def blocks(heading: str) -> list[tuple[str, str]]:
-    """Return (language, text) of each fenced block in a section, in order."""
-    section = re.split(r"^## ", README, flags=re.MULTILINE)
-    [text] = [part for part in section if part.startswith(heading)]
-    return re.findall(r"^```(\w+)\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
+def page(name: str) -> str:
+    """Return the text of a page in docs/."""
+    return (ROOT / "docs" / name).read_text(encoding="utf-8")
+
+
+def blocks(name: str) -> list[tuple[str, str]]:
+    """Return (language, text) of each fenced block of a page, in order."""
+    return re.findall(r"^```(\w+)\n(.*?)^```$", page(name), flags=re.MULTILINE | re.DOTALL)
 
 
 def commands(text: str) -> list[str]:
@@ -37,7 +54,7 @@ def commands(text: str) -> list[str]:
 
 
 class Reader:
-    """Somebody who types what the README says, in an empty folder."""
+    """Somebody who types what a page says, in an empty folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -119,18 +136,17 @@ def follow(reader: Reader, shell: list[str], questions: str) -> str:
 
 def test_flask_quick_start(reader: Reader) -> None:
     """The Flask quick start leads, as it stands, to a 403 and a 200."""
-    (_, install), (_, app), (_, shell), (_, questions), *_ = blocks("Flask in two minutes")
-    assert install == "pip install 'arrcert[flask,dev]'\n"
+    _, (_, app), (_, shell), (_, questions) = blocks("start-flask.md")
     (reader.folder / "app.py").write_text(app)
     said = follow(reader, commands(shell), questions)
     assert (reader.folder / "answer.txt").read_text() == "hello alice\n"
-    [promised] = re.findall(r"was denied: `(.*?)`", README)
+    [promised] = re.findall(r"was denied: `(.*?)`", page("start-flask.md"))
     assert promised in said
 
 
 def test_django_quick_start(reader: Reader) -> None:
     """The Django quick start leads, as it stands, to a 403 and a 200."""
-    (_, start), (_, settings), (_, shell), (_, questions), *_ = blocks("Django in two minutes")
+    _, (_, start), (_, settings), (_, shell), (_, questions) = blocks("start-django.md")
     for line in commands(start):
         reader.types(line)
     with (reader.folder / "mysite" / "settings.py").open("a") as file:
@@ -139,10 +155,26 @@ def test_django_quick_start(reader: Reader) -> None:
     assert "worked successfully" in (reader.folder / "answer.txt").read_text()
 
 
+def test_fastapi_quick_start(reader: Reader) -> None:
+    """The FastAPI quick start leads, as it stands, to a 403 and a 200."""
+    _, (_, app), (_, shell), (_, questions) = blocks("start-fastapi.md")
+    (reader.folder / "app.py").write_text(app)
+    said = follow(reader, commands(shell), questions)
+    assert (reader.folder / "answer.txt").read_text() == '"hello alice"'
+    assert "denied GET /hellocert under policy 'default': missing: " in said
+
+
+@pytest.mark.parametrize("framework", ["flask", "django", "fastapi"])
+def test_quick_starts_install_from_a_clone(framework: str) -> None:
+    """The first line of each quick start installs the extras of this clone by their names."""
+    assert blocks(f"start-{framework}.md")[0] == ("sh", f"pip install '.[{framework},dev]'\n")
+    assert {framework, "dev"} <= extras()
+
+
 def test_private_ca(reader: Reader) -> None:
     """The private CA leads from `openssl req` to a 200 and, once revoked, to a 403."""
-    (_, _), (_, app), *_ = blocks("Flask in two minutes")
-    (_, config), (_, issue), (_, shell), (_, questions), (_, fetch) = blocks("A private CA")
+    _, (_, app), *_ = blocks("start-flask.md")
+    (_, config), (_, issue), (_, shell), (_, questions), (_, fetch) = blocks("private-ca.md")
     (reader.folder / "app.py").write_text(app)
     (reader.folder / "ca.cnf").write_text(config)
     said = follow(reader, [*commands(issue), *commands(shell)], questions)
@@ -153,8 +185,9 @@ def test_private_ca(reader: Reader) -> None:
 
 def test_calling_out(reader: Reader) -> None:
     """The program that calls out with a .p12 is greeted by its name."""
-    (_, _), (_, app), (_, alice), *_ = blocks("Flask in two minutes")
-    (_, shell), (_, program), (_, call) = blocks("Calling out with a certificate")
+    _, (_, app), (_, alice), _ = blocks("start-flask.md")
+    _, section = page("outbound.md").split("## Try it\n")
+    shell, program, call = re.findall(r"^```\w+\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)[:3]
     (reader.folder / "app.py").write_text(app)
     (reader.folder / "call.py").write_text(program.replace(":8443", f":{reader.port}"))
     *preparation, serve = commands(shell)
@@ -167,9 +200,160 @@ def test_calling_out(reader: Reader) -> None:
 
 def test_name_alone_proves_nothing(reader: Reader) -> None:
     """The attack on a list of common names runs as it stands."""
-    shell = [text for language, text in blocks("Coming from") if language == "sh"][-1]
+    [shell] = [text for language, text in blocks("coming-from.md") if language == "sh"]
     *_, printed = [reader.types(line) for line in commands(shell)]
     assert printed.strip() == "True"
+
+
+def test_pins(reader: Reader) -> None:
+    """The command of the page prints a fingerprint, and the policy with it loads."""
+    reader.types(
+        "openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=fabrikam"
+        " -keyout fabrikam.key -out fabrikam.pem"
+    )
+    (_, policy), (_, command) = blocks("pins.md")
+    fingerprint = reader.types(command).strip().partition("=")[2]
+    value = policy.replace("<fingerprint of fabrikam.pem>", fingerprint)
+    value = value.replace("<fingerprint of contoso.pem>", "AB" * 32)
+    assert load({}, {"ARRCERT": value}).policies["default"]
+    assert reader.types(f"ARRCERT='{value}' arrcert explain fabrikam.pem")
+
+
+def test_policies_of_the_settings_page(authority: CertificateAuthority, reader: Reader) -> None:
+    """The mapping in code and the one in JSON load, from the framework and the environment."""
+    text = textwrap.dedent("\n".join(re.findall(r"^    .*", page("settings.md"), re.MULTILINE)))
+    (_, python), (_, as_json) = re.findall(r"^```(\w+)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    file = reader.folder / "fabrikam-ca.pem"
+    file.write_bytes(authority.certificate_pem)
+    values = []
+    for value in (python, as_json):
+        for short, fingerprint in (("3F:A5:...:9C", "AB" * 32), ("AB:12:...:7E", "CD" * 32)):
+            value = value.replace(short, fingerprint)
+        values.append(re.sub(r'"[\w/]*fabrikam-ca.pem"', json.dumps(str(file)), value))
+    held: dict[str, Any] = {}
+    exec(values[0], held)
+    assert load({"ARRCERT": held["ARRCERT"]}, {}).policies.keys() == {"default", "partners"}
+    assert len(load({}, {"ARRCERT": values[1]}).policies["partners"]) == 2
+
+
+def test_code_of_any_app(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The middleware and the authorizer of the page deny a request without a certificate."""
+    monkeypatch.setenv("ARRCERT_FINGERPRINTS", "AB" * 32)
+    around, without = [text for language, text in blocks("any-app.md") if language == "python"]
+    said: list[str] = []
+    authorizer = Authorizer({"partners": Policy(fingerprints=["CD" * 32])})
+    held: dict[str, Any] = {"app": lambda *_: said.append("app"), "authorizer": authorizer}
+    exec(around, held)
+    environ = {"REQUEST_METHOD": "GET", "PATH_INFO": "/", "SERVER_PROTOCOL": "HTTP/1.1"}
+    list(held["app"](environ, lambda status, headers: said.append(status)))
+    assert said == ["403 Forbidden"]
+    scope = {"type": "http", "method": "GET", "path": "/", "headers": []}
+    held = {"scope": scope}
+    exec(without.replace('"..."', f'"{"AB" * 32}"'), held)
+    assert "certificate" not in held
+
+
+def test_served_apps(reader: Reader) -> None:
+    """The options with which `arrcert serve` stands before a server of one's own exist."""
+    [shell] = [text for _, text in blocks("local.md") if text.startswith("arrcert serve")]
+    usage = reader.types("arrcert serve --help")
+    for line in shell.splitlines():
+        assert line.partition("#")[0].strip() in usage
+
+
+# The README. -------------------------------------------------------------------------------------
+
+
+def extras() -> set[str]:
+    """Return the names of the project's extras."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return set(project["optional-dependencies"])
+
+
+def test_readme_is_two_pages() -> None:
+    """The README stays short. What is longer has a page in docs/."""
+    assert len(README.encode()) <= MOST_BYTES
+
+
+def test_readme_installs_from_a_clone() -> None:
+    """The first line to install names this folder and extras of the project."""
+    [line] = re.findall(r"^pip install .+$", README, re.MULTILINE)
+    [names] = re.findall(r"^pip install '\.\[(.+)\]'$", line)
+    assert set(names.split(",")) <= extras()
+
+
+def test_blocks_of_the_readme_are_those_of_the_quick_starts() -> None:
+    """Each line of code in the README stands on the page of its framework too."""
+    code = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    for framework, text in zip(("flask", "django", "fastapi"), code, strict=True):
+        quick_start = page(f"start-{framework}.md").replace('}\\n"', '}"')
+        for line in text.splitlines():
+            assert line in quick_start.splitlines(), line
+
+
+def test_policy_of_the_readme(authority: CertificateAuthority, reader: Reader) -> None:
+    """The policies of the README load."""
+    [policy] = re.findall(r"```json\n(.*?)```", README, re.DOTALL)
+    (reader.folder / "ca.pem").write_bytes(authority.certificate_pem)
+    value = policy.replace("<fingerprint of alice.pem>", "AB" * 32)
+    value = value.replace("fabrikam-ca.pem", str(reader.folder / "ca.pem"))
+    assert len(load({}, {"ARRCERT": value}).policies["default"]) == 2
+
+
+def weak_certificate(name: str, authority: CertificateAuthority) -> ClientCertificate:
+    """Return a certificate with a short key that says that the authority issued it."""
+    key = rsa.generate_private_key(65537, 1024)
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)]))
+        .issuer_name(authority.x509.subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .sign(key, hashes.SHA256())
+    )
+    return ClientCertificate.from_der(certificate.public_bytes(Encoding.DER))
+
+
+def test_comparison_with_the_sample(authority: CertificateAuthority) -> None:
+    """What the README says of the platform's sample is what the sample does, and arrcert too."""
+    documented_sample = pytest.importorskip(
+        "benchmarks.sample", reason="the folder benchmarks is missing: run this from a clone"
+    ).documented_sample
+    rows = dict(re.findall(r"^\| (a (?:pinned|renewed)[^|]+) \| ([^|]+) \|", README, re.MULTILINE))
+    servers = authority.issue("alice", extended_key_usages=("serverAuth",)).certificate
+    weak = weak_certificate("alice", authority)
+    first, renewed = (authority.issue("alice").certificate for _ in range(2))
+    cases = {
+        "a pinned certificate for servers only": (servers, servers, "wrong_usage"),
+        "a pinned certificate with an RSA key of 1024 bits": (weak, weak, "weak_key"),
+        "a renewed certificate of a partner's CA": (first, renewed, None),
+    }
+    assert rows.keys() == cases.keys()
+    for name, (pinned, presented, reason) in cases.items():
+        sample = documented_sample(pinned.sha1_fingerprint, "alice", pinned.issuer_common_name)
+        accepts = sample(base64.b64encode(presented.der).decode())
+        assert accepts == {"enters": True, "is denied": False}[rows[name]], name
+        if reason is None:
+            anchors = authority.certificate_pem.decode()
+            Policy(trust_anchors=anchors, common_names=["alice"]).check(presented)
+            continue
+        with pytest.raises(CertificateDenied) as denied:
+            Policy(fingerprints=[pinned.sha256_fingerprint]).check(presented)
+        assert denied.value.reason == reason
+        assert f"`{reason}` |" in README
+
+
+def test_numbers_of_the_readme() -> None:
+    """The front ends and servers that the README counts are as many as there are."""
+    assert f"{['seven', 'eight', 'nine'][len(FRONT_ENDS) - 8]} other front ends" in README
+    [count] = re.findall(r"measured on (\d+) servers", README)
+    assert f"The matrix has {count} servers" in page("servers.md")
+
+
+# Tables. -----------------------------------------------------------------------------------------
 
 
 def test_longer_examples_use_real_names() -> None:
@@ -178,7 +362,10 @@ def test_longer_examples_use_real_names() -> None:
     import arrcert.testing
     import arrcert_flask
 
-    code = "\n".join(text for _, text in re.findall(r"```(python)\n(.*?)```", README, re.DOTALL))
+    names = ("flask.md", "any-app.md")
+    code = "\n".join(
+        text for name in names for language, text in blocks(name) if language == "python"
+    )
     for module, names in re.findall(r"^from (arrcert\S*) import (.+)$", code, re.MULTILINE):
         if not module.startswith("arrcert_django"):
             imported = importlib.import_module(module)
@@ -191,7 +378,7 @@ def test_longer_examples_use_real_names() -> None:
 
 def test_settings_table_is_whole() -> None:
     """Every setting, every key of a policy and its variable is in the tables, and none besides."""
-    [section] = [part for part in README.split("\n## ") if part.startswith("Settings")]
+    section = page("settings.md")
     rows = re.findall(r"^\| `(\w+)` \|(?:.*\| `(\w+)` \|$)?", section, re.MULTILINE)
     settings = [name for name, _ in rows if name.startswith("ARRCERT")]
     keys = {name: variable for name, variable in rows if not name.startswith("ARRCERT")}
@@ -215,7 +402,7 @@ def test_settings_table_is_whole() -> None:
 
 def test_front_ends_table_is_true() -> None:
     """Every known front end is in the table, with its header, encoding and verify header."""
-    [section] = [part for part in README.split("\n## ") if part.startswith("Behind another")]
+    section, _ = page("front-ends.md").split("\n## nginx")
     rows = [row.split("|") for row in section.splitlines() if row.startswith("| `")][1:]
     found = {}
     for _, names, header, encoding, checks, _ in rows:
@@ -243,16 +430,19 @@ def test_front_ends_table_is_true() -> None:
 
 def test_every_reason_is_explained() -> None:
     """Whatever an operator finds in the log is in the table of reasons."""
-    [section] = [part for part in README.split("\n## ") if part.startswith("Why was somebody")]
+    section = page("reasons.md")
     first_cells = re.findall(r"^\|([^|]*)\|", section, re.MULTILINE)
     explained = re.findall(r"`(\w+)`", " ".join(first_cells))
     assert sorted(explained) == sorted(DenialReason)
+    assert all(f"](403.md#{reason})" in section for reason in DenialReason)
 
 
 def test_documented_make_targets_exist() -> None:
     """The commands of the README are targets of the Makefile."""
     makefile = (ROOT / "Makefile").read_text()
-    targets = re.findall(r"^make ([\w-]+)$|`make ([\w-]+)`", README, re.MULTILINE)
+    targets = re.findall(
+        r"^make ([\w-]+)$|`make ([\w-]+)`", README + page("local.md"), re.MULTILINE
+    )
     assert targets
     for target in map("".join, targets):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
@@ -263,16 +453,10 @@ def test_documented_make_targets_exist() -> None:
     [
         "README.md",
         "SECURITY.md",
+        "CONTRIBUTING.md",
         "sample_sites/README.md",
         "sample_sites/functions_app/README.md",
-        "docs/threat-model.md",
-        "docs/servers.md",
-        "docs/outbound.md",
-        "docs/deploy.md",
-        "docs/partners-file.md",
-        "docs/testing.md",
-        "docs/flask-login.md",
-        "docs/performance.md",
+        *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")),
     ],
 )
 def test_links_lead_somewhere(document: str) -> None:

@@ -49,7 +49,6 @@ from arrcert_flask import Arrcert
 
 ROOT = Path(__file__).parent.parent
 GUIDES = ["403.md", "identity.md", "rotation.md", "large-uploads.md", "browsers.md", "platform.md"]
-LOCKS = "Where the certificate stands among the other locks"
 SECRET = "ARRCERT_FRONT_END_SECRET_HEADER"
 POLICIES = {"default": {"trust_anchors": "ca.pem", "common_names": ["gateway"]}}
 
@@ -829,16 +828,9 @@ def test_columns_of_the_runbook(tmp_path: Path) -> None:
     assert " ERROR - - - - - something else" in second
 
 
-def locks() -> str:
-    """Return the README's section of the other locks."""
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    [section] = [part for part in readme.split("\n## ") if part.startswith(LOCKS)]
-    return section
-
-
 def test_settings_behind_api_management() -> None:
     """The settings for a site behind API Management load, each in its variable."""
-    pin, secret = (block.text for block in blocks(locks()) if block.language == "json")
+    pin, secret = (block.text for block in blocks(guide("locks.md")) if block.language == "json")
     pin = re.sub("<.+?>", "AB" * 32, pin)
     secret = re.sub("<.+?>", "a-secret-that-is-long-enough", secret)
     load({}, {"ARRCERT": pin, "WEBSITE_SITE_NAME": "site"})
@@ -848,27 +840,11 @@ def test_settings_behind_api_management() -> None:
 
 def test_every_lock_says_what_it_does_not_prove() -> None:
     """No row of the other locks leaves open what its lock does not prove."""
-    rows = [line for line in locks().splitlines() if line.startswith("| **")]
+    rows = [line for line in guide("locks.md").splitlines() if line.startswith("| **")]
     assert len(rows) == 6
     for row in rows:
         assert len(row.strip("|").split("|")) == 4, row
         assert all(cell.strip() for cell in row.strip("|").split("|")[:3]), row
-
-
-@pytest.mark.parametrize("name", GUIDES)
-def test_guide_is_linked_and_its_links_lead_somewhere(name: str) -> None:
-    """The README links each guide, and each link inside the project has its file and heading."""
-    assert f"](docs/{name})" in (ROOT / "README.md").read_text(encoding="utf-8")
-    for target in re.findall(r"\]\(([^)\s]+)\)", guide(name)):
-        path, _, anchor = target.partition("#")
-        if ":" in path:
-            continue
-        file = ROOT / "docs" / (path or name)
-        assert file.exists(), target
-        if anchor:
-            headings = re.findall(r"^#+ (.+)$", file.read_text(encoding="utf-8"), re.MULTILINE)
-            slugs = {re.sub(r"[^\w\- ]", "", h).lower().replace(" ", "-") for h in headings}
-            assert anchor in slugs, target
 
 
 @pytest.mark.parametrize("name", GUIDES)

@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 DOCS = Path(__file__).parent.parent / "docs"
-README = (DOCS.parent / "README.md").read_text(encoding="utf-8")
 PAGE = (DOCS / "testing.md").read_text(encoding="utf-8")
 
 SETTINGS = """
@@ -175,11 +174,3 @@ def test_policy(project: Project) -> None:
     """The test of a policy passes without any option."""
     [tests] = blocks("Your own policies", "python")
     assert "1 passed" in project(test_policy=tests)
-
-
-def test_readme(project: Project) -> None:
-    """The block of the README is a whole test of the Flask quick start's app."""
-    [clients] = blocks("In your own tests", "toml", README)
-    [tests] = blocks("In your own tests", "python", README)
-    app = blocks("Flask in two minutes", "python", README)[0]
-    assert "1 passed" in project(pyproject=clients, app=app, test_app=tests)

@@ -1,7 +1,7 @@
-"""The tables of settings and policy keys in README.md, generated from their classes.
+"""The tables of settings and policy keys in docs/settings.md, generated from their classes.
 
 python tools/settings_table.py            print the tables
-python tools/settings_table.py --write    put them into README.md
+python tools/settings_table.py --write    put them into docs/settings.md
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from arrcert.rules import KEYS
 from arrcert.settings.names import FILE, POLICIES
 from arrcert.settings.options import OPTIONS
 
-README = Path(__file__).parent.parent / "README.md"
+PAGE = Path(__file__).parent.parent / "docs" / "settings.md"
 
 _POLICIES = (
     'the policies: `{"default": {...}, "partners": [{...}, {...}]}`. A policy\'s keys are in the'
@@ -28,7 +28,7 @@ _POLICIES = (
 _FILE = (
     "the path of a TOML file that holds the same mapping, in place of `ARRCERT`. It is followed"
     " while the site runs: a change counts within seconds in every worker and instance"
-    " ([partners in a file](docs/partners-file.md))."
+    " ([partners in a file](partners-file.md))."
 )
 
 
@@ -61,11 +61,13 @@ def with_tables(document: str) -> str:
 
 
 def main() -> int:
-    """Print the tables, or write them into README.md."""
+    """Print the tables, or write them into docs/settings.md."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--write", action="store_true", help="write the tables into README.md")
+    parser.add_argument(
+        "--write", action="store_true", help="write the tables into docs/settings.md"
+    )
     if parser.parse_args().write:
-        README.write_text(with_tables(README.read_text(encoding="utf-8")), encoding="utf-8")
+        PAGE.write_text(with_tables(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
     else:
         print(f"{settings_table()}\n\n{keys_table()}")
     return 0

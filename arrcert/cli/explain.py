@@ -27,12 +27,6 @@ from arrcert.cli.certificates import (
     PasswordNeededError,
     read_given,
 )
-from arrcert.cli.explanation import (
-    PolicyResult,
-    certificate_as_json,
-    explain,
-    policy_as_json,
-)
 from arrcert.cli.options import read_file
 from arrcert.cli.sites import Site, site_of_app, site_of_environment, site_of_file
 from arrcert.cli.suggestions import (
@@ -42,6 +36,12 @@ from arrcert.cli.suggestions import (
     why_to_suggest_nothing,
 )
 from arrcert.exceptions import CertificateDenied, quote
+from arrcert.explanation import (
+    PolicyResult,
+    certificate_as_json,
+    explain,
+    policy_as_json,
+)
 from arrcert.moments import timestamp, whole_second
 from arrcert.presented import Presented
 
@@ -202,7 +202,13 @@ def _explain_one(
     moment = at or now
     _require(judged_by, site)
     presented = Presented(given.certificate, given.forwarded)
-    results = explain(presented, site.policies, moment, given.others)
+    results = explain(
+        given.certificate,
+        site.policies,
+        moment,
+        forwarded=given.forwarded,
+        others=given.others,
+    )
     result = results[judged_by]
     reasons: list[str] = []
     found: list[Suggestion] = []
@@ -321,8 +327,13 @@ def _explain_all(
         except PasswordNeededError:
             rows.append((path.name, None, {}, "has a password; write --password-file FILE"))
         else:
-            presented = Presented(given.certificate, given.forwarded)
-            results = explain(presented, site.policies, moment, given.others)
+            results = explain(
+                given.certificate,
+                site.policies,
+                moment,
+                forwarded=given.forwarded,
+                others=given.others,
+            )
             rows.append((path.name, given.certificate, results, ""))
     if not any(certificate for _, certificate, _, _ in rows):
         raise Failure(f"--all: {quote(folder)} holds no certificate")

@@ -18,7 +18,10 @@ from rich.text import Text
 
 from arrcert.certificate import ClientCertificate
 from arrcert.cli.certificates import Given
-from arrcert.cli.explanation import (
+from arrcert.cli.sites import Site
+from arrcert.cli.suggestions import Suggestion, as_json, as_python, as_toml, merged
+from arrcert.exceptions import quote
+from arrcert.explanation import (
     AlternativeResult,
     PathResult,
     PolicyResult,
@@ -26,9 +29,6 @@ from arrcert.cli.explanation import (
     key_identifiers,
     name_of,
 )
-from arrcert.cli.sites import Site
-from arrcert.cli.suggestions import Suggestion, as_json, as_python, as_toml, merged
-from arrcert.exceptions import quote
 from arrcert.keys import description_of_key
 from arrcert.moments import timestamp
 from arrcert.presented import Presented

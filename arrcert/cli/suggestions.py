@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 from cryptography.hazmat.primitives import hashes
 
-from arrcert.cli.explanation import AlternativeResult, PolicyResult
 from arrcert.exceptions import ConfigurationError, DenialReason, quote
+from arrcert.explanation import AlternativeResult, PolicyResult
 from arrcert.keys import weakness_of_key
 from arrcert.moments import timestamp
 from arrcert.notation import Notation

@@ -161,8 +161,11 @@ def xfcc(value: str, trusted_hops: int) -> list[bytes] | Finding:
         occurs twice or a certificate contains a comma, `too_large` if there are more than ten
         intermediates, `malformed` otherwise.
 
-    Source: Envoy's documentation, "x-forwarded-client-cert". This does not compare the key `Hash`
-    with the certificate.
+    An element may end with a semicolon, as the documentation of Container Apps shows it.
+
+    Sources: Envoy's documentation, "x-forwarded-client-cert"; "Configure client certificate
+    authentication in Azure Container Apps". This does not compare the key `Hash` with the
+    certificate.
     """
     elements = _xfcc_elements(value)
     if isinstance(elements, Finding):
@@ -209,6 +212,9 @@ def _xfcc_elements(value: str) -> list[dict[str, list[str]]] | Finding:
             text = re.sub(r"\\(.)", r"\1", text[1:-1])
         elements[-1].setdefault(pair[1].lower(), []).append(text)
         at = pair.end()
+        # Container Apps write a semicolon behind the last pair, too.
+        if value[at : at + 1] == ";" and value[at + 1 : at + 2] in ("", ","):
+            at += 1
         if at == len(value):
             return elements
         if value[at] == ",":

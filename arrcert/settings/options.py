@@ -53,7 +53,7 @@ class FrontEndOption(Option):
     example = '{"header": "X-Client-Cert"}'
     default = FRONT_ENDS["app-service"]
     document = (
-        '`"app-service"` (the default), another [known one](#behind-another-front-end), or a'
+        '`"app-service"` (the default), another [known one](front-ends.md), or a'
         " mapping that describes yours"
     )
 
@@ -223,7 +223,7 @@ class ExpiryWarningDays(Option):
     document = (
         "an accepted certificate that ends within so many days is a WARNING once a day in each"
         " process, and so are the trust anchors, intermediates, revocation lists and pins that it"
-        " rests on: 30 by default, 0 for never ([telemetry](docs/telemetry.md#what-ends-soon))."
+        " rests on: 30 by default, 0 for never ([telemetry](telemetry.md#what-ends-soon))."
     )
 
     @classmethod
@@ -241,7 +241,7 @@ class TelemetryOption(_Truth):
     default = False
     document = (
         "True: count decisions with the OpenTelemetry API, which the extra `telemetry` installs"
-        " ([telemetry](docs/telemetry.md)). False by default."
+        " ([telemetry](telemetry.md)). False by default."
     )
 
     @classmethod

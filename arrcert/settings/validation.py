@@ -318,8 +318,8 @@ class _Validation:
                 if name in self._environ:
                     self._add(
                         name,
-                        'is not a setting of arrcert; README.md shows under "Coming from the'
-                        " platform's sample\" what to write instead",
+                        "is not a setting of arrcert; docs/coming-from.md says what to write"
+                        " instead",
                     )
         return {}
 

@@ -8,13 +8,13 @@ Nothing is configured in code. The policies come from the environment variable `
 """
 
 import logging
-from datetime import UTC, datetime
 
 import remote_api
 from flask import Flask, Response, jsonify, render_template, request
+from visitor import Visitor, explained
 
-from arrcert import ClientCertificate
-from arrcert_flask import Arrcert, authorize_certificate, get_client_certificate
+from arrcert import ClientIdentity
+from arrcert_flask import Arrcert, authorize_certificate, authorizer_of, get_client_identity
 
 # The logger "arrcert" says why a request was denied; App Service shows stderr in its log stream.
 logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -31,22 +31,21 @@ def index() -> str:
 @app.get("/hellocert")
 @authorize_certificate
 def hellocert() -> str:
-    return render_template("hellocert.html", certificate=get_client_certificate())
+    return render_template("hellocert.html", visitor=Visitor(client()))
 
 
 @app.get("/cert-info")
 @authorize_certificate
 def cert_info() -> Response:
-    certificate = get_client_certificate()
-    # Behind @authorize_certificate there always is one; the type cannot say so.
-    assert certificate is not None  # noqa: S101
-    facts = certificate_facts(certificate)
+    identity = client()
+    visitor = Visitor(identity)
     # Of two types that a client likes equally (`*/*`) the first is taken: a page for people.
     best = request.accept_mimetypes.best_match(["text/html", "application/json"])
     if best == "application/json":
-        response = jsonify(facts)
+        response = jsonify(visitor.facts)
     else:
-        page = render_template("cert_info.html", certificate=certificate, facts=facts)
+        sections = explained(identity, authorizer_of(app).policies)
+        page = render_template("cert_info.html", visitor=visitor, sections=sections)
         response = Response(page)
     response.vary.add("Accept")
     return response
@@ -55,7 +54,7 @@ def cert_info() -> Response:
 @app.get("/partners")
 @authorize_certificate(policy="partners")
 def partners() -> str:
-    return render_template("partners.html", certificate=get_client_certificate())
+    return render_template("partners.html", visitor=Visitor(client()))
 
 
 @app.get("/outbound-mtls")
@@ -92,16 +91,9 @@ def harden(response: Response) -> Response:
     return response
 
 
-def certificate_facts(certificate: ClientCertificate) -> dict[str, str | int]:
-    """Return what `/cert-info` shows, in the order in which it shows it."""
-    return {
-        "subject": certificate.subject,
-        "issuer": certificate.issuer,
-        "sha256_fingerprint": certificate.sha256_fingerprint,
-        "sha1_fingerprint": certificate.sha1_fingerprint,
-        # Up to 160 bits: as a number in JSON it would lose digits in many languages.
-        "serial_number": f"{certificate.serial_number:X}",
-        "not_valid_before": certificate.not_valid_before_utc.isoformat(),
-        "not_valid_after": certificate.not_valid_after_utc.isoformat(),
-        "days_left": (certificate.not_valid_after_utc - datetime.now(UTC)).days,
-    }
+def client() -> ClientIdentity:
+    """Return who entered."""
+    identity = get_client_identity()
+    # Behind @authorize_certificate there always is one; the type cannot say so.
+    assert identity is not None  # noqa: S101
+    return identity

@@ -68,7 +68,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         epilog=EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("url", help="such as https://my-function.azurewebsites.net/random")
+    parser.add_argument("url", help="such as https://site.example/random")
     parser.add_argument(
         "--certificate",
         metavar="FILE",

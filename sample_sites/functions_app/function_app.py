@@ -4,8 +4,8 @@
 Flask site of `flask_app.py` beside it.
 
 Nothing is configured in code but the front end. The policy comes from the environment variable
-`ARRCERT_FINGERPRINTS` or its kin; without one this module cannot be imported, and the Functions
-host finds no function in it.
+`ARRCERT_FINGERPRINTS` or its kin. Without one this module cannot be imported: the worker reports
+the mistake to the Functions host, and names no function.
 """
 
 import functools

@@ -24,10 +24,6 @@ var vaultName = 'kv-${take(suffix, 13)}'
 var arrcertReference = '@Microsoft.KeyVault(VaultName=${vaultName};SecretName=arrcert)'
 var secretKeyReference = '@Microsoft.KeyVault(VaultName=${vaultName};SecretName=django-secret-key)'
 
-// gunicorn takes header lines of 8190 bytes, which is a certificate of about 6.1 KB. The front end
-// lets 64 KB of headers pass, and arrcert refuses what is larger than 16,384 characters and says so.
-var gunicorn = 'gunicorn --bind=0.0.0.0 --timeout 600 --limit-request-field_size 65536'
-
 resource plan 'Microsoft.Web/serverfarms@2025-03-01' = {
   // checkov:skip=CKV_AZURE_225: Zone redundancy needs a Premium plan; the sample starts at Basic.
   name: 'plan-${suffix}'
@@ -72,7 +68,6 @@ module flask 'site.bicep' = {
     planId: plan.id
     identityId: identity.id
     workspaceId: logs.id
-    startCommand: '${gunicorn} app:app'
     clientCertMode: clientCertMode
     clientCertExclusionPaths: clientCertExclusionPaths
     loadCertificates: loadCertificates
@@ -99,7 +94,6 @@ module django 'site.bicep' = {
     planId: plan.id
     identityId: identity.id
     workspaceId: logs.id
-    startCommand: '${gunicorn} mtls_site.wsgi'
     clientCertMode: clientCertMode
     clientCertExclusionPaths: clientCertExclusionPaths
     loadCertificates: loadCertificates
@@ -128,7 +122,6 @@ module fastapi 'site.bicep' = {
     planId: plan.id
     identityId: identity.id
     workspaceId: logs.id
-    startCommand: '${gunicorn} --worker-class asgi mtls_app.main:app'
     clientCertMode: clientCertMode
     clientCertExclusionPaths: clientCertExclusionPaths
     loadCertificates: loadCertificates

@@ -64,6 +64,7 @@ ORDER = [
     "policy",
     "memory",
     "alternatives",
+    "explanation",
     "telemetry",
     "settings.options",
     "settings.names",
@@ -87,7 +88,7 @@ ORDER = [
 """Every module of the core but the command. Each may import those before it."""
 
 PUBLIC = {"arrcert", "arrcert.cli", "arrcert.gunicorn", "arrcert.outbound", "arrcert.settings"}
-PUBLIC |= {"arrcert.asgi", "arrcert.testing", "arrcert.wsgi"}
+PUBLIC |= {"arrcert.asgi", "arrcert.explanation", "arrcert.testing", "arrcert.wsgi"}
 """The modules whose names are kept between versions. They are those that define `__all__`."""
 
 

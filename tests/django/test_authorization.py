@@ -21,7 +21,7 @@ from arrcert_django.authorization import (
     current_authorizer,
 )
 
-README = Path(__file__).parents[2] / "README.md"
+GUIDE = Path(__file__).parents[2] / "docs" / "django.md"
 
 
 @pytest.fixture(params=["sync", "async"])
@@ -129,11 +129,11 @@ def test_current_authorizer_follows_the_settings(
         current_authorizer()
 
 
-def test_handler_of_the_readme_answers_json_clients(
+def test_handler_of_the_guide_answers_json_clients(
     site: Any, visit: Any, partner: IssuedCertificate
 ) -> None:
-    """The handler in the README answers in JSON exactly to clients that prefer it."""
-    [block] = re.findall(r"```python\n([^`]*def handler403.*?)```", README.read_text(), re.DOTALL)
+    """The handler in the guide answers in JSON exactly to clients that prefer it."""
+    [block] = re.findall(r"```python\n([^`]*def handler403.*?)```", GUIDE.read_text(), re.DOTALL)
     urls: dict[str, Any] = {}
     exec(block, urls)
 

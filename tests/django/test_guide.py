@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.core.exceptions import MiddlewareNotUsed
+from django.contrib.auth.models import AnonymousUser, User
+from django.core.exceptions import MiddlewareNotUsed, PermissionDenied
 from django.core.signals import request_finished, request_started
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
+from django.test import RequestFactory
 from django.urls import path, register_converter
 from django.urls.converters import StringConverter
 from django.utils.decorators import sync_and_async_middleware
@@ -40,6 +42,64 @@ def run(containing: str, **names: Any) -> dict[str, Any]:
     """Run a block of the guide, and return its names."""
     exec(compile(code(containing), "docs/django.md", "exec"), names)
     return names
+
+
+# Views. ------------------------------------------------------------------------------------------
+
+
+def test_lines_of_the_gate() -> None:
+    """The lines put the gate behind SecurityMiddleware, and name exempt paths."""
+    names = run("MIDDLEWARE.insert(1", INSTALLED_APPS=[], MIDDLEWARE=[SECURITY, SESSIONS])
+    assert names["MIDDLEWARE"] == [SECURITY, OURS, SESSIONS]
+    assert names["INSTALLED_APPS"] == ["arrcert_django"]
+    assert names["ARRCERT_EXEMPT_PATHS"] == ["/health", "/static/*"]
+
+
+def test_views(
+    site: Any, visit: Any, allowed: IssuedCertificate, partner: IssuedCertificate
+) -> None:
+    """Views with a policy are for its clients, and the exempt view is open."""
+    held = run("class Report", __name__=__name__, HttpResponse=HttpResponse, View=View)
+    site(
+        path("partner", held["partner"]),
+        path("report", held["Report"].as_view()),
+        path("public", held["public"]),
+    )
+    for url in ("/partner", "/report"):
+        answers = [visit(url, who).status_code for who in (None, allowed, partner)]
+        assert answers == [403, 403, 200]
+    assert visit("/public").content == b"for everybody"
+
+
+def test_checks_in_your_own_code(
+    site: Any, visit: Any, settings: Any, allowed: IssuedCertificate, partner: IssuedCertificate
+) -> None:
+    """The functions check the policy and the role, in sync and async views."""
+    settings.ARRCERT["partners"] |= {"identity": "fabrikam", "roles": ["orders"]}
+    held = run("aauthorize_request", __name__=__name__, HttpResponse=HttpResponse)
+    site(path("sync", held["orders"]), path("async", held["orders_async"]), middleware=())
+    for url in ("/sync", "/async"):
+        assert visit(url).status_code == visit(url, allowed).status_code == 403
+        assert visit(url, partner).content == b"fabrikam"
+
+
+def test_admin_under_a_policy_of_its_own(
+    settings: Any, rf: RequestFactory, allowed: IssuedCertificate, partner: IssuedCertificate
+) -> None:
+    """The two methods deny whoever the policy does not accept, also at the page that logs in."""
+    settings.ARRCERT["staff"] = settings.ARRCERT["partners"]
+    admin_site = run("class StaffAdminSite")["StaffAdminSite"]()
+    for headers in ({}, allowed.headers):
+        for check in (admin_site.has_permission, admin_site.login):
+            request = rf.post("/admin/", headers=headers)
+            request.user = AnonymousUser()
+            with pytest.raises(PermissionDenied):
+                check(request)
+    request = rf.get("/admin/", headers=partner.headers)
+    request.user = AnonymousUser()
+    assert not admin_site.has_permission(request)
+    request.user = User(is_active=True, is_staff=True)
+    assert admin_site.has_permission(request)
 
 
 # What runs for a stranger. -----------------------------------------------------------------------
@@ -405,10 +465,3 @@ def test_returns_from_another_site_need_an_exempt_path(
     site(path("accounts/saml/acs/", view), ARRCERT_EXEMPT_PATHS=exempt)
     for headers in (returns, null):
         assert visit("/accounts/saml/acs/", method="POST", **headers).status_code == 200
-
-
-def test_guide_is_linked() -> None:
-    """The README and the page on browsers lead to the guide."""
-    root = Path(__file__).parents[2]
-    assert "(docs/django.md)" in (root / "README.md").read_text(encoding="utf-8")
-    assert "(django.md#cors)" in (root / "docs" / "browsers.md").read_text(encoding="utf-8")

@@ -115,6 +115,11 @@ def test_rest_framework(
         path("orders", page["Orders"].as_view()),
         path("reports", page["Reports"].as_view()),
         path("both", page["Both"].as_view()),
+        path("viewset", page["OrderViewSet"].as_view({"get": "list"})),
+        path(
+            "refund",
+            page["OrderViewSet"].as_view({"post": "refund"}, **page["OrderViewSet"].refund.kwargs),
+        ),
     )
     assert visit("/whoami", alice).json() == {"user": "alice", "roles": ["orders"]}
     assert visit("/whoami", fabrikam).status_code == 403
@@ -123,6 +128,9 @@ def test_rest_framework(
     assert visit("/orders", alice, method="POST").status_code == 403
     assert visit("/reports", fabrikam).json() == {"for": "fabrikam"}
     assert visit("/reports", alice).status_code == 403
+    assert visit("/viewset", fabrikam).json() == {"orders of": "fabrikam"}
+    assert visit("/viewset", alice).status_code == visit("/viewset").status_code == 403
+    assert visit("/refund", fabrikam, method="POST").status_code == 403
     machine = Client(enforce_csrf_checks=True, headers=alice.headers)
     assert machine.post("/both").json() == {"from": "alice"}
     cross = {"Sec-Fetch-Site": "cross-site"}

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import re
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -26,6 +29,7 @@ pytest.importorskip("channels", reason="channels is missing: pip install --group
 from channels.generic.websocket import WebsocketConsumer
 from channels.routing import ProtocolTypeRouter, URLRouter
 from channels.security.websocket import AllowedHostsOriginValidator
+from channels.testing.websocket import WebsocketCommunicator
 
 
 def _index(request: HttpRequest) -> HttpResponse:
@@ -147,3 +151,33 @@ def test_first_request_logs_nothing_about_guarded_websockets(
     asgi(router(is_guarded=True))
     assert visit("/", allowed).status_code == 200
     assert caplog.records == []
+
+
+def test_page_of_channels(
+    monkeypatch: pytest.MonkeyPatch, allowed: IssuedCertificate, stranger: IssuedCertificate
+) -> None:
+    """docs/channels.md gives the client to the consumer, and closes before it for strangers."""
+    page = (Path(__file__).parents[2] / "docs" / "channels.md").read_text(encoding="utf-8")
+    asgi_module, consumer = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    names: dict[str, Any] = {"__name__": "consumers"}
+    exec(consumer, names)
+    routing = ModuleType("shop.routing")
+    urlpatterns = [path("ws/orders", names["Orders"].as_asgi())]
+    routing.websocket_urlpatterns = urlpatterns  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "shop", ModuleType("shop"))
+    monkeypatch.setitem(sys.modules, "shop.routing", routing)
+    exec(asgi_module, names)
+
+    async def first_message(headers: dict[str, str]) -> str | None:
+        pairs = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+        socket = WebsocketCommunicator(names["application"], "/ws/orders", headers=pairs)
+        is_open, _ = await socket.connect(timeout=10)
+        if not is_open:
+            return None
+        said: str = await socket.receive_from(timeout=10)
+        await socket.disconnect()
+        return said
+
+    assert asyncio.run(first_message(allowed.headers)) == "hello client"
+    assert asyncio.run(first_message(stranger.headers)) is None
+    assert asyncio.run(first_message({})) is None

@@ -36,23 +36,28 @@ _spec.loader.exec_module(table)
 
 ENVIRONMENT = "antenv"
 FOLDERS = {"Flask": "flask_site", "Django": "django_site", "FastAPI": "fastapi_site"}
-START_COMMANDS = {"FastAPI": "mtls_app.main:app"}
 HOSTNAME = "site.azurewebsites.net"
 # What the platform's pings were seen to call the container:
 # https://github.com/Azure-Samples/msdocs-django-postgresql-sample-app/issues/46
 INTERNAL_HOST = "169.254.130.4:8000"
 
 
-def startup_module(folder: Path) -> str | None:
+def startup_module(folder: Path, python: tuple[int, int] = (3, 13)) -> str | None:
     """Return what Oryx hands to gunicorn where no start command is set, None for its own page.
 
     It looks for Django first: the first folder, by name, that holds a `wsgi.py`, the virtual
-    environment left aside. Then it takes any site for Flask that has one of six files, and the
+    environment left aside. From Python 3.14 on it then looks for a file that imports FastAPI, and
+    chooses a worker for it. Last it takes any site for Flask that has one of six files, and the
     object in it to be called `app`. (startupscriptgenerator/src/python/frameworks.go)
     """
     for entry in sorted(folder.iterdir()):
         if entry.is_dir() and entry.name != ENVIRONMENT and (entry / "wsgi.py").is_file():
             return f"{entry.name}.wsgi"
+    names = ("main", "app", "application", "server", "asgi", "api", "index", "run")
+    for name in names if python >= (3, 14) else ():
+        text = (folder / f"{name}.py").read_text() if (folder / f"{name}.py").is_file() else ""
+        if re.search("from fastapi|import fastapi", text) and "from flask" not in text:
+            return f"-k uvicorn_worker.UvicornWorker {name}:app"
     for name in ("application", "app", "run", "index", "server", "wsgi"):
         if (folder / f"{name}.py").is_file():
             return f"{name}:app"
@@ -62,10 +67,11 @@ def startup_module(folder: Path) -> str | None:
 def startup_script(folder: Path, module: str, arguments: str = "") -> str:
     """Return the script that Oryx starts a site with; @PORT@ stands for the port.
 
-    (startupscriptgenerator/src/python/scriptgenerator.go.) Other than there, gunicorn replaces the
-    shell, so that it can be ended, and nobody outside this machine can reach it.
+    (startupscriptgenerator/src/python/scriptgenerator.go.) It starts 2N+1 workers for N cores, here
+    as for one core. Other than there, gunicorn replaces the shell, so that it can be ended, and
+    nobody outside this machine can reach it.
     """
-    settings = "--timeout 600 --access-logfile '-' --error-logfile '-'"
+    settings = "--timeout 600 --access-logfile '-' --error-logfile '-' --workers=3"
     settings += f" --bind=127.0.0.1:@PORT@ --chdir={folder}{arguments}"
     return (
         f"cd {folder}\n"
@@ -213,7 +219,7 @@ def start(serve):
 
     def start(built: Built, arguments: str = "", folder: Path | None = None):
         folder = folder or built.folder
-        module = START_COMMANDS.get(built.name) or startup_module(folder)
+        module = startup_module(folder)
         script = startup_script(folder, module, arguments)
         # The Flask site protects its pages one by one, the others have a gate.
         protects_all = "false" if built.name == "Flask" else "true"
@@ -262,10 +268,21 @@ test_health_shows_nothing = table.test_health_shows_nothing
 test_unknown_page = table.test_unknown_page
 
 
-def test_the_platform_finds_the_application(builds):
-    """Without a start command the platform finds Flask and Django sites by its own rules."""
-    modules = {name: startup_module(built.folder) for name, built in builds.items()}
-    assert modules == {"Flask": "app:app", "Django": "mtls_site.wsgi", "FastAPI": None}
+@pytest.mark.parametrize("python", [(3, 13), (3, 14)])
+def test_the_platform_finds_the_application(python):
+    """Without a start command the platform finds each site by its own rules, on any Python."""
+    samples = ROOT / "sample_sites"
+    modules = {name: startup_module(samples / folder, python) for name, folder in FOLDERS.items()}
+    assert modules == {"Flask": "app:app", "Django": "mtls_site.wsgi", "FastAPI": "application:app"}
+
+
+def test_fastapi_is_detected_by_its_import(tmp_path):
+    """From Python 3.14 on a file that imports FastAPI gets a worker of the platform's choice."""
+    (tmp_path / "app.py").write_text("from fastapi import FastAPI\napp = FastAPI()\n")
+    assert startup_module(tmp_path, (3, 13)) == "app:app"
+    assert startup_module(tmp_path, (3, 14)) == "-k uvicorn_worker.UvicornWorker app:app"
+    (tmp_path / "main.py").write_text("from flask import Flask\n# import fastapi\n")
+    assert startup_module(tmp_path, (3, 14)) == "-k uvicorn_worker.UvicornWorker app:app"
 
 
 @pytest.mark.parametrize(
@@ -302,7 +319,7 @@ def test_requirements_are_complete(site):
 def test_gunicorn_reads_the_settings_in_the_folder(site):
     """The platform's own arguments do not outweigh what gunicorn.conf.py sets."""
     program = site.built.folder / ENVIRONMENT / "bin" / "gunicorn"
-    module = START_COMMANDS.get(site.name) or startup_module(site.built.folder)
+    module = startup_module(site.built.folder)
     settings = f"--timeout 600 --access-logfile '-' --chdir={site.built.folder}"
     shown = run(
         *(program, "--print-config", module),

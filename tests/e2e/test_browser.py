@@ -12,10 +12,13 @@ import shutil
 import struct
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+
+from arrcert.testing import CertificateAuthority
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLE_SITES = ROOT / "sample_sites"
@@ -43,6 +46,8 @@ PAGES = {
 }
 # The 403 of the FastAPI site is JSON. Its 404 is a page.
 PAGES_OF_FASTAPI = PAGES | {"denied": ("/nothing-here", 404)}
+# The days that a certificate has left, and what the page says about it.
+SCALE = {90: "enough time", 20: "renew soon", 3: "renew now"}
 PICTURES = ("flask-certificate-desktop-light.png", "django-front-page-phone-dark.png")
 
 
@@ -84,14 +89,25 @@ def browser():
 
 @pytest.fixture(scope="module")
 def pki(tmp_path_factory):
-    """The demonstration's certificates."""
-    return demo.Pki.issue(tmp_path_factory.mktemp("pki"))
+    """The demonstration's certificates, and some that end soon."""
+    pki = demo.Pki.issue(tmp_path_factory.mktemp("pki"))
+    authority = CertificateAuthority("Contoso Issuing CA")
+    for days in SCALE:
+        end = datetime.now(UTC) + timedelta(days=days, hours=12)
+        issued = authority.issue(f"{days} days left", not_after=end)
+        pki.path(str(days)).write_bytes(issued.certificate_pem)
+        pki.path(str(days), "key").write_bytes(issued.private_key_pem)
+    return pki
 
 
 @pytest.fixture(scope="module")
 def sites(browser, pki):
     """The sites behind the local front end."""
-    with demo.running_sites(pki, pki.policies()) as sites:
+    policies = pki.policies()
+    policies["default"]["fingerprints"] += [
+        pki.certificate(str(days)).sha256_fingerprint for days in SCALE
+    ]
+    with demo.running_sites(pki, policies) as sites:
         yield {site.name: site for site in sites}
 
 
@@ -148,7 +164,10 @@ def test_page_is_the_one_that_was_asked_for(view, site):
     assert view.status == page_of(site, name)[1]
     assert view.page.title().endswith(f"{site.name} sample site")
     if name == "certificate":
-        assert demo.ALLOWED_NAME in view.page.inner_text("main")
+        text = view.page.inner_text("main")
+        assert demo.ALLOWED_NAME in text
+        # The visitor is an operator: the page also shows the policy that denies.
+        assert {"accepts", "denies", "holds", "fails"} <= set(text.split())
 
 
 def test_picture(view, tmp_path):
@@ -199,18 +218,59 @@ def test_keyboard_reaches_every_link_in_order(view):
     assert len(links) >= 4
 
 
-def test_axe_finds_no_violation(view):
-    """Axe finds nothing: contrast, landmarks, headings, names, language."""
+def violations(page: object) -> None:
+    """Hold a page against axe: contrast, landmarks, headings, names, language."""
     axe = pytest.importorskip(
         "axe_playwright_python.sync_playwright",
         reason="the package axe-playwright-python is missing",
     )
-    results = axe.Axe().run(view.page, options={"resultTypes": ["violations", "incomplete"]})
+    results = axe.Axe().run(page, options={"resultTypes": ["violations", "incomplete"]})
     assert results.violations_count == 0, results.generate_report()
     passed = {rule["id"] for rule in results.response["passes"]}
     assert {"color-contrast", "document-title", "html-has-lang", "link-name"} <= passed
     # What axe cannot decide by itself, nobody would decide in a test.
     assert [rule["id"] for rule in results.response["incomplete"]] == []
+
+
+def test_axe_finds_no_violation(view):
+    """Axe finds nothing on any page."""
+    violations(view.page)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("days", SCALE)
+def test_scale_of_the_days_left(browser, sites, pki, scheme, days, tmp_path):
+    """The days left have a colour of their own and say the same in words, in both schemes."""
+    site = sites["Flask"]
+    context = browser.new_context(
+        viewport=WIDTHS["phone"],
+        color_scheme=scheme,
+        ignore_https_errors=True,
+        client_certificates=[
+            {
+                "origin": site.url,
+                "certPath": str(pki.path(str(days))),
+                "keyPath": str(pki.path(str(days), "key")),
+            }
+        ],
+    )
+    page = context.new_page()
+    assert page.goto(f"{site.url}/hellocert").status == 200
+    folder = Path(os.environ.get("SCREENSHOTS", tmp_path))
+    page.screenshot(path=folder / f"scale-{days}-{scheme}.png")
+    tag = page.locator(".facts .tag")
+    assert tag.inner_text() == SCALE[days]
+    assert page.locator("meter").evaluate("element => element.value") == days
+    violations(page)
+    colours = page.eval_on_selector_all(
+        ".facts .tag",
+        """([tag]) => ["good", "soon", "bad"].map(name => {
+            tag.className = "tag " + name;
+            return getComputedStyle(tag).backgroundColor;
+        })""",
+    )
+    assert len(set(colours)) == 3
+    context.close()
 
 
 def test_pictures_in_the_documents():

@@ -13,6 +13,7 @@ import subprocess
 import sys
 from contextlib import closing
 from dataclasses import dataclass
+from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,17 @@ demo = sys.modules[_spec.name] = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(demo)
 
 HOSTILE_NAME = "<script>alert('cn')</script>&amp;"
+# Each of them is the common name of a certificate that may enter.
+HOSTILE_NAMES = {
+    "hostile": HOSTILE_NAME,
+    "closing": "</bdi></dd></dl></main><style>*{display:none}</style>",
+    "quotes": '" onmouseover="alert(1)" \'',
+    "template": "{{ 7 * 7 }}{% include 'base.html' %}{# #}",
+    "directions": "\u202egpj.exe\u2066\u200f\u0645",
+    "controls": "a\x01b\x1b[31m\r\nSet-Cookie: a=b\x7f\x85\u2028",
+    "long": "W" * 64,
+}
+CONTENT_SECURITY_POLICY = "default-src 'self'; base-uri 'none'; form-action 'none'"
 HEADER = "X-ARR-ClientCert"
 LOOK_ALIKE = "X_ARR_ClientCert"
 
@@ -65,20 +77,30 @@ class Answer:
 
 @pytest.fixture(scope="module")
 def pki(tmp_path_factory):
-    """The demonstration's certificates, and one whose names are markup."""
+    """The demonstration's certificates, and some whose names are hostile."""
     pki = demo.Pki.issue(tmp_path_factory.mktemp("pki"))
-    hostile = CertificateAuthority("<b>CA</b>").issue(HOSTILE_NAME)
-    pki.path("hostile").write_bytes(hostile.certificate_pem)
-    pki.path("hostile", "key").write_bytes(hostile.private_key_pem)
+    authority = CertificateAuthority("<b>CA</b>")
+    for file, name in HOSTILE_NAMES.items():
+        hostile = authority.issue(name)
+        pki.path(file).write_bytes(hostile.certificate_pem)
+        pki.path(file, "key").write_bytes(hostile.private_key_pem)
     return pki
 
 
 @pytest.fixture(scope="module")
-def sites(pki):
-    """All sites, running."""
+def sites_policies(pki):
+    """What the sites get as `ARRCERT`."""
     policies = pki.policies()
-    policies["default"]["fingerprints"].append(pki.certificate("hostile").sha256_fingerprint)
-    with demo.running_sites(pki, policies) as sites:
+    policies["default"]["fingerprints"] += [
+        pki.certificate(file).sha256_fingerprint for file in HOSTILE_NAMES
+    ]
+    return policies
+
+
+@pytest.fixture(scope="module")
+def sites(pki, sites_policies):
+    """All sites, running."""
+    with demo.running_sites(pki, sites_policies) as sites:
         yield {site.name: site for site in sites}
 
 
@@ -188,7 +210,7 @@ def test_pages_are_readable_on_a_phone_and_load_nothing_from_elsewhere(get, site
 
 def test_hellocert_greets_the_common_name(get):
     """The greeting holds the common name of the certificate that opened the page."""
-    assert f"Hello, {demo.ALLOWED_NAME}</h1>" in get("/hellocert", "allowed").text
+    assert f"Hello, <bdi>{demo.ALLOWED_NAME}</bdi></h1>" in get("/hellocert", "allowed").text
 
 
 def test_partners_page_names_the_partner(get):
@@ -215,12 +237,98 @@ def test_cert_info_page_shows_the_certificate(pki, get):
         assert shown in html.unescape(page.text)
 
 
+class _Rules(HTMLParser):
+    """Reads what `/cert-info` says about each rule, as pairs of a title and the words of its rows.
+
+    Attributes:
+        sections: each title and verdict, and for each rule its verdict, its name and its lines.
+    """
+
+    def __init__(self, text):
+        super().__init__()
+        self.sections = []
+        self._into = None
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        if tag == "h3":
+            self._into = []
+            self.sections.append((self._into, []))
+        elif tag == "li" and self.sections:
+            self._into = []
+            self.sections[-1][1].append(self._into)
+
+    def handle_endtag(self, tag):
+        if tag in ("h3", "li"):
+            self._into = None
+
+    def handle_data(self, data):
+        if self._into is not None and data.strip():
+            self._into.append(data.strip())
+
+
+def test_pages_show_identity_and_roles(get):
+    """Each page behind the door shows the identity, the roles and the days left."""
+    for path, certificate, identity, role in (
+        ("/hellocert", "allowed", "contoso", "operator"),
+        ("/cert-info", "allowed", "contoso", "operator"),
+        ("/partners", "partner", f"partner:{demo.PARTNER_NAME}", "orders"),
+    ):
+        page = get(path, certificate)
+        assert f"<dd><bdi>{identity}</bdi></dd>" in page.text
+        assert f'<span class="tag"><bdi>{role}</bdi></span>' in page.text
+        assert '<span class="tag good">enough time</span>' in page.text
+        assert 'value="364"' in page.text
+    nameless = get("/hellocert", "hostile")
+    assert "none, because the policy gives no name" in nameless.text
+    assert "<dd>none</dd>" in nameless.text
+
+
+def test_cert_info_says_what_explain_says(pki, get, sites_policies):
+    """An operator sees each rule as `arrcert explain` tells it, and which of them fail."""
+    done = subprocess.run(
+        [demo.ARRCERT_COMMAND, "explain", "--json", pki.path("allowed")],
+        env=os.environ | {"ARRCERT": json.dumps(sites_policies)},
+        capture_output=True,
+        timeout=60,
+    )
+    told = json.loads(done.stdout)["policies"]
+    shown = _Rules(get("/cert-info", "allowed").text).sections
+    assert [words for words, _ in shown] == [["default", "accepts"], ["partners", "denies"]]
+    for words, rows in shown:
+        [alternative] = told[words[0]]["alternatives"]
+        assert [(row[0], row[2:]) for row in rows] == [
+            ("holds", [rule["detail"]])
+            if rule["holds"]
+            else ("fails", [f"{rule['reason']}: {rule['detail']}", f"wanted: {rule['wanted']}"])
+            for rule in alternative["rules"]
+        ]
+    assert {"validity", "fingerprints", "strong key"} <= {row[1] for row in shown[0][1]}
+    assert ["fails", "common_names"] in [row[:2] for row in shown[1][1]]
+
+
+def test_cert_info_tells_others_nothing_of_the_settings(pki, get):
+    """Without the role `operator` a visitor sees the rules that let them in, and no more."""
+    page = get("/cert-info", "hostile")
+    [(words, rows)] = _Rules(page.text).sections
+    assert words == ["default", "accepts"]
+    assert {(row[0], len(row)) for row in rows} == {("holds", 2)}
+    assert "fingerprints" in [row[1] for row in rows]
+    secrets = (
+        *(pki.certificate("allowed").sha256_fingerprint, demo.PARTNER_NAME, demo.ISSUING_CA),
+        *("wanted", "not_allowed", "partners</bdi>", str(pki.folder)),
+    )
+    assert not [secret for secret in secrets if secret in html.unescape(page.text)]
+
+
 def test_cert_info_as_json(pki, get):
     """A client that asks for JSON gets the same facts as JSON."""
     answer = get("/cert-info", "allowed", {"Accept": "application/json"})
     certificate = pki.certificate("allowed")
     assert answer.headers["Content-Type"] == "application/json"
     assert json.loads(answer.text) == {
+        "identity": "contoso",
+        "roles": ["operator"],
         "subject": certificate.subject,
         "issuer": certificate.issuer,
         "sha256_fingerprint": certificate.sha256_fingerprint,
@@ -264,6 +372,52 @@ def test_hostile_names_are_escaped(get, path):
     assert "<script" not in page.text
     assert "<b>CA" not in page.text
     assert "&lt;script" in page.text
+
+
+class _Elements(HTMLParser):
+    """Reads which elements and attributes a page has, without their text."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.found = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.found.append((tag, [name for name, _ in attributes]))
+
+    def handle_endtag(self, tag):
+        self.found.append(("/" + tag, []))
+
+
+@pytest.mark.parametrize("path", ["/hellocert", "/cert-info"])
+def test_no_name_breaks_the_page(get, path):
+    """Whatever a client writes into a certificate, the page has the same elements."""
+    plain = get(path, "long")
+    assert plain.status == 200
+    for file, name in HOSTILE_NAMES.items():
+        page = get(path, file)
+        assert page.status == 200
+        assert _Elements(page.text).found == _Elements(plain.text).found, name
+        if path == "/hellocert":
+            # The direction of its letters does not leak into the text around it.
+            assert f"Hello, <bdi>{name}</bdi></h1>" in html.unescape(page.text)
+        assert set(page.headers) == set(plain.headers)
+
+
+def test_pages_keep_their_content_security_policy(get):
+    """Each page has the policy, and nothing that the policy would block."""
+    for path, certificate in (
+        *(("/", None), ("/hellocert", "allowed"), ("/cert-info", "allowed")),
+        *(("/partners", "partner"), ("/outbound-mtls", "allowed"), ("/nothing-here", "allowed")),
+    ):
+        page = get(path, certificate)
+        policy = f'<meta http-equiv="Content-Security-Policy" content="{CONTENT_SECURITY_POLICY}">'
+        assert policy in page.text
+        elements = _Elements(page.text).found
+        assert not {"script", "style", "iframe", "form"} & {tag for tag, _ in elements}
+        attributes = {name for _, names in elements for name in names}
+        assert "style" not in attributes
+        assert not [name for name in attributes if name.startswith("on")]
 
 
 def test_denial_is_the_same_for_every_reason(pki, get):

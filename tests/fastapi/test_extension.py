@@ -8,9 +8,9 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from arrcert import ConfigurationError
+from arrcert import Authorizer, ConfigurationError
 from arrcert.testing import IssuedCertificate
-from arrcert_fastapi import Arrcert
+from arrcert_fastapi import Arrcert, authorizer_of
 
 
 def test_settings_of_the_environment(
@@ -62,3 +62,12 @@ def test_probable_mistakes_are_warnings(
     [record] = caplog.records
     assert record.levelname == "WARNING"
     assert record.message.startswith("configuration: ")
+
+
+def test_authorizer_of_an_app(app: FastAPI) -> None:
+    """The authorizer of an app can be asked; without `Arrcert(app)` it is an error."""
+    authorizer = authorizer_of(app)
+    assert isinstance(authorizer, Authorizer)
+    assert "default" in authorizer.policies
+    with pytest.raises(ConfigurationError, match="call it before authorizer_of"):
+        authorizer_of(FastAPI())

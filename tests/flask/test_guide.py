@@ -8,7 +8,8 @@ from typing import Any
 
 import flask_admin
 import pytest
-from flask import Flask, request
+from flask import Blueprint, Flask, request
+from flask.views import MethodView
 from flask_sock import Sock
 
 import arrcert_flask
@@ -31,6 +32,53 @@ def statuses(app: Flask, path: str, *clients: IssuedCertificate | None, **kwargs
     """Return the status code that each client gets."""
     headers = [client.headers if client else {} for client in clients]
     return [app.test_client().open(path, headers=h, **kwargs).status_code for h in headers]
+
+
+def test_view(app: Flask, alice: IssuedCertificate, bob: IssuedCertificate) -> None:
+    """A view with a policy is for the clients of that policy."""
+    run("def partners", app=app)
+    assert statuses(app, "/partners", None, alice, bob) == [403, 403, 200]
+    assert statuses(app, "/partners", None, method="OPTIONS") == [403]
+
+
+def test_blueprint(app: Flask, alice: IssuedCertificate, bob: IssuedCertificate) -> None:
+    """The hook of a blueprint protects all its views, and no other."""
+    blueprint = run("bp.before_request", Blueprint=Blueprint, __name__=__name__)["bp"]
+    blueprint.add_url_rule("/", "list", lambda: "the list")
+    app.register_blueprint(blueprint)
+    app.add_url_rule("/open", "open", lambda: "open")
+    assert statuses(app, "/partners/", None, alice, bob) == [403, 403, 200]
+    assert statuses(app, "/open", None) == [200]
+
+
+def test_class_based_view(app: Flask, alice: IssuedCertificate) -> None:
+    """The decorator in the list of a class protects each of its methods."""
+    view = run("class Report", MethodView=MethodView)["Report"]
+    app.add_url_rule("/report", view_func=view.as_view("report"))
+    assert statuses(app, "/report", None, alice) == [403, 200]
+
+
+def test_whole_app(config: dict[str, Any], alice: IssuedCertificate) -> None:
+    """The lines protect every path, and leave the exempt path and the exempt view open."""
+    app = Flask(__name__)
+    app.config.update(config)
+    run('config["ARRCERT_PROTECT_ALL"] = True', app=app)
+    app.add_url_rule("/health", "health", lambda: "ok")
+    app.add_url_rule("/other", "other", lambda: "other")
+    assert statuses(app, "/other", None, alice) == [403, 200]
+    assert statuses(app, "/unknown", None, alice) == [403, 404]
+    assert statuses(app, "/health", None) == [200]
+    assert statuses(app, "/public", None) == [200]
+
+
+def test_signal(app: Flask, caplog: pytest.LogCaptureFixture) -> None:
+    """The receiver gets the reason of each denial."""
+    held = run("connect_via(app)", app=app)
+    run("def partners", app=app)
+    with caplog.at_level("INFO", logger=app.logger.name):
+        assert statuses(app, "/partners", None) == [403]
+    assert "denied: missing" in caplog.messages
+    assert held["count_denials"]
 
 
 def test_middleware_around_the_app(protected_app: Flask, alice: IssuedCertificate) -> None:

@@ -1,14 +1,18 @@
-"""azd finds what `azure.yaml` names."""
+"""azd finds what `azure.yaml` names, and the workflow and the codespace fit it."""
 
 from __future__ import annotations
 
+import json
+import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
-SAMPLES = Path(__file__).parent.parent.parent / "sample_sites"
+ROOT = Path(__file__).resolve().parents[2]
+SAMPLES = ROOT / "sample_sites"
 PROJECT = yaml.safe_load((SAMPLES / "azure.yaml").read_text(encoding="utf-8"))
 
 
@@ -38,3 +42,81 @@ def test_paths_exist(name: str) -> None:
         _, script, *sites = shlex.split(service["hooks"]["prepackage"][system]["run"])
         assert (folder / script).resolve() == SAMPLES / "package.py"
         assert sites == [service["project"]]
+
+
+@pytest.mark.parametrize("folder", [".", "container_app"])
+def test_ends_with_a_verdict(folder: str) -> None:
+    """After a deployment azd runs the script that probes the sites, where one can read it."""
+    project = yaml.safe_load((SAMPLES / folder / "azure.yaml").read_text(encoding="utf-8"))
+    for system in ("posix", "windows"):
+        hook = project["hooks"]["postdeploy"][system]
+        # A hook of the project runs in the project's folder.
+        _, script, *_ = shlex.split(hook["run"])
+        assert (SAMPLES / folder / script).resolve() == SAMPLES / "verify.py"
+        # Else azd shows the table for a moment only.
+        assert hook["interactive"] is True
+        assert "continueOnError" not in hook
+
+
+def test_pipeline_hands_over_what_the_template_reads() -> None:
+    """Every value that one may set is a variable or a secret of the workflow."""
+    pipeline = PROJECT["pipeline"]
+    text = (SAMPLES / "infra" / "main.parameters.json").read_text(encoding="utf-8")
+    read = set(re.findall(r"\$\{(\w+)", text)) - {"AZURE_ENV_NAME", "AZURE_LOCATION"}
+    assert {*pipeline["variables"], *pipeline["secrets"]} == read
+    assert pipeline["secrets"] == ["DJANGO_SECRET_KEY"]
+
+
+@pytest.fixture
+def workflow() -> dict[Any, Any]:
+    """The workflow that `azd pipeline config` sets up."""
+    path = ROOT / ".github" / "workflows" / "azure-dev.yml"
+    loaded: dict[Any, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return loaded
+
+
+def test_workflow_gets_each_value(workflow: dict[Any, Any]) -> None:
+    """The job has each variable and secret that the pipeline hands over, under its own name."""
+    [job] = workflow["jobs"].values()
+    for kind, context in (("variables", "vars"), ("secrets", "secrets")):
+        for name in PROJECT["pipeline"][kind]:
+            assert job["env"][name] == f"${{{{ {context}.{name} }}}}"
+
+
+def test_workflow_holds_no_secret_of_azure(workflow: dict[Any, Any]) -> None:
+    """It signs in by OIDC: the job asks for a token, and no password is stored."""
+    [job] = workflow["jobs"].values()
+    assert job["permissions"] == {"contents": "read", "id-token": "write"}
+    assert workflow["permissions"] == {}
+    commands = " ".join(step.get("run", "") for step in job["steps"])
+    assert "--federated-credential-provider github" in commands
+    assert "client-secret" not in commands
+    secrets = {name for name, value in job["env"].items() if "secrets." in value}
+    assert secrets == {"DJANGO_SECRET_KEY"}
+
+
+def test_workflow_runs_in_the_projects_folder(workflow: dict[Any, Any]) -> None:
+    """It runs where azure.yaml is, only when somebody starts it, with actions that are pinned."""
+    [job] = workflow["jobs"].values()
+    assert job["defaults"]["run"]["working-directory"] == "sample_sites"
+    # YAML 1.1 reads the word `on` as true.
+    assert set(workflow[True]) == {"workflow_dispatch"}
+    used = [step["uses"] for step in job["steps"] if "uses" in step]
+    assert used
+    for action in used:
+        assert re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40}", action), action
+
+
+def test_devcontainer() -> None:
+    """A codespace has the tools of the ten steps, and the ports of `make serve`."""
+    path = ROOT / ".devcontainer" / "devcontainer.json"
+    container = json.loads(path.read_text(encoding="utf-8"))
+    assert container["image"].rpartition(":")[2] == "3.13"
+    features = " ".join(container["features"])
+    assert "azure-cli" in features
+    assert "azure-dev/azd" in features
+    demo = (SAMPLES / "demo.py").read_text(encoding="utf-8")
+    [port] = re.findall(r"^DEFAULT_PORT = (\d+)$", demo, re.MULTILINE)
+    assert container["forwardPorts"] == [int(port) + number for number in range(3)]
+    extras = re.findall(r"\.\[([\w,]+)\]", container["postCreateCommand"])
+    assert extras == ["flask,django,fastapi,dev"]

@@ -85,6 +85,9 @@ def test_steps(tmp_path: Path) -> None:
     samples.mkdir()
     shutil.copy(SCRIPT, samples)
     (samples / "package.py").write_text("import sys; print('packaged', *sys.argv[1:])")
+    (samples / "verify.py").write_text(
+        "import os; print(*[os.environ[f'{site}_URL'] for site in ('FLASK', 'DJANGO', 'FASTAPI')])"
+    )
     (samples / "infra").mkdir()
     (samples / "infra" / "main.bicep").touch()
     programs = tmp_path / "programs"
@@ -97,6 +100,7 @@ def test_steps(tmp_path: Path) -> None:
         f'  @*) cp "${{word#@}}" {tmp_path}/parameters\n'
         f'      stat -c %a "${{word#@}}" >{tmp_path}/mode ;;\n'
         "  properties.outputs.*) echo the-site ;;\n"
+        "  *defaultHostName*) echo https://site.example ;;\n"
         "esac; done\n"
     )
     recorder.chmod(0o755)
@@ -109,6 +113,7 @@ def test_steps(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "packaged flask_site django_site fastapi_site" in done.stdout
+    assert "https://site.example https://site.example https://site.example\n" in done.stdout
     asked = (tmp_path / "asked").read_text().splitlines()
     assert [" ".join(line.split()[:3]) for line in asked] == [
         "account show --query",

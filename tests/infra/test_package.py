@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import zipfile
 from pathlib import Path
 
@@ -50,6 +51,34 @@ def test_pip_takes_the_wheel_that_lies_beside(site: str, laid_out: Path, tmp_pat
         check=True,
         timeout=120,
     )
+    assert (tmp_path / "arrcert" / "__init__.py").is_file()
+
+
+@pytest.mark.matrix
+@pytest.mark.parametrize("site", SITES)
+def test_uv_takes_the_wheel_too(site: str, laid_out: Path, tmp_path: Path) -> None:
+    """App Service's build tries uv before pip, in the folder of requirements.txt."""
+    uv = shutil.which("uv", path=sysconfig.get_path("scripts")) or shutil.which("uv")
+    if uv is None:
+        pytest.skip("the program uv is missing; the group `functions` has it")
+    dist = laid_out / site / "dist"
+    # The build hands over the whole file; the other packages need an index.
+    offline = ["--offline", "--no-index", "--no-deps", "--no-cache", "--quiet"]
+    [requirement] = [
+        line
+        for line in (dist / "requirements.txt").read_text().splitlines()
+        if "arrcert" in line and line.endswith("]")
+    ]
+    (dist / "one.txt").write_text(f"{requirement}\n")
+    try:
+        subprocess.run(
+            [uv, "pip", "install", *offline, "--target", tmp_path, "-r", "one.txt"],
+            cwd=dist,
+            check=True,
+            timeout=120,
+        )
+    finally:
+        (dist / "one.txt").unlink()
     assert (tmp_path / "arrcert" / "__init__.py").is_file()
 
 

@@ -265,6 +265,7 @@ def _xfcc() -> Target:
         f'Hash=ab12;Cert="{leaf}";Chain="{leaf}{issuer}"',
         f'Cert={leaf},Hash=cd34;Cert="{other}";DNS=a.example;DNS=b.example',
         f'By=spiffe://a;Cert="{other}",Cert="{leaf}";Chain="{issuer}"',
+        f'Hash=ab12;Cert="{leaf}";Chain="{leaf}{issuer}";',
         'Cert="a";Cert="b"',
         'Subject="a\\\\\\";Cert=x";Hash=1',
     ]

@@ -7,7 +7,6 @@ Nothing is configured in code. The policies come from the environment variable `
 """
 
 import logging
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,9 +15,10 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 from fastapi.staticfiles import StaticFiles
 from fastapi.templating import Jinja2Templates
 
-from arrcert import ClientCertificate, ClientIdentity
-from arrcert_fastapi import Arrcert, RequireClientCertificate
+from arrcert import ClientIdentity
+from arrcert_fastapi import Arrcert, RequireClientCertificate, authorizer_of
 from mtls_app import remote_api
+from mtls_app.visitor import Visitor, explained
 
 HERE = Path(__file__).parent
 
@@ -52,24 +52,25 @@ def index(request: Request) -> Response:
 
 @app.get("/hellocert")
 def hellocert(request: Request, client: Client) -> Response:
-    return page(request, "hellocert.html", certificate=client.certificate)
+    return page(request, "hellocert.html", visitor=Visitor(client))
 
 
 @app.get("/cert-info")
 def cert_info(request: Request, client: Client) -> Response:
-    facts = certificate_facts(client.certificate)
+    visitor = Visitor(client)
     response: Response
     if prefers_json(request.headers.get("Accept", "*/*")):
-        response = JSONResponse(facts, headers=HEADERS)
+        response = JSONResponse(visitor.facts, headers=HEADERS)
     else:
-        response = page(request, "cert_info.html", certificate=client.certificate, facts=facts)
+        sections = explained(client, authorizer_of(app).policies)
+        response = page(request, "cert_info.html", visitor=visitor, sections=sections)
     response.headers["Vary"] = "Accept"
     return response
 
 
 @app.get("/partners")
 def partners(request: Request, partner: Partner) -> Response:
-    return page(request, "partners.html", certificate=partner.certificate)
+    return page(request, "partners.html", visitor=Visitor(partner))
 
 
 # FastAPI runs a function without `async` in a thread, so that the call blocks nobody else.
@@ -112,18 +113,3 @@ def quality(accept: str, media_type: str) -> float:
     kind = media_type.partition("/")[0]
     # The most specific entry counts.
     return next((liked[name] for name in (media_type, f"{kind}/*", "*/*") if name in liked), 0)
-
-
-def certificate_facts(certificate: ClientCertificate) -> dict[str, str | int]:
-    """Return what `/cert-info` shows, in the order in which it shows it."""
-    return {
-        "subject": certificate.subject,
-        "issuer": certificate.issuer,
-        "sha256_fingerprint": certificate.sha256_fingerprint,
-        "sha1_fingerprint": certificate.sha1_fingerprint,
-        # Up to 160 bits: as a number in JSON it would lose digits in many languages.
-        "serial_number": f"{certificate.serial_number:X}",
-        "not_valid_before": certificate.not_valid_before_utc.isoformat(),
-        "not_valid_after": certificate.not_valid_after_utc.isoformat(),
-        "days_left": (certificate.not_valid_after_utc - datetime.now(UTC)).days,
-    }

@@ -27,8 +27,8 @@ from arrcert import (
     DenialReason,
     Policy,
 )
-from arrcert.cli.explanation import PolicyResult, explain
 from arrcert.cli.suggestions import suggestions, why_to_suggest_nothing
+from arrcert.explanation import PolicyResult, explain
 from arrcert.keys import public_key_fingerprint
 from arrcert.moments import whole_second
 from arrcert.presented import Presented
@@ -204,8 +204,7 @@ def check_pair(
 ) -> DenialReason | None:
     """Hold what `explain` says about a pair against the decision, and return the reason."""
     reason = decided(policy, subject.certificate, at)
-    presented = Presented(subject.certificate)
-    [result] = explain(presented, {"default": [policy]}, at).values()
+    [result] = explain(subject.certificate, {"default": [policy]}, at).values()
     [alternative] = result.alternatives
     assert result.accepted == alternative.accepted == (reason is None)
     failed = alternative.failed
@@ -229,7 +228,7 @@ HIDING = {*DATES, DenialReason.WRONG_USAGE, DenialReason.WEAK_KEY}
 def check_every_failure(written: dict[str, Any], subject: Subject, at: datetime) -> int:
     """Hold every rule of a key against a policy of that key alone; return how many fail."""
     policy = Policy(**written)
-    [result] = explain(Presented(subject.certificate), {"p": [policy]}, at).values()
+    [result] = explain(subject.certificate, {"p": [policy]}, at).values()
     said = {rule.key: rule for rule in result.alternatives[0].rules}
     count = 0
     trust = {key: written[key] for key in written.keys() & TRUST}
@@ -286,9 +285,7 @@ def check_pairs(count: int, seed: int, report: Callable[[int], None]) -> Counter
         if number % 10 == 0:
             seen["failing rules"] += check_every_failure(written, subject, at)
             if reason is not None:
-                [result] = explain(
-                    Presented(subject.certificate), {"default": [policy]}, at
-                ).values()
+                [result] = explain(subject.certificate, {"default": [policy]}, at).values()
                 seen["suggestions"] += check_suggestions(result, policy, subject, at)
         report(number + 1)
     return seen
@@ -347,7 +344,7 @@ def test_alternatives_agree() -> None:
     for _ in range(400):
         listed = [policy for _, policy in chance.sample(built, chance.randint(2, 4))]
         subject = chance.choice(subjects)
-        [result] = explain(Presented(subject.certificate), {"partners": listed}, now).values()
+        [result] = explain(subject.certificate, {"partners": listed}, now).values()
         authorizer = Authorizer(
             {"partners": listed},
             front_end={

@@ -19,7 +19,6 @@ from cryptography.hazmat.primitives.serialization import Encoding
 pytest.importorskip("click", reason="needs the extra dev")
 
 from arrcert import ClientCertificate, Policy
-from arrcert.cli.explanation import explain
 from arrcert.cli.suggestions import (
     Suggestion,
     as_json,
@@ -29,6 +28,7 @@ from arrcert.cli.suggestions import (
     suggestions,
     why_to_suggest_nothing,
 )
+from arrcert.explanation import explain
 from arrcert.keys import public_key_fingerprint
 from arrcert.moments import whole_second
 from arrcert.presented import Presented
@@ -47,7 +47,7 @@ def asked(
 ) -> tuple[list[str], list[Suggestion]]:
     """Return why nothing is suggested, and what is suggested under the policies."""
     presented, moment = Presented(certificate), whole_second(at)
-    results = explain(presented, {"p": policies}, moment)
+    results = explain(certificate, {"p": policies}, moment)
     reasons = why_to_suggest_nothing(presented, results, moment, whole_second(now))
     return reasons, suggestions(presented, results["p"], moment)
 

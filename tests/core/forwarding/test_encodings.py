@@ -288,6 +288,18 @@ def test_ten_intermediates_in_xfcc_are_read() -> None:
         assert reason(xfcc, element(PEM, chain), 1) is DenialReason.TOO_LARGE
 
 
+def test_xfcc_element_may_end_with_a_semicolon(authority: CertificateAuthority) -> None:
+    """Container Apps end an element with a semicolon; it changes nothing, in any element."""
+    ca = authority.certificate_pem.decode()
+    [_, der] = xfcc(element(PEM, ca), 1)
+    assert xfcc(element(PEM) + ";", 1) == [DER]
+    assert xfcc(element(PEM, PEM + ca) + ";", 1) == [DER, der]
+    both = f"{element(OTHER_PEM)};,{element(PEM)};"
+    assert xfcc(both, 1) == [DER]
+    assert xfcc(both, 2) == [OTHER_DER]
+    assert reason(xfcc, f"{element(PEM)};,Hash=ab;", 1) is DenialReason.MISSING
+
+
 def test_xfcc_without_a_certificate_is_missing() -> None:
     """An element that only names the client holds no certificate."""
     assert reason(xfcc, "Hash=ab;By=x", 1) is DenialReason.MISSING
@@ -300,7 +312,13 @@ def test_xfcc_without_a_certificate_is_missing() -> None:
         ("", DenialReason.MALFORMED),
         ("nonsense", DenialReason.MALFORMED),
         ('Cert="open', DenialReason.MALFORMED),
-        (element(PEM) + ";", DenialReason.MALFORMED),
+        (";", DenialReason.MALFORMED),
+        (";" + element(PEM), DenialReason.MALFORMED),
+        (element(PEM) + ";;", DenialReason.MALFORMED),
+        (element(PEM) + "; ", DenialReason.MALFORMED),
+        (element(PEM) + ";,", DenialReason.MALFORMED),
+        (element(OTHER_PEM) + ";;," + element(PEM), DenialReason.MALFORMED),
+        (element(OTHER_PEM) + ",;" + element(PEM), DenialReason.MALFORMED),
         (element(PEM) + ",", DenialReason.MALFORMED),
         ("," + element(PEM), DenialReason.MALFORMED),
         (element(PEM) + "x", DenialReason.MALFORMED),

@@ -129,13 +129,13 @@ def test_no_source_stops_the_start() -> None:
 
 
 def test_variables_of_the_platforms_recipe_are_answered() -> None:
-    """The variables of the platform's recipe are answered with the section of the README."""
+    """The variables of the platform's recipe are answered with the page that says what to write."""
     for name in ("ALLOWED_CLIENT_CERT_THUMBPRINTS", "ALLOWED_CLIENT_CERT_COMMON_NAMES"):
         first, second = problems({}, {name: "x"})
         assert first == NOT_CONFIGURED
         assert second[0] == name
-        assert "Coming from the platform's sample" in second[1]
-        assert "Coming from the platform's sample" in (ROOT / "README.md").read_text()
+        assert "docs/coming-from.md" in second[1]
+        assert name in (ROOT / "docs" / "coming-from.md").read_text()
         assert load({"ARRCERT": POLICY}, {name: "x"})
 
 

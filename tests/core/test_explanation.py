@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -12,10 +13,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
-pytest.importorskip("click", reason="needs the extra dev")
-
 from arrcert import DenialReason, Policy
-from arrcert.cli.explanation import (
+from arrcert.explanation import (
     AlternativeResult,
     PathResult,
     RuleResult,
@@ -40,8 +39,13 @@ def explained(
     others: Any = (),
 ) -> AlternativeResult:
     """Return what one policy says."""
-    presented = issued if isinstance(issued, Presented) else Presented(issued.certificate)
-    [result] = explain(presented, {"p": [policy]}, whole_second(at), others).values()
+    [result] = explain(
+        issued.certificate,
+        {"p": [policy]},
+        at,
+        forwarded=issued.forwarded if isinstance(issued, Presented) else (),
+        others=others,
+    ).values()
     [alternative] = result.alternatives
     return alternative
 
@@ -180,14 +184,14 @@ def test_path_that_only_signatures_hold_together() -> None:
     assert alternative.failed[-1].reason is DenialReason.REVOKED
 
 
-def test_all_policies_and_alternatives(alice: IssuedCertificate, caplog: Any) -> None:
-    """Each policy is told, with every alternative, and nothing is logged meanwhile."""
+def test_all_policies_and_alternatives(alice: IssuedCertificate) -> None:
+    """Each policy is told, with every alternative."""
     pin = alice.certificate.sha256_fingerprint
     policies = {
         "default": [Policy(fingerprints=["AB" * 32]), Policy(fingerprints=[pin])],
         "partners": [Policy(fingerprints=["AB" * 20])],
     }
-    results = explain(Presented(alice.certificate), policies, whole_second())
+    results = explain(alice.certificate, policies)
     assert {name: result.accepted for name, result in results.items()} == {
         "default": True,
         "partners": False,
@@ -196,8 +200,49 @@ def test_all_policies_and_alternatives(alice: IssuedCertificate, caplog: Any) ->
     told = policy_as_json(results["default"])
     assert (told["alternative"], told["identity"], told["roles"]) == (1, None, [])
     assert policy_as_json(results["partners"])["reason"] == "fingerprint_not_allowed"
-    assert not caplog.records
-    assert not logging.getLogger("arrcert").disabled
+
+
+def test_explanation_is_not_logged(root: CertificateAuthority, caplog: Any) -> None:
+    """The decision that is explained leaves the log to the requests of other threads."""
+    old = root.revocation_list(
+        last_update=whole_second() - 9 * DAY, next_update=whole_second() - 8 * DAY
+    )
+    policy = Policy(trust_anchors=pem(root), crls=old.decode(), revocation="soft")
+    leaf = root.issue("alice").certificate
+    policy.check(leaf)
+    [record] = caplog.records
+    assert "revocation could not be checked" in record.getMessage()
+    caplog.clear()
+
+    logger, seen = logging.getLogger("arrcert"), []
+
+    def during(record: logging.LogRecord) -> bool:
+        if not seen:
+            seen.append(record)
+            other = threading.Thread(target=logger.warning, args=("of another request",))
+            other.start()
+            other.join()
+        return True
+
+    logger.addFilter(during)
+    try:
+        assert explain(leaf, {"p": [policy]})["p"].accepted
+    finally:
+        logger.removeFilter(during)
+    assert "revocation could not be checked" in seen[0].getMessage()
+    assert [record.getMessage() for record in caplog.records] == ["of another request"]
+    logger.warning("afterwards")
+    assert caplog.records[-1].getMessage() == "afterwards"
+
+
+def test_moment_is_now_or_aware(alice: IssuedCertificate) -> None:
+    """Without a moment a certificate is judged now; a naive moment is an error."""
+    policies = {"p": [Policy(fingerprints=[alice.certificate.sha256_fingerprint])]}
+    end = alice.certificate.not_valid_after_utc
+    assert explain(alice.certificate, policies)["p"].accepted
+    assert not explain(alice.certificate, policies, end + DAY)["p"].accepted
+    with pytest.raises(ValueError, match="aware"):
+        explain(alice.certificate, policies, end.replace(tzinfo=None))
 
 
 def test_identity_is_a_rule(authority: CertificateAuthority, alice: IssuedCertificate) -> None:
@@ -218,9 +263,8 @@ def test_identity_is_a_rule(authority: CertificateAuthority, alice: IssuedCertif
     # The rule is judged by itself, also if another one denies.
     assert row("{common_name}", common_names=["bob"]).key == "identity"
     result = explain(
-        Presented(alice.certificate),
+        alice.certificate,
         {"p": [Policy(trust_anchors=pem(authority), identity="alice", roles=["orders"])]},
-        whole_second(),
     )["p"]
     told = policy_as_json(result)
     assert (told["identity"], told["roles"]) == ("alice", ["orders"])

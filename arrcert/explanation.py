@@ -1,13 +1,16 @@
 """What each policy says about one certificate: every rule, the path, and the verdict.
 
-The rules are those of the decision: `Policy.findings` walks them, and `Alternatives.decide` gives
-the verdict. Nothing here decides by itself.
+`arrcert explain` prints it. A site can show it on a page for its operators. The rules are those of
+the decision: `Policy.findings` walks them, and `Alternatives.decide` gives the verdict. Nothing
+here decides by itself.
 """
 
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -18,11 +21,15 @@ from arrcert.certificate import ClientCertificate
 from arrcert.exceptions import Denial, DenialReason, Finding
 from arrcert.identity import ClientIdentity
 from arrcert.keys import description_of_key
-from arrcert.moments import timestamp
+from arrcert.moments import timestamp, whole_second
 from arrcert.policy import Policy
 from arrcert.presented import Presented
 from arrcert.rules import Decision, KeyRule, Rule, TrustAnchors
 from arrcert.trust.paths import Path, TrustStore, has_signed
+
+__all__ = ["AlternativeResult", "PathResult", "PolicyResult", "RuleResult", "Step", "explain"]
+
+logger = logging.getLogger("arrcert")
 
 MOST_STEPS = 10
 """How many certificates of a path that breaks are followed."""
@@ -124,25 +131,51 @@ class PolicyResult(NamedTuple):
 
 
 def explain(
-    presented: Presented,
+    certificate: ClientCertificate,
     policies: Mapping[str, Sequence[Policy]],
-    at: datetime,
+    at: datetime | None = None,
+    *,
+    forwarded: Sequence[Certificate] = (),
     others: Sequence[Certificate] = (),
 ) -> dict[str, PolicyResult]:
     """Return what each policy says about a certificate.
 
     Args:
-        presented: the certificate, and what came with it in a header.
-        policies: each policy's name and its alternatives.
-        at: the moment, aware, in whole seconds.
+        certificate: the certificate.
+        policies: each policy's name and its alternatives, such as `Authorizer.policies`.
+        at: the moment, aware; now by default.
+        forwarded: CA certificates that the front end forwarded with it.
         others: CA certificates that the site does not see, but that may be what is missing.
+
+    Raises:
+        ValueError: `at` is naive.
+
+    The result holds what the policies want, such as names and pins. Show it to operators alone. It
+    does not check the request, the front end or the possession of the private key. It logs no
+    decision.
     """
+    moment = whole_second(at)
     results = {}
     for name, alternatives in policies.items():
         # A request verifies a limited number of signatures, so each policy starts anew.
-        anew = Presented(presented.certificate, presented.forwarded)
-        results[name] = _explain_policy(name, anew, alternatives, at, others)
+        presented = Presented(certificate, forwarded)
+        results[name] = _explain_policy(name, presented, alternatives, moment, others)
     return results
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep what this thread logs out of the log; other threads serve requests at the same time."""
+    thread = threading.get_ident()
+
+    def is_of_another_thread(_record: logging.LogRecord) -> bool:
+        return threading.get_ident() != thread
+
+    logger.addFilter(is_of_another_thread)
+    try:
+        yield
+    finally:
+        logger.removeFilter(is_of_another_thread)
 
 
 def _explain_policy(
@@ -153,13 +186,9 @@ def _explain_policy(
     others: Sequence[Certificate],
 ) -> PolicyResult:
     trust_stores = [policy.trust_store() for policy in policies]
-    logger = logging.getLogger("arrcert")
-    was_disabled, logger.disabled = logger.disabled, True
-    try:
+    with _quiet():
         # This is the decision itself. What it logs is shown as a rule.
         decided = Alternatives(name, policies, 0).decide(presented, at, trust_stores)
-    finally:
-        logger.disabled = was_disabled
     results = tuple(
         _explain_alternative(presented, policy, at, trust_store, others)
         for policy, trust_store in zip(policies, trust_stores, strict=True)
