@@ -16,8 +16,10 @@ serve: $(VENV)/demo ## the sample sites for your own browser and curl, until Ctr
 	@$(BIN)/python sample_sites/demo.py --serve
 
 PYTEST := $(BIN)/python -m pytest -q -rs
-# One process a core. coverage.py alone does not see these processes, so pytest-cov measures.
-WHOLE := -n auto --maxprocesses 4 --dist worksteal --cov --cov-report=
+# One process more than cores, because many tests wait for other processes. coverage.py alone does
+# not see these processes, so pytest-cov measures.
+WORKERS := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
+WHOLE := -n $(WORKERS) --dist worksteal --cov --cov-report=
 
 test: $(VENV)/test ## the tests, in two minutes; one file: make test ONLY=tests/core/test_pins.py
 ifdef ONLY

@@ -79,7 +79,8 @@ for site in flask django fastapi; do
         --query "join('', ['https://', defaultHostName])" \
         --output tsv)
     echo "$url"
-    export "${site^^}_URL=$url"
+    variable=$(echo "${site}_url" | tr '[:lower:]' '[:upper:]')
+    export "$variable=$url"
 done
 
 echo "5. The verdict: arrcert probe. docs/deploy.md says what else to verify."

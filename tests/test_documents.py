@@ -7,6 +7,7 @@ import importlib
 import json
 import os
 import re
+import shlex
 import socket
 import subprocess
 import sysconfig
@@ -26,6 +27,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from arrcert import Authorizer, CertificateDenied, ClientCertificate, DenialReason, Policy
+from arrcert.cli.commands import main
 from arrcert.forwarding.front_ends import FRONT_ENDS
 from arrcert.policy import PARAMETERS
 from arrcert.settings import load
@@ -472,3 +474,11 @@ def test_links_lead_somewhere(document: str) -> None:
             headings = re.findall(r"^#+ (.+)$", file.read_text(encoding="utf-8"), re.MULTILINE)
             slugs = {re.sub(r"[^\w\- ]", "", h).lower().replace(" ", "-") for h in headings}
             assert anchor in slugs, target
+
+
+def test_commands_of_the_readme_are_commands() -> None:
+    """Each `arrcert` command of the README, with its options, is one that `arrcert` knows."""
+    found = re.findall(r"`arrcert ([a-z-]+)([^`]*)`", README)
+    assert {name for name, _ in found} == {"explain", "probe", "routes"}
+    for name, words in found:
+        main.commands[name].make_context(name, shlex.split(words), resilient_parsing=True)

@@ -151,8 +151,22 @@ def test_site_has_each_public_name(site: Path) -> None:
         text = (site / name / "index.html").read_text(encoding="utf-8")
         for public in module.__all__:
             assert f'id="{module.__name__}.{public}"' in text, public
+    others = (site / "api-more" / "index.html").read_text(encoding="utf-8")
+    others += (site / "api" / "index.html").read_text(encoding="utf-8")
+    for name in re.findall(r"`(arrcert\.\w+)`", arrcert.__doc__ or ""):
+        assert name == "arrcert.cli" or f'id="{name}"' in others, name
     text = (site / "api-fastapi" / "index.html").read_text(encoding="utf-8")
     assert all(f'id="arrcert_fastapi.{public}"' in text for public in arrcert_fastapi.__all__)
+
+
+def linked_pages(path: Path) -> Iterator[Path]:
+    """Return each page of the site that the text of a page links to."""
+    article = path.read_text(encoding="utf-8").partition("<article")[2].partition("</article>")[0]
+    for link in Addresses(article).links:
+        parts = urlsplit(link)
+        target = (path.parent / parts.path).resolve()
+        if not parts.netloc and parts.path and target.is_dir():
+            yield target / "index.html"
 
 
 @pytest.mark.parametrize(
@@ -170,16 +184,9 @@ def test_questions_of_a_newcomer(site: Path, question: str, page: str, words: st
     answer = (site / page / "index.html").resolve()
     text = re.sub(r"<[^>]+>", "", answer.read_text(encoding="utf-8"))
     assert words in text
-    reached = {(site / "index.html").resolve()}
+    pages_so_far = {(site / "index.html").resolve()}
     for _ in range(CLICKS):
-        for path in reached:
-            content = path.read_text(encoding="utf-8").partition("<article")[2]
-            for link in Addresses(content.partition("</article>")[0]).links:
-                parts = urlsplit(link)
-                if not parts.netloc and parts.path:
-                    target = (path.parent / parts.path).resolve()
-                    reached.add(target / "index.html" if target.is_dir() else target)
-        reached = {path for path in reached if path.suffix == ".html"}
-        if answer in reached:
+        pages_so_far |= {target for path in pages_so_far for target in linked_pages(path)}
+        if answer in pages_so_far:
             return
     pytest.fail(f"{question}: {page} is more than {CLICKS} clicks away")

@@ -40,8 +40,8 @@ def page_of(path: str) -> str:
         return "index.md"
     if path.startswith("docs/"):
         return path.removeprefix("docs/")
-    folder, name = posixpath.split(path)
-    path = posixpath.join(folder, name.lstrip("."))  # MkDocs leaves hidden files out.
+    # MkDocs leaves hidden files and folders out.
+    path = "/".join(part.lstrip(".") for part in path.split("/"))
     return f"{FOLDER}/{path}" if path.endswith(".md") else f"{FOLDER}/{path}.md"
 
 

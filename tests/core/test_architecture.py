@@ -98,8 +98,13 @@ def path_of(module: str) -> Path:
     return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
 
 
-def imports(path: Path) -> Iterator[str]:
-    """Yield the dotted name of everything that a module imports when it runs."""
+@cache
+def imports(path: Path) -> tuple[str, ...]:
+    """Return the dotted name of everything that a module imports when it runs."""
+    return tuple(_imports(path))
+
+
+def _imports(path: Path) -> Iterator[str]:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for_types = {
         child

@@ -327,6 +327,7 @@ def _get(port: int, *headers: str) -> bytes:
         time.sleep(0.05)
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("server", SERVERS)
 def test_project_whose_production_settings_lose_the_middleware(
     sample: Path, server: str, allowed: IssuedCertificate

@@ -59,6 +59,7 @@ def test_every_answer_is_right():
     assert "No entry: nobody got in" in done.stdout.partition("$ arrcert probe")[2]
 
 
+@pytest.mark.matrix
 def test_a_broken_rule_turns_rows_wrong(pki, capsys):
     """With the stranger's fingerprint listed, the stranger's rows are wrong and the exit code 1."""
     policies = pki.policies()
@@ -74,6 +75,7 @@ def test_a_broken_rule_turns_rows_wrong(pki, capsys):
     assert all(row[3] == "200" and row[5].startswith("WRONG") for row in wrong)
 
 
+@pytest.mark.matrix
 def test_the_right_status_for_another_reason_is_wrong(pki, capsys):
     """A 403 for another reason than the right one is a wrong answer too."""
     visit = demo.Visit(demo.STRANGER, "/hellocert", demo.DenialReason.EXPIRED)
@@ -82,6 +84,7 @@ def test_the_right_status_for_another_reason_is_wrong(pki, capsys):
     assert re.search(r"fingerprint_not_allowed +WRONG \(right: 403 expired\)", out)
 
 
+@pytest.mark.matrix
 def test_an_open_door_does_not_hide_behind_a_dead_site(pki):
     """A site that cannot be reached is a wrong answer, not a crash."""
     with demo.running_sites(pki, pki.policies()) as sites:
@@ -91,6 +94,7 @@ def test_an_open_door_does_not_hide_behind_a_dead_site(pki):
     assert not given.is_right
 
 
+@pytest.mark.matrix
 def test_a_site_that_does_not_start_is_shown(pki):
     """Where a site does not start, the error holds what it printed, and all sites are gone."""
     with (
@@ -109,6 +113,7 @@ def test_colour_is_for_terminals(monkeypatch):
     assert demo._colour("ok", "32") == "ok"
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_serve_leaves_the_sites_running_and_nothing_behind(tmp_path, number):
     """Serving prints addresses and commands, and ends with the sites on Ctrl-C or SIGTERM."""
@@ -148,6 +153,7 @@ def test_serve_leaves_the_sites_running_and_nothing_behind(tmp_path, number):
         time.sleep(0.1)
 
 
+@pytest.mark.matrix
 def test_serve_keeps_what_browsers_have_imported(tmp_path):
     """A second run takes the certificates of the first, and new ones where a file is missing."""
     folder = tmp_path / "pki"

@@ -38,6 +38,8 @@ ARRCERT = {
 APPLICATION = """
 import os
 from django.core.{kind} import get_{kind}_application
+
+pytestmark = pytest.mark.matrix
 os.environ["DJANGO_SETTINGS_MODULE"] = "shop.settings"
 application = get_{kind}_application()
 """

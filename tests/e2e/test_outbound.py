@@ -29,6 +29,8 @@ from arrcert.cli.front_end import FrontEndServer
 from arrcert.cli.local_apps import RunningWSGIApp
 from arrcert.testing import CertificateAuthority, IssuedCertificate
 
+pytestmark = pytest.mark.matrix
+
 SAMPLE_SITES = Path(__file__).resolve().parents[2] / "sample_sites"
 
 

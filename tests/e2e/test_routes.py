@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.matrix
+
 PROGRAM = Path(__file__).with_name("compare_routes.py")
 ROOT = Path(__file__).parents[2]
 
@@ -122,7 +124,6 @@ KINDS = pytest.mark.parametrize("kind", ["gate", "decorators"])
 
 
 @KINDS
-@pytest.mark.matrix
 def test_start_project_of_wagtail(tmp_path: Path, kind: str) -> None:
     """Wagtail's start project: its pages, its admin, its documents and Django's admin."""
     needs_apps("wagtail")

@@ -81,9 +81,10 @@ def pki(tmp_path_factory):
     pki = demo.Pki.issue(tmp_path_factory.mktemp("pki"))
     authority = CertificateAuthority("<b>CA</b>")
     for file, name in HOSTILE_NAMES.items():
-        hostile = authority.issue(name)
-        pki.path(file).write_bytes(hostile.certificate_pem)
-        pki.path(file, "key").write_bytes(hostile.private_key_pem)
+        for role in ("", "-operator"):
+            hostile = authority.issue(name)
+            pki.path(file + role).write_bytes(hostile.certificate_pem)
+            pki.path(file + role, "key").write_bytes(hostile.private_key_pem)
     return pki
 
 
@@ -93,6 +94,13 @@ def sites_policies(pki):
     policies = pki.policies()
     policies["default"]["fingerprints"] += [
         pki.certificate(file).sha256_fingerprint for file in HOSTILE_NAMES
+    ]
+    policies["default"]["fingerprints"] += [
+        {
+            "fingerprint": pki.certificate(f"{file}-operator").sha256_fingerprint,
+            "roles": ["operator"],
+        }
+        for file in HOSTILE_NAMES
     ]
     return policies
 
@@ -389,13 +397,15 @@ class _Elements(HTMLParser):
         self.found.append(("/" + tag, []))
 
 
+@pytest.mark.parametrize("role", ["", "-operator"])
 @pytest.mark.parametrize("path", ["/hellocert", "/cert-info"])
-def test_no_name_breaks_the_page(get, path):
+def test_no_name_breaks_the_page(get, path, role):
     """Whatever a client writes into a certificate, the page has the same elements."""
-    plain = get(path, "long")
+    plain = get(path, f"long{role}")
     assert plain.status == 200
+    assert ("wanted: " in plain.text) == (path == "/cert-info" and role == "-operator")
     for file, name in HOSTILE_NAMES.items():
-        page = get(path, file)
+        page = get(path, file + role)
         assert page.status == 200
         assert _Elements(page.text).found == _Elements(plain.text).found, name
         if path == "/hellocert":

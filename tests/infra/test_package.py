@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.matrix
+
 ROOT = Path(__file__).parent.parent.parent
 SITES = ("flask_site", "django_site", "fastapi_site")
 
@@ -54,7 +56,6 @@ def test_pip_takes_the_wheel_that_lies_beside(site: str, laid_out: Path, tmp_pat
     assert (tmp_path / "arrcert" / "__init__.py").is_file()
 
 
-@pytest.mark.matrix
 @pytest.mark.parametrize("site", SITES)
 def test_uv_takes_the_wheel_too(site: str, laid_out: Path, tmp_path: Path) -> None:
     """App Service's build tries uv before pip, in the folder of requirements.txt."""

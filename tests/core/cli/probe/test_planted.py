@@ -206,6 +206,7 @@ def test_an_excluded_page_that_everybody_sees(probe, alice: IssuedCertificate) -
     assert probed.rows["excluded"]["meaning"] == "It is open to everybody."
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("holes", "path", "verdict", "words"),
     [
@@ -262,6 +263,7 @@ def test_renegotiation_is_seen(probe, alice: IssuedCertificate) -> None:
     assert probed.entries == set()
 
 
+@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("holes", "got"),
     [
@@ -304,6 +306,7 @@ def test_without_handshake_messages(
     assert probed.rows["CAs named to clients"]["verdict"] == "unknown"
 
 
+@pytest.mark.matrix
 def test_a_version_that_this_computer_does_not_speak(
     probe, alice: IssuedCertificate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
