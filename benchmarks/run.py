@@ -55,6 +55,7 @@ BENCHMARKS = (
     Benchmark("middleware", 60),
     Benchmark("frameworks", 180),
     Benchmark("core", 150),
+    Benchmark("memory", 30),
     Benchmark("threads", 30),
     Benchmark("throughput", 60, is_quick=False),
     Benchmark("startup", 60),
