@@ -352,7 +352,7 @@ def large_rows(found: Costs) -> list[Row]:
     return [
         found.ratio("control: bare verifier / bare verifier", "verifier again", "verifier"),
         found.ratio("one policy, one anchor / bare verifier", "one", "verifier"),
-        found.ratio("1,000 policies, the last accepts / bare verifier", "thousand", "verifier"),
+        found.ratio("1,000 alternatives, the last accepts / bare verifier", "thousand", "verifier"),
         found.ratio("100 anchors / bare verifier", "hundred", "verifier, hundred"),
         found.ratio("a chain of 4 / bare verifier", "chain", "verifier, chain"),
     ]

@@ -54,7 +54,7 @@ BENCHMARKS = (
     Benchmark("warm", 60),
     Benchmark("middleware", 60),
     Benchmark("frameworks", 180),
-    Benchmark("core", 240),
+    Benchmark("core", 150),
     Benchmark("memory", 30),
     Benchmark("threads", 30),
     Benchmark("throughput", 60, is_quick=False),
