@@ -201,17 +201,25 @@ def privately(send: Send) -> Send:
     """Return a `send` that keeps the response out of shared caches."""
 
     async def send_privately(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            headers = list(message.get("headers", ()))
-            said = [value for name, value in headers if name.lower() == b"cache-control"]
-            if not said:
-                message = {**message, "headers": [*headers, _PRIVATE]}
-            else:
-                cache_control = private([value.decode("latin-1") for value in said])
-                if cache_control is not None:
-                    kept = [one for one in headers if one[0].lower() != b"cache-control"]
-                    kept.append((b"cache-control", cache_control.encode("latin-1")))
-                    message = {**message, "headers": kept}
-        await send(message)
+        await send(kept_private(message) if message["type"] == "http.response.start" else message)
 
     return send_privately
+
+
+def kept_private(message: Message) -> Message:
+    """Return the start of a response that keeps it out of shared caches.
+
+    Args:
+        message: the message `http.response.start`. It is not changed.
+    """
+    headers = list(message.get("headers", ()))
+    said = [value for name, value in headers if name.lower() == b"cache-control"]
+    if said:
+        cache_control = private([value.decode("latin-1") for value in said])
+        if cache_control is None:
+            return message
+        headers = [header for header in headers if header[0].lower() != b"cache-control"]
+        headers.append((b"cache-control", cache_control.encode("latin-1")))
+    else:
+        headers.append(_PRIVATE)
+    return {**message, "headers": headers}

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import ClassVar
 
@@ -353,7 +353,8 @@ class PinRule(ListRule, is_base=True):
 
     def wanted(self, decision: Decision) -> str:
         """Return the first pins."""
-        return _one_of(self.pins)
+        first = [str(pin) for pin in itertools.islice(self.pins, MOST_SHOWN)]
+        return _one_of(first, len(self.pins))
 
     def shown_pin(self, found: Sequence[str | None]) -> str:
         """Return the pins of some fingerprints."""
@@ -1418,10 +1419,15 @@ _USAGES = {
 """The names of the most common extended key usages (RFC 5280 section 4.2.1.12)."""
 
 
-def _one_of(entries: Pins | Collection[object]) -> str:
-    """Return the first entries in quotation marks, and how many more there are."""
-    shown = [quote(entry) for entry in itertools.islice(entries, MOST_SHOWN)]
-    more = len(entries) - len(shown)
+def _one_of(entries: Sequence[str], count: int | None = None) -> str:
+    """Return the first entries in quotation marks, and how many more there are.
+
+    Args:
+        entries: the entries, or the first of them.
+        count: how many there are; the number of `entries` by default.
+    """
+    shown = [quote(entry) for entry in entries[:MOST_SHOWN]]
+    more = (len(entries) if count is None else count) - len(shown)
     if more:
         shown.append(f"{more} more")
     return " or ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)

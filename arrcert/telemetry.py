@@ -11,10 +11,11 @@ import os
 import threading
 import time
 import weakref
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from opentelemetry.metrics import CallbackOptions, Observation, get_meter
+from opentelemetry.metrics import CallbackOptions, Counter, Observation, get_meter
 
 from arrcert.exceptions import Denial
 from arrcert.identity import ClientIdentity
@@ -32,6 +33,9 @@ NOT_SEEN_FOR = 86400.0
 
 MOST_CERTIFICATES = 100
 """For each identity, the days left are those of so many certificates that end first."""
+
+_SEEN_NOW = 60.0
+"""A certificate that was seen within so many seconds is not noted again."""
 
 _SECONDS_A_DAY = 86400.0
 _FASTEST = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0]
@@ -57,6 +61,9 @@ class Telemetry:
         self._policies = policies
         self.file = file
         self._ends: dict[tuple[str, str], dict[str, tuple[float, float]]] = {}
+        # Counted, and not handed over yet.
+        self._accepted: _Accepted = {}
+        self._denied: _Denied = {}
         self._lock = threading.Lock()
         meter = get_meter("arrcert")
         self._decisions = meter.create_counter(
@@ -80,27 +87,31 @@ class Telemetry:
             meter.create_observable_gauge(name, [observe], unit, description)
         _instances.add(self)
 
+    def __del__(self) -> None:
+        """Keep what is left when the authorizer ends, as when Django's settings change.
+
+        The next collection hands it over. A garbage collection may run within the SDK, so this must
+        not call it.
+        """
+        if self._accepted or self._denied:
+            _left_over.append((self._decisions, self._acceptances, self._accepted, self._denied))
+
     @property
     def policies(self) -> Mapping[str, Sequence[Policy]]:
         """The policies that count now."""
         return self._policies if self.file is None else self.file.current().policies
 
     def count_accepted(self, identity: ClientIdentity) -> None:
-        """Count an accepted request."""
-        label = identity.label or ""
-        self._decisions.add(
-            1,
-            {"policy": identity.policy, "outcome": "accepted", "reason": "", "identity": label},
-        )
-        self._acceptances.add(
-            1,
-            {
-                "policy": identity.policy,
-                "alternative": identity.alternative + 1,
-                "identity": label,
-            },
-        )
-        self._see(identity, label)
+        """Count an accepted request, and note when its certificate ends."""
+        label, fingerprint = identity.label or "", identity.certificate.sha256_fingerprint
+        key, now = (identity.policy, identity.alternative + 1, label), time.time()
+        with self._lock:
+            self._accepted[key] = self._accepted.get(key, 0) + 1
+            ends = self._ends.get((identity.policy, label))
+            known = None if ends is None else ends.get(fingerprint)
+            # Most requests come from a certificate that was seen just before.
+            if known is None or not 0 <= now - known[1] < _SEEN_NOW:
+                self._see(identity, label, now)
 
     def count_denied(self, denial: Denial, policy: str) -> None:
         """Count a denial.
@@ -109,15 +120,21 @@ class Telemetry:
             denial: the denial.
             policy: the name of the policy that was asked for.
         """
-        self._decisions.add(
-            1,
-            {
-                "policy": policy if policy in self.policies else UNKNOWN_POLICY,
-                "outcome": "denied",
-                "reason": denial.reason.value,
-                "identity": denial.identity_label or "",
-            },
-        )
+        name = policy if policy in self.policies else UNKNOWN_POLICY
+        key = name, denial.reason.value, denial.identity_label or ""
+        with self._lock:
+            self._denied[key] = self._denied.get(key, 0) + 1
+
+    def hand_over(self) -> None:
+        """Add what was counted since the last time to the counters of OpenTelemetry.
+
+        Its counters take much longer for one request than the decision. So a request is counted
+        here, and the SDK gets the sums when it collects.
+        """
+        with self._lock:
+            accepted, self._accepted = self._accepted, {}
+            denied, self._denied = self._denied, {}
+        _add(self._decisions, self._acceptances, accepted, denied)
 
     def measure(self, decided: ClientIdentity | Denial, policy: str, seconds: float) -> None:
         """Measure a decision that was not remembered.
@@ -151,15 +168,13 @@ class Telemetry:
                     first = min(end for end, _ in ends.values())
                     yield policy, label, (first - now) / _SECONDS_A_DAY
 
-    def _see(self, identity: ClientIdentity, label: str) -> None:
-        """Note when an accepted certificate ends."""
+    def _see(self, identity: ClientIdentity, label: str, now: float) -> None:
+        """Note when an accepted certificate ends. The caller holds the lock."""
         certificate = identity.certificate
-        end = certificate.not_valid_after_utc.timestamp()
-        with self._lock:
-            ends = self._ends.setdefault((identity.policy, label), {})
-            ends[certificate.sha256_fingerprint] = (end, time.time())
-            if len(ends) > MOST_CERTIFICATES:
-                del ends[max(ends, key=lambda fingerprint: ends[fingerprint][0])]
+        ends = self._ends.setdefault((identity.policy, label), {})
+        ends[certificate.sha256_fingerprint] = (certificate.not_valid_after_utc.timestamp(), now)
+        if len(ends) > MOST_CERTIFICATES:
+            del ends[max(ends, key=lambda fingerprint: ends[fingerprint][0])]
 
     def revocation_lists(self) -> Iterator[RevocationList]:
         """Yield the revocation lists that the policies use now."""
@@ -170,22 +185,53 @@ class Telemetry:
                     yield from trust_store.revocation_lists
 
 
+_Accepted = dict[tuple[str, int, str], int]
+"""Accepted requests by policy, alternative and the label of the identity."""
+
+_Denied = dict[tuple[str, str, str], int]
+"""Denied requests by policy, reason and the label of the identity."""
+
+
+def _add(decisions: Counter, acceptances: Counter, accepted: _Accepted, denied: _Denied) -> None:
+    """Add what was counted to the counters of OpenTelemetry."""
+    for (policy, alternative, label), count in accepted.items():
+        labels = {"policy": policy, "outcome": "accepted", "reason": "", "identity": label}
+        decisions.add(count, labels)
+        acceptances.add(count, {"policy": policy, "alternative": alternative, "identity": label})
+    for (policy, reason, label), count in denied.items():
+        labels = {"policy": policy, "outcome": "denied", "reason": reason, "identity": label}
+        decisions.add(count, labels)
+
+
 _instances: weakref.WeakSet[Telemetry] = weakref.WeakSet()
 
+_left_over: deque[tuple[Counter, Counter, _Accepted, _Denied]] = deque(maxlen=1000)
+"""What ended instances have counted and not handed over."""
 
-def _replace_locks() -> None:
-    """Give every instance a new lock: a thread that held the old one is not alive after a fork."""
+
+def _begin_anew() -> None:
+    """Give every instance a new lock, and nothing counted, in a forked process.
+
+    A thread that held the old lock is not alive there. The parent process hands over what it has
+    counted.
+    """
     for telemetry in list(_instances):
         telemetry._lock = threading.Lock()
+        telemetry._accepted, telemetry._denied = {}, {}
+    _left_over.clear()
 
 
 if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has none, and cannot fork.
-    os.register_at_fork(after_in_child=_replace_locks)
+    os.register_at_fork(after_in_child=_begin_anew)
 
 
 def _days_left(_: CallbackOptions) -> Iterable[Observation]:
     found: dict[tuple[str, str], float] = {}
+    while _left_over:
+        _add(*_left_over.popleft())
     for telemetry in list(_instances):
+        # The SDK asks the gauges before it reads the counters.
+        telemetry.hand_over()
         for policy, label, days in telemetry.days_left(time.time()):
             found[policy, label] = min(days, found.get((policy, label), days))
     return [

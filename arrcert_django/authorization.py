@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, NamedTuple, TypeVar
 
@@ -279,22 +278,23 @@ def _is_first_entry(request: HttpRequest) -> bool:
 
 def _signals_of(
     request: HttpRequest, identity: ClientIdentity
-) -> Iterator[tuple[Signal, str, dict[str, Any]]]:
-    """Record an entry, and yield the signals to send: each with its name and its arguments."""
-    decided: Any = request.scope if is_asgi(request) else request.META  # type: ignore[attr-defined]
+) -> list[tuple[Signal, str, dict[str, Any]]]:
+    """Record an entry, and return the signals to send: each with its name and its arguments."""
+    is_async = is_asgi(request)
+    decided: Any = request.scope if is_async else request.META  # type: ignore[attr-defined]
     # What `identify_*` accepted is recorded; what `find_*` accepted is not, so far.
     found_by: Authorizer | None = getattr(request, "_arrcert_found_by", None)
-    if found_by is not None and is_asgi(request):
+    if found_by is not None and is_async:
         found_by.entered_asgi(decided, identity)
     elif found_by is not None:
         found_by.entered_wsgi(decided, identity)
-    yield certificate_accepted, "certificate_accepted", {"identity": identity}
+    signals: list[tuple[Signal, str, dict[str, Any]]] = []
+    if certificate_accepted.receivers:
+        signals.append((certificate_accepted, "certificate_accepted", {"identity": identity}))
     if DAYS_LEFT in decided:
-        yield (
-            certificate_expiring,
-            "certificate_expiring",
-            {"identity": identity, "days_left": decided[DAYS_LEFT]},
-        )
+        sent = {"identity": identity, "days_left": decided[DAYS_LEFT]}
+        signals.append((certificate_expiring, "certificate_expiring", sent))
+    return signals
 
 
 def _decide(request: HttpRequest, policy: str, role: str | None, hint: str) -> ClientIdentity:

@@ -14,14 +14,14 @@ from arrcert.asgi import (
     Scope,
     Send,
     forbid,
+    kept_private,
     path_of,
-    privately,
     set_identity,
 )
 from arrcert.exceptions import quote
 from arrcert.forwarding.exempt_paths import ExemptPaths
 from arrcert.gate import IDENTITY
-from arrcert_fastapi.dependency import AUTHORIZER, DENIED, RequireClientCertificate
+from arrcert_fastapi.dependency import AUTHORIZER, DECIDED, DENIED, RequireClientCertificate
 from arrcert_fastapi.routes import endpoints, requirements_at
 
 _DEFAULT = RequireClientCertificate()
@@ -67,8 +67,10 @@ class GateMiddleware:
             await self.app(scope, receive, send)
             return
         scope[AUTHORIZER] = self._authorizer
+        scope[DECIDED] = None
         set_identity(scope, None)
-        if not self._exempt_paths.covers_asgi(scope, path_of(scope)):
+        exempt = self._exempt_paths
+        if not (exempt.entries and exempt.covers_asgi(scope, path_of(scope))):
             try:
                 self._enter(scope)
             except CertificateDenied:
@@ -82,16 +84,17 @@ class GateMiddleware:
         Before the response nobody knows which policy the endpoint requires. On an exempt path a
         dependency may have decided, or nobody.
         """
-        send_privately = privately(send) if scope["type"] == "http" else send
 
         async def send_recorded(message: Message) -> None:
-            identity = scope.get(IDENTITY)
-            if identity is None:
-                await send(message)
-                return
-            if DENIED not in scope:
-                self._authorizer.entered_asgi(scope, identity)
-            await send_privately(message)
+            kind = message["type"]
+            # A body follows its start.
+            identity = None if kind == "http.response.body" else scope.get(IDENTITY)
+            if identity is not None:
+                if DENIED not in scope:
+                    self._authorizer.entered_asgi(scope, identity)
+                if kind == "http.response.start":
+                    message = kept_private(message)
+            await send(message)
 
         return send_recorded
 
@@ -104,6 +107,7 @@ class GateMiddleware:
         identity = self._authorizer.find_asgi(scope)
         if identity is not None and identity.policy == _DEFAULT.policy:
             # What the route requires is checked by its dependencies.
+            scope[DECIDED] = identity
             set_identity(scope, identity)
             return
         for requirement in self._required(scope):
@@ -111,6 +115,7 @@ class GateMiddleware:
                 identity = self._authorizer.identify_asgi(
                     scope, requirement.policy, requirement.role
                 )
+                scope[DECIDED] = identity
                 set_identity(scope, identity)
 
     def _required(self, scope: Scope) -> tuple[RequireClientCertificate, ...]:

@@ -1,4 +1,9 @@
-"""The core against the platform's documented sample, cryptography's bare verifier and the floor."""
+"""Cold decisions and denials, against the platform's sample and cryptography's bare verifier.
+
+A decision about a client is cold if nothing about the client is remembered, so each turn presents
+one certificate after the other. A denial is measured twice: for a client that comes again, as most
+do, and for clients in turn.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +11,7 @@ import base64
 import functools
 import logging
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -15,56 +21,58 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from cryptography.x509.verification import PolicyBuilder, Store
-from paired import Row, medians, print_table, rounds_from_command_line
+from instructions import Calls
+from paired import Costs, Row, costs, options_from_command_line, print_table
 from sample import documented_sample
 
-from arrcert import Authorizer, CertificateDenied, ClientCertificate, Policy
-from arrcert.forwarding.gunicorn import gunicorn_hook_ran
-
-HEADERS = {
-    "host": "contoso.azurewebsites.net",
-    "user-agent": "curl/8.5.0",
-    "accept": "application/json",
-    "accept-encoding": "gzip",
-    "max-forwards": "10",
-    "client-ip": "203.0.113.7:50123",
-    "x-arr-log-id": "1f0f7a4e-6f1f-4a8e-9d3c-0d6f2f0c5a11",
-    "x-site-deployment-id": "contoso",
-    "was-default-hostname": "contoso.azurewebsites.net",
-    "x-forwarded-for": "203.0.113.7:50123",
-    "x-forwarded-proto": "https",
-    "x-forwarded-tlsversion": "1.3",
-    "x-original-url": "/hellocert",
-    "x-appservice-proto": "https",
-}
-"""What App Service's front end sends beside the certificate, which makes fifteen."""
-
+from arrcert import Authorizer, CertificateDenied, ClientCertificate, Policy, denials
 
 P256 = functools.partial(ec.generate_private_key, ec.SECP256R1())
 RSA_2048 = functools.partial(rsa.generate_private_key, 65537, 2048)
+KINDS = {"P-256": P256, "RSA-2048": RSA_2048}
+
+IN_TURN = 100
+"""How many certificates a turn presents, one after the other. A turn makes fewer calls."""
+
+ISSUER = "Contoso Issuing CA"
 
 
 class Pki:
-    """A CA and what it issued, all keys of one kind."""
+    """A CA and what it issued, all keys of one kind.
 
-    def __init__(self, make_key: Any) -> None:
-        self._key = make_key()
-        self._make_key = make_key
-        self.ca = self._sign("Contoso Issuing CA", self._key.public_key(), is_ca=True)
+    Args:
+        make_key: makes a private key.
+        issuer: the CA's common name.
+        above: what issued the CA's certificate; None for a root.
+    """
+
+    def __init__(self, make_key: Any, issuer: str = ISSUER, above: Pki | None = None) -> None:
+        self.issuer = issuer
+        self._key, self._client_key = make_key(), make_key()
+        by = above or self
+        self.ca = by.sign(issuer, self._key.public_key(), is_ca=True)
         self.alice = self.issue("alice")
 
-    def issue(self, common_name: str) -> bytes:
-        """Return a client certificate as App Service writes it."""
-        certificate = self._sign(common_name, self._make_key().public_key(), is_ca=False)
+    def issue(self, common_name: str, named: Pki | None = None) -> bytes:
+        """Return a client certificate as App Service writes it.
+
+        Args:
+            common_name: of the subject.
+            named: the CA whose key the certificate names as its issuer's; this one by default.
+        """
+        certificate = self.sign(common_name, self._client_key.public_key(), named=named)
         return base64.b64encode(certificate.public_bytes(Encoding.DER))
 
-    def _sign(self, common_name: str, key: Any, *, is_ca: bool) -> x509.Certificate:
+    def sign(
+        self, common_name: str, key: Any, *, is_ca: bool = False, named: Pki | None = None
+    ) -> x509.Certificate:
+        """Return a certificate with all extensions that CAs usually write."""
         now = datetime.now(UTC)
         subject, issuer = (
             x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
-            for text in (common_name, "Contoso Issuing CA")
+            for text in (common_name, self.issuer)
         )
-        own = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
+        issuer_key = (named or self)._key.public_key()
         builder = (
             x509.CertificateBuilder(subject_name=subject, issuer_name=issuer, public_key=key)
             .serial_number(x509.random_serial_number())
@@ -72,7 +80,9 @@ class Pki:
             .not_valid_after(now + timedelta(days=365))
             .add_extension(x509.BasicConstraints(is_ca, None), critical=True)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
-            .add_extension(own, critical=False)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key), critical=False
+            )
             .add_extension(_usage(is_ca=is_ca), critical=True)
         )
         if not is_ca:
@@ -96,123 +106,255 @@ def _usage(*, is_ca: bool) -> x509.KeyUsage:
     )
 
 
+def pem_of(*certificates: x509.Certificate) -> str:
+    """Return certificates as PEM text."""
+    return "".join(one.public_bytes(Encoding.PEM).decode() for one in certificates)
+
+
 def main() -> int:
     """Measure, and print the tables."""
-    rounds = rounds_from_command_line(__doc__, 301)
+    options = options_from_command_line(__doc__, 101)
     # On both sides; the sample logs nothing.
     logging.disable(logging.CRITICAL)
-    gunicorn_hook_ran()  # As if `arrcert.gunicorn` stood in gunicorn.conf.py.
-    for kind, make_key in (("P-256", P256), ("RSA-2048", RSA_2048)):
-        pki = Pki(make_key)
-        names = names_for(pki)
-        found = medians(STATEMENTS, names, rounds=rounds)
-        print_table(f"{kind}: one decision", rows_of(found))
+    for kind in KINDS:
+        found = costs(cold_calls, kind, options=options)
+        print_table(f"One cold decision, {kind}", cold_rows(found, kind))
+        found = costs(denial_calls, kind, options=options)
+        print_table(f"One denial, log off, {kind}", denial_rows(found))
+    found = costs(flood_calls, options=options)
+    logging.disable(logging.CRITICAL)
+    print_table("One denial, log on, counted in a flood", flood_rows(found))
+    found = costs(large_calls, options=options)
+    print_table("One cold decision, P-256, large settings", large_rows(found))
     return 0
 
 
-def names_for(pki: Pki) -> dict[str, Any]:
-    """Return what the statements use: the same client for all."""
-    text = pki.alice.decode()
-    certificate = ClientCertificate.from_der(base64.b64decode(text))
-    pinned = Policy(fingerprints=[certificate.sha256_fingerprint])
-    anchored = Policy(trust_anchors=pki.ca.public_bytes(Encoding.PEM).decode())
-    remembering = Authorizer({"default": pinned})
-    named = Policy(
-        fingerprints=[certificate.sha256_fingerprint],
-        identity="contoso:{common_name}",
-        roles=["orders", "invoices"],
+# A turn makes the iterator anew, so that no turn ends before its calls.
+_NEXT = "next(values).decode('latin-1')"
+
+
+def cold_calls(kind: str) -> Calls:
+    """Return statements about clients that enter.
+
+    Args:
+        kind: the kind of all keys, one of `KINDS`.
+    """
+    logging.disable(logging.CRITICAL)
+    pki = Pki(KINDS[kind])
+    clients = [pki.issue("alice") for _ in range(IN_TURN)]
+    certificates = [ClientCertificate.from_der(base64.b64decode(client)) for client in clients]
+    pinned = Policy(fingerprints=[one.sha256_fingerprint for one in certificates])
+    anchored = Policy(trust_anchors=pem_of(pki.ca))
+    return Calls(
+        {
+            "sample": "sample(alice.decode('latin-1'))",
+            "sample again": "sample(alice.decode('latin-1'))",
+            "pinned, remembered": f"authorize({_NEXT})",
+            "path": f"authorize_path({_NEXT})",
+            "verifier": f"verify({_NEXT})",
+        },
+        {
+            "Authorizer": Authorizer,
+            "pinned": pinned,
+            "clients": clients,
+            "alice": clients[0],
+            "sample": documented_sample(certificates[0].sha1_fingerprint, "alice", ISSUER),
+            "authorize_path": Authorizer({"default": anchored}, most_remembered=0).authorize,
+            "verify": bare_verifier([pki.ca]),
+        },
+        {
+            "pinned, remembered": "values = iter(clients);"
+            " authorize = Authorizer({'default': pinned}).authorize",
+            "path": "values = iter(clients)",
+            "verifier": "values = iter(clients)",
+        },
     )
-    naming = Authorizer({"default": named})
-    headers = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
-    headers.append((b"x-arr-clientcert", pki.alice))
-    environ: dict[str, Any] = {
-        "HTTP_" + name.decode().upper().replace("-", "_"): value.decode() for name, value in headers
+
+
+def cold_rows(found: Costs, kind: str) -> list[Row]:
+    """Return the ratios of clients that enter."""
+    return [
+        found.ratio("control: sample / sample", "sample again", "sample"),
+        found.ratio("cold, pinned, remembered / sample", "pinned, remembered", "sample", 1.5),
+        found.ratio(
+            "cold, path / bare ClientVerifier and parse",
+            "path",
+            "verifier",
+            2.0 if kind == "P-256" else 2.5,
+        ),
+    ]
+
+
+_DENY = "try: {0}({1}.decode('latin-1'))\nexcept Denied: pass"
+_REFUSE = "try: verify({0}.decode('latin-1'))\nexcept Exception: pass"
+
+
+def flood_calls() -> Calls:
+    """Return statements about clients under pins that do not enter. The log counts them.
+
+    The flood begins with the first denial, and its second lasts as long as the run.
+    """
+    calls = denial_calls("P-256")
+    logger = logging.getLogger("arrcert")
+    logger.handlers, logger.propagate = [logging.NullHandler()], False
+    logging.disable(logging.NOTSET)
+    denials.MOST_IN_FULL, denials.SECONDS_TO_COUNT = 0, 3600.0
+    kept = {name: text for name, text in calls.statements.items() if "verif" not in text}
+    return calls._replace(statements={n: t for n, t in kept.items() if "path" not in t})
+
+
+def denial_calls(kind: str) -> Calls:
+    """Return statements about clients that do not enter.
+
+    Args:
+        kind: the kind of all keys, one of `KINDS`.
+    """
+    logging.disable(logging.CRITICAL)
+    pki = Pki(KINDS[kind])
+    impostor, foreign = Pki(KINDS[kind]), Pki(KINDS[kind], "Another CA")
+    pin = ClientCertificate.from_der(base64.b64decode(pki.alice)).sha256_fingerprint
+    sha1 = ClientCertificate.from_der(base64.b64decode(pki.alice)).sha1_fingerprint
+    anchored = Policy(trust_anchors=pem_of(pki.ca))
+    clients = {
+        "stranger": foreign.alice,
+        "impostor": impostor.alice,
+        "impostor with the name of the key": impostor.issue("alice", named=pki),
+        "foreign": foreign.alice,
     }
-    environ |= {
-        "REQUEST_METHOD": "GET",
-        "SCRIPT_NAME": "",
-        "PATH_INFO": "/hellocert",
-        "QUERY_STRING": "",
-        "SERVER_SOFTWARE": "gunicorn/23.0.0",
-        "REMOTE_ADDR": "169.254.130.1",
-        "wsgi.errors": type("WSGIErrorsWrapper", (), {"__module__": "gunicorn.http.wsgi"})(),
-        "wsgi.input": type("Body", (), {"__module__": "gunicorn.http.body"})(),
-    }
-    return {
+    statements, setups = {}, {}
+    names: dict[str, Any] = {
         "Denied": CertificateDenied,
-        "alice": pki.alice,
-        "stranger": pki.issue("mallory"),
+        "sample": documented_sample(sha1, "alice", ISSUER),
+        "authorize_pinned": Authorizer({"default": Policy(fingerprints=[pin])}).authorize,
+        "authorize_path": Authorizer({"default": anchored}).authorize,
+        "verify": bare_verifier([pki.ca]),
         "no_base64": b"!" * 600,
         "no_certificate": base64.b64encode(b"no certificate" * 40),
-        "remembered": {text: certificate},
-        "sample": documented_sample(certificate.sha1_fingerprint, "alice", "Contoso Issuing CA"),
-        "warm": remembering.authorize,
-        "warm_named": naming.authorize,
-        "warm_wsgi": remembering.authorize_wsgi,
-        "warm_asgi": remembering.authorize_asgi,
-        "environ": environ,
-        "scope": {"type": "http", "method": "GET", "path": "/hellocert", "headers": headers},
-        "cold": Authorizer({"default": pinned}, most_remembered=0).authorize,
-        "cold_path": Authorizer({"default": anchored}, most_remembered=0).authorize,
-        "verify": bare_verifier(pki),
     }
+    for text in ("no_base64", "no_certificate"):
+        statements[text] = _DENY.format("authorize_pinned", text)
+        statements[f"sample, {text}"] = f"sample({text}.decode('latin-1'))"
+    for name, client in clients.items():
+        variable = name.replace(" ", "_")
+        authorize = "authorize_pinned" if name == "stranger" else "authorize_path"
+        names[variable], names[f"{variable}_in_turn"] = client, varied(client)
+        statements[name] = _DENY.format(authorize, variable)
+        statements[f"{name}, in turn"] = _DENY.format(authorize, "next(values)")
+        setups[f"{name}, in turn"] = f"values = iter({variable}_in_turn)"
+        if name == "stranger":
+            statements["sample, stranger"] = "sample(stranger.decode('latin-1'))"
+        else:
+            statements[f"verifier, {name}"] = _REFUSE.format(variable)
+    statements["sample, stranger again"] = statements["sample, stranger"]
+    return Calls(statements, names, setups)
 
 
-def bare_verifier(pki: Pki) -> Any:
-    """Return cryptography's ClientVerifier as its documentation shows it, with the parsing."""
-    store = Store([pki.ca])
+def varied(client: bytes) -> list[bytes]:
+    """Return a certificate with many serial numbers. Its signature does not hold."""
+    der = base64.b64decode(client)
+    serial = ClientCertificate.from_der(der).serial_number
+    at = der.index(serial.to_bytes((serial.bit_length() + 8) // 8, "big"))
+    return [
+        base64.b64encode(der[:at] + b"\x01" + number.to_bytes(8, "big") + der[at + 9 :])
+        for number in range(IN_TURN)
+    ]
+
+
+def flood_rows(found: Costs) -> list[Row]:
+    """Return the ratios of clients under pins that do not enter."""
+    return [
+        found.ratio("control: sample / sample", "sample, stranger again", "sample, stranger"),
+        found.ratio("no base64 / sample", "no_base64", "sample, no_base64", 1.0),
+        found.ratio("no certificate / sample", "no_certificate", "sample, no_certificate", 1.0),
+        found.ratio("pins: a stranger again / sample", "stranger", "sample, stranger", 1.0),
+        found.ratio("pins: strangers in turn / sample", "stranger, in turn", "sample, stranger"),
+    ]
+
+
+def denial_rows(found: Costs) -> list[Row]:
+    """Return the ratios of clients that do not enter."""
+    rows = flood_rows(found)
+    for name, what, goal in (
+        ("impostor", "a CA of the same name", 2.0),
+        ("impostor with the name of the key", "the same name and key identifier", None),
+        ("foreign", "a foreign CA", 3.0),
+    ):
+        verifier = f"verifier, {name}"
+        measure = f"anchors: a client of {what}"
+        rows.append(found.ratio(f"{measure}, again / bare verifier", name, verifier, goal))
+        measure = f"{measure}, others in turn / bare verifier"
+        rows.append(found.ratio(measure, f"{name}, in turn", verifier))
+    return rows
+
+
+def bare_verifier(anchors: Sequence[x509.Certificate], between: Any = ()) -> Any:
+    """Return cryptography's ClientVerifier as its documentation shows it, with the parsing.
+
+    Args:
+        anchors: the trust anchors.
+        between: the intermediates.
+    """
+    store, intermediates = Store(list(anchors)), list(between)
 
     def verify(value: str) -> None:
         certificate = x509.load_der_x509_certificate(base64.b64decode(value))
         moment = datetime.now(UTC)
-        PolicyBuilder().store(store).time(moment).build_client_verifier().verify(certificate, [])
+        verifier = PolicyBuilder().store(store).time(moment).build_client_verifier()
+        verifier.verify(certificate, intermediates)
 
     return verify
 
 
-_DENY = "try: {0}({1}.decode('latin-1'))\nexcept Denied: pass"
+def large_calls() -> Calls:
+    """Return statements about settings with many policies, many anchors and a long path."""
+    logging.disable(logging.CRITICAL)
+    pki = Pki(P256)
+    middle = Pki(P256, "Middle CA", above=pki)
+    lower = Pki(P256, "Lower CA", above=middle)
+    others = [Pki(P256, f"CA {number}").ca for number in range(99)]
+    anchor, cas = pem_of(pki.ca), pem_of(middle.ca, lower.ca)
+    policies = {
+        "one": [Policy(trust_anchors=anchor)],
+        "thousand": [
+            Policy(trust_anchors=anchor, common_names=[f"client {number}"]) for number in range(999)
+        ]
+        + [Policy(trust_anchors=anchor, common_names=["alice"])],
+        "hundred": [Policy(trust_anchors=anchor + pem_of(*others))],
+        "chain": [Policy(trust_anchors=anchor, intermediates=cas)],
+    }
+    names: dict[str, Any] = {
+        f"authorize_{name}": Authorizer({"default": listed}, most_remembered=0).authorize
+        for name, listed in policies.items()
+    }
+    names |= {
+        "clients": [pki.issue("alice") for _ in range(IN_TURN)],
+        "low": [lower.issue("alice") for _ in range(IN_TURN)],
+        "verify": bare_verifier([pki.ca]),
+        "verify_hundred": bare_verifier([pki.ca, *others]),
+        "verify_chain": bare_verifier([pki.ca], [middle.ca, lower.ca]),
+    }
+    calls = {
+        "one": "authorize_one",
+        "thousand": "authorize_thousand",
+        "hundred": "authorize_hundred",
+        "chain": "authorize_chain",
+        "verifier": "verify",
+        "verifier again": "verify",
+        "verifier, hundred": "verify_hundred",
+        "verifier, chain": "verify_chain",
+    }
+    setups = {name: f"values = iter({'low' if 'chain' in name else 'clients'})" for name in calls}
+    return Calls({name: f"{call}({_NEXT})" for name, call in calls.items()}, names, setups)
 
-STATEMENTS = {
-    "floor": "remembered[alice.decode('latin-1')]",
-    "sample": "sample(alice.decode('latin-1'))",
-    "sample again": "sample(alice.decode('latin-1'))",
-    "warm": "warm(alice.decode('latin-1'))",
-    "warm_wsgi": "warm_wsgi(environ)",
-    "warm_asgi": "warm_asgi(scope)",
-    "warm_named": "warm_named(alice.decode('latin-1'))",
-    "warm_role": "warm_named(alice.decode('latin-1'), role='orders')",
-    "cold": "cold(alice.decode('latin-1'))",
-    "cold_path": "cold_path(alice.decode('latin-1'))",
-    "verify": "verify(alice.decode('latin-1'))",
-    "garbage": _DENY.format("cold", "no_base64"),
-    "sample's garbage": "sample(no_base64.decode('latin-1'))",
-    "other garbage": _DENY.format("cold", "no_certificate"),
-    "sample's other garbage": "sample(no_certificate.decode('latin-1'))",
-    "stranger": _DENY.format("cold", "stranger"),
-    "sample's stranger": "sample(stranger.decode('latin-1'))",
-}
 
-
-def rows_of(seconds: dict[str, float]) -> list[Row]:
-    """Return the ratios, with both times beside them."""
-
-    def row(measure: str, one: str, other: str, goal: float | None, **more: Any) -> Row:
-        times = f"{seconds[one] * 1e6:.2f} us / {seconds[other] * 1e6:.2f} us"
-        return Row(measure, seconds[one] / seconds[other], goal, beside=times, **more)
-
+def large_rows(found: Costs) -> list[Row]:
+    """Return the ratios to a bare verifier with the same anchors and intermediates."""
     return [
-        row("control: sample / sample", "sample", "sample again", None),
-        row("warm: sample / authorize", "sample", "warm", 25, at_least=True),
-        row("warm: authorize / floor", "warm", "floor", 4),
-        row("warm: authorize_wsgi, 15 headers / sample", "warm_wsgi", "sample", 0.15),
-        row("warm: authorize_asgi, 15 headers / sample", "warm_asgi", "sample", 0.15),
-        row("warm: with an identity / without", "warm_named", "warm", 1.2),
-        row("warm: with an identity and a role / without", "warm_role", "warm", 1.2),
-        row("cold, pinned / sample", "cold", "sample", 0.6),
-        row("cold, path / bare ClientVerifier and parse", "cold_path", "verify", 1.8),
-        row("denied: no base64 / sample", "garbage", "sample's garbage", 0.5),
-        row("denied: no certificate / sample", "other garbage", "sample's other garbage", 0.5),
-        row("denied: stranger / sample", "stranger", "sample's stranger", 0.5),
+        found.ratio("control: bare verifier / bare verifier", "verifier again", "verifier"),
+        found.ratio("one policy, one anchor / bare verifier", "one", "verifier"),
+        found.ratio("1,000 alternatives, the last accepts / bare verifier", "thousand", "verifier"),
+        found.ratio("100 anchors / bare verifier", "hundred", "verifier, hundred"),
+        found.ratio("a chain of 4 / bare verifier", "chain", "verifier, chain"),
     ]
 
 

@@ -56,7 +56,7 @@ ALONE = {
 
 def main() -> int:
     """Measure each framework, and print one table."""
-    options = options_from_command_line(__doc__, 201)
+    options = options_from_command_line(__doc__, 121)
     rows: list[Row] = []
     for framework, make, goal in (
         ("Flask: extension and decorator", flask_calls, 0.2),

@@ -112,7 +112,9 @@ class Ingress:
         ]
         self._lower = {name.lower(): name for name in self._names}
         # Servers hand over most names like this, so that nothing need be decoded.
-        self._raw = {name.encode("latin-1"): wanted for name, wanted in self._lower.items()}
+        self._raw: dict[str | bytes, str] = {
+            name.encode("latin-1"): wanted for name, wanted in self._lower.items()
+        }
         self._lengths = frozenset(map(len, self._lower))
         self._shortest = min(self._lengths)
         # An attacker gains nothing with a trailer named X-Forwarded-Proto.
@@ -275,9 +277,11 @@ class Ingress:
                 continue
             wanted = raw.get(raw_name)
             if wanted is None:
-                is_raw = isinstance(raw_name, bytes)
-                stripped = raw_name.strip(_WHITE_SPACE) if is_raw else raw_name.strip()
-                if len(stripped) not in lengths:
+                if isinstance(raw_name, bytes):
+                    length = len(raw_name.strip(_WHITE_SPACE))
+                else:
+                    length = len(raw_name.strip())
+                if length not in lengths:
                     continue
                 name = _text(raw_name).lower()
                 wanted = self._lower.get(name)

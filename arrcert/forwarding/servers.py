@@ -121,9 +121,11 @@ def wsgi_server(environ: Mapping[str, Any]) -> Server | None:
     A server that nobody measured is unknown, and so are test clients. It does not see through
     middleware that wraps `wsgi.input` and `wsgi.errors`: such middleware can hide a server.
     """
-    server = _server_of_class(type(environ.get("wsgi.errors")))
+    errors: Any = type(environ.get("wsgi.errors"))
+    server = _server_of_class(errors)
     if server is None:
-        server = _server_of_class(type(environ.get("wsgi.input")))
+        body: Any = type(environ.get("wsgi.input"))
+        server = _server_of_class(body)
     if server is None:
         server = next((known for key, known in _BY_KEY.items() if key in environ), None)
     if server is _GUNICORN:

@@ -42,6 +42,7 @@ from arrcert import (
     DenialReason,
     Policy,
     Problem,
+    denials,
 )
 from arrcert.authorizer import UnconfiguredAuthorizer
 from arrcert.forwarding.front_ends import FRONT_ENDS
@@ -720,6 +721,68 @@ def test_memory_ends_with_the_revocation_list(
     moment = end.timestamp() + 1
     late = denied(lambda: authorizer.authorize(alice.header_value))
     assert late.reason is DenialReason.REVOCATION_UNKNOWN
+
+
+def test_memory_ends_with_the_pin(
+    alice: IssuedCertificate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An acceptance is remembered through the last second of its pin, and not longer."""
+    end = (datetime.now(UTC) + timedelta(hours=1)).replace(microsecond=0)
+    pin = {"fingerprint": alice.certificate.sha256_fingerprint, "not_after": end}
+    authorizer = Authorizer({"default": Policy(fingerprints=[pin])})
+    authorizer.authorize(alice.header_value)
+    moment = end.timestamp() + 0.999
+    monkeypatch.setattr(time, "time", lambda: moment)
+    assert authorizer.authorize(alice.header_value) == alice.certificate
+    moment = end.timestamp() + 1
+    late = denied(lambda: authorizer.authorize(alice.header_value))
+    assert late.reason is DenialReason.FINGERPRINT_NOT_ALLOWED
+
+
+def test_certificate_that_was_read_before_is_decided_anew(
+    alice: IssuedCertificate, impostor: IssuedCertificate
+) -> None:
+    """Reading a certificate once keeps no verdict: policy, moment and anchors count each time."""
+    pinned = Policy(fingerprints=[alice.certificate.sha256_fingerprint])
+    other = Policy(fingerprints=[impostor.certificate.sha256_fingerprint])
+    accepting, denying = Authorizer({"default": pinned}), Authorizer({"default": other})
+    late = alice.certificate.not_valid_after_utc + timedelta(seconds=1)
+    for _ in range(2):
+        assert accepting.authorize(alice.header_value) == alice.certificate
+        found = denied(lambda: denying.authorize(alice.header_value))
+        assert found.reason is DenialReason.FINGERPRINT_NOT_ALLOWED
+        found = denied(lambda: accepting.authorize(alice.header_value, at=late))
+        assert found.reason is DenialReason.EXPIRED
+
+
+def test_denials_of_a_flood_are_whole_and_all_told(
+    authorizer: Authorizer,
+    impostor: IssuedCertificate,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A denial that is only counted is raised as any other, and the counts make up the rest."""
+    monkeypatch.setattr(denials, "MOST_IN_FULL", 2)
+    monkeypatch.setattr(denials, "SECONDS_TO_COUNT", 60.0)
+    values = [impostor.header_value, None, "no base64"]
+    raised = [
+        denied(lambda value=value: authorizer.authorize(value))  # type: ignore[misc]
+        for _ in range(5)
+        for value in values
+    ]
+    for number, value in enumerate(values):
+        of_one_kind = raised[number :: len(values)]
+        told = {(str(one), one.reason, one.detail, one.reasons) for one in of_one_kind}
+        assert len(told) == 1
+        certificate = impostor.certificate if value == impostor.header_value else None
+        assert all(one.certificate == certificate for one in of_one_kind)
+    assert len(caplog.records) == 2 * len(values)
+    authorizer._denials.tell()
+    counts = {
+        vars(record)["arrcert_reason"]: vars(record)["arrcert_count"]
+        for record in caplog.records[2 * len(values) :]
+    }
+    assert counts == {str(one.reason): 3 for one in raised}
 
 
 def test_denial_is_not_remembered(authorizer: Authorizer, impostor: IssuedCertificate) -> None:

@@ -19,7 +19,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arrcert import CertificateDenied, ClientCertificate, DenialReason
-from arrcert.certificate import der_of, read_certificate
+from arrcert.certificate import (
+    MOST_READ,
+    der_of,
+    read_certificate,
+    read_presented_certificate,
+)
 from arrcert.exceptions import Finding
 from arrcert.testing import CertificateAuthority, IssuedCertificate, self_signed
 
@@ -255,6 +260,32 @@ def test_what_is_read_is_plain_attributes(alice: IssuedCertificate) -> None:
     """Every documented attribute is set when the certificate is made; nothing is read later."""
     assert set(vars(alice.certificate)) == set(ClientCertificate.__annotations__)
     assert read_certificate(alice.certificate.der) == alice.certificate
+
+
+def test_the_last_certificates_are_read_once(alice: IssuedCertificate) -> None:
+    """A presented certificate is not read again as long as it is among the last few."""
+    read_presented_certificate.cache_clear()
+    first = read_presented_certificate(alice.certificate.der)
+    assert first == alice.certificate
+    assert read_presented_certificate(bytes(bytearray(alice.certificate.der))) is first
+    for number in range(MOST_READ):
+        assert isinstance(read_presented_certificate(b"no certificate %d" % number), Finding)
+    again = read_presented_certificate(alice.certificate.der)
+    assert again == first
+    assert again is not first
+    assert read_presented_certificate.cache_info().currsize == MOST_READ
+
+
+def test_other_bytes_are_another_certificate(alice: IssuedCertificate) -> None:
+    """A certificate with one changed byte is never taken for the one that was read before."""
+    der = alice.certificate.der
+    first = read_presented_certificate(der)
+    changed = der[:-1] + bytes([der[-1] ^ 1])
+    other = read_presented_certificate(changed)
+    assert isinstance(other, ClientCertificate)
+    assert other.der == changed
+    assert other != first
+    assert other.sha256_fingerprint == hashlib.sha256(changed).hexdigest().upper()
 
 
 def test_der_of_a_pyca_certificate_is_what_was_parsed(alice: IssuedCertificate) -> None:

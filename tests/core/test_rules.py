@@ -28,6 +28,7 @@ from arrcert.exceptions import Finding
 from arrcert.keys import public_key_fingerprint
 from arrcert.moments import whole_second
 from arrcert.notation import Form, Notation
+from arrcert.pins import Pin
 from arrcert.policy import PARAMETERS, Acceptance
 from arrcert.presented import Presented
 from arrcert.rules import KEYS, RULES, Decision, KeyRule
@@ -486,8 +487,20 @@ class TestFingerprints:
         ending = {"fingerprint": PIN, "not_after": "2027-01-31"}
         message = problems(fingerprints=[PIN, ending])["fingerprints"]
         assert message == f"{PIN} is listed twice with different ends; remove one of them"
+        assert problems(fingerprints=[ending, PIN])["fingerprints"] == message
         policy = Policy(fingerprints=[PIN, PIN.lower()])
         assert repr(policy) == "<Policy 1 fingerprints>"
+
+    def test_only_pins_with_an_end_end(self) -> None:
+        """The route audit lists the pins that have an end, and not one with a note alone."""
+        other = "12" * 20
+        ending = {"fingerprint": other, "not_after": "2027-01-31", "note": "old"}
+        policy = Policy(fingerprints=[{"fingerprint": PIN, "note": "gateway"}, ending, "34" * 32])
+        [found] = policy.endings()
+        assert (found.held, found.at) == (
+            Pin(other, datetime(2027, 1, 31, 23, 59, 59, tzinfo=UTC), "old"),
+            datetime(2027, 1, 31, 23, 59, 59, tzinfo=UTC),
+        )
 
     @pytest.mark.parametrize("kind", ["fingerprint", "public_key"])
     @pytest.mark.parametrize("days", [-1, 1])

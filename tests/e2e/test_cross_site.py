@@ -15,7 +15,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +23,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.serialization import pkcs12
 
-from arrcert.testing import CertificateAuthority, IssuedCertificate
+from arrcert.testing import IssuedCertificate
 
 pytestmark = pytest.mark.matrix
 
@@ -78,30 +78,6 @@ class Sites(NamedTuple):
         return str(self.process.log.read_text())
 
 
-def program(name: str) -> str:
-    """Return where a program is, or skip the test."""
-    found = shutil.which(name) or shutil.which(name, path="/usr/sbin")
-    if found is None:
-        pytest.skip(f"the program {name} is missing")
-    return found
-
-
-@pytest.fixture(scope="module")
-def pki(
-    tmp_path_factory: pytest.TempPathFactory, authority: CertificateAuthority, alice: Any
-) -> Path:
-    """A folder with the front end's certificate and Alice's."""
-    folder = tmp_path_factory.mktemp("pki")
-    server = CertificateAuthority("Throw-away server CA").issue(
-        "localhost", dns_names=["localhost"], extended_key_usages=("serverAuth",)
-    )
-    (folder / "server.pem").write_bytes(server.certificate_pem + server.private_key_pem)
-    (folder / "client-ca.pem").write_bytes(authority.certificate_pem)
-    (folder / "alice.pem").write_bytes(alice.certificate_pem)
-    (folder / "alice.key").write_bytes(alice.private_key_pem)
-    return folder
-
-
 @contextlib.contextmanager
 def running(serve: Any, pki: Path, *, lists_the_other: bool) -> Iterator[Sites]:
     """Run both sites, the guarded one behind HAProxy."""
@@ -114,7 +90,7 @@ def running(serve: Any, pki: Path, *, lists_the_other: bool) -> Iterator[Sites]:
         listed = {"ARRCERT_CROSS_SITE_ORIGINS": origin} if lists_the_other else {}
         site = stack.enter_context(serve([*UVICORN, "cross_site_sites:arriving"], **listed))
         config = HAPROXY.replace("@SITE@", str(site.port)).replace("@PKI@", str(pki))
-        words = [program("haproxy"), "-db", "-f", "{folder}/cfg"]
+        words = ["haproxy", "-db", "-f", "{folder}/cfg"]
         door = stack.enter_context(serve(words, files={"cfg": config}, speaks_tls=True))
         yield Sites(f"https://localhost:{door.port}", origin, site)
 
@@ -133,7 +109,9 @@ def friends(serve: Any, pki: Path) -> Iterator[Sites]:
         yield sites
 
 
-def with_policies(folder: Path, alice: IssuedCertificate) -> str:
+def with_policies(
+    folder: Path, alice: IssuedCertificate, find_program: Callable[[str], str]
+) -> str:
     """Return a program that starts Chromium with a store and a policy of its own."""
     if os.geteuid() != 0:
         pytest.skip("only root can give Chromium a policy")
@@ -146,8 +124,8 @@ def with_policies(folder: Path, alice: IssuedCertificate) -> str:
         (folder / place).mkdir(parents=True)
         where = ("-d", f"sql:{folder / place}")
         for words in (
-            [program("certutil"), *where, "-N", "--empty-password"],
-            [program("pk12util"), *where, "-i", str(folder / "alice.p12"), "-W", "x", "-K", ""],
+            [find_program("certutil"), *where, "-N", "--empty-password"],
+            [find_program("pk12util"), *where, "-i", folder / "alice.p12", "-W", "x", "-K", ""],
         ):
             done = subprocess.run(words, capture_output=True, text=True)
             assert done.returncode == 0, done.stderr
@@ -158,34 +136,41 @@ def with_policies(folder: Path, alice: IssuedCertificate) -> str:
     managed.mkdir(parents=True)
     rule = json.dumps({"pattern": "https://localhost", "filter": {}})
     (managed / "test.json").write_text(json.dumps({"AutoSelectCertificateForUrls": [rule]}))
-    mount = [program("unshare"), "--mount", "mount", "--bind", str(folder / "etc"), str(ETC)]
+    mount = [find_program("unshare"), "--mount", "mount", "--bind", str(folder / "etc"), str(ETC)]
     if subprocess.run(mount, capture_output=True).returncode != 0:
         pytest.skip("this machine allows no mount")
     script = folder / "chromium"
-    script.write_text(WITH_POLICIES.format(home=folder, etc=ETC, chromium=program("chromium")))
+    script.write_text(WITH_POLICIES.format(home=folder, etc=ETC, chromium=find_program("chromium")))
     script.chmod(0o755)
     return str(script)
 
 
 @pytest.fixture(scope="module", params=["Chromium", "Playwright"])
 def window(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, pki: Path, alice: Any
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    pki: Path,
+    alice: Any,
+    find_program: Callable[[str], str],
 ) -> Iterator[Any]:
     """A function that returns a window with Alice's certificate at hand for a site."""
     sync_api = pytest.importorskip(
         "playwright.sync_api", reason="the package playwright is missing"
     )
-    executable, presented = program("chromium"), {}
+    executable, presented = find_program("chromium"), {}
     by_chromium = request.param == "Chromium"
     if by_chromium:
-        executable = with_policies(tmp_path_factory.mktemp("home"), alice)
+        executable = with_policies(tmp_path_factory.mktemp("home"), alice, find_program)
     with sync_api.sync_playwright() as driver, contextlib.ExitStack() as stack:
         browser = driver.chromium.launch(executable_path=executable, args=list(FLAGS))
         stack.callback(browser.close)
 
         def window(sites: Sites) -> Any:
             if not by_chromium:
-                paths = {"certPath": str(pki / "alice.pem"), "keyPath": str(pki / "alice.key")}
+                paths = {
+                    "certPath": str(pki / "alice.pem"),
+                    "keyPath": str(pki / "alice.key"),
+                }
                 presented["client_certificates"] = [{"origin": sites.url, **paths}]
             context = browser.new_context(ignore_https_errors=True, **presented)
             stack.callback(context.close)

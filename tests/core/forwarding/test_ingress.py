@@ -158,6 +158,9 @@ def test_every_header_is_looked_at() -> None:
         [("X-ARR-ClientCert ", "a")],
         [("\tX-ARR-ClientCert  ", "a")],
         [(b"x_arr_clientcert", b"a")],
+        [(b" X-ARR-ClientCert", b"a"), (b"x-arr-clientcert", b"b")],
+        [(b"\x1cx-arr-clientcert\x85", b"a")],
+        [(b"x-arr-clientcert\xa0\x0b", b"a")],
         [("X-Quite-Another-Header", "v"), ("X_ARR_ClientCert", "a")],
     ],
 )
@@ -382,6 +385,37 @@ def test_secret_said_twice_is_denied() -> None:
     assert reason(SECRET.from_text("v")) is DenialReason.MISCONFIGURED
 
 
+@given(
+    st.sampled_from(["GET", "HEAD", "POST", "get", None]),
+    st.dictionaries(
+        st.sampled_from(["X-ARR-ClientCert", "X-Forwarded-Proto", "Upgrade", "Origin", "Host"]),
+        st.sampled_from(["", "v", "https", "http", "HTTPS", "https,http", "websocket", "h2c"]),
+    ),
+    st.sampled_from(["HTTP/1.1", "HTTP/1.0", "HTTP/2", "HTTP/2.0", "", None]),
+)
+def test_a_plain_request_is_judged_as_every_other(
+    method: str | None, headers: dict[str, str], version: str | None
+) -> None:
+    """The short way of most WSGI requests gives the answer of the long way."""
+    environ: dict[str, Any] = as_environ(list(headers.items()))
+    if method is not None:
+        environ["REQUEST_METHOD"] = method
+    if version is not None:
+        environ["SERVER_PROTOCOL"] = version
+    careful = Ingress(FRONT_ENDS["app-service"])
+    careful._checks_other_headers = True
+    assert APP_SERVICE.from_wsgi(environ) == careful.from_wsgi(environ)
+
+
+def test_a_safe_request_without_tls_is_denied_too() -> None:
+    """A GET that did not come over TLS takes the long way, and is denied there."""
+    environ = {
+        "REQUEST_METHOD": "GET",
+        **as_environ([(HEADER, "v"), ("X-Forwarded-Proto", "http")]),
+    }
+    assert reason(APP_SERVICE.from_wsgi(environ)) is DenialReason.INSECURE_TRANSPORT
+
+
 # --- servers that fold ---------------------------------------------------------------------------
 
 FOLDING = Server("folder/1", is_safe=False, remedy="use another")
@@ -403,6 +437,17 @@ def test_unsafe_server_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     assert answer.reason is DenialReason.MISCONFIGURED
     assert answer.detail.startswith("the WSGI server folder/1 hands a look-alike header")
     assert answer.detail.endswith("; use another")
+
+
+@pytest.mark.parametrize("is_declared", [None, True, False])
+def test_real_headers_on_a_strict_server(
+    is_declared: bool | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No server with loose line ends is known here, so nothing depends on the front end's."""
+    monkeypatch.setattr(module, "asgi_server_with_loose_line_ends", lambda: None)
+    front_end = FRONT_ENDS["app-service"]._replace(normalizes_line_ends=is_declared)
+    environ = {REAL_HEADERS: [(HEADER, "v")], "REQUEST_METHOD": "GET"}
+    assert Ingress(front_end).from_wsgi(environ) == ("v", None)
 
 
 def test_unsafe_server_is_reported_once_if_it_is_not_refused(
