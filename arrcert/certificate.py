@@ -29,7 +29,7 @@ from arrcert.exceptions import CertificateDenied, DenialReason, Finding, quote
 
 MOST_READ = 16
 """How many certificates `read_presented_certificate` keeps. One of 12 KB, the largest that is read,
-takes up to 400 KB."""
+takes up to 700 KB."""
 
 
 class ClientCertificate:

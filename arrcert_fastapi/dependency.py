@@ -15,10 +15,6 @@ from arrcert.asgi import POLICY_VIOLATION, set_identity
 AUTHORIZER = "arrcert.authorizer"
 """The key of the scope that holds the app's authorizer. Clients cannot set it."""
 
-DECIDED = "arrcert.decided"
-"""The key of the scope that holds what the gate of this app has decided: a `ClientIdentity`, or
-None. Clients cannot set it."""
-
 DENIED = "arrcert.denied"
 """The key of the scope that is there once a dependency has denied the request. Clients cannot set
 it."""
@@ -75,11 +71,6 @@ class RequireClientCertificate:
         role = "" if self.role is None else f", role={self.role!r}"
         return f"RequireClientCertificate({self.policy!r}{role})"
 
-    def _is_met_by(self, identity: ClientIdentity) -> bool:
-        """Return whether a decision of the gate about this request is what is required."""
-        is_of_policy = identity.policy == self.policy
-        return is_of_policy and (self.role is None or self.role in identity.roles)
-
     async def __call__(self, connection: HTTPConnection) -> ClientIdentity:
         """Return who entered, or deny the request or the handshake."""
         scope = connection.scope
@@ -87,11 +78,9 @@ class RequireClientCertificate:
         try:
             if not isinstance(authorizer, Authorizer):
                 raise deny_misconfigured(_NO_ARRCERT, self.policy, scope=scope)
-            identity = scope.get(DECIDED)
-            if identity is not None and self._is_met_by(identity):
-                authorizer.entered_asgi(scope, identity)
-            else:
-                identity = authorizer.identify_asgi(scope, self.policy, self.role)
+            # The gate has decided about the request as it arrived. What a middleware or an endpoint
+            # has changed since then is checked here.
+            identity = authorizer.identify_asgi(scope, self.policy, self.role)
         except CertificateDenied as denied:
             scope[DENIED] = True
             _forbid(scope["type"], denied)

@@ -21,7 +21,7 @@ from arrcert.asgi import (
 from arrcert.exceptions import quote
 from arrcert.forwarding.exempt_paths import ExemptPaths
 from arrcert.gate import IDENTITY
-from arrcert_fastapi.dependency import AUTHORIZER, DECIDED, DENIED, RequireClientCertificate
+from arrcert_fastapi.dependency import AUTHORIZER, DENIED, RequireClientCertificate
 from arrcert_fastapi.routes import endpoints, requirements_at
 
 _DEFAULT = RequireClientCertificate()
@@ -67,7 +67,6 @@ class GateMiddleware:
             await self.app(scope, receive, send)
             return
         scope[AUTHORIZER] = self._authorizer
-        scope[DECIDED] = None
         set_identity(scope, None)
         exempt = self._exempt_paths
         if not (exempt.entries and exempt.covers_asgi(scope, path_of(scope))):
@@ -107,7 +106,6 @@ class GateMiddleware:
         identity = self._authorizer.find_asgi(scope)
         if identity is not None and identity.policy == _DEFAULT.policy:
             # What the route requires is checked by its dependencies.
-            scope[DECIDED] = identity
             set_identity(scope, identity)
             return
         for requirement in self._required(scope):
@@ -115,7 +113,6 @@ class GateMiddleware:
                 identity = self._authorizer.identify_asgi(
                     scope, requirement.policy, requirement.role
                 )
-                scope[DECIDED] = identity
                 set_identity(scope, identity)
 
     def _required(self, scope: Scope) -> tuple[RequireClientCertificate, ...]:

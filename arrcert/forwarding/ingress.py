@@ -56,9 +56,6 @@ _WHITE_SPACE = b" \t\n\r\x0b\x0c\x1c\x1d\x1e\x1f\x85\xa0"
 
 _HTTPS = ["https"]
 
-_OVER_TLS = (None, "https")
-"""The values of `X-Forwarded-Proto` of a request that came over TLS, as far as it tells."""
-
 Forwarded = tuple[str | None, str | None]
 """The text that the front end forwarded: the value of the certificate header, None if it is absent,
 and the value of the chain header, None if there is none."""
@@ -185,7 +182,11 @@ class Ingress:
             pairs = [(_text(name).encode("latin-1", "replace"), v) for name, v in real_headers]
             return self._from_raw({"headers": pairs}, _unsafe_in(pairs, method))
         is_safe = method in SAFE_METHODS and _UPGRADE_KEY not in environ
-        if is_safe and not self._checks_other_headers and environ.get(_PROTO_KEY) in _OVER_TLS:
+        if (
+            is_safe
+            and not self._checks_other_headers
+            and environ.get(_PROTO_KEY, "https") == "https"
+        ):
             # Nearly every request. None of the checks below denies it.
             return environ.get(self._environ_key), None
         headers = {
@@ -275,7 +276,8 @@ class Ingress:
             # does not change its length.
             if len(raw_name) < shortest:
                 continue
-            wanted = raw.get(raw_name)
+            # Text is compared as text below: the front end's names are bytes here.
+            wanted = raw.get(raw_name) if type(raw_name) is bytes else None
             if wanted is None:
                 if isinstance(raw_name, bytes):
                     length = len(raw_name.strip(_WHITE_SPACE))

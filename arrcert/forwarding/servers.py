@@ -251,10 +251,10 @@ def asgi_server_with_loose_line_ends() -> str | None:
     A scope does not say which server made it, so this looks at the modules that are loaded. It does
     not see a server that nobody measured.
     """
-    if _ASGI_SERVERS_WITH_LOOSE_LINE_ENDS.keys().isdisjoint(sys.modules):
-        return None
-    loaded = (n for m, n in _ASGI_SERVERS_WITH_LOOSE_LINE_ENDS.items() if m in sys.modules)
-    return next(loaded)
+    for module, name in _ASGI_SERVERS_WITH_LOOSE_LINE_ENDS.items():
+        if module in sys.modules:
+            return name
+    return None
 
 
 def why_daphne_is_unsafe(scope: Mapping[str, Any]) -> str | None:

@@ -216,9 +216,9 @@ class PathSearch:
     `cryptography` once for each distinct set of CA certificates. `cryptography` is asked only if a
     configured CA has signed the leaf or a forwarded CA certificate that leads to it. The cost of a
     stranger's certificate therefore does not grow with the number of policies. There is one
-    exception: a leaf that names the key of its only possible issuer is most likely genuine. For the
-    first trust store `cryptography` is asked about it at once, which saves a second verification of
-    the same signature.
+    exception: a leaf that names the key of its only possible issuer is most likely genuine.
+    `cryptography` is asked about it at once, until it refuses the leaf. This saves a second
+    verification of the same signature.
 
     What is verified for one request is limited. The limits matter where more than eighty
     configured CAs have one name. There, a client enters whose certificate names the CA by its
@@ -265,7 +265,7 @@ class PathSearch:
                 "it is a CA certificate (CA:TRUE, what `openssl req -x509` makes), which is not"
                 " accepted as a client's; pin its fingerprint in a policy without trust_anchors",
             )
-        if self._names_its_only_signer(trust_store):
+        if self._names_its_only_signer(trust_store, clock_skew):
             verified = trust_store.verify(certificate, at, clock_skew, ())
             if not isinstance(verified, str):
                 return _within_constraints(verified)
@@ -279,13 +279,14 @@ class PathSearch:
             return _no_path(why or verified)
         return _within_constraints(verified)
 
-    def _names_its_only_signer(self, trust_store: TrustStore) -> bool:
+    def _names_its_only_signer(self, trust_store: TrustStore, clock_skew: timedelta) -> bool:
         """Tell whether the leaf names the key of the only configured CA with its issuer's name.
 
-        The answer is False if a signature was verified before, so that an impostor who names the
-        key of each CA gains one more verification and no more.
+        The answer is False if a signature was verified or left out before, so that an impostor who
+        names the key of each CA gains one more verification and no more. With a clock skew
+        `cryptography` may be asked several times, so the answer is False too.
         """
-        if self._forwarded or self._signed:
+        if self._forwarded or self._signed or self._has_left_out or clock_skew:
             return False
         [leaf] = self._linked()
         signers = trust_store.signers_named(leaf.issuer)

@@ -6,7 +6,7 @@ import inspect
 from typing import Annotated, Any
 
 import pytest
-from fastapi import APIRouter, Depends, FastAPI, HTTPException, WebSocket
+from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, WebSocket
 from fastapi.requests import HTTPConnection
 from fastapi.testclient import TestClient
 from starlette.responses import PlainTextResponse
@@ -15,7 +15,7 @@ from starlette.websockets import WebSocketDisconnect
 
 from arrcert import CertificateDenied, ClientIdentity, DenialReason
 from arrcert.testing import IssuedCertificate
-from arrcert_fastapi import RequireClientCertificate
+from arrcert_fastapi import Arrcert, RequireClientCertificate
 
 Partner = Annotated[ClientIdentity, Depends(RequireClientCertificate("partners"))]
 
@@ -206,3 +206,64 @@ def test_older_fastapi_can_read_the_annotations() -> None:
     """The annotation of the connection is a class: FastAPI 0.115 cannot resolve a text here."""
     parameters = inspect.signature(RequireClientCertificate.__call__).parameters
     assert parameters["connection"].annotation is HTTPConnection
+
+
+def test_a_request_that_was_changed_behind_the_gate_is_checked_as_it_is(
+    settings: dict[str, Any], alice: IssuedCertificate
+) -> None:
+    """A middleware that makes a GET of another site a DELETE does not lead past its check."""
+    app = FastAPI()
+
+    class MethodOverride:
+        def __init__(self, app: Any) -> None:
+            self.app = app
+
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            if scope.get("query_string") == b"method=DELETE":
+                scope["method"] = "DELETE"
+            await self.app(scope, receive, send)
+
+    # What is added before the gate stands behind it.
+    app.add_middleware(MethodOverride)
+    Arrcert(app, settings)
+
+    @app.delete("/orders", dependencies=[Depends(RequireClientCertificate())])
+    def delete() -> str:
+        return "deleted"
+
+    client = TestClient(app, headers=alice.headers)
+    other = {"Sec-Fetch-Site": "cross-site", "Origin": "https://evil.example"}
+    assert client.get("/orders?method=DELETE").status_code == 200
+    assert client.get("/orders?method=DELETE", headers=other).status_code == 403
+
+
+def test_a_request_within_a_request_is_checked_by_itself(
+    app: FastAPI, visit: Any, alice: IssuedCertificate
+) -> None:
+    """An endpoint that calls others with headers of its own gives them no entry."""
+
+    @app.get("/one", dependencies=[Depends(RequireClientCertificate())])
+    def one() -> str:
+        return "one"
+
+    @app.post("/batch")
+    async def batch(connection: Request) -> list[int]:
+        statuses = []
+
+        async def send(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                statuses.append(message["status"])
+
+        async def receive() -> Any:
+            return {"type": "http.request", "body": b""}
+
+        for headers in ([], [(b"x-arr-clientcert", b"MIIX")], connection.scope["headers"]):
+            of_this_endpoint = ("endpoint", "route", "path_params", "fastapi_inner_astack")
+            scope = {
+                key: value for key, value in connection.scope.items() if key not in of_this_endpoint
+            }
+            scope |= {"path": "/one", "raw_path": b"/one", "method": "GET", "headers": headers}
+            await app.router(scope, receive, send)
+        return statuses
+
+    assert visit("/batch", alice, "POST").json() == [403, 403, 200]

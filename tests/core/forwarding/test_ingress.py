@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import ipaddress
 import logging
+import subprocess
 import sys
 from collections.abc import Mapping
 from types import ModuleType
@@ -136,6 +137,17 @@ def test_pairs_are_read_in_any_case_and_kind() -> None:
     others = [("Host", "h"), ("X-Quite-Another-Header", "v"), ("Another-16-bytes", "v")]
     assert APP_SERVICE.from_pairs(others) == (None, None)
     assert APP_SERVICE.from_pairs([*others, (HEADER, "v")]) == ("v", None)
+
+
+def test_text_and_bytes_are_never_compared() -> None:
+    """Where Python makes such comparisons an error, names as text are read all the same."""
+    program = (
+        "from arrcert.forwarding.front_ends import FRONT_ENDS\n"
+        "from arrcert.forwarding.ingress import Ingress\n"
+        "pairs = [('x-arr-clientcert', 'v')]\n"
+        "assert Ingress(FRONT_ENDS['app-service']).from_pairs(pairs) == ('v', None)\n"
+    )
+    subprocess.run([sys.executable, "-bb", "-c", program], check=True)
 
 
 def test_every_header_is_looked_at() -> None:
@@ -392,12 +404,15 @@ def test_secret_said_twice_is_denied() -> None:
         st.sampled_from(["", "v", "https", "http", "HTTPS", "https,http", "websocket", "h2c"]),
     ),
     st.sampled_from(["HTTP/1.1", "HTTP/1.0", "HTTP/2", "HTTP/2.0", "", None]),
+    st.sampled_from(["absent", None, 1, b"https"]),
 )
 def test_a_plain_request_is_judged_as_every_other(
-    method: str | None, headers: dict[str, str], version: str | None
+    method: str | None, headers: dict[str, str], version: str | None, proto: object
 ) -> None:
     """The short way of most WSGI requests gives the answer of the long way."""
     environ: dict[str, Any] = as_environ(list(headers.items()))
+    if proto != "absent":
+        environ["HTTP_X_FORWARDED_PROTO"] = proto
     if method is not None:
         environ["REQUEST_METHOD"] = method
     if version is not None:

@@ -745,6 +745,18 @@ def test_impostor_who_names_a_key_costs_one_search_more(monkeypatch: pytest.Monk
     assert (counted.signatures, counted.searches) == (1, 1)
 
 
+def test_impostor_who_names_a_key_costs_one_signature_with_a_clock_skew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With a clock skew one search is three, so a stranger's key is tried before any search."""
+    ca = root([(CA, True), (CA_SKI, False)])
+    impostor = sign(name("alice"), KEYS["client"], name("CA"), KEYS["client"], [(AKI, False)])
+    counted = Counted(monkeypatch)
+    found = PathSearch(client(impostor)).find(TrustStore([ca]), NOW, timedelta(minutes=1))
+    assert isinstance(found, Finding)
+    assert (counted.signatures, counted.searches) == (1, 0)
+
+
 def test_no_search_where_no_authority_has_the_issuers_name(
     other_authority: CertificateAuthority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
