@@ -1210,7 +1210,7 @@ class Identity(KeyRule):
         " template with one of `{common_name}`, `{dns_name}`, `{uri}`, `{email_address}`,"
         " `{sha256_fingerprint}`, such as `device:{common_name}`. The name is the one that matched"
         " the list of that key, else the only one in the certificate. A pin may have an `identity`"
-        " of its own. [Who entered](identity.md)."
+        " of its own. [Identity and roles](identity.md)."
     )
 
     def read(self, value: object, notation: Notation) -> None:
