@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from asgiref.testing import ApplicationCommunicator
 from django.core.asgi import get_asgi_application
 from django.core.checks import Tags, run_checks
 from django.http import HttpRequest, HttpResponse
@@ -29,7 +30,6 @@ pytest.importorskip("channels", reason="channels is missing: pip install --group
 from channels.generic.websocket import WebsocketConsumer
 from channels.routing import ProtocolTypeRouter, URLRouter
 from channels.security.websocket import AllowedHostsOriginValidator
-from channels.testing.websocket import WebsocketCommunicator
 
 
 def _index(request: HttpRequest) -> HttpResponse:
@@ -170,12 +170,15 @@ def test_page_of_channels(
 
     async def first_message(headers: dict[str, str]) -> str | None:
         pairs = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
-        socket = WebsocketCommunicator(names["application"], "/ws/orders", headers=pairs)
-        is_open, _ = await socket.connect(timeout=10)
-        if not is_open:
+        scope = {"type": "websocket", "path": "/ws/orders", "query_string": b"", "headers": pairs}
+        socket = ApplicationCommunicator(names["application"], scope)
+        await socket.send_input({"type": "websocket.connect"})
+        answer = await socket.receive_output(10)
+        if answer["type"] != "websocket.accept":
             return None
-        said: str = await socket.receive_from(timeout=10)
-        await socket.disconnect()
+        said: str = (await socket.receive_output(10))["text"]
+        await socket.send_input({"type": "websocket.disconnect", "code": 1000})
+        await socket.wait(10)
         return said
 
     assert asyncio.run(first_message(allowed.headers)) == "hello client"

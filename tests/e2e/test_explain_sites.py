@@ -19,6 +19,8 @@ pytest.importorskip("django", reason="needs the extra django")
 
 from arrcert.testing import CertificateAuthority
 
+pytestmark = pytest.mark.matrix
+
 SAMPLE_SITES = Path(__file__).resolve().parents[2] / "sample_sites"
 
 SETTINGS = """
@@ -39,7 +41,6 @@ APPLICATION = """
 import os
 from django.core.{kind} import get_{kind}_application
 
-pytestmark = pytest.mark.matrix
 os.environ["DJANGO_SETTINGS_MODULE"] = "shop.settings"
 application = get_{kind}_application()
 """
