@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help demo serve test test-all lint types fuzz mutants differential bench docs pictures screenshots check-az dist sbom audit clean
+.PHONY: help demo serve test coverage test-all lint types fuzz mutants differential bench docs pictures screenshots check-az dist sbom audit clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -16,23 +16,27 @@ serve: $(VENV)/demo ## the sample sites for your own browser and curl, until Ctr
 	@$(BIN)/python sample_sites/demo.py --serve
 
 PYTEST := $(BIN)/python -m pytest -q -rs
-# One process more than cores, because many tests wait for other processes. coverage.py alone does
-# not see these processes, so pytest-cov measures.
+# One process more than cores, because many tests wait for other processes.
 WORKERS := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
-WHOLE := -n $(WORKERS) --dist worksteal --cov --cov-report=
+WHOLE := -n $(WORKERS) --dist worksteal
+# coverage.py alone does not see the processes of -n, so pytest-cov measures.
+MEASURED := $(WHOLE) --cov --cov-report=
 
 test: $(VENV)/test ## the tests, in two minutes; one file: make test ONLY=tests/core/test_pins.py
 ifdef ONLY
 	@$(PYTEST) $(ONLY)
 else
 	@$(PYTEST) $(WHOLE) -m "not matrix"
-	@$(BIN)/python -m tools.coverage_floor
 	@echo 'Left out: the long end-to-end tests (servers, front ends, CAs, App Service build,'
 	@echo 'Azure Functions, browser). Run them with: make test-all'
 endif
 
+coverage: $(VENV)/test ## the same tests, slower, and the branch coverage of each module with its floor
+	@$(PYTEST) $(MEASURED) -m "not matrix"
+	@$(BIN)/python -m tools.coverage_floor
+
 test-all: $(VENV)/test-all ## all tests, on every server, front end, CA and browser that is installed
-	@$(PYTEST) $(WHOLE)
+	@$(PYTEST) $(MEASURED)
 	@$(BIN)/python -m tools.coverage_floor
 
 lint: $(VENV)/lint ## ruff
