@@ -225,8 +225,6 @@ class Ingress:
             finding = check_asgi_peer(scope, self._trusted_proxies)
         if finding is not None:
             return finding
-        if method in SAFE_METHODS and not is_websocket:
-            return self._from_raw(scope, None)
         return self._from_raw(scope, WEBSOCKET if is_websocket else _unsafe(method))
 
     def from_pairs(
@@ -310,10 +308,9 @@ class Ingress:
             headers: the headers that matter.
             unsafe: what the request is, if it may change something; None for a safe method.
         """
-        front_end, finding = self.front_end, None
+        front_end = self.front_end
         value = _value(headers, front_end.header)
-        if headers.get(_FORWARDED_PROTO, _HTTPS) != _HTTPS:
-            finding = _check_transport(headers)
+        finding = _check_transport(headers)
         if finding is None and self._secret_header is not None:
             finding = _check_secret(headers, self._secret_header)
         if finding is None and value and front_end.verify_header is not None:
