@@ -89,7 +89,7 @@ class Policy:
         intermediates: CA certificates that may stand on the path; likewise.
         crls: revocation lists for every certificate below the anchor: PEM or DER files, folders,
             or PEM texts. `{"file": "...", "distribution_point": "https://..."}` states that the one
-            list in a file, whose distribution point is that URL, also speaks for certificates that
+            list in a file, whose distribution point is that URL, also covers certificates that
             name no distribution point.
         revocation: `"hard"` (the default) denies if no current list covers a certificate of the
             path; `"soft"` accepts and logs it.

@@ -347,7 +347,7 @@ def _replace(path: Path, data: bytes, issuers: Sequence[Certificate], url: str) 
 def _require_successor(
     lists: Sequence[RevocationList], old_data: bytes, issuers: Sequence[Certificate], path: Path
 ) -> None:
-    """Refuse lists that are older than those in the file, or speak for other certificates."""
+    """Refuse lists that are older than those in the file, or cover other certificates."""
     try:
         held = read_revocation_lists(old_data, source=str(path), issuers=issuers)
     except ValueError:

@@ -54,8 +54,8 @@ class RevocationList:
     Attributes:
         source: what errors and logs call the list, safe for a log: `the file 'ca.crl'`.
         issuer: the name of the CA that signed the list.
-        scope: which certificates the list speaks for (RFC 5280 section 5.2.5).
-        is_for_no_point: whether the operator states that the list also speaks for certificates that
+        scope: which certificates the list covers (RFC 5280 section 5.2.5).
+        is_for_no_point: whether the operator states that the list also covers certificates that
             name no distribution point.
         number: the CRLNumber (RFC 5280 section 5.2.3), or None if the list has none.
         this_update_utc: thisUpdate, an aware datetime.
@@ -186,7 +186,7 @@ def read_revocation_lists(
             section 6).
         source: what errors and logs call the file, safe for a log: `the file 'ca.crl'`.
         issuers: the CA certificates that may sign the lists: trust anchors and intermediates.
-        distribution_point: the URL of the one list in the file, if that list also speaks for
+        distribution_point: the URL of the one list in the file, if that list also covers
             certificates that name no distribution point; None, the default, if the operator does
             not state that.
 

@@ -35,7 +35,7 @@ Source = str | os.PathLike[str]
 
 
 class ListOfPoint(NamedTuple):
-    """A revocation list that also speaks for certificates which name no distribution point.
+    """A revocation list that also covers certificates which name no distribution point.
 
     Attributes:
         file: the path of the file, relative to the working directory, or PEM text.
@@ -436,12 +436,12 @@ class _ListFile(_File):
             if crl.scope.only_attribute_certificates:
                 yield (
                     f"the revocation list in {self.where} is for attribute certificates alone, so"
-                    " it speaks for no client; configure the CA's list for certificates"
+                    " it covers no client; configure the CA's list for certificates"
                 )
             elif at > crl.next_update_utc:
                 yield (
                     f"the revocation list in {self.where} expired at"
-                    f" {crl.next_update_utc:%Y-%m-%dT%H:%M:%SZ}, so certificates that it speaks for"
+                    f" {crl.next_update_utc:%Y-%m-%dT%H:%M:%SZ}, so certificates that it covers"
                     " are denied; replace it (arrcert fetch-crls does)"
                 )
 

@@ -19,7 +19,7 @@ from arrcert.trust.crls import (
 from arrcert.trust.scopes import ALL_REASONS, Scope, is_ca, points_of, reasons_of
 
 _MOST_EXPLAINED = 3
-"""How many lists that do not speak for a certificate a message explains."""
+"""How many lists that do not cover a certificate a message explains."""
 
 
 class Replacement(NamedTuple):
@@ -103,7 +103,7 @@ class RevocationLists:
         """Return why a certificate of a path is revoked or unknown (RFC 5280 section 6.3.3).
 
         Every certificate below the trust anchor needs current lists of the CA that issued it which
-        speak for it, and which together cover all reasons. A certificate that any list in scope
+        cover it, and which together cover all reasons. A certificate that any list in scope
         names is revoked, even if that list has expired.
 
         Args:
@@ -111,7 +111,7 @@ class RevocationLists:
             at: the moment, an aware datetime.
 
         Returns:
-            `revoked`; else `revocation_unknown` if no list speaks for a certificate, or those that
+            `revoked`; else `revocation_unknown` if no list covers a certificate, or those that
             do are not current; else None.
 
         It does not check the path itself, or the trust anchor, which no CA can revoke.
@@ -125,7 +125,7 @@ class RevocationLists:
                     # found earlier.
                     return Finding(
                         DenialReason.REVOKED,
-                        f"the revocation list {held.source} names the serial number"
+                        f"the revocation list in {held.source} names the serial number"
                         f" {quote_serial_number(subject.serial_number)} of"
                         f" {_role(position, subject)}",
                     )
@@ -134,14 +134,14 @@ class RevocationLists:
                 if missing is not None:
                     unknown = Finding(
                         DenialReason.REVOCATION_UNKNOWN,
-                        f"nothing tells whether {_role(position, subject)} is revoked: {missing};"
+                        f"it is unknown whether {_role(position, subject)} is revoked: {missing};"
                         f" its CA is {quote(ca.subject.rfc4514_string())}",
                     )
         # Return this only after all certificates were checked, because a later one may be revoked.
         return unknown
 
     def next_update_of(self, path: Sequence[Certificate], at: datetime) -> datetime | None:
-        """Return the earliest nextUpdate of the current lists that speak for a path.
+        """Return the earliest nextUpdate of the current lists that cover a path.
 
         Args:
             path: a path for which `check` returned None.
@@ -160,7 +160,7 @@ class RevocationLists:
         )
 
     def _speaking_for(self, subject: Certificate, ca: Certificate) -> _Speaking:
-        """Return the lists of a CA that speak for a certificate."""
+        """Return the lists of a CA that cover a certificate."""
         of_one_ca = self._by_signer.get(signer_of(ca))
         if of_one_ca is None or not may_sign_lists(ca):
             return _Speaking({}, ())
@@ -188,7 +188,7 @@ class RevocationLists:
             return "there is no revocation list of its CA"
         if not may_sign_lists(ca):
             return "its CA may not sign revocation lists, as its key usage lacks cRLSign"
-        return f"no revocation list of its CA speaks for it: {of_one_ca.why_silent(subject)}"
+        return f"no revocation list of its CA covers it: {of_one_ca.why_silent(subject)}"
 
     def __repr__(self) -> str:
         return f"<RevocationLists {list(self)}>"
@@ -203,11 +203,11 @@ def _key(held: RevocationList) -> tuple[Signer, Scope]:
 
 
 class _Speaking(NamedTuple):
-    """The lists that speak for one certificate.
+    """The lists that cover one certificate.
 
     Attributes:
         own: the lists in whose scope it is, and the reasons that each of them covers for it.
-        stated: the lists that speak for it only because the operator says so.
+        stated: the lists that cover it only because the operator says so.
     """
 
     own: Mapping[RevocationList, frozenset[ReasonFlags]]
@@ -261,7 +261,7 @@ class _ListsOfOneCA:
 
         Args:
             held: the list.
-            is_for_no_point: whether it also speaks for certificates that name no point.
+            is_for_no_point: whether it also covers certificates that name no point.
         """
         self._all.append(held)
         if held.scope.points is None:
@@ -273,7 +273,7 @@ class _ListsOfOneCA:
             self._stated.append(held)
 
     def speaking_for(self, subject: Certificate) -> _Speaking:
-        """Return the lists that speak for a certificate (RFC 5280 section 6.3.3, b)."""
+        """Return the lists that cover a certificate (RFC 5280 section 6.3.3, b)."""
         own = {held: held.scope.reasons for held in self._without_point}
         stated: list[RevocationList] = []
         if self._by_point:
@@ -290,7 +290,7 @@ class _ListsOfOneCA:
         )
 
     def why_silent(self, subject: Certificate) -> str:
-        """Return why no list speaks for a certificate; it explains at most three lists."""
+        """Return why no list covers a certificate; it explains at most three lists."""
         # First those with an entry for the serial number: they are most likely meant to speak.
         lists = sorted(self._all, key=lambda held: not held.revokes(subject.serial_number))
         points, is_for_ca = points_of(subject), is_ca(subject)
@@ -302,7 +302,7 @@ class _ListsOfOneCA:
                 + (why or f"the certificate names {points}")
             )
             if held.revokes(subject.serial_number):
-                texts.append("it names the serial number, but does not speak for the certificate")
+                texts.append("it names the serial number, but does not cover the certificate")
         if len(lists) > _MOST_EXPLAINED:
             texts.append(f"and {len(lists) - _MOST_EXPLAINED} more lists do not fit either")
         if self._by_point and not points.are_written:

@@ -1,4 +1,4 @@
-"""Which certificates a revocation list speaks for (RFC 5280 sections 5.2.5 and 6.3.3)."""
+"""Which certificates a revocation list covers (RFC 5280 sections 5.2.5 and 6.3.3)."""
 
 from __future__ import annotations
 
