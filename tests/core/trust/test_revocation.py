@@ -263,7 +263,7 @@ class TestCheck:
         found = finding(lists, chain)
         assert found.reason is DenialReason.REVOKED
         assert found.detail == (
-            f"the revocation list {SOURCE} names the serial number"
+            f"the revocation list in {SOURCE} names the serial number"
             f" '{bob.certificate.serial_number:X}' of the client's certificate"
         )
         # The same serial number of another CA is another certificate.
@@ -377,7 +377,7 @@ class TestScopes:
         half = RevocationLists([scoped(issuing, for_users), scoped(authority, for_users)])
         found = finding(half, [client.certificate.x509, issuing.x509, authority.x509])
         assert (
-            "the CA certificate 'CN=Issuing' is revoked: no revocation list of its CA speaks"
+            "the CA certificate 'CN=Issuing' is revoked: no revocation list of its CA covers"
             in (found.detail)
         )
         assert "it is for certificates that are no CA, and this is a CA certificate" in found.detail
