@@ -20,8 +20,8 @@ PAGE = Path(__file__).parent.parent / "docs" / "settings.md"
 
 _POLICIES = (
     'the policies: `{"default": {...}, "partners": [{...}, {...}]}`. The keys of a policy are in'
-    " the table below. A list holds alternatives: arrcert tries them in order, and the first one that"
-    " accepts decides. In the environment, write the same as JSON."
+    " the table below. A list holds alternatives: arrcert tries them in order, and the first one"
+    " that accepts decides. In the environment, write the same as JSON."
 )
 
 
