@@ -1,4 +1,4 @@
-"""The first three requests, which all others are compared with, and what they show of the mode."""
+"""The first three requests, which are the reference for the others, and the mode that they show."""
 
 from __future__ import annotations
 
@@ -11,20 +11,22 @@ from arrcert.cli.probe.site import Calibration, Site, is_same
 
 REQUESTS = 3
 _REFUSALS = (400, 401, 403, 495, 496)
-"""496 and 495 are nginx's own for a certificate that is missing or wrong; it sends 400."""
+"""The statuses of a refusal. nginx uses 496 for a missing and 495 for a wrong certificate, and then
+sends 400."""
 
 
 class NoCalibrationError(Exception):
-    """Nothing can be said about the site."""
+    """The answers to the first requests do not allow any conclusion about the site."""
 
 
 def calibrate(site: Site) -> Iterator[Row]:
-    """Ask without a certificate, as a stranger and as the allowed client.
+    """Send a request without a certificate, one as a stranger, and one as the allowed client.
 
-    In this order, because something may remember the one who got in.
+    The allowed client comes last, because a cache or a session may remember a client that was
+    accepted.
 
     Args:
-        site: gets its `calibration`.
+        site: the site. Its attribute `calibration` is set.
 
     Raises:
         NoCalibrationError: the allowed client does not get in, or a client without a certificate
@@ -113,7 +115,7 @@ def _why_not_allowed(answer: Answer, *, asked: bool) -> str:
 
 
 class Expired(Check):
-    """Does a front end look at dates?"""
+    """Whether a front end checks the dates of a certificate."""
 
     title = "expired certificate"
     requests = 1
@@ -131,7 +133,7 @@ class Expired(Check):
 
 
 class WhoRefuses(Check):
-    """Who refuses a client without a certificate, and a stranger?"""
+    """Whether the site or the front end refuses clients without a certificate, and strangers."""
 
     title = "who refuses"
     requests = 0
@@ -155,13 +157,13 @@ class WhoRefuses(Check):
 
 
 class Mode(Check):
-    """Which mode, and when is the certificate asked for?"""
+    """The client certificate mode, and when the server requests the certificate."""
 
     title = "mode"
     requests = 0
 
     def run(self, site: Site) -> Finding:
-        """Look at the handshake messages and at who refused."""
+        """Look at the handshake messages, and at whether the site or the front end refused."""
         sent = "the handshake of check 03"
         first, later = site.calibration.asked_first, site.calibration.asked_later
         is_required = site.refused_by(site.calibration.nobody) == "the front end"

@@ -210,10 +210,10 @@ def test_an_excluded_page_that_everybody_sees(probe, alice: IssuedCertificate) -
 @pytest.mark.parametrize(
     ("holes", "path", "verdict", "words"),
     [
-        ((), "/health", "ok", "It is open, as you say."),
+        ((), "/health", "ok", "It is open, as intended."),
         ((), "/page", "note", "Add the path to ARRCERT_EXEMPT_PATHS"),
         (("requires",), "/health", "note", "The front end refuses it before the site"),
-        (("TLS requires",), "/health", "note", "It is not open to everybody alike"),
+        (("TLS requires",), "/health", "note", "It does not give everybody the same answer"),
         (("breaks elsewhere",), "/elsewhere", "note", "It gives 500"),
     ],
 )
