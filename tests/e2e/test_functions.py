@@ -362,9 +362,9 @@ def test_client_reaches_the_hosted_site(over_tls) -> None:
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["--certificate", "impostor.p12"], "refused this certificate; its operator finds the"),
-        (["--certificate", "expired.pem"], "refused this certificate; its operator finds the"),
-        ([], "refused a request without a certificate; name yours with --certificate"),
+        (["--certificate", "impostor.p12"], "refused this certificate; the reason is in the"),
+        (["--certificate", "expired.pem"], "refused this certificate; the reason is in the"),
+        ([], "refused a request without a certificate; write yours after --certificate"),
     ],
     ids=["wrong", "expired", "none"],
 )

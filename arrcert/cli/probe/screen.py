@@ -59,8 +59,8 @@ def announce(console: Console, url: str, *, requests: int, rate: float, posts: i
         f" about {_duration(seconds)}. {posts} of them are POSTs with your certificate and a"
         " body of meaningless bytes.\n\n"
         "It presents your certificate, and certificates of strangers that it makes for this run."
-        " Some requests are malformed, but none of them is request smuggling. Nothing that the probe"
-        " sends can become part of another client's request, so other sites behind the same front"
+        " Some requests are malformed, but none of them is request smuggling. No bytes of the probe"
+        " can become part of another client's request, so other sites behind the same front"
         " end are not disturbed.\n"
     )
 

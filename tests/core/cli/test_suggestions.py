@@ -99,7 +99,7 @@ def test_path_and_name_come_second(authority: CertificateAuthority) -> None:
     reasons, [pin, name] = asked(alice, policy)
     assert not reasons
     assert name.policy == {"trust_anchors": [pem], "crls": [crl], "common_names": ["alice"]}
-    assert "unwise if that is a public CA" in name.warnings[0]
+    assert "do not do this for a public CA" in name.warnings[0]
     assert "a pin is not checked against revocation lists" in pin.warnings
     several = Policy(
         trust_anchors=[pem, CertificateAuthority("X").certificate_pem.decode()], issuers=["X"]

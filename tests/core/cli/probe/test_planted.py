@@ -251,7 +251,7 @@ def test_a_site_that_stumbles(probe, alice: IssuedCertificate) -> None:
     with PlantedSite(alice, "stumbles", "passes on") as site:
         probed = probe(site.url)
     assert probed.rows["twice"]["verdict"] == "note"
-    assert "stumble" in probed.rows["twice"]["meaning"]
+    assert "server error" in probed.rows["twice"]["meaning"]
 
 
 def test_renegotiation_is_seen(probe, alice: IssuedCertificate) -> None:
