@@ -63,7 +63,7 @@ def _parse_moment(
         return whole_second(moment)
     except (ValueError, OverflowError) as error:
         raise click.BadParameter(
-            f"{value!r} is neither a day nor a time with a time zone; write 2027-01-31 (for its first"
+            f"{value!r} is neither a day nor a time with a time zone; write 2027-01-31 (its first"
             " second in UTC) or 2027-01-31T12:00:00Z"
         ) from error
 

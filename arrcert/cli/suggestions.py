@@ -72,7 +72,7 @@ def why_to_suggest_nothing(
         algorithm = None
         reasons.append("its signature algorithm is unknown; have it issued again")
     if isinstance(algorithm, hashes.SHA1 | hashes.MD5):
-        reasons.append(f"it is signed over {algorithm.name}, which is weak; have it issued again")
+        reasons.append(f"it is signed with {algorithm.name}, which is weak; have it issued again")
     return reasons + _why_revoked(presented, results, at)
 
 

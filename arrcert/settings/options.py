@@ -15,14 +15,14 @@ from arrcert.notation import Form, Notation
 
 
 class Option:
-    """One setting beside the policies.
+    """One setting other than the policies.
 
     Class attributes:
         name: the name of the setting and of its environment variable.
         form: how the environment variable is written.
         example: an example of the value, for errors.
-        default: the value if the setting is not written.
-        document: the line of the setting in the table of settings, as Markdown.
+        default: the value if the setting is not set.
+        document: the text of the setting in the table of settings, as Markdown.
     """
 
     name: ClassVar[str]
@@ -69,10 +69,10 @@ class TrustedProxies(Option):
     name = "ARRCERT_TRUSTED_PROXIES"
     form = Form.LIST
     document = (
-        'networks, one of which must hold the address of the direct peer: `["10.1.0.0/16"]`. The'
-        " direct peer is the one that the server sees, before any `ProxyFix`. A request is denied"
-        " if its peer is unknown (a Unix socket), or if the server took the address from a header"
-        " or from the PROXY protocol."
+        'networks that may hold the direct peer: `["10.1.0.0/16"]`. The direct peer is the host'
+        " that is connected to the server, before any `ProxyFix`. A request is denied if its peer"
+        " is not in one of the networks or is unknown (a Unix socket), or if the server took the"
+        " address from a header or from the PROXY protocol."
     )
 
     @classmethod
@@ -145,7 +145,7 @@ class RefuseUnsafeServers(_Truth):
     name = "ARRCERT_REFUSE_UNSAFE_SERVERS"
     document = (
         "whether to deny every request on a WSGI server that is known to fold look-alike headers."
-        " True by default; in the framework's debug mode False, which writes an ERROR to the log."
+        " True by default. In the framework's debug mode it is False, and an ERROR is logged."
     )
 
 
@@ -221,9 +221,10 @@ class ExpiryWarningDays(Option):
     form = Form.NUMBER
     default = EXPIRY_WARNING_DAYS
     document = (
-        "an accepted certificate that ends within so many days is a WARNING once a day in each"
-        " process, and so are the trust anchors, intermediates, revocation lists and pins that it"
-        " rests on: 30 by default, 0 for never ([telemetry](telemetry.md#what-ends-soon))."
+        "if an accepted certificate expires within this number of days, a WARNING is logged once"
+        " a day in each process. The same is true for the trust anchors, intermediates, revocation"
+        " lists and pins that it depends on. 30 by default, 0 for never"
+        " ([telemetry](telemetry.md#what-ends-soon))."
     )
 
     @classmethod
@@ -280,4 +281,4 @@ OPTIONS: dict[str, type[Option]] = {
         TelemetryOption,
     )
 }
-"""The class of each setting beside the policies, in the order of the table of settings."""
+"""The class of each setting other than the policies, in the order of the table of settings."""

@@ -163,7 +163,7 @@ def test_path_that_breaks(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None
     text = words(run("carol.pem"))
     assert "Where the path breaks: 1. client 'CN=carol'" in text
     assert "MISSING the certificate of the CA 'CN=Issuing' with the key identifier" in text
-    assert "- revocation not judged, as there is no path" in text
+    assert "- revocation not judged: there is no path" in text
     text = words(run("chain.pem"))
     assert "Note: other certificates in the file: 1; the site does not get them" in text
     assert "2. in CERT, not configured 'CN=Issuing'" in text

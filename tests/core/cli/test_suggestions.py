@@ -159,7 +159,7 @@ def test_certificates_that_nobody_should_let_in(authority: CertificateAuthority)
     strong = signed(rsa.generate_private_key(65537, 2048), hashes.SHA256())
     # SHA-1, and an algorithm that does not exist, in the place of SHA-256.
     sha1 = _with_algorithm(strong, 0x05)
-    assert "signed over sha1" in asked(sha1, OTHER_PIN)[0][0]
+    assert "signed with sha1" in asked(sha1, OTHER_PIN)[0][0]
     unknown = _with_algorithm(strong, 0x7F)
     assert "its signature algorithm is unknown" in asked(unknown, OTHER_PIN)[0][0]
     pem = authority.certificate_pem.decode()

@@ -35,8 +35,8 @@ def test_url_is_shown(authority: CertificateAuthority) -> None:
         (CA_ISSUERS, uri("http://ca.example/ca.crt")),
     )
     assert where_issuer_is(certificate) == (
-        "; the certificate says that it can be had at 'http://ca.example/ca.crt', which arrcert"
-        " never fetches: check its fingerprint before you trust it"
+        "; the certificate says that it can be downloaded from 'http://ca.example/ca.crt';"
+        " arrcert never does that. Check its fingerprint before you trust it"
     )
 
 
