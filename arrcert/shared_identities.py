@@ -51,9 +51,8 @@ def shared_identities(sources: Sequence[tuple[str, IdentitySource]]) -> Iterator
             yield Problem(
                 setting,
                 f"{quote(source.template)} and {others[0]}{more} can give the same name to"
-                " certificates of different issuers; add a prefix that no other identity begins with,"
-                " such as"
-                f" {quote(f'contoso:{source.template}')}",
+                " certificates of different issuers; add a prefix that no other identity begins"
+                f" with, such as {quote(f'contoso:{source.template}')}",
             )
 
 

@@ -607,7 +607,7 @@ class TestCommonNames:
     def test_difference_in_case_is_named(self) -> None:
         """The denial of a name that differs in case alone shows both names; others do not."""
         for text, hint in (
-            ("Alice", "; 'Alice' differs from 'aLICE' in upper and lower"),
+            ("Alice", "; 'Alice' differs from 'aLICE' only in upper"),
             ("b", ""),
         ):
             certificate = made(subject=name((NameOID.COMMON_NAME, text)))
@@ -1513,7 +1513,7 @@ def test_what_rules_say_about_pins_and_names(alice: IssuedCertificate) -> None:
     assert texts["public_keys"] == f"the pin '{key}' | '{key}'"
     assert texts["common_names"] == "'alice' | 'alice', 'b', 'c' or 2 more"
     assert texts["issuers"] == "'CN=Contoso Issuing CA,O=Contoso' | 'Contoso Issuing CA'"
-    assert texts["validity"].endswith(", give or take 5 s")
+    assert texts["validity"].endswith(", plus or minus 5 s")
     assert (
         texts["extended key usage"] == "'clientAuth' | clientAuth, or no extended key usage at all"
     )

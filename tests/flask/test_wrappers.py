@@ -289,5 +289,5 @@ def test_connexion_around_flask_is_refused(protected_app: Flask, alice: IssuedCe
         "headers": [header],
         "extensions": {"connexion_routing": {}},
     }
-    with pytest.raises(ConfigurationError, match="Connexion answers requests"):
+    with pytest.raises(ConfigurationError, match="Connexion itself answers requests"):
         protected_app.test_client().get("/", environ_overrides={"asgi.scope": scope})
