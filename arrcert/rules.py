@@ -868,7 +868,7 @@ class Issuers(NameRule):
             return None
         detail = f"the issuer {quote(certificate.issuer)} is not allowed"
         if Name(reversed(issuer.rdns)) in self.issuers:
-            detail += "; the list has it in reverse order, with the most general attribute first"
+            detail += "; the list holds this name in reverse order, most general part first"
         else:
             detail += self.hint_of_case([certificate.issuer_common_name or "", certificate.issuer])
         return Finding(DenialReason.ISSUER_NOT_ALLOWED, detail)
@@ -1275,7 +1275,7 @@ class Identity(KeyRule):
         which = "allowed by the policy" if self._list is not None else "in the certificate"
         return Finding(
             DenialReason.NO_IDENTITY,
-            f"the identity {quote(self.template)} takes the one name {which}, and {found}",
+            f"the identity {quote(self.template)} needs exactly one name {which}, and {found}",
         )
 
     def _values(self, presented: Presented) -> set[str] | frozenset[str]:

@@ -126,7 +126,7 @@ class RevocationLists:
                     # certificate.
                     return Finding(
                         DenialReason.REVOKED,
-                        f"the revocation list {held.source} names the serial number"
+                        f"the revocation list in {held.source} names the serial number"
                         f" {quote_serial_number(subject.serial_number)} of"
                         f" {_role(position, subject)}",
                     )
@@ -135,7 +135,7 @@ class RevocationLists:
                 if missing is not None:
                     unknown = Finding(
                         DenialReason.REVOCATION_UNKNOWN,
-                        f"it is not known whether {_role(position, subject)} is revoked: {missing};"
+                        f"it is unknown whether {_role(position, subject)} is revoked: {missing};"
                         f" its CA is {quote(ca.subject.rfc4514_string())}",
                     )
         # Return this only after all certificates were checked, because a later one may be revoked.

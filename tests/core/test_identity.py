@@ -425,7 +425,7 @@ def test_denial_says_what_was_found() -> None:
     with pytest.raises(CertificateDenied) as caught:
         policy.check(certificate)
     assert caught.value.detail == (
-        "the identity 'x:{dns_name}' takes the one name allowed by the policy, and it holds"
+        "the identity 'x:{dns_name}' needs exactly one name allowed by the policy, and it holds"
         " 'a.contoso.com, b.contoso.com'"
     )
 

@@ -914,7 +914,7 @@ class TestIssuers:
         certificate = made(issuer=CONTOSO)
         policy = pinned(certificate, issuers=[r"C=US,O=Contoso\, Inc.,CN=Contoso CA"])
         assert denial(policy, certificate).detail.endswith(
-            "; the list has it in reverse order, with the most general attribute first"
+            "; the list holds this name in reverse order, most general part first"
         )
 
     @pytest.mark.parametrize(
@@ -1571,7 +1571,7 @@ def test_what_rules_say_about_a_path() -> None:
         Policy(trust_anchors=anchors[0], crls=old, revocation="soft", issuers=["Root"]),
         Presented(client),
     )
-    assert soft["revocation"].startswith("overlooked: it is not known whether ")
+    assert soft["revocation"].startswith("overlooked: it is unknown whether ")
     assert soft["revocation"].endswith("; if that is not known, it is accepted (soft)")
     assert " | " not in soft["configured issuer"]
     unchecked = said(Policy(trust_anchors=anchors), Presented(client))

@@ -263,7 +263,7 @@ class TestCheck:
         found = finding(lists, chain)
         assert found.reason is DenialReason.REVOKED
         assert found.detail == (
-            f"the revocation list {SOURCE} names the serial number"
+            f"the revocation list in {SOURCE} names the serial number"
             f" '{bob.certificate.serial_number:X}' of the client's certificate"
         )
         # The same serial number of another CA is another certificate.
@@ -310,7 +310,7 @@ class TestCheck:
         ):
             found = finding(RevocationLists(lists), chain)
             assert found.reason is DenialReason.REVOCATION_UNKNOWN
-            assert f"it is not known whether {whose} is revoked: there is no" in found.detail
+            assert f"it is unknown whether {whose} is revoked: there is no" in found.detail
 
     def test_entry_of_an_expired_list(
         self, authority: CertificateAuthority, alice: IssuedCertificate
