@@ -1518,7 +1518,7 @@ def test_what_rules_say_about_pins_and_names(alice: IssuedCertificate) -> None:
         texts["extended key usage"] == "'clientAuth' | clientAuth, or no extended key usage at all"
     )
     assert texts["strong key"].startswith("the curve secp256r1, 256 bits | RSA of at least 2048 ")
-    assert texts["CA certificate"] == "it is none | no CA certificate, unless it is pinned"
+    assert texts["CA certificate"] == "it is not one | no CA certificate, unless it is pinned"
     assert texts["revocation"] == "not checked, because the policy has no crls"
     assert texts["names_proven_by_front_end"] == ""
 
