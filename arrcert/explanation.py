@@ -77,8 +77,8 @@ class PathResult(NamedTuple):
         problem: why the path is not valid, escaped; empty if it is valid.
         missing: the name of the CA whose certificate is missing, in RFC 4514 form; None if no
             certificate is missing.
-        valid_at: if the path is not valid at the time in question, another time at which it is
-            valid; else None.
+        valid_at: if the path is not valid at the time in question, a time within the validity of
+            the certificate at which the path is valid; else None.
     """
 
     is_valid: bool

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 UNRESOLVED_REFERENCE = (
     "is a Key Vault reference that App Service did not resolve; the portal shows why under"
-    " Environment variables (often, the identity of the site may not read the secret)"
+    " Environment variables (often the site's identity has no permission to read the secret)"
 )
 """The end of an error message about a value for which `is_unresolved_reference` is true."""
 

@@ -287,7 +287,7 @@ class Policy:
         """Return a warning for each value that is probably a mistake or denies clients.
 
         Args:
-            at: the time of the decision, a timezone-aware `datetime`; now by default.
+            at: the time to check for, a timezone-aware `datetime`; now by default.
 
         These are pins, certificates and revocation lists that have expired, and several CAs that
         can issue each other's names.

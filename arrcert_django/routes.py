@@ -188,7 +188,7 @@ def _surroundings(app: object) -> _Surroundings:
             checks, found = describe_all("WSGI", around)
             ways.append(checks)
             layers += found
-    # A client can use any of these ways, so only the checks on the shortest way count.
+    # A client can use any of these ways, so the way with the fewest checks counts.
     fewest = min((len(way) for way in ways), default=0)
     checks = next((way for way in ways if len(way) == fewest), [])
     return _Surroundings(list(checks), list(dict.fromkeys(layers)), routes)

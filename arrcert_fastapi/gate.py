@@ -86,7 +86,7 @@ class GateMiddleware:
 
         async def send_recorded(message: Message) -> None:
             kind = message["type"]
-            # The start of the response comes before its body.
+            # The entry was already recorded with the start of the response.
             identity = None if kind == "http.response.body" else scope.get(IDENTITY)
             if identity is not None:
                 if DENIED not in scope:

@@ -154,7 +154,7 @@ def parsed(text: bytes) -> dict[str, Any]:
 
 
 def why_writable(path: str, real: str, mode: int) -> str | None:
-    """Return why not only the owner may write a file, None if only the owner may.
+    """Return why others may write a file, None if only the owner may write it.
 
     Args:
         path: the absolute path of the file. It may be a link.
