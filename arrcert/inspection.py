@@ -54,7 +54,7 @@ def hides_policy(view: object) -> bool:
 
 @contextmanager
 def questions() -> Iterator[list[str]]:
-    """Keep denials out of the log while the audit asks a site's own hooks about an empty request.
+    """Keep denials out of the log while the audit calls the site's hooks with an empty request.
 
     Yields:
         A list. The policy name of each denial is added to it.

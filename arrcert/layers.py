@@ -1,4 +1,4 @@
-"""The layers around a WSGI or ASGI app: which answer by themselves, and which pass requests on."""
+"""The layers around a WSGI or ASGI app: which of them answer requests, and which pass them on."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ ANSWERING = {
     "django.contrib.staticfiles.handlers.StaticFilesHandler": "answers requests for files",
     "engineio.async_drivers.asgi.ASGIApp": "answers all requests and WebSockets of Socket.IO",
     "engineio.middleware.WSGIApp": "answers all requests and WebSockets of Socket.IO",
-    DISPATCHER: "hands paths to other apps",
+    DISPATCHER: "passes paths to other apps",
     "werkzeug.middleware.shared_data.SharedDataMiddleware": "answers requests for files",
-    "werkzeug.middleware.http_proxy.ProxyMiddleware": "hands paths to other servers",
+    "werkzeug.middleware.http_proxy.ProxyMiddleware": "passes paths to other servers",
     "werkzeug.debug.DebuggedApplication": "answers requests of the debugger",
     "whitenoise.base.WhiteNoise": "answers requests for files",
 }

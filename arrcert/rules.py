@@ -723,8 +723,8 @@ class DNSNames(AlternativeNameRule):
 
     key = "dns_names"
     document = (
-        "DNS names of the subject alternative name; case is ignored, and `*.partner.example` stands"
-        " for exactly one label. Needs proof."
+        "DNS names of the subject alternative name; case is ignored, and the `*` in"
+        " `*.partner.example` is exactly one label. Needs proof."
     )
     what = "DNS names"
 
@@ -761,8 +761,8 @@ class URIs(AlternativeNameRule):
 
     key = "uris"
     document = (
-        "exact URIs of the subject alternative name; `spiffe://partner.example/*` stands for all"
-        " URIs below that folder, but not for the folder itself. Needs proof."
+        "exact URIs of the subject alternative name; `spiffe://partner.example/*` is every URI"
+        " below that folder, but not the folder itself. Needs proof."
     )
     what = "URIs"
 
@@ -1307,7 +1307,7 @@ class Identity(KeyRule):
                 self.key,
                 f"each of the {count} trust anchors can issue every name, so clients of different"
                 f" CAs can get one identity from {quote(self.template)}; write a list of"
-                " alternatives, one policy for each CA, each with a prefix of its own, such as"
+                " alternatives, one policy for each CA, each with its own prefix, such as"
                 f" {quote(f'contoso:{self.template}')}",
             )
 

@@ -87,7 +87,7 @@ def describe(kind: str, layer: object, *, is_behind: bool) -> Layer:
     answers = answers_of(layer)
     if answers is not None:
         return Layer(kind, name, Effect.ANSWERS, f"it {answers} before any check")
-    return Layer(kind, name, Effect.UNKNOWN, "it may answer by itself before any check")
+    return Layer(kind, name, Effect.UNKNOWN, "it may answer requests before any check")
 
 
 def describe_all(kind: str, around: Iterable[object]) -> tuple[list[Check], list[Layer]]:

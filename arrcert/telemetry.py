@@ -229,7 +229,7 @@ def _days_left(_: CallbackOptions) -> Iterable[Observation]:
     while _left_over:
         _add(*_left_over.popleft())
     for telemetry in list(_instances):
-        # The SDK asks the gauges before it reads the counters.
+        # The SDK calls the gauges before it reads the counters.
         telemetry.hand_over()
         for policy, label, days in telemetry.days_left(time.time()):
             found[policy, label] = min(days, found.get((policy, label), days))

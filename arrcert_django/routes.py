@@ -157,7 +157,7 @@ def _describe_middleware(path: str, entry: object) -> Layer:
         answers = _ANSWERING.get(f"{base.__module__}.{base.__qualname__}")
         if answers is not None:
             return Layer("MIDDLEWARE", path, Effect.ANSWERS, f"it {answers} before the gate")
-    return Layer("MIDDLEWARE", path, Effect.UNKNOWN, "it may answer by itself before the gate")
+    return Layer("MIDDLEWARE", path, Effect.UNKNOWN, "it may answer requests before the gate")
 
 
 def _lost_views() -> list[Any]:

@@ -303,7 +303,7 @@ def _class_of(view: Any) -> Any:
 
 
 def _ninja_path_view(view: Any) -> Any:
-    """Return django-ninja's `PathView` behind a registered function, or None."""
+    """Return django-ninja's `PathView` of a registered function, or None."""
     ninja = sys.modules.get("ninja.operation")
     if ninja is None:
         return None

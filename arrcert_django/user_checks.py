@@ -156,7 +156,7 @@ def _unknown_policies(middleware: type[ClientCertificateUserMiddleware]) -> Iter
         if policy not in _known_policies(policy):
             yield Problem(
                 f"{middleware.__qualname__}.policies",
-                f"names {quote(policy)}, which is no policy in ARRCERT",
+                f"names {quote(policy)}, which is not a policy in ARRCERT",
             )
 
 

@@ -41,7 +41,7 @@ def problem_of_websockets() -> Problem | None:
         several = False
     arguments = "current_authorizer, policy=None" if several else "current_authorizer"
     if "websocket" in (getattr(app, "application_mapping", None) or {}):
-        write = f'"websocket": ClientCertificateMiddleware(<what stands there now>, {arguments})'
+        write = f'"websocket": ClientCertificateMiddleware(<the app there now>, {arguments})'
     else:
         name = path.rpartition(".")[2]
         write = f"{name} = ClientCertificateMiddleware({name}, {arguments})"

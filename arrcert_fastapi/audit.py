@@ -161,7 +161,7 @@ def _describe_middleware(kind: Any, options: dict[str, Any]) -> Layer:
         answers = _ANSWERING.get(_dotted(base))
         if answers is not None:
             return Layer("MIDDLEWARE", name, Effect.ANSWERS, f"it {answers} before the gate")
-    return Layer("MIDDLEWARE", name, Effect.UNKNOWN, "it may answer by itself before any check")
+    return Layer("MIDDLEWARE", name, Effect.UNKNOWN, "it may answer requests before any check")
 
 
 def _rows_of_app(app: Any, place: _Place) -> Iterator[Route]:

@@ -101,7 +101,7 @@ class GateMiddleware:
         """Decide under `default`, or under what the route of the request requires.
 
         Raises:
-            CertificateDenied: nobody may enter; the denial is logged.
+            CertificateDenied: the request is denied. The denial is already logged.
         """
         identity = self._authorizer.find_asgi(scope)
         if identity is not None and identity.policy == _DEFAULT.policy:

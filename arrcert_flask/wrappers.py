@@ -48,7 +48,7 @@ def problems_of_answering_wrappers(app: Flask) -> Iterator[Problem]:
     """
     for name, answers in _wrappers_before_the_check(app):
         if answers is not None:
-            yield _problem(app, name, f"it {answers} by itself, so they are not checked")
+            yield _problem(app, name, f"it {answers} itself, so they are not checked")
 
 
 def problems_of_unknown_wrappers(app: Flask) -> Iterator[Problem]:
@@ -64,7 +64,7 @@ def problems_of_unknown_wrappers(app: Flask) -> Iterator[Problem]:
 
 
 def _problem(app: Flask, name: str, why: str) -> Problem:
-    # The views behind the wrapper may name other policies.
+    # The views inside the wrapper may name other policies.
     policy = ", policy=None" if len(authorizer_of(app).policy_names) > 1 else ""
     return Problem(
         f"the WSGI middleware {name} around app.wsgi_app",

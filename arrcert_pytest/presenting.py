@@ -73,8 +73,8 @@ class AsClient:
             return who.headers
         if not isinstance(who, str):
             raise TypeError(
-                f"{who!r} is no client: write a name, an arrcert.testing.IssuedCertificate, or None"
-                " for nobody"
+                f"{who!r} is not a client; write a name, an arrcert.testing.IssuedCertificate, or"
+                " None for nobody"
             )
         if who not in self._issued:
             known = ", ".join(map(quote, self._issued)) or "nobody"

@@ -568,7 +568,7 @@ def print_curl_lines(folder: Path, urls: Sequence[str]) -> None:
         ("403: stranger", f"{curl} -i --cert stranger.pem --key stranger.key {flask}/hellocert"),
         ("403: forged header", f"{curl} -i -H @allowed.header {flask}/hellocert"),
         (
-            "403: forged beside a certificate of one's own",
+            "403: forged header with another certificate",
             f"{curl} -i --cert stranger.pem --key stranger.key -H @allowed.header"
             f" {flask}/hellocert",
         ),

@@ -319,7 +319,7 @@ class _Exchange:
             if len(head) >= MAX_REQUEST_HEADER_BYTES:
                 await self.refuse(413)
                 return False
-            # A client that ends its lines with LF alone never sends the end of the head.
+            # A client that ends its lines only with LF never sends the end of the head.
             if re.search(rb"(?<!\r)\n", head):
                 await self._refuse_head(head)
                 return False
@@ -530,7 +530,7 @@ async def _copy_to_client(reader: asyncio.StreamReader, stream: TlsStream) -> No
 
 
 def _end_to_end(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    """Return the headers that are not for one connection alone (RFC 9110, section 7.6.1)."""
+    """Return the headers that are not for one connection only (RFC 9110, section 7.6.1)."""
     listed = list(headers)
     dropped = _HOP_BY_HOP | (_words_of(listed, b"connection") - _FRAMING)
     return [(name, value) for name, value in listed if name.lower() not in dropped]

@@ -171,7 +171,7 @@ class Report:
             steps.add_row(
                 Text(f"{len(path.steps) + 1}."),
                 Text("ends here", f"{STRONG} {BAD}"),
-                Text("the certificate above signed itself, and it is no trust anchor"),
+                Text("the certificate above is self-signed, and it is not a trust anchor"),
             )
         self._print(steps, 4)
 

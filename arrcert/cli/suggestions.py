@@ -41,7 +41,7 @@ class Suggestion(NamedTuple):
 def why_to_suggest_nothing(
     presented: Presented, results: Mapping[str, PolicyResult], at: datetime, now: datetime
 ) -> list[str]:
-    """Return why a certificate must not be let in, empty if there is no such reason.
+    """Return why a certificate must not be accepted; empty if there is no such reason.
 
     Args:
         presented: the certificate.

@@ -248,7 +248,7 @@ class _Validation:
         )
         self._add(name, f"there is no such {kind}; {what_to_write}")
 
-    # ----------------------------------------------------------------- settings beside the policies
+    # ------------------------------------------------------------- settings other than the policies
 
     def _is_written(self, name: str) -> bool:
         return name in self._framework or name in self._ours

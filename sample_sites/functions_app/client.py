@@ -95,7 +95,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         url = urlsplit(options.url)
         host, _port = url.hostname, url.port
     except ValueError as error:
-        parser.error(f"{options.url!r} is no URL: {error}")
+        parser.error(f"{options.url!r} is not a URL: {error}")
     if options.local and (url.scheme != "http" or host not in LOCAL_HOSTS):
         parser.error("--local is for http://localhost: anywhere else the header is a forgery")
     if not options.local and (url.scheme != "https" or not host):
@@ -104,7 +104,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
             " machine add --local"
         )
     if options.local and options.cafile:
-        parser.error("--cafile is for https://; leave it out beside --local")
+        parser.error("--cafile is for https://; leave it out with --local")
     return options
 
 

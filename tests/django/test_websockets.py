@@ -73,7 +73,7 @@ def test_open_websockets_are_an_error(asgi: Any) -> None:
     assert "`from arrcert.asgi import ClientCertificateMiddleware`" in error
     assert "`from arrcert_django.authorization import current_authorizer`" in error
     assert (
-        '`"websocket": ClientCertificateMiddleware(<what stands there now>, current_authorizer,'
+        '`"websocket": ClientCertificateMiddleware(<the app there now>, current_authorizer,'
         " policy=None)`" in error
     )
 

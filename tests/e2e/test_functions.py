@@ -450,7 +450,7 @@ def test_client_without_tls(plain, files, file, password, exit_code: int) -> Non
         (["http://site.example/random", "--local"], "--local is for http://localhost"),
         (["http://localhost.site.example/random", "--local"], "--local is for http://localhost"),
         (["http://localhost@site.example/random", "--local"], "--local is for http://localhost"),
-        (["http://localhost:x/random", "--local"], "is no URL"),
+        (["http://localhost:x/random", "--local"], "is not a URL"),
         (["http://localhost/random", "--local", "--cafile", "f"], "--cafile is for https://"),
         (["site.example/random"], "write https://"),
     ],

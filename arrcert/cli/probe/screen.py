@@ -170,7 +170,7 @@ def _visible(text: str) -> str:
 
 
 def write_json(text: str) -> None:
-    """Print JSON alone on stdout.
+    """Print only JSON on stdout.
 
     Args:
         text: the document.

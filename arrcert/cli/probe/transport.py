@@ -98,13 +98,13 @@ class Chain(Check):
 
     def run(self, site: Site) -> Finding:
         """Send a second certificate after the allowed one."""
-        sent = "your certificate and another behind it"
+        sent = "your certificate and another one after it"
         client = site.mint.with_another_certificate(site.allowed, site.check)
         answer = site.ask(client)
         if answer.entered:
             return Finding(sent, str(answer), Verdict.OK, "It gets in, as without a chain.")
         meaning = (
-            "Clients that send their intermediates do not get in. They must send the leaf alone."
+            "Clients that send their intermediates do not get in. They must send only the leaf."
         )
         return Finding(sent, str(answer), Verdict.NOTE, meaning)
 

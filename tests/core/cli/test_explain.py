@@ -167,7 +167,7 @@ def test_path_that_breaks(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None
     text = words(run("chain.pem"))
     assert "Note: other certificates in the file: 1; the site does not get them" in text
     assert "2. in CERT, not configured 'CN=Issuing'" in text
-    assert "ends here the certificate above signed itself" in words(run("stranger.pem"))
+    assert "ends here the certificate above is self-signed" in words(run("stranger.pem"))
     (folder / "ca-of-all.pem").write_bytes(root.certificate_pem + issuing.certificate_pem)
     monkeypatch.setenv("ARRCERT", json.dumps({"default": {"trust_anchors": "ca-of-all.pem"}}))
     result = run("carol.pem")

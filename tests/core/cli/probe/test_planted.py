@@ -145,7 +145,7 @@ def test_a_right_site_is_not_accused(probe, alice: IssuedCertificate, name: str)
     ("hole", "why"),
     [
         ("open", "/page is open to everybody"),
-        ("never asks", "the mode is Ignore now"),
+        ("never asks", "change the mode from Ignore to Required"),
         ("redirects", "302 redirects"),
         ("breaks", "gives 500 and not 403"),
         ("strict", "your certificate gets 403"),
@@ -302,7 +302,8 @@ def test_without_handshake_messages(
         monkeypatch.setattr(module, "can_see_handshakes", lambda: False)
     with PlantedSite(alice) as site:
         probed = probe(site.url)
-    assert probed.rows["mode"]["meaning"] == "Python here shows no handshake messages."
+    meaning = probed.rows["mode"]["meaning"]
+    assert meaning == "This version of Python does not show handshake messages."
     assert probed.rows["CAs named to clients"]["verdict"] == "unknown"
 
 
