@@ -349,8 +349,8 @@ class _Exchange:
             await self._refuse_head(head)
             return False
         names = {name for name, _ in request.headers}
-        # Servers interpret a request with both lengths differently, and a target with a host or a
-        # tunnel.
+        # Refuse both lengths, and a target that names another host or a tunnel: servers interpret
+        # such requests differently.
         if {b"content-length", b"transfer-encoding"} <= names or request.target[:1] not in b"/*":
             await self._refuse_head(head)
             return False

@@ -1,7 +1,7 @@
 """What to write so that a certificate may enter, the safest way first.
 
-Each suggestion is a policy that accepts the certificate, which was tested with the rules of a real
-decision. There is no suggestion for a certificate that no site should accept.
+Each suggestion is a policy that was tested with the rules of a real decision and accepts the
+certificate. There is no suggestion for a certificate that no site should accept.
 """
 
 from __future__ import annotations

@@ -90,7 +90,7 @@ class ResumptionByAnother(Check):
     requests = 4
 
     def run(self, site: Site) -> Finding:
-        """Resume a stranger's session as the allowed client, and a session as a stranger.
+        """Resume sessions of other clients, as the allowed client and as a stranger.
 
         A client that resumes a session has the secrets of the session, so the server may use the
         session's certificate. But a stranger must not get in by resuming a session without a

@@ -51,8 +51,8 @@ class TLSVersions(Check):
             verdict, meaning = (
                 Verdict.NOTE,
                 (
-                    "Your certificate does not get in over each of 1.2 and 1.3. With renegotiation,"
-                    " 1.3 cannot work."
+                    "Your certificate gets in over TLS 1.2 or 1.3, but not over both. With"
+                    " renegotiation, 1.3 cannot work."
                 ),
             )
         return Finding(sent, got, verdict, meaning)
