@@ -511,7 +511,7 @@ class ClockSkew(KeyRule):
     label = "validity"
     form = Form.NUMBER
     document = (
-        "the largest difference of clocks in seconds: 0 by default, at most 300. It applies to the"
+        "seconds by which clocks may differ: 0 by default, at most 300. It applies to the"
         " validity of the certificate and of its path."
     )
 
@@ -565,8 +565,8 @@ class Fingerprints(PinRule):
 
     key = "fingerprints"
     document = (
-        "SHA-256 or SHA-1 over the certificate's DER (App Service calls it *thumbprint*), in hex;"
-        " colons, spaces and case are ignored. Proof."
+        "SHA-256 or SHA-1 of the whole certificate in DER, in hex (App Service calls the SHA-1"
+        " *thumbprint*). Colons, spaces and case do not matter. Proof."
     )
     proves_names = True
     lengths = (32, 20)
@@ -596,8 +596,8 @@ class PublicKeys(PinRule):
     key = "public_keys"
     document = (
         "SHA-256 of the public key (SubjectPublicKeyInfo), in hex or base64, with or without"
-        " `sha256/`. The pin still matches after a renewal with the same key. Proof of who holds"
-        " the key, but not of the names in the certificate."
+        " `sha256/`. It stays the same if a certificate is renewed with the same key. Proof of"
+        " who holds the key, but not of the names in the certificate."
     )
     lengths = (32,)
 
@@ -723,8 +723,8 @@ class DNSNames(AlternativeNameRule):
 
     key = "dns_names"
     document = (
-        "DNS names of the subject alternative name; case is ignored, and the `*` in"
-        " `*.partner.example` is exactly one label. Needs proof."
+        "DNS names of the subject alternative name. Case does not matter, and"
+        " `*.partner.example` allows any one label in place of the `*`. Needs proof."
     )
     what = "DNS names"
 
@@ -761,8 +761,8 @@ class URIs(AlternativeNameRule):
 
     key = "uris"
     document = (
-        "exact URIs of the subject alternative name; `spiffe://partner.example/*` is every URI"
-        " below that folder, but not the folder itself. Needs proof."
+        "exact URIs of the subject alternative name. `spiffe://partner.example/*` allows all"
+        " URIs below that folder, but not the folder itself. Needs proof."
     )
     what = "URIs"
 
@@ -800,8 +800,8 @@ class EmailAddresses(AlternativeNameRule):
 
     key = "email_addresses"
     document = (
-        "e-mail addresses of the subject alternative name: the mailbox is exact, the case of the"
-        " host is ignored. Needs proof."
+        "e-mail addresses of the subject alternative name. The part before the `@` must be"
+        " exactly equal; in the part after it, case does not matter. Needs proof."
     )
     what = "e-mail addresses"
 
@@ -840,9 +840,9 @@ class Issuers(NameRule):
     key = "issuers"
     form = Form.LIST_WITH_COMMAS
     document = (
-        'exact names of the issuer. `"Contoso Issuing CA"` is its one common name; an entry with'
-        ' `=`, such as `"CN=Contoso CA,O=Contoso"`, is its whole name in the form of RFC 4514.'
-        " Needs proof."
+        'exact names of the issuer. `"Contoso Issuing CA"` is the common name of the issuer,'
+        ' which must be its only one. An entry with `=`, such as `"CN=Contoso CA,O=Contoso"`, is'
+        " the whole name in the form of RFC 4514. Needs proof."
     )
 
     def read(self, value: object, notation: Notation) -> None:
@@ -960,9 +960,9 @@ class TrustAnchors(SourceRule):
 
     key = "trust_anchors"
     document = (
-        "CA certificates, one of which the certification path must lead to: the path of a PEM or"
-        " DER file, PEM text, or a list of them. A path is relative to the working directory; App"
-        " Service puts the certificates of `WEBSITE_LOAD_CERTIFICATES` at"
+        "CA certificates. The certification path must lead to one of them. Write the path of a"
+        " PEM or DER file, PEM text, or a list of these. A file path is relative to the working"
+        " directory. App Service puts the certificates of `WEBSITE_LOAD_CERTIFICATES` at"
         " `/var/ssl/certs/<thumbprint>.der`. Proof."
     )
     is_condition = True
@@ -1099,11 +1099,11 @@ class RevocationLists(SourceRule):
     key = "crls"
     document = (
         "revocation lists for every certificate on the path below the anchor: PEM or DER files,"
-        " folders with such files, or PEM text. A list covers only the certificates in its scope;"
-        " delta and indirect lists are refused. For a list with a distribution point that the"
-        " certificates do not name, write"
-        ' `{"file": "...", "distribution_point": "https://..."}`'
-        " ([Revocation](revocation.md)). Without this key, revocation is not checked."
+        " folders (arrcert reads all their files), or PEM text. A list covers only the"
+        " certificates in its scope. Delta and indirect lists are refused. If a list has a"
+        ' distribution point that the certificates do not name, write `{"file": "...",'
+        ' "distribution_point": "https://..."}` ([Revocation](revocation.md)). Without this key,'
+        " arrcert does not check revocation."
     )
 
     def read(self, value: object, notation: Notation) -> None:
@@ -1154,8 +1154,8 @@ class Revocation(KeyRule):
     needs_path = True
     form = Form.TEXT
     document = (
-        '`"hard"` (the default) denies if no current list covers a certificate on the path;'
-        ' `"soft"` accepts and writes a warning to the log.'
+        '`"hard"` (the default): a client is denied if no current list covers a certificate on'
+        ' its path. `"soft"`: such a client is accepted, and the log has a WARNING.'
     )
 
     def read(self, value: object, notation: Notation) -> None:
@@ -1208,12 +1208,11 @@ class Identity(KeyRule):
     key = "identity"
     form = Form.TEXT
     document = (
-        "the name that the app gets for a client that this policy accepts: a literal, such as"
-        " `fabrikam`, or a template with one of `{common_name}`, `{dns_name}`, `{uri}`,"
-        " `{email_address}`, `{sha256_fingerprint}`, such as `device:{common_name}`. If the policy"
-        " lists names of this kind, the value is the name that matched. Otherwise it is the only"
-        " such name in the certificate. A pin may have its own `identity`."
-        " [Identity and roles](identity.md)."
+        "the name that the app reads for a client that this policy accepts: a fixed text"
+        " (`fabrikam`), or a template with one of `{common_name}`, `{dns_name}`, `{uri}`,"
+        " `{email_address}`, `{sha256_fingerprint}` (`device:{common_name}`). A template takes"
+        " the name that matched the list of this kind, or else the only name of this kind in the"
+        " certificate. A pin may have its own `identity` ([identity and roles](identity.md))."
     )
 
     def read(self, value: object, notation: Notation) -> None:
@@ -1351,8 +1350,8 @@ class Roles(KeyRule):
 
     key = "roles"
     document = (
-        "the roles of a client that this policy accepts. Views require a role by `role=...`. A pin"
-        " may have its own `roles`, which are added."
+        "roles of a client that this policy accepts. A view requires one with `role=...`. A pin"
+        " may have its own `roles`, which are added to these."
     )
 
     def read(self, value: object, notation: Notation) -> None:
@@ -1386,7 +1385,7 @@ class NamesProvenByFrontEnd(KeyRule):
     key = "names_proven_by_front_end"
     form = Form.TRUTH
     document = (
-        "True: the front end checks certificates, so names need no other proof. With the front end"
+        "True: the front end checks certificates itself, so names need no other proof. Behind"
         " `app-service`, which checks nothing, it is an error."
     )
 
