@@ -15,14 +15,14 @@ from arrcert.notation import Form, Notation
 
 
 class Option:
-    """One setting beside the policies.
+    """One setting other than the policies.
 
     Class attributes:
         name: the name of the setting and of its environment variable.
         form: how the environment variable is written.
         example: an example of the value, for errors.
-        default: the value if the setting is not written.
-        document: the line of the setting in the table of settings, as Markdown.
+        default: the value if the setting is not set.
+        document: the text of the setting in the table of settings, as Markdown.
     """
 
     name: ClassVar[str]
@@ -286,4 +286,4 @@ OPTIONS: dict[str, type[Option]] = {
         TelemetryOption,
     )
 }
-"""The class of each setting beside the policies, in the order of the table of settings."""
+"""The class of each setting other than the policies, in the order of the table of settings."""

@@ -392,7 +392,7 @@ class TestScopes:
         client = authority.issue("client")
         held = scoped(authority, limited(only_contains_attribute_certs=True), client)
         text = detail(RevocationLists([held]), client, authority)
-        assert f"{SOURCE} is a list for attribute certificates, and it is for attribute" in text
+        assert f"{SOURCE} is a list for attribute certificates, and it is only for" in text
         assert "distribution point" not in text
 
     def test_a_list_without_point_speaks_for_every_certificate(
@@ -622,5 +622,5 @@ class TestScopes:
         text = detail(RevocationLists(lists), client, authority)
         assert f"a list for the distribution point '{url(99)}'" in text
         assert text.count(" is a list for the distribution point ") == 3
-        assert "and 18 more lists do not fit either" in text
+        assert "and 18 more lists do not cover it either" in text
         assert len(text) < 1500
