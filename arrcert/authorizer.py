@@ -420,8 +420,8 @@ class Authorizer:
             environ: the WSGI environ.
 
         This logs nothing. It is for a site-wide gate that then decides under the policy of the
-        path; that decision logs the denial. If there is no further decision, call `entered_wsgi` to
-        record the entry.
+        path. That second decision logs the denial. If there is no second decision, call
+        `entered_wsgi` to record the entry.
         """
         try:
             decided = self._decide(self._ingress.from_wsgi(environ), None, None, None)

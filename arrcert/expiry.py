@@ -121,8 +121,8 @@ class Ending(NamedTuple):
             return "then it is not used; fetch a new one (arrcert fetch-crls does)"
         setting = "trust_anchors" if self.is_anchor else "intermediates"
         return (
-            "then no client with a certificate of this CA is accepted; add the new CA certificate to"
-            f" {setting}"
+            "then no client with a certificate of this CA is accepted; add the new CA certificate"
+            f" to {setting}"
         )
 
 

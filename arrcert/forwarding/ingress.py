@@ -75,7 +75,7 @@ class Ingress:
 
     Args:
         front_end: the front end before the app.
-        trusted_proxies: the networks that may contain the direct peer; None to accept any peer.
+        trusted_proxies: the direct peer must be in one of these networks; None to accept any peer.
         secret_header: the header that the front end adds to each request; None to check none.
         cross_site_origins: origins from which browsers may send unsafe methods and open WebSockets;
             none by default.
@@ -361,9 +361,10 @@ class Ingress:
         if self.front_end.http2 or not str(version).removeprefix("HTTP/").startswith("2"):
             return None
         return not_through(
-            "it came over HTTP/2, but the front end is not declared to use HTTP/2; a client can reach"
-            " the server in this way through a front end that passes on Upgrade: h2c. Turn HTTP/2 off in the"
-            ' server, or write "http2": true into ARRCERT_FRONT_END if the front end uses it'
+            "it came over HTTP/2, but the front end is not declared to use HTTP/2; a client can"
+            " reach the server in this way through a front end that passes on Upgrade: h2c. Turn"
+            ' HTTP/2 off in the server, or write "http2": true into ARRCERT_FRONT_END if the front'
+            " end uses it"
         )
 
     def _check_line_ends(self, server: str | None) -> Finding | None:
@@ -491,8 +492,8 @@ def _check_transport(headers: _Headers) -> Finding | None:
         "which is more than one value: somebody sent the header a second time, or a second proxy"
         " added one"
         if "," in proto
-        else "so the request did not come over TLS and cannot have a certificate; turn on HTTPS Only"
-        " for the app"
+        else "so the request did not come over TLS, and without TLS there is no client certificate;"
+        " turn on HTTPS Only for the app"
     )
     return Finding(DenialReason.INSECURE_TRANSPORT, f"{_FORWARDED_PROTO} is {quote(proto)}, {why}")
 

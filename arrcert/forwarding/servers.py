@@ -1,6 +1,6 @@
 """Finds the server that runs the app, and whether its clients can imitate the front end's header.
 
-CGI writes `-` in a header's name as `_` (RFC 3875 section 4.1.18), and WSGI does the same 
+CGI writes `-` in a header's name as `_` (RFC 3875 section 4.1.18), and WSGI does the same
 (PEP 3333). A client that sends `X_ARR_ClientCert: <somebody's certificate>` therefore sets
 `HTTP_X_ARR_CLIENTCERT`, unless the server drops such names. `docs/servers.md` lists what each
 server does; every entry was tested on the real server.
