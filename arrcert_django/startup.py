@@ -12,9 +12,9 @@ from django.db import close_old_connections
 from django.utils.module_loading import import_string
 
 from arrcert.adapters import lost_decorators
-from arrcert.exceptions import ConfigurationError, Problem
+from arrcert.exceptions import ConfigurationError, Problem, quote
 from arrcert_django import conf
-from arrcert_django.urlconf import registered_views
+from arrcert_django.urlconf import registered_views, unchecked_requirement
 
 __all__ = [
     "MIDDLEWARE",
@@ -24,6 +24,7 @@ __all__ = [
     "refuse_to_serve",
     "refuse_without_middleware",
     "remember_active",
+    "unchecked_views",
 ]
 
 MIDDLEWARE = "arrcert_django.middleware.ClientCertificateMiddleware"
@@ -41,7 +42,8 @@ NOT_ACTIVE = Problem(
 _logger = logging.getLogger("arrcert")
 # The values of MIDDLEWARE under which an instance of the middleware was made.
 _active: set[tuple[str, ...]] = set()
-_examined_urlconf: object = None
+# The URLconf that was examined last, and the MIDDLEWARE it was examined with.
+_examined: object = None
 
 
 def remember_active() -> None:
@@ -62,8 +64,8 @@ def refuse_to_serve(**_: Any) -> None:
 
     Raises:
         ConfigurationError: no middleware is active although `ARRCERT_PROTECT_ALL` is not False, the
-            configuration has mistakes and no middleware has reported them, or a view is registered
-            without the decorator above it.
+            configuration has mistakes and no middleware has reported them, a view is registered
+            without the decorator above it, or nothing checks the `certificate_policy` of a view.
 
     Channels' WebSockets do not send the signal. A middleware counts as active if `MIDDLEWARE` lists
     it, its subclass, or a factory that made it.
@@ -98,6 +100,36 @@ def lost_views() -> list[Problem]:
     ]
 
 
+def unchecked_views() -> list[Problem]:
+    """Return a problem for each view whose `certificate_policy` nothing checks.
+
+    Raises:
+        Exception: the URLconf cannot be loaded.
+
+    The middleware checks the policy of every view. Without it, a view of Django REST framework that
+    has the attribute, and neither the permission nor a decorator, is open to everybody.
+    """
+    if _has_middleware():
+        return []
+    problems: dict[Problem, None] = {}
+    for view in registered_views():
+        asked = unchecked_requirement(view.function)
+        if asked is not None:
+            role = "" if asked.role is None else f", role={quote(asked.role)}"
+            problems[
+                Problem(
+                    f"the view {view.name} at {view.route!r}",
+                    f"names certificate_policy = {quote(asked.policy)}, and nothing that arrcert"
+                    " can see checks it, so clients without a certificate may reach the view; add"
+                    f" HasClientCertificate({quote(asked.policy)}{role}) to its permission_classes,"
+                    f" or add {MIDDLEWARE} to MIDDLEWARE and remove ARRCERT_PROTECT_ALL = False; if"
+                    " its get_permissions() returns that permission, or the view is open on"
+                    " purpose, remove certificate_policy",
+                )
+            ] = None
+    return list(problems)
+
+
 def imported(path: str) -> object:
     """Return what a dotted path leads to; None if it fails, which Django reports at the start."""
     try:
@@ -113,8 +145,7 @@ def refuse_without_middleware() -> None:
         ConfigurationError: no middleware is active although `ARRCERT_PROTECT_ALL` is not False, or
             the configuration has mistakes and no middleware has reported them.
     """
-    middleware = tuple(conf.setting("MIDDLEWARE"))
-    if middleware in _active or _lists_middleware(middleware):
+    if _has_middleware():
         return
     try:
         protects_all = conf.current().settings.protect_all
@@ -124,6 +155,11 @@ def refuse_without_middleware() -> None:
         return  # Each view with the decorator or the mixin denies, and reports the mistakes.
     if protects_all:
         raise ConfigurationError([NOT_ACTIVE])
+
+
+def _has_middleware() -> bool:
+    middleware = tuple(conf.setting("MIDDLEWARE"))
+    return middleware in _active or _lists_middleware(middleware)
 
 
 @lru_cache(maxsize=16)
@@ -137,17 +173,18 @@ def _lists_middleware(middleware: tuple[str, ...]) -> bool:
 
 
 def _examine_urlconf() -> None:
-    """Refuse lost decorators, and report open WebSockets, once for each URLconf.
+    """Refuse views that lost their check, and report open WebSockets, once for each URLconf.
 
     Raises:
-        ConfigurationError: a view is registered without the decorator above it.
+        ConfigurationError: a view is registered without the decorator above it, or nothing checks
+            its `certificate_policy`.
     """
-    global _examined_urlconf
-    urlconf = conf.setting("ROOT_URLCONF")
-    if urlconf == _examined_urlconf:
+    global _examined
+    now = conf.setting("ROOT_URLCONF"), conf.setting("MIDDLEWARE")
+    if now == _examined:
         return
     try:
-        problems = lost_views()
+        problems = lost_views() + unchecked_views()
     except Exception:
         return  # Django reports a URLconf that cannot be loaded.
     if problems:
@@ -156,4 +193,4 @@ def _examine_urlconf() -> None:
     from arrcert_django.websockets import log_open_websockets
 
     log_open_websockets()
-    _examined_urlconf = urlconf
+    _examined = now
