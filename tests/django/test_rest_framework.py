@@ -495,10 +495,13 @@ class Unchecked(Page):
     certificate_policy = "partners"
 
 
+PARTNERS: Any = HasClientCertificate("partners")
+
+
 class Checked(Unchecked):
     """Names it and checks it."""
 
-    permission_classes = [HasClientCertificate("partners")]
+    permission_classes = [PARTNERS]
 
 
 class Open(Unchecked):
@@ -560,8 +563,15 @@ def test_site_with_a_policy_that_nothing_checks_serves_nothing(
     assert "the site refuses to serve: the view" in caplog.text
     assert "at 'view': names certificate_policy = 'partners'" in caplog.text
     assert f"HasClientCertificate({remedy}" in caplog.text
-    site(path("other", Checked.as_view()), route)
+
+
+def test_policy_of_the_class_is_checked_by_the_gate(
+    site: Any, visit: Any, partner: IssuedCertificate
+) -> None:
+    """With the middleware such a site serves, and the middleware checks the policy."""
+    site(path("view", Open.as_view()))
     assert visit("/view").status_code == 403
+    assert visit("/view", partner).status_code == 200
 
 
 def test_actions_of_a_router_are_examined_one_by_one(site: Any, visit: Any) -> None:
@@ -585,10 +595,7 @@ def test_site_whose_views_check_their_policy_serves(
 
     site(
         path("permission", Checked.as_view()),
-        path(
-            "combined",
-            Checked.as_view(permission_classes=[AllowAny & Checked.permission_classes[0]]),
-        ),
+        path("combined", Open.as_view(permission_classes=[AllowAny & PARTNERS])),
         path("decorator", authorize_certificate(policy="partners")(Open.as_view())),
         path("mixin", Mixed.as_view()),
         path("role", Open.as_view(permission_classes=[HasClientCertificate("partners", "orders")])),
