@@ -7,8 +7,9 @@ from functools import lru_cache
 from typing import Any
 
 from django.conf import settings
-from django.core.signals import request_started
+from django.core.signals import request_started, setting_changed
 from django.db import close_old_connections
+from django.dispatch import receiver
 from django.utils.module_loading import import_string
 
 from arrcert.adapters import lost_decorators
@@ -42,8 +43,7 @@ NOT_ACTIVE = Problem(
 _logger = logging.getLogger("arrcert")
 # The values of MIDDLEWARE with which an instance of the middleware was created.
 _active: set[tuple[str, ...]] = set()
-# The URLconf that was examined last, and the MIDDLEWARE it was examined with.
-_examined: object = None
+_examined_urlconf: object = None
 
 
 def remember_active() -> None:
@@ -109,7 +109,8 @@ def unchecked_views() -> list[Problem]:
     The middleware checks the policy of every view. Without it, a view of Django REST framework that
     has the attribute, and neither the permission nor a decorator, is open to everybody.
     """
-    if _has_middleware():
+    middleware = tuple(conf.setting("MIDDLEWARE"))
+    if middleware in _active or _lists_middleware(middleware):
         return []
     problems: dict[Problem, None] = {}
     for view in registered_views():
@@ -145,7 +146,8 @@ def refuse_without_middleware() -> None:
         ConfigurationError: no middleware is active although `ARRCERT_PROTECT_ALL` is not False, or
             the configuration has mistakes and no middleware has reported them.
     """
-    if _has_middleware():
+    middleware = tuple(conf.setting("MIDDLEWARE"))
+    if middleware in _active or _lists_middleware(middleware):
         return
     try:
         protects_all = conf.current().settings.protect_all
@@ -155,11 +157,6 @@ def refuse_without_middleware() -> None:
         return  # Views with the decorator or the mixin deny requests and log the mistakes.
     if protects_all:
         raise ConfigurationError([NOT_ACTIVE])
-
-
-def _has_middleware() -> bool:
-    middleware = tuple(conf.setting("MIDDLEWARE"))
-    return middleware in _active or _lists_middleware(middleware)
 
 
 @lru_cache(maxsize=16)
@@ -179,9 +176,9 @@ def _examine_urlconf() -> None:
         ConfigurationError: a view is registered without the decorator above it, or nothing checks
             its `certificate_policy`.
     """
-    global _examined
-    now = conf.setting("ROOT_URLCONF"), conf.setting("MIDDLEWARE")
-    if now == _examined:
+    global _examined_urlconf
+    urlconf = conf.setting("ROOT_URLCONF")
+    if urlconf == _examined_urlconf:
         return
     try:
         problems = lost_views() + unchecked_views()
@@ -193,4 +190,12 @@ def _examine_urlconf() -> None:
     from arrcert_django.websockets import log_open_websockets
 
     log_open_websockets()
-    _examined = now
+    _examined_urlconf = urlconf
+
+
+@receiver(setting_changed)
+def _examine_again(*, setting: str, **_: Any) -> None:
+    """Examine the URLconf again under another `MIDDLEWARE`, which tests set."""
+    global _examined_urlconf
+    if setting == "MIDDLEWARE":
+        _examined_urlconf = None

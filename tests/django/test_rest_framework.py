@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from django.core.cache import cache
-from django.test import Client
+from django.test import Client, override_settings
 from django.urls import path
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.settings import spectacular_settings
@@ -572,6 +572,11 @@ def test_policy_of_the_class_is_checked_by_the_gate(
     site(path("view", Open.as_view()))
     assert visit("/view").status_code == 403
     assert visit("/view", partner).status_code == 200
+    with (
+        override_settings(MIDDLEWARE=[COMMON], ARRCERT_PROTECT_ALL=False),
+        pytest.raises(ConfigurationError, match="nothing that arrcert can see checks it"),
+    ):
+        visit("/view", partner)
 
 
 def test_actions_of_a_router_are_examined_one_by_one(site: Any, visit: Any) -> None:
