@@ -446,7 +446,7 @@ def test_commands_of_large_uploads(operator: Operator) -> None:
 def test_gunicorn_has_a_limit_of_its_own(
     options: list[str] | None, status: str, operator: Operator, tmp_path: Path
 ) -> None:
-    """gunicorn answers a long header with 431; with a higher limit the header reaches arrcert."""
+    """Gunicorn answers a long header with 431; with a higher limit the header reaches arrcert."""
     if options is None:
         [advice] = re.findall(r"`gunicorn (--limit-[^`]+)`", guide("large-uploads.md"))
         options = advice.split()
