@@ -25,7 +25,7 @@ from arrcert_django.authorization import current_authorizer
 from arrcert_django.routes import report
 from arrcert_django.websockets import problem_of_websockets
 
-pytest.importorskip("channels", reason="channels is missing: pip install --group apps")
+pytest.importorskip("channels", reason="channels is missing: pip install --group test")
 
 from channels.generic.websocket import WebsocketConsumer
 from channels.routing import ProtocolTypeRouter, URLRouter
