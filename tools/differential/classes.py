@@ -315,7 +315,7 @@ CLASSES = (
         r"self-issued below",
         "RFC 5280 section 6.1.4 (l) does not count it. Go, GnuTLS and arrcert do.",
     ),
-    # --- arrcert accepts, as decided -----------------------------------------------------------
+    # --- arrcert accepts, by a decision of its design ------------------------------------------
     Class(
         "the key usage of a leaf",
         DECIDED,
@@ -351,7 +351,7 @@ CLASSES = (
         "Documented: certificate policies are not checked. If policyConstraints are critical, as"
         " RFC 5280 wants them, arrcert refuses the chain.",
     ),
-    # --- arrcert accepts, they have another rule -----------------------------------------------
+    # --- arrcert accepts, and the other implementation has another rule ------------------------
     Class(
         "anyExtendedKeyUsage in a CA",
         THEIRS,
