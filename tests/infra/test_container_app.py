@@ -80,7 +80,7 @@ def test_no_password_of_the_registry() -> None:
 
 
 def test_arrcert_takes_the_settings() -> None:
-    """arrcert reads each setting of the container and of the compose file."""
+    """Each setting of the container and of the compose file is one that arrcert reads."""
     [container] = SITE["properties"]["template"]["containers"]
     settings = {entry["name"]: entry["value"] for entry in container["env"]}
     policies = yaml.safe_load((SAMPLES / "infra" / "arrcert.yaml").read_text(encoding="utf-8"))
