@@ -173,6 +173,18 @@ def test_the_request_carries_the_days_left_once() -> None:
     assert carried == [7, None]
 
 
+def test_whoever_is_found_is_reported_when_they_enter(caplog: pytest.LogCaptureFixture) -> None:
+    """`find_wsgi` reports nothing, and the entry of the found client is reported."""
+    soon = ending_in(7)
+    authorizer = pinning(soon)
+    environ = {"REQUEST_METHOD": "GET", "HTTP_X_ARR_CLIENTCERT": soon.header_value}
+    found = [authorizer.find_wsgi(environ) for _ in range(2)][-1]
+    assert found is not None
+    assert warnings(caplog) == []
+    authorizer.entered_wsgi(environ, found)
+    assert len(warnings(caplog)) == 1
+
+
 def test_authorities_of_the_path_are_reported(caplog: pytest.LogCaptureFixture) -> None:
     """The anchor and the intermediates of the path are reported, and no other CA."""
     anchor = CertificateAuthority("Contoso Root", not_after=later(days=20.5))
@@ -258,8 +270,9 @@ def test_what_was_reported_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """The memory of reports is bounded, and forgets the oldest report first."""
     monkeypatch.setattr(module, "MOST_TOLD", 2)
     told = module._Told()
-    assert [told.take((str, name), 0.0)[0] for name in "abcab"] == [True, True, True, True, True]
-    assert told.take((str, "a"), 1.0) == (False, 86400.0)
+    assert [told.take((str, name), 0.0) for name in "abcab"] == [True, True, True, True, True]
+    assert told.take((str, "a"), 1.0) is False
+    assert told.next_time((str, "a"), 1.0) == 86400.0
 
 
 def test_threads_report_once(caplog: pytest.LogCaptureFixture) -> None:
@@ -284,7 +297,7 @@ def test_a_forked_process_reports_by_itself(
     soon = ending_in(7)
     key = Ending(soon.certificate, soon.certificate.not_valid_after_utc).key
     with module._told._lock:
-        assert run_in_fork(lambda: module._told.take(key, 0.0)[0]) is True
+        assert run_in_fork(lambda: module._told.take(key, 0.0)) is True
 
 
 @pytest.fixture
