@@ -139,9 +139,9 @@ class Client(threading.Thread):
     def run(self) -> None:
         """Send requests until it is told to stop."""
         while not self.done.wait(KNOCK_EVERY):
-            self.knock()
+            self.visit()
 
-    def knock(self) -> str:
+    def visit(self) -> str:
         """Send one request, and record the result."""
         begun = time.perf_counter()
         try:
@@ -227,7 +227,7 @@ def main() -> int:
 def _measure(server: subprocess.Popen[bytes], port: int, value: str, flood: Flood, log: int) -> int:
     client = Client(port, value)
     deadline = time.monotonic() + 30
-    while client.knock() != "200":
+    while client.visit() != "200":
         if server.poll() is not None or time.monotonic() > deadline:
             log_text = os.pread(log, 4000, 0).decode(errors="replace")
             raise SystemExit(f"the site does not serve:\n{log_text}")

@@ -32,7 +32,7 @@ class Case(NamedTuple):
     """A hostile request.
 
     Attributes:
-        name: what makes it dear.
+        name: what makes it expensive.
         headers: the headers that hold the certificate.
         front_end: the front end that forwards it.
         policies: a policy for each number of alternatives.

@@ -364,11 +364,13 @@ def test_longer_examples_use_real_names() -> None:
     import arrcert.testing
     import arrcert_flask
 
-    names = ("flask.md", "any-app.md")
+    pages = ("flask.md", "any-app.md")
     code = "\n".join(
-        text for name in names for language, text in blocks(name) if language == "python"
+        text for name in pages for language, text in blocks(name) if language == "python"
     )
-    for module, names in re.findall(r"^from (arrcert\S*) import (.+)$", code, re.MULTILINE):
+    imports = re.findall(r"^from (arrcert\S*) import (.+)$", code, re.MULTILINE)
+    assert imports
+    for module, names in imports:
         if not module.startswith("arrcert_django"):
             imported = importlib.import_module(module)
             assert all(hasattr(imported, name.strip()) for name in names.split(","))

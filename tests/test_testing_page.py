@@ -125,7 +125,7 @@ def test_folder_of_tests(project: Project) -> None:
     [options] = blocks("Flask", "toml")
     app, tests = blocks("Flask", "python")
     files = {"pyproject": options, "app": app, "tests__test_app": tests}
-    # `python -m pytest` puts the current folder on the path. `pytest` does not, and nor does -P.
+    # `python -m pytest` puts the current folder on the path. `pytest` and `-P` do not.
     assert "3 passed" in project("-P", *pytest_command(), **files)
 
 
@@ -148,7 +148,8 @@ def test_django_and_rest_framework(site: Project, more: str) -> None:
 def test_django_without_pytest(site: Project) -> None:
     """The test case for Django's own runner passes."""
     [tests] = blocks("Without pytest", "python")
-    site("manage.py", "test", mysite__settings=SETTINGS, mysite__urls=URLS, test_front=tests)
+    said = site("manage.py", "test", mysite__settings=SETTINGS, mysite__urls=URLS, test_front=tests)
+    assert "Found 1 test(s)" in said
 
 
 def test_fastapi(project: Project) -> None:

@@ -303,7 +303,7 @@ def test_moment_is_passed_on(authorizer: Authorizer, alice: IssuedCertificate) -
 def test_unknown_policy_is_denied_and_an_error(
     authorizer: Authorizer, alice: IssuedCertificate, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A policy that does not exist accepts nobody, and is an error in the log."""
+    """A policy that does not exist denies every request, and is an error in the log."""
     error = denied(lambda: authorizer.authorize(alice.header_value, policy="partnrs"))
     assert error.reason is DenialReason.MISCONFIGURED
     [record] = caplog.records

@@ -1,4 +1,4 @@
-"""The log of denials writes one record for each, and in a flood counts them, so none is lost."""
+"""The log of denials writes one record for each, and counts the denials of a flood."""
 
 from __future__ import annotations
 

@@ -372,7 +372,7 @@ def test_database_that_folds_names(
 def test_password_form_does_not_log_a_holder_in(
     site: Any, visit: Any, settings: Any, staff: dict[str, IssuedCertificate]
 ) -> None:
-    """Neither `authenticate` nor `aauthenticate` asks the backend about passwords or usernames."""
+    """The backend ignores passwords and usernames, in `authenticate` and `aauthenticate`."""
     settings.AUTHENTICATION_BACKENDS = [BACKEND]
     fields: list[dict[str, Any]] = [
         {"username": "admin", "password": "secret"},

@@ -341,7 +341,7 @@ def pki(
 ) -> Path:
     """A folder with the certificate of a front end for localhost, and those of its clients.
 
-    NAME.pem holds a certificate and its key, NAME.key the key alone.
+    NAME.pem holds a certificate and its key, NAME.key only the key.
     """
     folder = tmp_path_factory.mktemp("pki")
     servers = CertificateAuthority("Throw-away server CA")

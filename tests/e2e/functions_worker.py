@@ -6,7 +6,7 @@ The library needs Python 3.13 or newer, so the tests run this program with its o
   answered to the host.
 - `functions_worker.py APP_FOLDER PORT` starts it and serves plain HTTP, as `func start` does.
 
-This file stands in for the host alone. It sends the worker the host's messages: initialize, list
+This file replaces only the host. It sends the worker the host's messages: initialize, list
 the functions, load each, invoke. As the host does, it writes the names of headers in lower case,
 joins the values of one name by a comma, and leaves empty ones out. (GrpcMessageConversionExtensions
 in Azure/azure-functions-host, read and not measured.)

@@ -105,14 +105,14 @@ def _uvicorn(asgi_app: Any, port: int) -> None:
 
 
 def asgiref(app: Any, port: int) -> None:
-    """A WSGI application on an ASGI server by way of asgiref."""
+    """A WSGI application on an ASGI server, through asgiref."""
     from asgiref.wsgi import WsgiToAsgi
 
     _uvicorn(WsgiToAsgi(app), port)
 
 
 def a2wsgi(app: Any, port: int) -> None:
-    """A WSGI application on an ASGI server by way of a2wsgi."""
+    """A WSGI application on an ASGI server, through a2wsgi."""
     from a2wsgi import WSGIMiddleware
 
     _uvicorn(WSGIMiddleware(app), port)

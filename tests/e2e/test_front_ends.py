@@ -135,7 +135,7 @@ class FrontEnd(NamedTuple):
         config: the name and the text of its configuration.
         header: that it sets.
         encode: how it writes a certificate there.
-        setting: what the site is told of it.
+        setting: its description in the settings of the site.
     """
 
     program: str

@@ -267,7 +267,7 @@ def test_middleware_of_arrcert_in_the_app(settings: dict[str, Any]) -> None:
 
 
 def test_gate_of_a_mounted_app(settings: dict[str, Any]) -> None:
-    """The gate of a mounted app decides for its routes alone, with exempt paths below the mount."""
+    """The gate of a mounted app decides only about its routes, with exempt paths below it."""
     inside = FastAPI(redirect_slashes=False)
     Arrcert(inside, settings)
     add_routes(inside, WITH_POLICY)

@@ -187,10 +187,9 @@ def test_fingerprint_of_the_page(tmp_path: Path) -> None:
 
 def test_files_of_the_page_exist() -> None:
     """Each folder that the page enters, and each file of the demonstration's PKI, exists."""
-    for line in shell_lines():
-        if line.startswith("cd "):
-            folder = ROOT / line.removeprefix("cd ")
-            assert folder.is_dir() or folder.name == "demo_pki"
+    folders = [ROOT / line.removeprefix("cd ") for line in shell_lines() if line[:3] == "cd "]
+    assert folders
+    assert all(folder.is_dir() or folder.name == "demo_pki" for folder in folders)
     demo = (SAMPLES / "demo.py").read_text(encoding="utf-8")
     for name in ("allowed", "stranger", "server"):
         assert f'"{name}": ' in demo

@@ -154,7 +154,9 @@ def test_names_of_the_modes() -> None:
     """Each mode of the template is listed with its names in the portal."""
     template = (SAMPLES / "infra" / "main.bicep").read_text(encoding="utf-8")
     [modes] = re.findall(r"@allowed\(\[([^]]+)\]\)\nparam clientCertMode", template)
-    for mode in re.findall(r"'(\w+)'", modes):
+    names = re.findall(r"'(\w+)'", modes)
+    assert len(names) == 3
+    for mode in names:
         assert re.search(rf"^\| `{mode}` \| \*.+\* \| \*.+\* \|$", GUIDE, re.MULTILINE), mode
 
 

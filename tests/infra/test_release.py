@@ -193,10 +193,6 @@ def test_security_policy_is_whole() -> None:
     named = re.findall(r"`(tests/[\w/.]+)`", SECURITY)
     assert len(named) == 2
     assert all((ROOT / path).exists() for path in named)
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    for anchor in re.findall(r"\]\(README\.md#([\w-]+)\)", SECURITY):
-        headings_of_readme = re.findall(r"^#+ (.+)", readme, re.MULTILINE)
-        assert anchor in {heading.lower().replace(" ", "-") for heading in headings_of_readme}
 
 
 def test_recipe_names_what_exists() -> None:

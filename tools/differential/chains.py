@@ -51,7 +51,7 @@ class Draft:
         path: the leaf, the intermediates and the anchor.
         more_intermediates: certificates beside the path, each with its issuer.
         more_anchors: likewise.
-        left_out: certificates of the path that nobody is given.
+        left_out: certificates of the path that no implementation gets.
         root: the issuer of an anchor that is not self-signed, else None.
         random: the source of every choice.
     """

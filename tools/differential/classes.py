@@ -30,7 +30,7 @@ class Class(NamedTuple):
         kind: `STRICTER` (arrcert denies), `DECIDED` (arrcert accepts, as documented), or `THEIRS`
             (arrcert accepts, and the other one applies a rule of its own or reads less).
         others: the implementations that it is about.
-        words: a regular expression for the denial of whoever denies.
+        words: a regular expression for the text of the denial.
         done: a regular expression for the name of a variation of the chain.
         why: the reason, for the table.
         also: a regular expression for another variation, where the difference needs two.

@@ -550,7 +550,7 @@ class TestScopes:
             assert verdict(RevocationLists(lists), client, authority) == "revoked"
 
     def test_reasons_of_a_point(self, authority: CertificateAuthority) -> None:
-        """A point that is for some reasons makes its lists count for those reasons alone."""
+        """A list of a point with some reasons counts only for those reasons."""
         client = client_of(authority, url(1), reasons=HOLD)
         own = scoped(authority, limited(url(1)))
         assert "cover the reasons certificateHold and" in detail(

@@ -1,7 +1,7 @@
 """A front end with a site behind it, in this process, into which a test plants holes.
 
 Without holes it behaves as App Service should: it takes any certificate, removes what a client sent
-by the header's name, writes its own header, and the site lets in one certificate alone.
+by the header's name, writes its own header, and the site accepts only one certificate.
 """
 
 from __future__ import annotations

@@ -209,7 +209,7 @@ def test_what_is_reported(seen: Result) -> None:
 def test_colours_in_a_terminal(
     alice: IssuedCertificate, client_files: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In a terminal an entry is red, and the progress is shown on stderr alone."""
+    """In a terminal an entry is red, and the progress is shown only on stderr."""
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "80")
