@@ -176,7 +176,7 @@ def test_quick_starts_install_from_a_clone(framework: str) -> None:
 def test_private_ca(reader: Reader) -> None:
     """The steps from `openssl req` end with a 200, and with a 403 after the client is revoked."""
     _, (_, app), *_ = blocks("start-flask.md")
-    (_, config), (_, issue), (_, shell), (_, questions), (_, fetch) = blocks("private-ca.md")
+    (_, config), (_, issue), (_, shell), (_, questions), (_, fetch), _ = blocks("private-ca.md")
     (reader.folder / "app.py").write_text(app)
     (reader.folder / "ca.cnf").write_text(config)
     said = follow(reader, [*commands(issue), *commands(shell)], questions)

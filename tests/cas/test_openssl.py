@@ -122,7 +122,7 @@ def test_partitions_as_openssl_judges_them(
 
 
 def test_certificate_that_names_no_point(openssl: OpenSSL, make_site: Any, tmp_path: Path) -> None:
-    """Without a stated point, a partition does not apply to a certificate that names none."""
+    """Without a stated point, a partition does not cover a certificate that names none."""
     plain = openssl.issue("plain", 0, extensions="plain")
     crl, url = openssl.publish(0), point(0)
     ca = tmp_path / "ca.pem"

@@ -362,7 +362,7 @@ class TestScopes:
     """Lists that are limited to some certificates (RFC 5280 section 6.3.3)."""
 
     def test_kinds_of_certificates(self, authority: CertificateAuthority) -> None:
-        """A list for clients does not apply to CAs, nor a list for CAs to clients."""
+        """A list for clients does not cover CAs, nor a list for CAs to clients."""
         issuing = CertificateAuthority("Issuing", issuer=authority)
         client = issuing.issue("client")
         for_users, for_cas = (
@@ -383,12 +383,12 @@ class TestScopes:
         assert "it is for certificates that are no CA, and this is a CA certificate" in found.detail
         revoking = scoped(issuing, for_users, client)
         assert verdict(RevocationLists([revoking, fitting[1]]), client, *path) == "revoked"
-        # The same serial number on the list for CAs does not apply to a client.
+        # The same serial number on the list for CAs does not cover a client.
         silent = RevocationLists([scoped(issuing, for_cas, client), *fitting])
         assert verdict(silent, client, *path) is None
 
     def test_attribute_certificates(self, authority: CertificateAuthority) -> None:
-        """A list for attribute certificates applies to no certificate."""
+        """A list for attribute certificates covers no certificate."""
         client = authority.issue("client")
         held = scoped(authority, limited(only_contains_attribute_certs=True), client)
         text = detail(RevocationLists([held]), client, authority)
@@ -398,14 +398,14 @@ class TestScopes:
     def test_a_list_without_point_speaks_for_every_certificate(
         self, authority: CertificateAuthority
     ) -> None:
-        """A list without a distribution point applies to the certificates of every partition."""
+        """A list without a distribution point covers the certificates of every partition."""
         good, bad = (client_of(authority, url(number)) for number in (1, 2))
         lists = RevocationLists([read(authority.revocation_list(bad), authority)])
         assert verdict(lists, good, authority) is None
         assert verdict(lists, bad, authority) == "revoked"
 
     def test_one_partition_never_speaks_for_another(self, authority: CertificateAuthority) -> None:
-        """Each of four partitions applies only to its own certificates, and one is missing.
+        """Each of four partitions covers only its own certificates, and one is missing.
 
         (aws-lc #3105: one partition counted for all, and revoked certificates passed.)
         """
@@ -468,7 +468,7 @@ class TestScopes:
             assert verdict(RevocationLists(order), client, authority) == "revoked"
 
     def test_certificate_without_points(self, authority: CertificateAuthority) -> None:
-        """A list for a URL does not apply to a certificate without distribution points.
+        """A list for a URL does not cover a certificate without distribution points.
 
         (openssl PR #32553.)
         """
@@ -485,7 +485,7 @@ class TestScopes:
         assert verdict(lists, elsewhere, authority) == "revocation_unknown"
 
     def test_stated_point(self, authority: CertificateAuthority) -> None:
-        """A list with a stated point applies to certificates without distribution points."""
+        """A list with a stated point covers certificates without distribution points."""
         client, elsewhere = authority.issue("client"), client_of(authority, url(2))
         good = scoped(authority, limited(url(1)), stated=url(1))
         bad = scoped(authority, limited(url(1)), client, stated=url(1), number=2)
@@ -560,7 +560,7 @@ class TestScopes:
         assert verdict(RevocationLists([own, rest]), client, authority) is None
 
     def test_no_reasons_at_all(self, authority: CertificateAuthority) -> None:
-        """A list with an empty set of reasons applies to nothing."""
+        """A list with an empty set of reasons covers nothing."""
         client = authority.issue("client")
         oid = limited(url(1)).oid
         point = x509.UnrecognizedExtension(oid, bytes.fromhex("30078101ff83020780"))
@@ -569,7 +569,7 @@ class TestScopes:
         assert "cover the reasons (none) and" in detail(lists, client, authority)
 
     def test_no_names_at_all(self, authority: CertificateAuthority) -> None:
-        """A list whose distribution point has no name applies to no certificate."""
+        """A list whose distribution point has no name covers no certificate."""
         point = x509.UnrecognizedExtension(limited(url(1)).oid, bytes.fromhex("3007a002a0008101ff"))
         data = authority.revocation_list(extensions=[(point, True)])
         lists = RevocationLists([read(data, authority)])
@@ -600,7 +600,7 @@ class TestScopes:
         assert verdict(after, client, authority) == "revoked"
 
     def test_until(self, authority: CertificateAuthority) -> None:
-        """A path passes until the earliest nextUpdate of the current lists that apply to it."""
+        """A path passes until the earliest nextUpdate of the current lists that cover it."""
         client, now = client_of(authority, url(1)), datetime.now(UTC).replace(microsecond=0)
         lists = RevocationLists(
             [

@@ -53,7 +53,7 @@ def test_without_limits_a_list_is_for_every_certificate() -> None:
     ],
 )
 def test_kinds(scope: Scope, for_cas: bool, for_others: bool) -> None:
-    """A list for one kind of certificate applies to no other (RFC 5280 section 6.3.3, b, 2)."""
+    """A list for one kind of certificate covers no other (RFC 5280 section 6.3.3, b, 2)."""
     assert (scope.why_not_this_kind(is_ca=True) is None) is for_cas
     assert (scope.why_not_this_kind(is_ca=False) is None) is for_others
 
