@@ -383,7 +383,7 @@ class TestScopes:
         assert "it is for certificates that are no CA, and this is a CA certificate" in found.detail
         revoking = scoped(issuing, for_users, client)
         assert verdict(RevocationLists([revoking, fitting[1]]), client, *path) == "revoked"
-        # The same serial number on the list for CAs does not cover a client.
+        # The same serial number on the list for CAs does not revoke a client.
         silent = RevocationLists([scoped(issuing, for_cas, client), *fitting])
         assert verdict(silent, client, *path) is None
 
