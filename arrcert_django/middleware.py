@@ -13,7 +13,7 @@ from django.http.response import HttpResponseBase
 from django.urls import get_resolver, get_urlconf, resolve, set_urlconf
 from django.utils.log import log_response
 
-from arrcert.adapters import is_exempt_view
+from arrcert.adapters import Requirement, is_exempt_view
 from arrcert.exceptions import ConfigurationError, Problem, quote
 from arrcert.identity import ClientIdentity
 from arrcert_django import conf, startup
@@ -30,7 +30,7 @@ from arrcert_django.authorization import (
     set_identity,
     tell_accepted,
 )
-from arrcert_django.urlconf import Requirement, hides_permissions, requirement_of
+from arrcert_django.urlconf import hides_permissions, requirement_of
 from arrcert_django.users import ClientCertificateUserMiddleware
 
 __all__ = ["ClientCertificateMiddleware", "ClientCertificateUserMiddleware"]

@@ -342,7 +342,7 @@ def test_a_fault_before_the_decision_is_403_to_strangers(
             raise AssertionError("not reached")
 
         @property
-        def _arrcert_policy(self) -> str:
+        def _arrcert_requirement(self) -> str:
             raise Http404("secret")
 
     site(path("", Odd()), DEBUG=True)
