@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from functools import wraps
 from io import BytesIO
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
@@ -1101,6 +1101,30 @@ def test_a_fault_behind_the_middleware_is_403_to_strangers(
     site(middleware=[OURS, f"{__name__}._Answering"])
     assert visit("/a").status_code == 403
     assert visit("/a", allowed).status_code == 404
+
+
+class _Remembering(_SyncOnly):
+    """Remembers who a request is before its view is known."""
+
+    before: ClassVar[list[Any]] = []
+
+    def __call__(self, request: Any) -> HttpResponse:
+        self.before.append(request.client_identity)
+        return super().__call__(request)
+
+
+def test_a_client_that_enters_at_the_second_look_is_nobody_before_the_view(
+    site: Any, visit: Any, partner: IssuedCertificate, monkeypatch: Any
+) -> None:
+    """If the gate finds nobody and the policy of the view accepts, the identity is set later."""
+    for find in ("find_wsgi", "find_asgi"):
+        monkeypatch.setattr(Authorizer, find, lambda *_: None)
+    _Remembering.before.clear()
+    site(path("partners", _partners(_who)), middleware=[OURS, f"{__name__}._Remembering"])
+    response = visit("/partners", partner)
+    assert response.status_code == 200
+    assert partner.certificate.sha256_fingerprint in response.content.decode()
+    assert _Remembering.before == [None]
 
 
 # Modes. -------------------------------------------------------------------------------------------
