@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from enum import StrEnum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, final
 
 if TYPE_CHECKING:
     from arrcert.certificate import ClientCertificate
@@ -123,6 +123,7 @@ class DenialReason(StrEnum):
     safe, or an unexpected error occurred."""
 
 
+@final
 class Finding(NamedTuple):
     """Why a rule does not hold.
 
