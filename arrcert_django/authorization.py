@@ -248,8 +248,6 @@ def keep_private(response: _Response) -> _Response:
 
 def _of_django(request: HttpRequest) -> HttpRequest:
     """Return Django's own request: that of Django REST framework keeps what is set on it."""
-    if isinstance(request, HttpRequest):
-        return request
     wrapped: HttpRequest = getattr(request, "_request", request)
     return wrapped
 

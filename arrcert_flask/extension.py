@@ -132,7 +132,10 @@ class _Gate:
         settings = self._settings
         if settings is None:
             authorize("default", self._authorizer)
-            return
+        else:
+            self._check(endpoint, settings)
+
+    def _check(self, endpoint: str | None, settings: Settings) -> None:
         if not self._app_was_examined:
             self._examine_app(settings)
         endpoint = endpoint or ""

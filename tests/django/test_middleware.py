@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 import pytest
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+from django.conf import settings
 from django.core.asgi import get_asgi_application
 from django.core.cache import cache
 from django.core.exceptions import PermissionDenied
@@ -1103,14 +1104,14 @@ def test_a_fault_behind_the_middleware_is_403_to_strangers(
     assert visit("/a", allowed).status_code == 404
 
 
-class _Remembering(_SyncOnly):
+class _Remembering(_Answering):
     """Remembers who a request is before its view is known."""
 
     before: ClassVar[list[Any]] = []
 
-    def __call__(self, request: Any) -> HttpResponse:
+    def __call__(self, request: Any) -> Any:
         self.before.append(request.client_identity)
-        return super().__call__(request)
+        return self.get_response(request)
 
 
 def test_a_client_that_enters_at_the_second_look_is_nobody_before_the_view(
@@ -1243,6 +1244,29 @@ def test_settings_are_followed_after_the_start(
         assert visit("/").status_code == 200
     assert visit("/").status_code == 403
     assert visit("/", allowed).status_code == 200
+
+
+class _Breaking(_Answering):
+    """Breaks the configuration between the gate and the view."""
+
+    def __call__(self, request: HttpRequest) -> Any:
+        settings.ARRCERT = {}
+        return self.get_response(request)
+
+
+def test_a_configuration_that_breaks_in_a_request_exempts_nothing(
+    site: Any, visit: Any, allowed: IssuedCertificate
+) -> None:
+    """A request on an exempt path is denied if the configuration breaks before its view."""
+    site(
+        path("known", _hello),
+        middleware=[OURS, f"{__name__}._Breaking"],
+        ARRCERT_EXEMPT_PATHS=["/known"],
+    )
+    policies = settings.ARRCERT
+    for who in (None, allowed):
+        with override_settings(ARRCERT=policies):
+            assert visit("/known", who).status_code == 403
 
 
 @pytest.mark.parametrize("url", ["/known", "/unknown", "/partners"])
