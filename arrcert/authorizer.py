@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from arrcert.access import DAYS_LEFT, is_first_entry, write_acceptance, write_entry
 from arrcert.access import logger as entries
@@ -59,26 +59,28 @@ class _Settings(Protocol):
     def telemetry(self) -> bool: ...
 
 
-class _Snapshot(NamedTuple):
-    """The policies at one moment, and what is remembered under them. It is immutable.
+class _Snapshot:
+    """The policies at one moment, and what is remembered under them. It is never changed.
+
+    Args:
+        policies: the alternatives of each policy, by its name.
+        most_remembered: how many accepted certificates are remembered for each policy.
 
     Attributes:
-        policies: the policies that it is made of.
-        candidates: what is asked for each name: the alternatives of that one policy.
-        default_first: what is asked for any policy: those of every policy, `default` first.
+        policies: the same.
+        candidates: for each name, the alternatives of that policy.
+        default_first: the alternatives of all policies, `default` first, for a request that any
+            policy may accept.
     """
 
-    policies: Mapping[str, Sequence[Policy]]
-    candidates: Mapping[str, tuple[Alternatives, ...]]
-    default_first: tuple[Alternatives, ...]
+    __slots__ = ("candidates", "default_first", "policies")
 
-    @classmethod
-    def of(cls, policies: Mapping[str, Sequence[Policy]], most_remembered: int) -> _Snapshot:
-        """Return a snapshot that remembers nobody yet."""
+    def __init__(self, policies: Mapping[str, Sequence[Policy]], most_remembered: int) -> None:
         made = [Alternatives(name, listed, most_remembered) for name, listed in policies.items()]
+        self.policies = policies
+        self.candidates = {held.name: (held,) for held in made}
         # Sorting is stable: the others keep their order.
-        default_first = sorted(made, key=lambda held: held.name != _DEFAULT)
-        return cls(policies, {held.name: (held,) for held in made}, tuple(default_first))
+        self.default_first = tuple(sorted(made, key=lambda held: held.name != _DEFAULT))
 
 
 class Authorizer:
@@ -153,7 +155,7 @@ class Authorizer:
                 )
         if problems:
             raise ConfigurationError(problems)
-        self._snapshot = _Snapshot.of(alternatives, most_remembered)
+        self._snapshot = _Snapshot(alternatives, most_remembered)
         self._most_remembered = most_remembered
         self._file: PolicyFile | None = None
         self._denials = DenialLog()
@@ -455,7 +457,7 @@ class Authorizer:
             return snapshot
         policies = self._file.current().policies
         if policies is not snapshot.policies:
-            self._snapshot = snapshot = _Snapshot.of(policies, self._most_remembered)
+            self._snapshot = snapshot = _Snapshot(policies, self._most_remembered)
         return snapshot
 
     def _decide(
@@ -640,7 +642,7 @@ class UnconfiguredAuthorizer(Authorizer):
 
     def __init__(self, problem: Problem) -> None:
         self._ingress = Ingress(front_end_from("app-service"))
-        self._snapshot = _Snapshot.of({}, 0)
+        self._snapshot = _Snapshot({}, 0)
         self._file = None
         self._denials = DenialLog()
         self._telemetry = None

@@ -24,17 +24,17 @@ __all__ = [
 
 _PREFIX = "ARRCERT"
 _SERVED = ("MEDIA_ROOT", "STATIC_ROOT", "STATICFILES_DIRS")
-"""The settings that name folders whose files the site serves, or into which visitors upload."""
+"""The settings with folders whose files visitors can read, or to which they upload files."""
 
 
 class Snapshot(NamedTuple):
-    """The configuration as it was read once. It is immutable.
+    """The configuration at one time. It is immutable.
 
     Attributes:
         authorizer: decides about certificates.
         settings: the settings that the authorizer was made from.
-        source: the object that was `settings.ARRCERT`, or None.
-        generation: a marker that `current` compares to find changed settings.
+        source: the object that `settings.ARRCERT` was when it was read, or None.
+        generation: a marker. `current` compares it to notice changed settings.
     """
 
     authorizer: Authorizer
@@ -43,7 +43,7 @@ class Snapshot(NamedTuple):
     generation: object
 
 
-# Django keeps here what was read from `settings`, and removes it when the setting changes.
+# Django caches here what was read from `settings`, and removes it when the setting changes.
 _kept: dict[str, Any] = object.__getattribute__(settings, "__dict__")
 _generation: object = object()
 _snapshot: Snapshot | None = None
@@ -57,8 +57,8 @@ def build() -> Snapshot:
 
     Source: docs/settings.md. It does not check `MIDDLEWARE`.
     """
-    # The generation is taken before the settings are read. If they change during the reading, the
-    # snapshot is already out of date and `current` replaces it.
+    # Get the generation before the settings are read. If the settings change meanwhile, the
+    # snapshot is out of date, and `current` replaces it.
     generation = _generation
     ours = framework_settings()
     loaded = load(
@@ -108,8 +108,9 @@ def setting(name: str) -> Any:
     Args:
         name: the name of the setting.
 
-    It gives what `getattr(settings, name, None)` gives, without the Python code that Django runs
-    for each access to `settings`.
+    The result is that of `getattr(settings, name, None)`, but it is faster. Django runs Python code
+    for each access to `settings`, even if the value is already cached in the object. This function
+    first looks for the cached value.
     """
     return _kept[name] if name in _kept else getattr(settings, name, None)
 
@@ -120,7 +121,7 @@ def framework_settings() -> dict[str, object]:
 
 
 def served_folders() -> list[Served]:
-    """Return the folders whose files the site serves, or into which visitors upload.
+    """Return the folders whose files visitors can read, or to which they upload files.
 
     They are `MEDIA_ROOT`, `STATIC_ROOT` and the folders of `STATICFILES_DIRS`. It does not know
     what a server in front of Django serves.

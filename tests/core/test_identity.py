@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import copy
+import pickle
 import unicodedata
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -167,7 +169,7 @@ def test_template_on_a_name_needs_proof(field: str, authority: CertificateAuthor
     """As an allowlist does: a pinned public key proves no names, a pin or an anchor does."""
     template = f"x:{{{field}}}"
     message = mistake("identity", fingerprints=None, public_keys=[PIN], identity=template)
-    assert "public_keys prove who holds a key, not the names" in message
+    assert "public_keys prove who holds a key, but not the names" in message
     pem = authority.certificate_pem.decode()
     Policy(public_keys=[PIN], trust_anchors=pem, identity=template)
     Policy(public_keys=[PIN], fingerprints=[PIN], identity=template)
@@ -425,7 +427,7 @@ def test_denial_says_what_was_found() -> None:
     with pytest.raises(CertificateDenied) as caught:
         policy.check(certificate)
     assert caught.value.detail == (
-        "the identity 'x:{dns_name}' takes the one name allowed by the policy, and it holds"
+        "the identity 'x:{dns_name}' needs exactly one name allowed by the policy, and it holds"
         " 'a.contoso.com, b.contoso.com'"
     )
 
@@ -806,4 +808,28 @@ def test_identity_is_immutable(authorizer: Authorizer, alice: IssuedCertificate)
         found.name = "root"
     with pytest.raises(AttributeError):
         found.roles.add("admin")
+    with pytest.raises(AttributeError):
+        del found.name
+    with pytest.raises(AttributeError):
+        found.unknown = 1
     assert authorizer.identify(alice.header_value) is found
+
+
+def test_identity_is_a_value(alice: IssuedCertificate, impostor: IssuedCertificate) -> None:
+    """Identities with equal attributes are equal, hash alike, and can be copied and pickled."""
+    values: Any = ("alice", frozenset({"orders"}), alice.certificate, "default", 1, "gateway")
+    one, other = ClientIdentity(*values), ClientIdentity(*values, label="{common_name}")
+    assert one == other
+    assert hash(one) == hash(other)
+    assert pickle.loads(pickle.dumps(other)) == one
+    assert pickle.loads(pickle.dumps(other)).label == "{common_name}"
+    assert copy.copy(one) == one
+    for index, changed in enumerate(
+        ("bob", frozenset(), impostor.certificate, "partners", 0, None)
+    ):
+        assert ClientIdentity(*values[:index], changed, *values[index + 1 :]) != one
+    assert one != values
+    assert repr(one) == (
+        f"ClientIdentity(name='alice', roles=frozenset({{'orders'}}),"
+        f" certificate={alice.certificate!r}, policy='default', alternative=1, note='gateway')"
+    )

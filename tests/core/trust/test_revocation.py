@@ -263,7 +263,7 @@ class TestCheck:
         found = finding(lists, chain)
         assert found.reason is DenialReason.REVOKED
         assert found.detail == (
-            f"the revocation list {SOURCE} names the serial number"
+            f"the revocation list in {SOURCE} names the serial number"
             f" '{bob.certificate.serial_number:X}' of the client's certificate"
         )
         # The same serial number of another CA is another certificate.
@@ -310,7 +310,7 @@ class TestCheck:
         ):
             found = finding(RevocationLists(lists), chain)
             assert found.reason is DenialReason.REVOCATION_UNKNOWN
-            assert f"nothing tells whether {whose} is revoked: there is no" in found.detail
+            assert f"it is unknown whether {whose} is revoked: there is no" in found.detail
 
     def test_entry_of_an_expired_list(
         self, authority: CertificateAuthority, alice: IssuedCertificate
@@ -377,7 +377,7 @@ class TestScopes:
         half = RevocationLists([scoped(issuing, for_users), scoped(authority, for_users)])
         found = finding(half, [client.certificate.x509, issuing.x509, authority.x509])
         assert (
-            "the CA certificate 'CN=Issuing' is revoked: no revocation list of its CA speaks"
+            "the CA certificate 'CN=Issuing' is revoked: no revocation list of its CA covers"
             in (found.detail)
         )
         assert "it is for certificates that are no CA, and this is a CA certificate" in found.detail
@@ -388,17 +388,17 @@ class TestScopes:
         assert verdict(silent, client, *path) is None
 
     def test_attribute_certificates(self, authority: CertificateAuthority) -> None:
-        """A list for attribute certificates speaks for nobody."""
+        """A list for attribute certificates covers nobody."""
         client = authority.issue("client")
         held = scoped(authority, limited(only_contains_attribute_certs=True), client)
         text = detail(RevocationLists([held]), client, authority)
-        assert f"{SOURCE} is a list for attribute certificates, and it is for attribute" in text
+        assert f"{SOURCE} is a list for attribute certificates, and it is only for" in text
         assert "distribution point" not in text
 
     def test_a_list_without_point_speaks_for_every_certificate(
         self, authority: CertificateAuthority
     ) -> None:
-        """A complete list speaks for certificates of every partition."""
+        """A complete list covers certificates of every partition."""
         good, bad = (client_of(authority, url(number)) for number in (1, 2))
         lists = RevocationLists([read(authority.revocation_list(bad), authority)])
         assert verdict(lists, good, authority) is None
@@ -435,7 +435,7 @@ class TestScopes:
         own = scoped(authority, limited(url(1)))
         assert verdict(RevocationLists([own, other]), client, authority) is None
         text = detail(RevocationLists([other]), client, authority)
-        assert "; it names the serial number, but does not speak for the certificate" in text
+        assert "; it names the serial number, but does not cover the certificate" in text
 
     def test_urls_are_compared_byte_for_byte(self, authority: CertificateAuthority) -> None:
         """A URL that differs in anything is another distribution point."""
@@ -485,7 +485,7 @@ class TestScopes:
         assert verdict(lists, elsewhere, authority) == "revocation_unknown"
 
     def test_stated_point(self, authority: CertificateAuthority) -> None:
-        """With the operator's statement a list speaks for certificates that name no point."""
+        """With the operator's statement a list covers certificates that name no point."""
         client, elsewhere = authority.issue("client"), client_of(authority, url(2))
         good = scoped(authority, limited(url(1)), stated=url(1))
         bad = scoped(authority, limited(url(1)), client, stated=url(1), number=2)
@@ -569,7 +569,7 @@ class TestScopes:
         assert "cover the reasons (none) and" in detail(lists, client, authority)
 
     def test_no_names_at_all(self, authority: CertificateAuthority) -> None:
-        """A list whose distribution point has no name speaks for nobody."""
+        """A list whose distribution point has no name covers nobody."""
         point = x509.UnrecognizedExtension(limited(url(1)).oid, bytes.fromhex("3007a002a0008101ff"))
         data = authority.revocation_list(extensions=[(point, True)])
         lists = RevocationLists([read(data, authority)])
@@ -600,7 +600,7 @@ class TestScopes:
         assert verdict(after, client, authority) == "revoked"
 
     def test_until(self, authority: CertificateAuthority) -> None:
-        """A path passes until the earliest nextUpdate of the current lists that speak for it."""
+        """A path passes until the earliest nextUpdate of the current lists that cover it."""
         client, now = client_of(authority, url(1)), datetime.now(UTC).replace(microsecond=0)
         lists = RevocationLists(
             [
@@ -622,5 +622,5 @@ class TestScopes:
         text = detail(RevocationLists(lists), client, authority)
         assert f"a list for the distribution point '{url(99)}'" in text
         assert text.count(" is a list for the distribution point ") == 3
-        assert "and 18 more lists do not fit either" in text
+        assert "and 18 more lists do not cover it either" in text
         assert len(text) < 1500
