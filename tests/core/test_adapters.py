@@ -13,6 +13,7 @@ import pytest
 from arrcert import DenialReason
 from arrcert.adapters import (
     NOT_GIVEN,
+    Requirement,
     deny_misconfigured,
     exempt_view,
     is_exempt_view,
@@ -23,7 +24,7 @@ from arrcert.adapters import (
     require_policy_name,
     require_role,
     require_view,
-    role_named_by,
+    requirement_named_by,
 )
 
 
@@ -174,10 +175,11 @@ def test_the_outer_mark_counts() -> None:
 def test_a_marked_view_asks_for_its_role() -> None:
     """A mark holds a policy and a role, and an outer mark replaces both."""
     view = new_view()
-    assert role_named_by(view) is None
+    assert requirement_named_by(view) is None
     mark_policy(view, "partners", "orders")
-    assert role_named_by(view) == role_named_by(plain(view)) == "orders"
-    assert role_named_by(protect(view)) is None
+    asked = Requirement("partners", "orders")
+    assert requirement_named_by(view) == requirement_named_by(plain(view)) == asked
+    assert requirement_named_by(protect(view)) == Requirement("default", None)
 
 
 def test_every_policy_in_a_view_is_found() -> None:
@@ -188,7 +190,7 @@ def test_every_policy_in_a_view_is_found() -> None:
         assert policies_named_in(other) == set()
 
 
-def test_a_mark_that_is_not_a_string_names_no_policy() -> None:
+def test_a_mark_of_another_type_names_no_policy() -> None:
     """An object that has every attribute names no policy."""
 
     class Obliging:
@@ -196,7 +198,7 @@ def test_a_mark_that_is_not_a_string_names_no_policy() -> None:
             return set()
 
     assert policy_named_by(Obliging()) is None
-    assert role_named_by(Obliging()) is None
+    assert requirement_named_by(Obliging()) is None
 
 
 def test_marks_keep_no_view_in_memory() -> None:

@@ -16,12 +16,13 @@ from django.utils.decorators import method_decorator
 from django.views import View
 
 from arrcert import CertificateDenied, DenialReason
+from arrcert.adapters import Requirement
 from arrcert.testing import IssuedCertificate
 from arrcert_django.authorization import aauthorize_request, authorize_request
 from arrcert_django.decorators import authorize_certificate
 from arrcert_django.mixins import ClientCertificateRequiredMixin
 from arrcert_django.signals import certificate_denied
-from arrcert_django.urlconf import Requirement, requirement_of
+from arrcert_django.urlconf import requirement_of
 
 OURS = "arrcert_django.middleware.ClientCertificateMiddleware"
 

@@ -7,10 +7,11 @@ from datetime import UTC, datetime, timedelta
 from functools import wraps
 from io import BytesIO
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+from django.conf import settings
 from django.core.asgi import get_asgi_application
 from django.core.cache import cache
 from django.core.exceptions import PermissionDenied
@@ -343,7 +344,7 @@ def test_a_fault_before_the_decision_is_403_to_strangers(
             raise AssertionError("not reached")
 
         @property
-        def _arrcert_policy(self) -> str:
+        def _arrcert_requirement(self) -> str:
             raise Http404("secret")
 
     site(path("", Odd()), DEBUG=True)
@@ -1104,6 +1105,30 @@ def test_a_fault_behind_the_middleware_is_403_to_strangers(
     assert visit("/a", allowed).status_code == 404
 
 
+class _Remembering(_Answering):
+    """Remembers who a request is before its view is known."""
+
+    before: ClassVar[list[Any]] = []
+
+    def __call__(self, request: Any) -> Any:
+        self.before.append(request.client_identity)
+        return self.get_response(request)
+
+
+def test_a_client_that_enters_at_the_second_look_is_nobody_before_the_view(
+    site: Any, visit: Any, partner: IssuedCertificate, monkeypatch: Any
+) -> None:
+    """If the gate finds nobody and the policy of the view accepts, the identity is set later."""
+    for find in ("find_wsgi", "find_asgi"):
+        monkeypatch.setattr(Authorizer, find, lambda *_: None)
+    _Remembering.before.clear()
+    site(path("partners", _partners(_who)), middleware=[OURS, f"{__name__}._Remembering"])
+    response = visit("/partners", partner)
+    assert response.status_code == 200
+    assert partner.certificate.sha256_fingerprint in response.content.decode()
+    assert _Remembering.before == [None]
+
+
 # Modes. -------------------------------------------------------------------------------------------
 
 
@@ -1220,6 +1245,29 @@ def test_settings_are_followed_after_the_start(
         assert visit("/").status_code == 200
     assert visit("/").status_code == 403
     assert visit("/", allowed).status_code == 200
+
+
+class _Breaking(_Answering):
+    """Breaks the configuration between the gate and the view."""
+
+    def __call__(self, request: HttpRequest) -> Any:
+        settings.ARRCERT = {}
+        return self.get_response(request)
+
+
+def test_a_configuration_that_breaks_in_a_request_exempts_nothing(
+    site: Any, visit: Any, allowed: IssuedCertificate
+) -> None:
+    """A request on an exempt path is denied if the configuration breaks before its view."""
+    site(
+        path("known", _hello),
+        middleware=[OURS, f"{__name__}._Breaking"],
+        ARRCERT_EXEMPT_PATHS=["/known"],
+    )
+    policies = settings.ARRCERT
+    for who in (None, allowed):
+        with override_settings(ARRCERT=policies):
+            assert visit("/known", who).status_code == 403
 
 
 @pytest.mark.parametrize("url", ["/known", "/unknown", "/partners"])

@@ -27,13 +27,14 @@ from rest_framework.views import APIView
 from rest_framework.viewsets import ViewSet
 
 from arrcert import CertificateDenied
+from arrcert.adapters import Requirement
 from arrcert.testing import CertificateAuthority, IssuedCertificate, self_signed
 from arrcert_django.rest_framework import (
     CertificateUser,
     ClientCertificateAuthentication,
     HasClientCertificate,
 )
-from arrcert_django.urlconf import Requirement, requirement_of
+from arrcert_django.urlconf import requirement_of
 from arrcert_django.user_checks import check_authentication
 
 GATE = "arrcert_django.middleware.ClientCertificateMiddleware"

@@ -230,7 +230,7 @@ def test_policy_is_a_name(policy: Any) -> None:
 
 
 def test_mark_that_is_no_name_is_no_policy(protected_app: Flask, alice: IssuedCertificate) -> None:
-    """A view whose attribute is not a string names no policy."""
+    """A view whose attribute has another type names no policy."""
 
     class Obliging:
         __name__ = "obliging"
