@@ -53,7 +53,7 @@ def remember_active() -> None:
 
 def is_active() -> bool:
     """Return whether the middleware was created with the current value of `MIDDLEWARE`."""
-    return tuple(settings.MIDDLEWARE) in _active
+    return tuple(conf.setting("MIDDLEWARE")) in _active
 
 
 def refuse_to_serve(**_: Any) -> None:
@@ -70,6 +70,8 @@ def refuse_to_serve(**_: Any) -> None:
     WebSockets of Channels do not send the signal. The middleware counts as active if `MIDDLEWARE`
     lists the class, a subclass, or a factory that created it.
     """
+    if is_active() and conf.setting("ROOT_URLCONF") == _examined_urlconf:
+        return
     try:
         refuse_without_middleware()
         _examine_urlconf()
@@ -146,8 +148,7 @@ def refuse_without_middleware() -> None:
         ConfigurationError: no middleware is active although `ARRCERT_PROTECT_ALL` is not False, or
             the configuration has mistakes and no middleware has reported them.
     """
-    middleware = tuple(conf.setting("MIDDLEWARE"))
-    if middleware in _active or _lists_middleware(middleware):
+    if is_active() or _lists_middleware(tuple(settings.MIDDLEWARE)):
         return
     try:
         protects_all = conf.current().settings.protect_all
@@ -177,7 +178,7 @@ def _examine_urlconf() -> None:
             its `certificate_policy`.
     """
     global _examined_urlconf
-    urlconf = conf.setting("ROOT_URLCONF")
+    urlconf = settings.ROOT_URLCONF
     if urlconf == _examined_urlconf:
         return
     try:

@@ -1,4 +1,4 @@
-"""The dearest request that a stranger can send, under 1, 40 and 1,000 alternatives."""
+"""The most expensive request of a stranger, under 1, 40 and 1,000 alternatives."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from arrcert.certificate import read_presented_certificate
 
 COUNTS = (1, 40, 1000)
 GOALS = {1: None, 40: 0.020, 1000: 0.100}
-"""Seconds for the dearest request, by the number of alternatives."""
+"""The seconds that the most expensive request may take, by the number of alternatives."""
 LONGEST = 16 * 1024
-"""Characters of a header value that is decoded."""
+"""The longest header value that is decoded, in characters."""
 
 
 class Case(NamedTuple):
     """A hostile request.
 
     Attributes:
-        name: what makes it dear.
+        name: what makes it expensive.
         headers: the headers that hold the certificate.
         front_end: the front end that forwards it.
         policies: a policy for each number of alternatives.
@@ -45,7 +45,7 @@ class Case(NamedTuple):
 
 
 class _Public(NamedTuple):
-    """A public key, whose private key nobody needs."""
+    """A public key without a private key."""
 
     key: Any
 
@@ -203,7 +203,7 @@ def cases() -> Iterator[Case]:
         "app-service",
         {count: [Policy(trust_anchors=pem) for pem in same_p384[:count]] for count in COUNTS},
     )
-    # OpenSSL takes an exponent of any length up to this size. Then verifying is as dear as signing.
+    # OpenSSL accepts an exponent up to this size, which makes verifying as expensive as signing.
     numbers = rsa.generate_private_key(65537, 3072).public_key().public_numbers()
     slow = [
         _Public(rsa.RSAPublicNumbers(numbers.n - 2 * n - 2, numbers.n).public_key())

@@ -57,7 +57,7 @@ def _ordinary_site(settings: Any) -> None:
 
 
 def test_an_ordinary_site_has_nothing_to_report() -> None:
-    """A policy, and the middleware directly after SecurityMiddleware, pass all checks."""
+    """A policy, and the middleware directly after SecurityMiddleware, give no report."""
     assert _ids() == []
 
 
@@ -107,7 +107,7 @@ def test_an_error_stops_manage_py(settings: Any) -> None:
 
 
 def test_a_missing_middleware_is_a_warning(settings: Any) -> None:
-    """Without the middleware the site refuses to serve, and commands that serve nothing work."""
+    """A missing middleware is only a warning, so that commands that serve nothing work."""
     settings.MIDDLEWARE = [SECURITY, COMMON]
     [message] = _messages()
     assert (message.id, isinstance(message, Warning)) == ("arrcert.W001", True)
@@ -140,7 +140,7 @@ def test_a_site_may_protect_only_decorated_views(settings: Any) -> None:
 
 
 def test_the_middleware_without_its_setting_is_an_error(settings: Any) -> None:
-    """ARRCERT_PROTECT_ALL = False with the middleware is an error; True says the default."""
+    """ARRCERT_PROTECT_ALL = False with the middleware is an error, and True is the default."""
     settings.ARRCERT_PROTECT_ALL = False
     [message] = _messages()
     assert (message.id, isinstance(message, Error)) == ("arrcert.E001", True)
@@ -159,7 +159,7 @@ def test_the_middleware_without_its_setting_is_an_error(settings: Any) -> None:
     ],
 )
 def test_the_right_place_is_accepted(settings: Any, middleware: list[str]) -> None:
-    """Directly after SecurityMiddleware, or first, is the right place, also for a subclass."""
+    """The middleware may be first or directly after SecurityMiddleware, and so may a subclass."""
     settings.MIDDLEWARE = middleware
     assert _ids() == []
 
@@ -178,7 +178,7 @@ def test_the_right_place_is_accepted(settings: Any, middleware: list[str]) -> No
     ],
 )
 def test_a_wrong_place_is_a_warning(settings: Any, middleware: list[str]) -> None:
-    """Any other place is a warning, because middleware before ours can respond without a check."""
+    """Any other place is a warning, because middleware before it can respond without a check."""
     settings.MIDDLEWARE = middleware
     messages = _messages()
     assert [message.id for message in messages] == ["arrcert.W002"]
@@ -284,7 +284,7 @@ def test_a_view_that_names_an_unknown_policy_is_an_error(settings: Any) -> None:
 
 
 def test_a_urlconf_that_fails_is_not_reported_twice(settings: Any) -> None:
-    """A broken URLconf is left to Django's checks, and broken policies are reported only once."""
+    """Django's checks report a broken URLconf, and ours report broken policies only once."""
     settings.ROOT_URLCONF = "there.is.no.such.urlconf"
     assert _ids() == []
     settings.ROOT_URLCONF = _urlconf(path("report", _Report.as_view()))
