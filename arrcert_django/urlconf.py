@@ -29,6 +29,7 @@ __all__ = [
     "policy_of",
     "registered_views",
     "requirement_of",
+    "unchecked_requirement",
     "view_class_of",
 ]
 
@@ -77,6 +78,29 @@ def requirement_of(view: object, method: str | None) -> Requirement | None:
     named = map(requirement_named_by, _functions_below(view, method or ""))
     below = next((requirement for requirement in named if requirement is not None), None)
     return requirement_of_class(view) if below is None else below
+
+
+def unchecked_requirement(view: object) -> Requirement | None:
+    """Return what `certificate_policy` of a view asks for and only the middleware would check.
+
+    Args:
+        view: the function that is registered.
+
+    Returns:
+        None if the class of the view names no policy, or if a decorator, the mixin or an entry of
+        `permission_classes` checks it. Only views of Django REST framework are looked at. It does
+        not see what `get_permissions()` of a view computes.
+    """
+    if not isinstance(attribute_of(view, "certificate_policy"), str):
+        return None
+    asked = requirement_of_class(view)
+    checking = [view]
+    if not hides_permissions(view):
+        checking += operands(attribute_of(view, "permission_classes"))
+    for held in map(requirement_named_by, checking):
+        if held == asked or (held is not None and asked == (held.policy, None)):
+            return None
+    return asked
 
 
 def hides_permissions(view: object) -> bool:

@@ -27,6 +27,11 @@ class SubclassedMiddleware(ClientCertificateMiddleware):
     pass
 
 
+def no_class(get_response: Any) -> Any:
+    """Return what a middleware that is a function returns."""
+    return get_response
+
+
 def _messages() -> list[CheckMessage]:
     messages = run_checks(tags=[Tags.security])
     return [message for message in messages if (message.id or "").startswith("arrcert.")]
@@ -149,7 +154,6 @@ def test_the_middleware_without_its_setting_is_an_error(settings: Any) -> None:
     [
         [OURS],
         [OURS, COMMON],
-        [COMMON, SECURITY, OURS],
         [SECURITY, f"{__name__}.SubclassedMiddleware", COMMON],
         [SECURITY, OURS, "there.is.no.such.Middleware"],
     ],
@@ -164,6 +168,9 @@ def test_the_right_place_is_accepted(settings: Any, middleware: list[str]) -> No
     "middleware",
     [
         [SECURITY, COMMON, OURS],
+        [COMMON, SECURITY, OURS],
+        ["corsheaders.middleware.CorsMiddleware", SECURITY, OURS],
+        [f"{__name__}.no_class", SECURITY, OURS],
         [OURS, SECURITY],
         [COMMON, OURS],
         [COMMON, f"{__name__}.SubclassedMiddleware"],
@@ -176,6 +183,11 @@ def test_a_wrong_place_is_a_warning(settings: Any, middleware: list[str]) -> Non
     messages = _messages()
     assert [message.id for message in messages] == ["arrcert.W002"]
     assert "Move it" in (messages[0].hint or "")
+    own = (OURS, f"{__name__}.SubclassedMiddleware")
+    ours = next(number for number, entry in enumerate(middleware) if entry in own)
+    others = [entry for entry in middleware[:ours] if entry != SECURITY]
+    assert all(f'"{entry}"' in messages[0].msg for entry in others)
+    assert others or "is before SecurityMiddleware" in messages[0].msg
 
 
 def test_a_warning_of_the_configuration_is_a_warning(settings: Any) -> None:

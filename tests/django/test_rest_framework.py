@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from django.core.cache import cache
-from django.test import Client
+from django.test import Client, override_settings
 from django.urls import path
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.settings import spectacular_settings
@@ -26,9 +26,11 @@ from rest_framework.throttling import ScopedRateThrottle
 from rest_framework.views import APIView
 from rest_framework.viewsets import ViewSet
 
-from arrcert import CertificateDenied
+from arrcert import CertificateDenied, ConfigurationError
 from arrcert.adapters import Requirement
 from arrcert.testing import CertificateAuthority, IssuedCertificate, self_signed
+from arrcert_django.decorators import authorize_certificate
+from arrcert_django.mixins import ClientCertificateRequiredMixin
 from arrcert_django.rest_framework import (
     CertificateUser,
     ClientCertificateAuthentication,
@@ -494,10 +496,121 @@ class Unchecked(Page):
     certificate_policy = "partners"
 
 
+PARTNERS: Any = HasClientCertificate("partners")
+
+
 class Checked(Unchecked):
     """A view that names a policy and checks it."""
 
-    permission_classes = [HasClientCertificate("partners")]
+    permission_classes = [PARTNERS]
+
+
+class Open(Unchecked):
+    """Has no permission, so it runs for everybody."""
+
+    permission_classes: Any = []
+
+
+class CheckedWithoutRole(Checked):
+    """Names a role that its permission does not ask for."""
+
+    certificate_role = "orders"
+
+
+class Computed(Checked):
+    """Lists the permission, and computes others."""
+
+    def get_permissions(self) -> list[Any]:
+        """Return no permission."""
+        return []
+
+
+class UncheckedViewSet(ViewSet):
+    """Checks one action, and leaves another open."""
+
+    certificate_policy = "partners"
+    permission_classes: Any = [HasClientCertificate("partners")]
+
+    def list(self, request: Any) -> Response:
+        """Answer."""
+        return Response(["list"])
+
+    @action(detail=False, permission_classes=[])
+    def report(self, request: Any) -> Response:
+        """Answer."""
+        return Response(["report"])
+
+
+@pytest.mark.parametrize(
+    ("route", "remedy"),
+    [
+        (path("view", Open.as_view()), "'partners'"),
+        (path("view", CheckedWithoutRole.as_view()), "'partners', role='orders'"),
+        (path("view", Computed.as_view()), "'partners'"),
+        (path("view", Checked.as_view(permission_classes=[])), "'partners'"),
+        (path("view", UncheckedViewSet.as_view({"get": "report"}, permission_classes=[])), ""),
+    ],
+    ids=["view", "role", "computed", "route", "action"],
+)
+def test_site_with_a_policy_that_nothing_checks_serves_nothing(
+    site: Any, visit: Any, route: Any, remedy: str, partner: IssuedCertificate, caplog: Any
+) -> None:
+    """The attribute says that the view is protected; without the gate that would not be true."""
+    site(path("other", Checked.as_view()), route, middleware=[COMMON])
+    for who in (None, partner):
+        for url in ("/view", "/other"):
+            with pytest.raises(ConfigurationError, match="nothing that arrcert can see checks it"):
+                visit(url, who)
+    assert "the site refuses to serve: the view" in caplog.text
+    assert "at 'view': names certificate_policy = 'partners'" in caplog.text
+    assert f"HasClientCertificate({remedy}" in caplog.text
+
+
+def test_policy_of_the_class_is_checked_by_the_gate(
+    site: Any, visit: Any, partner: IssuedCertificate
+) -> None:
+    """With the middleware such a site serves, and the middleware checks the policy."""
+    site(path("view", Open.as_view()))
+    assert visit("/view").status_code == 403
+    assert visit("/view", partner).status_code == 200
+    with (
+        override_settings(MIDDLEWARE=[COMMON], ARRCERT_PROTECT_ALL=False),
+        pytest.raises(ConfigurationError, match="nothing that arrcert can see checks it"),
+    ):
+        visit("/view", partner)
+
+
+def test_actions_of_a_router_are_examined_one_by_one(site: Any, visit: Any) -> None:
+    """One action that takes the permission away stops the site, whatever the others ask for."""
+    router = SimpleRouter()
+    router.register("orders", UncheckedViewSet, basename="orders")
+    site(*router.urls, middleware=[COMMON])
+    with pytest.raises(ConfigurationError, match="names certificate_policy = 'partners'") as raised:
+        visit("/orders/")
+    [problem] = raised.value.problems
+    assert "orders/report" in problem.setting
+
+
+def test_site_whose_views_check_their_policy_serves(
+    site: Any, visit: Any, partner: IssuedCertificate
+) -> None:
+    """The permission, the decorator and the mixin each check the policy without the gate."""
+
+    class Mixed(ClientCertificateRequiredMixin, Open):  # type: ignore[misc]
+        certificate_policy = "partners"
+
+    site(
+        path("permission", Checked.as_view()),
+        path("combined", Open.as_view(permission_classes=[AllowAny & PARTNERS])),
+        path("decorator", authorize_certificate(policy="partners")(Open.as_view())),
+        path("mixin", Mixed.as_view()),
+        path("role", Open.as_view(permission_classes=[HasClientCertificate("partners", "orders")])),
+        middleware=[COMMON],
+    )
+    for url in ("/permission", "/combined", "/decorator", "/mixin", "/role"):
+        assert visit(url).status_code == 403
+        assert visit(url, partner).status_code == 200
+    assert check_authentication() == []
 
 
 def test_policy_that_nothing_checks(site: Any, settings: Any) -> None:
@@ -508,7 +621,8 @@ def test_policy_that_nothing_checks(site: Any, settings: Any) -> None:
     site(*routes, middleware=[COMMON])
     [message] = check_authentication()
     assert message.id == "arrcert.E009"
-    assert "Unchecked names certificate_policy = 'partners'" in message.msg
+    assert "Unchecked at ''" in message.msg
+    assert "names certificate_policy = 'partners'" in message.msg
     settings.ARRCERT = {}
     assert check_authentication() == []
 

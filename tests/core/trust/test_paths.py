@@ -796,7 +796,9 @@ def test_forwarded_authorities_are_bounded_in_signatures(
         for _ in range(trust.MOST_FORWARDED_EFFORT + 10)
     ]
     search = PathSearch(stranger, forwarded)
-    assert isinstance(search.find(TrustStore([authority.x509]), datetime.now(UTC)), Finding)
+    found = search.find(TrustStore([authority.x509]), datetime.now(UTC))
+    assert isinstance(found, Finding)
+    assert "the CA certificates that came with it cost more to verify than is" in found.detail
     assert counted.signatures == trust.MOST_FORWARDED_EFFORT + 1
     assert counted.searches == 0
 
@@ -805,7 +807,7 @@ def test_configured_authorities_of_one_name_are_bounded_in_signatures(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The signatures that one request costs are bounded, for any number of CAs of one name."""
-    monkeypatch.setattr(trust, "MOST_CONFIGURED_EFFORT", 5)
+    monkeypatch.setattr(trust, "MOST_UNNAMED_EFFORT", 5)
     counted = Counted(monkeypatch)
     authorities = [CertificateAuthority("One Name") for _ in range(8)]
     stranger = self_signed("alice", issuer=authorities[0])
@@ -821,7 +823,7 @@ def test_authority_that_a_certificate_names_by_its_key_is_always_tried(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A CA whose key a certificate names is always tried, for any number of CAs of one name."""
-    monkeypatch.setattr(trust, "MOST_CONFIGURED_EFFORT", 2)
+    monkeypatch.setattr(trust, "MOST_UNNAMED_EFFORT", 2)
     counted = Counted(monkeypatch)
     authorities = [CertificateAuthority("One Name") for _ in range(5)]
     search = PathSearch(authorities[4].issue("alice").certificate)
@@ -834,7 +836,7 @@ def test_authorities_that_a_certificate_names_by_their_key_are_bounded_too(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A stranger who writes the identifier of a CA's key costs a bounded number of signatures."""
-    monkeypatch.setattr(trust, "MOST_NAMED_EFFORT", 3)
+    monkeypatch.setattr(trust, "MOST_EFFORT", 3)
     counted = Counted(monkeypatch)
     renewed = [root([(CA, True), (CA_SKI, False)]) for _ in range(5)]
     impostor = sign(name("alice"), KEYS["client"], name("CA"), KEYS["client"], [(AKI, False)])
@@ -852,7 +854,7 @@ def large_authorities(number: int) -> list[x509.Certificate]:
 
 def test_slow_keys_of_configured_authorities_count_more(monkeypatch: pytest.MonkeyPatch) -> None:
     """Configured CAs with slow keys and without key identifiers reach the limit sooner."""
-    monkeypatch.setattr(trust, "MOST_CONFIGURED_EFFORT", 13)
+    monkeypatch.setattr(trust, "MOST_UNNAMED_EFFORT", 13)
     counted = Counted(monkeypatch)
     search = PathSearch(leaf())
     for ca in large_authorities(4):
@@ -866,6 +868,85 @@ def test_slow_keys_of_forwarded_authorities_count_more(monkeypatch: pytest.Monke
     search = PathSearch(leaf(), large_authorities(12))
     assert isinstance(search.find(TrustStore([CertificateAuthority("Other").x509]), NOW), Finding)
     assert counted.signatures == 10
+
+
+def test_forwarded_authority_is_verified_once_for_all_alternatives(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """That a path ends at a CA that signed itself is found once, not once for each policy."""
+    counted = Counted(monkeypatch)
+    key = ec.generate_private_key(ec.SECP384R1())
+    ca = sign(name("CA"), key, name("CA"), key, [(CA, True)])
+    search = PathSearch(client(sign(name("alice"), KEYS["client"], name("CA"), key)), [ca])
+    for _ in range(10):
+        found = search.find(TrustStore([root()]), NOW)
+        assert isinstance(found, Finding)
+        assert "it ends at the CA certificate 'CN=CA', which signed itself" in found.detail
+    # The leaf and the forwarded CA, and for each configured CA the two of them.
+    assert counted.signatures == 2 + 10 * 2
+
+
+def test_forwarded_authority_that_is_too_slow_is_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An RSA key with an exponent as long as the key, which a stranger makes, is left out."""
+    counted = Counted(monkeypatch)
+    holder = SimpleNamespace(
+        public_key=lambda: rsa.RSAPublicNumbers(2**3070 + 1, 2**3071 + 1).public_key()
+    )
+    slow = sign(name("CA"), holder, name("CA"), KEYS["ca"], [(CA, True)])
+    for signed_by in ("ca", "client"):
+        end = client(sign(name("alice"), KEYS["client"], name("CA"), KEYS[signed_by]))
+        found = PathSearch(end, [slow]).find(TrustStore([root()]), NOW)
+        assert isinstance(found, list) == (signed_by == "ca")
+    assert isinstance(found, Finding)
+    assert "let the front end forward the certificate's own chain alone" in found.detail
+    assert counted.signatures == 2
+
+
+def test_all_that_one_request_may_cost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forwarded CAs, configured ones and those that are named by their key share one limit."""
+    counted = Counted(monkeypatch)
+    forwarded = large_authorities(10)
+    end = client(sign(name("alice"), KEYS["client"], name("CA"), KEYS["client"], [(AKI, False)]))
+    search = PathSearch(end, forwarded)
+    # One with the identifier counts 1, others 6.
+    for ca in large_authorities(10) + [root([(CA, True), (CA_SKI, False)]) for _ in range(50)]:
+        found = search.find(TrustStore([ca]), NOW)
+    assert isinstance(found, Finding)
+    assert "are configured than are tried for one request" in found.detail
+    assert counted.signatures == 10 + 6 + (trust.MOST_EFFORT - 60 - 36)
+
+
+def test_denial_of_a_broken_path_says_what_was_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If a path was found that is not valid, and others were not tried, the denial says both."""
+    monkeypatch.setattr(trust, "MOST_UNNAMED_EFFORT", 1)
+    top = root([(x509.BasicConstraints(ca=True, path_length=0), True)])
+    middle = sign(name("Issuing"), KEYS["issuing"], name("CA"), KEYS["ca"], [(CA, True)])
+    end = sign(name("alice"), KEYS["client"], name("Issuing"), KEYS["issuing"])
+    found = PathSearch(client(end)).find(TrustStore([top], [middle]), NOW)
+    assert isinstance(found, Finding)
+    assert "; more CAs of the name 'CN=CA' are configured than are tried" in found.detail
+
+
+@pytest.mark.parametrize("length", [4, 8])
+def test_no_path_within_the_limits_is_lost(length: int) -> None:
+    """A chain of P-521 keys leads to the last of forty CAs of one name, without key identifiers.
+
+    Eight is the longest that `cryptography` follows. Its lowest and its highest CA are also
+    cross-signed, and those certificates are forwarded too.
+    """
+    keys = [ec.generate_private_key(ec.SECP521R1()) for _ in range(length)]
+    cas = [(name(f"Level {number}"), key) for number, key in enumerate(keys)]
+    issuers = [*cas[1:], (name("CA"), KEYS["ca"])]
+    chain = [sign(*ca, *issuer, [(CA, True)]) for ca, issuer in zip(cas, issuers, strict=True)]
+    crossed = [sign(*ca, name("Elsewhere"), keys[0], [(CA, True)]) for ca in (cas[0], cas[-1])]
+    end = client(sign(name("alice"), KEYS["client"], *cas[0]))
+    search = PathSearch(end, [*crossed, *reversed(chain)])
+    key = KEYS["client"]
+    for _ in range(39):
+        found = search.find(TrustStore([sign(name("CA"), key, name("CA"), key, [(CA, True)])]), NOW)
+        assert isinstance(found, Finding)
+    top = root()
+    assert search.find(TrustStore([top]), NOW) == [end.x509, *chain, top]
 
 
 def test_forwarded_certificate_is_tried_until_it_has_its_place(
@@ -892,17 +973,21 @@ def test_effort_of_a_signature_follows_the_key() -> None:
         holder = SimpleNamespace(public_key=lambda: key)
         return Signer.of(sign(name("CA"), holder, name("CA"), KEYS["ca"])).effort
 
-    rsa_key = rsa.generate_private_key(65537, 2048).public_key()
-    modulus = rsa_key.public_numbers().n
-    assert effort(rsa_key) == 1
-    assert effort(rsa.RSAPublicNumbers(2**64 + 1, modulus).public_key()) == trust.MOST_NAMED_EFFORT
-    assert effort(rsa.RSAPublicNumbers(2**63 + 1, modulus).public_key()) == 1
-    assert effort(rsa.RSAPublicNumbers(65537, 2**4095 + 1).public_key()) == 1
-    assert effort(rsa.RSAPublicNumbers(65537, 2**8191 + 1).public_key()) == 9
+    def rsa_effort(exponent: int, bits: int) -> int:
+        return effort(rsa.RSAPublicNumbers(exponent, 2 ** (bits - 1) + 1).public_key())
+
+    assert rsa_effort(65537, 2048) == 1
+    assert rsa_effort(65537, 4096) == 1
+    assert rsa_effort(65537, 8192) == 4
+    assert rsa_effort(2**63 + 1, 16384) == 46
+    # FIPS 186-5 allows exponents up to this length, so a forwarded CA may have one.
+    assert rsa_effort(2**255 + 1, 3072) == 7
+    assert trust.MOST_FORWARDED_EFFORT < rsa_effort(2**3070 + 1, 3072) <= trust.MOST_UNNAMED_EFFORT
     assert effort(ec.generate_private_key(ec.SECP256R1()).public_key()) == 1
     assert effort(ec.generate_private_key(ec.SECP384R1()).public_key()) == 6
     assert effort(ec.generate_private_key(ec.SECP521R1()).public_key()) == 6
-    assert effort(ed25519.Ed25519PrivateKey.generate().public_key()) == 6
+    assert effort(ec.generate_private_key(ec.BrainpoolP512R1()).public_key()) == 16
+    assert effort(ed25519.Ed25519PrivateKey.generate().public_key()) == 16
     unreadable = changed(root(), "06072a8648ce3d0201", "06072a8648ce3d0209")
     assert Signer.of(unreadable).effort == 1
 
