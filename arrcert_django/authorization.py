@@ -47,7 +47,7 @@ class Decisions:
             record the entry; None without the middleware.
         is_told: whether the entry was recorded and signalled.
         view_was_seen: whether the middleware has seen the view before it runs.
-        required: the policy and role that the view requires; None if the view or the path is exempt.
+        required: the policy and role of that view; None if the view or the path is exempt.
         is_released: whether the request meets it, so that the response may be sent.
     """
 

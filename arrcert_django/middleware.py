@@ -288,7 +288,7 @@ def _view_at_path(request: HttpRequest) -> object:
 
 
 def _named_by(request: HttpRequest, view: object) -> Requirement | None:
-    """Return the policy that a view names; None also on an error, so that `default` is checked."""
+    """Return the policy that a view names, None if it names none or if reading it fails."""
     try:
         return requirement_of(view, request.method)
     except Exception:
