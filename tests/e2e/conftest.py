@@ -280,7 +280,7 @@ class Running(NamedTuple):
                         context.wrap_socket(connection, server_hostname="localhost")
                     )
                 # A server may close the connection before it has received the rest.
-                with contextlib.suppress(ConnectionError):
+                with contextlib.suppress(ConnectionError, ssl.SSLError):
                     for number, packet in enumerate(packets):
                         if number:
                             time.sleep(0.05)
