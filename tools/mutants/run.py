@@ -240,6 +240,8 @@ def _warm_up() -> None:
     """Import the libraries that every process needs and that are not mutated."""
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     os.environ.pop("ARRCERT", None)
+    # The compiled test files stay in the copy of the tree, for every process.
+    sys.dont_write_bytecode = False
     import hypothesis
     import pytest  # noqa: F401
     from cryptography import x509  # noqa: F401
@@ -260,6 +262,8 @@ def _pytest(files: Sequence[str], plugin: _Plugin) -> int:
     import pytest
 
     options = ["-x", "-q", "--no-header", "--tb=short", "-p", "no:cacheprovider"]
+    # Nobody reads the values in a failed assertion, and pytest would rewrite each test file.
+    options.append("--assert=plain")
     # Ignore the project's pytest options: they may need plugins, and no plugins are loaded here.
     options += ["-o", "addopts=", "--import-mode=importlib"]
     return int(pytest.main([*options, *files], plugins=[plugin]))
