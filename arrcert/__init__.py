@@ -1,9 +1,8 @@
 """arrcert decides whether a forwarded client certificate may enter an app.
 
-The public names are those of this package, of `arrcert.wsgi`, `arrcert.asgi`, `arrcert.settings`,
-`arrcert.explanation`, `arrcert.testing`, `arrcert.outbound` and `arrcert.gunicorn`, and the
-command, `arrcert.cli`. A public module defines `__all__`. Every other module may change between
-versions.
+The public API is this package, the modules `arrcert.wsgi`, `arrcert.asgi`, `arrcert.settings`,
+`arrcert.explanation`, `arrcert.testing`, `arrcert.outbound` and `arrcert.gunicorn`, and the command
+in `arrcert.cli`. A public module defines `__all__`. All other modules may change between versions.
 """
 
 from arrcert.authorizer import Authorizer

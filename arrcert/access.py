@@ -1,4 +1,7 @@
-"""The log of entries: one INFO record on the logger `arrcert.access` for each accepted request."""
+"""The log of entries: one INFO record on the logger `arrcert.access` for each accepted request.
+
+A DEBUG record on the logger `arrcert` for each acceptance stands beside it.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from arrcert.exceptions import quote
 from arrcert.identity import ClientIdentity
 
 logger = logging.getLogger("arrcert.access")
+decisions = logging.getLogger("arrcert")
 
 ENTERED = "arrcert.entered"
 """The key of a WSGI environ and of an ASGI scope that is there once the entry was recorded, so that
@@ -36,6 +40,27 @@ def is_first_entry(request: Mapping[str, Any] | None) -> bool:
         return False
     request[ENTERED] = True
     return True
+
+
+def write_acceptance(identity: ClientIdentity) -> None:
+    """Write the DEBUG record of one acceptance; a request can have several.
+
+    Args:
+        identity: who was accepted.
+    """
+    if not decisions.isEnabledFor(logging.DEBUG):
+        return
+    decisions.debug(
+        "authorized under policy %r: %s%s",
+        identity.policy,
+        identity.certificate.sha256_fingerprint,
+        "" if identity.name is None else f", identity {quote(identity.name)}",
+        extra={
+            "arrcert_policy": identity.policy,
+            "arrcert_fingerprint": identity.certificate.sha256_fingerprint,
+            "arrcert_identity": identity.name,
+        },
+    )
 
 
 def write_entry(

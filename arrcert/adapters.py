@@ -17,7 +17,7 @@ from arrcert.denials import DenialLog
 from arrcert.exceptions import CertificateDenied, ConfigurationError, Denial, DenialReason
 
 NOT_GIVEN: Any = object()
-"""Default of a decorator's `view`: it tells `authorize_certificate()` from
+"""The default of a decorator's argument `view`. It makes `authorize_certificate()` different from
 `authorize_certificate(None)`."""
 
 _POLICY = "_arrcert_policy"
@@ -25,11 +25,11 @@ _POLICY = "_arrcert_policy"
 safe: a view with this attribute is checked before it runs."""
 
 _ROLE = "_arrcert_role"
-"""The attribute that names the role that a view asks for, beside its policy."""
+"""The attribute that names the role that a view requires in addition to its policy."""
 
 DEEPEST_STACK = 100
-"""The search through the wrappers of one view or app stops after this many. Without a limit, one
-that wraps itself would be an endless loop."""
+"""The search through the wrappers of a view or an app stops after this number. Without a limit, a
+wrapper that wraps itself would cause an endless loop."""
 
 # Exempt views are compared by identity. `functools.wraps` would copy an attribute to other views,
 # which would then be exempt too.
@@ -58,7 +58,7 @@ def require_role(role: object) -> None:
     """Check that a decorator's `role` is a role's name, or None.
 
     Raises:
-        TypeError: it is another object than text, or it is empty.
+        TypeError: it is not a string and not None, or it is empty.
 
     It does not check that a policy grants the role.
     """
@@ -71,7 +71,7 @@ def require_view(view: object, *, for_classes: str) -> None:
 
     Args:
         view: what is decorated.
-        for_classes: what to write for a class-based view; the error for a class says it.
+        for_classes: what to write for a class-based view, for the error message.
 
     Raises:
         TypeError: it is None, a policy's name, a class, or not callable.
@@ -99,7 +99,7 @@ def mark_policy(view: Callable[..., Any], policy: str, role: str | None = None) 
         view: the function that does the check. If it is a wrapper, `functools.wraps` has set its
             `__wrapped__`, and has copied the marks of an inner wrapper, which these replace.
         policy: the policy's name.
-        role: the role that it asks for; None for any.
+        role: the role that the view requires; None for any.
     """
     setattr(view, _POLICY, policy)
     setattr(view, _ROLE, role)
@@ -112,17 +112,17 @@ def policy_named_by(view: object) -> str | None:
     """Return the policy that a view or hook names, or None.
 
     Args:
-        view: any object. Attributes of that name with another type are ignored.
+        view: any object. If its attribute of this name has another type, it is ignored.
     """
     policy = getattr(view, _POLICY, None)
     return policy if isinstance(policy, str) else None
 
 
 def role_named_by(view: object) -> str | None:
-    """Return the role that a view or hook asks for beside its policy, or None.
+    """Return the role that a view or hook requires in addition to its policy, or None.
 
     Args:
-        view: any object. Attributes of that name with another type are ignored.
+        view: any object. If its attribute of this name has another type, it is ignored.
     """
     role = getattr(view, _ROLE, None)
     return role if isinstance(role, str) else None
@@ -137,7 +137,7 @@ def exempt_view(view: object) -> None:
     Raises:
         TypeError: it is not a function.
     """
-    # Other callables may define equality, and some are made again for each request.
+    # Other callables may define equality, and some are created again for each request.
     if not isinstance(view, FunctionType):
         raise TypeError(
             f"certificate_exempt takes a view function, not {view!r}; for a class-based view write"
@@ -157,11 +157,11 @@ def lost_decorators(views: Mapping[str, Callable[..., Any]]) -> Iterator[str]:
     Args:
         views: all registered views of an app, by name.
 
-    `@authorize_certificate` above a route has this effect: the route registers the undecorated
-    function, or a wrapper of it. Three cases are not reported: the app also registers the decorated
-    function, the view is exempt, or its module still binds the undecorated function to its name (a
-    decorator would have replaced it). It does not find a view below a decorator that does not use
-    `functools.wraps`.
+    This happens if `@authorize_certificate` is above the route: the route registers the undecorated
+    function, or a wrapper of it. A view is not reported in three cases: the app also registers the
+    decorated function, the view is exempt, or the view's name in its module still means the
+    undecorated function, so no decorator has replaced it. This does not find a view below a
+    decorator that does not use `functools.wraps`.
     """
     checked = {
         id(function)
@@ -183,7 +183,7 @@ def lost_decorators(views: Mapping[str, Callable[..., Any]]) -> Iterator[str]:
 
 
 def policies_named_in(view: object) -> set[str]:
-    """Return every policy that a view names, itself or in a callable that it wraps.
+    """Return every policy that a view names, or that a callable inside it names.
 
     Args:
         view: any object.
@@ -202,12 +202,12 @@ def deny_misconfigured(
     """Log and return the denial of a request to an app that is set up wrongly.
 
     Args:
-        detail: for the operator: what is wrong.
-        policy: the name of the policy that was asked for.
+        detail: what is wrong, for the operator.
+        policy: the name of the policy that the request needs.
         environ: the WSGI environ of the request.
         scope: the ASGI scope of the request.
 
-    The caller raises it. Use it only where no `Authorizer` exists: an `Authorizer` logs its own
+    The caller raises it. Use this only if there is no `Authorizer`. An `Authorizer` logs its own
     denials.
     """
     denial = Denial(DenialReason.MISCONFIGURED, detail)
@@ -225,12 +225,12 @@ def deny_unconfigured(
     """Log and return the denial of a request to an app whose configuration has mistakes.
 
     Args:
-        error: lists the mistakes.
-        policy: the name of the policy that was asked for.
+        error: the error with the list of the mistakes.
+        policy: the name of the policy that the request needs.
         environ: the WSGI environ of the request.
         scope: the ASGI scope of the request.
 
-    The caller raises it from `error`, as it does with `deny_misconfigured`.
+    The caller raises it from `error`. See also `deny_misconfigured`.
     """
     mistakes = "; ".join(map(str, error.problems))
     return deny_misconfigured(
@@ -249,8 +249,8 @@ def _unwrapped(view: Any) -> Iterator[Callable[..., Any]]:
 
 
 def _is_protected(view: Callable[..., Any]) -> bool:
-    """Return whether exactly this weakly referable callable is below `authorize_certificate`."""
-    # A callable object may be equal to any other.
+    """Return whether `authorize_certificate` made or decorated exactly this callable."""
+    # A callable object may define `==` in any way, so also compare by identity.
     return view in _protected and any(function is view for function in _protected)
 
 
@@ -264,7 +264,7 @@ def _is_weakly_referable(view: Callable[..., Any]) -> bool:
 
 
 def _is_bound_to_its_name(view: Callable[..., Any]) -> bool:
-    """Return whether the view's name in its module leads to exactly this view."""
+    """Return whether the view's name in its module means exactly this view."""
     found: Any = sys.modules.get(getattr(view, "__module__", ""))
     for part in getattr(view, "__qualname__", "").split("."):
         found = getattr(found, part, None)

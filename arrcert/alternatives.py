@@ -8,7 +8,6 @@ from datetime import datetime
 
 from arrcert.exceptions import Denial, DenialReason, Finding
 from arrcert.expiry import Expiry
-from arrcert.forwarding.ingress import Forwarded
 from arrcert.identity import ClientIdentity
 from arrcert.memory import Memory
 from arrcert.policy import Acceptance, Policy
@@ -30,33 +29,27 @@ class Alternatives:
     Attributes:
         name: the name of the policies.
         policies: the policies.
+        follows_files: whether a policy has files, which can change.
+        latest: the memory of the snapshot of the files that was seen last; without files it is
+            always the current one.
     """
 
     def __init__(self, name: str, policies: Sequence[Policy], most_remembered: int) -> None:
         self.name = name
         self.policies = policies
         self._most_remembered = most_remembered
-        self._follows_files = any(policy.trust_store() is not None for policy in policies)
-        self._memory = self._new_memory()
+        self.follows_files = any(policy.trust_store() is not None for policy in policies)
+        self.latest = self._new_memory()
 
     def memory(self) -> Memory:
         """Return the memory of the current snapshot of the files; a new snapshot starts empty."""
-        memory = self._memory
-        if self._follows_files:
+        memory = self.latest
+        if self.follows_files:
             for policy, trust_store in zip(self.policies, memory.trust_stores, strict=True):
                 if policy.trust_store() is not trust_store:
-                    self._memory = memory = self._new_memory()
+                    self.latest = memory = self._new_memory()
                     break
         return memory
-
-    def recall(self, forwarded: Forwarded) -> ClientIdentity | None:
-        """Return whom the current memory knows by this text, None if it knows nobody.
-
-        Args:
-            forwarded: the text that the front end forwarded.
-        """
-        memory = self.memory() if self._follows_files else self._memory
-        return memory.recall(forwarded)
 
     def decide(
         self,

@@ -6,9 +6,9 @@ import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from arrcert.access import DAYS_LEFT, is_first_entry, write_entry
+from arrcert.access import DAYS_LEFT, is_first_entry, write_acceptance, write_entry
 from arrcert.access import logger as entries
 from arrcert.alternatives import Alternatives
 from arrcert.certificate import ClientCertificate, read_presented_certificate
@@ -59,26 +59,28 @@ class _Settings(Protocol):
     def telemetry(self) -> bool: ...
 
 
-class _Snapshot(NamedTuple):
-    """The policies at one moment, and what is remembered under them. It is immutable.
+class _Snapshot:
+    """The policies at one moment, and what is remembered under them. It is never changed.
+
+    Args:
+        policies: the alternatives of each policy, by its name.
+        most_remembered: how many accepted certificates are remembered for each policy.
 
     Attributes:
-        policies: the policies that it is made of.
-        candidates: what is asked for each name: the alternatives of that one policy.
-        default_first: what is asked for any policy: those of every policy, `default` first.
+        policies: the same.
+        candidates: for each name, the alternatives of that policy.
+        default_first: the alternatives of all policies, `default` first, for a request that any
+            policy may accept.
     """
 
-    policies: Mapping[str, Sequence[Policy]]
-    candidates: Mapping[str, tuple[Alternatives, ...]]
-    default_first: tuple[Alternatives, ...]
+    __slots__ = ("candidates", "default_first", "policies")
 
-    @classmethod
-    def of(cls, policies: Mapping[str, Sequence[Policy]], most_remembered: int) -> _Snapshot:
-        """Return a snapshot that remembers nobody yet."""
+    def __init__(self, policies: Mapping[str, Sequence[Policy]], most_remembered: int) -> None:
         made = [Alternatives(name, listed, most_remembered) for name, listed in policies.items()]
+        self.policies = policies
+        self.candidates = {held.name: (held,) for held in made}
         # Sorting is stable: the others keep their order.
-        default_first = sorted(made, key=lambda held: held.name != _DEFAULT)
-        return cls(policies, {held.name: (held,) for held in made}, tuple(default_first))
+        self.default_first = tuple(sorted(made, key=lambda held: held.name != _DEFAULT))
 
 
 class Authorizer:
@@ -153,7 +155,7 @@ class Authorizer:
                 )
         if problems:
             raise ConfigurationError(problems)
-        self._snapshot = _Snapshot.of(alternatives, most_remembered)
+        self._snapshot = _Snapshot(alternatives, most_remembered)
         self._most_remembered = most_remembered
         self._file: PolicyFile | None = None
         self._denials = DenialLog()
@@ -236,13 +238,15 @@ class Authorizer:
         """
         moment = None if at is None else whole_second(at)
         try:
-            decided = self._decide(self._ingress.from_text(header_value), policy, role, moment)
+            refused = self._ingress.why_text_is_not_enough
+            forwarded = (header_value, None) if refused is None else refused
+            decided = self._decide(forwarded, policy, role, moment)
         except Exception as error:
             raise self._fault(error, policy) from error
-        if isinstance(decided, Denial):
-            raise self._denied(decided, policy)
-        self._entered(decided, None, None, moment)
-        return decided
+        if isinstance(decided, ClientIdentity):
+            self._entered(decided, None, None, moment)
+            return decided
+        raise self._denied(decided, policy)
 
     def identify_wsgi(
         self,
@@ -276,10 +280,10 @@ class Authorizer:
             decided = self._decide(self._ingress.from_wsgi(environ), policy, role, moment)
         except Exception as error:
             raise self._fault(error, policy, environ=environ) from error
-        if isinstance(decided, Denial):
-            raise self._denied(decided.with_hint(hint), policy, environ=environ)
-        self._entered(decided, environ, None, moment)
-        return decided
+        if isinstance(decided, ClientIdentity):
+            self._entered(decided, environ, None, moment)
+            return decided
+        raise self._denied(decided.with_hint(hint), policy, environ=environ)
 
     def identify_asgi(
         self,
@@ -313,10 +317,10 @@ class Authorizer:
             decided = self._decide(self._ingress.from_asgi(scope), policy, role, moment)
         except Exception as error:
             raise self._fault(error, policy, scope=scope) from error
-        if isinstance(decided, Denial):
-            raise self._denied(decided.with_hint(hint), policy, scope=scope)
-        self._entered(decided, None, scope, moment)
-        return decided
+        if isinstance(decided, ClientIdentity):
+            self._entered(decided, None, scope, moment)
+            return decided
+        raise self._denied(decided.with_hint(hint), policy, scope=scope)
 
     def identify_headers(
         self,
@@ -351,10 +355,10 @@ class Authorizer:
             decided = self._decide(self._ingress.from_pairs(pairs, method), policy, role, moment)
         except Exception as error:
             raise self._fault(error, policy) from error
-        if isinstance(decided, Denial):
-            raise self._denied(decided, policy)
-        self._entered(decided, None, None, moment)
-        return decided
+        if isinstance(decided, ClientIdentity):
+            self._entered(decided, None, None, moment)
+            return decided
+        raise self._denied(decided, policy)
 
     def authorize(
         self,
@@ -415,7 +419,7 @@ class Authorizer:
             decided = self._decide(self._ingress.from_wsgi(environ), None, None, None)
         except Exception:
             return None
-        return None if isinstance(decided, Denial) else decided
+        return decided if isinstance(decided, ClientIdentity) else None
 
     def find_asgi(self, scope: Mapping[str, Any]) -> ClientIdentity | None:
         """Return who enters an ASGI request under any policy, None if nobody does.
@@ -429,7 +433,7 @@ class Authorizer:
             decided = self._decide(self._ingress.from_asgi(scope), None, None, None)
         except Exception:
             return None
-        return None if isinstance(decided, Denial) else decided
+        return decided if isinstance(decided, ClientIdentity) else None
 
     def entered_wsgi(self, environ: Mapping[str, Any], identity: ClientIdentity) -> None:
         """Record that somebody whom `find_wsgi` returned enters.
@@ -453,7 +457,7 @@ class Authorizer:
             return snapshot
         policies = self._file.current().policies
         if policies is not snapshot.policies:
-            self._snapshot = snapshot = _Snapshot.of(policies, self._most_remembered)
+            self._snapshot = snapshot = _Snapshot(policies, self._most_remembered)
         return snapshot
 
     def _decide(
@@ -479,16 +483,18 @@ class Authorizer:
                 f"no policy is called {quote(policy)}; there is"
                 f" {', '.join(quote(name) for name in snapshot.policies)}",
             )
-        # The checks of the request itself come before the memory.
-        if isinstance(forwarded, Finding):
+        # The checks of the request itself come before the memory. `isinstance` is slow to say no.
+        if type(forwarded) is Finding:
             return Denial(*forwarded)
         # With several candidates, memory may know a later one before the first one that accepts.
         # Their roles may differ, and a role must not depend on what is remembered.
         if at is None and (role is None or len(candidates) == 1):
             for alternatives in candidates:
-                identity = alternatives.recall(forwarded)
+                follows = alternatives.follows_files
+                memory = alternatives.memory() if follows else alternatives.latest
+                identity = memory.recall(forwarded)
                 if identity is not None:
-                    return self._accepted(identity, role)
+                    return identity if role is None else _with_role(identity, role)
         if self._telemetry is None:
             return self._judge(forwarded, candidates, role, at)
         began = time.perf_counter()
@@ -518,14 +524,16 @@ class Authorizer:
         first: Denial | None = None
         for alternatives in candidates:
             memory = alternatives.memory()
-            decided = alternatives.decide(presented, at or whole_second(), memory.trust_stores)
+            moment = at or whole_second()
+            decided = alternatives.decide(presented, moment, memory.trust_stores)
             if isinstance(decided, Denial):
                 first = first or decided
                 continue
             identity, acceptance = decided
+            look_again = identity.expiry.look(moment.timestamp(), self._expiry_warning_days)
             if at is None and acceptance.is_certain:
-                memory.remember(forwarded, identity, acceptance.until)
-            return self._accepted(identity, role)
+                memory.remember(forwarded, identity, acceptance.until, look_again)
+            return _with_role(identity, role)
         return first or Denial(DenialReason.MISCONFIGURED, "there is no policy")
 
     def _read(self, forwarded: Forwarded) -> Presented | Finding:
@@ -542,24 +550,6 @@ class Authorizer:
         leaf, *others = certificates
         return Presented(leaf, [other.x509 for other in others])
 
-    def _accepted(self, identity: ClientIdentity, role: str | None) -> ClientIdentity | Denial:
-        """Check the role of whoever a policy accepts. This is no part of what is remembered."""
-        if role is not None and (not isinstance(role, str) or role not in identity.roles):
-            return _without_role(identity, role)
-        if logger.isEnabledFor(logging.DEBUG):
-            logger.debug(
-                "authorized under policy %r: %s%s",
-                identity.policy,
-                identity.certificate.sha256_fingerprint,
-                "" if identity.name is None else f", identity {quote(identity.name)}",
-                extra={
-                    "arrcert_policy": identity.policy,
-                    "arrcert_fingerprint": identity.certificate.sha256_fingerprint,
-                    "arrcert_identity": identity.name,
-                },
-            )
-        return identity
-
     def _entered(
         self,
         identity: ClientIdentity,
@@ -569,19 +559,23 @@ class Authorizer:
     ) -> None:
         """Record who enters, once a request: the log, the metrics, and what ends soon.
 
-        Nothing is raised: who enters is decided already.
+        Nothing is raised: who enters is decided already. If the logger of entries does not write
+        INFO records, acceptances are not logged at all.
         """
         request = environ if scope is None else scope
-        if request is not None and not is_first_entry(request):
-            return
         try:
-            if entries.isEnabledFor(logging.INFO):
+            is_logged = entries.isEnabledFor(logging.INFO)
+            if is_logged:
+                write_acceptance(identity)
+            if request is not None and not is_first_entry(request):
+                return
+            if is_logged:
                 write_entry(identity, environ=environ, scope=scope)
             if self._telemetry is not None:
                 self._telemetry.count_accepted(identity)
             expiry: Expiry | None = identity.expiry
-            now = time.time() if at is None else at.timestamp()
-            if expiry is not None and now >= expiry.look_at:
+            if expiry is not None and expiry.is_due:
+                now = time.time() if at is None else at.timestamp()
                 days_left = expiry.report(identity, now, self._expiry_warning_days)
                 if days_left is not None and isinstance(request, dict):
                     request[DAYS_LEFT] = days_left
@@ -618,8 +612,10 @@ class Authorizer:
         return self._denied(denial, policy, environ=environ, scope=scope, exc_info=True)
 
 
-def _without_role(identity: ClientIdentity, role: object) -> Denial:
-    """Return the denial of a client that a policy accepts without the role."""
+def _with_role(identity: ClientIdentity, role: str | None) -> ClientIdentity | Denial:
+    """Check the role of whoever a policy accepts. This is no part of what is remembered."""
+    if role is None or (isinstance(role, str) and role in identity.roles):
+        return identity
     who = "a client without an identity" if identity.name is None else quote(identity.name)
     granted = ", ".join(sorted(identity.roles)) or "none"
     return Denial(
@@ -646,7 +642,7 @@ class UnconfiguredAuthorizer(Authorizer):
 
     def __init__(self, problem: Problem) -> None:
         self._ingress = Ingress(front_end_from("app-service"))
-        self._snapshot = _Snapshot.of({}, 0)
+        self._snapshot = _Snapshot({}, 0)
         self._file = None
         self._denials = DenialLog()
         self._telemetry = None

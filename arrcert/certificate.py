@@ -28,36 +28,38 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from arrcert.exceptions import CertificateDenied, DenialReason, Finding, quote
 
 MOST_READ = 16
-"""How many certificates `read_presented_certificate` keeps. One of 12 KB, the largest that is read,
-takes up to 700 KB."""
+"""How many certificates `read_presented_certificate` keeps. The largest certificate that is read
+has 12 KB, and takes up to 700 KB of memory."""
 
 
 class ClientCertificate:
-    """One X.509 certificate (RFC 5280), read whole; made by `from_der` or `from_pem`.
+    """One X.509 certificate (RFC 5280), all parts of which were read successfully.
 
-    Equal when the DER is equal, hashable, immutable. A `ClientCertificate` proves nothing by
-    itself: only a `Policy` decides whether it may enter.
+    Make it with `from_der` or `from_pem`. It is immutable and hashable, and two are equal if their
+    DER bytes are equal. A `ClientCertificate` proves nothing by itself: only a `Policy` decides
+    whether it may enter.
 
     Attributes:
         der: the bytes as they were received.
         x509: the `cryptography.x509.Certificate`.
         sha256_fingerprint: SHA-256 over the DER, upper-case hex without separators.
-        sha1_fingerprint: SHA-1 over the DER, likewise. App Service and Windows call it the
-            thumbprint.
+        sha1_fingerprint: SHA-1 over the DER, upper-case hex without separators. App Service and
+            Windows call it the thumbprint.
         subject: the subject's name as RFC 4514 text.
         issuer: the issuer's name as RFC 4514 text.
         common_name: the subject's common name; None unless there is exactly one.
         issuer_common_name: the issuer's common name; None unless there is exactly one.
-        serial_number: the serial number.
-        not_valid_before_utc: the first second of the validity, aware.
-        not_valid_after_utc: the last second of the validity, aware.
-        dns_names: the DNS names of the subject alternative name.
-        uris: the URIs of the subject alternative name.
-        email_addresses: the e-mail addresses of the subject alternative name.
+        serial_number: the serial number, an integer.
+        not_valid_before_utc: the first second of the validity, a timezone-aware `datetime` in UTC.
+        not_valid_after_utc: the last second of the validity, a timezone-aware `datetime` in UTC.
+        dns_names: the DNS names of the subject alternative name, a tuple.
+        uris: the URIs of the subject alternative name, a tuple.
+        email_addresses: the e-mail addresses of the subject alternative name, a tuple.
         is_ca: whether the basic constraints say CA:TRUE.
         extended_key_usages: the extended key usages as object identifiers; None without the
             extension.
-        permits_client_auth: whether the extended key usages, if there are any, hold clientAuth.
+        permits_client_auth: whether the extended key usages contain clientAuth. True if the
+            certificate has no extended key usage.
     """
 
     der: bytes
@@ -107,7 +109,8 @@ class ClientCertificate:
             pem: text or bytes that hold one `CERTIFICATE` block.
 
         Raises:
-            CertificateDenied: `malformed`, as in `from_der`, or if there is not exactly one.
+            CertificateDenied: `malformed`, as in `from_der`, or if `pem` does not hold exactly one
+                certificate.
         """
         try:
             [certificate] = load_pem_x509_certificates(
@@ -123,8 +126,8 @@ class ClientCertificate:
     def _read(cls, der: bytes) -> ClientCertificate:
         """Read every part of a certificate; raise whatever `cryptography` raises."""
         x509 = load_der_x509_certificate(der)
-        # A BIT STRING holds the number of its unused bits, and then its bytes. This one is the end
-        # of the certificate. cryptography ignores the number.
+        # The signature is the last part of the certificate. It is a BIT STRING: the number of
+        # unused bits, and then the bytes. cryptography ignores the number.
         if der[-len(x509.signature) - 1] != 0:
             raise ValueError("its signature has unused bits")
         self = cls.__new__(cls)
@@ -162,15 +165,15 @@ class ClientCertificate:
         return self
 
     def matches_confirmation(self, claims: object) -> bool:
-        """Tell whether an access token is bound to this certificate (RFC 8705 section 3.1).
+        """Return whether an access token is bound to this certificate (RFC 8705 section 3.1).
 
         Args:
-            claims: the claims of a token whose signature, issuer, audience and dates a JWT library
-                has verified, as a mapping.
+            claims: the claims of the token, as a mapping. A JWT library must already have verified
+                the token's signature, issuer, audience and dates.
 
         Returns:
             True if `claims["cnf"]["x5t#S256"]` is the SHA-256 of the certificate in base64url
-            without padding; False for a token without it, and for anything of another type.
+            without padding. False if the token has no such value, and for a value of another type.
 
         The texts are compared in constant time. Other members of `cnf` are ignored (RFC 7800
         section 3.1). This does not verify the token, and does not decide whether the certificate
@@ -205,7 +208,7 @@ class ClientCertificate:
 
 
 def read_certificate(der: bytes) -> ClientCertificate | Finding:
-    """Read one DER certificate whole, or return why that is not possible.
+    """Read all parts of one DER certificate, or return why that is not possible.
 
     Args:
         der: the certificate, with nothing after it.
@@ -220,13 +223,14 @@ def read_certificate(der: bytes) -> ClientCertificate | Finding:
 
 @functools.lru_cache(maxsize=MOST_READ)
 def read_presented_certificate(der: bytes) -> ClientCertificate | Finding:
-    """Return what `read_certificate` returns; the last few certificates are not read again.
+    """Return the result of `read_certificate`; keep the results of the last few certificates.
 
     Args:
         der: the certificate that a client presented.
 
-    A client that is denied often comes again at once, and a site-wide gate and a view may each
-    decide about one request. What is kept is no decision: it depends on the bytes alone.
+    A denied client often tries again at once, and a site-wide gate and a view may each decide about
+    the same request. The results are not decisions: they depend only on the bytes of the
+    certificate.
     """
     return read_certificate(der)
 

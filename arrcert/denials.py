@@ -1,4 +1,4 @@
-"""The log of denials: one record for each, and counts instead of records in a flood."""
+"""The log of denials: one record for each denial, or only counts if there are very many."""
 
 from __future__ import annotations
 
@@ -24,10 +24,11 @@ SECONDS_TO_COUNT = 1.0
 
 
 class DenialLog:
-    """Writes denials to the logger `arrcert`, and counts those that come in a flood.
+    """Writes denials to the logger `arrcert`, and only counts them if there are very many.
 
-    For each policy and reason, `MOST_IN_FULL` denials a second are logged in full. A timer ends the
-    second with one record that counts the others, even if no further requests arrive.
+    In each second, `MOST_IN_FULL` denials with the same policy and reason are logged in full. At
+    the end of the second, a timer writes one record with the number of the others, even if no more
+    requests arrive.
     """
 
     def __init__(self) -> None:
@@ -37,11 +38,11 @@ class DenialLog:
     def reset(self) -> None:
         """Forget the counts and the timer, and make a new lock.
 
-        A forked process needs this: the thread of the timer does not exist there, and nobody
-        releases a lock that another thread held.
+        A forked process needs this: it has no timer thread, and no thread that would release a lock
+        that another thread held.
         """
-        # Reentrant: a signal handler may run in the thread that holds the lock, and may itself log
-        # a denial.
+        # The lock is reentrant, because a signal handler may run in the thread that holds it, and
+        # may log a denial itself.
         self._lock = threading.RLock()
         self._began = time.monotonic()
         self._counts: dict[tuple[str, DenialReason], int] = {}
@@ -109,7 +110,7 @@ class DenialLog:
                 )
 
     def _admits(self, policy: str, reason: DenialReason) -> bool:
-        """Count a denial, and tell whether to write it in full."""
+        """Count a denial, and return whether to write it in full."""
         with self._lock:
             if self._timer is None and time.monotonic() - self._began >= SECONDS_TO_COUNT:
                 self._began = time.monotonic()
@@ -121,7 +122,7 @@ class DenialLog:
             return count <= MOST_IN_FULL or not self._is_timed()
 
     def _is_timed(self) -> bool:
-        """Tell whether a timer will report the counts; start one if there is none."""
+        """Return whether a timer will report the counts; start one if there is none."""
         if self._timer is None:
             timer = threading.Timer(SECONDS_TO_COUNT, self.tell)
             timer.daemon = True
@@ -166,8 +167,8 @@ def describe_request(
         scope: the ASGI connection scope; a WebSocket handshake has no method.
 
     Returns:
-        The text; that of the scope if there are both, empty if there is neither. A server may hand
-        over something else than a mapping, which is described as nothing.
+        The text, from the scope if there are both. It is empty if there is neither, or if the
+        server passed an object that is not a mapping.
     """
     if isinstance(scope, Mapping):
         return _one_line(f"{scope.get('method', 'WEBSOCKET')} {scope.get('path')}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from enum import StrEnum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, final
 
 if TYPE_CHECKING:
     from arrcert.certificate import ClientCertificate
@@ -36,7 +36,7 @@ class Problem(NamedTuple):
     """One mistake in a configuration.
 
     Attributes:
-        setting: where it is written, such as `ARRCERT["default"]["fingerprints"]`; empty for a
+        setting: the place of the mistake, such as `ARRCERT["default"]["fingerprints"]`; empty for a
             mistake of the whole configuration.
         message: the offending value, what is wrong with it, and what to write instead.
     """
@@ -72,8 +72,8 @@ class DenialReason(StrEnum):
     MISSING = "missing"
     """The front end's header is absent or empty: no certificate was presented."""
     MALFORMED = "malformed"
-    """The header is not a certificate in the front end's encoding, or a part of the certificate
-    cannot be read."""
+    """The header does not hold a certificate in the front end's encoding, or a part of the
+    certificate cannot be read."""
     TOO_LARGE = "too_large"
     """The certificate header or the chain header is longer than 16,384 characters, or there are
     more than ten intermediates."""
@@ -94,7 +94,7 @@ class DenialReason(StrEnum):
     """The certificate has expired: its notAfter is in the past."""
     FINGERPRINT_NOT_ALLOWED = "fingerprint_not_allowed"
     """The policy allows only pinned certificates or public keys. This one is not pinned, or its pin
-    is no longer valid."""
+    has expired."""
     COMMON_NAME_NOT_ALLOWED = "common_name_not_allowed"
     """The subject does not contain exactly one common name, or the policy does not allow it."""
     ALTERNATIVE_NAME_NOT_ALLOWED = "alternative_name_not_allowed"
@@ -104,7 +104,7 @@ class DenialReason(StrEnum):
     UNTRUSTED = "untrusted"
     """No certification path leads to a trust anchor, or a CA certificate was presented."""
     WRONG_USAGE = "wrong_usage"
-    """The extended key usage of the certificate does not hold clientAuth."""
+    """The certificate has an extended key usage without clientAuth."""
     WEAK_KEY = "weak_key"
     """The public key is RSA with less than 2048 bits, is on a curve with less than 256 bits, is of
     an unknown kind, or cannot be read."""
@@ -114,21 +114,22 @@ class DenialReason(StrEnum):
     """The policy checks revocation, but there is no current revocation list for the certificate or
     for a CA certificate of its path."""
     NO_IDENTITY = "no_identity"
-    """The policy names whom it accepts by a template, and the certificate has no name for it, more
-    than one, or one that some software may read as another name."""
+    """The `identity` of the policy is a template, and the certificate has no name for it, has more
+    than one, or has a name that some software may read as another name."""
     ROLE_NOT_GRANTED = "role_not_granted"
-    """The policy accepts the certificate, but does not grant the role that the view asks for."""
+    """The policy accepts the certificate, but does not grant the role that the view requires."""
     MISCONFIGURED = "misconfigured"
     """The request names a policy that does not exist, the configuration is wrong, the server is not
     safe, or an unexpected error occurred."""
 
 
+@final
 class Finding(NamedTuple):
     """Why a rule does not hold.
 
     Attributes:
         reason: the stable code.
-        detail: for the operator: what was found and what was expected. Escaped, one line.
+        detail: what was found and what was expected, for the operator: one escaped line.
     """
 
     reason: DenialReason
@@ -139,12 +140,12 @@ class Denial(NamedTuple):
     """A decision against a request, as a value; the public methods raise it as an exception.
 
     Attributes:
-        reason: the `DenialReason`; of several alternative policies that of the last one tried.
-        detail: for the operator: what was found and what was expected. Escaped, one line.
+        reason: the `DenialReason`. If several alternatives were tried, it is that of the last one.
+        detail: what was found and what was expected, for the operator: one escaped line.
         certificate: the `ClientCertificate`, or None if none could be read.
-        reasons: one reason for each alternative that was tried, in order; empty before any.
-        identity: the name of whoever was accepted without the role; None if nobody was.
-        identity_label: that name as the settings write it, for metrics.
+        reasons: the reason of each alternative that was tried, in order; empty if none was tried.
+        identity: the name of the client if a policy accepted it without the role; else None.
+        identity_label: the name or the template in the settings, for metrics.
     """
 
     reason: DenialReason
@@ -158,7 +159,7 @@ class Denial(NamedTuple):
         """Return the denial with a hint for the operator at the end of its detail.
 
         Args:
-            hint: escaped, one line; empty for none.
+            hint: one escaped line; empty for no hint.
         """
         return self._replace(detail=f"{self.detail}; {hint}") if hint else self
 
@@ -185,10 +186,11 @@ class CertificateDenied(ArrcertError):  # noqa: N818 - the public name says what
     The text of the exception is safe to log. Do not show it to the client.
 
     Attributes:
-        reason: the `DenialReason`; of several alternative policies that of the last one tried.
-        detail: for the operator: what was found and what was expected. Escaped, one line.
+        reason: the `DenialReason`. If several alternatives were tried, it is that of the last one.
+        detail: what was found and what was expected, for the operator: one escaped line.
         certificate: the `ClientCertificate`, or None if none could be read.
-        reasons: one reason for each alternative that was tried, in order; `(reason,)` before any.
+        reasons: a tuple with the reason of each alternative that was tried, in order; `(reason,)`
+            if none was tried.
     """
 
     def __init__(

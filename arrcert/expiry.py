@@ -121,21 +121,42 @@ class Ending(NamedTuple):
 
 
 class Expiry:
-    """The ends of what one acceptance rests on, and when to look at them again.
+    """The ends of what one acceptance rests on.
 
     Args:
         endings: everything that ends, the client's certificate first.
 
     Attributes:
         endings: the same.
-        look_at: nothing is to report before this moment, in seconds since the epoch.
+        is_due: whether something is to be reported when the client enters.
     """
 
-    __slots__ = ("endings", "look_at")
+    __slots__ = ("endings", "is_due")
 
     def __init__(self, endings: Sequence[Ending]) -> None:
         self.endings = endings
-        self.look_at = -math.inf
+        self.is_due = False
+
+    def look(self, now: float, days: int) -> float:
+        """Find out whether something is to be reported, and when that may change.
+
+        Args:
+            now: the moment, in seconds since the epoch.
+            days: how many days before the end something is reported; 0 for never.
+
+        Returns:
+            The first moment at which the next look may find something, in seconds since the epoch.
+        """
+        look_again = math.inf
+        for ending in self.endings if days else ():
+            next_time = ending.begin(days)
+            if now >= next_time:
+                next_time = _told.next_time(ending.key, now)
+            if now >= next_time:
+                self.is_due = True
+                next_time = now + SECONDS_A_DAY
+            look_again = min(look_again, next_time)
+        return look_again
 
     def report(self, identity: ClientIdentity, now: float, days: int) -> int | None:
         """Warn of what ends within some days and was not reported for a day.
@@ -148,19 +169,13 @@ class Expiry:
         Returns:
             The days that the client's certificate has left, if this call has warned of it.
         """
-        look_at, days_left = math.inf, None
+        self.is_due = False
+        days_left = None
         for ending in self.endings if days else ():
-            begin = ending.begin(days)
-            if now < begin:
-                look_at = min(look_at, begin)
-                continue
-            is_due, next_time = _told.take(ending.key, now)
-            look_at = min(look_at, next_time)
-            if is_due:
+            if now >= ending.begin(days) and _told.take(ending.key, now):
                 left = _write(ending, identity, now)
                 if isinstance(ending.held, ClientCertificate):
                     days_left = left
-        self.look_at = look_at
         return days_left
 
 
@@ -201,23 +216,32 @@ class _Told:
         self._lock = threading.Lock()
         self._next: dict[tuple[type, str], float] = {}
 
-    def take(self, key: tuple[type, str], now: float) -> tuple[bool, float]:
-        """Return whether something is to be reported now, and when it is looked at again.
+    def next_time(self, key: tuple[type, str], now: float) -> float:
+        """Return when something may be reported again, at the earliest now.
+
+        Args:
+            key: what it is.
+            now: the moment, in seconds since the epoch.
+        """
+        next_time = self._next.get(key, now)
+        # A next time that is further away than a day is from a clock that was set back.
+        return next_time if now < next_time <= now + SECONDS_A_DAY else now
+
+    def take(self, key: tuple[type, str], now: float) -> bool:
+        """Return whether something is to be reported now. If so, it counts as reported.
 
         Args:
             key: what it is.
             now: the moment, in seconds since the epoch.
         """
         with self._lock:
-            next_time = self._next.get(key, now)
-            # A next time that is further away than a day is from a clock that was set back.
-            if now < next_time <= now + SECONDS_A_DAY:
-                return False, next_time
+            if self.next_time(key, now) > now:
+                return False
             self._next.pop(key, None)
             if len(self._next) >= MOST_TOLD:
                 del self._next[next(iter(self._next))]
             self._next[key] = now + SECONDS_A_DAY
-            return True, now + SECONDS_A_DAY
+            return True
 
 
 _told = _Told()

@@ -1,8 +1,8 @@
 """What each policy says about one certificate: every rule, the path, and the verdict.
 
-`arrcert explain` prints it. A site can show it on a page for its operators. The rules are those of
-the decision: `Policy.findings` walks them, and `Alternatives.decide` gives the verdict. Nothing
-here decides by itself.
+`arrcert explain` prints this, and a site can show it on a page for its operators. The rules and the
+verdict come from the code that decides about requests: `Policy.findings` checks the rules, and
+`Alternatives.decide` gives the verdict.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ __all__ = ["AlternativeResult", "PathResult", "PolicyResult", "RuleResult", "Ste
 logger = logging.getLogger("arrcert")
 
 MOST_STEPS = 10
-"""How many certificates of a path that breaks are followed."""
+"""The largest number of certificates that are shown of a path that is not complete."""
 
 
 class RuleResult(NamedTuple):
-    """One rule of a policy, judged by itself.
+    """The result of one rule of a policy, independent of the other rules.
 
     Attributes:
         key: the policy key, or a word for a rule that is part of every policy.
-        label: what the rule is called.
+        label: the name of the rule.
         holds: True or False; None if the rule needs a path and there is none.
         reason: why it does not hold; None if it does.
-        detail: what was found; escaped.
-        wanted: what the rule wants; escaped.
+        detail: what was found, escaped.
+        wanted: what the rule requires, escaped.
     """
 
     key: str
@@ -59,7 +59,8 @@ class Step(NamedTuple):
     """One certificate of a path.
 
     Attributes:
-        role: `client`, `intermediate`, `trust anchor`, or where else the certificate comes from.
+        role: `client`, `intermediate` or `trust anchor`; or the source of the certificate, such as
+            `came with the request`.
         certificate: the certificate.
     """
 
@@ -68,15 +69,16 @@ class Step(NamedTuple):
 
 
 class PathResult(NamedTuple):
-    """A certification path, or where it breaks.
+    """A certification path, or the part of it that was found.
 
     Attributes:
-        is_valid: whether it is valid at the moment.
+        is_valid: whether the path is valid at the time in question.
         steps: the certificates, the client's first.
-        problem: why it is not valid; empty if it is. Escaped.
-        missing: the name of the CA whose certificate is missing, in RFC 4514 form; None if none is.
-        valid_at: a moment within the validity of the certificate at which the path is valid, if it
-            is not at the moment in question; else None.
+        problem: why the path is not valid, escaped; empty if it is valid.
+        missing: the name of the CA whose certificate is missing, in RFC 4514 form; None if no
+            certificate is missing.
+        valid_at: if the path is not valid at the time in question, a time within the validity of
+            the certificate at which the path is valid; else None.
     """
 
     is_valid: bool
@@ -87,14 +89,15 @@ class PathResult(NamedTuple):
 
 
 class AlternativeResult(NamedTuple):
-    """What one alternative of a policy says.
+    """The result of one alternative of a policy.
 
     Attributes:
         policy: the policy.
-        accepted: whether each rule holds.
-        rules: the rules that want something, in the order of the decision.
+        accepted: whether the alternative accepts the certificate.
+        rules: the results of the rules that require something, in the order of the decision.
         path: the path; None for a policy without trust anchors.
-        until: until when the acceptance holds, as far as is known now; None if it is not accepted.
+        until: the time until which the certificate is accepted, as far as it is known now; None if
+            it is not accepted.
     """
 
     policy: Policy
@@ -110,13 +113,13 @@ class AlternativeResult(NamedTuple):
 
 
 class PolicyResult(NamedTuple):
-    """What the alternatives of one name say.
+    """The result of the policies of one name.
 
     Attributes:
         name: the name of the policy.
         alternatives: the alternatives, in order.
-        identity: who enters; None if nobody does.
-        denial: why nobody enters; None if somebody does.
+        identity: the identity of the client; None if it is denied.
+        denial: why the certificate is denied; None if it is accepted.
     """
 
     name: str
@@ -143,21 +146,22 @@ def explain(
     Args:
         certificate: the certificate.
         policies: each policy's name and its alternatives, such as `Authorizer.policies`.
-        at: the moment, aware; now by default.
+        at: the time to judge for, a timezone-aware `datetime`; now by default.
         forwarded: CA certificates that the front end forwarded with it.
-        others: CA certificates that the site does not see, but that may be what is missing.
+        others: CA certificates that the site does not have. They are shown if the path needs them.
 
     Raises:
         ValueError: `at` is naive.
 
-    The result holds what the policies want, such as names and pins. Show it to operators alone. It
-    does not check the request, the front end or the possession of the private key. It logs no
-    decision.
+    The result contains what the policies require, such as names and pins. Show it only to
+    operators. This does not check the request, the front end, or whether the client has the private
+    key. It does not log a decision.
     """
     moment = whole_second(at)
     results = {}
     for name, alternatives in policies.items():
-        # A request verifies a limited number of signatures, so each policy starts anew.
+        # The number of signatures that are verified for one request is limited. So each policy gets
+        # a new object.
         presented = Presented(certificate, forwarded)
         results[name] = _explain_policy(name, presented, alternatives, moment, others)
     return results
@@ -165,7 +169,7 @@ def explain(
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep what this thread logs out of the log; other threads serve requests at the same time."""
+    """Suppress the log records of this thread. Other threads may serve requests meanwhile."""
     thread = threading.get_ident()
 
     def is_of_another_thread(_record: logging.LogRecord) -> bool:
@@ -187,7 +191,7 @@ def _explain_policy(
 ) -> PolicyResult:
     trust_stores = [policy.trust_store() for policy in policies]
     with _quiet():
-        # This is the decision itself. What it logs is shown as a rule.
+        # This is the real decision. The result shows what it would log.
         decided = Alternatives(name, policies, 0).decide(presented, at, trust_stores)
     results = tuple(
         _explain_alternative(presented, policy, at, trust_store, others)
@@ -212,8 +216,8 @@ def _explain_alternative(
         why = next((failed[rule] for rule in failed if isinstance(rule, TrustAnchors)), None)
         path = _explain_path(presented, decision, trust_store, why, others)
         if decision.path is None and path.steps[-1].role == "trust anchor":
-            # The signatures lead to an anchor, and only a date or an extension makes the path
-            # invalid. The rules that need a path are judged by themselves on this one.
+            # The signatures lead to an anchor, but a date or an extension makes the path invalid.
+            # Check the rules that need a path on this path.
             failed |= _findings_on_path(policy, decision, path)
     rows = tuple(
         _row(rule, failed.get(rule), decision, path)
@@ -240,7 +244,7 @@ def _row(
             detail += f"; within its validity, at {timestamp(path.valid_at)}, there is a path"
         return RuleResult(key, rule.label, False, finding.reason, detail, wanted)
     if rule.needs_path and decision.path is None:
-        return RuleResult(key, rule.label, None, None, "not judged, as there is no path", wanted)
+        return RuleResult(key, rule.label, None, None, "not judged: there is no path", wanted)
     return RuleResult(key, rule.label, True, None, rule.found(decision), wanted)
 
 
@@ -280,7 +284,7 @@ def _steps(path: Path, trust_store: TrustStore) -> Iterator[Step]:
 def _where_it_breaks(
     presented: Presented, trust_store: TrustStore, others: Sequence[Certificate]
 ) -> tuple[list[Step], str | None]:
-    """Climb from the certificate from issuer to issuer; return the name at which there is none."""
+    """Follow the issuers of the certificate; return the steps and the missing issuer."""
     certificate = presented.certificate.x509
     steps = [Step("client", certificate)]
     while len(steps) < MOST_STEPS:
@@ -301,7 +305,7 @@ def _where_it_breaks(
             None,
         )
         if step is None:
-            # A certificate that signed itself has no issuer that could be missing.
+            # A self-signed certificate has no other issuer, so none is missing.
             return steps, None if has_signed(certificate, certificate) else issuer
         steps.append(step)
         certificate = step.certificate
@@ -337,7 +341,7 @@ def certificate_as_json(certificate: ClientCertificate, at: datetime) -> dict[st
 
     Args:
         certificate: the certificate.
-        at: the moment from which the days are counted, aware.
+        at: the time from which the days are counted, a timezone-aware `datetime`.
     """
     usages = certificate.extended_key_usages
     return {
@@ -361,7 +365,7 @@ def certificate_as_json(certificate: ClientCertificate, at: datetime) -> dict[st
 
 
 def days_left(certificate: ClientCertificate, at: datetime) -> int:
-    """Return how many whole days a certificate is still valid; negative after its end."""
+    """Return how many whole days a certificate is still valid; negative if it has expired."""
     return (certificate.not_valid_after_utc - at).days
 
 

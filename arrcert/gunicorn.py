@@ -28,9 +28,9 @@ def pre_request(_worker: Any, req: Any) -> None:
 
     Use it with gunicorn before 22, and with the settings `header_map = "dangerous"` and
     `forwarder_headers`. The hook does not see the app's settings, so it does not know which header
-    the app reads. It therefore removes every name with an underscore, except gunicorn's own
-    `SCRIPT_NAME` and `PATH_INFO`. A name that imitates the header of a known front end is logged as
-    a WARNING, any other as DEBUG.
+    the app reads. So it removes every header with an underscore in its name, except `SCRIPT_NAME`
+    and `PATH_INFO`, which gunicorn uses itself. If the name imitates the header of a known front
+    end, a WARNING is logged, else a DEBUG record.
 
     Args:
         _worker: gunicorn's worker; not used.

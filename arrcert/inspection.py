@@ -1,4 +1,4 @@
-"""What can be seen of the checks inside a view, for the route audit, without running the view."""
+"""Finds checks inside a view for the route audit, without running the view."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from arrcert.adapters import policies_named_in
 from arrcert.denials import logger
 
 _DEEPEST_STACK = 20
-"""How many functions below a view are looked at."""
+"""The largest depth to which functions inside a view are searched."""
 
 
 def mentions(function: object, wanted: Collection[Any]) -> bool:
-    """Return whether the code of a function may call one of some functions.
+    """Return whether the code of a function may call one of the given functions.
 
     Args:
         function: any object.
-        wanted: the functions that are looked for, such as `authorize_request`.
+        wanted: the functions to look for, such as `authorize_request`.
 
     It looks at the names in the code. It does not look at functions that the code calls.
     """
@@ -41,23 +41,23 @@ def mentions(function: object, wanted: Collection[Any]) -> bool:
 
 
 def hides_policy(view: object) -> bool:
-    """Return whether a function below a view names a policy that the view does not show.
+    """Return whether a function inside a view names a policy that the view itself does not name.
 
     Args:
         view: any object.
 
-    It looks at `functools.partial`, and at the variables that a function takes from the function
-    around it. A wrapper without `functools.wraps` keeps the function that it wraps there.
+    It looks at the parts of a `functools.partial`, and at the closure variables of a function. A
+    wrapper without `functools.wraps` keeps the wrapped function in a closure variable.
     """
     return _hides_policy(view, _DEEPEST_STACK)
 
 
 @contextmanager
 def questions() -> Iterator[list[str]]:
-    """Keep denials out of the log while the audit asks a site's own hooks about an empty request.
+    """Keep denials out of the log while the audit calls the site's hooks with an empty request.
 
     Yields:
-        A list that gets the policy's name of each denial.
+        A list. The policy name of each denial is added to it.
     """
     policies: list[str] = []
 
@@ -98,7 +98,7 @@ def _names(code: CodeType) -> Iterator[str]:
 
 
 def _variables(function: FunctionType, *, only_taken: bool = False) -> Iterator[tuple[str, Any]]:
-    """Yield the variables that a function can read: those around it, and those of its module."""
+    """Yield the variables that a function can read: closure variables and globals."""
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
         try:
             yield name, cell.cell_contents

@@ -56,11 +56,11 @@ def weakness_of_key(certificate: Certificate) -> str | None:
     Returns:
         The end of a sentence that begins with the certificate.
 
-    This does not look at the signature, nor for keys that are known to be compromised.
+    This does not check the signature. It does not find keys that are known to be compromised.
     """
     try:
         key = certificate.public_key()
-    # Hostile bytes, as above.
+    # Hostile bytes may raise any exception, as above.
     except Exception as error:
         return f"has a public key that cannot be read: {quote(error)}"
     if isinstance(key, rsa.RSAPublicKey):
@@ -69,7 +69,7 @@ def weakness_of_key(certificate: Certificate) -> str | None:
         if key.curve.key_size < SMALLEST_CURVE:
             return (
                 f"has a key on the curve {key.curve.name} of {key.curve.key_size} bits; at least"
-                f" {SMALLEST_CURVE} are wanted"
+                f" {SMALLEST_CURVE} are required"
             )
         return None
     if isinstance(key, ed25519.Ed25519PublicKey | ed448.Ed448PublicKey):
@@ -80,7 +80,7 @@ def weakness_of_key(certificate: Certificate) -> str | None:
 def weakness_of_rsa_key(key: rsa.RSAPublicKey) -> str | None:
     """Return why an RSA key is too weak, None if it is strong enough."""
     if key.key_size < SMALLEST_RSA_KEY:
-        return f"has an RSA key of {key.key_size} bits; at least {SMALLEST_RSA_KEY} are wanted"
+        return f"has an RSA key of {key.key_size} bits; at least {SMALLEST_RSA_KEY} are required"
     return None
 
 
@@ -92,7 +92,7 @@ def description_of_key(certificate: Certificate) -> str:
     """
     try:
         key = certificate.public_key()
-    # Hostile bytes, as above.
+    # Hostile bytes may raise any exception, as above.
     except Exception as error:
         return f"a key that cannot be read: {quote(error)}"
     if isinstance(key, rsa.RSAPublicKey):

@@ -1,4 +1,4 @@
-"""The layers around a WSGI or ASGI app: which answer by themselves, and which pass requests on."""
+"""The layers around a WSGI or ASGI app: which of them answer requests, and which pass them on."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from types import CellType, FunctionType, MethodType
 from typing import Any
 
 DISPATCHER = "werkzeug.middleware.dispatcher.DispatcherMiddleware"
-"""A class that hands some paths to the apps in its attribute `mounts`."""
+"""The class of a middleware that passes some paths to the apps in its attribute `mounts`."""
 
 ANSWERING = {
     "django.contrib.staticfiles.handlers.ASGIStaticFilesHandler": "answers requests for files",
     "django.contrib.staticfiles.handlers.StaticFilesHandler": "answers requests for files",
     "engineio.async_drivers.asgi.ASGIApp": "answers all requests and WebSockets of Socket.IO",
     "engineio.middleware.WSGIApp": "answers all requests and WebSockets of Socket.IO",
-    DISPATCHER: "hands paths to other apps",
+    DISPATCHER: "passes paths to other apps",
     "werkzeug.middleware.shared_data.SharedDataMiddleware": "answers requests for files",
-    "werkzeug.middleware.http_proxy.ProxyMiddleware": "hands paths to other servers",
+    "werkzeug.middleware.http_proxy.ProxyMiddleware": "passes paths to other servers",
     "werkzeug.debug.DebuggedApplication": "answers requests of the debugger",
     "whitenoise.base.WhiteNoise": "answers requests for files",
 }
-"""Classes that answer some requests by themselves, subclasses included, and which."""
+"""Classes that answer some requests themselves, and which requests. Subclasses count too."""
 
 PASSING = {
     "channels.auth.AuthMiddleware",
@@ -49,7 +49,7 @@ def layers(app: object) -> Iterator[Any]:
     Args:
         app: a WSGI or ASGI app with its middlewares.
 
-    It ends where it cannot see what a layer wraps, or where a layer wraps itself.
+    It stops if it cannot find what a layer wraps, or if a layer wraps itself.
     """
     seen: list[Any] = []
     layer: Any = app
@@ -60,7 +60,7 @@ def layers(app: object) -> Iterator[Any]:
 
 
 def inner(layer: Any) -> Any:
-    """Return what a layer wraps, or None if that cannot be seen.
+    """Return the object that a layer wraps, or None if it cannot be found.
 
     Args:
         layer: a layer around an app, or the app.
@@ -75,7 +75,7 @@ def inner(layer: Any) -> Any:
 
 def is_of_channels(layer: object) -> bool:
     """Return whether a layer is of Channels, or of a class derived from one of its classes."""
-    # Channels is not imported, because the core needs the standard library alone.
+    # Channels is not imported, because the core must not depend on it.
     return any(base.__module__.split(".")[0] == "channels" for base in type(layer).__mro__)
 
 
@@ -87,7 +87,7 @@ def name_of(layer: Any) -> str:
 
 
 def answers_of(layer: Any) -> str | None:
-    """Return which requests a layer answers by itself, or None if that is not known."""
+    """Return which requests a layer answers itself, or None if that is not known."""
     answers = [ANSWERING.get(base) for base in map(_full_name, type(layer).__mro__)]
     return next((answer for answer in answers if answer is not None), None)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Sequence
@@ -78,18 +79,26 @@ class Memory:
         found.is_in_use = True
         return found.identity
 
-    def remember(self, forwarded: Forwarded, identity: ClientIdentity, until: datetime) -> None:
+    def remember(
+        self,
+        forwarded: Forwarded,
+        identity: ClientIdentity,
+        until: datetime,
+        look_again: float = math.inf,
+    ) -> None:
         """Remember an accepted certificate. A full memory remembers one of eight newcomers.
 
         Args:
             forwarded: the text that the front end forwarded.
             identity: who was accepted.
             until: the last second for which the acceptance holds, aware.
+            look_again: the moment from which the client is decided about anew, in seconds since
+                the epoch, because something may be about to end; never by default.
         """
         if not self._most_remembered or sum(map(len, filter(None, forwarded))) > LONGEST_KEY:
             return
         # `until` itself still counts, as notAfter does. Add one second for the comparison with `<`.
-        acceptance = _Acceptance(identity, time.time(), until.timestamp() + 1)
+        acceptance = _Acceptance(identity, time.time(), min(until.timestamp() + 1, look_again))
         with self._writing:
             if forwarded in self._accepted:
                 self._accepted[forwarded] = acceptance

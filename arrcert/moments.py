@@ -1,4 +1,4 @@
-"""Points in time: rounded to whole seconds as in certificates, and formatted for messages."""
+"""Times: rounded to whole seconds as in certificates, and formatted for messages."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 
 
 def whole_second(at: datetime | None = None) -> datetime:
-    """Return a moment in whole seconds of UTC, as certificates count it (RFC 5280 section 4.1.2.5).
+    """Return a time in UTC in whole seconds, as in certificates (RFC 5280 section 4.1.2.5).
 
     Args:
-        at: an aware moment; now by default.
+        at: a timezone-aware `datetime`; now by default.
 
     Raises:
         ValueError: `at` is naive.
@@ -23,5 +23,5 @@ def whole_second(at: datetime | None = None) -> datetime:
 
 
 def timestamp(moment: datetime) -> str:
-    """Return an aware moment in UTC as text for a message: `2027-01-31T12:00:00Z`."""
+    """Return a timezone-aware `datetime` in UTC as text for a message: `2027-01-31T12:00:00Z`."""
     return f"{moment:%Y-%m-%dT%H:%M:%SZ}"

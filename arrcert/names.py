@@ -16,11 +16,11 @@ def common_name(entry: str) -> str:
         entry: as it is written in the settings.
 
     Raises:
-        ValueError: with what is wrong and what to write instead.
+        ValueError: the entry is not valid. The message says why, and what to write instead.
     """
     require_plain(entry)
     if re.match(r"CN\s*=", entry, re.IGNORECASE):
-        raise ValueError("is a whole name; write the common name alone, without CN=")
+        raise ValueError("is a whole name; write only the common name, without CN=")
     return entry
 
 
@@ -34,7 +34,7 @@ def issuer(entry: str) -> str | Name:
         The common name as text, or the whole name as a structure.
 
     Raises:
-        ValueError: with what is wrong and what to write instead.
+        ValueError: the entry is not valid. The message says why, and what to write instead.
     """
     if "=" not in entry:
         require_plain(entry)
@@ -47,11 +47,11 @@ def issuer(entry: str) -> str | Name:
     try:
         return Name.from_rfc4514_string(_without_spaces_after_commas(entry))
     except ValueError as error:
-        raise ValueError(f"is not a name as RFC 4514 writes it; {_rfc4514_hint(entry)}") from error
+        raise ValueError(f"is not an RFC 4514 name; {_rfc4514_hint(entry)}") from error
 
 
 class PresentedNames:
-    """The subject alternative names of a certificate, prepared once for any number of allowlists.
+    """The subject alternative names of a certificate, prepared once for all allowlists.
 
     Args:
         dns_names: the DNS names of the certificate.
@@ -60,10 +60,11 @@ class PresentedNames:
 
     Attributes:
         dns_names: the DNS names in lower case (RFC 4343).
-        parent_domains: for each DNS name, the rest after its first label.
+        parent_domains: for each DNS name, the part after its first label.
         uris: the URIs.
         uri_folders: the folders above each URI that has no ambiguous path.
-        email_addresses: mailbox and host, the host in lower case (RFC 5280 section 7.5).
+        email_addresses: pairs of mailbox and host, with the host in lower case (RFC 5280 section
+            7.5).
     """
 
     def __init__(
@@ -82,9 +83,9 @@ class PresentedNames:
 
 
 class DNSNames:
-    """The DNS names that a policy allows; `*.partner.example` stands for exactly one label.
+    """The DNS names that a policy allows; the `*` in `*.partner.example` is exactly one label.
 
-    A name of a certificate that itself holds a `*` does not match.
+    A name with a `*` in the certificate does not match.
     """
 
     def __init__(self) -> None:
@@ -98,7 +99,7 @@ class DNSNames:
             entry: as it is written in the settings.
 
         Raises:
-            ValueError: with what is wrong and what to write instead.
+            ValueError: the entry is not valid. The message says why, and what to write instead.
         """
         require_plain(entry)
         host = entry.removeprefix("*.")
@@ -123,7 +124,7 @@ class DNSNames:
         return None if self._domains else self._names
 
     def match(self, presented: PresentedNames) -> bool:
-        """Tell whether a DNS name of a certificate is allowed."""
+        """Return whether a DNS name of a certificate is allowed."""
         return not (
             self._names.isdisjoint(presented.dns_names)
             and self._domains.isdisjoint(presented.parent_domains)
@@ -131,7 +132,7 @@ class DNSNames:
 
 
 class EmailAddresses:
-    """The e-mail addresses that a policy allows: the mailbox is exact, the host has no case."""
+    """The allowed e-mail addresses. Case counts in the mailbox, but not in the host."""
 
     def __init__(self) -> None:
         self._addresses: set[tuple[str, str]] = set()
@@ -143,7 +144,7 @@ class EmailAddresses:
             entry: as it is written in the settings.
 
         Raises:
-            ValueError: with what is wrong and what to write instead.
+            ValueError: the entry is not valid. The message says why, and what to write instead.
         """
         require_plain(entry)
         mailbox, host = _mailbox_and_host(entry)
@@ -160,16 +161,16 @@ class EmailAddresses:
         }
 
     def entries(self) -> set[str]:
-        """Return every address that can match, but for the case of its host."""
+        """Return every address that can match. The case of the host does not count."""
         return {f"{mailbox}@{host}" for mailbox, host in self._addresses}
 
     def match(self, presented: PresentedNames) -> bool:
-        """Tell whether an e-mail address of a certificate is allowed."""
+        """Return whether an e-mail address of a certificate is allowed."""
         return not self._addresses.isdisjoint(presented.email_addresses)
 
 
 def _parent_domain(name: str) -> str | None:
-    """Return what follows the first label of a DNS name, None if that is no plain label."""
+    """Return what follows the first label of a DNS name, None if that label is not plain."""
     label, _, rest = name.partition(".")
     return rest if _LABEL.fullmatch(label) else None
 
@@ -188,14 +189,14 @@ _AMBIGUOUS_PATH = re.compile(
 the end of the path."""
 
 DEEPEST_FOLDER = 32
-"""The largest number of slashes in a folder of `uris`, so that a hostile URI has few folders."""
+"""The largest number of slashes in a folder of `uris`. It limits the cost of a hostile URI."""
 
 
 class URIs:
-    """The URIs that a policy allows; `spiffe://partner.example/*` stands for all below a folder.
+    """The URIs that a policy allows; `spiffe://partner.example/*` is every URI below a folder.
 
-    A URI is compared exactly, or by the segments of its path. A URI with dot segments, doubled or
-    encoded slashes is in no folder.
+    An entry without `*` matches only the exact URI. An entry with `*` is compared with the segments
+    of the path. A URI with dot segments, double slashes or encoded slashes is in no folder.
     """
 
     def __init__(self) -> None:
@@ -209,7 +210,7 @@ class URIs:
             entry: as it is written in the settings.
 
         Raises:
-            ValueError: with what is wrong and what to write instead.
+            ValueError: the entry is not valid. The message says why, and what to write instead.
         """
         require_plain(entry)
         folder = _URI_FOLDER.fullmatch(entry)
@@ -222,7 +223,7 @@ class URIs:
             self._uris.add(entry)
         elif _is_ambiguous(folder[1]):
             raise ValueError(
-                "can never match, since it holds a dot segment, a double slash or an encoded"
+                "can never match, because it holds a dot segment, a double slash or an encoded"
                 " slash; remove it"
             )
         elif folder[1].count("/") > DEEPEST_FOLDER:
@@ -244,7 +245,7 @@ class URIs:
         return None if self._folders else self._uris
 
     def match(self, presented: PresentedNames) -> bool:
-        """Tell whether a URI of a certificate is allowed."""
+        """Return whether a URI of a certificate is allowed."""
         return not (
             self._uris.isdisjoint(presented.uris)
             and self._folders.isdisjoint(presented.uri_folders)
@@ -252,7 +253,7 @@ class URIs:
 
 
 def _folders_above(uri: str) -> Iterator[str]:
-    """Yield the folders above a URI, the whole URI excluded, as many as can be configured."""
+    """Yield the folders above a URI, to the depth that can be configured."""
     end = -1
     for _ in range(DEEPEST_FOLDER):
         end = uri.find("/", end + 1, len(uri) - 1)
@@ -289,14 +290,14 @@ _INVISIBLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b\u200e\u200f\u2028-\u202e\u20
 
 
 def require_plain(entry: str) -> None:
-    """Refuse an entry that was pasted with characters that do not belong to the name.
+    """Refuse an entry with characters that were pasted by mistake.
 
     Args:
         entry: as it is written in the settings.
 
     Raises:
-        ValueError: it has white space around it, holds an invisible character, or is in quotation
-            marks.
+        ValueError: the entry begins or ends with white space, holds an invisible character, or is
+            in quotation marks.
     """
     if entry.strip() != entry:
         raise ValueError("has white space around it, and names are compared exactly; remove it")
@@ -331,7 +332,7 @@ def _without_spaces_after_commas(name: str) -> str:
 
 
 def _is_most_general_first(name: Name) -> bool:
-    """Tell whether a name that was read as RFC 4514 begins with a country and ends with a CN."""
+    """Return whether a name that was read as RFC 4514 begins with a country and ends with a CN."""
     first, last = name.rdns[-1], name.rdns[0]
     return any(
         attribute.oid in (NameOID.COUNTRY_NAME, NameOID.DOMAIN_COMPONENT) for attribute in first

@@ -10,11 +10,11 @@ _TABLE = '[[default]] and, on the lines below it, keys such as fingerprints = ["
 
 
 class Notation(Enum):
-    """The language of a configuration, so that messages use its words.
+    """The language of a configuration. Error messages use its syntax.
 
     Attributes:
-        true_or_false: how it writes the two truth values.
-        none: how it writes that there is no value.
+        true_or_false: the two truth values in this language.
+        none: the word for no value in this language.
         policy: an example of a policy.
         policies: an example of the mapping of policies.
     """
@@ -50,7 +50,7 @@ class Form(Enum):
 
 
 def is_whole_number(value: object, largest: int) -> bool:
-    """Tell whether a value is a whole number from 0 to the largest one; True is none.
+    """Return whether a value is a whole number from 0 to the largest one. True is not a number.
 
     Args:
         value: any value.

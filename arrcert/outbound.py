@@ -1,7 +1,7 @@
 """Outbound mTLS: a TLS context that presents the app's own certificate to another server.
 
-The standard library's `ssl` reads a private key only from a PEM file. App Service puts private
-certificates at `/var/ssl/private/<thumbprint>.p12`, and partners often hand out PKCS#12, too. This
+The standard library's `ssl` reads a private key only from a PEM file. App Service stores private
+certificates at `/var/ssl/private/<thumbprint>.p12`, and partners often send PKCS#12, too. This
 module reads PKCS#12 with `cryptography`.
 
 App Service: https://learn.microsoft.com/azure/app-service/configure-ssl-certificate-in-code
@@ -68,24 +68,26 @@ def client_ssl_context(
     """Make a TLS context that presents a client certificate, for httpx, requests, urllib, aiohttp.
 
     The context verifies the server's certificate and its name, and requires TLS 1.2 or newer. It
-    sends the certificate with the intermediates that the file holds, each before its issuer, and
-    without the root certificate (RFC 8446 section 4.4.2).
+    sends the certificate and the intermediates in the file, each before its issuer. It does not
+    send the root certificate (RFC 8446 section 4.4.2).
 
     The private key is decrypted in memory only. OpenSSL reads it from a temporary file, where it is
     encrypted with a random password. Only this user can read that file, and it is removed at once.
 
     A certificate that has expired or is not valid yet is logged as an ERROR on the logger
-    `arrcert`. The context is made anyway, so that a late renewal does not stop the whole app; the
-    server decides. A certificate that expires within 30 days, or whose extended key usage lacks
-    clientAuth, is logged as a WARNING.
+    `arrcert`. The context is still created, so that a late renewal does not stop the whole app. The
+    server decides whether it accepts the certificate. A certificate that expires within 30 days, or
+    whose extended key usage lacks clientAuth, is logged as a WARNING.
 
     Args:
         path_or_thumbprint: the path of a PKCS#12 file, or of a PEM file with the certificate, its
-            intermediates and its key. Or a thumbprint of 40 hex digits, which stands for
-            `/var/ssl/private/<thumbprint>.p12`; colons, spaces and case do not matter.
-        password: the password of the file, or of the key in it; None or empty if it has none.
-        cafile: a PEM file of CA certificates, or a DER file of one. Only servers whose certificate
-            leads to one of them are trusted. By default the system's CA certificates are trusted.
+            intermediates and its key. It can also be a thumbprint of 40 hex digits, which means
+            `/var/ssl/private/<thumbprint>.p12`. Colons, spaces and case in a thumbprint are
+            ignored.
+        password: the password of the file, or of the key in it; None or empty if there is no
+            password.
+        cafile: a PEM file of CA certificates, or a DER file of one. Only servers with a certificate
+            of one of these CAs are trusted. By default, the CA certificates of the system are used.
 
     Raises:
         ConfigurationError: a file is missing or holds something else; the password is wrong,
@@ -93,9 +95,9 @@ def client_ssl_context(
             certificate; the certificate in the file has another thumbprint; or OpenSSL refuses it.
         OSError: no temporary file can be written.
 
-    It does not check that a server will trust the certificate, or that the server's certificate is
-    not revoked. It does not find a second key in a PKCS#12 file whose list of keys is encrypted.
-    The context does not follow a renewal of the certificate: make a new one.
+    It does not check whether a server will trust the certificate, or whether the server's
+    certificate is revoked. It does not find a second key in a PKCS#12 file whose list of keys is
+    encrypted. The context does not notice a renewed certificate: create a new context for it.
     """
     _refuse_key_vault_references(
         {_IDENTITY: path_or_thumbprint, "password": password, "cafile": cafile}
@@ -157,9 +159,7 @@ def _locate(text: str) -> tuple[Path, str | None]:
     if not os.path.lexists(text):
         # The text is not quoted, because that would put a key into the log.
         if "-----BEGIN" in text or re.fullmatch(r"[A-Za-z0-9+/=\s]{200,}", text):
-            raise _mistake(
-                _IDENTITY, "holds a certificate or key itself; write the path of its file"
-            )
+            raise _mistake(_IDENTITY, "holds a certificate or key itself; write the path of a file")
         if found := _thumbprint_in(text):
             raise _mistake(
                 _IDENTITY,
@@ -328,12 +328,12 @@ def _why_closed(error: Exception, password: bytes | None, where: str) -> Configu
         return _mistake(_IDENTITY, f"{where} is broken or cut off: {quote(error)}")
     if password is None:
         return _mistake("password", f"is missing; {where} is protected by a password")
-    hint = "; it begins or ends with white space" if password != password.strip() else ""
-    return _mistake("password", f"does not open {where}{hint}; write the one that protects it")
+    hint = "; the password begins or ends with white space" if password != password.strip() else ""
+    return _mistake("password", f"does not open {where}{hint}; write the right one")
 
 
 def _needless(where: str) -> str:
-    return f"is not needed; {where} has no password; remove this one"
+    return f"is not needed, because {where} has no password; remove it"
 
 
 def _several_keys(where: str) -> str:
@@ -346,7 +346,7 @@ def _no_certificate(where: str) -> str:
 
 def _mismatch(where: str) -> str:
     return (
-        f"the private key in {where} belongs to none of the certificates in it; check whether the"
+        f"the private key in {where} does not belong to any certificate in it; check whether the"
         " certificate was renewed with a new key"
     )
 

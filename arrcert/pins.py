@@ -20,10 +20,10 @@ class Pin(NamedTuple):
 
     Attributes:
         value: upper-case hex.
-        not_after: the last second in which the pin is valid; None if it has no end.
-        note: the operator's own words.
-        identity: the name of its holder; None for the name that the policy gives.
-        roles: the roles of its holder beside those of the policy.
+        not_after: the last second in which the pin is valid; None if the pin does not expire.
+        note: a note of the operator; None without one.
+        identity: the name of the client; None to use the `identity` of the policy.
+        roles: roles of the client in addition to those of the policy.
     """
 
     value: str
@@ -39,16 +39,16 @@ class Pin(NamedTuple):
 class Pins:
     """The pins of one policy key, in the order in which they are written.
 
-    Most pins are digits and nothing else. Such a pin takes only its bytes, so a million of them
-    take 110 MB.
+    Most pins are only hex digits. Of such a pin only the bytes are stored, so a million pins take
+    110 MB.
     """
 
     def __init__(self) -> None:
-        # None stands for a pin that is its digits and nothing else.
+        # The value is None for a pin that is only hex digits.
         self._held: dict[bytes, Pin | None] = {}
 
     def add(self, pin: Pin) -> Pin:
-        """Add a pin, and return the pin of these digits that counts, which is the first one.
+        """Add a pin unless its digits are already there; return the pin that is stored.
 
         Args:
             pin: the pin.
@@ -58,13 +58,14 @@ class Pins:
         return held or plain
 
     def add_digits(self, digest: bytes) -> bool:
-        """Add a pin that is its digits and nothing else.
+        """Add a pin that is only hex digits.
 
         Args:
-            digest: the bytes that the digits stand for.
+            digest: the bytes of the digits.
 
         Returns:
-            False if a pin of these digits that holds more was added before. That one counts.
+            False if there is already a pin with these digits that has an end, a note, an identity
+            or roles. That pin is kept.
         """
         return self._held.setdefault(digest, None) is None
 
@@ -80,7 +81,7 @@ class Pins:
         return (self._held[digest] or Pin(value)) if digest in self._held else None
 
     def described(self) -> Iterator[Pin]:
-        """Yield the pins that hold more than digits: an end, a note, an identity or roles."""
+        """Yield the pins that have more than digits: an end, a note, an identity or roles."""
         return (pin for pin in self._held.values() if pin is not None)
 
     def __len__(self) -> int:
@@ -91,13 +92,13 @@ class Pins:
 
 
 def digest_of_digits(entry: object) -> bytes | None:
-    """Return the bytes of an entry that is hex digits and nothing else, None for any other entry.
+    """Return the bytes of an entry that is only hex digits, None for any other entry.
 
     Args:
         entry: as it is written in the settings.
 
-    Nearly all pins are written so. `fingerprint_pin` and `public_key_pin` read every form, and
-    need five times as long.
+    Nearly all pins have this form. `fingerprint_pin` and `public_key_pin` read every form, but they
+    take five times as long.
     """
     if not isinstance(entry, str):
         return None
@@ -114,7 +115,7 @@ def fingerprint_pin(entry: object) -> Pin:
         entry: as it is written in the settings.
 
     Raises:
-        ValueError: with what is wrong and what to write instead.
+        ValueError: the entry is not valid. The message says why, and what to write instead.
     """
     return _pin(entry, "fingerprint")
 
@@ -126,7 +127,7 @@ def public_key_pin(entry: object) -> Pin:
         entry: as it is written in the settings.
 
     Raises:
-        ValueError: with what is wrong and what to write instead.
+        ValueError: the entry is not valid. The message says why, and what to write instead.
     """
     return _pin(entry, "public_key")
 
@@ -141,7 +142,7 @@ def _pin(entry: object, key: str) -> Pin:
                 ' "identity" or "roles"'
             )
     if key not in entry:
-        raise ValueError(f'has no "{key}"; write it beside "not_after" and "note"')
+        raise ValueError(f'has no "{key}"; write it in addition to "not_after" and "note"')
     note = entry.get("note", "")
     if not isinstance(note, str):
         raise ValueError('has a "note" that is not text; write a few words')
@@ -159,7 +160,7 @@ def _pin(entry: object, key: str) -> Pin:
 
 
 def _moment(value: Any) -> datetime:
-    """Return the last second of a day, or the moment that is given."""
+    """Return the last second of a day, or the given time."""
     try:
         end = value
         if isinstance(value, str):
@@ -173,8 +174,8 @@ def _moment(value: Any) -> datetime:
     except (ValueError, OverflowError):
         pass
     raise ValueError(
-        f'has the "not_after" {quote(value)}; write the last day in UTC, "2027-01-31", or a moment'
-        ' with its zone, "2027-01-31T12:00:00Z"'
+        f'has the "not_after" {quote(value)}; write the last day in UTC, "2027-01-31", or a time'
+        ' with a time zone, "2027-01-31T12:00:00Z"'
     )
 
 
@@ -225,7 +226,7 @@ _KNOWN_FORMS: tuple[tuple[str, str], ...] = (
     (r"['\"`\u2018-\u201f\xab\xbb]", "holds quotation marks; remove them"),
     (
         r"(?i)(?:fingerprint|thumbprint|\(stdin\))\s*=\s*(?P<rest>[0-9a-f:]+)\Z",
-        "is the whole line that a tool prints; write what comes after the =: '{rest}'",
+        "is the whole line that a tool prints; write only the part after the =: '{rest}'",
     ),
     (
         r"(?i)\Asha-?(?:1|2-256|256)\s*(?::|=|//?|\s)\s*(?P<rest>[0-9a-f:\s]+|[\w+/]{43}=)\Z",
@@ -239,7 +240,7 @@ _KNOWN_FORMS: tuple[tuple[str, str], ...] = (
         "looks like a file's path; write the digits themselves, which this prints: {command}",
     ),
 )
-"""Patterns of wrong entries, each with the hint for it."""
+"""Patterns of wrong entries, and a hint for each."""
 
 
 def _why_no_digits(entry: str, key: str) -> str:

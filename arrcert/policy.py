@@ -44,13 +44,14 @@ class Acceptance:
     """The result of a policy that accepts a certificate.
 
     Attributes:
-        until: the last moment for which it holds, as far as is known now.
-        is_certain: False if revocation could not be checked and the policy accepts that.
+        until: the last time at which the certificate is accepted, as far as it is known now.
+        is_certain: False if revocation could not be checked, but the policy accepts the
+            certificate.
         note: the note of the matching pin; None without one.
-        name: the name of whoever is accepted; None if the policy gives none.
-        roles: the roles of whoever is accepted.
+        name: the name of the accepted client; None if the policy gives no name.
+        roles: the roles of the accepted client.
         label: the name as it is written in the settings; None without a name.
-        endings: everything that the acceptance rests on, each with its end; the certificate first.
+        endings: everything that the acceptance depends on and that expires; the certificate first.
     """
 
     until: datetime
@@ -73,34 +74,38 @@ class Policy:
     Args:
         fingerprints: SHA-256 or SHA-1 over the DER, in hex; colons, spaces and case are ignored.
             An entry may be `{"fingerprint": "...", "not_after": "2027-01-31", "note": "..."}`, and
-            may hold an `identity` and `roles` of its own.
-        public_keys: SHA-256 of the SubjectPublicKeyInfo, in hex or base64; it survives a renewal
-            with the same key. An entry may be a mapping with `public_key`, likewise.
-        common_names: exact common names; the subject must hold exactly one.
-        dns_names: DNS names of the subject alternative name, without case; `*.partner.example`
-            stands for one label.
-        uris: URIs of the subject alternative name, exact; `spiffe://partner.example/*` stands for
-            all below that folder.
-        email_addresses: e-mail addresses of the subject alternative name.
-        issuers: exact names of the issuer. `"Contoso Issuing CA"` is its one common name; an entry
-            with `=` in it is its whole name as RFC 4514 writes it, `"CN=Contoso CA,O=Contoso"`.
-        trust_anchors: certificates to which a path must lead: the path of a PEM or DER file, PEM
-            text, or a list of them. Files may be replaced under a running site.
-        intermediates: CA certificates that may stand on the path; likewise.
-        crls: revocation lists for every certificate below the anchor: PEM or DER files, folders,
-            or PEM texts. `{"file": "...", "distribution_point": "https://..."}` states that the one
-            list in a file, whose distribution point is that URL, also speaks for certificates that
-            name no distribution point.
+            may also have an `identity` and `roles`.
+        public_keys: SHA-256 of the SubjectPublicKeyInfo, in hex or base64. The pin still matches
+            after a renewal with the same key. An entry may be a mapping with `public_key`, as in
+            `fingerprints`.
+        common_names: exact common names. The subject must have exactly one common name.
+        dns_names: DNS names of the subject alternative name. Case is ignored, and the `*` in
+            `*.partner.example` is exactly one label.
+        uris: exact URIs of the subject alternative name. `spiffe://partner.example/*` is every URI
+            below that folder.
+        email_addresses: e-mail addresses of the subject alternative name. Case counts in the
+            mailbox, but not in the host.
+        issuers: exact names of the issuer. An entry without `=`, such as `"Contoso Issuing CA"`, is
+            the issuer's only common name. An entry with `=`, such as `"CN=Contoso CA,O=Contoso"`,
+            is the issuer's whole name in the form of RFC 4514.
+        trust_anchors: CA certificates. The certification path must lead to one of them. The value
+            is the path of a PEM or DER file, PEM text, or a list of these. A running site notices
+            when a file is replaced.
+        intermediates: CA certificates that may be part of the path, written as in `trust_anchors`.
+        crls: revocation lists for every certificate below the anchor: PEM or DER files, folders, or
+            PEM texts. An entry `{"file": "...", "distribution_point": "https://..."}` is a file
+            with one list, whose distribution point is this URL. It states that the list also covers
+            certificates that name no distribution point.
         revocation: `"hard"` (the default) denies if no current list covers a certificate of the
-            path; `"soft"` accepts and logs it.
-        clock_skew: seconds by which clocks may differ, 0 by default and at most 300; applied to
-            the validity of the certificate and of its path.
+            path; `"soft"` accepts the certificate and logs that.
+        clock_skew: the largest difference of clocks in seconds, 0 by default and at most 300. It
+            applies to the validity of the certificate and of its path.
         names_proven_by_front_end: True if the front end checks certificates, so that names need no
-            other proof. `Authorizer` refuses it behind a front end that only forwards.
-        identity: the name of whoever is accepted: a literal, or a template with exactly one of
-            `{common_name}`, `{dns_name}`, `{uri}`, `{email_address}`, `{sha256_fingerprint}`. The
-            identity of the matching pin comes before it.
-        roles: the roles of whoever is accepted; those of the matching pin are added.
+            other proof. `Authorizer` refuses True if the front end only forwards certificates.
+        identity: the name of the accepted client: a literal, or a template with exactly one of
+            `{common_name}`, `{dns_name}`, `{uri}`, `{email_address}`, `{sha256_fingerprint}`. If
+            the matching pin has an identity, that one is used instead.
+        roles: the roles of the accepted client. The roles of the matching pin are added.
 
     Raises:
         ConfigurationError: all mistakes of the parameters together.
@@ -143,7 +148,8 @@ class Policy:
         """Make a policy from the mapping that settings hold.
 
         Args:
-            written: a value for each key, none of them None; the keys are those of `KEYS`.
+            written: a value for each key that is set. The keys are those of `KEYS`, and no value is
+                None.
             notation: how the settings are written, for errors.
             trust_folder: opens the files; None opens them relative to the working directory.
 
@@ -190,25 +196,24 @@ class Policy:
 
     def __init_subclass__(cls) -> NoReturn:
         # A subclass that overrides `check` would have no effect on requests.
-        raise TypeError(
-            "Policy cannot be subclassed; write rules of your own behind the authorizer"
-        )
+        raise TypeError("Policy cannot be subclassed; check your own rules after the authorizer")
 
     @property
     def names_proven_by_front_end(self) -> bool:
-        """Whether the policy allows by names that the front end has checked."""
+        """Whether the policy relies on the front end to prove the names in certificates."""
         rule = self._key_rules[NamesProvenByFrontEnd.key]
         return isinstance(rule, NamesProvenByFrontEnd) and rule.is_wanted
 
     def check(self, client_certificate: ClientCertificate, at: datetime | None = None) -> None:
-        """Return if the certificate may enter; the first rule that does not hold is the reason.
+        """Return None if the certificate may enter, else raise the first reason.
 
         Args:
             client_certificate: the certificate that a client presented.
-            at: the moment, aware; now by default.
+            at: the time of the decision, a timezone-aware `datetime`; now by default.
 
         Raises:
-            CertificateDenied: any reason from `not_yet_valid` to `no_identity`.
+            CertificateDenied: the certificate may not enter. The reason is that of the first rule
+                that fails, such as `not_yet_valid`, `untrusted` or `no_identity`.
             ValueError: `at` is naive.
         """
         presented = Presented(client_certificate)
@@ -233,11 +238,11 @@ class Policy:
 
         Args:
             presented: the certificate that a client presented, and what came with it.
-            at: the moment, aware, in whole seconds.
+            at: the time of the decision, a timezone-aware `datetime` in whole seconds.
             trust_store: the object that `trust_store` returned.
 
         Returns:
-            The acceptance, or the first rule that does not hold.
+            The acceptance, or why the first rule that fails does so.
         """
         decision = Decision(presented, at, trust_store)
         for _, finding in self.findings(decision):
@@ -266,10 +271,10 @@ class Policy:
         return self._rules
 
     def findings(self, decision: Decision) -> Iterator[tuple[Rule, Finding]]:
-        """Check the rules in order, and yield each one that does not hold, and why it fails.
+        """Check the rules in order, and yield each rule that fails, with the finding.
 
         Args:
-            decision: the decision, not used before.
+            decision: a new decision.
 
         `decide` takes only the first finding; `arrcert explain` takes all of them.
         """
@@ -279,23 +284,23 @@ class Policy:
                 yield rule, finding
 
     def warnings(self, at: datetime | None = None) -> list[Problem]:
-        """Return what does not stop the start, but is probably a mistake or denies somebody.
+        """Return a warning for each value that is probably a mistake or denies clients.
 
         Args:
-            at: the moment, aware; now by default.
+            at: the time to check for, a timezone-aware `datetime`; now by default.
 
-        These are pins that have retired, certificates and lists that have expired, and several CAs
-        that can issue each other's names.
+        These are pins, certificates and revocation lists that have expired, and several CAs that
+        can issue each other's names.
         """
         moment, rules = whole_second(at), self._key_rules
         return [problem for rule in rules.values() for problem in rule.warnings(moment, rules)]
 
     def endings(self) -> list[Ending]:
-        """Return the pins, CA certificates and revocation lists that end, as they are now."""
+        """Return the pins, CA certificates and revocation lists in use that have an end."""
         return [ending for rule in self._key_rules.values() for ending in rule.endings()]
 
     def identity_sources(self) -> list[IdentitySource]:
-        """Return the keys that give names, for the warning about names that are given twice."""
+        """Return the keys that give names to clients, for the warning about shared names."""
         rules = self._key_rules
         return [source for rule in rules.values() for source in rule.identity_sources(rules)]
 

@@ -1,4 +1,4 @@
-"""What a client presented, with the facts that all policies share worked out once."""
+"""The certificate that a client presented, with the facts that several policies need."""
 
 from __future__ import annotations
 
@@ -17,9 +17,8 @@ from arrcert.trust.paths import PathSearch
 class Presented:
     """A client certificate and the CA certificates that the front end forwarded with it.
 
-    One object serves the rules of any number of policies. It keeps what is expensive to work out,
-    so that the cost of a decision does not grow with the product of the certificate and the
-    policies.
+    The rules of all policies use the same object. It keeps results that are expensive, so that they
+    are computed once for each certificate and not once for each policy.
 
     Args:
         certificate: the client certificate.

@@ -1,6 +1,6 @@
-"""The report of a route audit: what answers, who decides before it, and what is open.
+"""The report of a route audit: the routes, what checks each of them, and what is open.
 
-The adapters collect the rows. This module decides what a row means and prints it.
+The adapters collect the rows. This module judges and formats them.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ HEADINGS = ("PATH", "METHODS", "VIEW", "POLICY", "DECIDED BY")
 """The columns of the table."""
 
 _REGEX = re.compile(r"\^([\w/ -]*+)(.*)", re.DOTALL)
-"""A regular expression of a URLconf: its literal beginning, and the rest."""
+"""Matches a regular expression of a URLconf: its literal beginning, and the rest."""
 
 _MOST_ENDS = 10
-"""How many ends the lines below the table show. JSON has all of them."""
+"""How many expiry dates the lines below the table show. JSON has all of them."""
 
 _NARROWEST = 8
-"""How narrow a column of the table may become, in characters."""
+"""The smallest width of a column of the table, in characters."""
 
 
 class Verdict(StrEnum):
-    """What a client without a certificate finds at a route.
+    """What happens to a client without a certificate at a route.
 
-    `PROTECTED`: a policy denies. `EXEMPT`: the site says that it is open. `OPEN`: nobody decides.
-    `UNKNOWN`: it cannot be seen; it counts as open.
+    `PROTECTED`: a policy denies it. `EXEMPT`: the site declares the route open. `OPEN`: nothing
+    checks the request. `UNKNOWN`: the audit cannot find out; this counts as open.
     """
 
     PROTECTED = "protected"
@@ -46,9 +46,9 @@ class Verdict(StrEnum):
 class Effect(StrEnum):
     """What a layer around the routes does with a request.
 
-    `CHECKS`: it is a check of arrcert. `PASSES`: it passes every request on. `BEHIND`: it stands
-    behind a check. `ANSWERS`: it answers some requests before any check. `UNKNOWN`: arrcert does
-    not know it, so it counts as one that answers.
+    `CHECKS`: it is a check of arrcert. `PASSES`: it passes on every request. `BEHIND`: it comes
+    after a check. `ANSWERS`: it answers some requests before any check. `UNKNOWN`: arrcert does not
+    know the layer; this counts as `ANSWERS`.
     """
 
     CHECKS = "checks"
@@ -59,12 +59,13 @@ class Effect(StrEnum):
 
 
 class Decision(NamedTuple):
-    """What holds for a view.
+    """The verdict for a view, and the reason.
 
     Attributes:
-        verdict: what a client without a certificate finds.
-        policies: the names of the policies that must accept; empty for none or any.
-        decided_by: who decides or exempts, for people.
+        verdict: what happens to a client without a certificate.
+        policies: the names of the policies that must accept the request; empty if no policy or any
+            policy is enough.
+        decided_by: what decides or exempts, as text for people.
     """
 
     verdict: Verdict
@@ -83,7 +84,7 @@ class Route(NamedTuple):
         path: the path as the framework writes it, with its variable parts.
         methods: HTTP methods, or `WEBSOCKET`; empty for any.
         view: the endpoint or view.
-        decision: what holds for it.
+        decision: the decision for the route.
     """
 
     path: str
@@ -92,7 +93,7 @@ class Route(NamedTuple):
     decision: Decision
 
     def is_open(self) -> bool:
-        """Return whether a client without a certificate may enter unintended."""
+        """Return whether the route is open, or may be open, but is not exempt."""
         return self.decision.verdict in (Verdict.OPEN, Verdict.UNKNOWN)
 
     def cells(self) -> tuple[str, str, str, str, str]:
@@ -108,13 +109,13 @@ class Route(NamedTuple):
 
 
 class Layer(NamedTuple):
-    """Something that stands around the routes.
+    """A layer around the routes.
 
     Attributes:
         kind: `WSGI`, `ASGI` or `MIDDLEWARE`.
         name: the dotted name of its class or function.
         effect: what it does with a request.
-        meaning: more about it, for people; may be empty.
+        meaning: more about the effect, as text for people; may be empty.
     """
 
     kind: str
@@ -128,13 +129,13 @@ class Layer(NamedTuple):
 
 
 class End(NamedTuple):
-    """Something in the policies that ends.
+    """Something in the policies that expires.
 
     Attributes:
         policies: the names of the policies that hold it, sorted.
-        what: what it is, escaped.
-        at: its last moment, as RFC 3339 text in UTC.
-        days_left: whole days until then; negative after the end.
+        what: a description, escaped.
+        at: when it expires, as RFC 3339 text in UTC.
+        days_left: whole days until then; negative if it has expired.
     """
 
     policies: tuple[str, ...]
@@ -148,9 +149,9 @@ class Report(NamedTuple):
 
     Attributes:
         routes: the rows of the table.
-        layers: what stands around the routes, from the outside to the inside.
+        layers: the layers around the routes, from the outermost to the innermost.
         on_purpose: the settings that open something or switch a check off.
-        ends: the pins, CA certificates and revocation lists that end, the earliest first.
+        ends: the pins, CA certificates and revocation lists that expire, the earliest first.
     """
 
     routes: list[Route]
@@ -163,11 +164,11 @@ class Check(NamedTuple):
     """A check of every path: the gate of a framework, or a middleware around the app.
 
     Attributes:
-        name: who it is, for people.
+        name: the name of the check, as text for people.
         policies: the names of its policies; empty for any policy.
-        exempt_paths: the paths that it leaves out.
-        setting: where these paths are written.
-        knows_views: whether `certificate_exempt` on a view holds for it.
+        exempt_paths: the paths that it does not check.
+        setting: the name of the setting with these paths.
+        knows_views: whether `certificate_exempt` on a view exempts from this check.
     """
 
     name: str
@@ -182,8 +183,8 @@ class Shape(NamedTuple):
 
     Attributes:
         text: the path as the framework writes it.
-        start: its literal beginning.
-        is_whole: whether that is the whole path.
+        start: the beginning of the path, without variable parts.
+        is_whole: whether `start` is the whole path.
     """
 
     text: str
@@ -195,7 +196,7 @@ def extend(shape: Shape, pattern: object, *, is_endpoint: bool) -> Shape:
     """Return the path of a route below another one.
 
     Args:
-        shape: the path before it.
+        shape: the path of the route above it.
         pattern: Django's pattern of the route, which Channels uses too.
         is_endpoint: whether the route leads to a view rather than to other routes.
     """
@@ -207,7 +208,7 @@ def extend(shape: Shape, pattern: object, *, is_endpoint: bool) -> Shape:
         literal, rest = _REGEX.fullmatch(text).groups()  # type: ignore[union-attr]
         is_whole = rest in ("$", r"\Z") if is_endpoint else rest == ""
     else:
-        # Django searches for such an expression anywhere in the path.
+        # Django matches an expression without `^` anywhere in the path.
         literal, is_whole = "", False
     start = shape.start + literal if shape.is_whole else shape.start
     return Shape(shape.text + text, start, shape.is_whole and is_whole)
@@ -227,7 +228,7 @@ def rows(
         shape: its path.
         methods: its methods.
         view: its endpoint or view.
-        decision: what holds for the view by itself.
+        decision: the decision for the view, without the checks of every path.
         checks: the checks of every path, from the outside to the inside.
         exempt: the exempt paths that are known to lead to this route.
     """
@@ -249,7 +250,7 @@ def rows(
 
 
 def merged(routes: Iterable[Route]) -> list[Route]:
-    """Return the rows of one route, those of one path and decision as one row.
+    """Return the rows of one route; rows with the same path and decision become one row.
 
     Args:
         routes: the rows.
@@ -261,7 +262,7 @@ def merged(routes: Iterable[Route]) -> list[Route]:
 
 
 def exact_entries(checks: Iterable[Check]) -> list[str]:
-    """Return the exempt paths of some checks that are one path each.
+    """Return the exempt paths of some checks, without those that are folders.
 
     Args:
         checks: the checks.
@@ -271,7 +272,7 @@ def exact_entries(checks: Iterable[Check]) -> list[str]:
 
 
 def by_role(decided_by: str, role: str | None) -> str:
-    """Return who decides, with the role that is asked for.
+    """Return who decides, with the required role.
 
     Args:
         decided_by: who decides.
@@ -281,11 +282,11 @@ def by_role(decided_by: str, role: str | None) -> str:
 
 
 class Outcome(NamedTuple):
-    """How a command of the audit ends.
+    """The result of a command of the audit.
 
     Attributes:
-        lines: for stderr.
-        exit_code: 0 if nothing is open that must not be, 1 if something is, 2 for bad usage.
+        lines: the lines for stderr.
+        exit_code: 1 if something is open that must not be open, 2 for wrong options, else 0.
     """
 
     lines: list[str]
@@ -293,7 +294,7 @@ class Outcome(NamedTuple):
 
 
 def outcome(report: Report, *, fail_on_open: bool, allowed: Collection[str]) -> Outcome:
-    """Return how a command of the audit ends.
+    """Return the lines for stderr and the exit code of a command of the audit.
 
     Args:
         report: the result of the audit.
@@ -376,11 +377,11 @@ def as_json(report: Report) -> str:
 
 
 def as_text(report: Report, width: int) -> str:
-    """Return the report as an aligned table, and what stands around it, as plain text.
+    """Return the report as plain text: an aligned table, and the lines below it.
 
     Args:
         report: the result of an audit.
-        width: in characters; cells that are too long are folded.
+        width: the width in characters. Cells that are too long are wrapped.
     """
     table = [HEADINGS, *(route.cells() for route in report.routes)]
     widths = _widths(table, width)
@@ -389,14 +390,14 @@ def as_text(report: Report, width: int) -> str:
 
 
 def notes(report: Report) -> list[str]:
-    """Return the lines below the table: what stands around, what is open, what ends, and a count.
+    """Return the lines below the table: layers, what is open, what expires, and the counts.
 
     Args:
         report: the result of an audit.
     """
     lines = []
     if report.layers:
-        lines.append("Around the routes, from the outside:")
+        lines.append("Layers around the routes, the outermost first:")
         lines += [f"  {_line(layer)}" for layer in report.layers]
         lines.append("")
     if report.on_purpose:
@@ -404,7 +405,7 @@ def notes(report: Report) -> list[str]:
         lines += [f"  {_printable(line)}" for line in report.on_purpose]
         lines.append("")
     if report.ends:
-        lines.append("What ends, the earliest first:")
+        lines.append("What expires, the earliest first:")
         lines += [f"  {_line_of(end)}" for end in report.ends[:_MOST_ENDS]]
         if len(report.ends) > _MOST_ENDS:
             lines.append(f"  and {len(report.ends) - _MOST_ENDS} more; --json has all of them")
@@ -416,7 +417,7 @@ def notes(report: Report) -> list[str]:
 
 
 def _decide(shape: Shape, decision: Decision, checks: Sequence[Check]) -> Decision:
-    """Return who decides at a path: the view, or the first check that does not leave it out."""
+    """Return who decides at a path: the view, or the first check that does not exempt the path."""
     if decision.verdict is Verdict.PROTECTED:
         return decision
     exempt = decision if decision.verdict is Verdict.EXEMPT else None
@@ -458,18 +459,18 @@ def _line(layer: Layer) -> str:
 def _line_of(end: End) -> str:
     days = "1 day left" if end.days_left == 1 else f"{end.days_left} days left"
     if end.days_left < 0:
-        days = "it has ended"
+        days = "expired"
     names = ", ".join(end.policies)
     return _printable(f"{end.at}, {days}: {end.what} (policy {names})")
 
 
 def _printable(text: str) -> str:
-    """Escape what would move the cursor of a terminal, or break a row."""
+    """Escape characters that would control a terminal or break a row."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _widths(table: Sequence[Sequence[str]], width: int) -> list[int]:
-    """Return the width of each column: the longest cell, less where the table is too wide."""
+    """Return the width of each column: its longest cell, or less if the table is too wide."""
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     while sum(widths) + 2 * (len(widths) - 1) > width and max(widths) > _NARROWEST:
         widths[widths.index(max(widths))] -= 1

@@ -1,8 +1,8 @@
 """The rules of a policy: one class for each policy key, and three rules that always hold.
 
-A class for a key says how the key is written, what it proves, and how it decides. The rules are
-checked in the order in which this module defines them: the first that does not hold is the reason
-of a denial. To add a key, define its class here and add the parameter to the signature of `Policy`.
+The class of a key defines how the key is written, what it proves, and how it decides. The rules are
+checked in the order in which this module defines them. The first rule that fails is the reason of a
+denial. To add a key, define its class here and add the parameter to the signature of `Policy`.
 """
 
 from __future__ import annotations
@@ -51,22 +51,23 @@ class Decision:
 
     Args:
         presented: the client certificate and what came with it.
-        at: the moment, aware, in whole seconds.
+        at: the time of the decision, a timezone-aware `datetime` in whole seconds.
         trust_store: the policy's current trust store, None without trust anchors.
 
     Attributes:
         certificate: the client certificate.
-        until: the last moment for which an acceptance holds, aware.
-        endings: what the acceptance rests on beside the certificate, each with its end.
-        clock_skew: by how much clocks may differ.
+        until: the last time at which the certificate is accepted, a timezone-aware `datetime`.
+        endings: what else the acceptance depends on and expires, such as CA certificates and pins.
+        clock_skew: the largest difference of clocks.
         pin: the pin that matches the certificate or its public key, None if there is none.
-        name: the name of whoever is accepted, None if there is none yet.
+        name: the name of the client, None if there is none yet.
         label: the name as it is written in the settings: a template stays a template.
-        roles: the roles of whoever is accepted.
+        roles: the roles of the client.
         note: the note of the matching pin, empty without one.
         path: the certification path, None if there is none yet.
-        has_allowed_issuer: whether the policy restricts issuers and allows this certificate's.
-        overlooked: a finding that the policy accepts and that is only logged, None without one.
+        has_allowed_issuer: whether the policy restricts issuers and allows the issuer of this
+            certificate.
+        overlooked: a finding that the policy ignores, and that is only logged; None without one.
     """
 
     def __init__(
@@ -102,7 +103,7 @@ class Decision:
             self.endings.append(Ending(pin, pin.not_after))
 
     def ends_at(self, moment: datetime | None) -> None:
-        """Limit the acceptance to a last moment. None changes nothing."""
+        """Limit the acceptance to a last time. None changes nothing."""
         if moment is not None and moment < self.until:
             self.until = moment
 
@@ -117,7 +118,7 @@ class Rule(ABC):
     A subclass is a rule of the decision, unless it is defined with `is_base=True`.
 
     Class attributes:
-        label: what `arrcert explain` calls the rule; a policy key's rule has the name of its key.
+        label: the name of the rule in `arrcert explain`. For the rule of a key it is the key.
         needs_path: whether the rule can be judged only if there is a certification path.
     """
 
@@ -133,7 +134,7 @@ class Rule(ABC):
         """Return why the certificate fails the rule, or None if it passes."""
 
     def wanted(self, decision: Decision) -> str:
-        """Return what the rule wants of a certificate, escaped; empty if it wants nothing.
+        """Return what the rule requires of a certificate, escaped; empty if it requires nothing.
 
         Args:
             decision: the decision, after all rules were checked.
@@ -141,7 +142,7 @@ class Rule(ABC):
         return ""
 
     def found(self, decision: Decision) -> str:
-        """Return what satisfies the rule, escaped. Only a rule that holds is asked.
+        """Return what meets the rule, escaped. It is called only if the rule passes.
 
         Args:
             decision: the decision, after all rules were checked.
@@ -153,8 +154,8 @@ class KeyRule(Rule, is_base=True):
     """The rule of one policy key.
 
     Args:
-        value: what the policy holds under the key.
-        notation: how it is written, for errors.
+        value: the value of the key in the policy.
+        notation: how the policy is written, for errors.
 
     Class attributes:
         key: the key.
@@ -186,14 +187,14 @@ class KeyRule(Rule, is_base=True):
 
     @abstractmethod
     def read(self, value: object, notation: Notation) -> None:
-        """Read the value and note what is wrong with it."""
+        """Read the value, and add what is wrong with it to `mistakes`."""
 
     def place_in(self, trust_folder: TrustFolder) -> None:
-        """Take what opens the files of the policy. It is called once, before `join`."""
+        """Get the object that opens the files of the policy. This is called once, before `join`."""
         return
 
     def join(self, rules: Mapping[str, KeyRule]) -> Iterator[Problem]:
-        """Look at the other keys of the policy, and yield each mistake of the combination.
+        """Compare with the other keys of the policy, and yield each mistake in the combination.
 
         Args:
             rules: the rule of each key that the policy holds.
@@ -208,20 +209,20 @@ class KeyRule(Rule, is_base=True):
         return None
 
     def warnings(self, at: datetime, rules: Mapping[str, KeyRule]) -> Iterator[Problem]:
-        """Yield what does not stop the start, but is probably a mistake or denies somebody.
+        """Yield a warning for each value that is probably a mistake or denies clients.
 
         Args:
-            at: the moment, aware.
+            at: the current time, a timezone-aware `datetime`.
             rules: the rule of each key that the policy holds.
         """
         yield from ()
 
     def endings(self) -> Iterator[Ending]:
-        """Yield the entries of the key that end, as they are now."""
+        """Yield the entries of the key that expire, as they are now."""
         yield from ()
 
     def identity_sources(self, rules: Mapping[str, KeyRule]) -> Iterator[IdentitySource]:
-        """Yield the names that the key gives to whoever is accepted.
+        """Yield the names that the key can give to accepted clients.
 
         Args:
             rules: the rule of each key that the policy holds.
@@ -229,7 +230,7 @@ class KeyRule(Rule, is_base=True):
         yield from ()
 
     def __str__(self) -> str:
-        """Return what the representation of a policy shows of the key; empty for nothing."""
+        """Return the text for the key in the `repr` of a policy; empty for no text."""
         return ""
 
 
@@ -269,7 +270,7 @@ class ListRule(KeyRule, is_base=True):
         """Add an entry.
 
         Raises:
-            ValueError: with what is wrong and what to write instead.
+            ValueError: the entry is not valid. The message says why, and what to write instead.
         """
 
     def __str__(self) -> str:
@@ -300,7 +301,7 @@ class PinRule(ListRule, is_base=True):
             self.add_pin(Pin(digest.hex().upper()))
 
     def add_pin(self, pin: Pin) -> None:
-        """Add a pin. The same pin may be listed twice, but only with the same end and identity."""
+        """Add a pin. It may be listed twice, but only with the same end, identity and roles."""
         other = self.pins.add(pin)
         if other.not_after != pin.not_after:
             self.mistakes.append(
@@ -345,7 +346,7 @@ class PinRule(ListRule, is_base=True):
                 decision.match(pin)
                 return None
         if pins:
-            denied = f"the pin {quote(pins[0])} retired at {pins[0].not_after}"
+            denied = f"the pin {quote(pins[0])} expired at {pins[0].not_after}"
         return Finding(
             DenialReason.FINGERPRINT_NOT_ALLOWED,
             f"{denied}; its thumbprint (SHA-1) is {decision.certificate.sha1_fingerprint}",
@@ -369,7 +370,7 @@ class PinRule(ListRule, is_base=True):
         """Yield a warning for each pin after its end date."""
         for pin in self.pins.described():
             if pin.not_after is not None and pin.not_after < at:
-                yield Problem(self.key, f"the pin {pin} retired at {pin.not_after}; remove it")
+                yield Problem(self.key, f"the pin {pin} expired at {pin.not_after}; remove it")
 
 
 def problem_of_proof(key: str, rules: Mapping[str, KeyRule]) -> Iterator[Problem]:
@@ -384,15 +385,15 @@ def problem_of_proof(key: str, rules: Mapping[str, KeyRule]) -> Iterator[Problem
     if PublicKeys.key in rules:
         yield Problem(
             key,
-            "public_keys prove who holds a key, not the names in the certificate: the holder of"
-            " one pinned key can write any name into a certificate and sign it; write"
-            " trust_anchors or fingerprints beside it, or leave the names out",
+            "public_keys prove who holds a key, but not the names in the certificate: the holder"
+            " of one pinned key can write any name into a certificate and sign it; also write"
+            " trust_anchors or fingerprints, or leave the names out",
         )
     else:
         yield Problem(
             key,
-            "a name proves nothing, since anybody can issue a certificate with it; write"
-            " trust_anchors (the CA's certificate) or fingerprints beside it",
+            "a name proves nothing, because anybody can issue a certificate with it; also write"
+            " trust_anchors (the CA's certificate) or fingerprints",
         )
 
 
@@ -424,7 +425,7 @@ class NameRule(ListRule, is_base=True):
         """Add a name.
 
         Raises:
-            ValueError: with what is wrong and what to write instead.
+            ValueError: the entry is not valid. The message says why, and what to write instead.
         """
 
     def wanted(self, decision: Decision) -> str:
@@ -432,7 +433,7 @@ class NameRule(ListRule, is_base=True):
         return _one_of(list(self._entries.values()))
 
     def hint_of_case(self, found: Iterable[str]) -> str:
-        """Return the end of a detail if a name differs from an entry in case alone, else "".
+        """Return the end of a detail if a name differs from an entry only in case, else "".
 
         Args:
             found: the names of the certificate.
@@ -440,7 +441,7 @@ class NameRule(ListRule, is_base=True):
         for name in found:
             entry = self._entries.get(name.lower(), name)
             if entry != name:
-                return f"; {quote(name)} differs from {quote(entry)} in upper and lower case alone"
+                return f"; {quote(name)} differs from {quote(entry)} only in upper and lower case"
         return ""
 
 
@@ -510,8 +511,8 @@ class ClockSkew(KeyRule):
     label = "validity"
     form = Form.NUMBER
     document = (
-        "seconds by which clocks may differ: 0 by default, at most 300. Applied to the validity of"
-        " the certificate and of its path."
+        "seconds by which clocks may differ: 0 by default, at most 300. It applies to the"
+        " validity of the certificate and of its path."
     )
 
     def read(self, value: object, notation: Notation) -> None:
@@ -529,7 +530,7 @@ class ClockSkew(KeyRule):
             )
 
     def check(self, decision: Decision) -> Finding | None:
-        """Return why the certificate is not valid at the moment; both ends are inclusive."""
+        """Return why the certificate is not valid now; both dates are inclusive."""
         decision.clock_skew = self._clock_skew
         begin = decision.certificate.not_valid_before_utc
         end = decision.certificate.not_valid_after_utc
@@ -548,9 +549,9 @@ class ClockSkew(KeyRule):
         return None
 
     def wanted(self, decision: Decision) -> str:
-        """Return the moment, and by how much clocks may differ."""
+        """Return the time, and the largest difference of clocks."""
         skew = int(self._clock_skew.total_seconds())
-        return f"valid at {timestamp(decision.at)}" + (f", give or take {skew} s" if skew else "")
+        return f"valid at {timestamp(decision.at)}" + (f", plus or minus {skew} s" if skew else "")
 
     def found(self, decision: Decision) -> str:
         """Return the dates of the certificate."""
@@ -564,8 +565,8 @@ class Fingerprints(PinRule):
 
     key = "fingerprints"
     document = (
-        "SHA-256 or SHA-1 over the certificate's DER (App Service calls it *thumbprint*), in hex;"
-        " colons, spaces and case are ignored. Proof."
+        "SHA-256 or SHA-1 of the whole certificate in DER, in hex (App Service calls the SHA-1"
+        " *thumbprint*). Colons, spaces and case do not matter. Proof."
     )
     proves_names = True
     lengths = (32, 20)
@@ -595,8 +596,8 @@ class PublicKeys(PinRule):
     key = "public_keys"
     document = (
         "SHA-256 of the public key (SubjectPublicKeyInfo), in hex or base64, with or without"
-        " `sha256/`. It survives a renewal with the same key. Proof of who holds the key, but not"
-        " of the names in the certificate."
+        " `sha256/`. It stays the same if a certificate is renewed with the same key. Proof of"
+        " who holds the key, but not of the names in the certificate."
     )
     lengths = (32,)
 
@@ -722,8 +723,8 @@ class DNSNames(AlternativeNameRule):
 
     key = "dns_names"
     document = (
-        "DNS names of the subject alternative name; case is ignored, and `*.partner.example` stands"
-        " for exactly one label. Needs proof."
+        "DNS names of the subject alternative name. Case does not matter, and"
+        " `*.partner.example` allows any one label in place of the `*`. Needs proof."
     )
     what = "DNS names"
 
@@ -760,8 +761,8 @@ class URIs(AlternativeNameRule):
 
     key = "uris"
     document = (
-        "exact URIs of the subject alternative name; `spiffe://partner.example/*` stands for all"
-        " URIs below that folder, but not for the folder itself. Needs proof."
+        "exact URIs of the subject alternative name. `spiffe://partner.example/*` allows all"
+        " URIs below that folder, but not the folder itself. Needs proof."
     )
     what = "URIs"
 
@@ -799,8 +800,8 @@ class EmailAddresses(AlternativeNameRule):
 
     key = "email_addresses"
     document = (
-        "e-mail addresses of the subject alternative name: the mailbox is exact, the case of the"
-        " host is ignored. Needs proof."
+        "e-mail addresses of the subject alternative name. The part before the `@` must be"
+        " exactly equal; in the part after it, case does not matter. Needs proof."
     )
     what = "e-mail addresses"
 
@@ -839,9 +840,9 @@ class Issuers(NameRule):
     key = "issuers"
     form = Form.LIST_WITH_COMMAS
     document = (
-        'exact names of the issuer. `"Contoso Issuing CA"` is its one common name; an entry with'
-        ' `=`, such as `"CN=Contoso CA,O=Contoso"`, is its whole name in the form of RFC 4514.'
-        " Needs proof."
+        'exact names of the issuer. `"Contoso Issuing CA"` is the common name of the issuer,'
+        ' which must be its only one. An entry with `=`, such as `"CN=Contoso CA,O=Contoso"`, is'
+        " the whole name in the form of RFC 4514. Needs proof."
     )
 
     def read(self, value: object, notation: Notation) -> None:
@@ -854,7 +855,8 @@ class Issuers(NameRule):
         issuer = names.issuer(entry)
         self.issuers.add(issuer)
         if isinstance(issuer, Name):
-            # A whole name can be written in several ways; this is how a certificate shows it.
+            # A whole name can be written in several ways. This is the form in which arrcert shows
+            # it.
             self._entries[issuer.rfc4514_string().lower()] = entry
 
     def check(self, decision: Decision) -> Finding | None:
@@ -866,7 +868,7 @@ class Issuers(NameRule):
             return None
         detail = f"the issuer {quote(certificate.issuer)} is not allowed"
         if Name(reversed(issuer.rdns)) in self.issuers:
-            detail += "; the list holds it the other way round, most general first"
+            detail += "; the list holds this name in reverse order, most general part first"
         else:
             detail += self.hint_of_case([certificate.issuer_common_name or "", certificate.issuer])
         return Finding(DenialReason.ISSUER_NOT_ALLOWED, detail)
@@ -879,7 +881,7 @@ class Issuers(NameRule):
 class ClientAuthentication(Rule):
     """The extended key usage must hold clientAuth, if there is one (RFC 5280 section 4.2.1.12).
 
-    anyExtendedKeyUsage alone is not enough; cryptography and OpenSSL decide the same.
+    anyExtendedKeyUsage without clientAuth is not enough. cryptography and OpenSSL decide the same.
     """
 
     label = "extended key usage"
@@ -896,7 +898,7 @@ class ClientAuthentication(Rule):
         )
 
     def wanted(self, decision: Decision) -> str:
-        """Return the usage that is wanted."""
+        """Return the required usage."""
         return "clientAuth, or no extended key usage at all"
 
     def found(self, decision: Decision) -> str:
@@ -945,12 +947,12 @@ class NoCertificateAuthority(Rule):
         )
 
     def wanted(self, decision: Decision) -> str:
-        """Return what is wanted if no rule for a path refuses CA certificates."""
+        """Return what is required, unless the policy has trust anchors, which refuse CAs."""
         return "" if decision.trust_store is not None else "no CA certificate, unless it is pinned"
 
     def found(self, decision: Decision) -> str:
         """Return what the basic constraints say."""
-        return "it is one, and it is pinned" if decision.certificate.is_ca else "it is none"
+        return "it is one and is pinned" if decision.certificate.is_ca else "it is not one"
 
 
 class TrustAnchors(SourceRule):
@@ -958,16 +960,16 @@ class TrustAnchors(SourceRule):
 
     key = "trust_anchors"
     document = (
-        "CA certificates, one of which the certification path must lead to: the path of a PEM or"
-        " DER file, PEM text, or a list of them. A path is relative to the working directory; App"
-        " Service puts the certificates of `WEBSITE_LOAD_CERTIFICATES` at"
+        "CA certificates. The certification path must lead to one of them. Write the path of a"
+        " PEM or DER file, PEM text, or a list of these. A file path is relative to the working"
+        " directory. App Service puts the certificates of `WEBSITE_LOAD_CERTIFICATES` at"
         " `/var/ssl/certs/<thumbprint>.der`. Proof."
     )
     is_condition = True
     proves_names = True
 
     files: TrustFiles
-    """The files, which `join` opens. A policy without them is never made."""
+    """The files. `join` opens them. There is no policy if they cannot be opened."""
 
     def place_in(self, trust_folder: TrustFolder) -> None:
         """Make the paths relative to the folder, and keep it for `join`."""
@@ -1041,17 +1043,17 @@ class TrustAnchors(SourceRule):
 
 
 class ConfiguredIssuer(Rule):
-    """With several trust anchors, an allowed issuer must be a certificate that was configured.
+    """With several trust anchors, the certificate of an allowed issuer must be configured.
 
-    Otherwise one CA could issue a sub-CA with the name of another CA's issuer, and its client could
-    send the certificate of that sub-CA along.
+    Otherwise one CA could issue a sub-CA with the name of an issuer below another CA, and a client
+    could send the certificate of this sub-CA with the request.
     """
 
     label = "configured issuer"
     needs_path = True
 
     def check(self, decision: Decision) -> Finding | None:
-        """Return that the issuer on the path came over the wire."""
+        """Return a finding if the issuer on the path came with the request."""
         trust_store, path = decision.trust_store, decision.path
         if trust_store is None or path is None or not decision.has_allowed_issuer:
             return None
@@ -1067,14 +1069,14 @@ class ConfiguredIssuer(Rule):
         )
 
     def wanted(self, decision: Decision) -> str:
-        """Return what is wanted where several anchors stand beside `issuers`."""
+        """Return the requirement, if the policy has `issuers` and several anchors."""
         trust_store = decision.trust_store
         if trust_store is None or len(trust_store.anchors) < 2 or not decision.has_allowed_issuer:
             return ""
         return "the issuer's certificate is configured, and did not come with the request"
 
     def found(self, decision: Decision) -> str:
-        """Return whose certificate it is."""
+        """Return the name of the issuer."""
         return f"the issuer {quote(decision.certificate.issuer)}"
 
 
@@ -1097,11 +1099,11 @@ class RevocationLists(SourceRule):
     key = "crls"
     document = (
         "revocation lists for every certificate on the path below the anchor: PEM or DER files,"
-        " folders that are read whole, or PEM text. A list speaks only for the certificates in its"
-        " scope; delta and indirect lists are refused. For a list with a distribution point that"
-        " the certificates do not name, write"
-        ' `{"file": "...", "distribution_point": "https://..."}`'
-        " ([Revocation](revocation.md)). Without this key, revocation is not checked."
+        " folders (arrcert reads all their files), or PEM text. A list covers only the"
+        " certificates in its scope. Delta and indirect lists are refused. If a list has a"
+        ' distribution point that the certificates do not name, write `{"file": "...",'
+        ' "distribution_point": "https://..."}` ([Revocation](revocation.md)). Without this key,'
+        " arrcert does not check revocation."
     )
 
     def read(self, value: object, notation: Notation) -> None:
@@ -1123,7 +1125,7 @@ class RevocationLists(SourceRule):
         source, point = self.source(entry["file"]), entry["distribution_point"]
         if not isinstance(point, str) or not point:
             self.mistakes.append(
-                f"{quote(point)} is not a distribution point; write the URL that the list names"
+                f"{quote(point)} is not a distribution point; write the URL that is in the list"
             )
         elif is_unresolved_reference(point):
             self.mistakes.append(f"{quote(point)} {UNRESOLVED_REFERENCE}")
@@ -1138,7 +1140,7 @@ class RevocationLists(SourceRule):
         ]
 
     def entries(self) -> list[str | dict[str, str]]:
-        """Return the entries as settings hold them, with the statements."""
+        """Return the entries as settings hold them, with their distribution points."""
         return super().entries() + [
             {"file": str(file), "distribution_point": distribution_point}
             for file, distribution_point in self.lists_of_points
@@ -1152,8 +1154,8 @@ class Revocation(KeyRule):
     needs_path = True
     form = Form.TEXT
     document = (
-        '`"hard"` (the default) denies if no current list covers a certificate on the path;'
-        ' `"soft"` accepts and writes a warning to the log.'
+        '`"hard"` (the default): a client is denied if no current list covers a certificate on'
+        ' its path. `"soft"`: such a client is accepted, and the log has a WARNING.'
     )
 
     def read(self, value: object, notation: Notation) -> None:
@@ -1182,16 +1184,16 @@ class Revocation(KeyRule):
         return finding
 
     def wanted(self, decision: Decision) -> str:
-        """Return what is wanted of the lists."""
+        """Return what the lists must show."""
         if decision.trust_store is None:
             return ""
         if not decision.trust_store.checks_revocation:
             return "nothing, because the policy has no crls"
-        soft = "; if that cannot be told, it is accepted (soft)" if self._is_soft else ""
+        soft = "; if that is not known, it is accepted (soft)" if self._is_soft else ""
         return f"no certificate of the path is revoked{soft}"
 
     def found(self, decision: Decision) -> str:
-        """Return until when the lists hold, or what was overlooked."""
+        """Return until when the lists are current, or the finding that was ignored."""
         if decision.trust_store is None or not decision.trust_store.checks_revocation:
             return "not checked, because the policy has no crls"
         if decision.overlooked is not None:
@@ -1201,16 +1203,16 @@ class Revocation(KeyRule):
 
 
 class Identity(KeyRule):
-    """`identity`: the name of whoever is accepted, unless the matching pin has one."""
+    """`identity`: the name of the accepted client, unless the matching pin has one."""
 
     key = "identity"
     form = Form.TEXT
     document = (
-        "the name of whoever this policy accepts, which the app reads: a literal, `fabrikam`, or a"
-        " template with one of `{common_name}`, `{dns_name}`, `{uri}`, `{email_address}`,"
-        " `{sha256_fingerprint}`, such as `device:{common_name}`. The name is the one that matched"
-        " the list of that key, else the only one in the certificate. A pin may have an `identity`"
-        " of its own. [Identity and roles](identity.md)."
+        "the name that the app reads for a client that this policy accepts: a fixed text"
+        " (`fabrikam`), or a template with one of `{common_name}`, `{dns_name}`, `{uri}`,"
+        " `{email_address}`, `{sha256_fingerprint}` (`device:{common_name}`). A template takes"
+        " the name that matched the list of this kind, or else the only name of this kind in the"
+        " certificate. A pin may have its own `identity` ([identity and roles](identity.md))."
     )
 
     def read(self, value: object, notation: Notation) -> None:
@@ -1260,7 +1262,8 @@ class Identity(KeyRule):
         if len(values) == 1:
             [value] = values
             name = self.template.filled(value)
-            # The whole is checked too: its parts may combine to another character.
+            # Check the whole name, too: characters at the ends of its parts may combine to another
+            # one.
             why = why_no_name(value) or why_no_name(name)
             if why is None:
                 decision.name, decision.label = name, str(self.template)
@@ -1271,7 +1274,7 @@ class Identity(KeyRule):
         which = "allowed by the policy" if self._list is not None else "in the certificate"
         return Finding(
             DenialReason.NO_IDENTITY,
-            f"the identity {quote(self.template)} takes the one name {which}, and {found}",
+            f"the identity {quote(self.template)} needs exactly one name {which}, and {found}",
         )
 
     def _values(self, presented: Presented) -> set[str] | frozenset[str]:
@@ -1292,7 +1295,7 @@ class Identity(KeyRule):
                 return {certificate.sha256_fingerprint}
 
     def warnings(self, at: datetime, rules: Mapping[str, KeyRule]) -> Iterator[Problem]:
-        """Yield that several CAs of the policy can give one name to different clients."""
+        """Yield a warning if several CAs of the policy can give different clients one name."""
         anchors, issuers = rules.get(TrustAnchors.key), rules.get(Issuers.key)
         if not self.template.is_of_name or not isinstance(anchors, TrustAnchors):
             return
@@ -1303,7 +1306,7 @@ class Identity(KeyRule):
                 self.key,
                 f"each of the {count} trust anchors can issue every name, so clients of different"
                 f" CAs can get one identity from {quote(self.template)}; write a list of"
-                " alternatives, one policy for each CA, each with a prefix of its own, such as"
+                " alternatives, one policy for each CA, each with its own prefix, such as"
                 f" {quote(f'contoso:{self.template}')}",
             )
 
@@ -1327,7 +1330,7 @@ def only_common_name(presented: Presented) -> frozenset[str]:
 
 
 def only_issuer(rules: Mapping[str, KeyRule]) -> Hashable | None:
-    """Return what stands for the one issuer of a policy, None if it may accept several.
+    """Return a value that identifies the only issuer of a policy, None if there may be several.
 
     Args:
         rules: the rule of each key that the policy holds.
@@ -1343,12 +1346,12 @@ def only_issuer(rules: Mapping[str, KeyRule]) -> Hashable | None:
 
 
 class Roles(KeyRule):
-    """`roles`: the roles of whoever is accepted, beside those of the matching pin."""
+    """`roles`: the roles of the accepted client, in addition to those of the matching pin."""
 
     key = "roles"
     document = (
-        "roles of whoever this policy accepts, which views ask for by `role=...`. A pin may have"
-        " `roles` of its own, which are added."
+        "roles of a client that this policy accepts. A view requires one with `role=...`. A pin"
+        " may have its own `roles`, which are added to these."
     )
 
     def read(self, value: object, notation: Notation) -> None:
@@ -1365,7 +1368,7 @@ class Roles(KeyRule):
             self.mistakes.append(f"{quote(value)} {error}")
 
     def check(self, decision: Decision) -> Finding | None:
-        """Store the roles. Whether a view asks for one of them is no part of a policy."""
+        """Store the roles. A policy does not check which role a view requires."""
         decision.roles |= self.granted
         return None
 
@@ -1376,19 +1379,19 @@ class Roles(KeyRule):
 class NamesProvenByFrontEnd(KeyRule):
     """`names_proven_by_front_end`: names need no proof, because the front end checks certificates.
 
-    `Authorizer` refuses it behind a front end that only forwards certificates.
+    `Authorizer` refuses it if the front end only forwards certificates.
     """
 
     key = "names_proven_by_front_end"
     form = Form.TRUTH
     document = (
-        "True: the front end checks certificates, so names need no other proof. It is an error"
-        " behind `app-service`, which checks nothing."
+        "True: the front end checks certificates itself, so names need no other proof. Behind"
+        " `app-service`, which checks nothing, it is an error."
     )
 
     def read(self, value: object, notation: Notation) -> None:
         """Read True or False."""
-        # Any value but False counts as True here, so that one mistake is not reported twice.
+        # Any value except False counts as True here, so that one mistake is not reported twice.
         self.proves_names = bool(value)
         self.is_wanted = value is True
         if not isinstance(value, bool):

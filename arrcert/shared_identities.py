@@ -1,4 +1,4 @@
-"""The warning about two rules that can give one name to certificates of different issuers."""
+"""The warning about two rules that can give the same name to certificates of different issuers."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from arrcert.identity import IdentityTemplate
 
 
 class IdentitySource(NamedTuple):
-    """A key of a policy that gives names.
+    """A key of a policy that gives names to clients.
 
     Attributes:
         key: the key.
-        template: the template; an empty literal if pins give the names.
+        template: the template; an empty literal if the names are on the pins.
         names: every name that the key can give; None if they cannot be listed.
-        issuer: what stands for the one issuer of all certificates that the policy accepts; None if
-            there may be several.
+        issuer: a value that identifies the issuer of all certificates that the policy accepts; None
+            if there may be several issuers.
     """
 
     key: str
@@ -27,13 +27,13 @@ class IdentitySource(NamedTuple):
 
 
 def shared_identities(sources: Sequence[tuple[str, IdentitySource]]) -> Iterator[Problem]:
-    """Yield a warning for each template whose names another rule can give too.
+    """Yield a warning for each template that can give the same name as another rule.
 
     Args:
         sources: every key that gives names, with its setting.
 
-    Two literals are no mistake: whoever writes one name twice means the same client. Case is
-    ignored, because the software behind the site may ignore it.
+    Two equal literals are not a mistake, because the operator means the same client. Case is
+    ignored, because the software that uses the names may ignore it.
     """
     for index, (setting, source) in enumerate(sources):
         if not source.template.is_of_name:
@@ -41,7 +41,7 @@ def shared_identities(sources: Sequence[tuple[str, IdentitySource]]) -> Iterator
         others = [
             other_setting
             for other_index, (other_setting, other) in enumerate(sources)
-            # Of two templates the later one is reported.
+            # If both are templates, only the later one is reported.
             if (other_index < index or not other.template.is_of_name)
             and _can_be_another(source, other)
             and _can_share(source, other)
@@ -50,9 +50,9 @@ def shared_identities(sources: Sequence[tuple[str, IdentitySource]]) -> Iterator
             more = f" (and {len(others) - 1} more)" if len(others) > 1 else ""
             yield Problem(
                 setting,
-                f"{quote(source.template)} can give a name that {others[0]}{more} gives too, to a"
-                " certificate of another issuer; add a prefix that no other identity begins with,"
-                f" such as {quote(f'contoso:{source.template}')}",
+                f"{quote(source.template)} and {others[0]}{more} can give the same name to"
+                " certificates of different issuers; add a prefix that no other identity begins"
+                f" with, such as {quote(f'contoso:{source.template}')}",
             )
 
 
@@ -62,7 +62,7 @@ def _can_be_another(one: IdentitySource, other: IdentitySource) -> bool:
 
 
 def _can_share(one: IdentitySource, other: IdentitySource) -> bool:
-    """Return whether two rules can give one name."""
+    """Return whether two rules can give the same name."""
     if one.names is not None and other.names is not None:
         return not _lower(one.names).isdisjoint(_lower(other.names))
     if one.names is not None:
@@ -82,7 +82,7 @@ def _begins_alike(one: str, other: str) -> bool:
 
 
 def _can_give(template: IdentityTemplate, name: str) -> bool:
-    """Return whether some value of the field makes this name, which is in lower case."""
+    """Return whether a template can give a name, which is in lower case."""
     before, after = template.before.lower(), template.after.lower()
     is_long_enough = len(name) > len(before) + len(after)
     return is_long_enough and name.startswith(before) and name.endswith(after)

@@ -1,4 +1,4 @@
-"""What stands around an app, for the route audit: layers, checks, and routes of Channels."""
+"""What is around an app, for the route audit: layers, checks, and routes of Channels."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ EVERY_PATH = Shape("/*", "/", False)
 """The path of an app whose routes are not known."""
 
 ROOT = Shape("/", "/", True)
-"""What stands before the paths of a router."""
+"""The shape before the paths of a router: the root of the site."""
 
 _WEBSOCKET, _HTTP = "websocket", "http"
 
 
 def layers_around(app: object) -> list[Any]:
-    """Return an app and what it wraps, from the outside; at most a hundred layers.
+    """Return an app and what it wraps, the outermost layer first; at most a hundred layers.
 
     Args:
         app: a WSGI or ASGI app.
@@ -51,7 +51,7 @@ def layers_around(app: object) -> list[Any]:
 
 
 def check_of(layer: object) -> Check | None:
-    """Return the check that a layer is, or None.
+    """Return the check of a layer that is a middleware of arrcert; None for any other layer.
 
     Args:
         layer: a layer around an app.
@@ -70,7 +70,7 @@ def describe(kind: str, layer: object, *, is_behind: bool) -> Layer:
     Args:
         kind: `WSGI` or `ASGI`.
         layer: the layer.
-        is_behind: whether a check stands around it.
+        is_behind: whether a check is around it.
     """
     name, check = name_of(layer), check_of(layer)
     if check is not None:
@@ -87,7 +87,7 @@ def describe(kind: str, layer: object, *, is_behind: bool) -> Layer:
     answers = answers_of(layer)
     if answers is not None:
         return Layer(kind, name, Effect.ANSWERS, f"it {answers} before any check")
-    return Layer(kind, name, Effect.UNKNOWN, "it may answer by itself before any check")
+    return Layer(kind, name, Effect.UNKNOWN, "it may answer requests before any check")
 
 
 def describe_all(kind: str, around: Iterable[object]) -> tuple[list[Check], list[Layer]]:
@@ -95,7 +95,7 @@ def describe_all(kind: str, around: Iterable[object]) -> tuple[list[Check], list
 
     Args:
         kind: `WSGI` or `ASGI`.
-        around: the layers without the app itself, from the outside.
+        around: the layers without the app itself, the outermost first.
     """
     checks: list[Check] = []
     described = []
@@ -124,7 +124,7 @@ def report_of_any_app(app: object, *, is_asgi: bool) -> Report:
         app: a WSGI or ASGI app.
         is_asgi: whether it is an ASGI app.
 
-    Its routes are not known, so all of them are one row.
+    The routes are not known, so the report has one row for all paths.
     """
     if is_asgi:
         found = [walk_asgi(app, kind) for kind in (_HTTP, _WEBSOCKET)]
@@ -139,12 +139,12 @@ def report_of_any_app(app: object, *, is_asgi: bool) -> Report:
 
 
 class AsgiApp(NamedTuple):
-    """What an ASGI app answers by itself, and what stands around that.
+    """The routes of an ASGI app outside Django, and the layers around them.
 
     Attributes:
         routes: the routes that do not lead to Django.
         layers: the layers around them, each once.
-        ways_to_django: for each way that leads to Django's own app, the checks on it.
+        ways_to_django: for each way to Django's own app, the checks on that way.
     """
 
     routes: list[Route]
@@ -153,7 +153,7 @@ class AsgiApp(NamedTuple):
 
 
 def walk_asgi(app: object, kind: str) -> AsgiApp:
-    """Return what an ASGI app answers by itself, and what stands around that.
+    """Return the routes of an ASGI app outside Django, and the layers around them.
 
     Args:
         app: the ASGI app, such as the one that `ASGI_APPLICATION` names.
@@ -167,7 +167,7 @@ def walk_asgi(app: object, kind: str) -> AsgiApp:
 
 
 def on_purpose(settings: Settings) -> list[str]:
-    """Return the settings that open something or switch a check off.
+    """Return lines about the settings that open something or switch off a check.
 
     Args:
         settings: the settings of a site.
@@ -190,12 +190,12 @@ def on_purpose(settings: Settings) -> list[str]:
 
 
 def ends(settings: Settings) -> list[End]:
-    """Return what ends in the policies of a site, the earliest first.
+    """Return what expires in the policies of a site, the earliest first.
 
     Args:
         settings: the settings of a site.
 
-    With a file of policies, this looks at what the file holds now.
+    If the policies are in a file, this uses the current content of the file.
     """
     policies = settings.policies if settings.file is None else settings.file.current().policies
     endings: dict[object, Ending] = {}
@@ -203,7 +203,7 @@ def ends(settings: Settings) -> list[End]:
     for name, alternatives in policies.items():
         for policy in alternatives:
             for ending in policy.endings():
-                # Policies that name the same file hold equal lists, but not the same object.
+                # Policies with the same file have equal revocation lists, but not the same objects.
                 key = (ending.at, *ending.key)
                 endings[key] = ending
                 holders.setdefault(key, set()).add(name)
@@ -222,15 +222,15 @@ def ends(settings: Settings) -> list[End]:
 def _walk(
     app: Any, kind: str, shape: Shape, checks: Sequence[Check], found: AsgiApp, depth: int
 ) -> None:
-    """Add what an ASGI app and everything inside it answers.
+    """Add the routes of an ASGI app and of everything inside it.
 
     Args:
         app: the ASGI app.
         kind: the type of the scope.
         shape: the path that leads to it.
         checks: the checks around it.
-        found: what this adds to.
-        depth: how many layers may still follow.
+        found: the object that gets the routes and layers.
+        depth: how many more layers are followed.
     """
     methods = ("WEBSOCKET",) if kind == _WEBSOCKET else ()
     path = EVERY_PATH if shape == ROOT else shape

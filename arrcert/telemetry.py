@@ -1,8 +1,8 @@
 """Metrics of decisions, through the OpenTelemetry API (https://opentelemetry.io/docs/specs/otel/).
 
-It needs the extra `telemetry`, which is the API alone. The site sets up the SDK and an exporter;
-without them every call here does nothing. `ARRCERT_TELEMETRY` switches it on; without that setting
-nothing of OpenTelemetry is imported.
+It needs the extra `telemetry`, which installs only the OpenTelemetry API. The site sets up the SDK
+and an exporter. Without them, no metric is exported. The setting `ARRCERT_TELEMETRY` switches the
+metrics on. Without it, OpenTelemetry is not imported.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ UNKNOWN_POLICY = "(unknown)"
 """The label of a policy that is not configured."""
 
 NOT_SEEN_FOR = 86400.0
-"""A certificate that was not accepted for so many seconds does not count for the days left."""
+"""A certificate counts for the days left only if it was accepted within this time, in seconds."""
 
 MOST_CERTIFICATES = 100
-"""For each identity, the days left are those of so many certificates that end first."""
+"""For each identity, this number of certificates is remembered: those that expire first."""
 
 _SEEN_NOW = 60.0
-"""A certificate that was seen within so many seconds is not noted again."""
+"""A certificate is noted again only after this time, in seconds."""
 
 _SECONDS_A_DAY = 86400.0
 _FASTEST = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0]
@@ -61,7 +61,7 @@ class Telemetry:
         self._policies = policies
         self.file = file
         self._ends: dict[tuple[str, str], dict[str, tuple[float, float]]] = {}
-        # Counted, and not handed over yet.
+        # These were counted, but not yet added to the counters of OpenTelemetry.
         self._accepted: _Accepted = {}
         self._denied: _Denied = {}
         self._lock = threading.Lock()
@@ -70,7 +70,7 @@ class Telemetry:
             "arrcert.decisions", "{decision}", "Decisions about client certificates"
         )
         self._acceptances = meter.create_counter(
-            "arrcert.acceptances", "{request}", "Accepted requests by the alternative that let in"
+            "arrcert.acceptances", "{request}", "Accepted requests by policy and alternative"
         )
         self._duration = meter.create_histogram(
             "arrcert.decision.duration",
@@ -78,9 +78,9 @@ class Telemetry:
             "Time of decisions that were not remembered",
             explicit_bucket_boundaries_advisory=_FASTEST,
         )
-        # A meter knows each gauge once, so the gauges observe all authorizers.
+        # A meter has each gauge only once, so the gauges observe all authorizers.
         for name, unit, description, observe in (
-            ("arrcert.certificate.days_left", "{day}", "Days until a certificate ends", _days_left),
+            ("arrcert.certificate.days_left", "{day}", "Days until expiry", _days_left),
             ("arrcert.crl.age", "s", "Time since a revocation list was issued", _crl_ages),
             ("arrcert.file.age", "s", "Time since the file of policies changed", _file_ages),
         ):
@@ -88,10 +88,10 @@ class Telemetry:
         _instances.add(self)
 
     def __del__(self) -> None:
-        """Keep what is left when the authorizer ends, as when Django's settings change.
+        """Keep the counts when the authorizer is deleted, as when Django's settings change.
 
-        The next collection hands it over. A garbage collection may run within the SDK, so this must
-        not call it.
+        The next collection adds them to the counters. The garbage collector may run inside the SDK,
+        so this method must not call the SDK.
         """
         if self._accepted or self._denied:
             _left_over.append((self._decisions, self._acceptances, self._accepted, self._denied))
@@ -102,7 +102,7 @@ class Telemetry:
         return self._policies if self.file is None else self.file.current().policies
 
     def count_accepted(self, identity: ClientIdentity) -> None:
-        """Count an accepted request, and note when its certificate ends."""
+        """Count an accepted request, and note when its certificate expires."""
         label, fingerprint = identity.label or "", identity.certificate.sha256_fingerprint
         key, now = (identity.policy, identity.alternative + 1, label), time.time()
         with self._lock:
@@ -118,7 +118,7 @@ class Telemetry:
 
         Args:
             denial: the denial.
-            policy: the name of the policy that was asked for.
+            policy: the name of the policy that the request needs.
         """
         name = policy if policy in self.policies else UNKNOWN_POLICY
         key = name, denial.reason.value, denial.identity_label or ""
@@ -126,10 +126,10 @@ class Telemetry:
             self._denied[key] = self._denied.get(key, 0) + 1
 
     def hand_over(self) -> None:
-        """Add what was counted since the last time to the counters of OpenTelemetry.
+        """Add the counts since the last call to the counters of OpenTelemetry.
 
-        Its counters take much longer for one request than the decision. So a request is counted
-        here, and the SDK gets the sums when it collects.
+        A call to these counters takes much longer than a decision. So requests are counted in this
+        object, and the SDK gets the sums when it collects.
         """
         with self._lock:
             accepted, self._accepted = self._accepted, {}
@@ -141,7 +141,7 @@ class Telemetry:
 
         Args:
             decided: its result.
-            policy: the name of the policy that was asked for.
+            policy: the name of the policy that the request needs.
             seconds: how long it took.
         """
         is_accepted = isinstance(decided, ClientIdentity)
@@ -151,10 +151,10 @@ class Telemetry:
         )
 
     def days_left(self, now: float) -> Iterator[tuple[str, str, float]]:
-        """Yield policy, identity, and the days that the certificate has left that ends first.
+        """Yield policy, identity, and the days left of the certificate that expires first.
 
         Args:
-            now: the moment, in seconds since the epoch.
+            now: the time, in seconds since the epoch.
         """
         with self._lock:
             for (policy, label), ends in self._ends.items():
@@ -169,7 +169,7 @@ class Telemetry:
                     yield policy, label, (first - now) / _SECONDS_A_DAY
 
     def _see(self, identity: ClientIdentity, label: str, now: float) -> None:
-        """Note when an accepted certificate ends. The caller holds the lock."""
+        """Note when an accepted certificate expires. The caller holds the lock."""
         certificate = identity.certificate
         ends = self._ends.setdefault((identity.policy, label), {})
         ends[certificate.sha256_fingerprint] = (certificate.not_valid_after_utc.timestamp(), now)
@@ -206,14 +206,13 @@ def _add(decisions: Counter, acceptances: Counter, accepted: _Accepted, denied: 
 _instances: weakref.WeakSet[Telemetry] = weakref.WeakSet()
 
 _left_over: deque[tuple[Counter, Counter, _Accepted, _Denied]] = deque(maxlen=1000)
-"""What ended instances have counted and not handed over."""
+"""The counts of deleted instances that are not yet in the counters of OpenTelemetry."""
 
 
 def _begin_anew() -> None:
-    """Give every instance a new lock, and nothing counted, in a forked process.
+    """Give every instance a new lock and empty counts in a forked process.
 
-    A thread that held the old lock is not alive there. The parent process hands over what it has
-    counted.
+    A thread that held the old lock does not exist there. The parent process keeps its own counts.
     """
     for telemetry in list(_instances):
         telemetry._lock = threading.Lock()
@@ -230,7 +229,7 @@ def _days_left(_: CallbackOptions) -> Iterable[Observation]:
     while _left_over:
         _add(*_left_over.popleft())
     for telemetry in list(_instances):
-        # The SDK asks the gauges before it reads the counters.
+        # The SDK calls the gauges before it reads the counters.
         telemetry.hand_over()
         for policy, label, days in telemetry.days_left(time.time()):
             found[policy, label] = min(days, found.get((policy, label), days))

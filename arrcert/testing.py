@@ -1,7 +1,7 @@
 """Certificates for tests: issue them, and encode them as a front end forwards them.
 
-Each key is generated when it is needed and has no protection. Never trust one of these authorities
-outside a test.
+Each key is generated when it is needed, and is not protected. Do not trust these authorities
+outside of tests.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class IssuedCertificate:
 
 
 class CertificateAuthority:
-    """A certification authority that exists only in memory, for the length of a test.
+    """A certification authority for tests. It exists only in memory.
 
     Args:
         common_name: the authority's own common name.

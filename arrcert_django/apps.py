@@ -14,16 +14,16 @@ __all__ = ["ArrcertConfig"]
 class ArrcertConfig(AppConfig):
     """The Django app of arrcert.
 
-    It does not stop the start if the configuration has mistakes, because commands such as
-    `collectstatic` and `migrate` run without a configuration. The middleware stops the start, and
-    `startup.refuse_to_serve` stops every request.
+    If the configuration has mistakes, the app does not prevent the start, because commands such as
+    `collectstatic` and `migrate` run without a configuration. The middleware prevents the start,
+    and `startup.refuse_to_serve` refuses every request.
     """
 
     name = "arrcert_django"
     verbose_name = "Client certificates"
 
     def ready(self) -> None:
-        """Register the system checks with the tag `security`, and the receiver."""
+        """Register the system checks (tag `security`) and the receiver of `request_started`."""
         from arrcert_django import checks, startup, user_checks
 
         for check in (
@@ -38,5 +38,5 @@ class ArrcertConfig(AppConfig):
         register(checks.check_deployment, Tags.security, deploy=True)
         request_started.connect(startup.refuse_to_serve, dispatch_uid="arrcert_django")
         if apps.is_installed("drf_spectacular"):
-            # Its extensions are found once they are imported.
+            # drf-spectacular finds its extensions only if they are imported.
             import_module("arrcert_django.openapi")

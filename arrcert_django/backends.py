@@ -1,4 +1,4 @@
-"""From the identity of a client certificate to a user of `django.contrib.auth`."""
+"""The authentication backend that finds the user of a client identity."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ __all__ = ["ClientCertificateBackend"]
 class ClientCertificateBackend(ModelBackend):
     """Find the user whose name is the name of a client identity.
 
-    `ClientCertificateUserMiddleware` and `ClientCertificateAuthentication` ask it. They ask the
-    first entry of `AUTHENTICATION_BACKENDS` that is this class or a subclass, or this class if
-    there is none. It never creates or changes a user, unless a subclass overrides a hook:
+    `ClientCertificateUserMiddleware` and `ClientCertificateAuthentication` use it. They use the
+    first entry of `AUTHENTICATION_BACKENDS` that is this class or a subclass. If there is none,
+    they use this class. It never creates or changes a user, unless a subclass overrides a hook:
 
-    - `filter_users_by_identity(client_identity)` returns the users that may be meant.
+    - `filter_users_by_identity(client_identity)` returns the users that the identity may mean.
     - `create_user(client_identity)` returns a new user, or None, the default.
     - `configure_user(request, user, client_identity, created=False)` changes a user and returns it.
-    - `permissions_of(client_identity)` returns permissions for this request alone.
+    - `permissions_of(client_identity)` returns permissions only for this request.
 
     Permissions and groups in the database count as with `ModelBackend`.
 
@@ -39,15 +39,14 @@ class ClientCertificateBackend(ModelBackend):
     ) -> Any:
         """Return the active user of an identity, or None.
 
-        The keyword is required, so Django does not ask this backend about the fields of a login
-        form.
+        The keyword argument is required, so Django does not call this backend for a login form.
 
         Args:
-            request: the request; passed to `configure_user`.
+            request: the request, which is passed to `configure_user`.
             client_identity: who entered.
 
         Returns:
-            The user; None if the identity has no name, or if there is no such user or it is not
+            The user; None if the identity has no name, there is no such user, or the user is not
             active.
         """
         if not isinstance(client_identity, ClientIdentity) or client_identity.name is None:
@@ -59,7 +58,7 @@ class ClientCertificateBackend(ModelBackend):
         if user is None or not self.user_can_authenticate(user):
             return None
         user = self.configure_user(request, user, client_identity, created=created)
-        # It is checked again, because hooks may return another user.
+        # The user is checked again, because hooks may return another one.
         if (
             user is None
             or not self.is_user_of(user, client_identity)
@@ -72,7 +71,7 @@ class ClientCertificateBackend(ModelBackend):
     async def aauthenticate(  # type: ignore[override]
         self, request: HttpRequest | None, *, client_identity: ClientIdentity
     ) -> Any:
-        """Do the same as `authenticate`, in an event loop. It runs in a thread, as the hooks do."""
+        """Do the same as `authenticate`, for async code. It runs in a thread, with the hooks."""
         return await sync_to_async(self.authenticate)(request, client_identity=client_identity)
 
     def find_user(self, client_identity: ClientIdentity) -> Any:
@@ -109,10 +108,12 @@ class ClientCertificateBackend(ModelBackend):
         """Return whether a user belongs to an identity: whether the names are equal. A hook.
 
         Args:
-            user: what `filter_users_by_identity`, `create_user` or `configure_user` returned.
+            user: the user that `filter_users_by_identity`, `create_user` or `configure_user`
+                returned.
             client_identity: who entered.
 
-        Override it together with `filter_users_by_identity` if users have names of another form.
+        Override it together with `filter_users_by_identity` if the names of users differ from those
+        of identities.
         """
         return bool(user.get_username() == client_identity.name)
 
@@ -131,27 +132,27 @@ class ClientCertificateBackend(ModelBackend):
         client_identity: ClientIdentity,
         created: bool = False,
     ) -> Any:
-        """Return the user, changed where the site wants it. This is a hook.
+        """Change a user, and return it. This is a hook.
 
         Args:
             request: the request, or None.
-            user: the active user. By default it is returned unchanged.
+            user: the active user. By default it is not changed.
             client_identity: who entered.
             created: whether `create_user` has just made the user.
 
-        It runs for each request with a certificate, so write to the database only if something
-        differs.
+        It runs for each request with a certificate, so write to the database only if a value has
+        changed.
         """
         return user
 
     def permissions_of(self, client_identity: ClientIdentity) -> Iterable[str]:
-        """Return the permissions that an identity has in this request alone. This is a hook.
+        """Return the permissions that an identity has only in this request. This is a hook.
 
         Args:
             client_identity: who entered.
 
         Returns:
-            Permissions such as `"shop.add_order"`; none by default. They count only while this
+            Permissions such as `"shop.add_order"`; none by default. Django uses them only if this
             backend is in `AUTHENTICATION_BACKENDS`.
         """
         return ()

@@ -75,15 +75,15 @@ def check_configuration(**_: Any) -> list[checks.CheckMessage]:
 
 
 def check_middleware(**_: Any) -> list[checks.CheckMessage]:
-    """Report a middleware that is missing or not in its place.
+    """Report a middleware that is missing or in the wrong place.
 
     Returns:
-        `arrcert.W001` if it is missing and the whole site is to be protected; `arrcert.W002` if it
-        is not directly after `SecurityMiddleware`, or not first on a site without
-        `SecurityMiddleware`.
+        `arrcert.W001` if the middleware is missing and the whole site must be protected;
+        `arrcert.W002` if it is not directly after `SecurityMiddleware`, or is not the first on a
+        site without `SecurityMiddleware`.
 
-    Source: Django's documentation, "Middleware ordering". It does not check whether the middleware
-    before it sends responses itself, or whether a factory makes it.
+    Source: Django's documentation, "Middleware ordering". It does not check whether other
+    middleware before it sends responses, or whether a factory creates the middleware.
     """
     middleware = _middleware()
     position = _position_in(middleware)
@@ -105,11 +105,11 @@ def check_middleware(**_: Any) -> list[checks.CheckMessage]:
 
 
 def check_views(**_: Any) -> list[checks.CheckMessage]:
-    """Report views that name a policy that does not exist, and views that lost their decorator.
+    """Report views that name an unknown policy, and views whose decorator has no effect.
 
     Returns:
-        `arrcert.E003` for each view and unknown policy; `arrcert.E005` for each view that is
-        registered without the `authorize_certificate` above it.
+        `arrcert.E003` for each unknown policy that a view names; `arrcert.E005` for each view that
+        is registered without the `authorize_certificate` that is above it.
 
     Source: Django's documentation, "System check framework". It does not check URLconfs that
     middleware sets on requests, or views that other views call.
@@ -147,15 +147,15 @@ def check_views(**_: Any) -> list[checks.CheckMessage]:
 
 
 def check_websockets(**_: Any) -> list[checks.CheckMessage]:
-    """Report WebSockets of Channels that nothing checks.
+    """Report WebSockets of Channels that are not checked.
 
     Returns:
-        `arrcert.E006` if Channels is installed and `ASGI_APPLICATION` is not inside
-        `arrcert.asgi.ClientCertificateMiddleware`, and the whole site is to be protected.
+        `arrcert.E006` if the whole site must be protected, Channels is installed, and
+        `ASGI_APPLICATION` is not inside `arrcert.asgi.ClientCertificateMiddleware`.
 
-    Source: Django's documentation, "System check framework". It does not look at an ASGI app that
-    `ASGI_APPLICATION` does not name. The site serves all the same: Channels' WebSockets do not pass
-    through Django, so arrcert cannot refuse them.
+    Source: Django's documentation, "System check framework". It checks only the ASGI app that
+    `ASGI_APPLICATION` names. The site still serves: WebSockets of Channels do not pass through
+    Django, so arrcert cannot refuse them.
     """
     problem = websockets.problem_of_websockets()
     if problem is None:
@@ -163,22 +163,22 @@ def check_websockets(**_: Any) -> list[checks.CheckMessage]:
     return [
         checks.Error(
             str(problem),
-            hint="Until then clients without a certificate can open WebSockets. If they are open on"
-            ' purpose, set SILENCED_SYSTEM_CHECKS = ["arrcert.E006"].',
+            hint="Until then clients without a certificate can open WebSockets. If this is"
+            ' intended, set SILENCED_SYSTEM_CHECKS = ["arrcert.E006"].',
             id="arrcert.E006",
         )
     ]
 
 
 def check_deployment(**_: Any) -> list[checks.CheckMessage]:
-    """Report what keeps the site from serving, as errors. Django runs it with `check --deploy`.
+    """Report why the site would refuse to serve, as errors. Django runs this with `check --deploy`.
 
     Returns:
         `arrcert.E002` if there is no configuration; `arrcert.E004` if the middleware is missing and
-        the whole site is to be protected.
+        the whole site must be protected.
 
-    Source: Django's documentation, "Deployment checklist". A function in `MIDDLEWARE` may be a
-    factory that makes the middleware, so then it does not report a missing middleware.
+    Source: Django's documentation, "Deployment checklist". If there is a function in `MIDDLEWARE`,
+    a missing middleware is not reported, because the function may be a factory that creates it.
     """
     messages: list[checks.CheckMessage] = []
     try:
@@ -208,7 +208,7 @@ def _mistake(problem: Problem) -> checks.CheckMessage:
 def _not_configured(level: _Level, identifier: str) -> checks.CheckMessage:
     return level(
         str(NOT_CONFIGURED),
-        hint="Until then the site refuses to serve. Commands that serve nothing work.",
+        hint="Until then the site refuses to serve. Commands that do not serve requests work.",
         id=identifier,
     )
 
@@ -216,8 +216,8 @@ def _not_configured(level: _Level, identifier: str) -> checks.CheckMessage:
 def _not_active(level: _Level, identifier: str) -> checks.CheckMessage:
     return level(
         str(startup.NOT_ACTIVE),
-        hint="Commands that serve nothing work. If a function in MIDDLEWARE makes the middleware,"
-        f' set SILENCED_SYSTEM_CHECKS = ["{identifier}"].',
+        hint="Commands that do not serve requests work. If a function in MIDDLEWARE makes the"
+        f' middleware, set SILENCED_SYSTEM_CHECKS = ["{identifier}"].',
         id=identifier,
     )
 

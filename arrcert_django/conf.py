@@ -24,17 +24,17 @@ __all__ = [
 
 _PREFIX = "ARRCERT"
 _SERVED = ("MEDIA_ROOT", "STATIC_ROOT", "STATICFILES_DIRS")
-"""The settings that name folders whose files the site serves, or into which visitors upload."""
+"""The settings with folders whose files visitors can read, or to which they upload files."""
 
 
 class Snapshot(NamedTuple):
-    """The configuration as it was read once. It is immutable.
+    """The configuration at one time. It is immutable.
 
     Attributes:
         authorizer: decides about certificates.
         settings: the settings that the authorizer was made from.
-        source: the object that was `settings.ARRCERT`, or None.
-        generation: a marker that `current` compares to find changed settings.
+        source: the object that `settings.ARRCERT` was when it was read, or None.
+        generation: a marker. `current` compares it to notice changed settings.
     """
 
     authorizer: Authorizer
@@ -55,8 +55,8 @@ def build() -> Snapshot:
 
     Source: docs/settings.md. It does not check `MIDDLEWARE`.
     """
-    # The generation is taken before the settings are read. If they change during the reading, the
-    # snapshot is already out of date and `current` replaces it.
+    # Get the generation before the settings are read. If the settings change meanwhile, the
+    # snapshot is out of date, and `current` replaces it.
     generation = _generation
     ours = framework_settings()
     loaded = load(
@@ -106,9 +106,9 @@ def setting(name: str) -> Any:
     Args:
         name: the name of the setting.
 
-    It gives what `getattr(settings, name, None)` gives. Django runs Python code for each access to
-    `settings`, even for a value that it has kept in the object since it was first read. This asks
-    the object for that value first. Django drops it when the setting changes.
+    The result is that of `getattr(settings, name, None)`, but it is faster. Django runs Python code
+    for each access to `settings`, even if the value is already cached in the object. This function
+    first looks for the cached value in the object. Django removes it when the setting changes.
     """
     try:
         return object.__getattribute__(settings, name)
@@ -122,7 +122,7 @@ def framework_settings() -> dict[str, object]:
 
 
 def served_folders() -> list[Served]:
-    """Return the folders whose files the site serves, or into which visitors upload.
+    """Return the folders whose files visitors can read, or to which they upload files.
 
     They are `MEDIA_ROOT`, `STATIC_ROOT` and the folders of `STATICFILES_DIRS`. It does not know
     what a server in front of Django serves.

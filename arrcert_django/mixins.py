@@ -30,13 +30,15 @@ class ClientCertificateRequiredMixin(_Base):
     Attributes:
         certificate_policy: the policy's name. `as_view(certificate_policy=...)` sets it for one
             route.
-        certificate_role: the role that the policy must grant; None, the default, for any. Likewise.
+        certificate_role: the role that the policy must grant; None, the default, for any.
+            `as_view(certificate_role=...)` sets it for one route.
 
     Raises:
-        TypeError: when a class is defined that lists it after `View`, where it would not run.
+        TypeError: a class lists the mixin after `View`, where it would not run. The error is raised
+            when the class is defined.
 
     Source: Django's documentation, "Using mixins with class-based views". It does not check that
-    the policy exists. If it does not exist, every request is denied and the log says so.
+    the policy exists. If it does not exist, every request is denied, and the log says why.
     """
 
     certificate_policy: str = "default"
@@ -55,12 +57,12 @@ class ClientCertificateRequiredMixin(_Base):
     def as_view(cls: Any, *args: Any, **initkwargs: Any) -> Callable[..., HttpResponseBase]:  # noqa: N805
         """Return the view with `authorize_certificate` around it.
 
-        The check runs before a subclass's `dispatch`, even if that does not call `super()`. The
-        middleware can read the policy from the returned function.
+        The check runs before the `dispatch` of a subclass, even if that method does not call
+        `super()`. The middleware can read the policy from the returned function.
 
         Args:
-            *args: for base classes whose `as_view` takes arguments, such as Django REST framework's
-                viewsets.
+            *args: arguments for base classes whose `as_view` takes arguments, such as the viewsets
+                of Django REST framework.
             **initkwargs: attributes of the view, such as `certificate_policy`.
 
         Raises:

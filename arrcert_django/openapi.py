@@ -13,7 +13,7 @@ class ClientCertificateScheme(OpenApiAuthenticationExtension):
     """Describe `ClientCertificateAuthentication` and its subclasses as `mutualTLS`.
 
     Source: the OpenAPI Specification 3.1, "Security Scheme Object". OpenAPI 3.0 does not have
-    `mutualTLS`, so there it warns.
+    `mutualTLS`, so a warning is logged for it.
     """
 
     target_class = "arrcert_django.rest_framework.ClientCertificateAuthentication"

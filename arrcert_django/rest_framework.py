@@ -25,13 +25,13 @@ _logger = logging.getLogger("arrcert")
 
 
 class CertificateUser:
-    """The user of an identity for which Django has no user.
+    """The user object of an identity for which Django has no user.
 
-    It is authenticated and has no permissions in the database. Two of them are equal if their names
-    are equal. It cannot be saved, and no model can refer to it.
+    It is authenticated and has no permissions in the database. Two such users are equal if their
+    names are equal. It cannot be saved, and no model can refer to it.
 
     Attributes:
-        pk: the name of the identity; throttles count by it.
+        pk: the name of the identity. Throttles use it to count requests.
         username: the same name.
     """
 
@@ -50,15 +50,15 @@ class CertificateUser:
         return self.username
 
     def has_perm(self, perm: str, obj: object = None) -> bool:
-        """Return False: permissions belong to users of Django."""
+        """Return False: only users of Django have permissions."""
         return False
 
     def has_perms(self, perm_list: object, obj: object = None) -> bool:
-        """Return False: permissions belong to users of Django."""
+        """Return False: only users of Django have permissions."""
         return False
 
     def has_module_perms(self, app_label: str) -> bool:
-        """Return False: permissions belong to users of Django."""
+        """Return False: only users of Django have permissions."""
         return False
 
     def __eq__(self, other: object) -> bool:
@@ -78,11 +78,11 @@ class ClientCertificateAuthentication(BaseAuthentication):
     is a `CertificateUser`. If the policy gives the client no name, it is the anonymous user.
     `request.auth` is the `ClientIdentity`.
 
-    It needs no CSRF token: arrcert denies what a browser sends from a page of another site. List it
-    before `SessionAuthentication`, which asks for a token.
+    It needs no CSRF token, because arrcert denies requests that a browser sends from a page of
+    another site. List it before `SessionAuthentication`, which requires a token.
 
     Attributes:
-        policy: the policy's name; override it in a subclass.
+        policy: the policy's name, `default` by default. Override it in a subclass.
 
     Source: Django REST framework's documentation, "Custom authentication".
     """
@@ -112,14 +112,15 @@ class ClientCertificateAuthentication(BaseAuthentication):
         return user, identity
 
     def authenticate_header(self, request: Request) -> None:
-        """Return None, so that a request without a certificate is a 403."""
+        """Return None. Then a request without a certificate gets a 403, not a 401."""
 
 
 def HasClientCertificate(policy: str = "default", role: str | None = None) -> type[BasePermission]:  # noqa: N802
-    """Return a permission class that asks for a certificate that a policy accepts.
+    """Return a permission class that requires a certificate that a policy accepts.
 
     Write `permission_classes = [HasClientCertificate("partners", role="orders")]`. The middleware
-    reads it from there. Combine it with `&`, not with `|` or `~`.
+    reads the policy from this class attribute. You can combine the permission with `&`, but not
+    with `|` or `~`.
 
     Args:
         policy: the policy's name.
@@ -129,7 +130,7 @@ def HasClientCertificate(policy: str = "default", role: str | None = None) -> ty
         TypeError: `policy` or `role` is not a name.
 
     Source: Django REST framework's documentation, "Custom permissions". It does not check that the
-    policy exists. If it does not exist, every request is denied and the log says so.
+    policy exists. If it does not exist, every request is denied, and the log says why.
     """
     require_policy_name(policy)
     require_role(role)
@@ -143,15 +144,15 @@ def HasClientCertificate(policy: str = "default", role: str | None = None) -> ty
 
 
 class _NotCombinable(type(BasePermission)):  # type: ignore[misc]
-    """The type of the permission: `|` and `~` are errors.
+    """The metaclass of the permission, in which `|` and `~` are errors.
 
-    A denial is an exception, which ends the request before another permission is asked.
+    A denial is an exception, which ends the request before another permission is checked.
     """
 
     def _refuse(cls, *_: object) -> Any:
         raise TypeError(
             "HasClientCertificate cannot be combined with | or ~; write the alternatives as a list"
-            " of policies in ARRCERT, or call authorize_request in a permission of your own"
+            " of policies in ARRCERT, or call authorize_request in your own permission class"
         )
 
     __or__ = __ror__ = __invert__ = _refuse
@@ -170,7 +171,7 @@ class _HasClientCertificate(BasePermission, metaclass=_NotCombinable):
         try:
             authorize_request(request, self.policy, self.role)
         except PermissionDenied as denied:
-            # The browsable API knows the exceptions of Django REST framework alone.
+            # The browsable API handles only the exceptions of Django REST framework.
             raise exceptions.PermissionDenied from denied.__cause__
         return True
 
@@ -179,7 +180,7 @@ mark_policy(ClientCertificateAuthentication, ClientCertificateAuthentication.pol
 
 
 def _brings_certificate(request: Request) -> bool:
-    """Return whether the header of the front end is there, whatever it holds."""
+    """Return whether the request has the header of the front end, with any value."""
     try:
         header = current_authorizer().front_end.header
     except ConfigurationError:

@@ -1,4 +1,4 @@
-"""The route audit of a Django site: who decides before each view, and what stands around."""
+"""The route audit of a Django site: what checks each view, and the layers around the site."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ _ANSWERING = {
     "django.middleware.common.CommonMiddleware": "redirects known paths without a slash",
     "whitenoise.middleware.WhiteNoiseMiddleware": "answers requests for files",
 }
-"""Middlewares that answer some requests by themselves, subclasses included, and which."""
+"""Middlewares that answer some requests themselves, and which requests. Subclasses count too."""
 
 _PASSING = {
     "django.contrib.auth.middleware.AuthenticationMiddleware",
@@ -75,7 +75,8 @@ _PASSING = {
     "django.middleware.gzip.GZipMiddleware",
     "django.middleware.security.SecurityMiddleware",
 }
-"""Middlewares that show nothing of the site before the check. A subclass may do something else."""
+"""Middlewares that do not answer with content of the site before the check. A subclass may do
+so."""
 
 _AUTHORIZE = (authorize_request, aauthorize_request)
 _CALLS = Decision(
@@ -86,12 +87,12 @@ _TOO_MANY = Decision(Verdict.UNKNOWN, (), "the URLconf is too deep or too long t
 
 
 class _Surroundings(NamedTuple):
-    """What stands around Django's own app.
+    """What is around Django's own app.
 
     Attributes:
         checks: the checks before each request to it.
         layers: the layers around it.
-        routes: what answers beside it, such as WebSockets.
+        routes: the routes outside of Django's app, such as WebSockets.
     """
 
     checks: list[Check]
@@ -109,9 +110,9 @@ def report(app: object = None) -> Report:
     Raises:
         ConfigurationError: the site refuses to serve.
 
-    It sends no request and runs no view. It asks permissions of Django REST framework and `auth` of
-    django-ninja about a request without a certificate. It does not see checks that a view makes by
-    itself, or URLconfs that middleware sets on requests.
+    It sends no request and runs no view. It calls the permissions of Django REST framework and
+    `auth` of django-ninja for a request without a certificate. It does not see checks inside views,
+    or URLconfs that middleware sets on requests.
     """
     configuration = conf.build().settings
     middleware = [startup.imported(path) for path in settings.MIDDLEWARE]
@@ -134,28 +135,29 @@ def report(app: object = None) -> Report:
 
 
 def _position_of_gate(middleware: Sequence[object]) -> int | None:
-    """Return the position of our middleware in `MIDDLEWARE`, or None if it is not active."""
+    """Return the position of arrcert's middleware in `MIDDLEWARE`, or None if it is not active."""
     for position, entry in enumerate(middleware):
         if isinstance(entry, type) and issubclass(entry, ClientCertificateMiddleware):
             return position
     factories = [n for n, entry in enumerate(middleware) if not isinstance(entry, type)]
     if factories:
-        WSGIHandler()  # A factory that makes the middleware makes it now.
+        WSGIHandler()  # If a factory makes the middleware, it does so now.
         if startup.is_active():
-            # Which of them makes it cannot be seen; the last one leaves most in front of it.
+            # It is not known which factory makes it. Take the last one, which has the most
+            # middleware before it.
             return factories[-1]
     return None
 
 
 def _describe_middleware(path: str, entry: object) -> Layer:
-    """Return the description of a middleware in front of ours."""
+    """Return the description of a middleware before arrcert's middleware."""
     if path in _PASSING:
         return Layer("MIDDLEWARE", path, Effect.PASSES)
     for base in getattr(entry, "__mro__", ()):
         answers = _ANSWERING.get(f"{base.__module__}.{base.__qualname__}")
         if answers is not None:
             return Layer("MIDDLEWARE", path, Effect.ANSWERS, f"it {answers} before the gate")
-    return Layer("MIDDLEWARE", path, Effect.UNKNOWN, "it may answer by itself before the gate")
+    return Layer("MIDDLEWARE", path, Effect.UNKNOWN, "it may answer requests before the gate")
 
 
 def _lost_views() -> list[Any]:
@@ -166,7 +168,7 @@ def _lost_views() -> list[Any]:
 
 
 def _surroundings(app: object) -> _Surroundings:
-    """Return what stands around Django's own app in every app that may be served."""
+    """Return what is around Django's own app in each app that may be served."""
     ways: list[list[Check]] = []
     layers: list[Layer] = []
     routes: list[Route] = []
@@ -186,7 +188,7 @@ def _surroundings(app: object) -> _Surroundings:
             checks, found = describe_all("WSGI", around)
             ways.append(checks)
             layers += found
-    # A client may take any of the ways.
+    # A client can use any of these ways, so the way with the fewest checks counts.
     fewest = min((len(way) for way in ways), default=0)
     checks = next((way for way in ways if len(way) == fewest), [])
     return _Surroundings(list(checks), list(dict.fromkeys(layers)), routes)
@@ -207,7 +209,7 @@ class _Urlconf:
     """The rows of the URLconf.
 
     Args:
-        checks: the checks of every path, from the outside to the inside.
+        checks: the checks of every path, the outermost first.
     """
 
     def __init__(self, checks: Sequence[Check]) -> None:
@@ -254,7 +256,7 @@ class _Urlconf:
             if not is_endpoint:
                 yield from self._below(pattern, below, depth + 1)
             elif below.text not in self._seen:
-                # Django answers with the first of several routes with the same path.
+                # If several routes have the same path, Django uses the first one.
                 self._seen.add(below.text)
                 yield from self._rows_of(pattern, below)
 
@@ -278,7 +280,7 @@ class _Urlconf:
 
 
 def _name_of(pattern: Any, method: str) -> str:
-    """Return the dotted name of a view; of django-ninja's operation for the method."""
+    """Return the dotted name of a view, or of django-ninja's operation for the method."""
     operation = ninja_operation(pattern.callback, method)
     if operation is None:
         return str(pattern.lookup_str)
@@ -287,7 +289,7 @@ def _name_of(pattern: Any, method: str) -> str:
 
 
 def _decision(view: Any, method: str) -> Decision:
-    """Return what holds for a view and a method, without the checks of every path."""
+    """Return the decision for a view and a method, without the checks of every path."""
     requirement = requirement_of(view, method)
     if requirement is not None:
         by = by_role(_decides(view, method), requirement.role)
@@ -326,8 +328,8 @@ def _decides(view: Any, method: str) -> str:
 def _answer_of_ninja(view: Any, method: str) -> Decision | None:
     """Return what the first `auth` of a django-ninja operation decides, or None.
 
-    A denial of the first one is the answer. The others are asked only if the first returns
-    something false.
+    If the first one denies, that is the answer. The others are called only if the first one returns
+    a false value.
     """
     callbacks = getattr(ninja_operation(view, method), "auth_callbacks", ())
     if not callbacks:
@@ -363,7 +365,7 @@ def _ask(hook: Callable[[HttpRequest], Any], method: str, name: str) -> Decision
     """Return what a hook of the site decides about a request without a certificate.
 
     Returns:
-        None if arrcert does not deny it.
+        The decision; None if arrcert does not deny the request.
     """
     request = RequestFactory().generic(method, "/")
     with questions() as policies:

@@ -1,4 +1,4 @@
-"""What must be true before a request is served. Otherwise the site refuses to serve."""
+"""The checks that must succeed before a request is served. Otherwise the site refuses to serve."""
 
 from __future__ import annotations
 
@@ -36,43 +36,43 @@ NOT_ACTIVE = Problem(
     " (DJANGO_SETTINGS_MODULE), or set ARRCERT_PROTECT_ALL = False to protect only views with the"
     " decorator or the mixin",
 )
-"""The mistake of a site that has the app and not the middleware."""
+"""The mistake of a site that has the app, but not the middleware."""
 
 _logger = logging.getLogger("arrcert")
-# The values of MIDDLEWARE under which an instance of the middleware was made.
+# The values of MIDDLEWARE with which an instance of the middleware was created.
 _active: set[tuple[str, ...]] = set()
 _examined_urlconf: object = None
 
 
 def remember_active() -> None:
-    """Remember that the middleware was made under the current value of `MIDDLEWARE`."""
+    """Remember that the middleware was created with the current value of `MIDDLEWARE`."""
     _active.add(tuple(settings.MIDDLEWARE))
 
 
 def is_active() -> bool:
-    """Return whether the middleware was made under the current value of `MIDDLEWARE`."""
+    """Return whether the middleware was created with the current value of `MIDDLEWARE`."""
     return tuple(settings.MIDDLEWARE) in _active
 
 
 def refuse_to_serve(**_: Any) -> None:
     """Raise an error if the site would be served without protection.
 
-    This is a receiver of `request_started`. Django sends it before the first middleware, under WSGI
-    and ASGI, and does not catch the error. The server answers 500.
+    This is a receiver of the signal `request_started`. Django sends the signal before the first
+    middleware, with WSGI and ASGI, and does not catch the error. The server answers 500.
 
     Raises:
         ConfigurationError: no middleware is active although `ARRCERT_PROTECT_ALL` is not False, the
             configuration has mistakes and no middleware has reported them, or a view is registered
             without the decorator above it.
 
-    Channels' WebSockets do not send the signal. A middleware counts as active if `MIDDLEWARE` lists
-    it, its subclass, or a factory that made it.
+    WebSockets of Channels do not send the signal. The middleware counts as active if `MIDDLEWARE`
+    lists the class, a subclass, or a factory that created it.
     """
     try:
         refuse_without_middleware()
         _examine_urlconf()
     except ConfigurationError as error:
-        # The text alone: the traceback of the error would keep the request in memory.
+        # Log only the text, because the traceback of the error would keep the request in memory.
         _logger.error("the site refuses to serve: %s", str(error))
         # Django's test client disconnects this receiver, and does not reconnect it after an error.
         request_started.connect(close_old_connections)
@@ -93,13 +93,13 @@ def lost_views() -> list[Problem]:
             " write the decorator below the one that registers the view, register the decorated"
             " view, or mark it with @certificate_exempt if it is open on purpose",
         )
-        # One view may have several functions of one name.
+        # A view may have several functions with the same name.
         for number in lost_decorators({str(n): view.function for n, view in enumerate(views)})
     ]
 
 
 def imported(path: str) -> object:
-    """Return what a dotted path leads to; None if it fails, which Django reports at the start."""
+    """Return the object of a dotted path; None if it cannot be imported, which Django reports."""
     try:
         return import_string(path)
     except Exception:
@@ -107,7 +107,7 @@ def imported(path: str) -> object:
 
 
 def refuse_without_middleware() -> None:
-    """Raise an error if the whole site is to be protected and no middleware does it.
+    """Raise an error if the whole site must be protected and the middleware is not active.
 
     Raises:
         ConfigurationError: no middleware is active although `ARRCERT_PROTECT_ALL` is not False, or
@@ -121,7 +121,7 @@ def refuse_without_middleware() -> None:
     except ConfigurationError:
         if getattr(settings, "ARRCERT_PROTECT_ALL", None) is not False:
             raise
-        return  # Each view with the decorator or the mixin denies, and reports the mistakes.
+        return  # Views with the decorator or the mixin deny requests and log the mistakes.
     if protects_all:
         raise ConfigurationError([NOT_ACTIVE])
 
@@ -152,7 +152,7 @@ def _examine_urlconf() -> None:
         return  # Django reports a URLconf that cannot be loaded.
     if problems:
         raise ConfigurationError(problems)
-    # It imports this module.
+    # That module imports this one.
     from arrcert_django.websockets import log_open_websockets
 
     log_open_websockets()

@@ -1,7 +1,7 @@
-"""The views of the URLconf, and the functions that run below them.
+"""The views of the URLconf, and the functions that they run.
 
-A class-based view calls one of its methods. Django REST framework and django-ninja register a
-function of their own, which calls the site's function. A policy may be named on any of them.
+A class-based view calls one of its methods. Django REST framework and django-ninja register their
+own function, which calls the function of the site. Each of these functions may name a policy.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ __all__ = [
 
 DEEPEST_URLCONF = 20
 MOST_VIEWS = 10_000
-"""Where the search stops. Without a limit, a URLconf that includes itself would have no end."""
+"""The limits of the search. Without a limit, the search in a URLconf that includes itself would not
+end."""
 
 
 class RegisteredView(NamedTuple):
@@ -54,7 +55,7 @@ class RegisteredView(NamedTuple):
 
 
 class Requirement(NamedTuple):
-    """What a view asks of a request.
+    """The policy and the role that a view requires.
 
     Attributes:
         policy: the policy's name.
@@ -72,16 +73,16 @@ def policy_of(view: object, method: str | None) -> str | None:
 
 
 def requirement_of(view: object, method: str | None) -> Requirement | None:
-    """Return the policy that a view names for a method and the role beside it, or None.
+    """Return the policy that a view names for a method, and the required role; or None.
 
     Args:
         view: the function that is registered.
         method: the HTTP method of the request.
 
-    The view's own policy comes before the policy of a function below it, and that before what the
-    class of the view says (`certificate_policy`; in Django REST framework `permission_classes`,
-    then `authentication_classes`). It does not see a policy below another wrapper that does not use
-    `functools.wraps`, or what `get_permissions()` of a view computes.
+    The order is: the policy of the view itself, the policy of a function inside it, and the class
+    of the view (`certificate_policy`; in Django REST framework `permission_classes`, then
+    `authentication_classes`). It does not see a policy below a wrapper that does not use
+    `functools.wraps`, or the result of `get_permissions()`.
     """
     requirement = _named_by(view)
     if requirement is not None:
@@ -102,7 +103,7 @@ def _named_by(view: object) -> Requirement | None:
 
 
 def requirement_of_class(view: object) -> Requirement | None:
-    """Return what the class of a view of Django REST framework asks for, or None.
+    """Return what the class of a Django REST framework view requires, or None.
 
     Args:
         view: the function that is registered.
@@ -124,11 +125,11 @@ def requirement_of_class(view: object) -> Requirement | None:
 
 
 def attribute_of(view: Any, name: str) -> Any:
-    """Return what a class-based view of Django REST framework has under a name, or None.
+    """Return the value of an attribute of a Django REST framework view, or None.
 
     Args:
         view: the function that is registered.
-        name: an attribute of the class; `as_view(...)` and `@action(...)` may replace it.
+        name: the name of the attribute. `as_view(...)` and `@action(...)` may set another value.
     """
     view_class = getattr(view, "cls", None)
     if not isinstance(view_class, type):
@@ -138,7 +139,7 @@ def attribute_of(view: Any, name: str) -> Any:
 
 
 def operands(classes: Any) -> Iterator[object]:
-    """Yield the classes that must all agree: the entries of a list, and the operands of `&`.
+    """Yield the classes that must all accept: the entries of a list, and the operands of `&`.
 
     Args:
         classes: the `permission_classes` or `authentication_classes` of a view.
@@ -187,7 +188,7 @@ def handled_methods(view: object) -> list[str]:
 
 
 def functions_for(view: Callable[..., Any], method: str) -> list[Callable[..., Any]]:
-    """Return a view and the functions that run below it for a method, from the outermost.
+    """Return a view and the functions that it runs for a method, the outermost first.
 
     Args:
         view: the function that is registered.
@@ -262,7 +263,7 @@ def _methods_of(view: Any) -> list[str]:
 
 
 def _functions_below(view: Any, method: str) -> Iterator[Callable[..., Any]]:
-    """Yield the functions that run below a view for a method, from the outermost."""
+    """Yield the functions that a view runs for a method, the outermost first."""
     path_view = _ninja_path_view(view)
     if path_view is not None:
         for operation in path_view.operations:
@@ -270,7 +271,8 @@ def _functions_below(view: Any, method: str) -> Iterator[Callable[..., Any]]:
                 # `decorate_view` replaces `run`.
                 yield operation.run
                 yield operation.view_func
-                # Of several callables any suffices, so none of them must hold.
+                # If there are several callables, one of them is enough, so none of them is
+                # required.
                 if len(operation.auth_callbacks) == 1:
                     yield operation.auth_callbacks[0]
                 return
@@ -296,12 +298,12 @@ def _handler(view: Any, method: str) -> Any:
 
 
 def _class_of(view: Any) -> Any:
-    """Return the class of a class-based view, or None. `cls` is Django REST framework's."""
+    """Return the class of a class-based view, or None. Django REST framework calls it `cls`."""
     return getattr(view, "view_class", None) or getattr(view, "cls", None)
 
 
 def _ninja_path_view(view: Any) -> Any:
-    """Return django-ninja's `PathView` behind a registered function, or None."""
+    """Return django-ninja's `PathView` of a registered function, or None."""
     ninja = sys.modules.get("ninja.operation")
     if ninja is None:
         return None
@@ -311,7 +313,7 @@ def _ninja_path_view(view: Any) -> Any:
 
 
 def _captured(function: Any, name: str) -> Any:
-    """Return the value of a variable that a function takes from the function around it, or None."""
+    """Return the value of a closure variable of a function, or None."""
     names = getattr(getattr(function, "__code__", None), "co_freevars", ())
     if name not in names:
         return None

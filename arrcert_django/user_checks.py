@@ -1,4 +1,4 @@
-"""System checks of what makes the holder of a certificate a user."""
+"""System checks of the middleware and the authentication that set the user of a certificate."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def check_user_middleware(**_: Any) -> list[checks.CheckMessage]:
     """Report a `ClientCertificateUserMiddleware` in the wrong place, or with wrong policies.
 
     Returns:
-        `arrcert.E007` for the wrong place; `arrcert.E008` if its `policies` are no names of
-        policies; `arrcert.W007` if `LoginRequiredMiddleware` stands before it.
+        `arrcert.E007` for the wrong place; `arrcert.E008` if its `policies` are not names of
+        policies; `arrcert.W007` if `LoginRequiredMiddleware` is listed before it.
 
     Source: Django's documentation, "Middleware ordering". It does not see a middleware that a
     function in `MIDDLEWARE` makes.
@@ -56,7 +56,7 @@ def check_user_middleware(**_: Any) -> list[checks.CheckMessage]:
     messages += [
         checks.Error(
             str(problem),
-            hint="Correct the attribute of the class. An unknown policy has no users.",
+            hint="Correct the attribute of the class. No identity has an unknown policy.",
             id="arrcert.E008",
         )
         for problem in [*problems_of_policies(middleware), *_unknown_policies(middleware)]
@@ -65,10 +65,9 @@ def check_user_middleware(**_: Any) -> list[checks.CheckMessage]:
     if login is not None and login < position:
         messages.append(
             checks.Warning(
-                "LoginRequiredMiddleware stands before ClientCertificateUserMiddleware in"
-                " MIDDLEWARE.",
-                hint="Move it after. Until then it asks before the user of the view's policy is"
-                " known.",
+                "LoginRequiredMiddleware is before ClientCertificateUserMiddleware in MIDDLEWARE.",
+                hint="Move it after that middleware. Until then it checks for a login before the"
+                " user of the view's policy is known.",
                 id="arrcert.W007",
             )
         )
@@ -76,14 +75,14 @@ def check_user_middleware(**_: Any) -> list[checks.CheckMessage]:
 
 
 def check_authentication(**_: Any) -> list[checks.CheckMessage]:
-    """Report views of Django REST framework whose authentication does not fit.
+    """Report views of Django REST framework whose authentication does not fit their policy.
 
     Returns:
         `arrcert.E003` if the class of a view names a policy that does not exist; `arrcert.E009`
         if it names a policy that nothing checks; `arrcert.W008` if
         `SessionAuthentication` comes before the authentication by certificate, or if only
         `SessionAuthentication` reads the user that `ClientCertificateUserMiddleware` sets;
-        `arrcert.W009` if the authentication asks for another policy than the view.
+        `arrcert.W009` if the authentication requires another policy than the view.
 
     Source: Django REST framework's documentation, "Authentication". It does not see what
     `get_authenticators()` computes.
@@ -132,7 +131,7 @@ def _messages_of(name: str, view: object) -> Iterator[checks.CheckMessage]:
     is_held = policy_named_by(view) == named or named in held
     if isinstance(named, str) and not is_held and not _protects_all():
         yield checks.Error(
-            f"The view {name} names certificate_policy = {quote(named)}, and nothing checks it,"
+            f"The view {name} names certificate_policy = {quote(named)}, but this is not checked,"
             " because ARRCERT_PROTECT_ALL is False.",
             hint=f"Add HasClientCertificate({quote(named)}) to its permission_classes.",
             id="arrcert.E009",
@@ -142,8 +141,8 @@ def _messages_of(name: str, view: object) -> Iterator[checks.CheckMessage]:
         policy = policy_named_by(listed[position])
         if asked is not None and policy != asked.policy:
             yield checks.Warning(
-                f"The view {name} asks for the policy {quote(asked.policy)}, and its authentication"
-                f" for {quote(policy)}, so a certificate must be accepted by both.",
+                f"The view {name} requires the policy {quote(asked.policy)}, and its authentication"
+                f" requires {quote(policy)}, so both must accept a certificate.",
                 hint="List a subclass of ClientCertificateAuthentication with"
                 f" policy = {quote(asked.policy)}.",
                 id="arrcert.W009",
@@ -157,12 +156,12 @@ def _unknown_policies(middleware: type[ClientCertificateUserMiddleware]) -> Iter
         if policy not in _known_policies(policy):
             yield Problem(
                 f"{middleware.__qualname__}.policies",
-                f"names {quote(policy)}, which is no policy in ARRCERT",
+                f"names {quote(policy)}, which is not a policy in ARRCERT",
             )
 
 
 def _known_policies(policy: str) -> Container[str]:
-    """Return the names of the policies; the given name alone if the configuration has mistakes."""
+    """Return the names of the policies; only the given name if the configuration has mistakes."""
     try:
         return conf.build().settings.policies
     except ConfigurationError:

@@ -1,7 +1,7 @@
 """WebSockets of Channels that reach a consumer without a check.
 
-The middleware of Django is no part of a WebSocket's way, and Channels sends no signal before it.
-So arrcert can report them, and cannot refuse them.
+A WebSocket does not pass through Django's middleware, and Channels sends no signal before it. So
+arrcert can report such WebSockets, but cannot refuse them.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ _logger = logging.getLogger("arrcert")
 
 
 def problem_of_websockets() -> Problem | None:
-    """Return the problem of an `ASGI_APPLICATION` whose WebSockets nothing checks, or None.
+    """Return the problem of an `ASGI_APPLICATION` whose WebSockets are not checked, or None.
 
-    It is None if Channels is not installed, if only decorated views are to be protected, if Django
-    itself answers (it refuses WebSockets), or if the app cannot be imported. It does not look at an
-    app that `ASGI_APPLICATION` does not name.
+    It is None if Channels is not installed, if only decorated views must be protected, if Django
+    itself answers (it refuses WebSockets), or if the app cannot be imported. It checks only the app
+    that `ASGI_APPLICATION` names.
     """
     path = getattr(settings, "ASGI_APPLICATION", None)
     if not isinstance(path, str) or find_spec("channels") is None or not _protects_all():
@@ -41,13 +41,13 @@ def problem_of_websockets() -> Problem | None:
         several = False
     arguments = "current_authorizer, policy=None" if several else "current_authorizer"
     if "websocket" in (getattr(app, "application_mapping", None) or {}):
-        write = f'"websocket": ClientCertificateMiddleware(<what stands there now>, {arguments})'
+        write = f'"websocket": ClientCertificateMiddleware(<the app there now>, {arguments})'
     else:
         name = path.rpartition(".")[2]
         write = f"{name} = ClientCertificateMiddleware({name}, {arguments})"
     return Problem(
         "ASGI_APPLICATION",
-        f"{path} answers WebSockets that nothing checks: the middleware of Django does not see"
+        f"{path} answers WebSockets that are not checked: the middleware of Django does not see"
         f" them; write in {path.rpartition('.')[0]} `from arrcert.asgi import"
         " ClientCertificateMiddleware`, `from arrcert_django.authorization import"
         f" current_authorizer` and `{write}`",
@@ -55,7 +55,7 @@ def problem_of_websockets() -> Problem | None:
 
 
 def log_open_websockets() -> None:
-    """Write an ERROR to the log if `ASGI_APPLICATION` has WebSockets that nothing checks."""
+    """Write an ERROR to the log if `ASGI_APPLICATION` has WebSockets that are not checked."""
     problem = problem_of_websockets()
     if problem is not None:
         _logger.error("configuration: %s", problem)

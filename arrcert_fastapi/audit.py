@@ -1,4 +1,4 @@
-"""The route audit of a FastAPI app: who decides before each endpoint, and what stands around."""
+"""The route audit of a FastAPI app: what checks each endpoint, and the layers around the app."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ from arrcert_fastapi.gate import GateMiddleware
 from arrcert_fastapi.routes import calls_in, effective_routes
 
 _DEEPEST_MOUNT = 20
-"""How many apps inside each other are followed."""
+"""The largest depth of nested apps that is followed."""
 
 _ANSWERING = {
     "starlette.middleware.cors.CORSMiddleware": "answers preflights",
 }
-"""Middlewares that answer some requests by themselves, subclasses included, and which."""
+"""Middlewares that answer some requests themselves, and which requests. Subclasses count too."""
 
 _PASSING = {
     "starlette.middleware.gzip.GZipMiddleware",
@@ -48,7 +48,8 @@ _PASSING = {
     "starlette.middleware.sessions.SessionMiddleware",
     "starlette.middleware.trustedhost.TrustedHostMiddleware",
 }
-"""Middlewares that show nothing of the site before the check. A subclass may do something else."""
+"""Middlewares that do not answer with content of the site before the check. A subclass may do
+so."""
 
 _WEBSOCKET = "WEBSOCKET"
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", _WEBSOCKET)
@@ -59,7 +60,7 @@ _REPLACED = Decision(
 _TOO_DEEP = Decision(Verdict.UNKNOWN, (), "too many mounted apps inside each other")
 
 _TOP = Shape("", "", True)
-"""What stands before the paths of the app that is served."""
+"""The shape before the paths of the app that is served: the root of the site."""
 
 
 class _Place(NamedTuple):
@@ -67,10 +68,12 @@ class _Place(NamedTuple):
 
     Attributes:
         shape: the path that leads to it.
-        checks: the checks around it, from the outside.
-        reached: the exempt paths that lead to it, each with the scope of a request to it.
-        overridden: what the outermost gate does not check, because tests replace it.
-        depth: how many apps stand around it.
+        checks: the checks around the app, the outermost first.
+        reached: the exempt paths that lead to the app, each with the scope of a request to that
+            path.
+        overridden: the dependencies that the outermost gate does not check, because tests replace
+            them.
+        depth: how many apps are around it.
     """
 
     shape: Shape
@@ -85,10 +88,10 @@ def report(app: Starlette, around: Sequence[object] = ()) -> Report:
 
     Args:
         app: the app, made with FastAPI or with Starlette.
-        around: the layers around the app object, from the outside.
+        around: the layers around the app object, the outermost first.
 
-    It sends no request and runs no endpoint. It follows mounted apps, as far as their routes can
-    be read. It does not see checks that an endpoint or a dependency of the site makes by itself.
+    It sends no request and runs no endpoint. It follows mounted apps if their routes can be read.
+    It does not see checks inside an endpoint or a dependency of the site.
     """
     checks, layers = describe_all("ASGI", around)
     gate, own_layers = _middlewares(app, _TOP, is_behind=bool(checks))
@@ -132,7 +135,7 @@ def _middlewares(app: object, shape: Shape, *, is_behind: bool) -> tuple[list[Ch
 
 
 async def _no_app(scope: object, receive: object, send: object) -> None:
-    """Stand in for the app inside a middleware that only the audit reads."""
+    """A placeholder for the app inside a middleware that is created only for the audit."""
 
 
 def _below(check: Check, shape: Shape) -> Iterator[Check]:
@@ -143,7 +146,7 @@ def _below(check: Check, shape: Shape) -> Iterator[Check]:
     elif shape.is_whole:
         exempt = ExemptPaths([f"{shape.start}{entry}" for entry in entries])
         yield check._replace(exempt_paths=exempt)
-    # Below a variable part the exempt paths are not known, so this check does not count.
+    # Below a variable part the exempt paths are not known, so the check is left out.
 
 
 def _describe_middleware(kind: Any, options: dict[str, Any]) -> Layer:
@@ -158,7 +161,7 @@ def _describe_middleware(kind: Any, options: dict[str, Any]) -> Layer:
         answers = _ANSWERING.get(_dotted(base))
         if answers is not None:
             return Layer("MIDDLEWARE", name, Effect.ANSWERS, f"it {answers} before the gate")
-    return Layer("MIDDLEWARE", name, Effect.UNKNOWN, "it may answer by itself before any check")
+    return Layer("MIDDLEWARE", name, Effect.UNKNOWN, "it may answer requests before any check")
 
 
 def _rows_of_app(app: Any, place: _Place) -> Iterator[Route]:
@@ -169,7 +172,7 @@ def _rows_of_app(app: Any, place: _Place) -> Iterator[Route]:
     for route in routes:
         shape = _extend(place.shape, route)
         if any(shape.text.startswith(f"{other}/") for other in mounted):
-            continue  # An app that is mounted before it answers.
+            continue  # An app that was mounted earlier answers.
         reached = [
             (entry, {**scope, **route.matches(dict(scope))[1]})
             for entry, scope in place.reached
@@ -177,7 +180,7 @@ def _rows_of_app(app: Any, place: _Place) -> Iterator[Route]:
         ]
         if _is_mount(route):
             yield from _rows_of_mount(route.app, place, shape, reached)
-            path = getattr(route, "path", None)  # A host has none.
+            path = getattr(route, "path", None)  # A `Host` route has no path.
             if path is not None and "{" not in path:
                 mounted.append(shape.text)
             continue
@@ -217,7 +220,7 @@ def _rows_of_endpoint(
     if called:
         decision = _by(called, "dependency")
     elif requirements:
-        # The gate asks for what the route requires, unless a test replaces that.
+        # The gate checks the requirements of the route, except those that a test replaces.
         held = [one for one in requirements if one not in place.overridden]
         policies = tuple(dict.fromkeys(one.policy for one in held))
         decision = _REPLACED
@@ -279,7 +282,7 @@ def _extend(shape: Shape, route: Any) -> Shape:
 
 
 def _is_mount(route: Any) -> bool:
-    """Return whether a route hands its paths to another app."""
+    """Return whether a route passes its paths to another app."""
     return isinstance(_original(route), Mount) or getattr(route, "endpoint", None) is None
 
 
@@ -303,7 +306,7 @@ def _is_hidden(route: Any, routes: Sequence[Any], method: str) -> bool:
 
 
 def _requests(checks: Sequence[Check], shape: Shape) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield each exempt path of some checks, with the scope of a request to an app below."""
+    """Yield each exempt path of some checks, with the scope of a request to the mounted app."""
     for entry in exact_entries(checks):
         for method in _METHODS:
             yield entry, _scope(entry.removeprefix(shape.start), method)
@@ -324,7 +327,7 @@ def _scope(path: str, method: str) -> dict[str, Any]:
 
 
 def _view(route: Any) -> str:
-    """Return the dotted name of an endpoint, without the function that it is defined in."""
+    """Return the dotted name of an endpoint, without the name of the function that defines it."""
     endpoint = route.endpoint
     if not hasattr(endpoint, "__qualname__"):
         return name_of(endpoint)

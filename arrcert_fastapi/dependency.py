@@ -1,7 +1,7 @@
 """The dependency that requires an authorized client certificate."""
 
-# Annotations are not postponed here: FastAPI 0.115 cannot resolve those of an object that it calls,
-# and takes the connection for a parameter of the query.
+# This module does not postpone annotations: FastAPI 0.115 cannot resolve the annotations of a
+# callable object, and would read the connection from the query string.
 
 from typing import NoReturn
 
@@ -16,12 +16,11 @@ AUTHORIZER = "arrcert.authorizer"
 """The key of the scope that holds the app's authorizer. Clients cannot set it."""
 
 DENIED = "arrcert.denied"
-"""The key of the scope that is there once a dependency has denied the request. Clients cannot set
-it."""
+"""The key of the scope that marks a request that a dependency has denied. Clients cannot set it."""
 
 _NO_ARRCERT = (
-    "the app has no gate: write Arrcert(app) where the app is made; the app that is served, not"
-    " only one that is mounted below it"
+    "the app has no gate: write Arrcert(app) where the app is made, for the app that is served"
+    " and not only for one that is mounted in it"
 )
 
 
@@ -32,7 +31,7 @@ class RequireClientCertificate:
 
         @app.get("/orders", dependencies=[Depends(RequireClientCertificate("partners"))])
 
-    As a parameter it gives the `arrcert.ClientIdentity` of who entered:
+    As a parameter, its value is the `arrcert.ClientIdentity` of the client:
 
         Partner = Annotated[ClientIdentity, Depends(RequireClientCertificate("partners"))]
 
@@ -40,14 +39,15 @@ class RequireClientCertificate:
 
     Args:
         policy: the policy's name, `default` by default.
-        role: the role that the identity must have; None for any identity.
+        role: the role that the identity must have; None, the default, for any.
 
     Raises:
-        TypeError: the policy or the role is no non-empty text.
+        TypeError: the policy or the role is not a non-empty string.
 
-    Calling it raises `HTTPException` with status 403, whose `__cause__` is the `CertificateDenied`;
-    for a WebSocket `WebSocketException`, before the handshake is accepted. It needs
-    `Arrcert(app)`, without which every request is denied as `misconfigured`.
+    If a request is denied, the dependency raises `HTTPException` with the status 403. For a
+    WebSocket it raises `WebSocketException` before the handshake is accepted. The `__cause__` of
+    the exception is the `CertificateDenied`. The app needs `Arrcert(app)`. Without it, every
+    request is denied as `misconfigured`.
 
     A dependency runs after FastAPI has parsed the JSON of the body. It does not check that the
     policy exists; `Arrcert` reports that at the start.
@@ -72,14 +72,14 @@ class RequireClientCertificate:
         return f"RequireClientCertificate({self.policy!r}{role})"
 
     async def __call__(self, connection: HTTPConnection) -> ClientIdentity:
-        """Return who entered, or deny the request or the handshake."""
+        """Return the identity of the client, or deny the request or the handshake."""
         scope = connection.scope
         authorizer = scope.get(AUTHORIZER)
         try:
             if not isinstance(authorizer, Authorizer):
                 raise deny_misconfigured(_NO_ARRCERT, self.policy, scope=scope)
-            # The gate has decided about the request as it arrived. What a middleware or an endpoint
-            # has changed since then is checked here.
+            # The gate has decided about the original request. A middleware may have changed the
+            # request since then, so it is checked again.
             identity = authorizer.identify_asgi(scope, self.policy, self.role)
         except CertificateDenied as denied:
             scope[DENIED] = True
@@ -91,5 +91,5 @@ class RequireClientCertificate:
 def _forbid(kind: str, denied: CertificateDenied) -> NoReturn:
     if kind == "websocket":
         raise WebSocketException(POLICY_VIOLATION) from denied
-    # The headers are those of the gate's own 403.
+    # The gate sends the same headers with its 403.
     raise HTTPException(403, "Forbidden", {"Cache-Control": "no-store"}) from denied

@@ -19,13 +19,13 @@ from arrcert_fastapi.openapi import with_mutual_tls
 _logger = logging.getLogger("arrcert")
 
 _ARRCERT = "arrcert"
-"""The attribute of `app.state` that holds the authorizer, and shows that an app has its gate."""
+"""The attribute of `app.state` with the authorizer. It also shows that an app has a gate."""
 
 _SETTINGS = "arrcert_settings"
 """The attribute of `app.state` that holds the settings, for the route audit."""
 
 _WRITTEN = "arrcert_written"
-"""The attribute of `app.state` that holds the mapping as it was given, for `arrcert explain`."""
+"""The attribute of `app.state` with the given mapping of settings, for `arrcert explain`."""
 
 
 class Arrcert:
@@ -33,23 +33,23 @@ class Arrcert:
 
     Every request and every WebSocket handshake is checked before the app's routes, its dependencies
     and the parsing of the body. An endpoint with `RequireClientCertificate` requires the policy
-    that it names; everything else requires `default`: other endpoints, mounted apps, the
-    documentation, unknown paths. The paths in `ARRCERT_EXEMPT_PATHS` are exempt; the dependencies
-    of an exempt endpoint still hold.
+    that this dependency names. Everything else requires `default`: other endpoints, mounted apps,
+    the API documentation and unknown paths. The paths in `ARRCERT_EXEMPT_PATHS` are exempt, but the
+    dependencies of an exempt endpoint are still checked.
 
     Args:
         app: the app.
-        settings: a mapping of the settings, such as `{"ARRCERT": {"default": {...}}}`. What is not
-            in it is read from the environment.
+        settings: a mapping of the settings, such as `{"ARRCERT": {"default": {...}}}`. Settings
+            that are not in it are read from the environment.
 
     Raises:
         ConfigurationError: lists all mistakes in the configuration.
         RuntimeError: this app already has an `Arrcert`, or it has started.
 
-    Make it before other middlewares: one that is added later stands around the gate and sees every
-    request first. `CORSMiddleware`, which answers preflights, belongs there. The settings are read
-    once. Under `app.dependency_overrides`, which is for tests, an overridden
-    `RequireClientCertificate` is not checked by the gate either.
+    Call it before you add other middlewares. A middleware that is added later is around the gate
+    and gets every request first. This is right for `CORSMiddleware`, which answers preflight
+    requests. The settings are read once. If a test overrides a `RequireClientCertificate` with
+    `app.dependency_overrides`, the gate does not check it either.
     """
 
     def __init__(self, app: FastAPI, settings: Mapping[str, Any] | None = None) -> None:
@@ -60,7 +60,8 @@ class Arrcert:
         if unknown:
             raise ConfigurationError(
                 Problem(
-                    str(name), f"is no setting of arrcert; write {quote('ARRCERT')} and its mapping"
+                    str(name),
+                    f"is not a setting of arrcert; write {quote('ARRCERT')} and its mapping",
                 )
                 for name in unknown
             )
@@ -86,7 +87,7 @@ def authorizer_of(app: Starlette) -> Authorizer:
         app: the app.
 
     Raises:
-        ConfigurationError: `Arrcert(app)` was not called for this app before.
+        ConfigurationError: `Arrcert(app)` was not called for this app.
     """
     authorizer: Authorizer | None = getattr(app.state, _ARRCERT, None)
     if authorizer is None:

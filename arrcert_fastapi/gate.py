@@ -38,8 +38,8 @@ class GateMiddleware:
 
     Args:
         app: the rest of the app.
-        fastapi: the app itself, whose routes are read.
-        authorizer: decides.
+        fastapi: the app. Its routes are read.
+        authorizer: the authorizer that decides.
         exempt_paths: the paths that are not checked.
     """
 
@@ -60,7 +60,7 @@ class GateMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request or a handshake: with the app, or with the 403."""
         if not self._was_examined:
-            # At the start, or without a lifespan at the first request: all routes exist.
+            # All routes exist at the start, or without a lifespan at the first request.
             self._was_examined = True
             self._examine_routes()
         if scope["type"] == "lifespan":
@@ -78,15 +78,15 @@ class GateMiddleware:
         await self.app(scope, receive, self._recorded(scope, send))
 
     def _recorded(self, scope: Scope, send: Send) -> Send:
-        """Return a `send` that records who entered and keeps the response private.
+        """Return a `send` that records the entry of the client and keeps the response private.
 
-        Before the response nobody knows which policy the endpoint requires. On an exempt path a
-        dependency may have decided, or nobody.
+        The entry is recorded only with the response, because only then is it known which policy the
+        endpoint requires. On an exempt path there is an identity only if a dependency has decided.
         """
 
         async def send_recorded(message: Message) -> None:
             kind = message["type"]
-            # A body follows its start.
+            # The entry was already recorded with the start of the response.
             identity = None if kind == "http.response.body" else scope.get(IDENTITY)
             if identity is not None:
                 if DENIED not in scope:
@@ -101,11 +101,11 @@ class GateMiddleware:
         """Decide under `default`, or under what the route of the request requires.
 
         Raises:
-            CertificateDenied: nobody may enter; the denial is logged.
+            CertificateDenied: the request is denied. The denial is already logged.
         """
         identity = self._authorizer.find_asgi(scope)
         if identity is not None and identity.policy == _DEFAULT.policy:
-            # What the route requires is checked by its dependencies.
+            # The dependencies of the route check what it requires.
             set_identity(scope, identity)
             return
         for requirement in self._required(scope):
@@ -119,7 +119,7 @@ class GateMiddleware:
         try:
             required = requirements_at(self._fastapi, scope)
         except Exception:
-            # A fault opens nothing.
+            # An error must not open the site, so `default` is required.
             _logger.exception("the route of a request cannot be found; 'default' is required")
             required = ()
         return required or (_DEFAULT,)
@@ -149,7 +149,7 @@ class GateMiddleware:
         if only_gate:
             _logger.warning(
                 "configuration: only the gate guards these endpoints, under the policy 'default':"
-                " %s; to say that this is meant, or to name another policy, add"
+                " %s; to confirm this, or to name another policy, add"
                 " Depends(RequireClientCertificate()) to the route or its router",
                 ", ".join(only_gate),
             )

@@ -19,8 +19,8 @@ def with_mutual_tls(app: FastAPI) -> Callable[[], dict[str, Any]]:
     Args:
         app: the app. Its own `openapi` makes the rest of the document.
 
-    FastAPI's models lack the scheme, which OpenAPI 3.1 defines (section 4.8.27). Every operation
-    asks for it, beside its own schemes.
+    OpenAPI 3.1 defines this scheme (section 4.8.27), but FastAPI has no model for it. Every
+    operation requires it in addition to its own schemes.
     """
     make = app.openapi
 

@@ -31,7 +31,7 @@ class Endpoint(NamedTuple):
 
 
 def endpoints(app: FastAPI) -> Iterator[Endpoint]:
-    """Yield every endpoint of an app, those of included routers too.
+    """Yield every endpoint of an app and of its included routers.
 
     Args:
         app: the app.
@@ -52,14 +52,14 @@ def endpoints(app: FastAPI) -> Iterator[Endpoint]:
 def requirements_at(
     app: FastAPI, scope: MutableMapping[str, Any]
 ) -> tuple[RequireClientCertificate, ...]:
-    """Return what the route of a request or of a handshake requires; nothing without a route.
+    """Return what the route of a request or a handshake requires; an empty tuple without a route.
 
     Args:
         app: the app.
         scope: the ASGI scope. It is not changed.
 
-    It follows FastAPI: the first route that matches counts. A mounted FastAPI app may have
-    dependencies of its own.
+    As in FastAPI, the first route that matches is used. A mounted FastAPI app may have its own
+    dependencies.
     """
     for route in effective_routes(app.routes):
         match, child_scope = route.matches(dict(scope))
@@ -78,8 +78,8 @@ def effective_routes(routes: Any) -> Iterator[Any]:
     Args:
         routes: the routes of an app or of a router.
 
-    In newer versions of FastAPI an included router is one route of the app, and
-    `iter_route_contexts` gives the routes inside, as the app serves them.
+    In newer versions of FastAPI an included router is one route of the app. `iter_route_contexts`
+    returns the routes in it with the prefix and the dependencies of the app.
     """
     contexts = getattr(routing, "iter_route_contexts", None)
     yield from routes if contexts is None else contexts(routes)
@@ -89,8 +89,8 @@ def calls_in(dependant: Any, replaced: Collection[object] = ()) -> Iterator[obje
     """Yield what a route calls: its dependencies, nested ones too, and its endpoint.
 
     Args:
-        dependant: what FastAPI knows of the route; None for a route without dependencies.
-        replaced: dependencies that are left out, with theirs.
+        dependant: FastAPI's `Dependant` of the route; None for a route without dependencies.
+        replaced: dependencies that are left out, together with their own dependencies.
     """
     if dependant is not None and dependant.call not in replaced:
         yield dependant.call

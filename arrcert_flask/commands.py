@@ -22,22 +22,22 @@ class _Refused(click.ClickException):
 @click.option(
     "--fail-on-open",
     is_flag=True,
-    help="Exit with 1 if a route or wrapper is open, or cannot be judged, and is not allowed.",
+    help="Exit with 1 if a route or wrapper is open or unknown, and --allow does not list it.",
 )
 @click.option(
     "--allow",
     "allowed",
     metavar="PATH",
     multiple=True,
-    help="A path, or the name of a wrapper, that may be open, as the table shows it. '/folder/*' is"
-    " every path below that folder. Repeat the option for several.",
+    help="A path, or the name of a wrapper, that may be open. Write it as the table shows it."
+    " '/folder/*' is every path below that folder. Repeat the option for several.",
 )
 @with_appcontext
 def routes_command(is_json: bool, fail_on_open: bool, allowed: tuple[str, ...]) -> None:
     """Show for each route which policy is checked and who checks it, or that it is OPEN.
 
-    Below the table: what stands around the app, and what is open on purpose. It sends no request
-    and runs no view.
+    Below the table are the layers around the app, and what is open on purpose. The command sends no
+    request and runs no view.
     """
     # Other commands and the site itself do not need these modules.
     from arrcert.routes import as_json, as_text, outcome

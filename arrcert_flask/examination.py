@@ -1,4 +1,4 @@
-"""What an app is examined for at its first request, when all views, hooks and wrappers exist."""
+"""The checks of an app at its first request, when all views, hooks and wrappers exist."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from arrcert_flask.wrappers import (
 
 
 def unprotected(app: Flask, environ: Mapping[str, Any]) -> Iterator[Problem]:
-    """Yield the mistakes that leave something of an app unprotected.
+    """Yield the mistakes that leave a part of an app unprotected.
 
     Args:
         app: the app.
@@ -43,11 +43,11 @@ def unprotected(app: Flask, environ: Mapping[str, Any]) -> Iterator[Problem]:
         return
     yield from problems_of_answering_wrappers(app)
     if _is_in_connexion(environ):
-        yield _asgi_wrapper("Connexion answers requests for its specification and others by itself")
+        yield _asgi_wrapper("Connexion itself answers requests, such as for its specification")
 
 
 def suspicious(app: Flask, environ: Mapping[str, Any]) -> Iterator[Problem]:
-    """Yield what is probably a mistake, but leaves nothing unprotected as far as arrcert knows.
+    """Yield what is probably a mistake, but does not leave a known part of the app unprotected.
 
     Args:
         app: the app.
@@ -69,7 +69,7 @@ def suspicious(app: Flask, environ: Mapping[str, Any]) -> Iterator[Problem]:
 
 
 def refuse_while_wrapped(app: Flask) -> None:
-    """Make an app refuse every request while a wrapper around it is known to answer by itself.
+    """Make an app refuse every request while a wrapper is known to answer requests itself.
 
     Args:
         app: the app.
@@ -80,13 +80,13 @@ def refuse_while_wrapped(app: Flask) -> None:
 
 
 def _is_protected_as_a_whole(app: Flask) -> bool:
-    """Return whether every request to an app is to be checked: by the setting, or by a hook."""
+    """Return whether every request to an app must be checked, because of the setting or a hook."""
     hooks = app.before_request_funcs.get(None, ())
     return app.extensions["arrcert"].settings.protect_all or any(map(policy_named_by, hooks))
 
 
 def _is_in_asgi(environ: Mapping[str, Any]) -> bool:
-    """Return whether the app runs inside an ASGI app that nothing guards."""
+    """Return whether the app runs inside an ASGI app without a check of arrcert around it."""
     return ASGI_SCOPE in environ and guarded_scope(environ) is None
 
 
@@ -105,7 +105,7 @@ def _asgi_wrapper(why: str) -> Problem:
 
 
 def _named_policies(app: Flask) -> Iterator[tuple[str, set[str]]]:
-    """Yield where policies are named, and which."""
+    """Yield each place that names policies, and the names."""
     for endpoint, view in app.view_functions.items():
         named = policies_named_in(view)
         for method in methods_of(view):

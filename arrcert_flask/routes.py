@@ -1,4 +1,4 @@
-"""The route audit of a Flask app: who decides before each endpoint, and what stands around."""
+"""The route audit of a Flask app: what checks each endpoint, and the layers around the app."""
 
 from __future__ import annotations
 
@@ -50,13 +50,13 @@ def report(app: Flask, around: Sequence[object] = ()) -> Report:
 
     Args:
         app: the app.
-        around: the layers around the app object, from the outside.
+        around: the layers around the app object, the outermost first.
 
     Raises:
         ConfigurationError: the app refuses to serve, or denies every request.
 
-    It sends no request and runs no view. It asks `is_accessible` of Flask-Admin about a request
-    without a certificate. It does not see checks that a view makes by itself.
+    It sends no request and runs no view. It calls `is_accessible` of Flask-Admin for a request
+    without a certificate. It does not see checks inside views.
     """
     extension: Extension | None = app.extensions.get("arrcert")
     settings = extension.settings if extension else None
@@ -80,7 +80,7 @@ def _refuse(app: Flask) -> None:
     """Raise an error if the app refuses to serve.
 
     Raises:
-        ConfigurationError: it does, and the error says why.
+        ConfigurationError: the app refuses to serve; the error says why.
     """
     try:
         problems = list(unprotected(app, {}))
@@ -91,7 +91,7 @@ def _refuse(app: Flask) -> None:
 
 
 def _wrappers(app: Flask) -> list[object]:
-    """Return the layers around `app.wsgi_app`, from the outside."""
+    """Return the layers around `app.wsgi_app`, the outermost first."""
     found = []
     for layer in layers_around(app.wsgi_app):
         if is_of_flask(layer, app):
@@ -119,7 +119,7 @@ def _routes(app: Flask, checks: Sequence[Check]) -> Iterator[Route]:
 def _rows(
     app: Flask, rule: Rule, checks: Sequence[Check], exempt: Iterable[str]
 ) -> Iterator[Route]:
-    """Yield the rows of a rule: one for each decision, with the methods that it holds for."""
+    """Yield the rows of a rule: one for each decision, with its methods."""
     endpoint, view = rule.endpoint, app.view_functions.get(rule.endpoint)
     host = rule.host or rule.subdomain
     text = f"{f'//{host}' if host else ''}{rule.rule}"
@@ -130,7 +130,7 @@ def _rows(
     by_decision: dict[Decision, list[str]] = {}
     for method in methods or [""]:
         decision = _decision(app, rule, view, method)
-        # Flask's automatic answer does not ask the view.
+        # Flask's automatic OPTIONS response does not call the view.
         if decision is OPEN and asked is not None and not _is_automatic(rule, method):
             decision = asked
         by_decision.setdefault(decision, []).append(method)
@@ -139,8 +139,8 @@ def _rows(
 
 
 def _decision(app: Flask, rule: Rule, view: Callable[..., Any] | None, method: str) -> Decision:
-    """Return what holds for a view and a method, without the checks of every path."""
-    # Without the extension nothing but a hook decides before Flask's automatic answer.
+    """Return the decision for a view and a method, without the checks of every path."""
+    # Without the extension, only a hook can check a request before Flask's automatic response.
     has_gate = "arrcert" in app.extensions
     is_automatic = _is_automatic(rule, method)
     named: dict[str, str] = {}
@@ -169,7 +169,7 @@ def _decision(app: Flask, rule: Rule, view: Callable[..., Any] | None, method: s
 
 
 def _is_automatic(rule: Rule, method: str) -> bool:
-    """Return whether Flask answers a method by itself, without the view."""
+    """Return whether Flask answers a method itself, without the view."""
     return method == "OPTIONS" and getattr(rule, "provide_automatic_options", False)
 
 
@@ -212,7 +212,7 @@ def _hooks(app: Flask, endpoint: str | None) -> Iterator[tuple[str | None, Calla
 
 
 def _answer_of_flask_admin(app: Flask, path: str, view: Any) -> Decision | None:
-    """Return what `is_accessible` of a Flask-Admin view decides, or None if nothing asks it."""
+    """Return what `is_accessible` of a Flask-Admin view decides, or None if it is not called."""
     flask_admin = sys.modules.get("flask_admin")
     admin_view = getattr(view, "__self__", None)
     if flask_admin is None or not isinstance(admin_view, flask_admin.BaseView):
@@ -233,7 +233,7 @@ def _answer_of_flask_admin(app: Flask, path: str, view: Any) -> Decision | None:
 
 
 def _mounts(wrappers: Iterable[object]) -> Iterator[Route]:
-    """Yield a row for each app that `DispatcherMiddleware` hands paths to."""
+    """Yield a row for each app to which `DispatcherMiddleware` passes paths."""
     checks: list[Check] = []
     for layer in wrappers:
         check = check_of(layer)

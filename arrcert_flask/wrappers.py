@@ -1,4 +1,4 @@
-"""What stands around `app.wsgi_app` and may answer before the app."""
+"""The wrappers around `app.wsgi_app`, which may answer before the app."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from arrcert_flask.authorization import authorizer_of
 
 
 class Refusal:
-    """Refuses every request while a wrapper that answers by itself stands around `app.wsgi_app`.
+    """Refuses every request while a wrapper around `app.wsgi_app` answers requests itself.
 
     Args:
-        app: the app. Its `wsgi_app` at this moment is what answers once nothing is wrong.
+        app: the app. Its current `wsgi_app` answers when no wrapper is wrong.
 
-    Without it, only requests that reach the app would be refused, and the wrapper would go on
-    answering the others.
+    Without this class, only requests that reach the app would be refused, and the wrapper would
+    still answer the others.
     """
 
     def __init__(self, app: Flask) -> None:
@@ -32,7 +32,7 @@ class Refusal:
         """Pass a request on, or refuse it.
 
         Raises:
-            ConfigurationError: a wrapper answers by itself.
+            ConfigurationError: a wrapper answers requests itself.
         """
         problems = list(problems_of_answering_wrappers(self._flask))
         if problems:
@@ -41,30 +41,30 @@ class Refusal:
 
 
 def problems_of_answering_wrappers(app: Flask) -> Iterator[Problem]:
-    """Yield the wrappers that are known to answer by themselves, before any check.
+    """Yield a problem for each wrapper that is known to answer requests before any check.
 
     Args:
-        app: the app, which is protected as a whole.
+        app: the app, all of which is protected.
     """
     for name, answers in _wrappers_before_the_check(app):
         if answers is not None:
-            yield _problem(app, name, f"it {answers} by itself, so they are not checked")
+            yield _problem(app, name, f"it {answers} itself, so they are not checked")
 
 
 def problems_of_unknown_wrappers(app: Flask) -> Iterator[Problem]:
-    """Yield the wrappers of which it is not known whether they answer by themselves.
+    """Yield a problem for each wrapper that arrcert does not know.
 
     Args:
-        app: the app, which is protected as a whole.
+        app: the app, all of which is protected.
     """
     for name, answers in _wrappers_before_the_check(app):
         if answers is None:
-            why = "arrcert does not know it; what it answers by itself is not checked"
+            why = "arrcert does not know it; requests that it answers itself are not checked"
             yield _problem(app, name, why)
 
 
 def _problem(app: Flask, name: str, why: str) -> Problem:
-    # The views behind the wrapper may name other policies.
+    # The views inside the wrapper may name other policies.
     policy = ", policy=None" if len(authorizer_of(app).policy_names) > 1 else ""
     return Problem(
         f"the WSGI middleware {name} around app.wsgi_app",
@@ -84,9 +84,9 @@ def _wrappers_before_the_check(app: Flask) -> Iterator[tuple[str, str | None]]:
     Yields:
         The wrapper's name, and which requests it answers; None if that is not known.
 
-    What stands inside an `arrcert.wsgi.ClientCertificateMiddleware` is not yielded, because
-    it answers only requests that were checked. This does not see what stands around the app itself,
-    such as `DispatcherMiddleware(app, ...)`.
+    Wrappers inside an `arrcert.wsgi.ClientCertificateMiddleware` are not included, because they
+    answer only requests that were checked. This does not see wrappers around the app object, such
+    as `DispatcherMiddleware(app, ...)`.
     """
     for layer in layers(app.wsgi_app):
         if isinstance(layer, ClientCertificateMiddleware) or is_of_flask(layer, app):
@@ -96,7 +96,7 @@ def _wrappers_before_the_check(app: Flask) -> Iterator[tuple[str, str | None]]:
 
 
 def is_of_flask(layer: Any, app: Flask) -> bool:
-    """Return whether this is the method of the app that a subclass has not overridden."""
+    """Return whether a layer is the app's `wsgi_app` method, not overridden by a subclass."""
     if getattr(layer, "__self__", None) is not app:
         return False
     # Tools for monitoring replace the method in Flask's own class.

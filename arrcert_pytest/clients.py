@@ -1,4 +1,4 @@
-"""The clients that a project lists for its tests: their certificates, and policies for them."""
+"""The clients that a project lists for its tests, with their certificates and policies."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from arrcert.settings.names import POLICY_VARIABLES
 from arrcert.testing import CertificateAuthority, IssuedCertificate
 
 LONGEST_NAME = 64
-"""The upper bound of a common name (RFC 5280 appendix A.1, ub-common-name), in bytes here, as
-cryptography counts."""
+"""The upper bound of a common name (RFC 5280 appendix A.1, ub-common-name), in bytes, because
+cryptography counts bytes."""
 
 _EXAMPLE = "bob policy=partners roles=orders"
 
@@ -25,7 +25,7 @@ class Client(NamedTuple):
 
     Attributes:
         name: the common name of the certificate.
-        policy: the policy that lets it in.
+        policy: the name of the policy that accepts the client.
         identity: the identity that the policy gives.
         roles: the roles that the policy gives.
     """
@@ -37,7 +37,7 @@ class Client(NamedTuple):
 
 
 class Clients:
-    """Everybody who may enter in the tests of a project.
+    """The clients that may enter in the tests of a project.
 
     Args:
         lines: the lines of the option `arrcert_clients`.
@@ -48,7 +48,7 @@ class Clients:
         policies: a value for the setting `ARRCERT`.
 
     Raises:
-        pytest.UsageError: a line that is not understood.
+        pytest.UsageError: a line has a mistake.
     """
 
     def __init__(self, lines: Iterable[str]) -> None:
@@ -76,10 +76,10 @@ class Clients:
 
 
 def set_environment(environment: pytest.MonkeyPatch, policies: Mapping[str, Any]) -> None:
-    """Make these policies those of the environment.
+    """Put policies into the environment, in place of those that are there.
 
     Args:
-        environment: sets the variables, and restores them later.
+        environment: pytest's `MonkeyPatch`, which restores the variables later.
         policies: the value for the setting `ARRCERT`.
 
     Other policies in the environment are removed, such as those that a shell has exported. Other
@@ -119,6 +119,6 @@ def _client(line: str) -> Client:
 
 def _not_understood(line: str, why: str) -> pytest.UsageError:
     return pytest.UsageError(
-        f"arrcert_clients: the line {quote(line)} {why}; write a name and what it gets, such as"
+        f"arrcert_clients: the line {quote(line)} {why}; write a name and its keys, such as"
         f" {quote(_EXAMPLE)}"
     )

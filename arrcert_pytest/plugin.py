@@ -1,6 +1,6 @@
 """The options and fixtures of the plugin.
 
-Nothing but pytest is imported until a project uses an option or a fixture.
+This module imports only pytest until a project uses an option or a fixture.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ _CLIENTS = "arrcert_clients"
 _ENVIRONMENT = "arrcert_environment"
 
 _made: pytest.StashKey[Clients] = pytest.StashKey()
-"""The clients of the option, in the stash of the configuration."""
+"""The key of the clients in the stash of pytest's configuration."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the two options of a project's configuration."""
     parser.addini(
         _CLIENTS,
-        "arrcert: who may enter in tests, one a line: NAME [policy=POLICY] [identity=IDENTITY]"
-        " [roles=ROLE,ROLE]",
+        "arrcert: the clients that may enter in tests, one on each line: NAME [policy=POLICY]"
+        " [identity=IDENTITY] [roles=ROLE,ROLE]",
         type="linelist",
         default=[],
     )
@@ -48,7 +48,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_load_initial_conftests(
     early_config: pytest.Config,
 ) -> Generator[None, object, object]:
-    """Write the policies into the environment before anything of the project is imported."""
+    """Write the policies into the environment before a module of the project is imported."""
     lines = early_config.getini(_CLIENTS)
     if lines:
         from arrcert_pytest.clients import Clients, set_environment
@@ -65,7 +65,7 @@ def pytest_load_initial_conftests(
 def client_certificate_authority(pytestconfig: pytest.Config) -> CertificateAuthority:
     """The `arrcert.testing.CertificateAuthority` that issued the certificates of the clients.
 
-    No policy trusts it: what else it issues belongs to a stranger.
+    No policy trusts it, so the site denies every other certificate that it issues.
     """
     if _made in pytestconfig.stash:
         return pytestconfig.stash[_made].authority
@@ -84,7 +84,8 @@ def client_certificates(pytestconfig: pytest.Config) -> Mapping[str, IssuedCerti
 def client_certificate_policies(pytestconfig: pytest.Config) -> dict[str, Any]:
     """A value for the setting `ARRCERT` that lets the clients in `arrcert_clients` enter.
 
-    For an app that gets its settings from the test: write `arrcert_environment = false` too.
+    Use it for an app that gets its settings from the test. Also write `arrcert_environment =
+    false`.
     """
     return pytestconfig.stash[_made].policies if _made in pytestconfig.stash else {}
 
@@ -93,11 +94,11 @@ def client_certificate_policies(pytestconfig: pytest.Config) -> dict[str, Any]:
 def as_client(
     request: pytest.FixtureRequest, client_certificates: Mapping[str, IssuedCertificate]
 ) -> Iterator[AsClient]:
-    """A function that returns the framework's test client, presenting a certificate.
+    """A function that returns the framework's test client, which presents a certificate.
 
-    `as_client("alice")` is the client of that name in `arrcert_clients`, `as_client(issued)` the
-    holder of any other certificate, `as_client(None)` somebody without one. The app is the second
-    argument, else the fixture `app`, else the Django site.
+    `as_client("alice")` presents the certificate of that client in `arrcert_clients`.
+    `as_client(issued)` presents any other certificate, and `as_client(None)` presents none. The app
+    is the second argument, or the fixture `app`, or the Django site.
     """
     from arrcert_pytest.presenting import AsClient, django_policies
 
@@ -108,11 +109,11 @@ def as_client(
 
 @pytest.fixture
 def certificate_denials() -> Iterator[list[str]]:
-    """The reason of each denial of this test, in order, such as `["role_not_granted"]`."""
+    """The reasons of all denials in this test, in order, such as `["role_not_granted"]`."""
     reasons: list[str] = []
     handler, logger = _Reasons(reasons), logging.getLogger("arrcert")
     level, disabled = logger.level, logger.disabled
-    # The project's own configuration of logging may switch this logger off.
+    # The logging configuration of the project may disable this logger.
     logger.disabled = False
     if not logger.isEnabledFor(logging.WARNING):
         logger.setLevel(logging.WARNING)

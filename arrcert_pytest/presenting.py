@@ -1,6 +1,6 @@
 """The test clients of the frameworks, which present a certificate with every request.
 
-No framework is imported that the project has not imported itself.
+This module imports a framework only if the project has already imported it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class AsClient:
     """Makes test clients.
 
     Args:
-        request: the request of the test, which knows the fixture `app`.
+        request: pytest's request object of the test, which can get the fixture `app`.
         issued: the certificates, by name.
     """
 
@@ -36,9 +36,10 @@ class AsClient:
         """Return a new test client of the framework.
 
         Args:
-            who: a name in the option `arrcert_clients`, any certificate, or None for nobody.
-            app: a Flask, FastAPI or Starlette app, or an app inside one of arrcert's ASGI
-                middlewares. By default that of the fixture `app`, else the Django site.
+            who: a name in the option `arrcert_clients`, an `IssuedCertificate`, or None for no
+                certificate.
+            app: a Flask, FastAPI or Starlette app, or an app inside arrcert's ASGI middleware. The
+                default is the fixture `app`, or else the Django site.
 
         Returns:
             Flask's `FlaskClient`, Starlette's `TestClient`, Django's `Client`, or the `APIClient`
@@ -51,7 +52,7 @@ class AsClient:
         It presents certificates as App Service does. It does not check that the site reads that
         header.
         """
-        # A mistake in a call is shown where the test calls.
+        # pytest then shows a mistake at the line of the test.
         __tracebackhide__ = True
         headers = self._headers_of(who)
         if app is None:
@@ -72,8 +73,8 @@ class AsClient:
             return who.headers
         if not isinstance(who, str):
             raise TypeError(
-                f"{who!r} is no client: write a name, an arrcert.testing.IssuedCertificate, or None"
-                " for nobody"
+                f"{who!r} is not a client; write a name, an arrcert.testing.IssuedCertificate, or"
+                " None for nobody"
             )
         if who not in self._issued:
             known = ", ".join(map(quote, self._issued)) or "nobody"
@@ -113,7 +114,7 @@ def _client_of_app(app: Any, headers: Mapping[str, str]) -> Any:
 
 
 def _is_instance(value: object, module: str, name: str) -> bool:
-    """Tell whether a value is of a class, whose module nobody need have imported."""
+    """Return whether a value is an instance of a class whose module may not be imported."""
     found = sys.modules.get(module)
     return found is not None and isinstance(value, getattr(found, name))
 
@@ -137,12 +138,12 @@ def _django_client(headers: Mapping[str, str]) -> Any:
 
 @contextmanager
 def django_policies(policies: Mapping[str, Any] | None) -> Iterator[None]:
-    """Put policies in the place of those that Django's settings hold, while a test runs.
+    """Replace the policies in Django's settings while a test runs.
 
     Args:
         policies: a value for the setting `ARRCERT`; None changes nothing.
 
-    A site whose settings hold no policies reads the environment, which is not changed.
+    If Django's settings have no policies, the site reads the environment, and this changes nothing.
     """
     if policies is None or not _django_is_configured():
         yield
@@ -157,7 +158,7 @@ def django_policies(policies: Mapping[str, Any] | None) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as environment, override_settings(ARRCERT=policies):
         if "ARRCERT_FILE" in held:
             del settings.ARRCERT_FILE
-        # Policies in the settings and in the environment are an error.
+        # It is an error if both the settings and the environment have policies.
         for name in POLICY_VARIABLES:
             environment.delenv(name, raising=False)
         yield

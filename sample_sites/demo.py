@@ -1,8 +1,8 @@
-"""Play real clients against the sample sites over TLS, and judge every answer.
+"""Send requests to the sample sites over TLS, as different clients, and check every answer.
 
-`demo.py` issues a throw-away PKI, starts all sites behind the local front end, lets each client
-knock and prints one table; the exit code is 1 if any answer is wrong. `demo.py --serve` leaves the
-sites running for a browser or curl. Nothing but the interpreter and this project is needed.
+`demo.py` issues certificates for this run only, starts all sites behind the local front end, sends
+a request as each client and prints a table. The exit code is 1 if any answer is wrong. `demo.py
+--serve` leaves the sites running for a browser or curl. Only Python and this project are needed.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ from arrcert.testing import CertificateAuthority, IssuedCertificate, self_signed
 HERE = Path(__file__).resolve().parent
 DEFAULT_PKI_FOLDER = HERE / "demo_pki"
 DEFAULT_PORT = 8443
-# The command of this very environment, whether or not the environment is activated.
+# The command that is installed in this environment, even if the environment is not activated.
 ARRCERT_COMMAND = Path(sysconfig.get_path("scripts")) / "arrcert"
 P12_PASSWORD = "arrcert-demo"  # noqa: S105 - it protects a throw-away key, and is printed.
 
 HEADER = "X-ARR-ClientCert"
-# Many servers hand an application this name and the one above under one and the same key.
+# Many servers give an application this header and the one above under the same key.
 LOOK_ALIKE_HEADER = "X_ARR_ClientCert"
 
 ISSUING_CA = "Contoso Issuing CA"
@@ -66,13 +66,13 @@ class Pki:
 
     @classmethod
     def issue(cls, folder: Path) -> Pki:
-        """Issue everything afresh into a folder that exists."""
+        """Issue all certificates into a folder, which must exist."""
         now = datetime.now(UTC)
         contoso = CertificateAuthority(ISSUING_CA)
         server_ca = CertificateAuthority("Throw-away server CA")
         issued = {
             "allowed": contoso.issue(ALLOWED_NAME),
-            # Anybody can write any subject and any issuer into a certificate of their own.
+            # Anybody can write any subject and any issuer name into a self-signed certificate.
             "lookalike": self_signed(ALLOWED_NAME, issuer=contoso),
             "expired": contoso.issue(ALLOWED_NAME, not_after=now - timedelta(days=1)),
             "stranger": CertificateAuthority("Woodgrove CA").issue("stranger"),
@@ -86,7 +86,7 @@ class Pki:
             ),
         }
         pki = cls(folder)
-        # A key must not slip into a repository, whoever runs this and wherever.
+        # This keeps the keys out of a repository that contains the folder.
         (folder / ".gitignore").write_text("*\n", encoding="utf-8")
         (folder / "issuing-ca.pem").write_bytes(contoso.certificate_pem)
         (folder / "server-ca.pem").write_bytes(server_ca.certificate_pem)
@@ -101,7 +101,7 @@ class Pki:
 
     @classmethod
     def kept(cls, folder: Path) -> Pki:
-        """Take what an earlier run left in the folder, or issue it: imports into browsers last."""
+        """Use the certificates of an earlier run in the folder, or issue new ones."""
         pki = cls(folder)
         names = [f"{name}.{kind}" for name in cls.CERTIFICATES for kind in ("pem", "key")]
         names += ["issuing-ca.pem", "server-ca.pem", "allowed.p12", "partner.p12", "allowed.header"]
@@ -113,19 +113,19 @@ class Pki:
         return cls.issue(folder)
 
     def path(self, name: str, kind: str = "pem") -> Path:
-        """Return where a certificate, its key or another form of it lies."""
+        """Return the path of a certificate, of its key or of another format of it."""
         return self.folder / f"{name}.{kind}"
 
     def certificate(self, name: str) -> ClientCertificate:
-        """Return a certificate as arrcert sees it."""
+        """Return a certificate as a `ClientCertificate`."""
         return ClientCertificate.from_pem(self.path(name).read_bytes())
 
     def forged_header(self) -> str:
-        """Return the header's value for the allowed certificate, which is no secret."""
+        """Return the header value for the allowed certificate. A certificate is not a secret."""
         return self.path("allowed", "header").read_text(encoding="ascii").partition(": ")[2].strip()
 
     def policies(self) -> Policies:
-        """Return what the sites get as `ARRCERT`."""
+        """Return the value of `ARRCERT` for the sites."""
         allowed = {
             "fingerprint": self.certificate("allowed").sha256_fingerprint,
             "identity": "contoso",
@@ -162,11 +162,11 @@ def _pkcs12(name: str, issued: IssuedCertificate) -> bytes:
 
 
 class SiteError(Exception):
-    """A site did not start or stopped too early; its text holds what the site printed."""
+    """A site did not start, or it stopped too early. The text contains the output of the site."""
 
 
 class Site:
-    """One sample site as a process of its own, behind the local front end."""
+    """One sample site in its own process, behind the local front end."""
 
     SITES: Mapping[str, tuple[str, str]] = {
         "Flask": ("flask_site", "app:app"),
@@ -203,7 +203,7 @@ class Site:
 
     @property
     def url(self) -> str:
-        """The site's address, without a slash at the end."""
+        """The URL of the site, without a slash at the end."""
         return f"https://127.0.0.1:{self.port}"
 
     def _read(self) -> None:
@@ -235,7 +235,7 @@ class Site:
                 self._changed.wait(left)
 
     def wait_until_ready(self, seconds: float = 30) -> None:
-        """Wait for the line in which the front end names the address it listens on.
+        """Wait for the line with the address on which the front end listens.
 
         Raises:
             SiteError: the process ended, or took too long.
@@ -256,11 +256,11 @@ class Site:
             return len(self._lines)
 
     def has_ended(self) -> bool:
-        """Return whether the process is gone."""
+        """Return whether the process has ended."""
         return self._process.poll() is not None
 
     def stop(self) -> None:
-        """End the process, by force if it does not go."""
+        """Stop the process, with SIGKILL if SIGTERM does not stop it."""
         self._process.terminate()
         try:
             self._process.wait(5)
@@ -273,11 +273,11 @@ class Site:
 
 
 def _environment(policies: Policies) -> dict[str, str]:
-    """Return the environment of a site: this process's own, with the site's settings alone."""
+    """Return the environment of a site: that of this process, with only its own settings."""
     inherited = {
         name: value
         for name, value in os.environ.items()
-        # What stands there for another site would be a second source, or open another door.
+        # Settings for another site would be a second source of policies, or would change the site.
         if not name.startswith(("ARRCERT", "DJANGO_", "FLASK_", "WEBSITE_"))
     }
     return inherited | {
@@ -286,7 +286,7 @@ def _environment(policies: Policies) -> dict[str, str]:
         "DJANGO_SECRET_KEY": secrets.token_urlsafe(50),
         "DJANGO_ALLOWED_HOSTS": "localhost;127.0.0.1",
         "PYTHONUNBUFFERED": "1",
-        # WhiteNoise warns where collectstatic has not run; here it need not.
+        # WhiteNoise warns if collectstatic has not run, but it is not needed here.
         "PYTHONWARNINGS": "ignore:No directory at:UserWarning",
     }
 
@@ -295,12 +295,12 @@ def _environment(policies: Policies) -> dict[str, str]:
 def running_sites(
     pki: Pki, policies: Policies, *, ports: Sequence[int] = (0, 0, 0)
 ) -> Iterator[list[Site]]:
-    """Run all sites; whatever happens, they are gone afterwards.
+    """Run all sites, and stop them at the end, also after an error.
 
     Args:
-        pki: where the server's certificate lies.
-        policies: what the sites get as `ARRCERT`.
-        ports: the port of each site; 0 takes a free one.
+        pki: the certificates, with that of the server.
+        policies: the value of `ARRCERT` for the sites.
+        ports: the port of each site; 0 for a free port.
 
     Raises:
         SiteError: a site did not start.
@@ -311,7 +311,7 @@ def running_sites(
             site = Site(name, pki, policies, port)
             stack.callback(site.stop)
             sites.append(site)
-        # All are on their way before the first is waited for.
+        # All sites are already starting, so they start at the same time.
         for site in sites:
             site.wait_until_ready()
         yield sites
@@ -322,7 +322,7 @@ def running_sites(
 
 @dataclass(frozen=True)
 class Client:
-    """Somebody who knocks: with a certificate or without, honest or forging a header."""
+    """A client: with or without a certificate, and with or without a forged header."""
 
     title: str
     certificate: str | None = None
@@ -346,7 +346,7 @@ IMPOSTOR = Client("same CN, another CA of the same name", "impostor")
 
 @dataclass(frozen=True)
 class Visit:
-    """A client at a door, and the answer that is right."""
+    """A request of a client for a path, and the right answer."""
 
     client: Client
     path: str
@@ -354,7 +354,7 @@ class Visit:
 
     @property
     def status(self) -> int:
-        """The right status: whoever is not denied is admitted."""
+        """The right status: 403 if a reason is expected, else 200."""
         return 200 if self.reason is None else 403
 
 
@@ -380,7 +380,7 @@ VISITS = (
 
 @dataclass(frozen=True)
 class Answer:
-    """What a site answered and what it wrote into its log."""
+    """The answer of a site, and the reason in its log."""
 
     visit: Visit
     site: str
@@ -389,7 +389,7 @@ class Answer:
 
     @property
     def is_right(self) -> bool:
-        """Whether status and reason are what they must be."""
+        """Whether the status and the reason are right."""
         return (self.status, self.reason) == (str(self.visit.status), self.visit.reason or "-")
 
 
@@ -397,11 +397,11 @@ DENIAL_RECORD = re.compile(r"\barrcert\b.*?\b(" + "|".join(DenialReason) + r")\b
 
 
 def knock(pki: Pki, port: int, client: Client, path: str) -> int:
-    """Ask the site on that port for a page, over TLS as that client, and return the status.
+    """Request a page of a site over TLS as a client, and return the status.
 
     Raises:
-        OSError: the connection failed; TLS errors are such.
-        http.client.HTTPException: the answer was no HTTP.
+        OSError: the connection failed. A TLS error is an `OSError`, too.
+        http.client.HTTPException: the answer was not HTTP.
     """
     context = ssl.create_default_context(cafile=str(pki.path("server-ca")))
     if client.certificate is not None:
@@ -417,7 +417,7 @@ def knock(pki: Pki, port: int, client: Client, path: str) -> int:
 
 
 def answer(pki: Pki, site: Site, visit: Visit) -> Answer:
-    """Let a client knock, and look up in the site's log why it was denied."""
+    """Send a request as a client, and find in the site's log why it was denied."""
     logged_before = site.lines_so_far()
     try:
         status = knock(pki, site.port, visit.client, visit.path)
@@ -425,7 +425,8 @@ def answer(pki: Pki, site: Site, visit: Visit) -> Answer:
         return Answer(visit, site.name, "none", f"{type(error).__name__}: {error}")
     if status == 200:
         return Answer(visit, site.name, str(status), "-")
-    # The site writes the record before it answers, but it comes through a pipe of its own.
+    # The site writes the record before it answers. But the record comes through a pipe, maybe
+    # later.
     record = site.wait_for_line(DENIAL_RECORD, start=logged_before, seconds=2)
     return Answer(visit, site.name, str(status), record[1] if record else "not in the log")
 
@@ -436,13 +437,14 @@ def answer(pki: Pki, site: Site, visit: Visit) -> Answer:
 def run(
     pki: Pki, policies: Policies, visits: Sequence[Visit] = VISITS, *, asks_tools: bool = False
 ) -> int:
-    """Play the visits against all sites, print the table, and return the exit code.
+    """Make all requests to all sites, print the table, and return the exit code.
 
     Args:
         pki: the clients' certificates.
-        policies: what the sites get as `ARRCERT`.
-        visits: who knocks where, and the right answers.
-        asks_tools: whether `arrcert explain` and `arrcert probe` look at the first site afterwards.
+        policies: the value of `ARRCERT` for the sites.
+        visits: the requests, each with the right answer.
+        asks_tools: whether to run `arrcert explain` and `arrcert probe` on the first site at the
+            end.
     """
     print("Starting the sites behind the local front end ...", flush=True)
     with running_sites(pki, policies) as sites:
@@ -464,12 +466,12 @@ def run(
 
 
 def _ask_tools(pki: Pki, site: Site, policies: Policies) -> bool:
-    """Show what the operator's commands say; return whether both say what they should.
+    """Run the two commands for operators; return whether both give the expected result.
 
     Args:
         pki: the clients' certificates.
         site: the site that is probed.
-        policies: what it got as `ARRCERT`.
+        policies: the value of `ARRCERT` for the site.
     """
     print()
     print("Why was the expired certificate denied?")
@@ -532,7 +534,7 @@ def _colour(text: str, code: str) -> str:
 
 
 def print_what_next() -> None:
-    """Say what a person can try after the table."""
+    """Print what the reader can try next."""
     print()
     print("What you can try next")
     print()
@@ -566,7 +568,7 @@ def print_curl_lines(folder: Path, urls: Sequence[str]) -> None:
         ("403: stranger", f"{curl} -i --cert stranger.pem --key stranger.key {flask}/hellocert"),
         ("403: forged header", f"{curl} -i -H @allowed.header {flask}/hellocert"),
         (
-            "403: forged beside a certificate of one's own",
+            "403: forged header with another certificate",
             f"{curl} -i --cert stranger.pem --key stranger.key -H @allowed.header"
             f" {flask}/hellocert",
         ),
@@ -584,7 +586,7 @@ def print_curl_lines(folder: Path, urls: Sequence[str]) -> None:
 
 
 def _shown(path: Path) -> str:
-    """Return a path as short as the reader can use it from where they are."""
+    """Return a path relative to the current folder, or the whole path."""
     try:
         return str(path.relative_to(Path.cwd()))
     except ValueError:
@@ -598,8 +600,8 @@ def serve(folder: Path, port: int) -> int:
     """Leave the sites running until Ctrl-C, and return the exit code.
 
     Args:
-        folder: where the PKI lies or goes.
-        port: the first site's port, the others take the next ones; 0 takes free ones.
+        folder: the folder of the certificates. They are issued if the folder has none.
+        port: the port of the first site. The other sites use the next ports. 0 means free ports.
     """
     pki = Pki.kept(folder.resolve())
     print("Starting the sites behind the local front end ...", flush=True)
@@ -608,13 +610,13 @@ def serve(folder: Path, port: int) -> int:
         print()
         for site in sites:
             print(f"  {site.name.ljust(8)}{site.url}/")
-        print(f"  PKI     {_shown(pki.folder)}  (throw-away; delete the folder for a new one)")
+        print(f"  PKI     {_shown(pki.folder)}  (for this demo; delete the folder to renew it)")
         print()
         print("In another terminal:")
         print_curl_lines(pki.folder, [site.url for site in sites])
         print()
         print("In a browser: import a client certificate, then open one of the addresses above and")
-        print("accept the warning about the site's own certificate, which is throw-away too.")
+        print("accept the warning about the site's own certificate, which is only for this demo.")
         print(f"  {_shown(pki.path('allowed', 'p12'))} opens /hellocert and /cert-info,")
         print(f"  {_shown(pki.path('partner', 'p12'))} opens /partners;")
         print(f"  the password of both is: {P12_PASSWORD}")
@@ -622,16 +624,16 @@ def serve(folder: Path, port: int) -> int:
         print("  Chrome, Edge: Settings, Privacy and security, Security, Manage certificates")
         print("  Remove them there when you are done.")
         print()
-        print("What the sites log comes below. Ctrl-C ends them.", flush=True)
+        print("The log of the sites follows. Press Ctrl-C to stop them.", flush=True)
         for site in sites:
             site.echoes = True
         while not any(site.has_ended() for site in sites):
             time.sleep(0.3)
-    raise SiteError("A site has ended by itself.")
+    raise SiteError("A site has stopped.")
 
 
 def demo() -> int:
-    """Play all clients with a PKI that is gone afterwards, and return the exit code."""
+    """Run the demo with certificates in a temporary folder, and return the exit code."""
     with tempfile.TemporaryDirectory(prefix="arrcert-demo-") as folder:
         pki = Pki.issue(Path(folder))
         exit_code = run(pki, pki.policies(), asks_tools=True)
@@ -640,13 +642,13 @@ def demo() -> int:
 
 
 def _exit_on_sigterm(_signal: int, _frame: object) -> NoReturn:
-    # Without a handler the process would end on the spot and leave the sites behind.
+    # Without a handler the process would end at once, and the sites would keep running.
     raise SystemExit(128 + signal.SIGTERM)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code."""
-    parser = argparse.ArgumentParser(description="Play real clients against the sample sites.")
+    parser = argparse.ArgumentParser(description="Test the sample sites with different clients.")
     parser.add_argument("--serve", action="store_true", help="leave the sites running")
     parser.add_argument(
         "--port",
@@ -660,7 +662,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         type=Path,
         default=DEFAULT_PKI_FOLDER,
         metavar="FOLDER",
-        help="with --serve: where keys and certificates are kept (default: %(default)s)",
+        help="with --serve: the folder of the keys and certificates (default: %(default)s)",
     )
     options = parser.parse_args(arguments)
     try:

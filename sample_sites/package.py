@@ -1,8 +1,8 @@
-"""Lay out a site for App Service, with the wheel of this clone in place of a release of arrcert.
+"""Prepare a site for App Service, with the wheel of this clone in place of a release of arrcert.
 
-App Service installs what `requirements.txt` names. There it is the released package; here it is
-what you see in the clone, and no stranger's package of the same name. The result is in `dist/`
-beside the site's code, and the same as `dist.zip`.
+App Service installs the packages in `requirements.txt`, which names the released arrcert. This
+program replaces it by a wheel of the clone, so that no other package of that name is installed. The
+result is in `dist/` in the site's folder, and in `dist.zip`.
 """
 
 import argparse
@@ -16,12 +16,12 @@ HERE = Path(__file__).resolve().parent
 CLONE = HERE.parent
 SITES = ("flask_site", "django_site", "fastapi_site")
 
-# Made on this machine, or made anew by App Service's build.
+# These are made on this machine, or App Service's build makes them again.
 LEFT_OUT = shutil.ignore_patterns("dist", "dist.zip", "staticfiles", "__pycache__", ".*", "*_env")
 
 
 def package(site: Path) -> Path:
-    """Lay out one site in `dist/`, and return that folder.
+    """Write one site to `dist/`, and return that folder.
 
     Args:
         site: the site's folder.
@@ -34,8 +34,8 @@ def package(site: Path) -> Path:
     shutil.copytree(site, dist, ignore=LEFT_OUT)
     wheel = build_wheel(dist / "wheels")
     requirements = dist / "requirements.txt"
-    # With a path pip asks no index for arrcert. It is relative to where App Service's build runs
-    # pip, the folder of requirements.txt.
+    # With a path, pip does not look for arrcert in an index. The path is relative to the folder of
+    # requirements.txt, in which App Service's build runs pip.
     text, found = re.subn(
         r"^arrcert(\[[\w,-]+\])?.*$",
         rf"./wheels/{wheel.name}\1",
@@ -53,10 +53,10 @@ def build_wheel(folder: Path) -> Path:
     """Build the wheel of this clone, and return its path.
 
     Args:
-        folder: where it goes.
+        folder: the folder for the wheel.
 
     Raises:
-        SystemExit: pip failed, and has said why.
+        SystemExit: pip failed, and has printed why.
     """
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", str(CLONE)]
     done = subprocess.run([*command, "--wheel-dir", str(folder)], check=False)  # noqa: S603
@@ -68,7 +68,7 @@ def build_wheel(folder: Path) -> Path:
 
 def main() -> None:
     """Run the command line."""
-    parser = argparse.ArgumentParser(description="Lay out a sample site for App Service.")
+    parser = argparse.ArgumentParser(description="Prepare a sample site for App Service.")
     parser.add_argument("sites", nargs="+", choices=SITES, help="which site, or several")
     for site in parser.parse_args().sites:
         dist = package(HERE / site)

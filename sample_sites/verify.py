@@ -1,12 +1,12 @@
-"""Run `arrcert probe` against each deployed site, and end with a verdict.
+"""Run `arrcert probe` on each deployed site, and print a verdict.
 
-azd runs this after a deployment (`postdeploy` in azure.yaml), and so does deploy.sh. The addresses
-come from FLASK_URL, DJANGO_URL, FASTAPI_URL and SITE_URL, the outputs of the templates. Further
-arguments go to `arrcert probe`, such as `--front-end container-apps`.
+azd runs this after a deployment (`postdeploy` in azure.yaml), and so does deploy.sh. The URLs come
+from the environment variables FLASK_URL, DJANGO_URL, FASTAPI_URL and SITE_URL, which are outputs of
+the templates. Other arguments are passed to `arrcert probe`, such as `--front-end container-apps`.
 
 The exit code is 0 if nobody gets in without the key, 1 if somebody does, and 2 if a site could not
-be probed. Without a certificate of a client that may enter, nothing is probed, and the exit code is
-0: see VERIFY_CERTIFICATE below.
+be probed. If there is no certificate of a client that may enter, no site is probed, and the exit
+code is 0 (see VERIFY_CERTIFICATE below).
 """
 
 import argparse
@@ -32,10 +32,10 @@ VERDICTS = {
 
 
 def python_with_probe() -> Path:
-    """Return a Python that has `arrcert probe`: this one, or one that is set up in `.probe_env`.
+    """Return a Python with `arrcert probe`: this one, or a new environment in `.probe_env`.
 
     Raises:
-        SystemExit: pip failed, and has said why.
+        SystemExit: pip failed, and has printed why.
     """
     wanted = "import arrcert.cli, click, h2, h11, OpenSSL, rich"
     own = Path(sys.executable)
@@ -63,10 +63,10 @@ def probe(python: Path, url: str, words: Sequence[str], wait: float) -> int:
     """Probe one site, and return the exit code.
 
     Args:
-        python: what runs the probe.
-        url: of the page that is asked for.
-        words: further arguments of `arrcert probe`.
-        wait: how many seconds a site has to start in after its deployment.
+        python: the Python that runs the probe.
+        url: the URL of the page that is requested.
+        words: other arguments of `arrcert probe`.
+        wait: how long a site may take to start after its deployment, in seconds.
     """
     end = time.monotonic() + wait
     while True:

@@ -144,7 +144,7 @@ def test_step_ca(operator: Operator) -> None:
     # A list of another point does not start.
     other = intermediate.revocation_list(extensions=[limited(STEP_CA_URL + "/2")])
     (operator.folder / "step-ca.crl").write_bytes(other)
-    with pytest.raises(ConfigurationError, match="write in distribution_point exactly"):
+    with pytest.raises(ConfigurationError, match="write distribution_point exactly"):
         operator.verdict(settings, good)
 
 

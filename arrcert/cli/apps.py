@@ -57,7 +57,7 @@ def load_app(reference: str) -> Any:
 
 
 def takes_asgi_arguments(app: object) -> bool:
-    """Tell whether an object is a coroutine function that takes scope, receive and send.
+    """Return whether an object is a coroutine function that takes scope, receive and send.
 
     Args:
         app: any object.
@@ -69,9 +69,10 @@ def takes_asgi_arguments(app: object) -> bool:
 
 
 def takes_wsgi_arguments(app: object) -> bool:
-    """Tell whether an object can be called with environ and start_response (PEP 3333).
+    """Return whether an object can be called with environ and start_response (PEP 3333).
 
-    An object without a signature, such as a function that is written in C, counts as such.
+    The answer is also True for an object without a signature, such as a function that is written in
+    C.
 
     Args:
         app: any object.
@@ -84,7 +85,7 @@ def _can_be_called(app: Callable[..., object], *arguments: object) -> bool:
         inspect.signature(app).bind(*arguments)
     except TypeError:
         return False
-    except ValueError:  # It has no signature; perhaps it is written in C.
+    except ValueError:  # It has no signature; it may be written in C.
         pass
     return True
 
@@ -106,7 +107,7 @@ def _dotted(module_name: str) -> str:
 
 
 def import_module(module_name: str, attribute: str) -> ModuleType:
-    """Import a module, seen from the current directory.
+    """Import a module, as Python does in the current directory.
 
     Args:
         module_name: its name, as in an import statement.
@@ -125,7 +126,7 @@ def import_module(module_name: str, attribute: str) -> ModuleType:
             hint = (
                 f"write '{_dotted(module_name)}:{attribute}'"
                 if module_name != _dotted(module_name)
-                else "write it as in an import statement, seen from the current directory"
+                else "write it as in an import statement that runs in the current directory"
             )
             raise Failure(f"no module named {module_name!r}; {hint}") from error
 
@@ -136,7 +137,7 @@ def failures_of_the_app(action: str, statement: str) -> Iterator[None]:
 
     Args:
         action: what is being done, for the message: `importing 'shop'`.
-        statement: a Python statement that shows the whole traceback.
+        statement: a Python statement that raises the same exception, for the message.
     """
     try:
         yield
@@ -152,7 +153,7 @@ def failures_of_the_app(action: str, statement: str) -> Iterator[None]:
 
 
 def _apps_in(module: ModuleType, module_name: str) -> str:
-    """Name the objects of a module that look like an app."""
+    """Return the end of a message that names the objects of a module that look like an app."""
     names = [name for name in ("app", "application") if callable(getattr(module, name, None))]
     factories = ("create_app", "make_app")
     names += [f"{name}()" for name in factories if callable(getattr(module, name, None))]

@@ -1,4 +1,4 @@
-"""Reads the certificate that `arrcert explain` is asked about, in the forms that people have."""
+"""Reads the certificate for `arrcert explain`, in each of the formats that it supports."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ LONGEST_SOURCE = 1024 * 1024
 
 
 class NoCertificateError(Exception):
-    """There is no certificate that can be read. The message is a sentence for the operator."""
+    """No certificate can be read. The message is a sentence for the operator."""
 
 
 class PasswordNeededError(Exception):
-    """A PKCS#12 file has a password, and none was given."""
+    """A PKCS#12 file needs a password, and none was given."""
 
 
 class Given(NamedTuple):
-    """A certificate, and what came with it.
+    """A certificate, and the other certificates in the same source.
 
     Attributes:
         certificate: the client certificate.
         form: `PEM`, `DER`, `PKCS#12`, or the encoding of a header's value.
-        forwarded: CA certificates in a header's value. The site sees them, too.
-        others: further certificates in a file. The site does not see them.
+        forwarded: CA certificates in a header value. The site gets them, too.
+        others: other certificates in a file. The site does not get them.
     """
 
     certificate: ClientCertificate
@@ -51,7 +51,7 @@ def read_given(argument: str, front_end: FrontEnd, password: bytes | None = None
 
     Args:
         argument: the path of a file, `-` for standard input, or a header's value.
-        front_end: the front end of the site, which says which element of XFCC is the client's.
+        front_end: the front end of the site. For XFCC it says which element is the client's.
         password: the password of a PKCS#12 file.
 
     Raises:
@@ -86,7 +86,7 @@ def certificate_in(
 
     Args:
         data: the bytes.
-        where: what errors call them, escaped.
+        where: the name of the source in errors, escaped.
         front_end: as in `read_given`.
         password: the password of PKCS#12.
 
@@ -94,7 +94,7 @@ def certificate_in(
         NoCertificateError: there is no certificate.
         PasswordNeededError: PKCS#12 has a password, and `password` is None.
 
-    A private key that stands beside the certificate is not used and never shown.
+    A private key in the same source is not used and is never shown.
     """
     if len(data) > LONGEST_SOURCE:
         raise NoCertificateError(f"{where} is larger than {LONGEST_SOURCE} bytes")
@@ -105,16 +105,16 @@ def certificate_in(
     if data.startswith(b"\x30") and not data.isascii():
         return Given(_readable(data, where), "DER")
     text = data.decode("latin-1").strip()
-    # A line of a request: the header's name stands before its value.
+    # The text may be a whole header line, with the name before the value.
     text = re.sub(r"\A[A-Za-z][A-Za-z0-9-]*:[ \t]*(?=\S)", "", text)
     encoding = _encoding_of(text)
     if encoding is None:
         raise NoCertificateError(f"{where} holds no certificate; {why_not_pem(data)}")
     if encoding == "base64-der":
-        # Tools break base64 into lines. A header has none.
+        # Tools wrap base64 into lines. A header value has no line breaks.
         text = re.sub(r"\s", "", text)
         der = _decoded(text)
-        if is_pkcs12(der):  # The form of secrets in Key Vault.
+        if is_pkcs12(der):  # Secrets in Key Vault have this format.
             return _from_pkcs12(der, where, password)
     hops = front_end.trusted_hops if front_end.encoding == "xfcc" else 1
     decoded = decode(encoding, text, hops)
@@ -128,7 +128,7 @@ def certificate_in(
 
 
 def _is_header_value(argument: str) -> bool:
-    """Tell whether an argument is a value rather than a path."""
+    """Return whether an argument is a header value rather than a path."""
     return (
         len(argument) > 200
         and not os.path.lexists(argument[:4096])
@@ -181,7 +181,7 @@ def _is_ca(der: bytes) -> bool:
 
 def _from_pkcs12(data: bytes, where: str, password: bytes | None) -> Given:
     held = None
-    # A file without a password may be encrypted with none, or with an empty one.
+    # A file without a password may be unencrypted, or encrypted with an empty password.
     for candidate in (None, b"") if password is None else (password,):
         try:
             held = pkcs12.load_pkcs12(data, candidate)

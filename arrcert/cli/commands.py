@@ -67,7 +67,7 @@ def _parse_downloads(
 def _parse_url_files(
     _context: click.Context, _parameter: click.Parameter, value: tuple[tuple[Path, Path], ...]
 ) -> tuple[tuple[str, Path], ...]:
-    """Return each URL of the files, and the file in the folder to keep its list in."""
+    """Return each URL in the files, and the path of the file that keeps its list."""
     downloads = []
     for urls, folder in value:
         try:
@@ -104,8 +104,8 @@ def _parse_url_files(
     type=(str, click.Path(path_type=Path)),
     callback=_parse_downloads,
     multiple=True,
-    help="The http:// or https:// URL of a list, and the file to keep it in: a file of crls. Repeat"
-    " the option for several lists.",
+    help="The http:// or https:// URL of a list, and the file that keeps it. The setting crls names"
+    " this file. Repeat the option for several lists.",
 )
 @click.option(
     "--urls",
@@ -115,7 +115,8 @@ def _parse_url_files(
     callback=_parse_url_files,
     multiple=True,
     help="A text file with the URL of one list on each line, such as all partitions of a CA, and"
-    " the folder to keep the lists in: a folder of crls. Lines that begin with # are ignored.",
+    " the folder that keeps the lists. The setting crls names this folder. Lines that begin with #"
+    " are ignored.",
 )
 @click.option(
     "--timeout",
@@ -123,7 +124,7 @@ def _parse_url_files(
     type=click.FloatRange(0, min_open=True),
     default=600,
     show_default=True,
-    help="How long the download of one list may take as a whole, however slowly it comes in.",
+    help="The largest time for the whole download of one list.",
 )
 @click.option(
     "--max-bytes",
@@ -131,7 +132,7 @@ def _parse_url_files(
     type=click.IntRange(1),
     default=256 * 1024 * 1024,
     show_default=True,
-    help="The largest download; a larger one fails.",
+    help="The largest size of a download; a larger one fails.",
 )
 def fetch_crls(
     issuer_files: tuple[Path, ...],
@@ -142,10 +143,10 @@ def fetch_crls(
 ) -> None:
     """Download revocation lists, check them, and replace files atomically.
 
-    For a cron job or a WebJob; a running site notices the new file by itself. A list replaces FILE
-    only if it is signed by one of the --issuer certificates, current, of the same scope as the list
-    in FILE, and not older; otherwise FILE does not change. Only the given URLs are contacted, never
-    an address in a certificate. A redirect is followed on the same host alone.
+    Run it in a cron job or a WebJob. A running site uses the new file without a restart. A list
+    replaces FILE only if one of the --issuer certificates signed it, it is current, it has the same
+    scope as the list in FILE, and it is not older. Otherwise FILE does not change. Only the given
+    URLs are contacted, never a URL in a certificate. A redirect is followed only to the same host.
 
     Prints one line for each list. The exit code is 0 if all succeeded, 1 if any failed.
     """

@@ -42,20 +42,20 @@ def fetch_revocation_lists(
     Args:
         url: an http or https URL. It may redirect to other URLs on the same host and port, and from
             http to https.
-        path: the file. It does not change unless all downloaded lists are good.
+        path: the file. It changes only if all downloaded lists are valid.
         issuers: the CA certificates that may sign the lists.
-        timeout: how long the whole download may take, in seconds, from the look-up of the host's
-            name to the last byte.
-        max_bytes: the largest download, in bytes.
+        timeout: the largest time for the whole download in seconds, from the DNS lookup to the last
+            byte.
+        max_bytes: the largest size of the download, in bytes.
 
     Returns:
         A sentence for the operator: `ok: ...`, or `unchanged: ...` if the file already holds the
         downloaded bytes.
 
     Raises:
-        NotFetchedError: the download failed, `read_revocation_lists` refuses it (RFC 5280 section
-            5), a list is not current, is older than the list in the file or has another scope, or
-            the file cannot be written.
+        NotFetchedError: the download failed; `read_revocation_lists` refuses the bytes (RFC 5280
+            section 5); a list is not current, is older than the list in the file, or has another
+            scope; or the file cannot be written.
 
     It does not check that the URL belongs to the CA: the signature proves where a list comes from.
     """
@@ -63,14 +63,14 @@ def fetch_revocation_lists(
 
 
 class _Answer(Protocol):
-    """The part of `http.client.HTTPResponse` that is used here."""
+    """The methods of `http.client.HTTPResponse` that this module uses."""
 
     def read1(self, n: int, /) -> bytes: ...
     def getheader(self, name: str, /) -> str | None: ...
 
 
 def why_not_web_address(url: str) -> str | None:
-    """Return why a text cannot be downloaded, for the end of a sentence; None if it is fine.
+    """Return why a URL cannot be downloaded, for the end of a sentence; None if it can.
 
     Args:
         url: the text. It must be an absolute http or https URL without a user or a password.
@@ -94,8 +94,8 @@ def without_secrets(url: str) -> str:
     The query may hold a secret, such as the signature of a storage URL.
 
     Args:
-        url: the URL. Of text that is no web address and holds an @, nothing is returned, because
-            nobody can tell where a password in it ends.
+        url: the URL. The result is empty for text that is not a URL and contains an @, because it
+            is not clear where a password in it ends.
     """
     parts = _split(url)
     if parts is None:
@@ -108,8 +108,8 @@ def without_secrets(url: str) -> str:
 def file_name_of(url: str) -> str:
     """Return the name of the file that keeps the list of a URL in a folder.
 
-    It is the last part of the URL's path, for people, and a digest of the whole URL, because the
-    URLs of two partitions may differ in their query alone.
+    The name has the last part of the URL's path, for people to read, and a digest of the whole URL,
+    because the URLs of two partitions may differ only in the query.
 
     Args:
         url: the URL.
@@ -121,7 +121,7 @@ def file_name_of(url: str) -> str:
 
 def _split(url: str) -> SplitResult | None:
     """Return the parts of an absolute http or https URL, None for other text."""
-    # http.client would print a URL with white space in an error, with its query.
+    # Refuse white space: http.client would show the URL and its query in an error.
     if not re.fullmatch(r"[!-~]+", url):
         return None
     try:
@@ -133,16 +133,16 @@ def _split(url: str) -> SplitResult | None:
 
 
 class _Download:
-    """One download, which a thread of its own carries out.
+    """One download, which runs in its own thread.
 
-    A socket has a limit for each wait but none for all of them, so a server that drips its answer
-    could hold the command for days. The caller waits for the thread, and leaves it behind when the
-    time is over.
+    A socket has a timeout for each read but not for all reads together. So a server that sends its
+    answer very slowly could block the command for days. The caller waits for the thread until the
+    time is over, and does not stop it.
 
     Args:
         url: the URL.
-        timeout: how long everything may take, in seconds.
-        max_bytes: the largest download, in bytes.
+        timeout: the largest time for the whole download, in seconds.
+        max_bytes: the largest size of the download, in bytes.
     """
 
     def __init__(self, url: str, timeout: float, max_bytes: int) -> None:
@@ -154,7 +154,7 @@ class _Download:
         self._failure: Exception | None = None
 
     def result(self) -> bytes:
-        """Return what was downloaded.
+        """Return the downloaded bytes.
 
         Raises:
             NotFetchedError: the download failed, or did not end in time.
@@ -188,7 +188,7 @@ class _Download:
         )
 
     def _open(self, url: str) -> bytes | str:
-        """Return what a URL answers, or the URL that it redirects to."""
+        """Return the body of the response, or the URL that it redirects to."""
         where = without_secrets(url)
         opener = urllib.request.OpenerDirector()
         # build_opener would add handlers for redirects and for file:, ftp: and data: URLs.
@@ -215,7 +215,7 @@ class _Download:
                 self._fail_late(where)
             raise NotFetchedError(f"{where} cannot be reached ({quote(error.reason)})") from error
         except TimeoutError:
-            # One wait may take as long as everything together, so now the time is over.
+            # The timeout of one read is that of the whole download, so now the time is over.
             self._fail_late(where)
         except (OSError, http.client.HTTPException, ValueError) as error:
             text = f"{type(error).__name__}: {error}"
@@ -228,7 +228,7 @@ class _Download:
             _fail_large(where, self._max_bytes)
         received = bytearray()
         with _Progress(where, expected) as progress:
-            # One byte more than allowed is read, to notice a download that is too large.
+            # Read one byte more than allowed, to notice a download that is too large.
             while chunk := answer.read1(min(_CHUNK, self._max_bytes + 1 - len(received))):
                 received += chunk
                 if len(received) > self._max_bytes:
@@ -247,7 +247,7 @@ class _Download:
 
 
 def _joined(url: str, target: str) -> str:
-    """Return where a redirect leads; a target that is no URL is returned as it is."""
+    """Return the absolute URL of a redirect. A target that is not a URL is returned unchanged."""
     try:
         return urljoin(url, target)
     except ValueError:
@@ -255,9 +255,9 @@ def _joined(url: str, target: str) -> str:
 
 
 def _require_same_host(url: str, target: str) -> None:
-    """Refuse a redirect that leaves the host, the port or https.
+    """Refuse a redirect to another host, to another port, or from https to http.
 
-    From http to https on the default ports is the one change that is followed.
+    The only change that is allowed is from http to https on the default ports.
     """
     where, to = without_secrets(url), quote(without_secrets(target))
     why = why_not_web_address(target)
@@ -347,7 +347,7 @@ def _replace(path: Path, data: bytes, issuers: Sequence[Certificate], url: str) 
 def _require_successor(
     lists: Sequence[RevocationList], old_data: bytes, issuers: Sequence[Certificate], path: Path
 ) -> None:
-    """Refuse lists that are older than those in the file, or speak for other certificates."""
+    """Refuse lists that are older than those in the file, or cover other certificates."""
     try:
         held = read_revocation_lists(old_data, source=str(path), issuers=issuers)
     except ValueError:

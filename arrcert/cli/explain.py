@@ -1,6 +1,6 @@
 """The command `arrcert explain`: why a certificate may enter or not, and what to write.
 
-It needs click; what it prints for people also needs rich, of the extra `dev`.
+It needs click. Its output for people also needs rich. The extra `dev` installs both.
 """
 
 from __future__ import annotations
@@ -63,8 +63,8 @@ def _parse_moment(
         return whole_second(moment)
     except (ValueError, OverflowError) as error:
         raise click.BadParameter(
-            f"{value!r} is neither a day nor a moment with its zone; write 2027-01-31, which is its"
-            " first second in UTC, or 2027-01-31T12:00:00Z"
+            f"{value!r} is neither a day nor a time with a time zone; write 2027-01-31 (its first"
+            " second in UTC) or 2027-01-31T12:00:00Z"
         ) from error
 
 
@@ -73,14 +73,14 @@ def _parse_moment(
 @click.option(
     "--policy",
     metavar="NAME",
-    help="Judge by this policy alone. By default all policies are shown, and the policy 'default'"
-    " decides about the exit code.",
+    help="Judge only by this policy. By default all policies are shown, and the policy 'default'"
+    " decides the exit code.",
 )
 @click.option(
     "--at",
     metavar="MOMENT",
     callback=_parse_moment,
-    help="Judge for another moment: 2027-01-31 (the first second of the day in UTC), or"
+    help="Judge for another time: 2027-01-31 (the first second of the day in UTC), or"
     " 2027-01-31T12:00:00Z.",
 )
 @click.option(
@@ -100,8 +100,8 @@ def _parse_moment(
 @click.option(
     "--app",
     metavar="MODULE:APP",
-    help="Take the settings of a site, seen from the current directory: 'shop:app' of Flask or"
-    " FastAPI, 'mysite.wsgi:application' of Django, or the settings module of Django:"
+    help="Take the settings of a site in the current directory: 'shop:app' for Flask or FastAPI,"
+    " 'mysite.wsgi:application' for Django, or the settings module of a Django site,"
     " 'mysite.settings'.",
 )
 @click.option(
@@ -124,15 +124,16 @@ def explain_command(
     """Say why a certificate may enter or not, rule by rule, and what to write.
 
     CERT is a file: PEM, DER, a .p12, or the value of a certificate header (base64,
-    percent-encoded PEM, RFC 9440 or XFCC). It may also be the value itself, or - for standard
-    input. A private key beside the certificate is not used.
+    percent-encoded PEM, RFC 9440 or XFCC). It may also be the header value itself, or - for
+    standard input. A private key in the same file is not used.
 
     The settings are those of the environment, unless --file or --app says otherwise. The rules are
-    those of the site. Only the certificate is judged: not the request, the front end or the
-    possession of the private key.
+    those of the site. Only the certificate is judged. The command does not check the request, the
+    front end, or whether the client has the private key.
 
-    The exit code is 0 if the certificate may enter, 1 if not, and 2 if there is no certificate, the
-    settings have mistakes or the command is used wrongly. With --all it is 0 if all may enter.
+    The exit code is 0 if the certificate may enter, 1 if it may not, and 2 if there is no
+    certificate, the settings have mistakes, or the options are wrong. With --all it is 0 only if
+    all certificates may enter.
     """
     if (certificate is None) == (folder is None):
         raise click.UsageError("write one of CERT and --all DIR.")
@@ -164,7 +165,7 @@ def _report() -> Report:
             "arrcert explain needs rich; run: pip install 'arrcert[dev]', or write --json"
         ) from None
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # A terminal may be unable to show a name.
+        # Some terminals cannot show all characters of a name.
         sys.stdout.reconfigure(errors="backslashreplace")
     return report.Report(sys.stdout)
 
@@ -176,7 +177,7 @@ def _site(file: Path | None, app: str | None) -> Site:
         return site_of_environment()
     try:
         return site_of_app(app)
-    except CertificateDenied as error:  # The callable of a middleware has no authorizer.
+    except CertificateDenied as error:  # The callable that a middleware has returns no authorizer.
         raise Failure(f"{app!r} has no settings: {error.detail}") from error
 
 
@@ -254,7 +255,7 @@ def _ask_for_password(argument: str) -> bytes:
     if argument != "-":
         try:
             with warnings.catch_warnings():
-                # Where there is no terminal, Python warns that it cannot hide the password.
+                # Without a terminal, Python warns that it cannot hide the password.
                 warnings.simplefilter("ignore", getpass.GetPassWarning)
                 asked: str = click.prompt(
                     f"Password of {quote(argument)}", hide_input=True, err=True
@@ -266,7 +267,7 @@ def _ask_for_password(argument: str) -> bytes:
 
 
 def _notes(given: Given, site: Site, moment: datetime, now: datetime) -> Iterator[str]:
-    """Yield what the operator should know beside the verdict."""
+    """Yield what the operator should know in addition to the verdict."""
     encodings = ("base64-der", "percent-encoded-pem", "rfc9440", "xfcc")
     if given.form in encodings and given.form != site.front_end.encoding:
         yield (
@@ -275,13 +276,13 @@ def _notes(given: Given, site: Site, moment: datetime, now: datetime) -> Iterato
         )
     if given.others:
         yield (
-            f"further certificates in the file: {len(given.others)}; the site does not see them, as"
-            " most front ends forward the client's certificate alone"
+            f"other certificates in the file: {len(given.others)}; the site does not get them, as"
+            " most front ends forward only the client's certificate"
         )
     if moment > now:
         yield (
-            "revocation lists and files are judged as they are today; newer ones may be there by"
-            " then"
+            "revocation lists and files are judged as they are today; at that time there may be"
+            " newer ones"
         )
 
 
@@ -301,7 +302,7 @@ def _relative(suggestion: Suggestion, folder: Path) -> Suggestion:
 
 
 def _print_json(value: Mapping[str, Any]) -> None:
-    # ASCII: text of a certificate reaches no terminal unescaped.
+    # The output is ASCII, so all text of a certificate is escaped.
     click.echo(json.dumps(value, indent=2))
 
 
@@ -362,7 +363,7 @@ def _explain_all(
 
 
 def _holds_a_key_alone(path: Path) -> bool:
-    """Tell whether a file holds a private key and no certificate. It is nothing to judge."""
+    """Return whether a file holds a private key and no certificate. Such a file is not judged."""
     with open(path, "rb") as file:
         data = file.read(64 * 1024)
     return b"PRIVATE KEY-----" in data and b"CERTIFICATE-----" not in data

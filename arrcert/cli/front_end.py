@@ -1,7 +1,7 @@
 """A local stand-in for App Service's front end, for development only.
 
 It speaks TLS, accepts any client certificate and forwards it to a local server in one header, as
-the platform documents. It removes every header from a request that looks like the one it sets.
+the platform documents. It removes from a request every header that looks like the one that it sets.
 
 App Service: https://learn.microsoft.com/azure/app-service/app-service-web-configure-tls-mutual-auth
 """
@@ -60,7 +60,7 @@ _HOP_BY_HOP = frozenset(
         b"upgrade",
     }
 )
-"""Headers that speak of one connection alone (RFC 9110, section 7.6.1)."""
+"""Headers that are for one connection only (RFC 9110, section 7.6.1)."""
 
 _FRAMING = frozenset({b"content-length", b"host", b"transfer-encoding"})
 """Headers that stay even if `Connection` names them."""
@@ -81,7 +81,7 @@ _BODIES = {
 }
 
 _LARGEST_EVENT = 1024 * 1024
-"""The largest head that h11 parses, in bytes."""
+"""The largest request or response head that h11 parses, in bytes."""
 
 _LONGEST_LOGGED_PATH = 300
 
@@ -93,13 +93,14 @@ class FrontEndServer:
     unknown CA. It removes every header whose name equals `X-ARR-ClientCert` if case is ignored and
     `_`, `-` and `.` count as the same character, and every `X-Forwarded-` header. Then it sets
     `X-ARR-ClientCert` to the bare base64 DER of the client's leaf, if there is one, and
-    `X-Forwarded-Proto` to `https`. WebSockets are passed on; other upgrades, such as `h2c`, are
-    not. Trailers are dropped, and a line that ends without CR LF is refused.
+    `X-Forwarded-Proto` to `https`. It passes on WebSockets, but no other upgrades, such as `h2c`.
+    It drops trailers, and refuses a line that does not end with CR LF.
 
     On a path that starts with an entry of `excluded_paths` no certificate is forwarded or required.
-    The platform uses TLS renegotiation for that: with exclusion paths it supports neither TLS 1.3
-    nor HTTP/2, and it answers 403 to a body of more than 100 KB. This stand-in does not imitate
-    that. It requests a certificate on every connection and does not set the header.
+    The platform does that with TLS renegotiation: if there are exclusion paths, it supports neither
+    TLS 1.3 nor HTTP/2, and it answers 403 to a body of more than 100 KB. This stand-in does not
+    imitate these limits. It requests a certificate on every connection, and does not set the header
+    on these paths.
 
     Args:
         upstream: host and port of the HTTP server that gets the requests.
@@ -120,7 +121,7 @@ class FrontEndServer:
         OSError: the server cannot listen on the address.
 
     Like App Service (app-service-web-configure-tls-mutual-auth), it does not check the client's
-    certificate: the app has to do that. Whoever can connect to `upstream` gets around it.
+    certificate: the app has to do that. Anybody who can connect to `upstream` directly bypasses it.
     """
 
     def __init__(
@@ -144,8 +145,8 @@ class FrontEndServer:
         self._excluded_prefixes = _excluded_prefixes(excluded_paths)
         self._log = log
         self._context = tls_context(certificate, key, asks=client_cert_mode != "ignore")
-        # The socket listens from here on. A port in use is therefore an error now, and the real
-        # port is known before the server runs.
+        # The socket starts to listen here. So a port in use is an error at once, and the real port
+        # is known before the server runs.
         self._listener = _listen(bind)
         self._address = self._listener.getsockname()[:2]
         self._thread = threading.Thread(target=self._run, name="arrcert front end", daemon=True)
@@ -193,7 +194,8 @@ class FrontEndServer:
         server = await asyncio.start_server(self._accept, sock=self._listener)
         self._started.set()
         await self._stopping.wait()
-        # asyncio accepts a connection in several steps, and the server must be open in the last.
+        # asyncio accepts a connection in several steps, and the server must be open until the last
+        # step.
         await asyncio.sleep(0.01)
         server.close()
         if self._connections:
@@ -217,7 +219,7 @@ class FrontEndServer:
         await stream.abort()
 
     async def _serve_stream(self, stream: TlsStream) -> None:
-        """Do the handshake, then answer one request after the other."""
+        """Do the handshake, then answer the requests one after the other."""
         try:
             async with asyncio.timeout(IDLE_SECONDS):
                 certificate = await stream.handshake()
@@ -275,12 +277,13 @@ class FrontEndServer:
 class _Exchange:
     """One request and its response, between a client and the server behind the front end.
 
-    h11 parses both sides, so no framing of the client reaches the server behind.
+    h11 parses both sides and writes each message anew. So the server behind the front end never
+    gets the client's own framing.
 
     Args:
         upstream: host and port of the server behind the front end.
         stream: the connection of the client.
-        received: what the client has sent after its last request.
+        received: the bytes that the client has sent after its last request.
     """
 
     def __init__(self, upstream: tuple[str, int], stream: TlsStream, received: bytes) -> None:
@@ -298,12 +301,12 @@ class _Exchange:
 
     @property
     def is_complete(self) -> bool:
-        """Whether the connection can carry another request."""
+        """Whether the connection can be used for another request."""
         return self._client.our_state is h11.DONE and self._client.their_state is h11.DONE
 
     @property
     def rest(self) -> bytes:
-        """What the client has sent after this request."""
+        """The bytes that the client has sent after this request."""
         return self._client.trailing_data[0]
 
     async def read_head(self) -> bool:
@@ -316,7 +319,7 @@ class _Exchange:
             if len(head) >= MAX_REQUEST_HEADER_BYTES:
                 await self.refuse(413)
                 return False
-            # A client that ends its lines with LF alone never sends the end of the head.
+            # A client that ends its lines only with LF never sends the end of the head.
             if re.search(rb"(?<!\r)\n", head):
                 await self._refuse_head(head)
                 return False
@@ -340,13 +343,14 @@ class _Exchange:
         try:
             self._client.receive_data(head + end)
             request: Any = self._client.next_event()
-            if rest:  # No bytes would be the end of the connection.
+            if rest:  # h11 takes empty bytes for the end of the connection.
                 self._client.receive_data(rest)
         except h11.RemoteProtocolError:
             await self._refuse_head(head)
             return False
         names = {name for name, _ in request.headers}
-        # Both lengths, or a target that names another host or a tunnel, have several readings.
+        # Refuse both lengths, and a target that names another host or a tunnel: servers interpret
+        # such requests differently.
         if {b"content-length", b"transfer-encoding"} <= names or request.target[:1] not in b"/*":
             await self._refuse_head(head)
             return False
@@ -355,7 +359,7 @@ class _Exchange:
         return True
 
     async def _refuse_head(self, head: bytes) -> None:
-        """Answer 400. The log shows what the request line says."""
+        """Answer 400, and keep the request line for the log."""
         words = head.partition(b"\r\n")[0].split(b" ")
         if len(words) == 3:
             self.method, self.target, _ = words
@@ -364,7 +368,7 @@ class _Exchange:
     async def refuse(self, status: int) -> None:
         """Answer a request in place of the server behind the front end."""
         self.status = status
-        # Takes the end of a request without a body, so that the connection can go on.
+        # This reads the end of a request without a body, so that the connection can be used again.
         with contextlib.suppress(h11.RemoteProtocolError):
             self._client.next_event()
         body = _BODIES[status]
@@ -388,7 +392,7 @@ class _Exchange:
         upload = asyncio.create_task(self._upload(server, writer))
         try:
             await self._download(server, reader, writer)
-            # The rest of the body, which the server did not wait for.
+            # Read the rest of the body, which the server did not wait for.
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(IDLE_SECONDS):
                     await upload
@@ -419,7 +423,8 @@ class _Exchange:
             self._body_error = 400
         except TimeoutError:
             self._body_error = 408
-        # The server cannot get the rest of the body. It ends the connection, and so the response.
+        # The server cannot get the rest of the body. It closes the connection, which ends the
+        # response.
         writer.close()
 
     async def _download(
@@ -507,7 +512,7 @@ class _ServerLostError(Exception):
 
 
 async def _send_to_server(server: h11.Connection, writer: asyncio.StreamWriter, event: Any) -> None:
-    # A server may answer and leave before it has read the body. The client sends all of it.
+    # A server may answer and close the connection before it has read the whole body.
     with contextlib.suppress(ConnectionError, h11.LocalProtocolError):
         writer.write(server.send(event) or b"")
         await writer.drain()
@@ -525,7 +530,7 @@ async def _copy_to_client(reader: asyncio.StreamReader, stream: TlsStream) -> No
 
 
 def _end_to_end(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    """Return the headers that are not for one connection alone (RFC 9110, section 7.6.1)."""
+    """Return the headers that are not for one connection only (RFC 9110, section 7.6.1)."""
     listed = list(headers)
     dropped = _HOP_BY_HOP | (_words_of(listed, b"connection") - _FRAMING)
     return [(name, value) for name, value in listed if name.lower() not in dropped]
@@ -537,7 +542,7 @@ def _words_of(headers: Iterable[tuple[bytes, bytes]], header: bytes) -> set[byte
 
 
 def _is_set_by_the_front_end(name: bytes) -> bool:
-    """Tell whether a header's name looks like the name of a header that the front end sets."""
+    """Return whether a header's name looks like the name of a header that the front end sets."""
     folded = fold_header_name(name.decode("latin-1"))
     return folded == _FOLDED_HEADER or folded.startswith(_FORWARDED_PREFIX)
 

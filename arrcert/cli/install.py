@@ -1,4 +1,4 @@
-"""Installs a file of policies for `arrcert install-file`: checked, sealed, and in one step."""
+"""Installs a file of policies for `arrcert install-file`, with a checksum and in one step."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def install_file_command(new: Path, target: Path) -> None:
     folder of TARGET. Then NEW is written into that folder with its checksum in the first line, and
     takes the place of TARGET in one step. A running site uses it within seconds.
 
-    Prints what it did. The exit code is 0 if TARGET was replaced, 1 if NEW is refused, and 2 if a
-    file cannot be read or written. Unless it is 0, TARGET did not change.
+    The command prints what it did. The exit code is 0 if TARGET was replaced, 1 if NEW is refused,
+    and 2 if a file cannot be read or written. If the exit code is not 0, TARGET did not change.
     """
     try:
         for line in install_file(new, target):
@@ -50,12 +50,12 @@ def install_file(new: Path, target: Path) -> list[str]:
     """Check a file of policies and replace another one with it in one step.
 
     Args:
-        new: the file to install. A checksum in its first line must match, and is written anew.
-        target: the file to replace, or to make. Links are followed: the file that it leads to is
+        new: the file to install. If its first line has a checksum, the checksum must match.
+        target: the file to replace, or to create. If it is a link, the file that it points to is
             replaced.
 
     Returns:
-        Sentences for the operator: warnings, and what was done last.
+        Sentences for the operator: the warnings, and in the last one what was done.
 
     Raises:
         ConfigurationError: `new` cannot be used; `target` did not change.
@@ -85,8 +85,8 @@ def install_file(new: Path, target: Path) -> list[str]:
 def _replace(path: str, data: bytes) -> None:
     """Replace a file: a reader sees the old or the new content, also after a power failure.
 
-    The new file has the mode and the owner of the old one, but neither its group nor others may
-    write it. A file that did not exist has the mode 0644.
+    The new file has the owner and the mode of the old one, without write permission for the group
+    and for others. If there is no old file, the mode is 0644.
     """
     folder = os.path.dirname(path)
     try:
@@ -116,8 +116,8 @@ def _replace(path: str, data: bytes) -> None:
 def _keep_owner(path: str, old: os.stat_result) -> None:
     """Give a file the owner and the group of the old one.
 
-    If this is not permitted, it is an error unless everybody may read the file. Otherwise the site,
-    which may be another user, could not read it.
+    If this is not permitted, it is an error unless everybody may read the file: the site may run as
+    another user, which could not read it.
     """
     new = os.stat(path)
     if (new.st_uid, new.st_gid) == (old.st_uid, old.st_gid):
@@ -130,15 +130,15 @@ def _keep_owner(path: str, old: os.stat_result) -> None:
 
 
 def _set_mode(path: str, mode: int) -> None:
-    # Network shares may not know modes.
+    # Some network shares do not support modes.
     with contextlib.suppress(PermissionError):
         os.chmod(path, mode)
 
 
 def _sync_folder(folder: str) -> None:
-    """Write the folder to the disk, where the system can do that: Windows and some shares cannot.
+    """Write the folder to the disk, if the system supports that. Windows and some shares do not.
 
-    The file is already replaced, so this is no failure.
+    An error is ignored, because the file is already replaced.
     """
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)

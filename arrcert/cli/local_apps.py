@@ -77,7 +77,7 @@ class RunningWSGIApp:
             threads=8,
             url_scheme="https",
             server_name=_LOOPBACK,
-            # The front end has set X-Forwarded-Proto.
+            # The front end sets X-Forwarded-Proto.
             clear_untrusted_proxy_headers=False,
         )
         self._thread = threading.Thread(target=self._server.run, name="waitress", daemon=True)
@@ -86,7 +86,7 @@ class RunningWSGIApp:
     def stop(self) -> None:
         """Stop the server. Requests that run for more than a second lose their connection."""
         self._server.task_dispatcher.shutdown(timeout=1)
-        # waitress's loop must close its own sockets.
+        # The loop of waitress must close its sockets itself.
         self._server.trigger.pull_trigger(self._server.close)
         self._thread.join(STOP_SECONDS)
 
@@ -114,7 +114,7 @@ class RunningASGIApp:
                 http="h11",
                 log_level="warning",
                 access_log=False,
-                # The front end has set X-Forwarded-Proto.
+                # The front end sets X-Forwarded-Proto.
                 proxy_headers=True,
                 forwarded_allow_ips=_LOOPBACK,
                 h11_max_incomplete_event_size=_LARGEST_HEAD,
@@ -132,7 +132,7 @@ class RunningASGIApp:
             time.sleep(0.01)
 
     def _run(self, listener: socket.socket) -> None:
-        # uvicorn exits if the lifespan fails, and has logged why.
+        # If the lifespan fails, uvicorn logs why and exits.
         with contextlib.suppress(SystemExit):
             self._server.run([listener])
 
@@ -149,7 +149,8 @@ class RunningCommand:
         command: the program and its arguments. `{port}` in an argument becomes the port.
 
     Raises:
-        Failure: the program cannot be started, or it ended before it listened.
+        Failure: the program cannot be started, it ended before it listened, or it did not listen in
+            time.
     """
 
     def __init__(self, command: Sequence[str]) -> None:
@@ -160,7 +161,7 @@ class RunningCommand:
             self._process = subprocess.Popen(  # noqa: S603 - the command of the user.
                 arguments,
                 env={**os.environ, "PORT": str(port)},
-                # Ctrl-C reaches this process alone, which then stops the command and its children.
+                # Ctrl-C reaches only this process, which then stops the command and its children.
                 start_new_session=True,
             )
         except OSError as error:
@@ -189,7 +190,7 @@ class RunningCommand:
         if sys.platform == "win32":
             self._process.terminate()
             return
-        # The group lives as long as one of its processes.
+        # The process group exists as long as one of its processes.
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, number)
 

@@ -1,4 +1,4 @@
-"""What the options of several commands share."""
+"""The code that several commands share for their options."""
 
 from __future__ import annotations
 

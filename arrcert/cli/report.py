@@ -1,7 +1,8 @@
 """What `arrcert explain` prints for people.
 
-Text of certificates is escaped by `quote` before it gets here, and is printed as plain text: rich
-never reads it as markup. Where the output is no terminal, it has no colours.
+The text of certificates is escaped by `quote` before it is passed to this module. It is printed as
+plain text, so rich does not interpret it as markup. If the output is not a terminal, it has no
+colours.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ MOST_NAMES = 20
 """How many names of a certificate are shown."""
 
 MOST_LINES = 40
-"""The longest whole value of `ARRCERT` that is shown, in lines."""
+"""The whole value of `ARRCERT` is shown if it has at most this number of lines."""
 
 GOOD, BAD, STRONG = "green", "red", "bold"
 
@@ -54,7 +55,7 @@ class Report:
         self._console = Console(file=stream, highlight=False, markup=False, emoji=False)
 
     def certificate(self, given: Given, at: datetime, notes: Sequence[str]) -> None:
-        """Print what a certificate is."""
+        """Print the facts of a certificate."""
         certificate = given.certificate
         presented = Presented(certificate)
         self._heading("Certificate")
@@ -144,7 +145,7 @@ class Report:
         self._print(Text(f"{title}:"))
         steps = Table.grid(padding=(0, 1, 0, 0))
         steps.add_column(width=3)
-        # As wide as the rules above, unless a longer role is on the path.
+        # This is the width of the rules above, unless the path has a longer role.
         steps.add_column(min_width=18)
         steps.add_column(overflow="fold")
         for number, step in enumerate(path.steps, start=1):
@@ -170,7 +171,7 @@ class Report:
             steps.add_row(
                 Text(f"{len(path.steps) + 1}."),
                 Text("ends here", f"{STRONG} {BAD}"),
-                Text("the certificate above signed itself, and it is no trust anchor"),
+                Text("the certificate above is self-signed, and it is not a trust anchor"),
             )
         self._print(steps, 4)
 
@@ -188,9 +189,7 @@ class Report:
         for reason in reasons:
             self._item("-", Text.assemble(("Nothing: ", f"{STRONG} {BAD}"), reason))
         if not found and not reasons:
-            self._print(
-                Text("Nothing that arrcert knows admits it. Mend the rules that fail above.")
-            )
+            self._print(Text("There is no suggestion. Correct what makes the rules above fail."))
         for number, suggestion in enumerate(found, start=1):
             self._item(f"{number}.", Text(suggestion.title))
             for warning in suggestion.warnings:
@@ -201,9 +200,9 @@ class Report:
         if len(found) == 1 and not certificate.is_ca and certificate.subject != certificate.issuer:
             self._print(
                 Text(
-                    "Another way: get the certificate of its CA from the CA itself, write it as"
-                    " trust_anchors of an alternative that also holds the client's name, and run"
-                    " this command again. Unwise if it is a public CA."
+                    "Another way: get the certificate of its CA from the CA itself. Write it as"
+                    " trust_anchors of an alternative that also has the client's name, and run"
+                    " this command again. Do not do this for a public CA."
                 )
             )
 
@@ -211,7 +210,7 @@ class Report:
         """Print the whole setting with the first suggestion."""
         pins = _flat_pins(site, suggestion)
         if pins is not None:
-            self._print(Text("With the first, the environment variable is:"))
+            self._print(Text("With the first suggestion, the environment variable is:"))
             self._paste(f"ARRCERT_FINGERPRINTS={pins}")
             return
         value = merged(site.written, name, suggestion.policy)
@@ -220,10 +219,10 @@ class Report:
             self._print(Text(f"Add it to the list of alternatives of policy {quote(name)}."))
             return
         where = "the setting is" if site.language == "python" else "the value of ARRCERT is"
-        self._print(Text(f"With the first, {where}:"))
+        self._print(Text(f"With the first suggestion, {where}:"))
         self._paste(whole)
         if site.language == "flat":
-            self._print(Text("ARRCERT replaces the variables of the keys; remove those."))
+            self._print(Text("ARRCERT replaces the variables of the keys. Remove those variables."))
 
     def folder(
         self,
@@ -232,7 +231,7 @@ class Report:
         at: datetime,
         rows: Sequence[tuple[str, ClientCertificate | None, Mapping[str, PolicyResult], str]],
     ) -> None:
-        """Print the certificates of a folder as a table, those that end first at the top."""
+        """Print the certificates of a folder as a table. Those that expire first are at the top."""
         self._heading(f"Policy {quote(name)} at {timestamp(at)}: {quote(folder)}")
         table = Table(box=None, pad_edge=False, header_style=STRONG)
         table.add_column("verdict", width=8)
@@ -264,18 +263,18 @@ class Report:
         self._write(Padding(content, (0, 0, 0, indent)))
 
     def _item(self, mark: str, content: Text) -> None:
-        """Print an entry of a list, whose lines stand one below the other."""
+        """Print an entry of a list, with all lines below each other."""
         item = _grid(2)
         item.add_row(Text(mark), content)
         self._print(item)
 
     def _paste(self, text: str) -> None:
-        # A line that is to be pasted is not broken.
+        # Do not wrap a line that is meant for pasting.
         for line in text.splitlines():
             self._write(Text(f"     {line}"), soft_wrap=True)
 
     def _write(self, content: Table | Text | Padding, *, soft_wrap: bool = False) -> None:
-        """Print without the spaces with which rich fills the lines."""
+        """Print without the spaces that rich adds at the ends of lines."""
         with self._console.capture() as captured:
             self._console.print(content, soft_wrap=soft_wrap)
         self._stream.writelines(f"{line.rstrip()}\n" for line in captured.get().splitlines())
@@ -299,7 +298,7 @@ def _names(names: Sequence[str]) -> str:
 
 def _left(certificate: ClientCertificate, at: datetime) -> str:
     days = days_left(certificate, at)
-    return f"{days} days left" if days >= 0 else "which is past"
+    return f"{days} days left" if days >= 0 else "expired"
 
 
 def _bare(text: str) -> str:
@@ -309,7 +308,7 @@ def _bare(text: str) -> str:
 
 
 def _why(result: PolicyResult) -> str:
-    """Return why nobody enters, or which alternative lets the client in, and by which keys."""
+    """Return why the client may not enter, or which alternative accepts it, and by which keys."""
     identity = result.identity
     if identity is None:
         return str(result.denial and result.denial.reason)
@@ -331,7 +330,7 @@ def _alternative_text(name: str, suggestion: Suggestion, site: Site) -> str:
 
 
 def _flat_pins(site: Site, suggestion: Suggestion) -> str | None:
-    """Return the value of `ARRCERT_FINGERPRINTS` if a pin is all that has to be added to it."""
+    """Return the value of `ARRCERT_FINGERPRINTS` with one more pin, if a pin is the only change."""
     held = (site.written or {}).get("default", {})
     if (
         site.language != "flat"

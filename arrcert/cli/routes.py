@@ -26,16 +26,16 @@ _SETTINGS = "DJANGO_SETTINGS_MODULE"
 @click.option(
     "--fail-on-open",
     is_flag=True,
-    help="Exit with 1 if a route, middleware or wrapper is open, or cannot be judged, and is not"
-    " allowed.",
+    help="Exit with 1 if a route, middleware or wrapper is open or unknown, and --allow does not"
+    " list it.",
 )
 @click.option(
     "--allow",
     "allowed",
     metavar="PATH",
     multiple=True,
-    help="A path, or the name of a middleware or wrapper, that may be open, as the table shows it."
-    " '/folder/*' is every path below that folder. Repeat the option for several.",
+    help="A path, or the name of a middleware or wrapper, that may be open. Write it as the table"
+    " shows it. '/folder/*' is every path below that folder. Repeat the option for several.",
 )
 def routes_command(
     reference: str | None, is_json: bool, fail_on_open: bool, allowed: tuple[str, ...]
@@ -47,10 +47,10 @@ def routes_command(
     'mysite.asgi:application'. A Django site may also be named by its settings module,
     'mysite.settings', or by DJANGO_SETTINGS_MODULE.
 
-    Below the table: what stands around the app, what is open on purpose, and which pins, CA
-    certificates and revocation lists end. No request is sent, and no view runs. The exit code is
-    0; 1 if --fail-on-open finds something; 2 for bad usage and for a site that does not start or
-    refuses to serve.
+    Below the table are the layers around the app, what is open on purpose, and when pins, CA
+    certificates and revocation lists expire. No request is sent, and no view runs. The exit code is
+    0, or 1 if --fail-on-open finds something. It is 2 if the options are wrong, the site does not
+    start, or it refuses to serve.
     """
     found = _report(reference)
     if is_json:
@@ -81,7 +81,8 @@ def _report(reference: str | None) -> Report:
 def _report_of(app: object) -> Report:
     try:
         around = layers_around(app)
-        # The core never imports a framework or an adapter. The app has imported its framework.
+        # The core never imports a framework or an adapter. But the app has already imported its
+        # framework.
         kind = getattr(sys.modules.get("flask"), "Flask", ())
         for position, layer in enumerate(around):
             flask_app = _flask_app(layer, kind)
@@ -130,7 +131,7 @@ def _flask_app(layer: object, kind: Any) -> Any:
     if isinstance(layer, kind):
         return layer
     owner: Any = getattr(layer, "__self__", None)
-    # A method that another one has replaced in the app does not lead to the app's wrappers.
+    # If `wsgi_app` was replaced, the old method does not lead to the wrappers of the app.
     return owner if isinstance(owner, kind) and owner.wsgi_app == layer else None
 
 
@@ -152,7 +153,7 @@ def _leads_to_django(app: object, around: Iterable[object]) -> bool:
 
 def _print_table(report: Report) -> None:
     try:
-        # It is imported here, because fetch-crls must run where only click is installed.
+        # It is imported here, because fetch-crls must run if only click is installed.
         from rich.console import Console
         from rich.table import Table
         from rich.text import Text
@@ -160,7 +161,7 @@ def _print_table(report: Report) -> None:
         raise Failure(
             f"arrcert routes needs {missing.name}; run: pip install 'arrcert[dev]', or write --json"
         ) from None
-    # It prints no colours into a pipe.
+    # rich prints no colours into a pipe.
     console = Console(width=shutil.get_terminal_size().columns, highlight=False)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for heading in HEADINGS:

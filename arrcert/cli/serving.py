@@ -88,7 +88,7 @@ class _ServeCommand(click.Command):
     "upstream",
     metavar="URL",
     callback=_parse_upstream,
-    help="Stand in front of a server that runs already, such as http://127.0.0.1:8000.",
+    help="Use a server that is already running, such as http://127.0.0.1:8000.",
 )
 @click.option(
     "--client-cert-mode",
@@ -96,16 +96,16 @@ class _ServeCommand(click.Command):
     default="optional",
     show_default=True,
     help="The client certificate mode of App Service. 'optional' forwards requests without a"
-    " certificate, so that you see the 403 of your own app; 'required' answers them with a 403 of"
-    " its own; 'ignore' requests no certificate.",
+    " certificate, so that you see the 403 of your own app. 'required' answers them with the 403"
+    " of the front end. 'ignore' requests no certificate.",
 )
 @click.option(
     "--exclude",
     "excluded_paths",
     metavar="PATH",
     multiple=True,
-    help="Forward and require no certificate on paths that start with PATH. Case does not matter:"
-    " /api covers /APIs too. Repeat the option, or separate several paths by , or ;.",
+    help="Do not require or forward a certificate on paths that start with PATH. Case is ignored:"
+    " /api covers /APIs, too. Repeat the option, or separate several paths by , or ;.",
 )
 @click.option(
     "--bind",
@@ -145,8 +145,8 @@ def serve(
     header that looks like X-ARR-ClientCert from the request, and then sets that header to the
     client's certificate. WebSockets are passed on.
 
-    MODULE:APP names a WSGI or ASGI app as for gunicorn, seen from the current directory:
-    'shop.wsgi:app', or 'shop:create_app()' for a factory without arguments.
+    MODULE:APP names a WSGI or ASGI app in the current directory, as for gunicorn: 'shop.wsgi:app',
+    or 'shop:create_app()' for a factory without arguments.
 
     Instead of an app, name a server that runs already, or a command that starts
     one. The command gets a free port in the environment variable PORT, and in
@@ -160,7 +160,7 @@ def serve(
     For development only, never for production.
     """  # noqa: D301 - click reads the backspace.
     try:
-        # They are imported here, because fetch-crls must run where only click is installed.
+        # They are imported here, because fetch-crls must run if only click is installed.
         import arrcert.cli.local_apps  # noqa: F401 - _target imports from it.
         from arrcert.cli.front_end import FrontEndServer
     except ModuleNotFoundError as missing:
@@ -200,7 +200,7 @@ def serve(
         except ConfigurationError as error:
             raise Failure(str(_by_option(error))) from error
         except OSError as error:
-            # Python adds the address again, in parentheses.
+            # Python's message repeats the address in parentheses.
             why = str(error.strerror).partition(" (")[0]
             if error.errno == errno.EADDRINUSE:
                 why += "; choose another with --bind"
@@ -214,19 +214,20 @@ def serve(
 
 
 class _Target(NamedTuple):
-    """What stands behind the front end."""
+    """The server behind the front end."""
 
     name: str
     address: tuple[str, int]
     running: Running | None
-    """The app or the command that this process has started; None for a server of its own."""
+    """The app or the command that this process has started; None for a server that was already
+    running."""
 
 
 @contextlib.contextmanager
 def _target(
     app: str | None, upstream: tuple[str, int] | None, command: list[str] | None
 ) -> Iterator[_Target]:
-    """Start the app or the command, and stop it at the end. A server that runs already stays."""
+    """Start the app or the command, and stop it at the end. A running server is not stopped."""
     from arrcert.cli.local_apps import RunningCommand, run_app
 
     running: Running
@@ -296,7 +297,7 @@ def _print_banner(
     click.echo(f" * Client certificates: {mode} ({_MODES[mode]})")
     if excluded_paths:
         click.echo(f" * Paths without client certificates: {', '.join(excluded_paths)}")
-    # With a certificate of the user's own, this command does not know what curl has to trust.
+    # If the user gives a certificate, this command does not know which CA curl must trust.
     curl = "curl"
     if ca_file is not None:
         click.echo(f" * CA of the server certificate: {ca_file} (removed at exit)")

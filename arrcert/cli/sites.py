@@ -25,7 +25,7 @@ from arrcert.settings.options import FrontEndOption
 
 
 class Site(NamedTuple):
-    """What is configured.
+    """The configuration of a site.
 
     Attributes:
         policies: each policy's name and its alternatives, in order.
@@ -96,7 +96,7 @@ def site_of_app(reference: str) -> Site:
     """
     if ":" not in reference:
         module = import_module(reference, "app")
-        # Django reads these names of the module, too.
+        # Django reads the same names of the module.
         names = [name for name in dir(module) if name.isupper() and name.startswith(POLICIES)]
         return _loaded({name: getattr(module, name) for name in names}, os.environ)
     app: Any = load_app(reference)
@@ -115,8 +115,8 @@ def site_of_app(reference: str) -> Site:
                 getattr(state, "arrcert_written", {}),
                 getattr(state, "arrcert_settings", None),
             )
-        # Django's application does not lead to its settings, but its package holds them. The core
-        # never imports a framework; the app has.
+        # Django's application object does not have the settings, but the package of Django has
+        # them. The core never imports a framework, but the app has already imported it.
         if type(app).__module__.startswith("django.core.handlers."):
             settings = sys.modules["django.conf"].settings
             names = [name for name in dir(settings) if name.startswith(POLICIES)]
@@ -151,7 +151,7 @@ def _loaded(framework: Mapping[str, Any], environ: Mapping[str, str]) -> Site:
 
 
 def _of_settings(site: Site, settings: Settings) -> Site:
-    """Return a site with what its file holds, if its policies are in one."""
+    """Return a site with the content of its file of policies, if it has one."""
     if settings.file is None:
         return site
     path = settings.file.current().path
@@ -162,7 +162,7 @@ def _of_settings(site: Site, settings: Settings) -> Site:
 def _written(
     framework: Mapping[str, Any], environ: Mapping[str, str]
 ) -> tuple[Mapping[str, Any] | None, str]:
-    """Return the value of `ARRCERT`, which is valid, and how it is written."""
+    """Return the value of `ARRCERT`, which is already validated, and how it is written."""
     if POLICIES in framework:
         return framework[POLICIES], "python"
     if POLICIES in environ:

@@ -1,7 +1,7 @@
 """What to write so that a certificate may enter, the safest way first.
 
-Each suggestion is a policy that was decided with the rules of the decision and accepts the
-certificate. Nothing is suggested for a certificate that nobody should let in.
+Each suggestion is a policy that was tested with the rules of a real decision and accepts the
+certificate. There is no suggestion for a certificate that no site should accept.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Suggestion(NamedTuple):
     """One way to let a certificate in.
 
     Attributes:
-        title: what it does.
+        title: what the suggestion does.
         policy: the alternative to add, as a mapping.
         warnings: why it may be unwise.
     """
@@ -41,13 +41,14 @@ class Suggestion(NamedTuple):
 def why_to_suggest_nothing(
     presented: Presented, results: Mapping[str, PolicyResult], at: datetime, now: datetime
 ) -> list[str]:
-    """Return why a certificate must not be let in, empty if there is no such reason.
+    """Return why a certificate must not be accepted; empty if there is no such reason.
 
     Args:
         presented: the certificate.
-        results: what each policy says. A list that revokes it counts in all policies.
-        at: the moment in question, aware.
-        now: the current moment, aware. An earlier `at` does not make an expired certificate good.
+        results: what each policy says. A revocation list of any policy counts.
+        at: the time in question, a timezone-aware `datetime`.
+        now: the current time, a timezone-aware `datetime`. An earlier `at` does not make an expired
+            certificate valid.
     """
     certificate = presented.certificate
     reasons = []
@@ -71,7 +72,7 @@ def why_to_suggest_nothing(
         algorithm = None
         reasons.append("its signature algorithm is unknown; have it issued again")
     if isinstance(algorithm, hashes.SHA1 | hashes.MD5):
-        reasons.append(f"it is signed over {algorithm.name}, which is weak; have it issued again")
+        reasons.append(f"it is signed with {algorithm.name}, which is weak; have it issued again")
     return reasons + _why_revoked(presented, results, at)
 
 
@@ -87,7 +88,7 @@ def _why_revoked(
         for rule in alternative.failed
         if rule.reason in (DenialReason.REVOKED, DenialReason.REVOCATION_UNKNOWN)
     }
-    # A certificate without a valid path can be on the list of its issuer all the same.
+    # A certificate without a valid path can still be on the revocation list of its issuer.
     for alternative in alternatives:
         trust_store = alternative.policy.trust_store()
         if trust_store is not None:
@@ -111,10 +112,10 @@ def suggestions(presented: Presented, result: PolicyResult, at: datetime) -> lis
 
     Args:
         presented: a certificate for which `why_to_suggest_nothing` has no reason.
-        result: what the policy says, which denies.
-        at: the moment in question, aware.
+        result: what the policy says. It denies the certificate.
+        at: the time in question, a timezone-aware `datetime`.
 
-    A certificate that is not valid yet is suggested for its first second.
+    A certificate that is not valid yet is tested at the first second of its validity.
     """
     moment = max(at, presented.certificate.not_valid_before_utc)
     candidates = [_pin(presented, result)]
@@ -141,7 +142,7 @@ def _admits(written: Mapping[str, Any], presented: Presented, at: datetime) -> b
 
 def _pin(presented: Presented, result: PolicyResult) -> Suggestion:
     certificate = presented.certificate
-    warnings = ["first make sure, by another channel, that this certificate is the partner's"]
+    warnings = ["first make sure, by another channel, that this certificate belongs to the partner"]
     fingerprints = (certificate.sha256_fingerprint, certificate.sha1_fingerprint)
     for alternative in result.alternatives:
         for rule in alternative.policy.rules:
@@ -172,14 +173,14 @@ def _policies(result: PolicyResult) -> Iterable[Policy]:
 
 
 def _what_is_not_given(policies: Sequence[Policy], *, has_identity: bool) -> Iterator[str]:
-    """Yield a warning for the name, and one for the roles, that an alternative does not give.
+    """Yield a warning for the name, and one for the roles, if an alternative does not give them.
 
-    Nobody gets the name or the roles of another client by a suggestion. The operator knows who it
-    is.
+    A suggestion never gives a client the name or the roles of another one. Only the operator knows
+    who the client is.
     """
     if not has_identity and any(policy.identity_sources() for policy in policies):
         yield (
-            "the policy gives names to those who enter, and this alternative gives none; write"
+            "the policy gives names to its clients, and this alternative does not; write"
             ' "identity" with the name of this client'
         )
     roles: set[str] = set()
@@ -192,12 +193,12 @@ def _what_is_not_given(policies: Sequence[Policy], *, has_identity: bool) -> Ite
     if roles:
         yield (
             f"the policy grants roles ({', '.join(map(quote, sorted(roles)))}), and this"
-            ' alternative grants none; write "roles" with those that this client may have'
+            ' alternative does not; write "roles" with those that this client may have'
         )
 
 
 def _template_of(policy: Policy) -> str | None:
-    """Return the template that names each client by its own certificate, None if there is none."""
+    """Return the template that takes the name from the certificate, None if there is none."""
     for rule in policy.rules:
         if isinstance(rule, Identity) and rule.template.field is not None:
             return str(rule.template)
@@ -222,7 +223,7 @@ def _path_and_name(
     elif certificate.email_addresses:
         written["email_addresses"] = list(certificate.email_addresses)
     else:
-        written["common_names"] = []  # There is no name to allow, so this is never suggested.
+        written["common_names"] = []  # There is no name to allow, so this suggestion is never made.
     trust_store = alternative.policy.trust_store()
     if trust_store is not None and len(trust_store.anchors) > 1:
         written["issuers"] = [certificate.issuer]
@@ -233,11 +234,11 @@ def _path_and_name(
     if has_identity:
         written["identity"] = template
     warnings = (
-        f"whoever gets a certificate with this name from {quote(certificate.issuer)} may enter;"
-        " unwise if that is a public CA",
+        f"everybody who gets a certificate with this name from {quote(certificate.issuer)} may"
+        " enter; do not do this for a public CA",
         *_what_is_not_given([alternative.policy], has_identity=has_identity),
     )
-    title = "Allow the name in certificates of a CA that you trust; it survives renewals"
+    title = "Allow the name in certificates of a CA that you trust; this also accepts renewed ones"
     return Suggestion(title, written, warnings)
 
 
@@ -286,7 +287,7 @@ def as_json(value: Any) -> str:
 
 
 def as_python(value: Any) -> str:
-    """Return a Python expression, indented as JSON is; `repr` escapes what is not visible.
+    """Return a Python expression with the indentation of JSON; `repr` escapes invisible characters.
 
     Args:
         value: what to write.

@@ -14,7 +14,7 @@ from OpenSSL import SSL, crypto
 from arrcert.exceptions import ConfigurationError, Problem
 
 _CLOSE_SECONDS = 1
-"""How long a closed connection may go on sending, in seconds."""
+"""How long the client may go on sending after the connection was closed, in seconds."""
 
 
 def tls_context(certificate: bytes, key: bytes, *, asks: bool) -> SSL.Context:
@@ -26,7 +26,7 @@ def tls_context(certificate: bytes, key: bytes, *, asks: bool) -> SSL.Context:
     Args:
         certificate: the server's certificate as PEM, followed by its intermediates.
         key: the server's private key as unencrypted PEM.
-        asks: whether to ask for a client certificate.
+        asks: whether the server requests a client certificate.
 
     Raises:
         ConfigurationError: the certificate or the key cannot be used.
@@ -77,7 +77,7 @@ class TlsStream:
     Args:
         context: the context of the server.
         reader: the bytes from the client.
-        writer: the way back.
+        writer: the bytes to the client.
     """
 
     def __init__(
@@ -97,12 +97,12 @@ class TlsStream:
         """
         await self._finish(self._tls.do_handshake)
         leaf = self._tls.get_peer_certificate()
-        # pyca refuses some certificates that OpenSSL accepts, such as one of an unknown version.
-        # The app has to see them too.
+        # pyca/cryptography refuses some certificates that OpenSSL accepts, such as one of an
+        # unknown version. The app must get them, too.
         return None if leaf is None else crypto.dump_certificate(crypto.FILETYPE_ASN1, leaf)
 
     async def read(self) -> bytes:
-        """Return what the client sends next; no bytes when it has closed the connection."""
+        """Return the next bytes from the client; no bytes if it has closed the connection."""
         try:
             received: bytes = await self._finish(self._tls.recv, 16 * 1024)
         except (SSL.Error, OSError):
@@ -132,7 +132,7 @@ class TlsStream:
         if self._writer.is_closing():
             return
         with contextlib.suppress(SSL.Error, OSError, TimeoutError):
-            # It fails before the handshake, and after the client has closed the connection.
+            # This call fails before the handshake, and after the client has closed the connection.
             with contextlib.suppress(SSL.Error):
                 self._tls.shutdown()
             await self._flush()
@@ -163,7 +163,7 @@ class TlsStream:
                 else:
                     self._tls.bio_shutdown()
             except SSL.Error:
-                # The client gets the alert that says why.
+                # Send the TLS alert, which tells the client why.
                 with contextlib.suppress(OSError):
                     await self._flush()
                 raise

@@ -1,7 +1,7 @@
 """Requests that a browser sends from a page of another site.
 
-A browser sends a client certificate with every request to a site, as it does with cookies. A page
-of another site can therefore act with the certificate of whoever looks at it. The check follows
+A browser sends a client certificate with every request to a site, as it does with cookies. So a
+page of another site can use the certificate of the person who opens it. The check follows
 `CrossOriginProtection` of Go 1.25 and the Fetch standard.
 """
 
@@ -14,10 +14,10 @@ from urllib.parse import urlsplit
 from arrcert.exceptions import ConfigurationError, DenialReason, Finding, Problem, quote
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
-"""The methods that change nothing (RFC 9110 section 9.2.1)."""
+"""The safe methods, which do not change anything (RFC 9110 section 9.2.1)."""
 
 WEBSOCKET = "a WebSocket handshake"
-"""What a request is that opens a WebSocket, for the log."""
+"""The description of a request that opens a WebSocket, for the log."""
 
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#@*\s]+")
 
@@ -63,11 +63,11 @@ def check_cross_site(
     """Return why a request that may change something is cross-site, None if it is not.
 
     Args:
-        request: what the request is, for the log: a method or a WebSocket handshake.
+        request: a description of the request for the log, with its method, or `WEBSOCKET`.
         fetch_site: the values of `Sec-Fetch-Site`.
         origin: the values of `Origin`.
         host: the values of `Host`.
-        allowed: origins from which such requests are allowed.
+        allowed: the origins from which cross-site requests are allowed.
 
     A request with neither `Sec-Fetch-Site` nor `Origin` does not come from a browser, and is not
     cross-site. The check relies on the browser: other clients can send any header.
@@ -76,7 +76,7 @@ def check_cross_site(
         return None
     if fetch_site and list(fetch_site) not in (["same-origin"], ["none"]):
         return _finding(request, f"Sec-Fetch-Site is {quote(', '.join(fetch_site))}", origin)
-    # A WebSocket handshake is always held against its Origin.
+    # The Origin of a WebSocket handshake is always checked.
     if not origin or (fetch_site and request != WEBSOCKET):
         return None
     if len(origin) == 1 and len(host) == 1 and _host_of(origin[0]) == host[0].lower():
@@ -95,6 +95,6 @@ def _finding(request: str, why: str, origin: Sequence[str]) -> Finding:
     shown = quote(", ".join(origin))
     return Finding(
         DenialReason.CROSS_SITE,
-        f"{request} comes from a page of another site: {why}, and the Origin is {shown}; if it is"
-        f" meant, write ARRCERT_CROSS_SITE_ORIGINS = [{shown}]",
+        f"{request} comes from a page of another site: {why}, and the Origin is {shown}; if this is"
+        f" intended, write ARRCERT_CROSS_SITE_ORIGINS = [{shown}]",
     )

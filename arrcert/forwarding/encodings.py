@@ -1,8 +1,8 @@
 """The encodings in which front ends write a certificate into a header.
 
-Each decoder returns the leaf first, then the intermediates that came with it, or a `Finding` that
-says why the text is not in its encoding. The decoders are strict: white space, wrong padding, a
-second value or text between blocks is a finding.
+Each decoder returns the leaf and then the intermediates that came with it. If the text is not in
+its encoding, it returns a `Finding` that says why. The decoders are strict: they refuse white
+space, wrong padding, a second value, and text between blocks.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ def decode(encoding: str, value: str, trusted_hops: int = 1) -> list[bytes] | Fi
     Args:
         encoding: one of `ENCODINGS`.
         value: the header's text, not empty.
-        trusted_hops: for `xfcc`, which element from the right is the client's.
+        trusted_hops: for `xfcc`, the position from the right of the element that describes the
+            client, 1 by default.
 
     Returns:
         The certificates, or why the text is not in this encoding.
@@ -68,7 +69,7 @@ def percent_encoded_pem(value: str) -> list[bytes] | Finding:
     """Decode percent-encoded PEM (RFC 3986 section 2.1, RFC 7468), leaf first.
 
     nginx (`$ssl_client_escaped_cert`), Application Gateway and the AWS load balancer write this
-    form. A `+` is the `+` of base64, never a space.
+    form. A `+` is a character of base64, not a space.
 
     Args:
         value: the header's text, not empty.
@@ -110,7 +111,7 @@ def _pem(text: bytes) -> list[bytes] | Finding:
 
 
 def byte_sequence(value: str) -> list[bytes] | Finding:
-    """Decode the one Byte Sequence of `Client-Cert` (RFC 9440 section 2.2, RFC 9651).
+    """Decode the Byte Sequence in `Client-Cert` (RFC 9440 section 2.2, RFC 9651).
 
     Args:
         value: the header's text, not empty.
@@ -125,7 +126,7 @@ def byte_sequence_list(value: str) -> list[bytes] | Finding:
     """Decode the list of `Client-Cert-Chain` (RFC 9440 section 2.3), in its order.
 
     Args:
-        value: the header's text; several headers joined by commas are one list.
+        value: the header's text. Several headers are joined by commas to one list.
 
     Returns:
         The certificates, or `malformed`, or `too_large` if there are more than ten intermediates.
@@ -148,20 +149,21 @@ def _byte_sequence(item: str) -> bytes | Finding:
 def xfcc(value: str, trusted_hops: int) -> list[bytes] | Finding:
     """Decode `x-forwarded-client-cert` (XFCC), which Envoy and Container Apps write.
 
-    Each proxy appends an element. Elements are therefore counted from the right: the last one
-    describes the client of the nearest proxy. Anybody can write what stands left of the trusted
-    elements.
+    Each proxy appends an element. So the elements are counted from the right: the last one
+    describes the client of the nearest proxy. Anybody can write the elements to the left of the
+    trusted ones.
 
     Args:
         value: the header's text, not empty.
-        trusted_hops: which element from the right is the client's, 1 being the last.
+        trusted_hops: the position from the right of the element that describes the client. 1 is the
+            last element.
 
     Returns:
         The certificates, or `missing` if the element has no certificate, `ambiguous` if a key
         occurs twice or a certificate contains a comma, `too_large` if there are more than ten
         intermediates, `malformed` otherwise.
 
-    An element may end with a semicolon, as the documentation of Container Apps shows it.
+    An element may end with a semicolon, as in the documentation of Container Apps.
 
     Sources: Envoy's documentation, "x-forwarded-client-cert"; "Configure client certificate
     authentication in Azure Container Apps". This does not compare the key `Hash` with the
@@ -191,7 +193,7 @@ def xfcc(value: str, trusted_hops: int) -> list[bytes] | Finding:
     chain = percent_encoded_pem(element["chain"][0]) if "chain" in element else []
     if isinstance(chain, Finding):
         return chain
-    # Envoy repeats the leaf at the head of the chain.
+    # Envoy repeats the leaf at the start of the chain.
     intermediates = chain[1:] if chain[:1] == leaf else chain
     return _too_many(intermediates) or leaf + intermediates
 
@@ -212,7 +214,7 @@ def _xfcc_elements(value: str) -> list[dict[str, list[str]]] | Finding:
             text = re.sub(r"\\(.)", r"\1", text[1:-1])
         elements[-1].setdefault(pair[1].lower(), []).append(text)
         at = pair.end()
-        # Container Apps write a semicolon behind the last pair, too.
+        # Container Apps also write a semicolon after the last pair.
         if value[at : at + 1] == ";" and value[at + 1 : at + 2] in ("", ","):
             at += 1
         if at == len(value):
@@ -255,7 +257,7 @@ def _too_many(intermediates: list[bytes]) -> Finding | None:
 def _base64(text: str, encoding: str) -> bytes | Finding:
     try:
         der = binascii.a2b_base64(text, strict_mode=True)
-    # Also for text that is not ASCII.
+    # This is also raised for text that is not ASCII.
     except ValueError:
         der = b""
     # Some versions of binascii accept surplus padding, or padding bits that are not zero.

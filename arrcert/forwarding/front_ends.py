@@ -15,16 +15,16 @@ from arrcert.notation import Notation
 
 
 class FrontEnd(NamedTuple):
-    """What a TLS-terminating front end promises.
+    """The properties of a TLS-terminating front end, as the operator declares them.
 
     Attributes:
         name: its name in settings.
-        header: the one header that holds the client certificate.
+        header: the header with the client certificate.
         encoding: one of `ENCODINGS`.
-        chain_header: the header that holds intermediates; None if none are sent.
+        chain_header: the header with the intermediates; None if the front end does not send them.
         verify_header: the header that says whether the front end validated the certificate.
-        verify_value: the value of that header for a certificate that is valid.
-        trusted_hops: which element of `xfcc`, counted from the right, is the client's.
+        verify_value: the value of `verify_header` for a valid certificate.
+        trusted_hops: the position of the client's element of `xfcc`, counted from the right.
         checks_certificates: True if it validates certificates, False if it only forwards them.
         http2: whether it speaks HTTP/2 to the app.
         normalizes_line_ends: whether each header line that reaches the app ends with CRLF, because
@@ -56,7 +56,7 @@ _APP_SERVICE = FrontEnd(
 FRONT_ENDS: dict[str, FrontEnd] = {
     front_end.name: front_end
     for front_end in (
-        # These forward any certificate and check nothing.
+        # These front ends forward any certificate and check nothing.
         _APP_SERVICE,
         _APP_SERVICE._replace(name="functions"),
         FrontEnd("container-apps", "X-Forwarded-Client-Cert", "xfcc", normalizes_line_ends=True),
@@ -94,7 +94,7 @@ FRONT_ENDS: dict[str, FrontEnd] = {
         ),
     )
 }
-"""The front ends that settings may name."""
+"""The known front ends, by the name in settings."""
 
 _KEYS = tuple(field for field in FrontEnd._fields if field not in ("name", "only_over_https"))
 _MOST_HOPS = 10
@@ -115,7 +115,7 @@ def front_end_from(
         ConfigurationError: an unknown name or key, a value of the wrong kind, or only one of
             `verify_header` and `verify_value`.
 
-    This cannot check that the front end keeps its promise.
+    This cannot check that the front end really has these properties.
     """
     if isinstance(value, FrontEnd):
         return value
@@ -171,7 +171,7 @@ def _described_front_end(
             complain(key, why_no_header_name(description[key]))
     folded = [fold_header_name(str(description[key])) for key in names]
     if len(set(folded)) < len(folded):
-        complain("", "two keys name the same header; write a header of its own for each key")
+        complain("", "two keys name the same header; write a different header for each key")
     encoding = description.get("encoding", "base64-der")
     if not isinstance(encoding, str) or encoding not in ENCODINGS:
         known = ", ".join(f'"{name}"' for name in ENCODINGS)
@@ -199,7 +199,8 @@ def _described_front_end(
     if problems:
         raise ConfigurationError(problems)
     header = description["header"]
-    # App Service sends no certificate over plain HTTP, however its header is declared.
+    # App Service sends no certificate over plain HTTP, even if its header is declared in another
+    # way.
     only_over_https = fold_header_name(header) == fold_header_name(_APP_SERVICE.header)
     return FrontEnd(name=header, only_over_https=only_over_https, **description)
 
@@ -208,14 +209,14 @@ _FACTS_BESIDE_A_NAME = ("http2", "normalizes_line_ends")
 
 
 def _known_front_end(description: Mapping[Any, Any], setting: str, notation: Notation) -> FrontEnd:
-    """Return a known front end with facts of this one: {"name": ..., "http2": true}."""
+    """Return a known front end with properties of this site: {"name": ..., "http2": true}."""
     facts = {key: value for key, value in description.items() if key != "name"}
     if not facts or not set(facts) <= set(_FACTS_BESIDE_A_NAME):
         raise ConfigurationError(
             [
                 Problem(
                     setting,
-                    'beside "name" only "http2" can be written, and "normalizes_line_ends"; write'
+                    'with "name", only "http2" and "normalizes_line_ends" can be written; write'
                     ' {"name": "container-apps", "http2": ...}, or describe the front end without'
                     ' "name"',
                 )
@@ -242,7 +243,7 @@ def why_names_are_not_proven(front_end: FrontEnd) -> str | None:
         front_end: the front end before the app.
 
     Returns:
-        A message for a policy that says `names_proven_by_front_end`.
+        A message for a policy with `names_proven_by_front_end`, or None.
     """
     if front_end.checks_certificates and front_end.verify_header is not None:
         return None
@@ -260,9 +261,9 @@ def why_names_are_not_proven(front_end: FrontEnd) -> str | None:
 
 
 def is_header_name(text: str) -> bool:
-    """Tell whether text is a header name of letters, digits and dashes (RFC 9110 section 5.1).
+    """Return whether text is a header name of letters, digits and dashes (RFC 9110 section 5.1).
 
-    WSGI cannot tell other names apart.
+    WSGI cannot distinguish other names.
     """
     return text.isascii() and text.replace("-", "").isalnum()
 
@@ -285,6 +286,6 @@ def fold_header_name(name: str) -> str:
     Args:
         name: a header's name, such as `X_ARR.ClientCert`.
 
-    If two names fold to the same text, some server or proxy mistakes one for the other.
+    If two names fold to the same text, some server or proxy treats them as the same header.
     """
     return name.strip().lower().replace("_", "-").replace(".", "-")

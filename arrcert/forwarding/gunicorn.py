@@ -1,4 +1,4 @@
-"""Finds out the version and the unsafe settings of the gunicorn that runs this process."""
+"""Finds the version and the unsafe settings of the gunicorn that runs this process."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class RunningGunicorn(NamedTuple):
         has_hook: whether `arrcert.gunicorn.pre_request` cleans every request.
         version: gunicorn's `version_info`; empty if gunicorn does not have one.
         unsafe_setting: the setting that lets header names with underscores pass, as text for an
-            error message: `header_map=dangerous`. It is empty if no setting does, and if the
-            worker's settings are out of sight.
+            error message: `header_map=dangerous`. It is empty if no setting does, or if the
+            settings of the worker cannot be found.
     """
 
     has_hook: bool
@@ -25,18 +25,18 @@ class RunningGunicorn(NamedTuple):
 
 
 _HARMLESS_FORWARDER_HEADERS = {"SCRIPT_NAME", "PATH_INFO", "REMOTE_USER"}
-"""Names that gunicorn may let pass: no front end sends a certificate under one of them."""
+"""Names that gunicorn may let pass, because no front end sends a certificate under one of them."""
 
 _known: RunningGunicorn | None = None
-"""The facts, once they are complete. A process has one gunicorn, so they never change, except that
-the hook reports itself with the first request."""
+"""The facts, once they are complete. A process has only one gunicorn, so they do not change. Only
+the hook is noticed later, at the first request."""
 
 
 def running_gunicorn() -> RunningGunicorn:
-    """Return what is known of the gunicorn that runs this process.
+    """Return the known facts about the gunicorn that runs this process.
 
-    The facts are collected once. If no worker is on the stack of any thread, its settings are out
-    of sight: the answer then assumes that no setting is unsafe, and the next call looks again.
+    The facts are collected once. If no worker is on the stack of any thread, its settings cannot be
+    found. Then the result says that no setting is unsafe, and the next call looks again.
 
     It does not check that gunicorn runs this process at all; the caller knows that.
     """
@@ -63,20 +63,20 @@ _WITH_HOOK = RunningGunicorn(has_hook=True, version=(), unsafe_setting="")
 """With the hook, neither the version nor the settings matter."""
 
 _speaks_proxy_protocol: bool | None = None
-"""Whether gunicorn speaks the PROXY protocol, once its settings were found."""
+"""Whether gunicorn uses the PROXY protocol; None until its settings were found."""
 
 
 def gunicorn_speaks_proxy_protocol() -> bool:
-    """Tell whether gunicorn takes the addresses of clients from the PROXY protocol.
+    """Return whether gunicorn takes the addresses of clients from the PROXY protocol.
 
-    Its WSGI workers say so in the environ of each request, its ASGI worker says so nowhere. False
-    if no gunicorn runs in this process, or if its settings are out of sight.
+    The WSGI workers show this in the environ of each request, but the ASGI worker does not show it.
+    The result is False if no gunicorn runs in this process, or if its settings cannot be found.
     """
     global _speaks_proxy_protocol
     if _speaks_proxy_protocol is None and "gunicorn" in sys.modules:
         settings = _worker_settings()
         if settings is not None:
-            # A truth value before gunicorn 24.1, the name of a mode since.
+            # It is a truth value before gunicorn 24.1, and the name of a mode since then.
             mode = getattr(settings, "proxy_protocol", False)
             _speaks_proxy_protocol = mode not in (False, None, "off")
     return bool(_speaks_proxy_protocol)
@@ -85,9 +85,9 @@ def gunicorn_speaks_proxy_protocol() -> bool:
 def _worker_settings() -> Any:
     """Return the settings of the worker that runs in this process, or None.
 
-    gunicorn does not hand its settings to the app. The worker object has them. It is on the stack
-    of the thread that reads requests; the app may ask from another thread, in which an event loop
-    runs its async views.
+    gunicorn does not pass its settings to the app, but the worker object has them. The worker is on
+    the stack of the thread that reads requests. The app may call this from another thread, in which
+    an event loop runs its async views.
     """
     for frame in _frames():
         if str(frame.f_globals.get("__name__")).startswith("gunicorn.workers."):
@@ -111,13 +111,13 @@ def _unsafe_setting(settings: Any, version: tuple[int, ...]) -> str:
         return "http_protocols=h2"
     if getattr(settings, "header_map", "drop") == "dangerous":
         return "header_map=dangerous"
-    # gunicorn lets these pass from a trusted peer, whatever `header_map` says.
+    # gunicorn lets these headers pass from a trusted peer, with any value of `header_map`.
     passed = set(getattr(settings, "forwarder_headers", ())) - _HARMLESS_FORWARDER_HEADERS
     return f"forwarder_headers={','.join(sorted(passed))}" if passed else ""
 
 
 if "gunicorn" in sys.modules:
-    # A worker that imports the app is on the stack now. Later a request may be read in a greenlet
-    # that is on no stack while the app decides.
+    # The worker that imports the app is on the stack now. Later, a greenlet that is not on any
+    # stack may read the request while the app decides.
     running_gunicorn()
     gunicorn_speaks_proxy_protocol()

@@ -54,7 +54,13 @@ _HTTP_1 = frozenset({"HTTP/1.1", "HTTP/1.0", "1.1", "1.0"})
 _WHITE_SPACE = b" \t\n\r\x0b\x0c\x1c\x1d\x1e\x1f\x85\xa0"
 """What `str.strip` takes for white space, as bytes of Latin-1."""
 
-_HTTPS = ["https"]
+_HTTPS, _ABSENT = ["https"], [None]
+
+_TEXT_IS_NOT_ENOUGH = Finding(
+    DenialReason.MISCONFIGURED,
+    "the text of one header does not show the peer, the secret or the verify header, which the"
+    " configuration requires; call authorize_wsgi, authorize_asgi or authorize_headers",
+)
 
 Forwarded = tuple[str | None, str | None]
 """The text that the front end forwarded: the value of the certificate header, None if it is absent,
@@ -76,6 +82,10 @@ class Ingress:
             none by default.
         refuse_unsafe_servers: whether to deny requests on a WSGI server that is known to mistake a
             look-alike header for the front end's, and that shows no real names.
+
+    Attributes:
+        why_text_is_not_enough: the denial of a request of which only the text of the certificate
+            header is known; None if the text is enough.
 
     An `Ingress` is immutable. Its checks depend on the request alone, so they run for every
     request, even if the certificate is remembered.
@@ -109,9 +119,7 @@ class Ingress:
         ]
         self._lower = {name.lower(): name for name in self._names}
         # Servers hand over most names like this, so that nothing need be decoded.
-        self._raw: dict[str | bytes, str] = {
-            name.encode("latin-1"): wanted for name, wanted in self._lower.items()
-        }
+        self._raw = {name.encode("latin-1"): wanted for name, wanted in self._lower.items()}
         self._lengths = frozenset(map(len, self._lower))
         self._shortest = min(self._lengths)
         # An attacker gains nothing with a trailer named X-Forwarded-Proto.
@@ -123,31 +131,12 @@ class Ingress:
             or front_end.verify_header is not None
             or secret_header is not None
         )
-        # The text of the certificate header alone does not show these.
-        self._needs_request = (
+        needs_request = (
             trusted_proxies is not None
             or secret_header is not None
             or front_end.verify_header is not None
         )
-
-    def from_text(self, value: str | None) -> Forwarded | Finding:
-        """Take the text of the certificate header.
-
-        Args:
-            value: the header's value; None if it is absent.
-
-        Returns:
-            The text, or `misconfigured` if the configuration asks for a check that needs the whole
-            request.
-        """
-        if self._needs_request:
-            return Finding(
-                DenialReason.MISCONFIGURED,
-                "the text of one header does not show the peer, the secret or the verify header,"
-                " which the configuration requires; call authorize_wsgi, authorize_asgi or"
-                " authorize_headers",
-            )
-        return value, None
+        self.why_text_is_not_enough = _TEXT_IS_NOT_ENOUGH if needs_request else None
 
     def from_wsgi(self, environ: Mapping[str, Any]) -> Forwarded | Finding:
         """Read a WSGI request (PEP 3333).
@@ -266,7 +255,7 @@ class Ingress:
             pairs: the headers; they are read more than once.
             unsafe: what the request is, if it may change something; None for a safe method.
         """
-        headers = {} if unsafe is None else _headers_of_browsers(pairs)
+        headers: _Headers = {} if unsafe is None else _headers_of_browsers(pairs)
         look_alike: tuple[str, str] | None = None
         shortest, lengths, raw = self._shortest, self._lengths, self._raw
         for raw_name, raw_value in pairs:
@@ -274,13 +263,13 @@ class Ingress:
             # does not change its length.
             if len(raw_name) < shortest:
                 continue
-            # Text is compared as text below: the front end's names are bytes here.
-            wanted = raw.get(raw_name) if type(raw_name) is bytes else None
+            wanted = None
+            if isinstance(raw_name, bytes):
+                wanted = raw.get(raw_name)
+                length = len(raw_name.strip(_WHITE_SPACE)) if wanted is None else 0
+            else:
+                length = len(raw_name.strip())
             if wanted is None:
-                if isinstance(raw_name, bytes):
-                    length = len(raw_name.strip(_WHITE_SPACE))
-                else:
-                    length = len(raw_name.strip())
                 if length not in lengths:
                     continue
                 name = _text(raw_name).lower()
@@ -293,6 +282,15 @@ class Ingress:
             if imitated is not None and imitated != _FORWARDED_PROTO:
                 look_alike = (name, imitated)
         if look_alike is None:
+            values = headers.get(self.front_end.header, _ABSENT)
+            if (
+                unsafe is None
+                and not self._checks_other_headers
+                and headers.get(_FORWARDED_PROTO, _HTTPS) == _HTTPS
+                and len(values) == 1
+            ):
+                # Nearly every request. None of the checks below denies it.
+                return values[0], None
             return self._check_headers(headers, unsafe)
         # If X-Forwarded-Proto is wrong, report that first.
         return _check_transport(headers) or Finding(

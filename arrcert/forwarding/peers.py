@@ -1,8 +1,8 @@
-"""The address of the direct peer, which `ARRCERT_TRUSTED_PROXIES` is held against.
+"""The check of the direct peer's address against `ARRCERT_TRUSTED_PROXIES`.
 
-Several servers can replace the peer's address by one that a request header or the PROXY protocol
-names. Such an address says who the client is, or claims to be, not who sent the request to the app.
-`docs/servers.md` lists what each server does.
+Several servers can replace the peer's address by an address from a request header or from the PROXY
+protocol. Such an address says who the client is, or claims to be. It does not say who sent the
+request to the app. `docs/servers.md` lists what each server does.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def check_wsgi_peer(environ: Mapping[str, Any], trusted: Sequence[Network]) -> F
         environ: the WSGI environ.
         trusted: the networks of the trusted proxies.
 
-    It does not see that Apache's mod_remoteip or middleware has replaced the address.
+    It does not notice if Apache's mod_remoteip or a middleware has replaced the address.
     """
     # werkzeug's ProxyFix keeps the original environ under this key.
     direct = environ.get("werkzeug.proxy_fix.orig") or environ
@@ -52,7 +52,7 @@ def check_asgi_peer(scope: Mapping[str, Any], trusted: Sequence[Network]) -> Fin
         scope: the ASGI connection scope.
         trusted: the networks of the trusted proxies.
 
-    It does not see that middleware has replaced both the address and the port.
+    It does not notice if a middleware has replaced both the address and the port.
     """
     client = scope.get("client")
     if gunicorn_speaks_proxy_protocol():
@@ -65,15 +65,15 @@ def check_asgi_peer(scope: Mapping[str, Any], trusted: Sequence[Network]) -> Fin
 
 
 def is_in_headers(address: object, port: object, values: Iterable[str]) -> bool:
-    """Tell whether an address and its port were taken from the headers of a request.
+    """Return whether an address and its port were taken from the headers of a request.
 
-    A connection has a port, so port 0 is a server's word for "none was named". Any other port comes
-    from the element that names the address, or from a header of its own. That a header names the
-    port of the very connection on which it comes is no coincidence.
+    A connection has a port, so port 0 means that the header did not name one. Any other port comes
+    from the element with the address, or from a separate header. If a header names the port of its
+    own connection, the server probably took the address from a header.
 
     Args:
-        address: the address that the server tells.
-        port: the port that the server tells; None if it tells none.
+        address: the client address that the server reports.
+        port: the client port that the server reports; None if there is none.
         values: the values of all headers.
     """
     number = _number(port)
@@ -110,7 +110,7 @@ def _check_address(address: object, trusted: Sequence[Network]) -> Finding | Non
     except ValueError:
         return not_through(
             f"the direct peer's address is {quote(address)}, and a Unix socket has none; let"
-            " the server listen on an address, or drop ARRCERT_TRUSTED_PROXIES"
+            " the server listen on an address, or remove ARRCERT_TRUSTED_PROXIES"
         )
     mapped = getattr(peer, "ipv4_mapped", None)
     if any((mapped or peer) in network for network in trusted):

@@ -1,4 +1,4 @@
-"""The settings that keep out requests which did not come through the front end."""
+"""The settings that keep out requests that did not come through the front end."""
 
 from __future__ import annotations
 
@@ -76,13 +76,13 @@ def secret_header_from(value: object, *, setting: str) -> SecretHeader:
         setting: the name of the setting, for errors.
 
     Raises:
-        ConfigurationError: all mistakes together; no message shows a secret.
+        ConfigurationError: all mistakes together. No message contains a secret.
     """
     example = '{"header": "X-Front-End-Secret", "secrets": ["..."]}'
     if not isinstance(value, Mapping):
         raise ConfigurationError([Problem(setting, f"is not a mapping; write {example}")])
     problems = [
-        Problem(setting, f"{quote(key)} is not a key of it; write {example}")
+        Problem(setting, f"{quote(key)} is not a key of this setting; write {example}")
         for key in value
         if key not in ("header", "secrets")
     ]

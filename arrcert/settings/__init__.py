@@ -1,4 +1,4 @@
-"""Settings to policies: a framework's settings or the environment, validated whole."""
+"""Reads and validates the settings of a framework or the environment, and builds the policies."""
 
 from arrcert.settings.contents import Served
 from arrcert.settings.validation import NOT_CONFIGURED, Settings, load, load_environment

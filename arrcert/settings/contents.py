@@ -1,4 +1,4 @@
-"""The bytes of the file of policies: the checksum in its first line, TOML, and where it may lie."""
+"""Reads the file of policies: its location, the checksum in its first line, and its TOML."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LARGEST = 8 * 1024 * 1024
 """The largest file of policies, in bytes."""
 
 HAS_MODES = os.name == "posix"
-"""Whether the modes of files say who may write them. On Windows they do not."""
+"""Whether the mode of a file says who may write it. On Windows it does not."""
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _FIRST_LINE = re.compile(rb"# arrcert sha256=([0-9a-f]{64})\n")
@@ -25,10 +25,10 @@ _ANY_SUCH_LINE = re.compile(rb"^[ \t]*#[ \t]*arrcert\b", re.MULTILINE)
 
 
 class Served(NamedTuple):
-    """A folder whose files a site sends to visitors, or into which they upload.
+    """A folder whose files visitors can read, or in which they can write files.
 
     Attributes:
-        setting: what names the folder, such as `MEDIA_ROOT`.
+        setting: the setting that names the folder, such as `MEDIA_ROOT`.
         folder: its path.
     """
 
@@ -37,16 +37,16 @@ class Served(NamedTuple):
 
 
 class Content(NamedTuple):
-    """The file of policies at one look.
+    """The content of the file of policies at one time.
 
     Attributes:
-        path: the path without links.
-        sha256: the digest of all bytes.
-        changed: the size and the time of the last change. They tell apart equal bytes that were
-            written at two moments.
-        text: what the checksum covers, or all of it; without a byte order mark.
-        is_sealed: whether the first line holds the checksum of the rest, so that the file is known
-            to be whole.
+        path: the path with all links resolved.
+        sha256: the SHA-256 of all bytes.
+        changed: the size, and the time of the last change. They show that the file was written
+            again, even with the same bytes.
+        text: the bytes that the checksum covers, or all bytes; without a byte order mark.
+        is_sealed: whether the first line has the checksum of the rest, which shows that the file is
+            complete.
     """
 
     path: str
@@ -57,7 +57,7 @@ class Content(NamedTuple):
 
     @property
     def key(self) -> tuple[object, ...]:
-        """What two looks compare."""
+        """The values that must be equal at two looks."""
         return (self.path, self.sha256, self.changed)
 
     @property
@@ -70,15 +70,15 @@ def read_content(path: str, *, served: Iterable[Served] = (), ignore_mode: bool 
     """Read the file of policies, and check where it lies.
 
     Args:
-        path: the path, absolute. Its links are resolved once.
-        served: the folders in which it may not lie.
-        ignore_mode: whether group and others may write the file and its folder.
+        path: the absolute path. Links in it are resolved once.
+        served: the folders in which the file must not be.
+        ignore_mode: whether to accept a file that the group or others may write.
 
     Raises:
         ValueError: the file cannot be read or used. The message is a sentence for the operator.
 
-    It does not check who owns the file, nor the modes of folders further up and of folders that a
-    chain of links passes through.
+    It does not check the owner of the file, the modes of folders above its folder, or those of
+    folders that a chain of links passes through.
     """
     try:
         real = os.path.realpath(path, strict=True)
@@ -112,13 +112,13 @@ def sealed(text: bytes) -> bytes:
 
 
 def unsealed(data: bytes) -> tuple[bytes, bool]:
-    """Return the text of a file of policies, and whether a checksum shows that it is whole.
+    """Return the text of a file of policies, and whether a checksum shows that it is complete.
 
     Args:
         data: the bytes of the file.
 
     Raises:
-        ValueError: there is a line with a checksum that is wrong, or that is not the first one.
+        ValueError: the checksum is wrong, or the line with the checksum is not the first one.
     """
     data = data.removeprefix(_BYTE_ORDER_MARK)
     found = _FIRST_LINE.match(data)
@@ -154,20 +154,20 @@ def parsed(text: bytes) -> dict[str, Any]:
 
 
 def why_writable(path: str, real: str, mode: int) -> str | None:
-    """Return why others than the owner may write a file, None if they may not.
+    """Return why others may write a file, None if only the owner may write it.
 
     Args:
-        path: the path of the file, absolute; perhaps a link.
-        real: the path without links.
+        path: the absolute path of the file. It may be a link.
+        real: the path with all links resolved.
         mode: the mode of the file.
 
-    It looks at the file, at its folder and at the folder of the link: whoever may write such a
-    folder may put another file there.
+    It checks the file, its folder and the folder of the link. Anybody who may write a folder can
+    replace the file in it.
     """
     if not HAS_MODES:
         return None
     remedy = (
-        "whoever can write it decides who enters; run `chmod go-w`, or set"
+        "anybody who can write it decides who may enter; run `chmod go-w`, or set"
         f" {FileIgnoreMode.name} to true where the file system shows the same mode for every file"
         " (/home on App Service, a network share)"
     )
@@ -179,7 +179,7 @@ def why_writable(path: str, real: str, mode: int) -> str | None:
         # In a folder with the sticky bit, such as /tmp, only the owner of a file may replace it.
         if mode & others and not mode & stat.S_ISVTX:
             return (
-                f"lies in the folder {quote(folder)}, which may be written by its group or by"
+                f"is in the folder {quote(folder)}, which may be written by its group or by"
                 f" others (mode {stat.S_IMODE(mode):04o}), so they may replace it; {remedy}"
             )
     return None
@@ -190,8 +190,8 @@ def _why_served(path: str, real: str, served: Iterable[Served]) -> str | None:
         for outer in {os.path.abspath(folder), os.path.realpath(folder)}:
             if any(_is_below(inner, outer) for inner in (path, real)):
                 return (
-                    f"lies below {setting} ({quote(folder)}), whose files visitors can read, or"
-                    " even replace; move it to a folder that the site does not serve"
+                    f"is below {setting} ({quote(folder)}), whose files visitors can read or even"
+                    " replace; move it to a folder that the site does not serve"
                 )
     return None
 

@@ -1,4 +1,4 @@
-"""The text of environment variables as the values that a framework's settings hold."""
+"""Converts the text of environment variables to the values that a framework's settings have."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class UnusableError(ValueError):
 
 
 def value_of(text: str, form: Form, example: str) -> Any:
-    """Return the value that the text of an environment variable stands for.
+    """Return the value of the text of an environment variable.
 
     Args:
         text: the text.
@@ -26,11 +26,12 @@ def value_of(text: str, form: Form, example: str) -> Any:
         example: an example of the value, for errors.
 
     Returns:
-        The value in the form that a framework's setting holds. Text that is not a number or a truth
-        value is returned as it is; the validation of the setting refuses it.
+        The value in the form that a framework's setting has. If the variable needs a number or a
+        truth value and the text is another one, the text is returned unchanged; the validation of
+        the setting refuses it.
 
     Raises:
-        UnusableError: with what is wrong and what to write instead.
+        UnusableError: the text is not valid. The message says why, and what to write instead.
     """
     if not text.strip():
         raise UnusableError("the environment variable is empty; set it or remove it")
@@ -55,11 +56,11 @@ def value_of(text: str, form: Form, example: str) -> Any:
 
 
 def json_value(text: str, example: str) -> Any:
-    """Return what JSON holds.
+    """Return the value of a JSON text.
 
     Args:
         text: the JSON.
-        example: an example of it, for errors.
+        example: an example of the value, for errors.
 
     Raises:
         UnusableError: the text is not JSON, gives a key twice, or holds null or JSON in a string.
@@ -67,7 +68,7 @@ def json_value(text: str, example: str) -> Any:
     try:
         value = _parse_json(text)
     except _RepetitionError as error:
-        raise UnusableError(f"{quote(text)}: {error}; remove one of the two") from error
+        raise UnusableError(f"{quote(text)}: {error}; remove one of the two keys") from error
     except (ValueError, RecursionError) as error:
         why = _why_not_json(text, error, example)
         raise UnusableError(f"{quote(text)} is not JSON: {why}") from error
@@ -102,16 +103,16 @@ def _list(text: str, example: str, *, may_hold_commas: bool) -> Any:
 
 
 def _secret_json_value(text: str, example: str) -> Any:
-    """Return what JSON holds, without showing the text in an error."""
+    """Return the value of a JSON text, without showing the text in an error."""
     try:
         value = _parse_json(text)
     except _RepetitionError:
         raise UnusableError(f"its value gives a key twice; write {example}") from None
     except (ValueError, RecursionError):
-        # The original error holds the text.
+        # The original error contains the text, so it is not chained.
         raise UnusableError(f"its value is not JSON; write {example}") from None
     if value is None:
-        # Without this the setting would count as not written, and nothing would be checked.
+        # Without this check the setting would count as not set, and no secret would be required.
         raise UnusableError(f"its value is null; write {example}")
     return value
 
@@ -145,7 +146,7 @@ _NOT_JSON = (
     (r"[:\[,]\s*(?:True|False|None)\b", "JSON writes true, false and null"),
     (r"[{,]\s*\w+\s*:", 'a key has no quotation marks; write "key": ...'),
 )
-"""Patterns of what people write instead of JSON, each with what to write."""
+"""Patterns of common mistakes in JSON, each with a hint."""
 
 
 def _why_not_json(text: str, error: Exception, example: str) -> str:

@@ -23,35 +23,38 @@ from arrcert.trust.files import TrustFolder
 logger = logging.getLogger("arrcert")
 
 SECONDS_BETWEEN_LOOKS = 2.0
-"""How often a thread looks at the file. A look reads the file and compares its digest."""
+"""The interval in which a thread looks at the file, in seconds. A look reads the file and compares
+its digest."""
 
 SECONDS_TO_WAIT = 0.1
-"""How long a request waits for a look that is overdue."""
+"""How long a request waits for a look that is late, in seconds."""
 
 SECONDS_WITHOUT_A_LOOK = 60.0
-"""After this time without a look, an error is logged: the file system does not answer."""
+"""After this time without a look, in seconds, an error is logged: the file system does not
+answer."""
 
 MOST_LOOKS_AT_THE_START = 10
-"""How many looks the start takes at a file that changes all the time."""
+"""The largest number of looks at the start, if the file changes each time."""
 
 _REFUSED = {
-    NamesProvenByFrontEnd.key: "is not allowed in a file: what the front end proves belongs to the"
-    " deployment; write it in the setting ARRCERT"
+    NamesProvenByFrontEnd.key: "is not allowed in a file, because it depends on the"
+    " deployment; write the policy in the setting ARRCERT"
 }
 
 _settled: dict[str, object] = {}
-"""What the last start saw at two looks, by path: a second start in one process does not wait."""
+"""The content that the last start saw at two looks, by path. So a second start in the same process
+does not wait."""
 
 
 class Generation(NamedTuple):
-    """The policies of one content of the file. It is immutable.
+    """The policies of one version of the file. It is immutable.
 
     Attributes:
         policies: each policy's name and its alternatives, in order.
         places: every policy with the place where it is written.
         path: the path of the file without links.
-        sha256: the digest of the file.
-        trust_folder: what opened the files that the policies name.
+        sha256: the SHA-256 of the file.
+        trust_folder: the object that opened the files that the policies name.
         changed_at: when the file was changed last, in seconds since the epoch.
     """
 
@@ -76,7 +79,7 @@ def read_generation(
     Args:
         text: the TOML text.
         path: the path of the file without links. Paths in the text are relative to its folder.
-        sha256: the digest of the file.
+        sha256: the SHA-256 of the file.
         before: the generation that is in use.
         changed_at: when the file was changed last, in seconds since the epoch.
 
@@ -99,22 +102,23 @@ def read_generation(
 class PolicyFile:
     """Follows the file of policies.
 
-    `current` always returns a whole `Generation`. A thread of each process looks at the file every
-    two seconds and builds the next one. Content whose first line holds its checksum counts at once.
-    Other content counts only when two looks, two seconds apart, saw the same bytes with the same
-    size and time. Content that cannot be used changes nothing: an error is logged, and the last
-    good generation stays in use. A file that is missing is treated the same way.
+    `current` always returns a complete `Generation`. In each process a thread looks at the file
+    every two seconds and builds a new generation if the content has changed. New content with a
+    checksum in its first line is used at once. Other content is used only after two looks, two
+    seconds apart, found the same bytes, size and time. If the content cannot be used, or the file
+    is missing, an error is logged and the last good generation stays in use.
 
     Args:
-        path: the path of the file; relative to the working directory of the start.
-        served: the folders in which the file may not lie.
-        ignore_mode: whether group and others may write the file and its folder.
+        path: the path of the file. A relative path is relative to the working directory at the
+            start.
+        served: the folders in which the file must not be.
+        ignore_mode: whether to accept a file that the group or others may write.
 
     Raises:
         ConfigurationError: all mistakes together, each with its place in the file.
 
-    A file without a checksum, or with a mistake, delays the start by two seconds. A file that
-    stays incomplete between two looks cannot be told from a complete one without a checksum.
+    A file without a checksum, or with a mistake, delays the start by two seconds. Without a
+    checksum, a file that stays incomplete for two looks is considered complete.
     """
 
     def __init__(
@@ -136,10 +140,11 @@ class PolicyFile:
         self._start()
 
     def current(self) -> Generation:
-        """Return the policies that count now.
+        """Return the current policies.
 
-        If the thread is late (the process was suspended, or the server does not let threads run),
-        the request waits up to a tenth of a second for a look, at most once in two seconds.
+        The thread may be late, because the process was suspended or the server does not let threads
+        run. Then the request waits up to a tenth of a second for a look, at most once in two
+        seconds.
         """
         if time.monotonic() >= self._overdue_at:
             self._overdue_at = time.monotonic() + SECONDS_BETWEEN_LOOKS
@@ -147,9 +152,9 @@ class PolicyFile:
         return self._generation
 
     def look(self) -> None:
-        """Look at the file once; use its content if it changed, is good, and is known to be whole.
+        """Look at the file once. Use its content if it has changed, is valid and is complete.
 
-        Nothing is raised. Faults are logged, each once.
+        It raises no exception. Each error is logged once.
         """
         with self._looking:
             try:
@@ -165,13 +170,13 @@ class PolicyFile:
         self._looked.set()
 
     def _first(self) -> Generation:
-        """Return the first generation; wait until two looks see the same, unless it is sealed.
+        """Return the first generation. Without a checksum, wait until two looks find the same.
 
-        A worker that starts while somebody writes the file must neither take half a file nor fail
-        because of it: some servers end if a worker does not start.
+        The file may be written while a worker starts. The worker must not use an incomplete file.
+        It must not fail either, because some servers stop if a worker does not start.
 
         Raises:
-            ConfigurationError: the content cannot be used, or it does not come to rest.
+            ConfigurationError: the content cannot be used, or it changes all the time.
         """
         before = _settled.get(self.path)
         for look in range(MOST_LOOKS_AT_THE_START):
@@ -228,7 +233,8 @@ class PolicyFile:
                     found.text, found.path, found.sha256, in_use, changed_at=found.changed_at
                 )
             except ConfigurationError as error:
-                # The next look tries again: a file that the policies name may follow.
+                # The next look tries again, because a file that the policies name may be written
+                # later.
                 self._report(error.problems)
             else:
                 self._use(generation)
@@ -269,11 +275,11 @@ class PolicyFile:
 
     def _clear(self) -> None:
         if self._reported:
-            logger.info("%s: %s is good again", FILE, quote(self.path))
+            logger.info("%s: %s can be used again", FILE, quote(self.path))
         self._reported = ()
 
     def _catch_up(self) -> None:
-        """Start the thread if it does not run, and wait a moment for its next look."""
+        """Start the thread if it does not run, and wait a short time for its next look."""
         with self._starting:
             looked = self._looked
             looked.clear()
@@ -288,14 +294,14 @@ class PolicyFile:
         if seconds > SECONDS_WITHOUT_A_LOOK and not self._was_overdue:
             self._was_overdue = True
             logger.error(
-                "%s: nobody could look at %s for %d seconds; its last good content stays in use",
+                "%s: %s could not be read for %d seconds; its last good content stays in use",
                 FILE,
                 quote(self.path),
                 seconds,
             )
 
     def _renew(self) -> None:
-        """Make new locks. After a fork, the threads that held the old ones are not alive."""
+        """Make new locks. After a fork, the threads that held the old locks do not exist."""
         self._looking = threading.Lock()
         self._starting = threading.Lock()
         self._looked = threading.Event()
@@ -310,7 +316,7 @@ class PolicyFile:
 
 
 def warnings_of(places: Iterable[tuple[Place, Policy]]) -> list[Problem]:
-    """Return what does not stop the start, but is probably a mistake or denies somebody.
+    """Return a warning for each value that is probably a mistake or denies clients.
 
     Args:
         places: every policy with the place where it is written.
@@ -330,7 +336,7 @@ def warnings_of(places: Iterable[tuple[Place, Policy]]) -> list[Problem]:
 
 
 def _follow(reference: weakref.ref[PolicyFile]) -> None:
-    """Look at a file again and again, as long as somebody uses it."""
+    """Look at a file in intervals, as long as the `PolicyFile` is used."""
     while (file := reference()) is not None:
         file.look()
         del file
@@ -343,7 +349,7 @@ _instances: weakref.WeakSet[PolicyFile] = weakref.WeakSet()
 def _after_fork() -> None:
     """Let the first request in the child process start the thread: a fork copies no threads.
 
-    It is not started here, because gevent cannot switch yet at this moment.
+    The thread is not started here, because gevent cannot switch greenlets during a fork.
     """
     for file in list(_instances):
         file._renew()

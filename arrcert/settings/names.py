@@ -19,7 +19,7 @@ FLAT = {f"ARRCERT_{key.upper()}": key for key in PARAMETERS}
 """The environment variables of the default policy, one for each policy key."""
 
 POLICY_VARIABLES = (POLICIES, FILE, *FLAT)
-"""Every environment variable that holds policies, or says where they are."""
+"""Every environment variable that holds policies, or names the file with them."""
 
 SETTINGS = (POLICIES, FILE, *OPTIONS)
 """Every setting of a framework."""
@@ -46,7 +46,7 @@ _SYNONYMS = {
     }.items()
     for synonym in synonyms.split()
 }
-"""Names that other software uses for arrcert's settings and keys."""
+"""Names that other software uses for the same things as arrcert's settings and keys."""
 
 
 def closest(name: object, known: Iterable[str]) -> str | None:
@@ -56,10 +56,10 @@ def closest(name: object, known: Iterable[str]) -> str | None:
         name: a name that is not known.
         known: the known names.
     """
-    # Imported here, because a start-up without mistakes does not need it.
+    # It is imported here, because a start without mistakes does not need it.
     from difflib import get_close_matches
 
-    # Compare without the common prefix. With it, all names would be similar.
+    # Compare without the prefix `ARRCERT_`, which makes all names similar.
     by_word = {known_name.removeprefix("ARRCERT_").lower(): known_name for known_name in known}
     word = str(name).removeprefix("ARRCERT_").lower()
     close = [_SYNONYMS.get(word), *get_close_matches(word, by_word, n=1, cutoff=0.8)]
@@ -73,7 +73,7 @@ def hint(key: object) -> str:
         return f"did you mean {close}?"
     setting = closest(key, OPTIONS)
     if setting:
-        return f"write the setting {setting} beside ARRCERT"
+        return f"write the setting {setting} next to ARRCERT"
     return f"write one of {', '.join(PARAMETERS)}"
 
 

@@ -15,14 +15,14 @@ from arrcert.notation import Form, Notation
 
 
 class Option:
-    """One setting beside the policies.
+    """One setting other than the policies.
 
     Class attributes:
         name: the name of the setting and of its environment variable.
         form: how the environment variable is written.
         example: an example of the value, for errors.
-        default: the value if the setting is not written.
-        document: the line of the setting in the table of settings, as Markdown.
+        default: the value if the setting is not set.
+        document: the text of the setting in the table of settings, as Markdown.
     """
 
     name: ClassVar[str]
@@ -69,10 +69,11 @@ class TrustedProxies(Option):
     name = "ARRCERT_TRUSTED_PROXIES"
     form = Form.LIST
     document = (
-        'networks, one of which must hold the address of the direct peer: `["10.1.0.0/16"]`. The'
-        " direct peer is the one that the server sees, before any `ProxyFix`. A request is denied"
-        " if its peer is unknown (a Unix socket), or if the server took the address from a header"
-        " or from the PROXY protocol."
+        'networks that hold the addresses of your front end: `["10.1.0.0/16"]`. The address of'
+        " the direct peer must be in one of them. The direct peer is the program that connected"
+        " to the server, before any `ProxyFix`. A request is denied if its peer is unknown (a"
+        " Unix socket), or if the server took the address from a header or from the PROXY"
+        " protocol."
     )
 
     @classmethod
@@ -88,9 +89,9 @@ class FrontEndSecretHeader(Option):
     form = Form.SECRET_JSON
     example = '{"header": "X-Front-End-Secret", "secrets": ["..."]}'
     document = (
-        "a header that the front end adds, with one secret, or two while it is being changed:"
-        ' `{"header": "X-Front-End-Secret", "secrets": ["..."]}`. Each secret has at least 16'
-        " characters and is compared in constant time."
+        'a header with a secret that the front end adds: `{"header": "X-Front-End-Secret",'
+        ' "secrets": ["..."]}`. List two secrets while you change from one to the other. A'
+        " secret has at least 16 characters, and is compared in constant time."
     )
 
     @classmethod
@@ -126,8 +127,9 @@ class CrossSiteOrigins(Option):
     form = Form.LIST
     default = frozenset()
     document = (
-        "origins of other sites whose pages may send unsafe requests (any method but GET, HEAD,"
-        ' OPTIONS and TRACE) and open WebSockets: `["https://app.contoso.com"]`. None by default.'
+        "origins of other sites whose pages may send requests that change something (any method"
+        " except GET, HEAD, OPTIONS and TRACE), and may open WebSockets:"
+        ' `["https://app.contoso.com"]`. None by default.'
     )
 
     @classmethod
@@ -144,8 +146,9 @@ class RefuseUnsafeServers(_Truth):
 
     name = "ARRCERT_REFUSE_UNSAFE_SERVERS"
     document = (
-        "whether to deny every request on a WSGI server that is known to fold look-alike headers."
-        " True by default; in the framework's debug mode False, which writes an ERROR to the log."
+        "whether to deny every request on an [unsafe server](servers.md). True by default. In"
+        " the debug mode of the framework it is False by default: arrcert serves the requests"
+        " and logs an ERROR."
     )
 
 
@@ -156,12 +159,12 @@ class ExemptPathsOption(Option):
     form = Form.LIST
     default = ExemptPaths()
     document = (
-        'paths that the site-wide check leaves out: `"/health"` is exactly that path, `"/public/*"`'
-        " is every path below that folder. Case matters; the path is compared decoded and without"
-        " `SCRIPT_NAME`. A path with a dot segment, `//`, a backslash, an encoded slash, a"
-        " semicolon, a control character, or a percent sign or fragment left after decoding is"
-        " never exempt."
-        " An exempt path never disables a decorator."
+        'paths that the site-wide check leaves out: `"/health"` is exactly this path,'
+        ' `"/public/*"` is every path below this folder. Case matters. The path is compared'
+        " after decoding, without `SCRIPT_NAME`. These paths are never exempt: with a dot"
+        " segment, `//`, a backslash, an encoded slash, a semicolon, a control character, or"
+        " with a `%` or `#` after decoding. A decorator still protects its view on an exempt"
+        " path."
     )
 
     @classmethod
@@ -176,9 +179,9 @@ class FileIgnoreMode(_Truth):
     name = "ARRCERT_FILE_IGNORE_MODE"
     default = False
     document = (
-        "True: `ARRCERT_FILE` is accepted although its mode, or that of its folder, lets the group"
-        " or others write it. For file systems that show the same mode for every file, such as"
-        " `/home` on App Service. False by default."
+        "True: accept `ARRCERT_FILE` even if its mode, or the mode of its folder, allows the"
+        " group or others to write it. For file systems that show the same mode for every file,"
+        " such as `/home` on App Service. False by default."
     )
 
 
@@ -188,9 +191,10 @@ class ProtectAll(_Truth):
     name = "ARRCERT_PROTECT_ALL"
     default = False
     document = (
-        "whether every endpoint is protected. Flask: False by default. Django: True by default, and"
-        " the site refuses to serve if the middleware is not active; False protects only views with"
-        " the decorator or the mixin, and is an error if the middleware is installed."
+        "whether every request is checked. Flask: False by default. Django: True by default,"
+        " and the site refuses to serve if the middleware is not active. With False, Django"
+        " protects only views with the decorator or the mixin, and an installed middleware is an"
+        " error."
     )
 
 
@@ -201,9 +205,10 @@ class MostRemembered(Option):
     form = Form.NUMBER
     default = MOST_REMEMBERED
     document = (
-        "how many accepted certificates are remembered for each policy, so that the next request"
-        " needs only a look-up: 1024 by default, 0 for none. No decision is remembered past a date,"
-        " pin or list that it depends on."
+        "how many accepted certificates arrcert remembers for each policy. The next request"
+        " with a remembered certificate needs only a look-up. 1024 by default, 0 for none."
+        " arrcert forgets a certificate at the first date, or the first change of a pin or list,"
+        " on which the decision depends."
     )
 
     @classmethod
@@ -221,9 +226,10 @@ class ExpiryWarningDays(Option):
     form = Form.NUMBER
     default = EXPIRY_WARNING_DAYS
     document = (
-        "an accepted certificate that ends within so many days is a WARNING once a day in each"
-        " process, and so are the trust anchors, intermediates, revocation lists and pins that it"
-        " rests on: 30 by default, 0 for never ([telemetry](telemetry.md#what-ends-soon))."
+        "how many days before its end an accepted certificate causes a WARNING, once a day in"
+        " each process. The same holds for the trust anchors, intermediates, revocation lists"
+        " and pins on which the decision depends. 30 by default, 0 for no warnings"
+        " ([telemetry](telemetry.md#what-ends-soon))."
     )
 
     @classmethod
@@ -280,4 +286,4 @@ OPTIONS: dict[str, type[Option]] = {
         TelemetryOption,
     )
 }
-"""The class of each setting beside the policies, in the order of the table of settings."""
+"""The class of each setting other than the policies, in the order of the table of settings."""

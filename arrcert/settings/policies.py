@@ -1,4 +1,4 @@
-"""The mapping of policies, wherever it is written: each policy is validated and built."""
+"""Validates the mapping of policies, from any source, and builds each policy."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Place(NamedTuple):
     """Where a policy is written.
 
     Attributes:
-        where: such as `ARRCERT["partners"][1]`; empty for the flat variables.
+        where: the place, such as `ARRCERT["partners"][1]`; empty for the flat variables.
         notation: how the policy is written.
     """
 
@@ -26,7 +26,7 @@ class Place(NamedTuple):
     notation: Notation
 
     def setting(self, key: str = "") -> str:
-        """Return what an error calls a key there, or the policy itself."""
+        """Return the name of a key of the policy, or of the policy itself, for errors."""
         if not self.where:
             return f"ARRCERT_{key.upper()}" if key else POLICIES
         return f'{self.where}["{key}"]' if key else self.where
@@ -36,15 +36,15 @@ class PolicyReader:
     """Builds the policies of one mapping, and collects its mistakes.
 
     Args:
-        setting: what errors call the mapping: `ARRCERT` or `ARRCERT_FILE`.
+        setting: the name of the mapping in errors: `ARRCERT` or `ARRCERT_FILE`.
         notation: how the mapping is written.
-        trust_folder: opens the files that the policies name.
-        refused: keys that a policy may not have here, each with the reason.
+        trust_folder: the object that opens the files that the policies name.
+        refused: keys that a policy must not have in this mapping, each with the reason.
 
     Attributes:
         problems: every mistake, in order.
-        places: every policy that was built, with the place where it is written.
-        names: the names in the mapping; empty if keys stand in place of the names.
+        places: every policy that was built, with its place in the settings.
+        names: the policy names in the mapping; empty if it has keys in place of names.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class PolicyReader:
         self._refused = refused or {}
 
     def read(self, value: Any) -> dict[str, tuple[Policy, ...]]:
-        """Return the policies of each name; those with mistakes are left out.
+        """Return the policies of each name, without those that have mistakes.
 
         Args:
             value: the mapping.
@@ -115,8 +115,8 @@ class PolicyReader:
         Args:
             where: the place of the policy; empty for the flat variables.
             description: the keys of the policy, all known, and their values.
-            is_whole: False if one of its keys was refused before. Then it is not also reported that
-                the policy has no condition.
+            is_whole: False if one of the keys was already refused. Then a policy without a
+                condition is not reported as a second mistake.
         """
         place = Place(where, self._notation)
         try:
@@ -136,7 +136,7 @@ class PolicyReader:
 
     def _add_stray_keys(self, stray: Mapping[str, str]) -> None:
         """Report keys and settings that are written in place of a policy's name."""
-        # The missing policy "default" would be a second report of the same mistake.
+        # Otherwise the missing policy "default" would be reported, too, which is the same mistake.
         self.names = []
         beside = {name: key for name, key in stray.items() if key in OPTIONS}
         for name, setting in beside.items():

@@ -59,30 +59,31 @@ def _unguarded(front_end: FrontEnd) -> Problem:
     return Problem(
         FrontEndOption.name,
         f"declares {quote(front_end.name)}, and this is not App Service (WEBSITE_SITE_NAME is not"
-        " set): nothing is known to keep strangers from sending somebody else's certificate in"
-        f" {front_end.header}; declare the front end that is really there, or set"
+        " set): strangers may be able to send somebody else's certificate in"
+        f" {front_end.header}; declare the front end that is really used, or set"
         " ARRCERT_TRUSTED_PROXIES or ARRCERT_FRONT_END_SECRET_HEADER",
     )
 
 
 _PLATFORMS = ("ALLOWED_CLIENT_CERT_THUMBPRINTS", "ALLOWED_CLIENT_CERT_COMMON_NAMES")
-"""The environment variables of a well-known recipe for the platform's own sample."""
+"""Environment variables of a well-known sample for the platform. Sites that used it may still have
+them."""
 
 
 class Settings(NamedTuple):
-    """A configuration that was validated whole.
+    """A complete configuration that was validated.
 
     Attributes:
-        policies: each policy's name and its alternatives, in order. With a file, they are those of
-            the start.
+        policies: each policy's name and its alternatives, in order. If there is a file, these are
+            the policies at the start.
         ingress: the declared way from the client to the app.
         exempt_paths: paths that the site-wide check leaves out.
         protect_all: whether the whole site is protected.
         most_remembered: how many accepted certificates are remembered for each policy.
-        is_guarded: whether anything is known to keep strangers from forging the header.
-        places: every policy with the place where it is written.
+        is_guarded: whether the site is known to have a protection against a forged header.
+        places: every policy, with its place in the settings.
         file: follows the file of policies; None without one.
-        expiry_warning_days: how many days before its end a certificate is reported.
+        expiry_warning_days: how many days before it expires a certificate is reported.
         telemetry: whether decisions are counted by OpenTelemetry.
     """
 
@@ -98,9 +99,9 @@ class Settings(NamedTuple):
     telemetry: bool = False
 
     def warnings(self) -> list[Problem]:
-        """Return what does not stop the start, but is probably a mistake or denies somebody.
+        """Return a warning for each value that is probably a mistake or denies clients.
 
-        This looks at the policies as they are now, not at requests.
+        It checks the current policies, not requests.
         """
         unguarded = [] if self.is_guarded else [_unguarded(self.ingress.front_end)]
         return unguarded + warnings_of(self.places)
@@ -114,7 +115,7 @@ def load(
     protect_all_by_default: bool = False,
     served: Iterable[Served] = (),
 ) -> Settings:
-    """Validate a configuration whole and build its policies.
+    """Validate a complete configuration and build its policies.
 
     The policies have exactly one source: the framework's setting `ARRCERT`; the environment
     variable `ARRCERT`, which holds the same mapping as JSON; the TOML file that the setting or the
@@ -125,14 +126,14 @@ def load(
         framework_settings: every setting of the framework whose name begins with `ARRCERT`.
         environ: the environment of the process.
         debug: whether the framework is in its debug mode, in which unsafe servers are not refused.
-        protect_all_by_default: the value of `ARRCERT_PROTECT_ALL` if it is not written.
-        served: folders that visitors can read or write, in which `ARRCERT_FILE` may not lie.
+        protect_all_by_default: the value of `ARRCERT_PROTECT_ALL` if it is not set.
+        served: folders that visitors can read or write. `ARRCERT_FILE` must not be in them.
 
     Raises:
         ConfigurationError: all mistakes together, each with its setting.
 
-    The result is immutable: later changes of the settings have no effect on it. Its `file` follows
-    the changes of the file.
+    The result is immutable, and later changes of the settings have no effect on it. But its `file`
+    notices changes of the file of policies.
     """
     validation = _Validation(framework_settings, environ, served)
     settings = validation.validate(debug=debug, protect_all_by_default=protect_all_by_default)
@@ -142,12 +143,12 @@ def load(
 
 
 def load_environment() -> Settings:
-    """Validate the configuration of a site without a framework, which is the environment alone.
+    """Validate the configuration of a site without a framework: only the environment.
 
     Raises:
         ConfigurationError: all mistakes together, each with its setting.
 
-    A setting that is valid but probably a mistake is a warning in the log.
+    A setting that is valid but is probably a mistake is logged as a WARNING.
     """
     settings = load({}, os.environ)
     for problem in settings.warnings():
@@ -156,7 +157,7 @@ def load_environment() -> Settings:
 
 
 class _Validation:
-    """Collects the mistakes of one configuration, and the policies that have none."""
+    """Collects the mistakes in one configuration, and the policies without mistakes."""
 
     def __init__(
         self,
@@ -247,7 +248,7 @@ class _Validation:
         )
         self._add(name, f"there is no such {kind}; {what_to_write}")
 
-    # ----------------------------------------------------------------- settings beside the policies
+    # ------------------------------------------------------------- settings other than the policies
 
     def _is_written(self, name: str) -> bool:
         return name in self._framework or name in self._ours

@@ -40,9 +40,9 @@ the list is not complete."""
 _ENCODED_CERTIFICATE_ISSUER = b"\x06\x03\x55\x1d\x1d"
 _ENCODED_TRUE = b"\x01\x01\xff"
 _WIDTH = 20
-"""Bytes of the longest serial number that RFC 5280 section 4.1.2.2 allows."""
+"""The length of the longest serial number that RFC 5280 section 4.1.2.2 allows, in bytes."""
 _BLOCK = 256
-"""How many serial numbers lie side by side on average."""
+"""The average number of serial numbers in a block."""
 
 
 class RevocationList:
@@ -52,10 +52,10 @@ class RevocationList:
     list with a million entries takes 24 MB. It may have expired; `why_not_current` checks that.
 
     Attributes:
-        source: what errors and logs call the list, safe for a log: `the file 'ca.crl'`.
+        source: the name of the list in errors and logs, escaped: `the file 'ca.crl'`.
         issuer: the name of the CA that signed the list.
-        scope: which certificates the list speaks for (RFC 5280 section 5.2.5).
-        is_for_no_point: whether the operator states that the list also speaks for certificates that
+        scope: which certificates the list covers (RFC 5280 section 5.2.5).
+        is_for_no_point: whether the operator states that the list also covers certificates that
             name no distribution point.
         number: the CRLNumber (RFC 5280 section 5.2.3), or None if the list has none.
         this_update_utc: thisUpdate, an aware datetime.
@@ -113,17 +113,18 @@ class RevocationList:
         return self.issuer, self._issuer_key
 
     def revokes(self, serial_number: int) -> bool:
-        """Tell whether the list has an entry for a serial number, in constant time.
+        """Return whether the list has an entry for a serial number, in constant time.
 
         Args:
             serial_number: the serial number of a certificate that this list's CA issued.
 
-        It does not check the reason or the revocation date: a certificate on hold is revoked.
+        It does not check the reason or the revocation date. A certificate on hold counts as
+        revoked.
         """
         return serial_number in self._serial_numbers
 
     def is_signed_by(self, ca: Certificate) -> bool:
-        """Tell whether a CA signed the list and may sign lists (RFC 5280 section 6.3.3, f and g).
+        """Return whether a CA signed the list and may sign lists (RFC 5280 section 6.3.3, f and g).
 
         The signature is verified when the list is read. This compares the name and the public key
         with those of the CA that signed the list.
@@ -136,12 +137,12 @@ class RevocationList:
         return signer_of(ca) == self.signer and may_sign_lists(ca)
 
     def why_not_current(self, at: datetime) -> str | None:
-        """Return why the list is not current at a moment, or None if it is.
+        """Return why the list is not current at a given time, or None if it is.
 
         Both thisUpdate and nextUpdate are inclusive (RFC 5280 sections 5.1.2.4 and 5.1.2.5).
 
         Args:
-            at: the moment, an aware datetime.
+            at: the time, a timezone-aware `datetime`.
         """
         if at < self.this_update_utc:
             return f"{self.source} is valid only from {_timestamp(self.this_update_utc)} on"
@@ -150,16 +151,16 @@ class RevocationList:
         return None
 
     def is_older_than(self, other: RevocationList) -> bool:
-        """Tell whether another list of the same signer and scope is newer than this one.
+        """Return whether another list of the same signer and scope is newer than this one.
 
-        The higher CRLNumber is newer. If a list has no number, or both have the same, the later
-        thisUpdate is newer.
+        The list with the higher CRLNumber is newer. If a list has no number, or both numbers are
+        equal, the list with the later thisUpdate is newer.
 
         Args:
             other: the other list.
 
-        It does not check that both lists have the same signer and scope. CAs count the lists of
-        each scope by themselves.
+        It does not check that both lists have the same signer and scope. CAs number the lists of
+        each scope separately.
         """
         if self.number is not None and other.number is not None and self.number != other.number:
             return self.number < other.number
@@ -184,11 +185,11 @@ def read_revocation_lists(
     Args:
         data: one list in DER, or PEM blocks `X509 CRL` with or without other text (RFC 7468
             section 6).
-        source: what errors and logs call the file, safe for a log: `the file 'ca.crl'`.
+        source: the name of the file in errors and logs, escaped: `the file 'ca.crl'`.
         issuers: the CA certificates that may sign the lists: trust anchors and intermediates.
-        distribution_point: the URL of the one list in the file, if that list also speaks for
-            certificates that name no distribution point; None, the default, if the operator does
-            not state that.
+        distribution_point: the URL of the distribution point of the only list in the file, if the
+            operator states that this list also covers certificates that name no distribution point.
+            None, the default, means that there is no such statement.
 
     Raises:
         ValueError: a list in the file cannot be used, because
@@ -212,7 +213,8 @@ def read_revocation_lists(
         return [_read(der, source, cas, distribution_point) for der in _encoded_lists(data)]
     except _DoesNotCountError as error:
         raise ValueError(f"{source} {error}") from error
-    # cryptography documents ValueError, but it decodes some parts later and then raises others.
+    # cryptography documents ValueError, but it decodes some parts later and may then raise other
+    # exceptions.
     except Exception as error:
         raise ValueError(
             f"{source} holds a broken revocation list ({quote(error)}); fetch it again"
@@ -251,7 +253,7 @@ def _require_one_list(data: bytes) -> None:
     count = 1 if data.startswith(b"\x30") else data.count(_BEGIN)
     if count > 1:
         raise _DoesNotCountError(
-            f"holds {count} revocation lists, and distribution_point speaks of one; write a file"
+            f"holds {count} revocation lists, and distribution_point is for one list; write a file"
             " for each list"
         )
 
@@ -273,8 +275,8 @@ def _read(
     issuer_key = _verified_key(crl, der, issuers)
     if crl.next_update_utc is None:
         raise _DoesNotCountError(
-            "has no nextUpdate, so nobody knows when it is out of date; configure the CA to write"
-            " one"
+            "has no nextUpdate, so it is not known when it is out of date; configure the CA to"
+            " write one"
         )
     scope = _scope(crl.extensions, crl.issuer)
     if distribution_point is not None:
@@ -332,12 +334,12 @@ def _verified_key(
 
 
 def _is_signature_valid(crl: CertificateRevocationList, der: bytes, ca: Certificate) -> bool:
-    """Tell whether the CA's key signed the list, using the original bytes.
+    """Return whether the CA's key signed the list, using the original bytes.
 
-    `crl.is_signature_valid` encodes the list again. That takes a second for a million entries and
-    blocks the interpreter; this function takes a twentieth of the time. cryptography has parsed the
-    bytes, so they are DER, and it has checked that the algorithm is the same inside and outside the
-    signed part (RFC 5280 section 5.1.1.2).
+    `crl.is_signature_valid` encodes the list again. For a million entries that takes a second and
+    blocks the interpreter. This function needs a twentieth of that time. cryptography has already
+    parsed the bytes, so they are valid DER. It has also checked that the algorithm is the same
+    inside and outside of the signed part (RFC 5280 section 5.1.1.2).
     """
     start, _ = _content(der, 0)
     _, end = _content(der, start)
@@ -362,7 +364,7 @@ def _is_signature_valid(crl: CertificateRevocationList, der: bytes, ca: Certific
 
 
 def _content(der: bytes, at: int) -> tuple[int, int]:
-    """Return where the content of the DER element at an offset begins and ends."""
+    """Return the offsets at which the content of a DER element begins and ends."""
     length, start = der[at + 1], at + 2
     if length >= 0x80:
         octets = length & 0x7F
@@ -398,13 +400,13 @@ def _require_point(scope: Scope, distribution_point: str) -> None:
     if scope.points is None:
         raise _DoesNotCountError(
             f"holds a list without a distribution point, not one for {quote(distribution_point)};"
-            " write the file alone, without distribution_point"
+            " write only the file, without distribution_point"
         )
     urls = [name.value for name in scope.points if isinstance(name, UniformResourceIdentifier)]
     if distribution_point not in urls:
         raise _DoesNotCountError(
             f"holds the list for the distribution point {names_of(scope.points)}, not for"
-            f" {quote(distribution_point)}; write in distribution_point exactly what the list names"
+            f" {quote(distribution_point)}; write distribution_point exactly as in the list"
         )
 
 
@@ -417,14 +419,14 @@ def _require_plain_entries(crl: CertificateRevocationList, der: bytes) -> None:
 
 
 def _may_hold_special_entries(der: bytes, critical_list_extensions: int) -> bool:
-    """Tell whether an entry may have a critical extension or a certificateIssuer.
+    """Return whether an entry may have a critical extension or a certificateIssuer.
 
-    cryptography can tell for certain, but parsing the extensions of each entry takes longer than
-    all other work on a large list, and almost no list needs it. Therefore this function searches
-    the bytes first. In DER a critical extension is an OID (06, its length, its content) followed by
-    TRUE (01 01 ff). If the list has no more such places than it has critical extensions of its own,
-    no entry has one. Other bytes may look the same by chance; then each entry is parsed. OIDs are
-    at most 63 bytes long, because cryptography refuses longer ones.
+    cryptography can parse the extensions of each entry. But for a large list that takes longer than
+    all other work, and almost no list needs it. So this function first searches the bytes. In DER a
+    critical extension is an OID (06, its length, its content) followed by TRUE (01 01 ff). If the
+    number of such places is the number of critical extensions of the list itself, no entry has one.
+    Other bytes may look the same by chance. Then each entry is parsed. OIDs have at most 63 bytes,
+    because cryptography refuses longer ones.
     """
     if _ENCODED_CERTIFICATE_ISSUER in der:
         return True
@@ -451,10 +453,11 @@ def _require_plain(entry: RevokedCertificate) -> None:
 
 
 class _SerialNumbers:
-    """A set of serial numbers in little memory.
+    """A set of serial numbers that needs little memory.
 
-    The numbers lie side by side in blocks of `_BLOCK` on average, each in the block that its
-    remainder tells. A number takes 24 bytes, while a frozenset of integers takes 80.
+    The numbers are stored in blocks of `_BLOCK` numbers on average. The remainder of a division
+    says in which block a number is. A number takes 24 bytes; in a frozenset of integers it takes
+    80.
     """
 
     __slots__ = ("_blocks", "_others", "count")
@@ -463,7 +466,7 @@ class _SerialNumbers:
         self.count = count
         number = count // _BLOCK + 1
         self._blocks = blocks = [bytearray() for _ in range(number)]
-        # RFC 5280 section 4.1.2.2 forbids negative and longer ones, but they exist.
+        # RFC 5280 section 4.1.2.2 forbids negative and longer numbers, but they exist.
         self._others: set[int] = set()
         for serial_number in serial_numbers:
             try:
@@ -480,7 +483,7 @@ class _SerialNumbers:
             return serial_number in self._others
         block = self._blocks[serial_number % len(self._blocks)]
         at = block.find(key)
-        # The same bytes may also stand across two numbers.
+        # The same bytes may also be parts of two adjacent numbers.
         while at > 0 and at % _WIDTH:
             at = block.find(key, at + 1)
         return at >= 0
@@ -502,7 +505,7 @@ def _key_digest(ca: Certificate) -> bytes:
 
 
 def may_sign_lists(ca: Certificate) -> bool:
-    """Tell whether a CA's key usage allows it to sign lists (RFC 5280 section 6.3.3, f).
+    """Return whether a CA's key usage allows it to sign lists (RFC 5280 section 6.3.3, f).
 
     A CA certificate without a key usage may sign lists.
 

@@ -1,4 +1,4 @@
-"""Trust stores from files that are read again when they change."""
+"""Trust stores from files. The files are read again when they change."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from arrcert.trust.revocation import RevocationLists
 logger = logging.getLogger("arrcert")
 
 SECONDS_BETWEEN_LOOKS = 2.0
-"""The files are checked for changes at most once in this time. A check needs one `stat` call for
-each file."""
+"""The files are checked for changes at most once in this time, in seconds. A check needs one `stat`
+call for each file."""
 
 SECONDS_TO_WAIT = 0.1
-"""How long the request that notices a change waits for the reload. This is enough for everything
-but long revocation lists. Without it, the first request after a quiet night would be decided with
-yesterday's revocation list."""
+"""How long the request that notices a change waits for the reload, in seconds. This is enough for
+everything except long revocation lists. Without this time, the first request after a long pause
+would be decided with an old revocation list."""
 
 Source = str | os.PathLike[str]
 """The path of a file, relative to the working directory, or PEM text."""
 
 
 class ListOfPoint(NamedTuple):
-    """A revocation list that also speaks for certificates which name no distribution point.
+    """A revocation list that also covers certificates without a distribution point.
 
     Attributes:
         file: the path of the file, relative to the working directory, or PEM text.
@@ -53,14 +53,14 @@ ListSource = Source | ListOfPoint
 class TrustFiles:
     """A trust store that is read from files, and read again when they change.
 
-    `current` always returns a complete `TrustStore`, the old one or the new one. If a file cannot
-    be read any more (incomplete, removed, broken), its last good content stays in use and an error
-    is logged. A revocation list that stays in use this way still expires at its nextUpdate.
+    `current` always returns a complete `TrustStore`, the old one or the new one. If a file can no
+    longer be read (it is incomplete, removed or broken), its last good content stays in use and an
+    error is logged. A revocation list that stays in use this way still expires at its nextUpdate.
 
     Args:
         trust_anchors: PEM or DER files, or PEM texts.
         intermediates: PEM or DER files, or PEM texts.
-        crls: PEM or DER files, folders of such files, PEM texts, or a `ListOfPoint`; None if
+        crls: PEM or DER files, folders of such files, PEM texts, or `ListOfPoint` objects; None if
             revocation is not checked.
 
     Raises:
@@ -114,13 +114,13 @@ class TrustFiles:
         return [ca for file in self._intermediates for ca in file.certificates]
 
     def warnings(self, at: datetime | None = None) -> list[Problem]:
-        """Return a problem for each expired certificate, and for each list without effect.
+        """Return a problem for each expired certificate and each revocation list without effect.
 
-        A list has no effect if it has expired or is for attribute certificates. This does not
-        prevent the start, but clients will be denied because of it.
+        A list has no effect if it has expired or is for attribute certificates. The site still
+        starts, but clients may be denied because of this.
 
         Args:
-            at: the moment, an aware datetime; the current time by default.
+            at: the time, a timezone-aware `datetime`; now by default.
         """
         at = at or datetime.now(UTC)
         problems = []
@@ -151,7 +151,7 @@ class TrustFiles:
 
     def _reload_if_changed(self) -> None:
         with self._starting:
-            # After a fork, a thread of the parent process is not alive in the child.
+            # After a fork, the thread of the parent process does not exist in the child.
             if self._thread is not None and self._thread.is_alive():
                 return
             signature = self._signature()
@@ -177,8 +177,8 @@ class TrustFiles:
             if problem not in self._reported:
                 logger.error("%s; the old content stays in use", problem)
         self._reported = problems
-        # If a file exists but could not be read, try again at the next check. This is the last
-        # statement, so that a reload that raised an error is repeated, too.
+        # If a file exists but could not be read, the next check tries again. This is the last
+        # statement, so that a reload that raised an exception is repeated, too.
         if not any(file.is_unread for file in self._files()):
             self._seen = signature
 
@@ -231,13 +231,13 @@ class TrustFolder:
     """Opens the trust files of one configuration.
 
     Policies with the same sources share one `TrustFiles`, so that a revocation list is in memory
-    once. What the configuration before has opened is taken over with its last good content, and
-    with the knowledge of which revocation list is newer.
+    only once. The files of the previous configuration are reused, with their last good content and
+    with the information which revocation list is newer.
 
     Args:
         path: the folder to which relative paths are relative. With None they are relative to the
             working directory, and nothing is shared.
-        before: what opened the files of the configuration before.
+        before: the object that opened the files of the previous configuration.
     """
 
     def __init__(self, path: str | None = None, before: TrustFolder | None = None) -> None:
@@ -272,7 +272,7 @@ class TrustFolder:
         return files
 
     def forget_before(self) -> None:
-        """Let go of the files of the configuration before that no policy uses now."""
+        """Release the files of the previous configuration that no policy uses now."""
         self._before = {}
 
 
@@ -280,7 +280,7 @@ _instances: weakref.WeakSet[TrustFiles] = weakref.WeakSet()
 
 
 def _replace_locks() -> None:
-    """Give every instance a new lock: a thread that held the old one is not alive after a fork."""
+    """Give every instance a new lock, because a fork does not copy the thread that holds one."""
     for files in list(_instances):
         files._starting = threading.Lock()
 
@@ -293,7 +293,7 @@ class _File:
     """A file, or a PEM text.
 
     Attributes:
-        where: what errors call it: `the file 'ca.pem'`.
+        where: the name of the source in errors: `the file 'ca.pem'`.
         is_unread: whether the file exists, but the last attempt to read it failed.
     """
 
@@ -355,8 +355,8 @@ class _CertificateFile(_File):
             ValueError: the file cannot be used, and `certificates` did not change. The message is a
                 sentence for the operator.
         """
-        # Take the signature before reading, so that a change during the reading is noticed at the
-        # next check.
+        # Get the signature before reading, so that the next check notices a change during the
+        # reading.
         signature = self.signature()
         if signature is not None and signature == self._parsed:
             return
@@ -398,7 +398,7 @@ class _ListFile(_File):
         """
         if self._distribution_point is not None and os.path.isdir(self.source):
             raise ValueError(
-                f"{self.where} is a folder, and distribution_point speaks of one list; write the"
+                f"{self.where} is a folder, and distribution_point is for one list; write the"
                 " path of that list's file"
             )
         # See _CertificateFile.refresh.
@@ -415,10 +415,10 @@ class _ListFile(_File):
         self.lists, self._parsed = lists, (signature, issuers)
 
     def _refuse_earlier(self, lists: list[RevocationList]) -> None:
-        """Refuse an earlier list of another scope in the place of a list.
+        """Refuse a file in which a list was replaced by an earlier list of another scope.
 
-        `RevocationLists` compares lists of one scope alone. Without this check, an attacker who can
-        replace the file by an old list for other certificates could undo a revocation.
+        `RevocationLists` compares only lists of the same scope. Without this check, an attacker who
+        can replace the file with an old list for other certificates could undo a revocation.
         """
         for old in self.lists:
             others = [new for new in lists if new.signer == old.signer]
@@ -427,7 +427,7 @@ class _ListFile(_File):
                     if new.this_update_utc < old.this_update_utc:
                         raise ValueError(
                             f"{self.where} holds a list {new.scope}, which is earlier than the list"
-                            f" {old.scope} that was there; if this is right, restart the site"
+                            f" {old.scope} that was there; if this is intended, restart the site"
                         )
 
     def without_effect(self, at: datetime) -> Iterator[str]:
@@ -435,13 +435,13 @@ class _ListFile(_File):
         for crl in self.lists:
             if crl.scope.only_attribute_certificates:
                 yield (
-                    f"the revocation list in {self.where} is for attribute certificates alone, so"
-                    " it speaks for no client; configure the CA's list for certificates"
+                    f"the revocation list in {self.where} is only for attribute certificates, so"
+                    " it covers no client; configure the CA's list for certificates"
                 )
             elif at > crl.next_update_utc:
                 yield (
                     f"the revocation list in {self.where} expired at"
-                    f" {crl.next_update_utc:%Y-%m-%dT%H:%M:%SZ}, so certificates that it speaks for"
+                    f" {crl.next_update_utc:%Y-%m-%dT%H:%M:%SZ}, so certificates that it covers"
                     " are denied; replace it (arrcert fetch-crls does)"
                 )
 

@@ -1,4 +1,4 @@
-"""Where a certificate says that its issuer's certificate can be had (RFC 5280 section 4.2.2.1)."""
+"""Where a certificate says that its issuer's certificate can be downloaded (RFC 5280, 4.2.2.1)."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ _MOST_LOCATIONS = 2
 
 
 def where_issuer_is(certificate: Certificate) -> str:
-    """Return where the issuer's certificate can be had, for the end of a sentence.
+    """Return where the issuer's certificate can be downloaded, for the end of a sentence.
 
     Args:
         certificate: the certificate whose issuer is missing.
 
     Returns:
-        At most two URLs of the authority information access, quoted; empty if there is none.
+        At most two URLs of the authority information access, quoted; empty if there is no URL.
 
-    The URLs are the certificate's own word, and anybody can write them. Nothing is fetched.
+    Anybody can write any URL into a certificate. Nothing is downloaded from it.
     """
     try:
         access = certificate.extensions.get_extension_for_class(AuthorityInformationAccess).value
-    # There is none, or it cannot be read: cryptography decodes it here, and hostile bytes may raise
-    # any exception.
+    # The extension is missing or cannot be read. cryptography decodes it here, and hostile bytes
+    # may raise any exception.
     except Exception:
         return ""
     urls = [
@@ -43,6 +43,6 @@ def where_issuer_is(certificate: Certificate) -> str:
     shown = " or ".join(urls[:_MOST_LOCATIONS])
     more = f" and {len(urls) - _MOST_LOCATIONS} more" if len(urls) > _MOST_LOCATIONS else ""
     return (
-        f"; the certificate says that it can be had at {shown}{more}, which arrcert never fetches:"
-        " check its fingerprint before you trust it"
+        f"; the certificate says that it can be downloaded from {shown}{more}; arrcert never does"
+        " that. Check its fingerprint before you trust it"
     )

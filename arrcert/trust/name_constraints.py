@@ -35,8 +35,8 @@ def unsupported_constraint(ca: Certificate) -> str | None:
     """Return why a CA's name constraints cannot be enforced, or None if they can.
 
     `cryptography` does not compare directory names and URIs, and it ignores the minimum and maximum
-    of a subtree. A CA with such constraints is refused, whether or not the extension is critical,
-    because a CA that has limits must not be trusted beyond them.
+    of a subtree. A CA with such constraints is refused, even if the extension is not critical,
+    because a limited CA must not be trusted beyond its limits.
 
     Args:
         ca: the CA certificate.
@@ -53,8 +53,8 @@ def _unsupported(ca: Certificate, constraints: NameConstraints) -> str | None:
             return "has name constraints on directory names, which arrcert cannot enforce"
         if isinstance(name, UniformResourceIdentifier):
             return "has name constraints on URIs, which arrcert cannot enforce"
-    # `NameConstraints` does not hold these numbers. They are lost when it is encoded again, and
-    # then the certificate does not contain the encoding.
+    # `NameConstraints` does not store these numbers, so they are lost when it is encoded again.
+    # Then the certificate does not contain the encoding.
     if constraints.public_bytes() not in ca.tbs_certificate_bytes:
         return (
             "has name constraints with a minimum or maximum, which arrcert cannot enforce (RFC 5280"
@@ -139,7 +139,7 @@ def _is_ip_address(text: str) -> bool:
 
 
 def _is_permitted(name: _Name, constraints: NameConstraints) -> bool:
-    """Tell whether a name is in a permitted subtree, if there is one, and in no excluded one."""
+    """Return whether a name is in a permitted subtree, if there is one, and in no excluded one."""
     permitted = [base for base in constraints.permitted_subtrees or () if type(base) is name.kind]
     excluded = [base for base in constraints.excluded_subtrees or () if type(base) is name.kind]
     if any(_in_subtree(name, base, in_doubt=True) for base in excluded):
@@ -148,7 +148,7 @@ def _is_permitted(name: _Name, constraints: NameConstraints) -> bool:
 
 
 def _in_subtree(name: _Name, base: GeneralName, *, in_doubt: bool) -> bool:
-    """Tell whether a name is in a subtree; `in_doubt` is the answer for a malformed address."""
+    """Return whether a name is in a subtree; `in_doubt` is the answer for a malformed address."""
     text = name.value.lower().rstrip(".")
     if isinstance(base, IPAddress):
         network = cast("ipaddress.IPv4Network | ipaddress.IPv6Network", base.value)

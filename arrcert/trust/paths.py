@@ -35,7 +35,7 @@ Path = list[Certificate]
 
 
 class _Link(NamedTuple):
-    """The leaf, or a forwarded CA certificate that leads to it.
+    """The leaf, or a forwarded CA certificate that signed it directly or indirectly.
 
     Attributes:
         certificate: the certificate.
@@ -54,7 +54,7 @@ class Signer(NamedTuple):
     Attributes:
         certificate: the certificate.
         key_id: its subject key identifier (RFC 5280 section 4.2.1.2); None without one.
-        effort: what it costs to verify one signature with its key; a P-256 key costs 1.
+        effort: the cost of one verification with its key, relative to a P-256 key.
     """
 
     certificate: Certificate
@@ -63,22 +63,22 @@ class Signer(NamedTuple):
 
     @classmethod
     def of(cls, certificate: Certificate) -> Signer:
-        """Return what is needed of a certificate before it is tried."""
+        """Return the facts of a certificate that are needed before a signature is verified."""
         return cls(certificate, _subject_key_id(certificate), _effort_of(certificate))
 
     def is_named_by(self, link: _Link) -> bool:
-        """Tell whether a certificate names this one by its key (RFC 5280 section 4.2.1.1)."""
+        """Return whether the authority key identifier of a certificate is that of this one."""
         return self.key_id is not None and self.key_id == link.issuer_key_id
 
 
 class TrustStore:
     """One immutable snapshot of trust anchors, intermediates and revocation lists.
 
-    App Service forwards the leaf alone, so the intermediates come from the configuration.
+    App Service forwards only the leaf, so the intermediates come from the configuration.
 
     Args:
-        anchors: certificates that are trusted. They must be valid as well.
-        intermediates: CA certificates that are not trusted but may stand on a path.
+        anchors: the trusted certificates. Their dates must be valid, too.
+        intermediates: CA certificates that are not trusted, but that may be part of a path.
         revocation_lists: the lists for the certificates of a path; None to check no revocation.
     """
 
@@ -121,23 +121,25 @@ class TrustStore:
 
         Args:
             certificate: the leaf.
-            at: the moment, aware.
-            clock_skew: by how much clocks may differ; 0 by default.
-            intermediates: CA certificates that came with the leaf, beside the configured ones.
+            at: the time, a timezone-aware `datetime`.
+            clock_skew: the largest difference of clocks; 0 by default.
+            intermediates: CA certificates that came with the leaf, in addition to the configured
+                ones.
 
         Returns:
             The path, or `untrusted`.
 
-        This does not check revocation, which `check_revocation` does, nor certificate policies.
+        This does not check certificate policies. It does not check revocation; `check_revocation`
+        does.
         """
         return PathSearch(certificate, intermediates).find(self, at, clock_skew)
 
     def check_revocation(self, path: Path, at: datetime) -> Finding | None:
-        """Return why a certificate of a path is revoked or unknown, None if neither is the case.
+        """Return a finding if a certificate of a path is revoked or its status unknown.
 
         Args:
             path: the path that `authenticate` returned.
-            at: the moment, aware.
+            at: the time, a timezone-aware `datetime`.
 
         A trust store without revocation lists checks nothing.
         """
@@ -146,11 +148,11 @@ class TrustStore:
         return self._revocation_lists.check(path, at)
 
     def next_update_of(self, path: Path, at: datetime) -> datetime | None:
-        """Return until when `check_revocation` holds for a path; None if no list was needed.
+        """Return until when the result of `check_revocation` is valid; None if no list was needed.
 
         Args:
             path: the path that `check_revocation` accepted.
-            at: the moment for which it did, aware.
+            at: the time for which it did, a timezone-aware `datetime`.
         """
         if self._revocation_lists is None:
             return None
@@ -173,18 +175,18 @@ class TrustStore:
         clock_skew: timedelta,
         intermediates: Iterable[Certificate],
     ) -> Path | str:
-        """Return the path that `cryptography` finds, or its error as text.
+        """Return the path that `cryptography` finds, or its error message.
 
         Args:
             certificate: the leaf.
-            at: the moment, aware.
-            clock_skew: by how much clocks may differ.
+            at: the time, a timezone-aware `datetime`.
+            clock_skew: the largest difference of clocks.
             intermediates: CA certificates that came with the leaf.
         """
         moments = [at, at - clock_skew, at + clock_skew] if clock_skew else [at]
         failure = ""
         for moment in moments:
-            # A verifier checks the dates for one moment only.
+            # A verifier checks the dates for only one time.
             verifier = self._builder.time(moment).build_client_verifier()
             try:
                 return verifier.verify(
@@ -197,32 +199,32 @@ class TrustStore:
 
 
 MOST_FORWARDED_EFFORT = 60
-"""How much is verified with forwarded CA certificates for one request. Ten signatures of P-384 keys
-fit, or sixty of P-256 keys."""
+"""The limit of verifications with forwarded CA certificates for one request, in units of `effort`.
+It allows ten signatures of P-384 keys, or sixty of P-256 keys."""
 
 MOST_NAMED_EFFORT = 36
-"""How much is verified with configured CA certificates that a certificate names by its authority
-key identifier (RFC 5280 section 4.2.1.1), for one request."""
+"""The limit of verifications for one request with configured CA certificates that a certificate
+names by its authority key identifier (RFC 5280 section 4.2.1.1), in units of `effort`."""
 
 MOST_CONFIGURED_EFFORT = 80
-"""How much is verified with other configured CA certificates, which have the issuer's name, for one
-request."""
+"""The limit of verifications for one request with other configured CA certificates that have the
+issuer's name, in units of `effort`."""
 
 
 class PathSearch:
     """The search for certification paths of one presented certificate.
 
-    One search serves any number of trust stores. It verifies a signature once, and asks
-    `cryptography` once for each distinct set of CA certificates. `cryptography` is asked only if a
-    configured CA has signed the leaf or a forwarded CA certificate that leads to it. The cost of a
-    stranger's certificate therefore does not grow with the number of policies. There is one
-    exception: a leaf that names the key of its only possible issuer is most likely genuine.
-    `cryptography` is asked about it at once, until it refuses the leaf. This saves a second
-    verification of the same signature.
+    One search is used for all trust stores. It verifies each signature once, and calls
+    `cryptography` once for each distinct set of CA certificates. It calls `cryptography` only if a
+    configured CA has signed the leaf or a forwarded CA certificate that leads to it. So the cost of
+    a stranger's certificate does not grow with the number of policies. There is one exception. If a
+    leaf names the key of its only possible issuer, it is most likely genuine. Then `cryptography`
+    is called at once, which saves a second verification of the same signature. After `cryptography`
+    has refused the leaf, this is not done again.
 
-    What is verified for one request is limited. The limits matter where more than eighty
-    configured CAs have one name. There, a client enters whose certificate names the CA by its
-    authority key identifier; without one, not every CA is tried.
+    The number of verifications for one request is limited. The limits matter only if more than
+    eighty configured CAs have the same name. Then a client may enter if its certificate names the
+    CA by its authority key identifier. Without the identifier, not every CA is tried.
 
     Args:
         certificate: the leaf.
@@ -238,7 +240,7 @@ class PathSearch:
         self._links: list[_Link] | None = None
         self._signed: dict[tuple[Certificate, Certificate], bool] = {}
         self._found: dict[object, Path | Finding] = {}
-        # The effort so far, with CAs that a certificate names by their key and with others.
+        # The effort so far: with CAs that a certificate names by their key, and with other CAs.
         self._efforts = {True: 0, False: 0}
         self._has_left_out = False
 
@@ -249,8 +251,8 @@ class PathSearch:
 
         Args:
             trust_store: the anchors and intermediates.
-            at: the moment, aware.
-            clock_skew: by how much clocks may differ; 0 by default.
+            at: the time, a timezone-aware `datetime`.
+            clock_skew: the largest difference of clocks; 0 by default.
         """
         key = (trust_store.anchors, trust_store.intermediates, at, clock_skew)
         if key not in self._found:
@@ -280,11 +282,11 @@ class PathSearch:
         return _within_constraints(verified)
 
     def _names_its_only_signer(self, trust_store: TrustStore, clock_skew: timedelta) -> bool:
-        """Tell whether the leaf names the key of the only configured CA with its issuer's name.
+        """Return whether the leaf names the key of the only configured CA with its issuer's name.
 
-        The answer is False if a signature was verified or left out before, so that an impostor who
-        names the key of each CA gains one more verification and no more. With a clock skew
-        `cryptography` may be asked several times, so the answer is False too.
+        The answer is False if a signature was already verified or left out. So an attacker who
+        names the key of each CA causes only one more verification. With a clock skew `cryptography`
+        may be called several times, so the answer is False, too.
         """
         if self._forwarded or self._signed or self._has_left_out or clock_skew:
             return False
@@ -293,9 +295,9 @@ class PathSearch:
         return len(signers) == 1 and signers[0].is_named_by(leaf)
 
     def _linked(self) -> list[_Link]:
-        """Return the leaf and the forwarded CA certificates that have signed it, directly or not.
+        """Return the leaf and the forwarded CA certificates that signed it, directly or indirectly.
 
-        Other forwarded certificates cannot stand on a path.
+        Other forwarded certificates cannot be part of a path.
         """
         if self._links is None:
             self._links = [_link(self._certificate.x509, self._certificate.issuer)]
@@ -316,7 +318,7 @@ class PathSearch:
         return self._links
 
     def _is_signed_by_any(self, trust_store: TrustStore) -> bool:
-        """Tell whether a configured CA has signed the leaf or a certificate that leads to it."""
+        """Return whether a configured CA has signed the leaf or a certificate that leads to it."""
         return any(
             self._has_signed(signer, link)
             for link in self._linked()
@@ -324,7 +326,7 @@ class PathSearch:
         )
 
     def _has_signed(self, signer: Signer, link: _Link) -> bool:
-        """Tell whether a configured CA has signed a certificate; False also beyond the limits."""
+        """Return whether a configured CA has signed a certificate; False if a limit is reached."""
         pair = (signer.certificate, link.certificate)
         if pair not in self._signed:
             is_named = signer.is_named_by(link)
@@ -337,7 +339,7 @@ class PathSearch:
         return self._signed[pair]
 
     def _why_not_signed(self, trust_store: TrustStore) -> str:
-        """Return the reason for the operator if no configured CA leads to the leaf."""
+        """Return why no configured CA leads to the leaf, for the operator."""
         leaf = self._certificate.x509
         general = _why_never(leaf)
         if general is not None:
@@ -348,7 +350,7 @@ class PathSearch:
                 " tried, and none that was tried signed the certificate; have it issued with an"
                 " authority key identifier"
             )
-        # No CA certificate has signed the last one: otherwise it would not be the last.
+        # No CA certificate has signed the last link, or it would not be the last one.
         return _where_it_ends(self._linked()[-1], leaf, trust_store)
 
     def _missing_link(self, trust_store: TrustStore) -> str | None:
@@ -367,11 +369,11 @@ class PathSearch:
             links += [_link(ca, ca.issuer.rfc4514_string()) for ca in signers if ca not in known]
             if signers in ([], [link.certificate]):
                 ends.append(link)
-        # With CAs that certify each other there may be no end, and then no link is missing.
+        # If CAs certify each other, there may be no end. Then no link is missing.
         return _where_it_ends(ends[-1], links[0].certificate, trust_store) if ends else None
 
     def _why_not_verified(self, trust_store: TrustStore, at: datetime) -> str | None:
-        """Return a common reason for a path that is not valid, None if it is another one."""
+        """Return one of the common reasons why a path is not valid, None for any other reason."""
         leaf = self._linked()[0]
         signers = [
             ca for ca in trust_store.signers_named(leaf.issuer) if self._has_signed(ca, leaf)
@@ -391,7 +393,7 @@ def _link(certificate: Certificate, issuer: str) -> _Link:
     try:
         extension = certificate.extensions.get_extension_for_class(AuthorityKeyIdentifier)
         key_id = extension.value.key_identifier
-    # It has none, or it is broken; the search tells the operator.
+    # The extension is missing or broken. The search reports that to the operator.
     except Exception:
         key_id = None
     return _Link(certificate, issuer, key_id)
@@ -400,7 +402,7 @@ def _link(certificate: Certificate, issuer: str) -> _Link:
 def _subject_key_id(certificate: Certificate) -> bytes | None:
     try:
         extension = certificate.extensions.get_extension_for_class(SubjectKeyIdentifier)
-    # It has none, or it is broken.
+    # The extension is missing or broken.
     except Exception:
         return None
     return extension.value.digest
@@ -424,13 +426,13 @@ def _effort_of(certificate: Certificate) -> int:
     if not isinstance(key, rsa.RSAPublicKey):
         return 6
     if key.public_numbers().e.bit_length() > _COMMON_EXPONENT:
-        # As dear as signing with the key. CAs have exponents of at most 17 bits.
+        # This costs as much as signing with the key. The exponents of CA keys have at most 17 bits.
         return MOST_NAMED_EFFORT
     return 1 if key.key_size <= _COMMON_RSA_KEY else (key.key_size // _COMMON_RSA_KEY + 1) ** 2
 
 
 def _where_it_ends(last: _Link, leaf: Certificate, trust_store: TrustStore) -> str:
-    """Return which CA certificate is missing above the last link that was found.
+    """Return which CA certificate is missing after the last link that was found.
 
     Args:
         last: the last link, the leaf or a CA certificate.
@@ -450,7 +452,7 @@ def _where_it_ends(last: _Link, leaf: Certificate, trust_store: TrustStore) -> s
         algorithm = _weak_digest(link)
         if algorithm is not None:
             return (
-                f"it ends at the CA certificate {subject}, which is signed over {algorithm}, which"
+                f"it ends at the CA certificate {subject}, which is signed with {algorithm}, which"
                 " proves nothing; have it issued again"
             )
         signed = f"the CA certificate {subject}"
@@ -469,7 +471,7 @@ def _no_path(why: str) -> Finding:
 
 
 def _why_never(leaf: Certificate) -> str | None:
-    """Return why no path can ever start at a certificate, None if one can."""
+    """Return why a certificate cannot be the leaf of any path, None if it can."""
     if leaf.version is not Version.v3:
         return (
             "it is an X.509 v1 certificate, which has no extensions; have it issued as v3, or pin"
@@ -477,7 +479,7 @@ def _why_never(leaf: Certificate) -> str | None:
         )
     algorithm = _weak_digest(leaf)
     if algorithm is not None:
-        return f"it is signed over {algorithm}, which proves nothing; have it issued again"
+        return f"it is signed with {algorithm}, which proves nothing; have it issued again"
     return None
 
 
@@ -490,25 +492,25 @@ def _weak_digest(certificate: Certificate) -> str | None:
 
 
 def has_signed(ca: Certificate, certificate: Certificate) -> bool:
-    """Tell whether a CA has the issuer's name and its key has signed the certificate.
+    """Return whether a CA has the issuer's name and its key has signed the certificate.
 
     Args:
         ca: the CA certificate.
         certificate: the certificate with the signature.
 
-    This does not check that the CA may sign, nor any date.
+    This does not check whether the CA may sign, and does not check dates.
     """
     try:
         certificate.verify_directly_issued_by(ca)
-    # The name differs, the signature is wrong, or cryptography does not support it.
+    # The name differs, the signature is wrong, or cryptography does not support the signature.
     except Exception:
         return False
     return True
 
 
-# The rules for public CAs require extensions that private CAs omit, or mark as critical or not
-# critical differently. Each extension below has its own exception. A validator function replaces
-# the check of cryptography, so it must do that check itself.
+# The rules for public CAs require extensions that private CAs omit, or mark differently as
+# critical. Below is an exception for each such extension. A validator function replaces the check
+# of cryptography, so it must do that check itself.
 
 
 def _require_ca(_policy: Any, _certificate: Certificate, constraints: BasicConstraints) -> None:
@@ -554,7 +556,7 @@ _LEAF_EXTENSIONS = (
 
 
 def why_unusable(authority: Certificate, *, is_anchor: bool) -> str | None:
-    """Return why no path can ever use a configured certificate, None if one can.
+    """Return why a configured certificate cannot be part of any path, None if it can.
 
     Args:
         authority: a trust anchor or an intermediate.
@@ -565,8 +567,8 @@ def why_unusable(authority: Certificate, *, is_anchor: bool) -> str | None:
     if authority.version is not Version.v3:
         return "is an X.509 v1 certificate, which cannot say that it is a CA; have it issued as v3"
     try:
-        # cryptography decodes these only when they are used. Use them here, so that a broken
-        # certificate is an error at the start and not during a request.
+        # cryptography decodes these values only when they are used. They are used here, so that a
+        # broken certificate is an error at the start and not during a request.
         _ = authority.subject, authority.issuer
         _ = authority.not_valid_before_utc, authority.not_valid_after_utc
     except Exception as error:
@@ -593,10 +595,10 @@ def _why_cannot_sign(authority: Certificate) -> str | None:
         if isinstance(key.curve, ec.SECP256R1 | ec.SECP384R1 | ec.SECP521R1):
             return None
         return (
-            f"signs with the curve {key.curve.name}; paths are validated for P-256, P-384, P-521"
-            " and RSA alone, so pin its clients' certificates"
+            f"signs with the curve {key.curve.name}; paths are validated only for P-256, P-384,"
+            " P-521 and RSA, so pin its clients' certificates"
         )
     return (
-        f"signs with a key of the kind {type(key).__name__}; paths are validated for P-256, P-384,"
-        " P-521 and RSA alone, so pin its clients' certificates"
+        f"signs with a key of the kind {type(key).__name__}; paths are validated only for P-256,"
+        " P-384, P-521 and RSA, so pin its clients' certificates"
     )

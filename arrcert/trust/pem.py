@@ -1,4 +1,4 @@
-"""Reads certificates from PEM or DER, and says what a file holds if it is something else."""
+"""Reads certificates from PEM or DER, and recognizes common files of other kinds."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ def parse_certificates(data: bytes, where: str) -> list[Certificate]:
 
     Args:
         data: the bytes.
-        where: what an error calls them, such as `the file 'ca.pem'`.
+        where: the name of the source in errors, such as `the file 'ca.pem'`.
 
     Raises:
-        ValueError: there is no certificate, not all of them can be read, or there is also a private
-            key. The message is a sentence for the operator.
+        ValueError: there is no certificate, a certificate cannot be read, or there is also a
+            private key. The message is a sentence for the operator.
 
     It does not check dates or signatures.
     """
@@ -59,12 +59,12 @@ def parse_certificates(data: bytes, where: str) -> list[Certificate]:
 
 
 def why_not_pem(data: bytes) -> str:
-    """Return what some bytes hold instead of PEM certificates, and what to write instead.
+    """Return what a file contains instead of PEM certificates, and what to write instead.
 
     Args:
         data: the bytes of a file, or the encoded text of a setting.
 
-    It does not check whether the bytes do hold certificates.
+    It does not check whether there really is no certificate.
     """
     return _known_form(data) or (
         "a PEM file holds at least one block -----BEGIN CERTIFICATE-----"
@@ -74,7 +74,7 @@ def why_not_pem(data: bytes) -> str:
 
 
 def pasted(setting: str) -> str | None:
-    """Return what a setting seems to hold instead of a file's path, or None if it may be a path.
+    """Return what a setting seems to contain instead of a path, or None if it may be a path.
 
     Args:
         setting: the text of the setting, without a complete PEM block in it.
@@ -86,13 +86,13 @@ def pasted(setting: str) -> str | None:
 
 
 def is_pkcs12(data: bytes) -> bool:
-    """Tell whether bytes begin like PKCS#12 (RFC 7292 section 4).
+    """Return whether bytes begin like PKCS#12 (RFC 7292 section 4).
 
     Args:
         data: the bytes of a file.
 
-    It does not check that the rest of the bytes can be read. cryptography cannot tell: without the
-    right password it gives the same error for a PKCS#12 file that is cut off as for other data.
+    It does not check whether the rest of the bytes can be read. Without the right password,
+    cryptography raises the same error for a truncated PKCS#12 file and for other data.
     """
     return _PKCS12.match(data) is not None
 
@@ -109,7 +109,7 @@ def _parse_der(data: bytes, where: str) -> Certificate:
 
 
 def _is_private_key(der: bytes) -> bool:
-    # This module is slow to import, and only data that is not a certificate needs it.
+    # This module is slow to import, and it is needed only for data that is not a certificate.
     from cryptography.hazmat.primitives.serialization import load_der_private_key
 
     try:
@@ -174,7 +174,7 @@ _KNOWN_FORMS = (
     ),
     *_PASTED,
 )
-"""Patterns of what people write instead of certificates, each with what to do about it."""
+"""Patterns of what people write instead of certificates, each with a hint."""
 
 
 def _known_form(data: bytes) -> str | None:

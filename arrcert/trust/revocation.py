@@ -19,16 +19,16 @@ from arrcert.trust.crls import (
 from arrcert.trust.scopes import ALL_REASONS, Scope, is_ca, points_of, reasons_of
 
 _MOST_EXPLAINED = 3
-"""How many lists that do not speak for a certificate a message explains."""
+"""The largest number of lists that a message explains."""
 
 
 class Replacement(NamedTuple):
     """The result of a reload.
 
     Attributes:
-        lists: the lists that count after the reload.
-        refused: lists that were read but do not count, because the one before is newer. The caller
-            logs them.
+        lists: the lists in use after the reload.
+        refused: lists that were read but are not used, because the previous list is newer. The
+            caller logs them.
     """
 
     lists: RevocationLists
@@ -38,12 +38,12 @@ class Replacement(NamedTuple):
 class RevocationLists:
     """At most one revocation list for each signer and scope; immutable.
 
-    A CA may publish several lists side by side: one for each kind of certificate, for each
+    A CA may publish several lists at the same time: one for each kind of certificate, for each
     partition of its certificates, or for each set of reasons.
 
     Args:
-        lists: the lists. If a signer has several of one scope, the newest one counts, even if it is
-            not current yet.
+        lists: the lists. If a signer has several lists of the same scope, the newest list is used,
+            even if it is not current yet.
     """
 
     __slots__ = ("_by_signer", "_held", "_stated")
@@ -77,15 +77,15 @@ class RevocationLists:
         return iter(self._held.values())
 
     def replaced_by(self, lists: Iterable[RevocationList]) -> Replacement:
-        """Return the lists that count after a reload, without a change to this object.
+        """Return the lists to use after a reload. This object does not change.
 
         A list does not replace a newer list of the same signer and scope (RFC 5280 section 5.2.3:
         numbers only increase). Otherwise an attacker who can restore an old file could undo a
         revocation.
 
         Args:
-            lists: all lists that were read. A signer and scope without a list among them has none
-                afterwards. To keep the list of a file that cannot be read, pass it again.
+            lists: all lists that were read. If there is no list for a signer and scope, the result
+                has none either. To keep the list of a file that cannot be read, pass it again.
         """
         read = RevocationLists(lists)
         refused = []
@@ -100,32 +100,33 @@ class RevocationLists:
         return Replacement(read, tuple(refused))
 
     def check(self, path: Sequence[Certificate], at: datetime) -> Finding | None:
-        """Return why a certificate of a path is revoked or unknown (RFC 5280 section 6.3.3).
+        """Return a finding if a certificate of a path is revoked or unknown (RFC 5280, 6.3.3).
 
-        Every certificate below the trust anchor needs current lists of the CA that issued it which
-        speak for it, and which together cover all reasons. A certificate that any list in scope
-        names is revoked, even if that list has expired.
+        Every certificate below the trust anchor needs current lists of the CA that issued it. The
+        lists must cover the certificate, and together they must cover all reasons. If any list that
+        covers a certificate names it, the certificate is revoked, even if the list has expired.
 
         Args:
             path: a validated path, from the leaf to the trust anchor.
-            at: the moment, an aware datetime.
+            at: the time, a timezone-aware `datetime`.
 
         Returns:
-            `revoked`; else `revocation_unknown` if no list speaks for a certificate, or those that
-            do are not current; else None.
+            `revoked` if a list names a certificate; else `revocation_unknown` if no current list
+            covers a certificate; else None.
 
-        It does not check the path itself, or the trust anchor, which no CA can revoke.
+        It does not check the path itself. It does not check the trust anchor, because no CA can
+        revoke it.
         """
         unknown: Finding | None = None
         for position, (subject, ca) in enumerate(itertools.pairwise(path)):
             speaking = self._speaking_for(subject, ca)
             for held in speaking.lists():
                 if held.revokes(subject.serial_number):
-                    # Return at once: `revoked` is more important than an unknown status that was
-                    # found earlier.
+                    # Return at once: `revoked` is more important than an unknown status of another
+                    # certificate.
                     return Finding(
                         DenialReason.REVOKED,
-                        f"the revocation list {held.source} names the serial number"
+                        f"the revocation list in {held.source} names the serial number"
                         f" {quote_serial_number(subject.serial_number)} of"
                         f" {_role(position, subject)}",
                     )
@@ -134,21 +135,21 @@ class RevocationLists:
                 if missing is not None:
                     unknown = Finding(
                         DenialReason.REVOCATION_UNKNOWN,
-                        f"nothing tells whether {_role(position, subject)} is revoked: {missing};"
+                        f"it is unknown whether {_role(position, subject)} is revoked: {missing};"
                         f" its CA is {quote(ca.subject.rfc4514_string())}",
                     )
         # Return this only after all certificates were checked, because a later one may be revoked.
         return unknown
 
     def next_update_of(self, path: Sequence[Certificate], at: datetime) -> datetime | None:
-        """Return the earliest nextUpdate of the current lists that speak for a path.
+        """Return the earliest nextUpdate of the current lists that cover a path.
 
         Args:
             path: a path for which `check` returned None.
-            at: the moment for which it did.
+            at: the time for which it did.
 
         Returns:
-            The moment, an aware datetime; None if the leaf is its own trust anchor.
+            The time, a timezone-aware `datetime`; None if the leaf is its own trust anchor.
         """
         return min(
             (
@@ -160,7 +161,7 @@ class RevocationLists:
         )
 
     def _speaking_for(self, subject: Certificate, ca: Certificate) -> _Speaking:
-        """Return the lists of a CA that speak for a certificate."""
+        """Return the lists of a CA that cover a certificate."""
         of_one_ca = self._by_signer.get(signer_of(ca))
         if of_one_ca is None or not may_sign_lists(ca):
             return _Speaking({}, ())
@@ -169,7 +170,7 @@ class RevocationLists:
     def _why_unknown(
         self, speaking: _Speaking, subject: Certificate, ca: Certificate, at: datetime
     ) -> str | None:
-        """Return why the lists do not tell the status of a certificate, None if they do."""
+        """Return why the lists do not show the status of a certificate, None if they do."""
         covered = speaking.reasons_covered(at)
         if covered == ALL_REASONS:
             return None
@@ -187,8 +188,8 @@ class RevocationLists:
         if of_one_ca is None:
             return "there is no revocation list of its CA"
         if not may_sign_lists(ca):
-            return "its CA may not sign revocation lists, as its key usage lacks cRLSign"
-        return f"no revocation list of its CA speaks for it: {of_one_ca.why_silent(subject)}"
+            return "its CA may not sign revocation lists, because its key usage lacks cRLSign"
+        return f"no revocation list of its CA covers it: {of_one_ca.why_silent(subject)}"
 
     def __repr__(self) -> str:
         return f"<RevocationLists {list(self)}>"
@@ -203,25 +204,25 @@ def _key(held: RevocationList) -> tuple[Signer, Scope]:
 
 
 class _Speaking(NamedTuple):
-    """The lists that speak for one certificate.
+    """The lists that cover one certificate.
 
     Attributes:
-        own: the lists in whose scope it is, and the reasons that each of them covers for it.
-        stated: the lists that speak for it only because the operator says so.
+        own: the lists whose scope contains the certificate, each with the reasons that it covers.
+        stated: the lists that cover it only because the operator says so.
     """
 
     own: Mapping[RevocationList, frozenset[ReasonFlags]]
     stated: Sequence[RevocationList]
 
     def lists(self) -> list[RevocationList]:
-        """Return all of them."""
+        """Return all lists."""
         return [*self.own, *self.stated]
 
     def current(self, at: datetime) -> list[RevocationList]:
-        """Return the lists that count at a moment.
+        """Return the lists that are current at a given time.
 
-        The certificate may belong to any of the stated lists, so they count only if all of them are
-        current.
+        The certificate may belong to any of the stated lists, so these are returned only if all of
+        them are current.
         """
         current = [held for held in self.own if held.why_not_current(at) is None]
         if not any(held.why_not_current(at) for held in self.stated):
@@ -229,7 +230,7 @@ class _Speaking(NamedTuple):
         return current
 
     def reasons_covered(self, at: datetime) -> frozenset[ReasonFlags]:
-        """Return the reasons that the lists cover together at a moment.
+        """Return the reasons that the lists cover together at a given time.
 
         The certificate may belong to any of the stated lists, so they cover only the reasons that
         each of them covers.
@@ -261,7 +262,7 @@ class _ListsOfOneCA:
 
         Args:
             held: the list.
-            is_for_no_point: whether it also speaks for certificates that name no point.
+            is_for_no_point: whether it also covers certificates that name no point.
         """
         self._all.append(held)
         if held.scope.points is None:
@@ -273,7 +274,7 @@ class _ListsOfOneCA:
             self._stated.append(held)
 
     def speaking_for(self, subject: Certificate) -> _Speaking:
-        """Return the lists that speak for a certificate (RFC 5280 section 6.3.3, b)."""
+        """Return the lists that cover a certificate (RFC 5280 section 6.3.3, b)."""
         own = {held: held.scope.reasons for held in self._without_point}
         stated: list[RevocationList] = []
         if self._by_point:
@@ -290,8 +291,9 @@ class _ListsOfOneCA:
         )
 
     def why_silent(self, subject: Certificate) -> str:
-        """Return why no list speaks for a certificate; it explains at most three lists."""
-        # First those with an entry for the serial number: they are most likely meant to speak.
+        """Return why no list covers a certificate; it explains at most three lists."""
+        # Explain first the lists with an entry for the serial number. Most likely they should cover
+        # it.
         lists = sorted(self._all, key=lambda held: not held.revokes(subject.serial_number))
         points, is_for_ca = points_of(subject), is_ca(subject)
         texts = []
@@ -302,12 +304,12 @@ class _ListsOfOneCA:
                 + (why or f"the certificate names {points}")
             )
             if held.revokes(subject.serial_number):
-                texts.append("it names the serial number, but does not speak for the certificate")
+                texts.append("it names the serial number, but does not cover the certificate")
         if len(lists) > _MOST_EXPLAINED:
-            texts.append(f"and {len(lists) - _MOST_EXPLAINED} more lists do not fit either")
+            texts.append(f"and {len(lists) - _MOST_EXPLAINED} more lists do not cover it either")
         if self._by_point and not points.are_written:
             texts.append(
-                "if one of them is meant for certificates that name no distribution point, write"
+                "if one of them is for certificates that name no distribution point, write"
                 ' {"file": "...", "distribution_point": "https://..."} in crls'
             )
         return "; ".join(texts)

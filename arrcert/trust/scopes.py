@@ -1,4 +1,4 @@
-"""Which certificates a revocation list speaks for (RFC 5280 sections 5.2.5 and 6.3.3)."""
+"""Which certificates a revocation list covers (RFC 5280 sections 5.2.5 and 6.3.3)."""
 
 from __future__ import annotations
 
@@ -23,22 +23,23 @@ from cryptography.x509 import (
 from arrcert.exceptions import quote
 
 ALL_REASONS = frozenset(ReasonFlags) - {ReasonFlags.unspecified, ReasonFlags.remove_from_crl}
-"""Every reason that a list can be limited to."""
+"""All reasons to which a list can be limited."""
 
 _MOST_NAMES = 3
-"""How many names of distribution points a message shows."""
+"""The largest number of distribution point names that a message shows."""
 
 
 class Scope(NamedTuple):
-    """What a revocation list is limited to; by default nothing.
+    """To what a revocation list is limited; by default there is no limit.
 
     Attributes:
         points: the names of the list's distribution point; None if the list names none.
-        only_user_certificates: whether it is for certificates that are no CA.
-        only_ca_certificates: whether it is for CA certificates.
-        only_attribute_certificates: whether it is for attribute certificates, so for no
-            certificate that arrcert checks.
-        reasons: the reasons of revocation that it covers.
+        only_user_certificates: whether the list is only for certificates that are not CA
+            certificates.
+        only_ca_certificates: whether the list is only for CA certificates.
+        only_attribute_certificates: whether the list is only for attribute certificates. arrcert
+            does not check such certificates.
+        reasons: the reasons of revocation that the list covers.
     """
 
     points: frozenset[GeneralName] | None = None
@@ -48,7 +49,7 @@ class Scope(NamedTuple):
     reasons: frozenset[ReasonFlags] = ALL_REASONS
 
     def is_for_kind(self, *, is_ca: bool) -> bool:
-        """Tell whether the list is for a kind of certificate.
+        """Return whether the list is for a kind of certificate.
 
         Args:
             is_ca: whether the certificate is a CA certificate.
@@ -62,11 +63,11 @@ class Scope(NamedTuple):
             is_ca: whether the certificate is a CA certificate.
         """
         if self.only_attribute_certificates:
-            return "it is for attribute certificates alone"
+            return "it is only for attribute certificates"
         if self.only_user_certificates and is_ca:
             return "it is for certificates that are no CA, and this is a CA certificate"
         if self.only_ca_certificates and not is_ca:
-            return "it is for CA certificates alone, and this is none"
+            return "it is only for CA certificates, and this is not one"
         return None
 
     def __str__(self) -> str:
@@ -110,7 +111,7 @@ class Points(NamedTuple):
     """The distribution points of a certificate.
 
     Attributes:
-        reasons: the name of each point, and the reasons that its lists are for.
+        reasons: the name of each point, and the reasons that the lists of this point cover.
         are_written: False if the certificate names no point. Then its only point is the name of its
             issuer (RFC 5280 section 6.3.3).
     """
@@ -154,7 +155,7 @@ def points_of(certificate: Certificate) -> Points:
 
 
 def is_ca(certificate: Certificate) -> bool:
-    """Tell whether a certificate is a CA certificate: its basicConstraints say CA:TRUE.
+    """Return whether a certificate is a CA certificate: its basicConstraints say CA:TRUE.
 
     Args:
         certificate: a certificate of a validated path.

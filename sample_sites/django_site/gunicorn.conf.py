@@ -1,10 +1,11 @@
-"""gunicorn's settings: it reads this file from the folder it starts in, on App Service this one."""
+"""Settings of gunicorn. It reads this file if it starts in this folder, as on App Service."""
 
-# Takes headers such as X_ARR_ClientCert away before they can pass for the front end's own, whatever
-# gunicorn's version and its other settings do about underscores.
+# This hook removes headers such as X_ARR_ClientCert, which imitate the front end's header. It works
+# with every version and every other setting of gunicorn.
 from arrcert.gunicorn import pre_request as pre_request
 
-# A certificate above about 6.1 KB makes a header line longer than gunicorn's 8190 bytes: a 431, and
-# no line in the log that says whose. App Service passes on 64 KB of headers in all; what is too
-# large for a certificate arrcert denies, and logs.
+# The header line of a certificate of more than about 6.1 KB is longer than gunicorn's default limit
+# of 8190 bytes. Then gunicorn answers 431, and no log says who the client is. App Service passes on
+# at most 64 KB of headers. With this limit the header reaches arrcert, which denies and logs a
+# certificate that is too large.
 limit_request_field_size = 65_536

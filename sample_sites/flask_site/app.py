@@ -1,8 +1,8 @@
 """A small Flask site behind client certificates, as it runs on App Service.
 
-Here each protected view says so itself, with `@authorize_certificate`: good for a site that is
-mostly public. The Django site beside this one shows the other way, everything closed except a list
-of paths; in Flask that is the setting `ARRCERT_PROTECT_ALL`.
+Each protected view has the decorator `@authorize_certificate`. This is good for a site that is
+mostly public. The Django sample site shows the other way: everything is protected except a list of
+paths. In Flask the setting `ARRCERT_PROTECT_ALL` does that.
 
 Nothing is configured in code. The policies come from the environment variable `ARRCERT`.
 """
@@ -39,7 +39,7 @@ def hellocert() -> str:
 def cert_info() -> Response:
     identity = client()
     visitor = Visitor(identity)
-    # Of two types that a client likes equally (`*/*`) the first is taken: a page for people.
+    # If a client accepts both types equally (`*/*`), it gets the first one, the HTML page.
     best = request.accept_mimetypes.best_match(["text/html", "application/json"])
     if best == "application/json":
         response = jsonify(visitor.facts)
@@ -65,13 +65,14 @@ def outbound_mtls() -> str:
 
 @app.get("/health")
 def health() -> Response:
-    # The platform's probe brings no certificate, so this page is open and shows nothing.
+    # The health check of the platform has no certificate, so this page is public and shows no data.
     return Response("ok", mimetype="text/plain")
 
 
 @app.errorhandler(403)
 def forbidden(_error: Exception) -> tuple[str, int]:
-    # The same page for every reason: whoever is denied learns nothing, the log says the rest.
+    # The page is the same for every reason, so that it tells a denied client nothing. The reason is
+    # in the log.
     return render_template("403.html"), 403
 
 
@@ -82,7 +83,7 @@ def not_found(_error: Exception) -> tuple[str, int]:
 
 @app.after_request
 def harden(response: Response) -> Response:
-    """Keep what one certificate may see out of caches, and browsers from guessing."""
+    """Keep responses for one client out of caches, and stop browsers from guessing types."""
     if request.endpoint != "static":
         response.headers["Cache-Control"] = "private, no-store"
     response.headers["X-Content-Type-Options"] = "nosniff"
@@ -92,8 +93,9 @@ def harden(response: Response) -> Response:
 
 
 def client() -> ClientIdentity:
-    """Return who entered."""
+    """Return the identity of the client."""
     identity = get_client_identity()
-    # Behind @authorize_certificate there always is one; the type cannot say so.
+    # After @authorize_certificate there is always an identity, but the type checker does not know
+    # it.
     assert identity is not None  # noqa: S101
     return identity

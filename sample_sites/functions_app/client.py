@@ -1,9 +1,9 @@
-"""Call a site that wants a client certificate, and print what it answers.
+"""Call a site that requires a client certificate, and print its answer.
 
 `client.py https://SITE/random --certificate client.p12` presents the certificate over TLS.
 `client.py http://localhost:7071/random --certificate client.pem --local` calls a function on this
-machine, where no front end is: it writes the certificate into the header that the front end would
-write.
+machine, without a front end. It writes the certificate into the header itself, as the front end
+does.
 """
 
 import argparse
@@ -33,21 +33,21 @@ LONGEST_ANSWER = 1024 * 1024
 
 REFUSED, USAGE, BAD_FILE, NO_CONNECTION, OTHER_ANSWER = range(1, 6)
 EXIT_CODES = """\
-The password of the certificate's file is read from the variable CLIENT_CERTIFICATE_PASSWORD, or
-asked for with --ask-password.
+The environment variable CLIENT_CERTIFICATE_PASSWORD can hold the password of the certificate file.
+With --ask-password the program asks for it.
 
 exit codes:
   0  the site answered 200; its answer is printed
-  1  it answered 403: the certificate may not enter
+  1  the site answered 403: the certificate is not accepted
   2  the command line is wrong
   3  the certificate, its password or --cafile cannot be used
   4  no connection, or TLS failed
-  5  it answered something else
+  5  the site answered with another status
 """
 
 
 class ClientError(Exception):
-    """The call did not succeed; the text is a sentence for the person who made it."""
+    """The call failed. The text is a sentence for the user."""
 
     def __init__(self, exit_code: int, sentence: str) -> None:
         self.exit_code = exit_code
@@ -55,16 +55,16 @@ class ClientError(Exception):
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """A certificate is shown to the site that was named, and to no other."""
+    """Refuses redirects, so that the certificate is sent only to the given site."""
 
     def redirect_request(self, *_arguments: object) -> None:
         return None
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Read the command line; what is wrong with it ends the program."""
+    """Read the command line. A mistake in it ends the program."""
     parser = argparse.ArgumentParser(
-        description="Call a site that wants a client certificate, and print what it answers.",
+        description="Call a site that requires a client certificate, and print its answer.",
         epilog=EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -72,7 +72,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--certificate",
         metavar="FILE",
-        help="a .p12 or .pfx, or a .pem with certificate and private key; without it none is shown",
+        help="a .p12 or .pfx, or a .pem with certificate and private key; by default none is sent",
     )
     parser.add_argument(
         "--ask-password", action="store_true", help="ask for the password of that file"
@@ -80,8 +80,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--cafile",
         metavar="FILE",
-        help="PEM file of the CA that the site's own certificate comes from; the system's by"
-        " default",
+        help="PEM file of the CA of the site's own certificate; by default the CAs of the system",
     )
     parser.add_argument(
         "--local",
@@ -96,24 +95,24 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         url = urlsplit(options.url)
         host, _port = url.hostname, url.port
     except ValueError as error:
-        parser.error(f"{options.url!r} is no URL: {error}")
+        parser.error(f"{options.url!r} is not a URL: {error}")
     if options.local and (url.scheme != "http" or host not in LOCAL_HOSTS):
         parser.error("--local is for http://localhost: anywhere else the header is a forgery")
     if not options.local and (url.scheme != "https" or not host):
         parser.error(
-            "write https://...: a certificate is shown over TLS alone; for a function on this"
+            "write https://...: a certificate is sent only over TLS; for a function on this"
             " machine add --local"
         )
     if options.local and options.cafile:
-        parser.error("--cafile is for https://; leave it out beside --local")
+        parser.error("--cafile is for https://; leave it out with --local")
     return options
 
 
 def call(options: argparse.Namespace) -> str:
-    """Return what the site answers.
+    """Return the body of a response with the status 200.
 
     Raises:
-        ClientError: anything else came of it.
+        ClientError: there is no response, or it has another status.
     """
     password = os.environ.get(PASSWORD_VARIABLE)
     if options.ask_password:
@@ -121,7 +120,7 @@ def call(options: argparse.Namespace) -> str:
     handlers: list[urllib.request.BaseHandler] = [_NoRedirects()]
     request = urllib.request.Request(options.url)  # noqa: S310 - http or https, as parsed.
     if options.local:
-        # A proxy of the environment has no business with this machine.
+        # Do not use a proxy from the environment for this machine.
         handlers.append(urllib.request.ProxyHandler({}))
         if options.certificate:
             request.add_header(HEADER, header_value(options.certificate, password))
@@ -135,7 +134,7 @@ def call(options: argparse.Namespace) -> str:
     except urllib.error.HTTPError as error:
         error.close()
         status = error.code
-    # urllib wraps what happens before the request is sent, and leaves the rest as it is.
+    # urllib wraps errors before the request is sent, but not errors after that.
     except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", error)
         cause = reason if isinstance(reason, Exception) else error
@@ -146,14 +145,14 @@ def call(options: argparse.Namespace) -> str:
         raise ClientError(OTHER_ANSWER, f"the site answered {status}, which is neither 200 nor 403")
     raise ClientError(
         REFUSED,
-        "the site refused this certificate; its operator finds the reason in its log"
+        "the site refused this certificate; the reason is in the log of the site"
         if options.certificate
-        else "the site refused a request without a certificate; name yours with --certificate",
+        else "the site refused a request without a certificate; write yours after --certificate",
     )
 
 
 def tls_context(options: argparse.Namespace, password: str | None) -> ssl.SSLContext:
-    """Return how to speak TLS: with the certificate, or with none where none is named.
+    """Return the TLS context, with the certificate if one is given.
 
     Raises:
         ClientError: a file or the password cannot be used.
@@ -207,7 +206,7 @@ def header_value(file: str, password: str | None) -> str:
 
 
 def why_no_answer(cause: Exception, options: argparse.Namespace) -> str:
-    """Say in one sentence why nothing came back."""
+    """Return in one sentence why there is no response."""
     host = urlsplit(options.url).netloc
     if isinstance(cause, ssl.SSLCertVerificationError):
         return (

@@ -1,4 +1,4 @@
-"""The Flask site that `function_app.py` hosts. It knows nothing of Azure Functions."""
+"""The Flask site that `function_app.py` hosts. It does not depend on Azure Functions."""
 
 from flask import Flask, Response
 
@@ -13,13 +13,15 @@ Arrcert(app)
 @authorize_certificate
 def hellocert() -> Response:
     certificate = get_client_certificate()
-    # Behind @authorize_certificate there always is one; the type cannot say so.
+    # After @authorize_certificate there is always a certificate, but the type checker does not know
+    # it.
     assert certificate is not None  # noqa: S101
-    # The name is the client's own words: as plain text no browser takes it for markup.
+    # The name may contain any text. The response is plain text, so a browser does not read it as
+    # HTML.
     return Response(f"hello {certificate.common_name}\n", mimetype="text/plain")
 
 
 @app.get("/health")
 def health() -> Response:
-    # The platform's probe brings no certificate, so this page is open and shows nothing.
+    # The health check of the platform has no certificate, so this page is public and shows no data.
     return Response("ok", mimetype="text/plain")

@@ -1,11 +1,11 @@
 """An Azure Functions app behind client certificates, as it runs on a Dedicated plan.
 
-`random_string` is a native HTTP trigger: it asks arrcert's core itself. `site` hosts the small
-Flask site of `flask_app.py` beside it.
+`random_string` is a native HTTP trigger, which calls arrcert's core. `site` is a function that
+hosts the small Flask site in `flask_app.py`.
 
-Nothing is configured in code but the front end. The policy comes from the environment variable
-`ARRCERT_FINGERPRINTS` or its kin. Without one this module cannot be imported: the worker reports
-the mistake to the Functions host, and names no function.
+Only the front end is configured in code. The policy comes from the environment, such as
+`ARRCERT_FINGERPRINTS`. Without a policy this module cannot be imported. Then the worker reports the
+error to the Functions host and registers no function.
 """
 
 import functools
@@ -35,13 +35,14 @@ app = func.FunctionApp()
 
 
 def authorize_certificate(function: Function) -> Function:
-    """Let a request pass to a function only with a certificate of the policy `default`.
+    """Run a function only if the policy `default` accepts the client certificate.
 
     Args:
-        function: of an HTTP trigger. The decorator stands below `@app.route`.
+        function: the function of an HTTP trigger. Write the decorator below `@app.route`.
 
     Raises:
-        TypeError: it stands above `@app.route`, which would have registered the bare function.
+        TypeError: the decorator is above `@app.route`. Then the route would run the undecorated
+            function.
     """
     if not inspect.isfunction(function):
         raise TypeError("write @authorize_certificate below @app.route, next to the function")
@@ -49,18 +50,18 @@ def authorize_certificate(function: Function) -> Function:
     @functools.wraps(function)
     def authorized(req: func.HttpRequest) -> func.HttpResponse:
         try:
-            # All headers, not the one alone: a look-alike beside it, or one header that the host
-            # joined from two, is denied.
+            # Pass all headers, not only this one. arrcert denies a request with a look-alike
+            # header, or with two values that the host joined to one.
             authorizer.authorize_headers(req.headers.items())
         except CertificateDenied:
-            # The same for every reason. The log has it.
+            # The response is the same for every reason. The reason is in the log.
             return func.HttpResponse("403 Forbidden\n", status_code=403)
         return function(req)
 
     return authorized
 
 
-# ANONYMOUS: the certificate is the only lock. FUNCTION would ask for a function's key beside it.
+# With ANONYMOUS only the certificate is checked. FUNCTION would also require a function key.
 @app.route(route="random", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
 @authorize_certificate
 def random_string(req: func.HttpRequest) -> func.HttpResponse:  # noqa: ARG001 - the host's call.
@@ -68,14 +69,15 @@ def random_string(req: func.HttpRequest) -> func.HttpResponse:  # noqa: ARG001 -
     return func.HttpResponse(secrets.token_urlsafe(24), headers=headers)
 
 
-# It says at INFO that it was made, which here would be a line for each request.
+# This logger writes a line at INFO whenever a `WsgiMiddleware` is made, which is for each request
+# here.
 logging.getLogger("azure.functions.WsgiMiddleware").setLevel(logging.WARNING)
 
 
-# Not a WsgiFunctionApp: it hands over X_ARR_ClientCert under the key of X-ARR-ClientCert, where no
-# app could tell a forgery, and arrcert refuses to be served by it. Nor an AsgiFunctionApp: it keeps
-# the names apart, but what brings Flask onto ASGI folds them. Here the real names are at hand, and
-# arrcert gets them beside the environ in which they are folded.
+# This is not a WsgiFunctionApp, because that folds X_ARR_ClientCert and X-ARR-ClientCert into one
+# key of the environ. An app cannot tell a forgery there, so arrcert refuses such a request. An
+# AsgiFunctionApp does not fold the names, but the adapter from ASGI to Flask does. This function
+# puts the real names into the environ for arrcert.
 @app.route(route="{*path}", methods=list(func.HttpMethod), auth_level=func.AuthLevel.ANONYMOUS)
 def site(req: func.HttpRequest, context: func.Context) -> func.HttpResponse:
     def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:

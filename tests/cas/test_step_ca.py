@@ -197,7 +197,7 @@ def test_another_url_is_a_mistake_of_the_configuration(
     """step-ca's default URL has no port; a URL with one is another, and the start says so."""
     (tmp_path / "step.crl").write_bytes(step_ca_list(intermediate, number=1))
     entry = {"file": str(tmp_path / "step.crl"), "distribution_point": URL.replace("/1", ":443/1")}
-    with pytest.raises(ConfigurationError, match="write in distribution_point exactly what"):
+    with pytest.raises(ConfigurationError, match="write distribution_point exactly as"):
         Policy(trust_anchors=intermediate.certificate_pem.decode(), crls=entry)
 
 

@@ -75,6 +75,16 @@ def test_the_log_is_off_by_its_level(
     assert caplog.records == []
 
 
+def test_a_silent_log_of_entries_silences_acceptances(
+    authorizer: Authorizer, alice: IssuedCertificate, caplog: pytest.LogCaptureFixture
+) -> None:
+    """If `arrcert.access` writes no INFO records, there are no DEBUG records of acceptances."""
+    caplog.set_level(logging.DEBUG, "arrcert")
+    caplog.set_level(logging.WARNING, "arrcert.access")
+    authorizer.identify_wsgi(environ_of(alice))
+    assert caplog.records == []
+
+
 @pytest.mark.parametrize("remembered", [0, 9])
 def test_each_entry_is_recorded_remembered_or_not(
     alice: IssuedCertificate, caplog: pytest.LogCaptureFixture, remembered: int

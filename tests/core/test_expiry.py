@@ -114,7 +114,7 @@ def test_each_certificate_is_reported_by_itself(caplog: pytest.LogCaptureFixture
 def test_the_next_day_it_is_reported_again(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After 24 hours the same certificate is reported again, from memory too."""
+    """After 24 hours the same certificate is reported again, also a remembered one."""
     now = datetime.now(UTC).timestamp()
     clock = [now]
     for name in ("arrcert.memory", "arrcert.authorizer"):
@@ -130,7 +130,7 @@ def test_the_next_day_it_is_reported_again(
 def test_a_remembered_certificate_is_reported_when_its_days_begin(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A certificate that was remembered before the days began is reported from memory."""
+    """A certificate that was remembered before the days began is reported when they begin."""
     now = datetime.now(UTC).timestamp()
     clock = [now]
     for name in ("arrcert.memory", "arrcert.authorizer"):
@@ -171,6 +171,18 @@ def test_the_request_carries_the_days_left_once() -> None:
         authorizer.identify_wsgi(environ)
         carried.append(environ.get(DAYS_LEFT))
     assert carried == [7, None]
+
+
+def test_whoever_is_found_is_reported_when_they_enter(caplog: pytest.LogCaptureFixture) -> None:
+    """`find_wsgi` reports nothing; the entry of the client, which is remembered now, does."""
+    soon = ending_in(7)
+    authorizer = pinning(soon)
+    environ = {"REQUEST_METHOD": "GET", "HTTP_X_ARR_CLIENTCERT": soon.header_value}
+    found = [authorizer.find_wsgi(environ) for _ in range(2)][-1]
+    assert found is not None
+    assert warnings(caplog) == []
+    authorizer.entered_wsgi(environ, found)
+    assert len(warnings(caplog)) == 1
 
 
 def test_authorities_of_the_path_are_reported(caplog: pytest.LogCaptureFixture) -> None:
@@ -258,8 +270,9 @@ def test_what_was_reported_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """If more ends than is kept, the oldest report is forgotten."""
     monkeypatch.setattr(module, "MOST_TOLD", 2)
     told = module._Told()
-    assert [told.take((str, name), 0.0)[0] for name in "abcab"] == [True, True, True, True, True]
-    assert told.take((str, "a"), 1.0) == (False, 86400.0)
+    assert [told.take((str, name), 0.0) for name in "abcab"] == [True, True, True, True, True]
+    assert told.take((str, "a"), 1.0) is False
+    assert told.next_time((str, "a"), 1.0) == 86400.0
 
 
 def test_threads_report_once(caplog: pytest.LogCaptureFixture) -> None:
@@ -284,7 +297,7 @@ def test_a_forked_process_reports_by_itself(
     soon = ending_in(7)
     key = Ending(soon.certificate, soon.certificate.not_valid_after_utc).key
     with module._told._lock:
-        assert run_in_fork(lambda: module._told.take(key, 0.0)[0]) is True
+        assert run_in_fork(lambda: module._told.take(key, 0.0)) is True
 
 
 @pytest.fixture

@@ -259,7 +259,7 @@ def test_identity_is_a_rule(authority: CertificateAuthority, alice: IssuedCertif
     assert named.wanted == "one name for the identity 'contoso:{common_name}'"
     nameless = row("{dns_name}")
     assert (nameless.holds, nameless.reason) == (False, DenialReason.NO_IDENTITY)
-    assert "the identity '{dns_name}' takes the one name in the certificate" in nameless.detail
+    assert "the identity '{dns_name}' needs exactly one name in the certificate" in nameless.detail
     # The rule is judged by itself, also if another one denies.
     assert row("{common_name}", common_names=["bob"]).key == "identity"
     result = explain(

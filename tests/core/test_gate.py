@@ -112,7 +112,7 @@ def test_the_start_warns_of_what_is_probably_a_mistake(
         caplog.clear()
         start()
         assert [record.levelname for record in caplog.records] == ["WARNING"]
-        assert "nothing is known to" in caplog.text
+        assert "strangers may be able to send" in caplog.text
 
 
 # A callable. --------------------------------------------------------------------------------------

@@ -167,7 +167,7 @@ def test_template_on_a_name_needs_proof(field: str, authority: CertificateAuthor
     """As an allowlist does: a pinned public key proves no names, a pin or an anchor does."""
     template = f"x:{{{field}}}"
     message = mistake("identity", fingerprints=None, public_keys=[PIN], identity=template)
-    assert "public_keys prove who holds a key, not the names" in message
+    assert "public_keys prove who holds a key, but not the names" in message
     pem = authority.certificate_pem.decode()
     Policy(public_keys=[PIN], trust_anchors=pem, identity=template)
     Policy(public_keys=[PIN], fingerprints=[PIN], identity=template)
@@ -425,7 +425,7 @@ def test_denial_says_what_was_found() -> None:
     with pytest.raises(CertificateDenied) as caught:
         policy.check(certificate)
     assert caught.value.detail == (
-        "the identity 'x:{dns_name}' takes the one name allowed by the policy, and it holds"
+        "the identity 'x:{dns_name}' needs exactly one name allowed by the policy, and it holds"
         " 'a.contoso.com, b.contoso.com'"
     )
 

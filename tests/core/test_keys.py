@@ -93,11 +93,11 @@ def test_weak_keys(make: Callable[[], Any], weakness: str | None, disguise: str)
 def test_smallest_sizes_are_named() -> None:
     """The text says which size the key has and which size is wanted."""
     small = rsa.generate_private_key(65537, 1024).public_key()
-    message = "has an RSA key of 1024 bits; at least 2048 are wanted"
+    message = "has an RSA key of 1024 bits; at least 2048 are required"
     assert weakness_of_rsa_key(small) == weakness_of_key(with_key(small)) == message
     curve = ec.generate_private_key(ec.SECP224R1()).public_key()
     assert weakness_of_key(with_key(curve)) == (
-        "has a key on the curve secp224r1 of 224 bits; at least 256 are wanted"
+        "has a key on the curve secp224r1 of 224 bits; at least 256 are required"
     )
 
 

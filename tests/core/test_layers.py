@@ -81,7 +81,7 @@ def test_what_layers_do() -> None:
     class Proxy(ProxyFix):
         pass
 
-    assert answers_of(Dispatcher(app)) == "hands paths to other apps"
+    assert answers_of(Dispatcher(app)) == "passes paths to other apps"
     assert answers_of(ProxyFix(app)) is None
     assert passes_on(ProxyFix(app))
     assert not passes_on(Proxy(app))

@@ -711,7 +711,7 @@ def test_unresolved_password(write: Write, password: str) -> None:
 def test_pasted_key_is_not_in_the_error(text: str) -> None:
     """If the text is a key instead of a path, the error does not contain it."""
     assert mistake(text) == (
-        "path_or_thumbprint: holds a certificate or key itself; write the path of its file"
+        "path_or_thumbprint: holds a certificate or key itself; write the path of a file"
     )
 
 
@@ -751,11 +751,11 @@ def test_passwords(write: Write, content: bytes) -> None:
     path = write(content)
     assert mistake(path) == f"password: is missing; '{path}' is protected by a password"
     assert mistake(path, WRONG_PASSWORDS[0]) == (
-        f"password: does not open '{path}'; write the one that protects it"
+        f"password: does not open '{path}'; write the right one"
     )
     assert mistake(path, WRONG_PASSWORDS[1]) == (
-        f"password: does not open '{path}'; it begins or ends with white space; write the one that"
-        " protects it"
+        f"password: does not open '{path}'; the password begins or ends with white space; write"
+        " the right one"
     )
 
 
@@ -764,7 +764,7 @@ def test_needless_password(write: Write, content: bytes) -> None:
     """A password for a file that has none is a mistake."""
     path = write(content)
     assert mistake(path, PASSWORD) == (
-        f"password: is not needed; '{path}' has no password; remove this one"
+        f"password: is not needed, because '{path}' has no password; remove it"
     )
 
 
@@ -817,11 +817,11 @@ def test_two_keys_are_readable() -> None:
         (pem_key(), "{where} holds a private key and no certificate; add the certificate"),
         (
             p12(certificate=None),
-            "the private key in {where} belongs to none of the certificates in it; check",
+            "the private key in {where} does not belong to any certificate in it; check",
         ),
         (
             CERTIFICATES + pem_key(OTHER.private_key),
-            "the private key in {where} belongs to none of the certificates in it; check",
+            "the private key in {where} does not belong to any certificate in it; check",
         ),
         (p12()[:-40], "{where} is broken or cut off: "),
         (

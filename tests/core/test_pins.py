@@ -139,8 +139,8 @@ COLONS = ":".join(["AB"] * 20)
         (" ", "is empty"),
         (f'"{COLONS}"', "quotation marks; remove them"),
         (f"\u201c{COLONS}\u201d", "quotation marks; remove them"),
-        (f"sha256 Fingerprint={COLONS}", f"write what comes after the =: '{COLONS}'"),
-        (f"Thumbprint = {SHA1}", f"write what comes after the =: '{SHA1}'"),
+        (f"sha256 Fingerprint={COLONS}", f"write only the part after the =: '{COLONS}'"),
+        (f"Thumbprint = {SHA1}", f"write only the part after the =: '{SHA1}'"),
         (f"SHA256:{SHA256}", f"without a prefix: '{SHA256}'"),
         (f"sha-1 {SHA1}", f"without a prefix: '{SHA1}'"),
         (f"0x{SHA1}", "remove the 0x"),
@@ -171,7 +171,7 @@ def test_broken_fingerprint_is_refused_with_a_hint(entry: object, message: str) 
     [
         (SHA1, "has 40 hex digits; write the 64 of a SHA-256"),
         (SHA1 + SHA256, "has 104 hex digits; write the 64"),
-        (f"SHA2-256(stdin)= {SHA256.lower()}", f"comes after the =: '{SHA256.lower()}'"),
+        (f"SHA2-256(stdin)= {SHA256.lower()}", f"part after the =: '{SHA256.lower()}'"),
         (
             "sha256//" + base64.b64encode(bytes(32)).decode(),
             f"without a prefix: '{base64.b64encode(bytes(32)).decode()}'",

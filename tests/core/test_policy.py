@@ -88,7 +88,7 @@ def test_names_need_proof(key: str, authority: CertificateAuthority) -> None:
     for parameters in ({}, {"names_proven_by_front_end": False}):
         found = problems(**{key: [entry]}, **parameters)
         assert list(found) == [key]
-        assert found[key].startswith("a name proves nothing, since anybody can issue")
+        assert found[key].startswith("a name proves nothing, because anybody can issue")
     for proof in (
         {"fingerprints": [PIN]},
         {"trust_anchors": pem},

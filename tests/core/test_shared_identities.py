@@ -41,9 +41,9 @@ def test_device_of_another_ca_can_be_called_admin(staff: str, devices: str) -> N
     [problem] = settings.warnings()
     assert problem.setting == 'ARRCERT["devices"]["identity"]'
     assert problem.message == (
-        '\'{common_name}\' can give a name that ARRCERT["default"]["identity"] gives too, to a'
-        " certificate of another issuer; add a prefix that no other identity begins with, such as"
-        " 'contoso:{common_name}'"
+        '\'{common_name}\' and ARRCERT["default"]["identity"] can give the same name to'
+        " certificates of different issuers; add a prefix that no other identity begins with, such"
+        " as 'contoso:{common_name}'"
     )
     assert warned(one, {**other, "identity": "device:{common_name}"}, one)
     assert not warned(
@@ -148,7 +148,7 @@ def test_many_are_one_warning(staff: str, devices: str) -> None:
     [message] = warned(
         *({"trust_anchors": devices, "identity": name} for name in ("a", "b", "c")), one
     )
-    assert 'ARRCERT["default"][0]["identity"] (and 2 more) gives too' in message
+    assert 'ARRCERT["default"][0]["identity"] (and 2 more) can give the same name' in message
 
 
 def test_several_anchors_of_one_policy(staff: str, devices: str) -> None:

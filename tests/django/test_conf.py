@@ -153,7 +153,7 @@ def test_a_file_in_a_served_folder_is_an_error(settings: Any, tmp_path: Path, na
     conf.current()
     folders = [("prefix", tmp_path)] if name == "STATICFILES_DIRS" else tmp_path
     setattr(settings, name, folders)
-    with pytest.raises(ConfigurationError, match=f"lies below {name}"):
+    with pytest.raises(ConfigurationError, match=f"is below {name}"):
         conf.current()
 
 

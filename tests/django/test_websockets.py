@@ -73,7 +73,7 @@ def test_open_websockets_are_an_error(asgi: Any) -> None:
     assert "`from arrcert.asgi import ClientCertificateMiddleware`" in error
     assert "`from arrcert_django.authorization import current_authorizer`" in error
     assert (
-        '`"websocket": ClientCertificateMiddleware(<what stands there now>, current_authorizer,'
+        '`"websocket": ClientCertificateMiddleware(<the app there now>, current_authorizer,'
         " policy=None)`" in error
     )
 
@@ -141,7 +141,7 @@ def test_first_request_logs_open_websockets(
         assert visit("/", allowed).status_code == 200
     found = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert [record.name for record in found] == ["arrcert"]
-    assert "answers WebSockets that nothing checks" in found[0].getMessage()
+    assert "answers WebSockets that are not checked" in found[0].getMessage()
 
 
 def test_first_request_logs_nothing_about_guarded_websockets(

@@ -129,7 +129,7 @@ def test_serve_leaves_the_sites_running_and_nothing_behind(tmp_path, number):
         lines = []
         for line in process.stdout:
             lines.append(line)
-            if "Ctrl-C ends them" in line:
+            if "Ctrl-C to stop them" in line:
                 break
         printed = "".join(lines)
         addresses = re.compile(r"^  \w+ +https://127.0.0.1:(\d+)/$", re.MULTILINE)

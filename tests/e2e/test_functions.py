@@ -186,7 +186,7 @@ def test_example_settings_start(load, caplog, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.delenv("WEBSITE_SITE_NAME")
     with caplog.at_level(logging.WARNING):
         load(**example["Values"])
-    assert any("nothing is known to keep strangers" in r.getMessage() for r in caplog.records)
+    assert any("strangers may be able to send" in r.getMessage() for r in caplog.records)
 
 
 # --- why the sample hosts Flask as it does -------------------------------------------------------
@@ -362,9 +362,9 @@ def test_client_reaches_the_hosted_site(over_tls) -> None:
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["--certificate", "impostor.p12"], "refused this certificate; its operator finds the"),
-        (["--certificate", "expired.pem"], "refused this certificate; its operator finds the"),
-        ([], "refused a request without a certificate; name yours with --certificate"),
+        (["--certificate", "impostor.p12"], "refused this certificate; the reason is in the"),
+        (["--certificate", "expired.pem"], "refused this certificate; the reason is in the"),
+        ([], "refused a request without a certificate; write yours after --certificate"),
     ],
     ids=["wrong", "expired", "none"],
 )
@@ -450,7 +450,7 @@ def test_client_without_tls(plain, files, file, password, exit_code: int) -> Non
         (["http://site.example/random", "--local"], "--local is for http://localhost"),
         (["http://localhost.site.example/random", "--local"], "--local is for http://localhost"),
         (["http://localhost@site.example/random", "--local"], "--local is for http://localhost"),
-        (["http://localhost:x/random", "--local"], "is no URL"),
+        (["http://localhost:x/random", "--local"], "is not a URL"),
         (["http://localhost/random", "--local", "--cafile", "f"], "--cafile is for https://"),
         (["site.example/random"], "write https://"),
     ],

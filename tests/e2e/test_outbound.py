@@ -150,7 +150,7 @@ def opened(pki: Any, site: Any, path: str, certificate: str | None = "allowed") 
         return Page(error.code, "")
 
 
-ACCEPTED = ("It accepted this site's certificate.", "Called 127.0.0.1 Status 200")
+ACCEPTED = ("The other site accepted the certificate of this site.", "Called 127.0.0.1 Status 200")
 
 
 def test_certificate_in_certificate_out(call: Any) -> None:
@@ -177,7 +177,7 @@ def test_b_refuses_the_certificate(call: Any, pki: Any, called: Any) -> None:
         OUTBOUND_CERTIFICATE=str(pki.path("allowed", "p12")),
         OUTBOUND_CERTIFICATE_PASSWORD=demo.P12_PASSWORD,
     )
-    assert page.says("It refused this site's certificate.", "Status 403"), page
+    assert page.says("The other site refused the certificate of this site.", "Status 403"), page
     found = other.wait_for_line(demo.DENIAL_RECORD, start=start, seconds=5)
     assert found is not None
     assert found[1] == "fingerprint_not_allowed"
@@ -186,7 +186,9 @@ def test_b_refuses_the_certificate(call: Any, pki: Any, called: Any) -> None:
 def test_wrong_ca_file(call: Any, pki: Any) -> None:
     """B whose certificate leads to another CA gets nothing, and the page says so."""
     page, log = call(OUTBOUND_CA_FILE=str(pki.path("issuing-ca")))
-    assert page.says("Its certificate is not trusted, so nothing was sent.", "no answer"), page
+    assert page.says(
+        "The other site's certificate is not trusted. No request was sent.", "no answer"
+    ), page
     assert "REMOTE_API_URL: 127.0.0.1 is not trusted: " in log
 
 
@@ -194,7 +196,7 @@ def test_wrong_password(call: Any, pki: Any) -> None:
     """With a wrong password no call is made; the page names the variable, the log the file."""
     path = pki.path("locked", "p12")
     page, log = call(OUTBOUND_CERTIFICATE=str(path), OUTBOUND_CERTIFICATE_PASSWORD="mistyped")
-    assert page.says("OUTBOUND_CERTIFICATE_PASSWORD is wrong, so nobody was called.", "no answer")
+    assert page.says("OUTBOUND_CERTIFICATE_PASSWORD is wrong, so no site was called.", "no answer")
     assert f"password: does not open '{path}'" in log
     assert "mistyped" not in log + page.text
 
@@ -224,7 +226,7 @@ def test_page_is_protected(called: Any, pki: Any, own: IssuedCertificate) -> Non
     pki.path("own").write_bytes(own.certificate_pem)
     pki.path("own", "key").write_bytes(own.private_key_pem)
     page = opened(pki, site, "/outbound-mtls", "own")
-    assert page.says("This site calls nobody: REMOTE_API_URL is not set.")
+    assert page.says("This site calls no other site: REMOTE_API_URL is not set.")
     assert "Called" not in page.text
 
 
@@ -254,10 +256,10 @@ def calls(pki: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
 @pytest.mark.parametrize(
     ("status", "sentence"),
     [
-        ("204 No Content", "It accepted this site's certificate."),
-        ("302 Found", "It sends elsewhere, where this site does not follow."),
-        ("401 Unauthorized", "It refused this site's certificate."),
-        ("500 Internal Server Error", "It answered, but not as hoped."),
+        ("204 No Content", "The other site accepted the certificate of this site."),
+        ("302 Found", "The other site redirects, and this site does not follow redirects."),
+        ("401 Unauthorized", "The other site refused the certificate of this site."),
+        ("500 Internal Server Error", "The other site answered with an unexpected status."),
     ],
 )
 def test_statuses(pki: Any, calls: Any, status: str, sentence: str) -> None:
@@ -299,16 +301,16 @@ def test_only_https(calls: Any, url: str) -> None:
     """A URL that is not a plain https address is never called."""
     outcome = calls(url)
     assert outcome == remote_api.Outcome(
-        "", "This site calls nobody: REMOTE_API_URL is no https address."
+        "", "This site calls no other site: REMOTE_API_URL is not an https address."
     )
 
 
 def test_settings_that_are_missing(calls: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """If a variable is missing, the site names it and makes no call."""
-    assert calls("").sentence == "This site calls nobody: REMOTE_API_URL is not set."
+    assert calls("").sentence == "This site calls no other site: REMOTE_API_URL is not set."
     monkeypatch.delenv("OUTBOUND_CERTIFICATE")
     outcome = calls("https://127.0.0.1:9/")
-    assert outcome.sentence == "This site calls nobody: OUTBOUND_CERTIFICATE is not set."
+    assert outcome.sentence == "This site calls no other site: OUTBOUND_CERTIFICATE is not set."
 
 
 def test_nobody_there(calls: Any) -> None:
@@ -316,7 +318,7 @@ def test_nobody_there(calls: Any) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     assert calls(f"https://127.0.0.1:{port}/").sentence == (
-        "It could not be reached, or ended the connection."
+        "The other site cannot be reached, or it closed the connection."
     )
 
 
@@ -325,4 +327,4 @@ def test_silence(calls: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remote_api, "SECONDS_TO_WAIT", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         outcome = calls(f"https://127.0.0.1:{silent.getsockname()[1]}/")
-    assert outcome.sentence == "It did not answer within 0.2 seconds."
+    assert outcome.sentence == "The other site did not answer within 0.2 seconds."

@@ -34,7 +34,7 @@ def test_mistakes_stop_the_start() -> None:
 
 def test_names_of_settings(settings: dict[str, Any]) -> None:
     """A name that is no setting of arrcert is an error, as is a policy without `ARRCERT` around."""
-    with pytest.raises(ConfigurationError, match="default: is no setting of arrcert"):
+    with pytest.raises(ConfigurationError, match="default: is not a setting of arrcert"):
         Arrcert(FastAPI(), settings["ARRCERT"])
     with pytest.raises(ConfigurationError, match="ARRCERT_EXEMPT"):
         Arrcert(FastAPI(), settings | {"ARRCERT_EXEMPT": []})

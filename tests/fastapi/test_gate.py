@@ -164,7 +164,7 @@ def test_start_tells_what_only_the_gate_guards(
         pass
     [record] = caplog.records
     assert record.levelname == "WARNING"
-    assert "under the policy 'default': GET /plain, WebSocket /chat; to say" in record.message
+    assert "under the policy 'default': GET /plain, WebSocket /chat; to confirm" in record.message
 
 
 def test_start_is_silent_if_every_endpoint_says_its_policy(

@@ -531,7 +531,7 @@ def test_a_file_among_static_files_is_an_error(tmp_path: Path) -> None:
     file.write_bytes(sealed(f'[default]\nfingerprints = ["{"A" * 64}"]\n'.encode()))
     app = Flask(__name__, root_path=str(tmp_path))
     app.config["ARRCERT_FILE"] = str(file)
-    with pytest.raises(ConfigurationError, match="lies below the app's static_folder"):
+    with pytest.raises(ConfigurationError, match="is below the app's static_folder"):
         Arrcert(app)
     app = Flask(__name__, root_path=str(tmp_path), static_folder=None)
     app.config["ARRCERT_FILE"] = str(file)

@@ -310,7 +310,7 @@ def test_connexion_without_the_middleware_is_refused(
     """Connexion answers around Flask, so the first request is an error that says what to write."""
     app = in_connexion(config)
     assert answers(app, "/default", alice) == [500]
-    assert "the ASGI app around Flask: Connexion answers requests" in caplog.text
+    assert "the ASGI app around Flask: Connexion itself answers requests" in caplog.text
     assert "ClientCertificateMiddleware(asgi_app, authorizer_of(flask_app), policy=None)" in (
         caplog.text
     )

@@ -89,7 +89,7 @@ def test_a_wrapper_that_answers_by_itself_is_refused(
             status(protected_app, "/", alice)
     [problem] = caught.value.problems
     assert problem.setting == f"the WSGI middleware {name} around app.wsgi_app"
-    assert "by itself, so they are not checked; write after it" in problem.message
+    assert "itself, so they are not checked; write after it" in problem.message
     remedy = (
         "app.wsgi_app = ClientCertificateMiddleware(app.wsgi_app, authorizer_of(app), policy=None)"
     )
@@ -289,5 +289,5 @@ def test_connexion_around_flask_is_refused(protected_app: Flask, alice: IssuedCe
         "headers": [header],
         "extensions": {"connexion_routing": {}},
     }
-    with pytest.raises(ConfigurationError, match="Connexion answers requests"):
+    with pytest.raises(ConfigurationError, match="Connexion itself answers requests"):
         protected_app.test_client().get("/", environ_overrides={"asgi.scope": scope})

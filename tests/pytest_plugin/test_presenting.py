@@ -57,7 +57,7 @@ def test_flask(as_client: AsClient, clients: Clients, flask_app: Flask) -> None:
     ("who", "app", "said"),
     [
         ("mallory", None, "arrcert_clients does not list 'mallory', only 'alice', 'bob'"),
-        (7, None, "7 is no client"),
+        (7, None, "7 is not a client"),
         ("alice", object(), "no test client for an app of the type object"),
     ],
 )

@@ -142,7 +142,7 @@ CLASSES = (
         "a weak or unusual signature algorithm",
         STRICTER,
         ANY,
-        r"Forbidden signature algorithm|is signed over (sha1|md5)"
+        r"Forbidden signature algorithm|is signed with (sha1|md5)"
         r"|between signatureAlgorithm and",
         rf"is signed with|the RSA algorithm has no parameters|signature algorithms differ|{WILD}",
         "RSA (PKCS #1 v1.5, PSS with a salt as long as the hash) and ECDSA over SHA-256, SHA-384"

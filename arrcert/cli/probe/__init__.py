@@ -1,5 +1,6 @@
-"""`arrcert probe`: what a deployed site lets in, found out from outside.
+"""`arrcert probe`: test a deployed site from outside, to find out who can enter.
 
-One module holds one kind of check. `run` puts them in order, `report` says what a row is, `screen`
-prints. The wire formats are in `connection` (HTTP/1.1 in raw bytes over TLS) and `http2`.
+Each module has one kind of check. `run` has the order of the checks, `report` defines the rows of
+the report, and `screen` prints them. `connection` (HTTP/1.1 in raw bytes over TLS) and `http2` have
+the wire formats.
 """

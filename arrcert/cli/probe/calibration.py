@@ -1,4 +1,4 @@
-"""The first three requests, which all others are compared with, and what they show of the mode."""
+"""The first three requests, which are the reference for the others, and the mode that they show."""
 
 from __future__ import annotations
 
@@ -11,20 +11,22 @@ from arrcert.cli.probe.site import Calibration, Site, is_same
 
 REQUESTS = 3
 _REFUSALS = (400, 401, 403, 495, 496)
-"""496 and 495 are nginx's own for a certificate that is missing or wrong; it sends 400."""
+"""The statuses of a refusal. nginx uses 496 for a missing and 495 for a wrong certificate, and then
+sends 400."""
 
 
 class NoCalibrationError(Exception):
-    """Nothing can be said about the site."""
+    """The answers to the first requests do not allow any conclusion about the site."""
 
 
 def calibrate(site: Site) -> Iterator[Row]:
-    """Ask without a certificate, as a stranger and as the allowed client.
+    """Send a request without a certificate, one as a stranger, and one as the allowed client.
 
-    In this order, because something may remember the one who got in.
+    The allowed client comes last, because a cache or a session may remember a client that was
+    accepted.
 
     Args:
-        site: gets its `calibration`.
+        site: the site. Its attribute `calibration` is set.
 
     Raises:
         NoCalibrationError: the allowed client does not get in, or a client without a certificate
@@ -43,8 +45,8 @@ def calibrate(site: Site) -> Iterator[Row]:
     )
     if nobody.entered:
         raise NoCalibrationError(
-            f"{site.path} is open to everybody; name a page that needs a certificate. If this one"
-            " should, nothing protects it"
+            f"{site.path} is open to everybody; name a page that needs a certificate. If this page"
+            " should need one, it is not protected"
         )
     if not is_refused:
         raise NoCalibrationError(
@@ -58,14 +60,14 @@ def calibrate(site: Site) -> Iterator[Row]:
         verdict, meaning = (
             Verdict.ENTRY,
             (
-                "Anybody with any certificate gets in: the site does not check whose it is. Give"
-                " its policy fingerprints or trust anchors."
+                "Anybody with any certificate gets in: the site does not check who issued it or"
+                " whether it is pinned. Write fingerprints or trust_anchors into its policy."
             ),
         )
     elif is_same(stranger, nobody) and site.checks_nothing:
-        verdict, meaning = Verdict.OK, "The site refuses it, as it refuses a missing one."
+        verdict, meaning = Verdict.OK, "The site refuses it, like a missing certificate."
     elif is_same(stranger, nobody):
-        verdict, meaning = Verdict.OK, "It is refused like a missing one."
+        verdict, meaning = Verdict.OK, "It is refused, like a missing certificate."
     elif stranger.status == 403:
         verdict, meaning = Verdict.OK, "The site refuses it. This answer is the site's own 403."
     else:
@@ -73,10 +75,11 @@ def calibrate(site: Site) -> Iterator[Row]:
             Verdict.NOTE,
             (
                 "It is refused, but not by a 403 of the site: a front end seems to check"
-                " certificates. Then this probe cannot tell what the site itself would say."
+                " certificates. Then the probe cannot find out what the site would answer."
             ),
         )
-    yield Row(site.check, f"GET {site.path} with a stranger's", str(stranger), verdict, meaning)
+    sent = f"GET {site.path} with a stranger's certificate"
+    yield Row(site.check, sent, str(stranger), verdict, meaning)
 
     site.check = "03 your certificate"
     first = later = 0
@@ -104,8 +107,8 @@ def _why_not_allowed(answer: Answer, *, asked: bool) -> str:
         return f"your certificate gets no answer ({answer})"
     if answer.status == 403 and not asked:
         return (
-            "the site never asks for a certificate, so yours does not reach it. Turn client"
-            " certificates on: on App Service the mode is Ignore now, and Required is wanted"
+            "the site never requests a certificate, so yours does not reach it. Turn client"
+            " certificates on: on App Service, change the mode from Ignore to Required"
         )
     if 300 <= answer.status < 400:
         return f"{answer} redirects; name the page that it leads to"
@@ -113,7 +116,7 @@ def _why_not_allowed(answer: Answer, *, asked: bool) -> str:
 
 
 class Expired(Check):
-    """Does a front end look at dates?"""
+    """Whether a front end checks the dates of a certificate."""
 
     title = "expired certificate"
     requests = 1
@@ -125,13 +128,13 @@ class Expired(Check):
         if answer.entered:
             return Finding(sent, str(answer), Verdict.ENTRY, "An expired stranger gets in.")
         if site.is_sites_refusal(answer):
-            meaning = "It reaches the site: the front end looks at no dates, and the site must."
+            meaning = "It reaches the site: the front end does not check dates, so the site must."
             return Finding(sent, str(answer), Verdict.OK, meaning)
-        return Finding(sent, str(answer), Verdict.NOTE, "The front end refuses it by itself.")
+        return Finding(sent, str(answer), Verdict.NOTE, "The front end itself refuses it.")
 
 
 class WhoRefuses(Check):
-    """Who refuses a client without a certificate, and a stranger?"""
+    """Whether the site or the front end refuses clients without a certificate, and strangers."""
 
     title = "who refuses"
     requests = 0
@@ -142,12 +145,12 @@ class WhoRefuses(Check):
         sent = "the answers of checks 01 and 02, compared"
         if stranger.entered:
             return Finding(
-                sent, "-", Verdict.UNKNOWN, "A stranger gets in, so nothing can be said."
+                sent, "-", Verdict.UNKNOWN, "A stranger gets in, so the probe cannot tell."
             )
         by = site.refused_by(nobody)
         got = f"without one: {by}; a stranger: {site.refused_by(stranger)}"
         meaning = (
-            "Both reach the site, which decides alone."
+            "Both requests reach the site, and only the site decides."
             if by == "the site"
             else "A client without a certificate does not reach the site."
         )
@@ -155,13 +158,13 @@ class WhoRefuses(Check):
 
 
 class Mode(Check):
-    """Which mode, and when is the certificate asked for?"""
+    """The client certificate mode, and when the server requests the certificate."""
 
     title = "mode"
     requests = 0
 
     def run(self, site: Site) -> Finding:
-        """Look at the handshake messages and at who refused."""
+        """Look at the handshake messages, and at whether the site or the front end refused."""
         sent = "the handshake of check 03"
         first, later = site.calibration.asked_first, site.calibration.asked_later
         is_required = site.refused_by(site.calibration.nobody) == "the front end"
@@ -173,15 +176,16 @@ class Mode(Check):
             got = f"{mode}, asked for in the first handshake"
             return Finding(sent, got, Verdict.OK, "TLS 1.3, HTTP/2 and large bodies can work.")
         if later:
-            got = "asked for behind the request (renegotiation)"
+            got = "asked for after the request (renegotiation)"
             meaning = (
-                "As with Optional Interactive User, or with any exclusion path. It costs TLS 1.3,"
-                " HTTP/2 and bodies over 100 KB. Use Required or Optional without exclusion paths."
+                "The mode Optional Interactive User or an exclusion path has this effect. It"
+                " prevents TLS 1.3, HTTP/2 and bodies over 100 KB. Use Required or Optional without"
+                " exclusion paths."
             )
             return Finding(sent, got, Verdict.NOTE, meaning)
         meaning = (
-            "Python here shows no handshake messages."
+            "This version of Python does not show handshake messages."
             if not can_see_handshakes()
-            else "Yet yours gets in: the page does not need the certificate."
+            else "But your certificate gets in: the page does not need one."
         )
         return Finding(sent, "no request for a certificate seen", Verdict.UNKNOWN, meaning)

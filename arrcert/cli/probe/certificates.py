@@ -1,4 +1,4 @@
-"""The certificates that the probe presents, and how a client would forge a front end's header."""
+"""The certificates that the probe presents, and the header values that a forger would send."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ class Client(NamedTuple):
 
 
 class Mint:
-    """Makes the certificates of strangers, each with a common name that says which check it is.
+    """Issues the certificates of strangers. Each common name says which check it belongs to.
 
     Args:
-        folder: where their files go. The caller removes it after the run.
+        folder: the folder for the files. The caller removes it after the run.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -47,11 +47,11 @@ class Mint:
         self._made: dict[tuple[str, str], Client] = {}
 
     def stranger(self, check: str, place: str) -> Client:
-        """Return a self-signed certificate that no site can know.
+        """Return a new self-signed certificate, which no site can have in its settings.
 
         Args:
             check: the number and the title of the check.
-            place: where it is presented: `in TLS` or `in header`.
+            place: where the probe presents the certificate: `in TLS` or `in header`.
         """
         made = self._made.get((check, place))
         if made is None:
@@ -88,10 +88,10 @@ class Mint:
         )
 
     def with_another_certificate(self, client: Client, check: str) -> Client:
-        """Return a client that sends one more certificate behind its own.
+        """Return a client that sends a second certificate after its own.
 
         Args:
-            client: whose certificate comes first.
+            client: the client whose certificate comes first.
             check: the number and the title of the check.
         """
         own = client.leaf.public_bytes(Encoding.PEM)
@@ -109,10 +109,10 @@ class Mint:
 
 
 def header_value(front_end: FrontEnd, certificate: x509.Certificate) -> str:
-    """Return what a front end would write into its header for a certificate.
+    """Return the header value that a front end would send for a certificate.
 
     Args:
-        front_end: its encoding counts.
+        front_end: the front end, whose encoding is used.
         certificate: the client's certificate.
     """
     der = certificate.public_bytes(Encoding.DER)

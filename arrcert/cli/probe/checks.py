@@ -1,4 +1,4 @@
-"""What a check is."""
+"""The base class of the checks, and the result of a check."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from arrcert.cli.probe.site import Site
 
 
 class Finding(NamedTuple):
-    """What a check found: a row without its name.
+    """The result of a check: a row of the report without the name of the check.
 
     Attributes:
         sent: what was sent.
         got: what came back.
-        verdict: what that says about the site.
-        meaning: the same in a sentence, and what to do.
+        verdict: the judgement about the site.
+        meaning: a sentence that explains the verdict and says what to do.
     """
 
     sent: str
@@ -26,11 +26,12 @@ class Finding(NamedTuple):
 
 
 class Check(ABC):
-    """One question to the site.
+    """One check of the site.
 
     Attributes:
-        title: at most 26 characters, because common names hold it.
-        requests: how many it sends at most.
+        title: the title of the check. It has at most 26 characters, because the common names of the
+            certificates contain it.
+        requests: the largest number of requests that the check sends.
     """
 
     title: str
@@ -38,8 +39,8 @@ class Check(ABC):
 
     @abstractmethod
     def run(self, site: Site) -> Finding:
-        """Ask the site.
+        """Run the check.
 
         Args:
-            site: which is calibrated.
+            site: the site, with its `calibration` set.
         """

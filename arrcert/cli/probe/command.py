@@ -1,4 +1,4 @@
-"""The command `arrcert probe`. It needs click alone to be defined, and rich and h2 to run."""
+"""The command `arrcert probe`. It runs only if rich and h2 are installed."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def _split(url: str) -> tuple[str, int, str]:
     metavar="FILE",
     type=click.Path(path_type=Path),
     required=True,
-    help="A client certificate that may enter, as PEM; its intermediates may follow.",
+    help="A client certificate that may enter, as PEM. Its intermediates may follow.",
 )
 @click.option(
     "--key",
@@ -89,7 +89,8 @@ def _split(url: str) -> tuple[str, int, str]:
     callback=_front_end,
     default="app-service",
     show_default=True,
-    help="Whose header to forge, as in ARRCERT_FRONT_END: a name, or a mapping as JSON."
+    help="The front end whose header the probe forges, as in ARRCERT_FRONT_END: a name, or a"
+    " mapping as JSON."
     f" Names: {', '.join(FRONT_ENDS)}.",
 )
 @click.option(
@@ -98,8 +99,8 @@ def _split(url: str) -> tuple[str, int, str]:
     metavar="PATH",
     multiple=True,
     callback=_paths,
-    help="An exclusion path of the platform, to look at with its edges. Repeat the option for"
-    " several.",
+    help="An exclusion path of the platform. The probe checks it and paths that are similar to it."
+    " Repeat the option for several.",
 )
 @click.option(
     "--open",
@@ -114,7 +115,8 @@ def _split(url: str) -> tuple[str, int, str]:
     "plain_port",
     metavar="PORT",
     type=click.IntRange(1, 65535),
-    help="The port of plain HTTP. 80 where the URL names no port; else it is not tried.",
+    help="The port of plain HTTP. The default is 80 if the URL has no port. If the URL has a port,"
+    " plain HTTP is not tried by default.",
 )
 @click.option(
     "--rate",
@@ -122,7 +124,7 @@ def _split(url: str) -> tuple[str, int, str]:
     type=click.FloatRange(0, 1000, min_open=True),
     default=DEFAULT_RATE,
     show_default=True,
-    help="The most requests in a second.",
+    help="The largest number of requests in a second.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON (docs/probe.schema.json).")
 def probe(
@@ -140,14 +142,14 @@ def probe(
 ) -> None:
     """Find out from outside what a deployed site lets in.
 
-    URL is a page that needs a client certificate; --cert and --key are a client that may enter. The
-    probe asks the page in every way in which somebody without that key might get in, and says for
-    each what was sent, what came, what it means and what to do.
+    URL is a page that needs a client certificate. --cert and --key belong to a client that may
+    enter. The probe requests the page in every way in which somebody without that key might enter.
+    For each way it prints what it sent, what came back, what that means and what to do.
 
-    Probe your own sites alone. The site needs no change for it.
+    Probe only your own sites. You do not have to change the site.
 
-    The exit code is 0 if nobody got in, 1 if somebody did, and 2 if nothing can be said: the given
-    certificate does not enter, or the page is open to everybody.
+    The exit code is 0 if nobody entered without the key, 1 if somebody did, and 2 if the probe
+    cannot judge the site: the given certificate may not enter, or the page is open to everybody.
     """
     try:
         from arrcert.cli.probe import run, screen
@@ -199,7 +201,7 @@ def probe(
 
 
 def _leaf(certificate: Path, key: Path) -> x509.Certificate:
-    """Return the client's certificate, after a look at its key."""
+    """Return the client's certificate, and check that its key belongs to it."""
     try:
         leaf = x509.load_pem_x509_certificate(read_file("--cert", certificate))
     except ValueError:

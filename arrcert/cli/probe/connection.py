@@ -1,6 +1,7 @@
 """HTTP/1.1 in raw bytes over TLS, and what the handshake shows.
 
-HTTP libraries repair malformed header lines before they send them, so the probe writes its own.
+HTTP libraries repair malformed header lines, or refuse to send them. So the probe writes the bytes
+of its requests itself.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any, NamedTuple
 from arrcert.cli.probe.certificates import Client
 
 SECONDS = 10.0
-"""How long the probe waits for a connection, and for each part of an answer."""
+"""How long the probe waits for a connection, and for each part of an answer, in seconds."""
 
 MOST_BODY_BYTES = 1024 * 1024
 _MOST_HEAD_BYTES = 256 * 1024
@@ -29,10 +30,10 @@ class Answer(NamedTuple):
 
     Attributes:
         status: the HTTP status; None if no answer came.
-        headers: names in lower case, and values, in their order.
+        headers: pairs of a name in lower case and its value, in the order of the answer.
         body: at most the first megabyte.
         failure: why no answer came: `closed`, `timed out`, or what TLS said.
-        interim: the statuses below 200 that came before.
+        interim: the interim responses that came before: their statuses, which are below 200.
     """
 
     status: int | None = None
@@ -59,13 +60,13 @@ class Answer(NamedTuple):
 
 
 class Endpoint(NamedTuple):
-    """Where the site is, and what to trust there.
+    """The address of the site, and which certificates of the site the probe trusts.
 
     Attributes:
-        host: name or address.
-        port: of HTTPS.
+        host: the name or the address of the host.
+        port: the port of HTTPS.
         cacert: PEM file with the CA of the site's own certificate; None for the system's CAs.
-        insecure: whether to trust any certificate of the site.
+        insecure: whether the probe trusts any certificate of the site.
     """
 
     host: str
@@ -84,17 +85,17 @@ class Observed:
     """The certificate requests that a server sent over one connection.
 
     Attributes:
-        requests: for each, how many CAs it names.
+        requests: for each certificate request, the number of CAs that it names.
     """
 
     def __init__(self) -> None:
         self.requests: list[int] = []
 
     def watch(self, context: ssl.SSLContext) -> None:
-        """Look at the handshake messages of a context's next connection.
+        """Observe the handshake messages of the next connection that uses a context.
 
         Args:
-            context: it reports to the last observer that watches it.
+            context: the context. Only the last observer that watches a context gets its messages.
         """
         # The attribute has no documentation, but each CPython since 3.8 has it. There is no other
         # way to see a certificate request in TLS 1.3 with the standard library.
@@ -113,8 +114,8 @@ def _named_authorities(message: bytes, *, is_tls_1_3: bool) -> int:
     body = message[4:]
     try:
         if not is_tls_1_3:
-            rest = body[1 + body[0] :]  # Behind the types of certificates.
-            rest = rest[2 + struct.unpack_from("!H", rest)[0] :]  # Behind the algorithms.
+            rest = body[1 + body[0] :]  # This skips the types of certificates.
+            rest = rest[2 + struct.unpack_from("!H", rest)[0] :]  # This skips the algorithms.
             return _entries(rest)
         rest = body[1 + body[0] + 2 :]
         while rest:
@@ -137,20 +138,20 @@ def _entries(field: bytes) -> int:
 
 
 def can_see_handshakes() -> bool:
-    """Tell whether this Python shows handshake messages."""
+    """Return whether this version of Python shows handshake messages."""
     return hasattr(ssl.SSLContext, "_msg_callback")
 
 
 class NotSpokenError(Exception):
-    """This computer's OpenSSL does not speak the wanted version of TLS."""
+    """OpenSSL on this computer does not support the requested version of TLS."""
 
 
 class Connection:
     """One connection to a site.
 
     Attributes:
-        observed: what its handshake showed.
-        opened_with: how many certificate requests came in the first handshake.
+        observed: what the handshake of the connection showed.
+        opened_with: the number of certificate requests in the first handshake.
     """
 
     def __init__(self, connected: socket.socket, context: ssl.SSLContext | None = None) -> None:
@@ -169,7 +170,7 @@ class Connection:
             port: the port.
 
         Raises:
-            OSError: nothing answers there.
+            OSError: the connection failed.
         """
         return cls(socket.create_connection((endpoint.host, port), SECONDS))
 
@@ -187,14 +188,14 @@ class Connection:
 
         Args:
             endpoint: the site.
-            client: whose certificate to present; None for nobody's.
+            client: the client whose certificate is presented; None to present no certificate.
             version: the only version of TLS to offer; None for 1.2 and newer.
             alpn: the protocols to offer.
-            resume: a connection whose session to take up, whoever opened it.
+            resume: a connection whose TLS session is resumed. Another client may have opened it.
 
         Raises:
-            OSError: no connection, or TLS failed (`ssl.SSLError`).
-            NotSpokenError: this computer does not speak the version.
+            OSError: the connection failed, or TLS failed (`ssl.SSLError`).
+            NotSpokenError: this computer does not support the version.
         """
         observed = Observed()
         if resume is None or resume._context is None:
@@ -232,30 +233,30 @@ class Connection:
 
     @property
     def session(self) -> ssl.SSLSession | None:
-        """The TLS session that another connection may take up."""
+        """The TLS session that another connection can resume."""
         return None if self._tls is None else self._tls.session
 
     @property
     def is_resumed(self) -> bool:
-        """Whether the server took up the session."""
+        """Whether the server resumed the session."""
         return bool(self._tls is not None and self._tls.session_reused)
 
     @property
     def protocol(self) -> str | None:
-        """What ALPN chose."""
+        """The protocol that ALPN selected."""
         return None if self._tls is None else self._tls.selected_alpn_protocol()
 
     def send(self, data: bytes) -> None:
-        """Send bytes. A server that has seen enough may stop reading; its answer counts.
+        """Send bytes; ignore errors, as a server may answer before it has read everything.
 
         Args:
-            data: as they go over the wire.
+            data: the bytes, exactly as they are sent.
         """
         with contextlib.suppress(ConnectionError, ssl.SSLError):
             self._socket.sendall(data)
 
     def receive(self) -> bytes:
-        """Return the next bytes, empty at the end.
+        """Return the next bytes; no bytes at the end of the connection.
 
         Raises:
             OSError: the connection broke.
@@ -268,8 +269,9 @@ class Connection:
 
         Args:
             head: the request line and the header lines with the blank line.
-            body: the body, as it goes over the wire.
-            waits: whether to wait for a 100 before the body (`Expect: 100-continue`).
+            body: the body, exactly as it is sent.
+            waits: whether to wait for the status 100 before the body is sent (`Expect:
+                100-continue`).
         """
         method = head.split(b" ", 1)[0]
         try:
@@ -351,14 +353,15 @@ def why(error: Exception) -> str:
     """Return in a few words why no answer came.
 
     Args:
-        error: what was raised instead.
+        error: the exception that was raised.
     """
     if isinstance(error, TimeoutError):
         return "timed out"
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"the site's certificate is not trusted: {error.verify_message}"
     if isinstance(error, ssl.SSLError):
-        # OpenSSL's own words: TLSV13_ALERT_CERTIFICATE_REQUIRED. Nothing of them is the server's.
+        # This is a constant of OpenSSL, such as TLSV13_ALERT_CERTIFICATE_REQUIRED. It contains no
+        # text from the server.
         return f"TLS: {str(error.reason or 'failed').lower().replace('_', ' ')}"
     if isinstance(error, ConnectionRefusedError):
         return "nothing listens"
@@ -370,10 +373,10 @@ def why(error: Exception) -> str:
 
 
 def is_refusal_by_tls(answer: Answer) -> bool:
-    """Tell whether TLS itself refused the client.
+    """Return whether TLS itself refused the client.
 
     Args:
-        answer: of a request that may have failed.
+        answer: the answer to a request that may have failed.
     """
     return answer.failure.startswith("TLS: ") and "alert" in answer.failure
 
@@ -382,20 +385,22 @@ def _context(
     endpoint: Endpoint, version: ssl.TLSVersion | None, alpn: tuple[str, ...]
 ) -> ssl.SSLContext:
     if endpoint.insecure:
-        # To load the system's CAs would take most of the time of a request.
+        # This does not load the system's CAs, because that would take most of the time of a
+        # request.
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     else:
         cafile = None if endpoint.cacert is None else str(endpoint.cacert)
         context = ssl.create_default_context(cafile=cafile)
-    # Apache asks for a certificate behind the request in this way under TLS 1.3.
+    # With TLS 1.3, Apache requests a certificate in this way after the request.
     context.post_handshake_auth = True
     context.set_alpn_protocols(list(alpn))
     if version is not None:
         try:
             with warnings.catch_warnings():
-                # The old versions are deprecated, which is why a site should not speak them.
+                # Python warns because these versions are deprecated. The check needs them: a site
+                # should not support them.
                 warnings.simplefilter("ignore", DeprecationWarning)
                 if version < ssl.TLSVersion.TLSv1_2:
                     context.set_ciphers("ALL:@SECLEVEL=0")

@@ -1,8 +1,9 @@
-"""The certificate header, written by the client: by its name, and by whatever looks like it.
+"""The certificate header as a client can forge it: under its own name, and under similar names.
 
-Each form is sent three ways. Alone, with the allowed certificate in the header: a 200 is an entry.
-Beside a stranger's certificate in TLS: a 200 is an entry. With a stranger's in the header beside
-the allowed one in TLS: a 200 says that the header never reached the decision.
+Each form is sent three ways. `alone`: the allowed certificate is in the header, and no certificate
+is in TLS. A 200 is an entry. `beside`: the allowed certificate is in the header, and a stranger's
+certificate is in TLS. A 200 is an entry. `reversed`: a stranger's certificate is in the header, and
+the allowed certificate is in TLS. A 200 means that the forged header had no effect on the decision.
 """
 
 from __future__ import annotations
@@ -24,13 +25,14 @@ class Form(Check):
     """One way to write the header.
 
     Attributes:
-        title: of the check.
-        lines: header lines; `{name}`, `{folded}` and the like are forms of the header's name, and
-            `{value}` is the certificate.
-        first: lines that stand before `Host`.
-        trailer: a line that stands behind a chunked body; empty for none.
-        without: the lines that are left without the forged one, if there are any.
-        shows: how the form is shown.
+        title: the title of the check.
+        lines: the header lines. `{name}`, `{folded}` and so on are forms of the header's name (see
+            `names`), and `{value}` is the certificate.
+        first: the lines before `Host`.
+        trailer: a line after a chunked body; empty for none.
+        without: the lines of the same request without the forged header; empty if no lines are
+            left.
+        shows: the text that the report shows for the form; by default the lines.
     """
 
     title: str
@@ -42,17 +44,18 @@ class Form(Check):
 
     @property
     def requests(self) -> int:  # type: ignore[override]
-        """How many it sends at most."""
+        """The largest number of requests that the check sends."""
         return 4 if self.trailer or self.without else 3
 
     def run(self, site: Site) -> Finding:
-        """Send the form three ways."""
+        """Send the form in the three ways."""
         alone = self._send(site, None, site.forged())
         beside = self._send(site, site.stranger(), site.forged())
         other = self._send(site, site.allowed, site.forged_stranger())
         baseline = None
         if site.is_sites_refusal(other) and (self.trailer or self.without):
-            # Perhaps the site refuses the request without the forged line, too.
+            # The site may refuse the same request without the forged line, too. The baseline shows
+            # that.
             without = [line.format(**names(site)) for line in self.without]
             if self.trailer:
                 baseline = site.ask(site.allowed, [CHUNKED], body=b"1\r\nx\r\n0\r\n\r\n")
@@ -80,7 +83,7 @@ def names(site: Site) -> dict[str, str]:
     """Return the forms of the header's name that the forgeries use.
 
     Args:
-        site: its front end names the header.
+        site: the site, whose front end says the name of the header.
     """
     name = site.front_end.header
     return {
@@ -104,50 +107,51 @@ def judge(
     """Say what the three answers to one form mean.
 
     Args:
-        site: which answered.
-        sent: the form as it is shown.
-        alone: to the forged header without a certificate in TLS.
-        beside: to the forged header beside a stranger's.
-        other: to a stranger's header beside the allowed certificate.
-        baseline: to the same request of the allowed client without the header; by default its
-            answer to a simple GET.
+        site: the site that answered.
+        sent: the text that the report shows for the form.
+        alone: the answer to the forged header without a certificate in TLS.
+        beside: the answer to the forged header with a stranger's certificate in TLS.
+        other: the answer to a stranger's certificate in the header with the allowed certificate in
+            TLS.
+        baseline: the answer to the same request of the allowed client without the forged header;
+            None if the form changes nothing else in the request.
     """
     got = listed([(ALONE, alone), (BESIDE, beside), (REVERSED, other)])
     name = site.front_end.header
     if alone.entered or beside.entered:
         who = "Anybody" if alone.entered else "Anybody with any certificate"
         meaning = (
-            f"{who} gets in who knows an allowed certificate, which is public. The front end must"
-            f" remove what clients send as {name} or like it, and a server behind it must not fold"
-            " names."
+            f"{who} can get in with a copy of an allowed certificate, and certificates are"
+            f" public. The front end must remove every header that a client sends as {name} or"
+            " under a similar name, and the server behind it must not fold header names."
         )
         return Finding(sent, got, Verdict.ENTRY, meaning)
     if any(answer.failure == "timed out" for answer in (alone, beside, other)):
         return Finding(sent, got, Verdict.UNKNOWN, "No answer in time; try again.")
     if any((answer.status or 0) >= 500 for answer in (alone, beside, other)):
-        meaning = "Nobody gets in, but the request makes a server stumble; look into its log."
+        meaning = "Nobody gets in, but the request causes a server error. Read the server's log."
         return Finding(sent, got, Verdict.NOTE, meaning)
     if other.entered or (baseline is not None and is_same(other, baseline)):
-        meaning = "It never reaches the decision: removed, overwritten or not read."
+        meaning = "The forged header has no effect: it is removed, replaced or not read."
         return Finding(sent, got, Verdict.OK, meaning)
     if site.is_sites_refusal(other):
         meaning = (
-            "The site refuses it, so the header reached the site: the front end passes on what"
-            " clients send. Only the site's check keeps forgeries out. Look for this check in its"
-            " log."
+            "The site refuses the request, so the forged header reached the site: the front end"
+            " passes on what clients send. Only the site's check keeps forged headers out. Look"
+            " for this check in the site's log."
         )
         return Finding(sent, got, Verdict.NOTE, meaning)
     return Finding(sent, got, Verdict.OK, "The whole request is refused.")
 
 
 class OtherHeaders(Check):
-    """The headers of other front ends, which a site may read as well."""
+    """The headers of other front ends, which a site may read by mistake."""
 
     title = "other front ends' headers"
     requests = 6
 
     def run(self, site: Site) -> Finding:
-        """Send all of them, each name once in a request."""
+        """Send all these headers. No request contains the same name twice."""
         answers: list[tuple[str, Answer]] = []
         for headers in site.other_headers():
             lines = [f"{name}: {value}" for name, value in headers.items()]
@@ -157,13 +161,13 @@ class OtherHeaders(Check):
         got = listed(answers)
         sent = ", ".join(sorted({name for headers in site.other_headers() for name in headers}))
         if any(answer.entered for _, answer in answers):
-            meaning = "The site reads a header that no front end sets. It must read one alone."
+            meaning = "The site reads a header of another front end. It must read only one."
             return Finding(sent, got, Verdict.ENTRY, meaning)
-        return Finding(sent, got, Verdict.OK, "The site reads none of them.")
+        return Finding(sent, got, Verdict.OK, "The site reads none of these headers.")
 
 
 class Chunked(Check):
-    """A chunked body, which moves the header behind Transfer-Encoding."""
+    """A chunked body. The front end may then write its header after Transfer-Encoding."""
 
     title = "chunked request"
     requests = 1
@@ -173,14 +177,14 @@ class Chunked(Check):
         sent = "a chunked GET with your certificate"
         answer = site.ask(site.allowed, [CHUNKED], body=b"1\r\nx\r\n0\r\n\r\n")
         if answer.entered:
-            return Finding(sent, str(answer), Verdict.OK, "It gets in like any other.")
+            return Finding(sent, str(answer), Verdict.OK, "It gets in like other requests.")
         if site.is_sites_refusal(answer):
             meaning = (
-                "The site refuses it: the front end writes its header behind Transfer-Encoding,"
-                " where uvicorn with httptools has trailers. Use uvicorn --http h11."
+                "The site refuses it: the front end writes its header after Transfer-Encoding,"
+                " where uvicorn with httptools also puts trailers. Use uvicorn --http h11."
             )
             return Finding(sent, str(answer), Verdict.NOTE, meaning)
-        meaning = "A server refuses chunked GETs. That may be meant."
+        meaning = "A server refuses chunked GETs. That may be intended."
         return Finding(sent, str(answer), Verdict.NOTE, meaning)
 
 
@@ -196,10 +200,10 @@ class HopByHop(Check):
         sent = f"Connection: close, {name}, with your certificate"
         answer = site.ask(site.allowed, [f"Connection: close, {name}"])
         if answer.entered:
-            return Finding(sent, str(answer), Verdict.OK, "The front end's header stays.")
+            return Finding(sent, str(answer), Verdict.OK, "The front end's header is not removed.")
         meaning = (
-            "A client can make a proxy drop the front end's header. It locks out itself alone; see"
-            " the next check for more."
+            "A client can make a proxy remove the front end's header. That locks out only this"
+            " client. The next check shows whether it can do more."
         )
         return Finding(sent, str(answer), Verdict.NOTE, meaning)
 

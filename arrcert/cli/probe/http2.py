@@ -1,4 +1,4 @@
-"""HTTP/2 with headers that a proper client does not send (RFC 9113)."""
+"""HTTP/2 requests with headers that a correct client does not send (RFC 9113)."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class Request(NamedTuple):
     """A request without a body.
 
     Attributes:
-        path: with its query.
-        authority: the site.
-        headers: sent as they are; names in lower case.
-        trailers: sent behind an empty body.
+        path: the path with the query.
+        authority: the host and the port of the site, for `:authority`.
+        headers: the headers, with names in lower case. They are sent as they are.
+        trailers: the headers after an empty body.
     """
 
     path: str
@@ -38,7 +38,7 @@ class Request(NamedTuple):
 
 
 def begin() -> H2Connection:
-    """Return the client's side of a connection, which sends whatever it is told to."""
+    """Return the client's side of a connection. It does not check or change the headers."""
     return H2Connection(
         H2Configuration(
             client_side=True,
@@ -53,8 +53,8 @@ def exchange(connection: Connection, protocol: H2Connection, request: Request) -
     """Send one request on a connection that speaks HTTP/2, and return its answer.
 
     Args:
-        connection: whose protocol is h2.
-        protocol: what `begin` returned, initiated.
+        connection: a connection with the protocol h2.
+        protocol: the object that `begin` returned, after `initiate_connection()`.
         request: the request.
     """
     stream = protocol.get_next_available_stream_id()

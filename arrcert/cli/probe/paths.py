@@ -1,4 +1,4 @@
-"""Paths that the platform excludes (`--excluded`), and open pages (`--open`), with their edges."""
+"""Paths that the platform excludes (`--excluded`), open pages (`--open`), and similar paths."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ def _percent_encoded(path: str) -> str:
 
 @dataclass(frozen=True)
 class ExcludedEdge(Check):
-    """A path at the edge of an exclusion path.
+    """A path that is similar to an exclusion path.
 
     Attributes:
-        title: of the check.
-        path: what the platform excludes.
-        edge: how the edge is made of it: `{path}`, `{upper}`, `{encoded}`, `{page}`.
+        title: the title of the check.
+        path: the exclusion path.
+        edge: the template of the similar path, with `{path}`, `{upper}`, `{encoded}` or `{page}`.
         is_meant: whether the platform is documented to exclude it.
     """
 
@@ -35,7 +35,7 @@ class ExcludedEdge(Check):
     requests: int = 6
 
     def run(self, site: Site) -> Finding:
-        """Ask there without a certificate, with the forged header, and as the allowed client."""
+        """Send requests with no certificate, with forged headers, and as the allowed client."""
         path = self.path.rstrip("/") or "/"
         target = self.edge.format(
             path=path, upper=path.upper(), encoded=_percent_encoded(path), page=site.path
@@ -49,30 +49,30 @@ class ExcludedEdge(Check):
         sent = f"GET {target} in four ways"
         if not nobody.entered and (alone.entered or beside.entered):
             meaning = (
-                "Anybody gets in on this path who knows an allowed certificate: the front end"
-                " passes the header on where it asks for none. Do without exclusion paths, and"
-                " exempt open pages in the site."
+                "Anybody can get in on this path with a copy of an allowed certificate: where the"
+                " front end requests no certificate, it passes on the client's header. Remove the"
+                " exclusion paths, and exempt open pages in the site."
             )
             return Finding(sent, got, Verdict.ENTRY, meaning)
         if nobody.entered and "{page}" in self.edge and not self._is_usual(site, nobody):
-            meaning = "The protected page is shown by way of the excluded path."
+            meaning = "A path that begins with the excluded path shows the protected page."
             return Finding(sent, got, Verdict.ENTRY, meaning)
         is_excluded = nobody.entered or site.is_sites_refusal(own)
         if nobody.entered:
             meaning = "It is open to everybody."
         elif is_excluded:
-            meaning = "Excluded: even with yours the site sees no certificate, and refuses."
+            meaning = "Excluded: even your certificate does not reach the site, which refuses."
         elif own.status == nobody.status:
-            return Finding(sent, got, Verdict.UNKNOWN, "One cannot tell whether it is excluded.")
+            return Finding(sent, got, Verdict.UNKNOWN, "It is not clear whether it is excluded.")
         else:
             meaning = "Not excluded: your certificate reaches the site."
         verdict = Verdict.OK if is_excluded is self.is_meant or not is_excluded else Verdict.NOTE
         if verdict is Verdict.NOTE:
-            meaning += " The platform excludes more than you wrote; the site must check here."
+            meaning += " The platform excludes more than you wrote. The site must check this path."
         return Finding(sent, got, verdict, meaning)
 
     def _is_usual(self, site: Site, answer: Answer) -> bool:
-        """Tell whether everybody sees the same at the excluded path, or below it."""
+        """Return whether the excluded path, or one below it, gives everybody this answer."""
         return any(
             is_same(answer, site.ask(None, path=path))
             for path in (self.path, f"{self.path.rstrip('/')}/{_NOWHERE}")
@@ -83,7 +83,7 @@ def excluded_edges(path: str) -> list[Check]:
     """Return the checks of an exclusion path.
 
     Args:
-        path: as it is written in the platform's settings.
+        path: the exclusion path as it is in the platform's settings.
     """
     return [
         ExcludedEdge("excluded", path, "{path}", is_meant=True),
@@ -104,7 +104,7 @@ class OpenPage(Check):
     """A page that everybody may see.
 
     Attributes:
-        path: of the page.
+        path: the path of the page.
     """
 
     path: str
@@ -112,24 +112,24 @@ class OpenPage(Check):
     requests: int = 2
 
     def run(self, site: Site) -> Finding:
-        """Ask without a certificate and as a stranger."""
+        """Send a request without a certificate, and one as a stranger."""
         nobody = site.ask(None, path=self.path)
         stranger = site.ask(site.stranger(), path=self.path)
         got = listed([("none", nobody), ("a stranger", stranger)])
         sent = f"GET {self.path} without a certificate, and with a stranger's"
         if nobody.entered and stranger.entered:
-            return Finding(sent, got, Verdict.OK, "It is open, as you say.")
+            return Finding(sent, got, Verdict.OK, "It is open, as intended.")
         if nobody.status is None or nobody.entered:
-            meaning = "It is not open to everybody alike."
+            meaning = "It does not give everybody the same answer."
         elif site.refused_by(nobody) == "the site":
             meaning = "The site refuses it. Add the path to ARRCERT_EXEMPT_PATHS."
         elif nobody.status == site.calibration.nobody.status:
             meaning = (
-                "The front end refuses it before the site. Use the mode Optional, and let the site"
-                " exempt the path."
+                "The front end refuses it before the site. Use the mode Optional, and exempt the"
+                " path in the site."
             )
         else:
-            meaning = f"It gives {nobody}: not refused, but not shown either."
+            meaning = f"It gives {nobody}: the page is not refused, but it is not shown either."
         return Finding(sent, got, Verdict.NOTE, meaning)
 
 
@@ -138,7 +138,7 @@ class OpenEdge(Check):
     """A path that begins like an open page and leads to the protected one.
 
     Attributes:
-        path: of the open page.
+        path: the path of the open page.
     """
 
     path: str
@@ -146,7 +146,7 @@ class OpenEdge(Check):
     requests: int = 8
 
     def run(self, site: Site) -> Finding:
-        """Ask for the protected page by way of the open one, without a certificate."""
+        """Request the protected page through paths that begin with the open one."""
         path = self.path.rstrip("/")
         targets = [
             f"{path}/..{site.path}",
@@ -156,7 +156,7 @@ class OpenEdge(Check):
             f"{path};/..{site.path}",
             f"{path}/../{site.path}",
         ]
-        # What everybody may see there anyway: the open page, and whatever lies below it.
+        # The answers that everybody may get there: the open page, and pages below it.
         usual = [
             site.ask(None, path=self.path),
             site.ask(None, path=f"{path}/{_NOWHERE}"),
@@ -170,6 +170,6 @@ class OpenEdge(Check):
         got = ", ".join(str(answer) for _, answer in answers)
         sent = f"{path}/..{site.path} and five like it, without a certificate"
         if entered:
-            meaning = f"{entered[0]} shows what needs a certificate. Exempt exact paths only."
+            meaning = f"{entered[0]} shows the protected page. Exempt exact paths only."
             return Finding(sent, got, Verdict.ENTRY, meaning)
-        return Finding(sent, got, Verdict.OK, "No way leads from it to the protected page.")
+        return Finding(sent, got, Verdict.OK, "None of these paths leads to the protected page.")

@@ -1,4 +1,4 @@
-"""What the probe found: one row for each check, and the verdict over all of them."""
+"""The result of a probe: one row for each check, and a verdict about all of them."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ class Verdict(StrEnum):
     """What one check says about the site."""
 
     OK = "ok"
-    """As it should be."""
+    """The site behaves as it should."""
     ENTRY = "entry"
     """Somebody without the private key of an allowed certificate got in."""
     NOTE = "note"
-    """Nobody got in, but the operator should know it."""
+    """Nobody got in, but the operator should know about this."""
     UNKNOWN = "unknown"
     """The check could not tell."""
 
@@ -24,11 +24,12 @@ class Row(NamedTuple):
     """One check.
 
     Attributes:
-        check: its number and title. The common names of its certificates begin with it.
+        check: the number and the title of the check. The common names of its certificates contain
+            them.
         sent: what the probe sent.
         got: what came back.
-        verdict: what that says about the site.
-        meaning: the same in a sentence, and what to do.
+        verdict: the judgement about the site.
+        meaning: a sentence that explains the verdict and says what to do.
     """
 
     check: str
@@ -42,8 +43,8 @@ class Report(NamedTuple):
     """All rows of a run.
 
     Attributes:
-        rows: in the order of the checks.
-        no_calibration: why nothing can be said about the site; empty if it was calibrated.
+        rows: the rows, in the order of the checks.
+        no_calibration: why the probe cannot judge the site; empty if the calibration succeeded.
     """
 
     rows: Sequence[Row]

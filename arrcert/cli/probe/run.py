@@ -1,4 +1,4 @@
-"""All checks in their order, and the run over them."""
+"""The order of the checks, and the function that runs them."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from arrcert.cli.probe.transport import TRANSPORT
 from arrcert.cli.probe.tunnels import TUNNELS
 
 CALIBRATING = 3
-"""The number of checks that calibrate."""
+"""The number of checks that belong to the calibration."""
 
 
 def checks_of(excluded_paths: Sequence[str] = (), open_paths: Sequence[str] = ()) -> list[Check]:
-    """Return the checks behind the calibration, in their order.
+    """Return the checks that come after the calibration, in order.
 
     Args:
         excluded_paths: paths that the platform excludes.
@@ -39,20 +39,20 @@ def most_requests(checks: Sequence[Check]) -> int:
     """Return how many requests a run sends at most.
 
     Args:
-        checks: what `checks_of` returned.
+        checks: the checks that `checks_of` returned.
     """
     return calibration.REQUESTS + sum(check.requests for check in checks)
 
 
 def run(site: Site, checks: Sequence[Check]) -> Iterator[Row]:
-    """Calibrate and run the checks; yield a row for each as soon as it is known.
+    """Calibrate, then run the checks; yield the row of each check when it is done.
 
     Args:
         site: the site.
-        checks: what `checks_of` returned.
+        checks: the checks that `checks_of` returned.
 
     Raises:
-        NoCalibrationError: nothing can be said about the site.
+        NoCalibrationError: the probe cannot judge the site.
 
     If the site stops answering, the remaining rows say that they were not tried.
     """

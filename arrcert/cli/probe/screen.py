@@ -1,4 +1,4 @@
-"""What a person sees: the announcement, the progress and the table."""
+"""The output for people: the announcement, the progress and the table."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from arrcert.cli.probe.report import Report, Row, Verdict
 from arrcert.exceptions import quote
 
 WIDTH = 80
-"""The width where the output is no terminal."""
+"""The width in characters if the output is not a terminal."""
 
 _WIDEST = 120
 
-# The sixteen colours that a terminal's own theme defines, so that they fit light and dark.
+# These are colours of the terminal's own theme, so that they fit a light and a dark background.
 _STYLES = {
     Verdict.OK: "green",
     Verdict.ENTRY: "bold red",
@@ -28,7 +28,7 @@ _STYLES = {
 
 
 def output() -> Console:
-    """Return the console for the report, plain where stdout is no terminal."""
+    """Return the console for the report. It prints no colours if stdout is not a terminal."""
     return _console(Console(highlight=False, markup=False, emoji=False))
 
 
@@ -43,24 +43,25 @@ def _console(console: Console) -> Console:
 
 
 def announce(console: Console, url: str, *, requests: int, rate: float, posts: int) -> None:
-    """Say what is going to happen.
+    """Print which requests the probe is going to send.
 
     Args:
-        console: where to.
-        url: the page.
-        requests: how many at most.
-        rate: of them a second at most.
-        posts: how many of them are POSTs with the allowed certificate.
+        console: the console to print on.
+        url: the URL of the page.
+        requests: the largest number of requests.
+        rate: the largest number of requests in a second.
+        posts: the number of POSTs with the allowed certificate.
     """
     seconds = max(1, round(requests / rate))
     console.print(
-        f"arrcert probe asks {_visible(url)} from outside.\n\n"
+        f"arrcert probe tests {_visible(url)} from outside.\n\n"
         f"It sends at most {requests} requests, one at a time and at most {rate:g} a second:"
-        f" about {_duration(seconds)}. {posts} of them are POSTs with a body of filler and your"
-        " certificate.\n\n"
+        f" about {_duration(seconds)}. {posts} of them are POSTs with your certificate and a"
+        " body of meaningless bytes.\n\n"
         "It presents your certificate, and certificates of strangers that it makes for this run."
-        " Some requests are malformed. None is request smuggling: nothing that it sends can end in"
-        " another client's request, so other sites behind the same front end are not disturbed.\n"
+        " Some requests are malformed, but none of them is request smuggling. No bytes of the probe"
+        " can become part of another client's request, so other sites behind the same front"
+        " end are not disturbed.\n"
     )
 
 
@@ -69,11 +70,11 @@ def _duration(seconds: int) -> str:
 
 
 class Bar:
-    """The progress while the checks run; nothing where stderr is no terminal.
+    """The progress bar while the checks run. It is not shown if stderr is not a terminal.
 
     Args:
-        console: where to.
-        checks: how many rows will come.
+        console: the console to print on.
+        checks: the number of rows.
     """
 
     def __init__(self, console: Console, checks: int) -> None:
@@ -98,7 +99,7 @@ class Bar:
         """Show that a check is done.
 
         Args:
-            row: of the check.
+            row: the row of the check.
         """
         self._progress.update(self._task, description=f"{row.check:30.30}", advance=1)
 
@@ -107,8 +108,8 @@ def show(console: Console, report: Report) -> None:
     """Print the table, the verdict, and what to look for in the site's log.
 
     Args:
-        console: where to.
-        report: the whole run.
+        console: the console to print on.
+        report: the report of the run.
     """
     console.print(_table(report.rows, console))
     console.print()
@@ -123,9 +124,9 @@ def show(console: Console, report: Report) -> None:
 
 
 _LEGEND = (
-    "alone: the allowed certificate in the header, and none in TLS. beside: the same beside a"
-    " stranger's in TLS. reversed: a stranger's in the header, and yours in TLS. CERT is a"
-    " certificate as the front end writes it."
+    "alone: your certificate in the header, and none in TLS. beside: your certificate in the"
+    " header, and a stranger's in TLS. reversed: a stranger's certificate in the header, and yours"
+    " in TLS. CERT is a certificate in the encoding of the front end."
 )
 
 
@@ -149,11 +150,11 @@ def _what_to_look_for(rows: Sequence[Row]) -> str:
     shown = shown or [row for row in rows if row.verdict is Verdict.NOTE]
     numbers = ", ".join(f'"arrcert probe {row.check[:2]}"' for row in (shown or rows)[:3])
     return (
-        f"In the site's log, look for {numbers}: the common names of the strangers begin so. A"
-        ' record whose name ends with "stranger in TLS" shows what the front end wrote into the'
-        ' header. "stranger in header" shows that what the client wrote reached the decision;'
-        " so does `ambiguous` or `malformed` at the same time. Requests without a certificate have"
-        " the check in their user agent."
+        f"In the site's log, look for {numbers}: the common names of the strangers begin with"
+        ' this. A record whose name ends with "stranger in TLS" shows what the front end wrote into'
+        ' the header. A record with "stranger in header", or with `ambiguous` or `malformed` at the'
+        " same time, shows that the client's header reached the site. For requests without a"
+        " certificate, look for the check in the user agent."
     )
 
 
@@ -169,7 +170,7 @@ def _visible(text: str) -> str:
 
 
 def write_json(text: str) -> None:
-    """Print JSON alone on stdout.
+    """Print only JSON on stdout.
 
     Args:
         text: the document.

@@ -1,4 +1,4 @@
-"""Connections and TLS sessions that are used again, and by somebody else."""
+"""Connections and TLS sessions that are used again by the same client or by another one."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ class KeepAlive(Check):
     requests = 2
 
     def run(self, site: Site) -> Finding:
-        """Ask twice on one connection of the allowed client."""
+        """Send two requests on one connection of the allowed client."""
         sent = "two GETs on one connection with your certificate"
         with site.connected(site.allowed) as connection:
             if isinstance(connection, Answer):
                 return Finding(sent, str(connection), Verdict.UNKNOWN, "No connection.")
             one = site.exchange(connection, site.head(_KEPT))
             if one.header("connection").lower() == "close":
-                return Finding(sent, str(one), Verdict.OK, "The connection is not kept.")
+                return Finding(sent, str(one), Verdict.OK, "The connection is not kept open.")
             two = site.exchange(connection, site.head(_KEPT))
         got = listed([("first", one), ("second", two)])
         if two.entered or two.status is None:
-            return Finding(sent, got, Verdict.OK, "The certificate holds for the connection.")
-        meaning = "The second request has lost the certificate; clients must connect again."
+            return Finding(sent, got, Verdict.OK, "Each request has the certificate.")
+        meaning = "The second request has no certificate. Clients must open a new connection."
         return Finding(sent, got, Verdict.NOTE, meaning)
 
 
 class BesideYours(Check):
-    """Somebody else's request while the front end keeps a connection of yours to the site."""
+    """Requests of others while the front end keeps a connection for your requests open."""
 
     title = "another, beside yours"
     requests = 9
 
     def run(self, site: Site) -> Finding:
-        """Ask in turns as the allowed client, as a stranger and without a certificate."""
+        """Send requests in turns as the allowed client, as a stranger and without a certificate."""
         sent = "in turns: yours, a stranger's, none"
         strangers: list[Answer] = []
         nobodies: list[Answer] = []
@@ -55,45 +55,46 @@ class BesideYours(Check):
         got = listed([("a stranger", stranger), ("none", nobody)])
         if stranger.entered or nobody.entered:
             meaning = (
-                "Somebody gets in by your certificate, because he comes after you: something"
-                " remembers a connection and not the request. Decide for each request, and let no"
-                " connection of the front end to the site stand for one client."
+                "A client without your key gets in after you: the site remembers your certificate"
+                " for a connection. Decide for each request. The front end sends the requests of"
+                " several clients on one connection."
             )
             return Finding(sent, got, Verdict.ENTRY, meaning)
-        return Finding(sent, got, Verdict.OK, "Each request is decided by itself.")
+        return Finding(sent, got, Verdict.OK, "Each request is decided separately.")
 
 
 _KEPT_BY_OTHERS = ["Connection: close"]
 
 
 class Resumption(Check):
-    """A TLS session that is taken up again."""
+    """A TLS session that is resumed."""
 
     title = "session resumption"
     requests = 2
 
     def run(self, site: Site) -> Finding:
-        """Take up the session of the allowed client."""
+        """Resume the session of the allowed client."""
         sent = "a second connection that resumes the first one's TLS session"
         one, two, is_resumed = _twice(site, first_is_allowed=True, second_is_allowed=True)
         got = f"{listed([('first', one), ('second', two)])}, {_how(is_resumed)}"
         if two.entered:
-            return Finding(sent, got, Verdict.OK, "The certificate comes with the session.")
-        meaning = "A client that resumes loses its certificate. Turn session resumption off."
+            return Finding(sent, got, Verdict.OK, "The certificate is known from the session.")
+        meaning = "A client that resumes a session loses its certificate. Turn resumption off."
         return Finding(sent, got, Verdict.NOTE, meaning)
 
 
 class ResumptionByAnother(Check):
-    """A stranger's TLS session, taken up with another certificate."""
+    """A TLS session that is resumed by a client with another certificate."""
 
     title = "resumption, another's"
     requests = 4
 
     def run(self, site: Site) -> Finding:
-        """Take up a stranger's session with the allowed certificate, and the other way round.
+        """Resume sessions of other clients, as the allowed client and as a stranger.
 
-        Whoever resumes a session holds its secrets, so the session's certificate may count. What
-        must not happen: that a stranger who holds no such session gets in.
+        A client that resumes a session has the secrets of the session, so the server may use the
+        session's certificate. But a stranger must not get in by resuming a session without a
+        certificate.
         """
         sent = "a stranger's session with your certificate; nobody's with a stranger's"
         _, changed, is_resumed = _twice(site, first_is_allowed=False, second_is_allowed=True)
@@ -112,10 +113,10 @@ class ResumptionByAnother(Check):
         if other.entered:
             return Finding(sent, got, Verdict.ENTRY, "A stranger gets in by resuming a session.")
         if is_resumed and changed.entered:
-            meaning = "The certificate of the second connection counts, although TLS resumed."
+            meaning = "The certificate of the second connection is used, although TLS resumed."
             return Finding(sent, got, Verdict.NOTE, meaning)
         meaning = (
-            "The session's certificate counts." if is_resumed else "The new certificate counts."
+            "The session's certificate is used." if is_resumed else "The new certificate is used."
         )
         return Finding(sent, got, Verdict.OK, meaning)
 
@@ -128,7 +129,7 @@ def _twice(
     with site.connected(first) as opened:
         if isinstance(opened, Answer):
             return opened, opened, False
-        # The server's tickets of TLS 1.3 come with the first answer.
+        # In TLS 1.3 the server sends its session tickets with the first answer.
         one = site.exchange(opened, site.head())
         with site.connected(second, resume=opened) as connection:
             if isinstance(connection, Answer):

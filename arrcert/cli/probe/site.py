@@ -1,4 +1,4 @@
-"""The site that is probed: how to ask it, at what pace, and who of front end and site refuses."""
+"""The site that is probed: sends requests at a limited rate, and tells who refused them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from arrcert.cli.probe.connection import (
 from arrcert.forwarding.front_ends import FRONT_ENDS, FrontEnd
 
 UNANSWERED_IN_A_ROW = 5
-"""After so many requests without an answer the probe stops asking."""
+"""The probe stops after this number of requests in a row without an answer."""
 
 _CHANGING = re.compile(rb"[0-9A-Za-z+/=_-]{8,}|\d+")
 _UNSTABLE_HEADERS = frozenset({"date", "set-cookie", "content-length", "etag", "last-modified"})
@@ -33,10 +33,10 @@ class SilentError(Exception):
 
 
 class Pace:
-    """Keeps the requests apart, and counts them.
+    """Limits the rate of the requests, and counts those without an answer.
 
     Args:
-        rate: requests a second at most.
+        rate: the largest number of requests in a second.
     """
 
     def __init__(self, rate: float) -> None:
@@ -46,13 +46,13 @@ class Pace:
         self._unanswered = 0
 
     def wait(self) -> None:
-        """Wait until the next request may go out."""
+        """Wait until the next request may be sent."""
         time.sleep(max(0.0, self._next - time.monotonic()))
         self._next = time.monotonic() + self._gap
         self.count += 1
 
     def note(self, answer: Answer) -> None:
-        """Take note of what came back.
+        """Count the answer.
 
         Args:
             answer: the answer to the last request.
@@ -66,14 +66,14 @@ class Pace:
 
 
 class Calibration(NamedTuple):
-    """What the site answers to the three clients that everything is compared with.
+    """The answers to the first three requests. The checks compare other answers with them.
 
     Attributes:
-        allowed: to the certificate that may enter.
-        stranger: to a stranger's.
-        nobody: to a client without one.
-        asked_first: certificate requests in the first handshake.
-        asked_later: certificate requests behind the request.
+        allowed: the answer to the client whose certificate may enter.
+        stranger: the answer to a client with a stranger's certificate.
+        nobody: the answer to a client without a certificate.
+        asked_first: the number of certificate requests in the first handshake.
+        asked_later: the number of certificate requests after the request.
     """
 
     allowed: Answer
@@ -87,17 +87,17 @@ class Site:
     """A deployed site, and the client whose certificate may enter.
 
     Args:
-        endpoint: where it is.
-        path: of a protected page, with its query.
-        front_end: what its front end is said to be.
+        endpoint: the address of the site.
+        path: the path of a protected page, with its query.
+        front_end: the front end of the site, as the operator declares it.
         allowed: the client that may enter.
-        mint: makes strangers.
-        pace: keeps requests apart.
+        mint: issues the certificates of strangers.
+        pace: limits the rate of the requests.
         plain_port: the port of plain HTTP; None if it is not known.
 
     Attributes:
         check: the number and title of the check that is running.
-        calibration: set by the first checks.
+        calibration: the answers to the first requests. `calibrate` sets it.
     """
 
     calibration: Calibration
@@ -132,23 +132,23 @@ class Site:
         return self.mint.stranger(self.check, "in TLS")
 
     def forged(self) -> str:
-        """Return the header's value that makes a client the one that may enter."""
+        """Return the header value that imitates the client that may enter."""
         return header_value(self.front_end, self.allowed.leaf)
 
     def forged_stranger(self) -> str:
-        """Return the header's value of a stranger who stands in no handshake."""
+        """Return the header value of a stranger that the probe does not present in TLS."""
         return self.value_of(self.mint.stranger(self.check, "in header").leaf)
 
     def value_of(self, certificate: x509.Certificate) -> str:
         """Return the header's value for a certificate.
 
         Args:
-            certificate: whose.
+            certificate: the certificate.
         """
         return header_value(self.front_end, certificate)
 
     def verified(self) -> list[str]:
-        """Return the line that says that the front end has checked the certificate, if it does."""
+        """Return the line in which the front end says that it checked the certificate, if any."""
         if self.front_end.verify_header is None:
             return []
         return [f"{self.front_end.verify_header}: {self.front_end.verify_value}"]
@@ -156,7 +156,8 @@ class Site:
     def other_headers(self) -> list[dict[str, str]]:
         """Return the headers in which other front ends forward the certificate.
 
-        Several of them write one name in different encodings. No name is twice in one mapping.
+        Some front ends use the same header name with different encodings, so there are several
+        mappings.
         """
         requests: list[dict[str, str]] = []
         for other in FRONT_ENDS.values():
@@ -183,10 +184,10 @@ class Site:
         """Return a request's head in bytes.
 
         Args:
-            lines: header lines as they are sent, however malformed.
-            method: of the request.
-            path: as it is sent; the protected page by default.
-            first: lines before `Host`.
+            lines: the header lines. They are sent as they are, even if they are malformed.
+            method: the method of the request.
+            path: the path exactly as it is sent; by default that of the protected page.
+            first: the lines before `Host`.
         """
         lines = list(lines)
         if not any(line.lower().startswith("connection:") for line in lines):
@@ -213,13 +214,14 @@ class Site:
         """Send one request on a connection of its own.
 
         Args:
-            client: whose certificate to present in TLS; None for nobody's.
+            client: the client whose certificate is presented in TLS; None to present no
+                certificate.
             lines: header lines.
-            method: of the request.
-            path: as it is sent; the protected page by default.
-            first: lines before `Host`.
-            body: as it goes over the wire.
-            waits: whether to wait for a 100 before the body.
+            method: the method of the request.
+            path: the path exactly as it is sent; by default that of the protected page.
+            first: the lines before `Host`.
+            body: the body, exactly as it is sent.
+            waits: whether to wait for the status 100 before the body is sent.
         """
         head = self.head(lines, method=method, path=path, first=first)
         with self.connected(client) as connection:
@@ -233,10 +235,10 @@ class Site:
         """Send a request on a connection that is open.
 
         Args:
-            connection: to the site.
-            head: what `head` returned.
-            body: as it goes over the wire.
-            waits: whether to wait for a 100 before the body.
+            connection: the connection to the site.
+            head: the bytes that `head` returned.
+            body: the body, exactly as it is sent.
+            waits: whether to wait for the status 100 before the body is sent.
 
         Raises:
             SilentError: the site has stopped answering.
@@ -255,13 +257,13 @@ class Site:
         alpn: tuple[str, ...] = ("http/1.1",),
         resume: Connection | None = None,
     ) -> Iterator[Connection | Answer]:
-        """Open a connection for the length of a with block; without one, give why not.
+        """Open a connection for a `with` block. If it fails, yield an `Answer` that says why.
 
         Args:
-            client: whose certificate to present; None for nobody's.
+            client: the client whose certificate is presented; None to present no certificate.
             version: the only version of TLS to offer.
             alpn: the protocols to offer.
-            resume: a connection whose session to take up.
+            resume: a connection whose TLS session is resumed.
 
         Raises:
             SilentError: the site has stopped answering.
@@ -283,31 +285,31 @@ class Site:
             yield connection
 
     def is_sites_refusal(self, answer: Answer) -> bool:
-        """Tell whether an answer is the refusal that the site gives a stranger.
+        """Return whether an answer is the same as the site's refusal of a stranger.
 
         Args:
-            answer: of any request.
+            answer: the answer to any request.
         """
-        # Any other status may come from a front end, which gives it to a malformed line, too.
+        # Another status may come from the front end, which may send it for a malformed line, too.
         return answer.status == 403 and is_same(answer, self.calibration.stranger)
 
     def refused_by(self, answer: Answer) -> str:
-        """Return who gave an answer, as far as one can see: `the site` or `the front end`.
+        """Return who probably sent an answer: `the site` or `the front end`.
 
         Args:
-            answer: of any request.
+            answer: the answer to any request.
         """
         return "the site" if self.is_sites_refusal(answer) else "the front end"
 
 
 def is_same(one: Answer, other: Answer) -> bool:
-    """Tell whether two answers look alike: status, names of headers, and the body's fixed words.
+    """Return whether two answers look the same: status, header names and fixed text.
 
     Args:
         one: an answer.
-        other: another.
+        other: the other answer.
 
-    Request numbers, dates and tokens differ from answer to answer and are not compared.
+    Numbers, dates and tokens are not compared, because they differ from answer to answer.
     """
     return _signature(one) == _signature(other)
 
@@ -325,7 +327,7 @@ def _signature(answer: Answer) -> tuple[object, ...]:
 
 
 def listed(answers: Sequence[tuple[str, Answer]]) -> str:
-    """Return answers in one line, each behind what it answers.
+    """Return answers in one line, each after its label.
 
     Args:
         answers: pairs of a label and an answer.

@@ -1,4 +1,4 @@
-"""Bodies above the 100 KB of renegotiation, long headers, large certificates."""
+"""Checks of large bodies, long headers and large certificates."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ POSTS = 4
 
 
 class Bodies(Check):
-    """Do bodies of more than 100 KB pass?
+    """Whether the front end accepts bodies of more than 100 KB, the limit for TLS renegotiation.
 
     https://learn.microsoft.com/azure/app-service/app-service-web-configure-tls-mutual-auth
     """
@@ -24,7 +24,7 @@ class Bodies(Check):
     requests = POSTS + 1
 
     def run(self, site: Site) -> Finding:
-        """POST a small body, and a large one: simply, with Expect, and behind a HEAD."""
+        """POST a small body, then a large one: simply, with `Expect`, and after a HEAD."""
         sent = f"POST of {SMALL} KB, then {LARGE} KB: simply, with Expect, after a HEAD"
         small = self._post(site, SMALL)
         large = self._post(site, LARGE)
@@ -48,7 +48,7 @@ class Bodies(Check):
             f"; {' or '.join(ways)} helps." if ways else ", and nothing helps."
         )
         if not site.calibration.asked_first:
-            meaning += " That comes of renegotiation: do without exclusion paths."
+            meaning += " The cause is TLS renegotiation: remove the exclusion paths."
         return Finding(sent, got, Verdict.NOTE, meaning)
 
     @staticmethod
@@ -78,13 +78,13 @@ class Bodies(Check):
 
 
 class HeaderSizes(Check):
-    """How long may headers be?"""
+    """How long a header may be."""
 
     title = "header sizes"
     requests = len(HEADER_KILOBYTES)
 
     def run(self, site: Site) -> Finding:
-        """Send a longer and longer header line as the allowed client."""
+        """Send longer and longer header lines as the allowed client."""
         sent = "one header line of 4 to 70 KB, with your certificate"
         answers: list[tuple[int, Answer]] = []
         for kilobytes in HEADER_KILOBYTES:
@@ -97,18 +97,18 @@ class HeaderSizes(Check):
         if largest < CERTIFICATE_KILOBYTES[0]:
             meaning = "Even 4 KB are too long: large certificates will not arrive."
             return Finding(sent, got, Verdict.NOTE, meaning)
-        meaning = f"{largest} KB pass, which is enough for a certificate of {largest * 3 // 4} KB."
+        meaning = f"{largest} KB pass. That is enough for a certificate of {largest * 3 // 4} KB."
         return Finding(sent, got, Verdict.OK, meaning)
 
 
 class CertificateSizes(Check):
-    """Do large certificates reach the site?"""
+    """Whether large certificates reach the site."""
 
     title = "certificate sizes"
     requests = len(CERTIFICATE_KILOBYTES)
 
     def run(self, site: Site) -> Finding:
-        """Present larger and larger strangers."""
+        """Present larger and larger certificates of strangers."""
         sent = "strangers' certificates of 4, 8 and 16 KB"
         answers = [
             (f"{kilobytes} KB", site.ask(site.mint.large(site.check, kilobytes)))
@@ -116,16 +116,16 @@ class CertificateSizes(Check):
         ]
         got = listed(answers)
         if any(answer.entered for _, answer in answers):
-            return Finding(sent, got, Verdict.ENTRY, "A stranger with a large one gets in.")
+            return Finding(sent, got, Verdict.ENTRY, "A stranger with a large certificate gets in.")
         if all(is_same(answer, site.calibration.stranger) for _, answer in answers):
             meaning = (
-                "They are refused like any other stranger's. If the log says `missing`, they are"
-                " lost on the way."
+                "They are refused like other certificates of strangers. If the log says `missing`,"
+                " they do not reach the site."
             )
             return Finding(sent, got, Verdict.OK, meaning)
         meaning = (
             "A large certificate does not reach the site: a server on the way has a lower limit. A"
-            " partner with one gets this answer; raise the limit (gunicorn:"
+            " partner with a large certificate gets this answer. Raise the limit (gunicorn:"
             " --limit-request-field_size)."
         )
         return Finding(sent, got, Verdict.NOTE, meaning)

@@ -1,4 +1,4 @@
-"""TLS and plain HTTP."""
+"""Checks of TLS and of plain HTTP."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _NEW = ("1.2", "1.3")
 
 
 class TLSVersions(Check):
-    """Which versions of TLS does the front end speak?"""
+    """Which versions of TLS the front end supports."""
 
     title = "TLS versions"
     requests = len(_VERSIONS)
@@ -38,7 +38,7 @@ class TLSVersions(Check):
                     answers[name] = site.exchange(connection, site.head())
         got = ", ".join(f"{name} {self._shown(answer)}" for name, answer in answers.items())
         sent = "one version at a time, with your certificate"
-        verdict, meaning = Verdict.OK, "New versions alone."
+        verdict, meaning = Verdict.OK, "Only TLS 1.2 and newer."
         if any(answers[name].status is not None for name in _OLD):
             verdict, meaning = (
                 Verdict.NOTE,
@@ -51,8 +51,8 @@ class TLSVersions(Check):
             verdict, meaning = (
                 Verdict.NOTE,
                 (
-                    "Yours does not get in over 1.2 and 1.3 both. With renegotiation 1.3 cannot"
-                    " work."
+                    "Your certificate gets in over TLS 1.2 or 1.3, but not over both. With"
+                    " renegotiation, 1.3 cannot work."
                 ),
             )
         return Finding(sent, got, verdict, meaning)
@@ -65,13 +65,13 @@ class TLSVersions(Check):
 
 
 class Authorities(Check):
-    """Does the front end name CAs to clients?"""
+    """Whether the front end tells clients which CAs it accepts."""
 
     title = "CAs named to clients"
     requests = 1
 
     def run(self, site: Site) -> Finding:
-        """Count the names in the certificate request."""
+        """Count the CA names in the certificate request."""
         sent = "a handshake and a GET without a certificate"
         with site.connected(None) as connection:
             if isinstance(connection, Answer):
@@ -91,20 +91,20 @@ class Authorities(Check):
 
 
 class Chain(Check):
-    """Does the front end forward the leaf alone?"""
+    """Whether a client that sends a chain gets in."""
 
     title = "client with a chain"
     requests = 1
 
     def run(self, site: Site) -> Finding:
-        """Send one more certificate behind the allowed one."""
-        sent = "your certificate and another behind it"
+        """Send a second certificate after the allowed one."""
+        sent = "your certificate and another one after it"
         client = site.mint.with_another_certificate(site.allowed, site.check)
         answer = site.ask(client)
         if answer.entered:
-            return Finding(sent, str(answer), Verdict.OK, "The leaf counts, as without a chain.")
+            return Finding(sent, str(answer), Verdict.OK, "It gets in, as without a chain.")
         meaning = (
-            "Clients that send their intermediates do not get in. They must send the leaf alone."
+            "Clients that send their intermediates do not get in. They must send only the leaf."
         )
         return Finding(sent, str(answer), Verdict.NOTE, meaning)
 
@@ -115,16 +115,16 @@ class _Plain(NamedTuple):
 
 
 class PlainHTTP(Check):
-    """What does plain HTTP do, where no certificate can come?"""
+    """What plain HTTP does. No certificate can come over it."""
 
     title = "plain HTTP"
     requests = 3
 
     def run(self, site: Site) -> Finding:
-        """Ask without TLS: simply, with the forged header, and with forged X-Forwarded-Proto."""
+        """Send requests without TLS: simply, and with forged headers."""
         sent = "GET over http://, simply and with the forged header"
         if site.plain_port is None:
-            meaning = "The port is not known; name it with --http-port."
+            meaning = "The port is not known. Write it after --http-port."
             return Finding(sent, "not tried", Verdict.UNKNOWN, meaning)
         forged = [f"{site.front_end.header}: {site.forged()}", *site.verified()]
         ways = [
@@ -143,10 +143,10 @@ class PlainHTTP(Check):
             return Finding(sent, got, Verdict.OK, "Plain HTTP is refused.")
         locations = {answer.header("location")[:8].lower() for _, answer in answers}
         if locations == {"https://"}:
-            return Finding(sent, got, Verdict.OK, "It leads to HTTPS: HTTPS Only is on.")
+            return Finding(sent, got, Verdict.OK, "It redirects to HTTPS: HTTPS Only is on.")
         meaning = (
-            "Plain HTTP is answered and does not lead to HTTPS. The page stays closed, but turn on"
-            " HTTPS Only: no certificate comes over it."
+            "Plain HTTP is answered and does not redirect to HTTPS. The page is not shown, but turn"
+            " on HTTPS Only: no certificate can come over plain HTTP."
         )
         return Finding(sent, got, Verdict.NOTE, meaning)
 

@@ -1,4 +1,4 @@
-"""Other ways through the front end than HTTP/1.1: HTTP/2, an upgrade to h2c, and WebSockets."""
+"""Checks of other protocols than HTTP/1.1: HTTP/2, an upgrade to h2c, and WebSockets."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ NOT_OFFERED = "not offered"
 
 
 class HTTP2(Check):
-    """Is HTTP/2 offered?"""
+    """Whether the front end offers HTTP/2."""
 
     title = "HTTP/2"
     requests = 1
 
     def run(self, site: Site) -> Finding:
-        """Ask over HTTP/2 as the allowed client."""
+        """Send a request over HTTP/2 as the allowed client."""
         sent = "GET over HTTP/2 with your certificate"
         answer = ask_over_http2(site, site.allowed)
         if answer.failure == NOT_OFFERED:
-            meaning = "TLS does not offer it, as with exclusion paths and renegotiation."
+            meaning = "TLS does not offer it. Exclusion paths and renegotiation have this effect."
             return Finding(sent, NOT_OFFERED, Verdict.OK, meaning)
         if answer.entered:
             return Finding(sent, str(answer), Verdict.OK, "It is offered, and the page is shown.")
-        meaning = "It is offered, but yours does not get in over it: clients that speak it fail."
+        meaning = "It is offered, but your certificate does not get in over it."
         return Finding(sent, str(answer), Verdict.NOTE, meaning)
 
 
@@ -42,10 +42,10 @@ class FormOverHTTP2(Check):
     """One way to write the header over HTTP/2.
 
     Attributes:
-        title: of the check.
-        name: of the header, as a form; `{name}`, `{folded}`.
-        value: of the header.
-        is_trailer: whether it stands behind the body.
+        title: the title of the check.
+        name: the header's name as a template with `{name}` or `{folded}`.
+        value: the header's value.
+        is_trailer: whether the header comes after the body.
     """
 
     title: str
@@ -55,14 +55,14 @@ class FormOverHTTP2(Check):
     requests: int = 3
 
     def run(self, site: Site) -> Finding:
-        """Send the form three ways."""
+        """Send the form in the three ways."""
         name = self.name.format(**names(site)).lower()
         value = self.value.format(**names(site), value="CERT")
         shown = value.replace("\r", "\\r").replace("\n", "\\n")
         sent = f"{'trailer ' if self.is_trailer else ''}{name}: {shown} over HTTP/2"
         alone = self._send(site, None, site.forged())
         if alone.failure == NOT_OFFERED:
-            return Finding(sent, NOT_OFFERED, Verdict.OK, "Nobody can send it.")
+            return Finding(sent, NOT_OFFERED, Verdict.OK, "Nobody can send this form.")
         beside = self._send(site, site.stranger(), site.forged())
         other = self._send(site, site.allowed, site.forged_stranger())
         return judge(site, sent, alone, beside, other)
@@ -84,9 +84,9 @@ def ask_over_http2(
 
     Args:
         site: the site.
-        client: whose certificate to present in TLS; None for nobody's.
-        headers: besides the usual ones.
-        trailers: behind an empty body.
+        client: the client whose certificate is presented in TLS; None to present no certificate.
+        headers: headers in addition to the usual ones.
+        trailers: the headers after an empty body.
     """
     with site.connected(client, alpn=ALPN) as connection:
         if isinstance(connection, Answer):
@@ -106,13 +106,13 @@ def ask_over_http2(
 
 
 class H2C(Check):
-    """An upgrade to cleartext HTTP/2, behind which a front end becomes a tunnel."""
+    """An upgrade to cleartext HTTP/2 (h2c), after which a front end may become a tunnel."""
 
     title = "h2c upgrade"
     requests = 4
 
     def run(self, site: Site) -> Finding:
-        """Ask for the upgrade, and in the tunnel, if there is one, send the forged header."""
+        """Request the upgrade. If there is a tunnel, send the forged header in it."""
         alone, first = self._send(site, None)
         beside, second = self._send(site, site.stranger())
         got = listed([(ALONE, first), (BESIDE, second)])
@@ -122,9 +122,9 @@ class H2C(Check):
         got = listed([("upgrade", first), ("in the tunnel", alone), (BESIDE, beside)])
         if alone.entered or beside.entered:
             meaning = (
-                "The front end passes the upgrade on and becomes a tunnel, in which a client writes"
-                " every header. Remove Upgrade: h2c in the front end, and turn HTTP/2 off in the"
-                " server."
+                "The front end passes on the upgrade and becomes a tunnel. In it the client writes"
+                " every header itself. Remove Upgrade: h2c in the front end, and turn HTTP/2 off in"
+                " the server."
             )
             return Finding(sent, got, Verdict.ENTRY, meaning)
         meaning = (
@@ -159,13 +159,13 @@ class H2C(Check):
 
 
 class WebSocket(Check):
-    """A WebSocket handshake (RFC 6455), which frameworks' gates may not see."""
+    """A WebSocket handshake (RFC 6455). The gate of a framework may not see it."""
 
     title = "WebSocket"
     requests = 4
 
     def run(self, site: Site) -> Finding:
-        """Send the handshake of the allowed client, and the forged header three ways."""
+        """Send the handshake of the allowed client, and the forged header in the three ways."""
         sent = f"a WebSocket handshake with {site.front_end.header}: CERT"
         forged = f"{site.front_end.header}: {site.forged()}"
         own = self._shake(site, site.allowed)
@@ -182,11 +182,11 @@ class WebSocket(Check):
             )
             return Finding(sent, got, Verdict.ENTRY, meaning)
         if own.status == 101 and other.status == 101:
-            meaning = "It opens for yours alone, whatever the header says."
+            meaning = "It opens only for your certificate. A forged header has no effect."
             return Finding(sent, got, Verdict.OK, meaning)
         finding = judge(site, sent, alone, beside, other, baseline=own)
         if own.status != 101 and finding.verdict is Verdict.OK:
-            meaning = "No WebSocket at this page, and nobody gets in. Probe the URL of one, too."
+            meaning = "This page has no WebSocket. Probe the URL of a WebSocket, too."
             return finding._replace(got=got, meaning=meaning)
         return finding._replace(got=got)
 

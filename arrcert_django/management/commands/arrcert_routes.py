@@ -18,7 +18,7 @@ class Command(BaseCommand):
 
     help = (
         "Show for each route which policy is checked and who checks it, or that it is OPEN. Below"
-        " the table: what stands around the site, and what is open on purpose."
+        " the table are the layers around the site, and what is open on purpose."
     )
     requires_system_checks = ()
 

@@ -7,14 +7,14 @@ from mtls_site import views
 
 
 class HealthProbeMiddleware(MiddlewareMixin):
-    """Answers `/health` whatever the Host header says; every other path keeps `ALLOWED_HOSTS`.
+    """Answers `/health` for any Host header. For all other paths `ALLOWED_HOSTS` still counts.
 
-    App Service's pings come from inside, and some name the container's address as the Host, which
-    changes with every start. CommonMiddleware would answer them 400, and the platform would take
-    the site for ill. The page is the same two letters for everybody, and holds no link that a
-    forged Host could turn elsewhere.
+    Some health requests of App Service have the address of the container in the Host header. This
+    address changes with every start. `CommonMiddleware` would answer 400, and the platform would
+    consider the site unhealthy. The response is the same two letters for everybody and has no link,
+    so a forged Host has no effect.
     """
 
     def process_request(self, request: HttpRequest) -> HttpResponse | None:
-        """Answer a probe, or leave the request to the next middleware."""
+        """Answer a request for `/health`; pass on any other request to the next middleware."""
         return views.health(request) if request.path_info == "/health" else None

@@ -1,7 +1,7 @@
-"""Call another site, and prove with a certificate who is calling. Each sample site has this file.
+"""Call another site with a client certificate. Each sample site has this file.
 
-The address comes from the environment and from nowhere else: no part of a request may choose where
-the site goes with its certificate.
+The address comes only from the environment. No part of a request may choose to which site the
+certificate is sent.
 """
 
 import http.client
@@ -17,26 +17,26 @@ from arrcert import ConfigurationError
 from arrcert.outbound import client_ssl_context
 
 SECONDS_TO_WAIT = 10
-"""To connect, and for each piece of the answer, however many there are."""
+"""The timeout for the connection, and for each part of the answer."""
 
 VARIABLES = {
     "path_or_thumbprint": "OUTBOUND_CERTIFICATE",
     "password": "OUTBOUND_CERTIFICATE_PASSWORD",
     "cafile": "OUTBOUND_CA_FILE",
 }
-"""The variable that each argument of `client_ssl_context` comes from."""
+"""The environment variable of each argument of `client_ssl_context`."""
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a call, for a page: the log says more.
+    """The result of a call, for a page. The log has more details.
 
     Attributes:
-        host: whom the site called; empty where the address is not set.
-        sentence: what happened.
-        status: the HTTP status; None where there was no answer.
+        host: the host that was called; empty if the address is not set or not valid.
+        sentence: a sentence that says what happened.
+        status: the HTTP status; None if there was no answer.
     """
 
     host: str
@@ -45,20 +45,20 @@ class Outcome:
 
 
 def call() -> Outcome:
-    """Ask `REMOTE_API_URL` with the certificate that `OUTBOUND_CERTIFICATE` names.
+    """Send a GET to `REMOTE_API_URL` with the certificate that `OUTBOUND_CERTIFICATE` names.
 
-    The context is made anew each time, so that a renewed file counts at once. A site that calls
-    often keeps one, which also keeps connections.
+    The TLS context is made for each call, so that a renewed certificate is used at once. A site
+    that calls often should keep the context and its connections.
     """
     url = os.environ.get("REMOTE_API_URL", "")
     certificate = os.environ.get("OUTBOUND_CERTIFICATE", "")
     if not url or not certificate:
         missing = "OUTBOUND_CERTIFICATE" if url else "REMOTE_API_URL"
-        return Outcome("", f"This site calls nobody: {missing} is not set.")
+        return Outcome("", f"This site calls no other site: {missing} is not set.")
     address = _address(url)
     if address is None:
         logger.error("REMOTE_API_URL must be https://HOST/PATH, in ASCII, without a user name")
-        return Outcome("", "This site calls nobody: REMOTE_API_URL is no https address.")
+        return Outcome("", "This site calls no other site: REMOTE_API_URL is not an https address.")
     try:
         context = client_ssl_context(
             certificate,
@@ -68,7 +68,7 @@ def call() -> Outcome:
     except ConfigurationError as error:
         logger.error("the site's own certificate cannot be used: %s", error)
         names = " and ".join(VARIABLES[problem.setting] for problem in error.problems)
-        return Outcome(address.host, f"{names} is wrong, so nobody was called. The log says why.")
+        return Outcome(address.host, f"{names} is wrong, so no site was called. The log says why.")
     return _ask(address, context)
 
 
@@ -79,7 +79,7 @@ class _Address(NamedTuple):
 
 
 def _address(url: str) -> _Address | None:
-    """Take an https URL apart; None where it is something else."""
+    """Return the parts of an https URL; None for any other text."""
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
@@ -94,7 +94,7 @@ def _address(url: str) -> _Address | None:
 
 
 def _ask(address: _Address, context: ssl.SSLContext) -> Outcome:
-    """Send a GET. `http.client` follows no redirect and asks no proxy."""
+    """Send a GET. `http.client` does not follow redirects and does not use a proxy."""
     host, port, target = address
     connection = http.client.HTTPSConnection(host, port, context=context, timeout=SECONDS_TO_WAIT)
     try:
@@ -102,14 +102,14 @@ def _ask(address: _Address, context: ssl.SSLContext) -> Outcome:
         status = connection.getresponse().status
     except ssl.SSLCertVerificationError as error:
         logger.error("REMOTE_API_URL: %s is not trusted: %s", host, error.verify_message)
-        return Outcome(host, "Its certificate is not trusted, so nothing was sent.")
+        return Outcome(host, "The other site's certificate is not trusted. No request was sent.")
     except TimeoutError:
         logger.error("REMOTE_API_URL: %s did not answer", host)
-        return Outcome(host, f"It did not answer within {SECONDS_TO_WAIT} seconds.")
+        return Outcome(host, f"The other site did not answer within {SECONDS_TO_WAIT} seconds.")
     # A server that refuses the certificate may end the handshake or the connection.
     except (OSError, http.client.HTTPException) as error:
         logger.error("REMOTE_API_URL: %s: %r", host, error)
-        return Outcome(host, "It could not be reached, or ended the connection.")
+        return Outcome(host, "The other site cannot be reached, or it closed the connection.")
     finally:
         connection.close()
     return Outcome(host, _meaning(status), status)
@@ -117,9 +117,9 @@ def _ask(address: _Address, context: ssl.SSLContext) -> Outcome:
 
 def _meaning(status: int) -> str:
     if 200 <= status < 300:
-        return "It accepted this site's certificate."
+        return "The other site accepted the certificate of this site."
     if 300 <= status < 400:
-        return "It sends elsewhere, where this site does not follow."
+        return "The other site redirects, and this site does not follow redirects."
     if status in {401, 403}:
-        return "It refused this site's certificate."
-    return "It answered, but not as hoped."
+        return "The other site refused the certificate of this site."
+    return "The other site answered with an unexpected status."

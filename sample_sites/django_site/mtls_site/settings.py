@@ -1,7 +1,7 @@
 """Settings of a small Django site behind client certificates, as it runs on App Service.
 
-Everything that differs between one machine and another comes from environment variables. The
-policies do too: no `ARRCERT` stands here, so arrcert reads its own variables (see .env.example).
+Environment variables hold everything that differs between machines. There is no setting `ARRCERT`
+here, so arrcert reads the policies from the environment, too (see .env.example).
 """
 
 import os
@@ -50,11 +50,13 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
-    # As far out as it goes: nothing below answers anybody whose certificate was not accepted.
+    # This is the first middleware after SecurityMiddleware. So no middleware below answers a client
+    # whose certificate is not accepted.
     "arrcert_django.middleware.ClientCertificateMiddleware",
-    # Below the check too, and above CommonMiddleware, the first that looks at the Host header.
+    # This is below the check, and above CommonMiddleware, which is the first to check the Host
+    # header.
     "mtls_site.middleware.HealthProbeMiddleware",
-    # Below the check, so that static files are public only because ARRCERT_EXEMPT_PATHS says so.
+    # This is below the check, so static files are public only if ARRCERT_EXEMPT_PATHS lists them.
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -71,7 +73,7 @@ TEMPLATES = [
     },
 ]
 
-# The site keeps nothing, so it has no database.
+# The site stores no data, so it has no database.
 DATABASES: dict[str, dict[str, object]] = {}
 
 USE_I18N = False
@@ -80,39 +82,42 @@ TIME_ZONE = "UTC"
 
 STATIC_URL = "/static/"
 STATIC_ROOT = BASE_DIR / "staticfiles"
-# App Service's build runs collectstatic; elsewhere the site serves the files from where they are.
+# App Service's build runs collectstatic. On other machines WhiteNoise finds the files in their
+# source folders.
 WHITENOISE_USE_FINDERS = True
 
-# App Service ends TLS in front of the application and says in this header how the client came.
-# Without the setting Django takes every request for plain HTTP, and its checks on HTTPS go wrong.
-# It is sound only because the front end overwrites what a client sends under that name.
+# App Service terminates TLS in front of the application, and this header says whether the client
+# used HTTPS. Without this setting Django considers every request plain HTTP, and its checks for
+# HTTPS fail. The setting is safe because the front end replaces a header of this name from a
+# client.
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
-# The platform redirects to HTTPS itself ("HTTPS Only"). A redirect from here would also hit its
-# health probe, which comes from inside without TLS and follows none.
+# The platform redirects to HTTPS itself ("HTTPS Only"). A redirect of the site would break the
+# platform's health check, which uses plain HTTP and does not follow redirects.
 SECURE_SSL_REDIRECT = False
-# Only on the platform: a browser would remember it for everything else on localhost.
+# This is set only on the platform. On localhost, a browser would remember it for all other sites
+# there.
 SECURE_HSTS_SECONDS = 31_536_000 if WEBSITE_HOSTNAME else 0
 SESSION_COOKIE_SECURE = True
 CSRF_COOKIE_SECURE = True
 X_FRAME_OPTIONS = "DENY"
 SILENCED_SYSTEM_CHECKS = [
-    "security.W005",  # HSTS for subdomains is for the owner of the whole domain to decide.
-    "security.W008",  # The redirect to HTTPS is the platform's, see above.
-    "security.W021",  # So is the preload list.
+    "security.W005",  # The owner of the whole domain decides about HSTS for subdomains.
+    "security.W008",  # The platform redirects to HTTPS (see above).
+    "security.W021",  # The owner of the whole domain decides about the preload list, too.
 ]
 
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
-    # stderr, which App Service shows in its log stream.
+    # The handler writes to stderr, which App Service shows in its log stream.
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["console"], "level": "WARNING"},
     "loggers": {
-        # Replaces Django's own handlers, which mail errors to administrators.
+        # This replaces Django's own handlers, which mail errors to administrators.
         "django": {"handlers": [], "level": "WARNING", "propagate": True},
-        # For each 403 this one would add a traceback to the line in which the logger "arrcert",
-        # through the root above, gives the reason. What remains are the errors.
+        # For each 403 this logger would write a traceback. The logger "arrcert" already writes the
+        # reason, so only errors are logged here.
         "django.request": {"level": "ERROR"},
     },
 }

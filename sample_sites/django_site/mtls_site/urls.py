@@ -1,4 +1,4 @@
-"""The pages of the site. Which of them are public stands in `ARRCERT_EXEMPT_PATHS`, not here."""
+"""The pages of the site. `ARRCERT_EXEMPT_PATHS` says which pages are public."""
 
 from django.urls import path
 

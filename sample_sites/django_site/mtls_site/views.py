@@ -1,7 +1,8 @@
 """The views of the site.
 
-None of them mentions the default policy: the middleware checks every request before its view runs,
-except the paths in `ARRCERT_EXEMPT_PATHS`. A view names a policy only where it wants another one.
+The middleware checks every request before its view runs, except for the paths in
+`ARRCERT_EXEMPT_PATHS`. So the views do not name the policy `default`. Only a view that needs
+another policy names it.
 """
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
@@ -17,7 +18,7 @@ from mtls_site.visitor import Visitor, explained
 
 
 class CertifiedRequest(HttpRequest):
-    """A request that the middleware let through; for the type checker, never created."""
+    """The type of a request that the middleware has accepted. It is only for the type checker."""
 
     client_identity: ClientIdentity
 
@@ -37,7 +38,7 @@ def hellocert(request: CertifiedRequest) -> HttpResponse:
 def cert_info(request: CertifiedRequest) -> HttpResponse:
     identity = request.client_identity
     visitor = Visitor(identity)
-    # Of two types that a client likes equally (`*/*`) the first is taken: a page for people.
+    # If a client accepts both types equally (`*/*`), it gets the first one, the HTML page.
     if request.get_preferred_type(["text/html", "application/json"]) == "application/json":
         return JsonResponse(visitor.facts)
     sections = explained(identity, current_authorizer().policies)
@@ -59,5 +60,5 @@ def outbound_mtls(request: CertifiedRequest) -> HttpResponse:
 
 
 def health(_request: HttpRequest) -> HttpResponse:
-    # The platform's probe brings no certificate, so this page is open and shows nothing.
+    # The health check of the platform has no certificate, so this page is public and shows no data.
     return HttpResponse("ok", content_type="text/plain")

@@ -1,7 +1,8 @@
 """A small FastAPI site behind client certificates, as it runs on App Service.
 
-`Arrcert(app)` closes the whole site, except the paths in `ARRCERT_EXEMPT_PATHS`. Each endpoint
-behind it has a parameter that says which policy it requires, and that is the client who entered.
+`Arrcert(app)` protects the whole site, except the paths in `ARRCERT_EXEMPT_PATHS`. Each protected
+endpoint has a parameter whose type names the required policy. Its value is the identity of the
+client.
 
 Nothing is configured in code. The policies come from the environment variable `ARRCERT`.
 """
@@ -22,7 +23,7 @@ from mtls_app.visitor import Visitor, explained
 
 HERE = Path(__file__).parent
 
-# What one certificate may see stays out of caches, and browsers do not guess types.
+# Responses for one client must not be stored in caches, and browsers must not guess types.
 HEADERS = {
     "Cache-Control": "private, no-store",
     "X-Content-Type-Options": "nosniff",
@@ -33,7 +34,7 @@ HEADERS = {
 # The logger "arrcert" says why a request was denied; App Service shows stderr in its log stream.
 logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
 
-# The pages that show the API load their scripts from another host.
+# FastAPI's pages about the API are switched off, because they load scripts from another host.
 app = FastAPI(title="FastAPI sample site", docs_url=None, redoc_url=None)
 Arrcert(app)
 
@@ -73,7 +74,7 @@ def partners(request: Request, partner: Partner) -> Response:
     return page(request, "partners.html", visitor=Visitor(partner))
 
 
-# FastAPI runs a function without `async` in a thread, so that the call blocks nobody else.
+# FastAPI runs a function without `async` in a thread, so the call does not block other requests.
 @app.get("/outbound-mtls")
 def outbound_mtls(request: Request, _client: Client) -> Response:
     return page(request, "outbound_mtls.html", outcome=remote_api.call())
@@ -81,7 +82,7 @@ def outbound_mtls(request: Request, _client: Client) -> Response:
 
 @app.get("/health")
 async def health() -> Response:
-    # The platform's probe brings no certificate, so this page is open and shows nothing.
+    # The health check of the platform has no certificate, so this page is public and shows no data.
     return PlainTextResponse("ok", headers=HEADERS)
 
 
@@ -91,17 +92,17 @@ async def not_found(request: Request, _error: Exception) -> Response:
 
 
 def page(request: Request, template: str, status: int = 200, **context: Any) -> Response:
-    """Return a page for people."""
+    """Return an HTML page."""
     return templates.TemplateResponse(request, template, context, status, HEADERS)
 
 
 def prefers_json(accept: str) -> bool:
-    """Tell whether a client likes JSON better than a page (RFC 9110, section 12.5.1)."""
+    """Return whether a client prefers JSON to HTML (RFC 9110, section 12.5.1)."""
     return quality(accept, "application/json") > quality(accept, "text/html")
 
 
 def quality(accept: str, media_type: str) -> float:
-    """Return how much a client likes a media type: from 0 to 1."""
+    """Return the quality value of a media type for a client, from 0 to 1."""
     liked: dict[str, float] = {}
     for entry in accept.lower().split(","):
         name, *parameters = (part.strip() for part in entry.split(";"))

@@ -8,22 +8,22 @@ from arrcert import ClientCertificate, ClientIdentity, Policy
 from arrcert.explanation import AlternativeResult, RuleResult, explain
 
 OPERATOR = "operator"
-"""A visitor with this role sees what every policy says and wants, as `arrcert explain` prints it.
-Everybody else sees only which rules let them in: what a policy wants of other clients is not for
-them."""
+"""A visitor with this role sees what each policy requires and found, as `arrcert explain` prints
+it. Other visitors see only the rules that let them in, because what a policy requires of other
+clients is confidential."""
 
 RENEW_SOON = 30
-"""With fewer days left than this, the certificate is to be renewed."""
+"""If fewer days are left, the certificate should be renewed."""
 
 RENEW_NOW = 7
-"""With fewer days left than this, it is urgent."""
+"""If fewer days are left, the renewal is urgent."""
 
 
 class Visitor:
-    """Somebody whose certificate opened a page.
+    """A client that a policy let in, as the pages show it.
 
     Args:
-        identity: who entered.
+        identity: the identity of the client.
     """
 
     def __init__(self, identity: ClientIdentity) -> None:
@@ -32,24 +32,24 @@ class Visitor:
         self.roles = sorted(identity.roles)
         self.is_operator = OPERATOR in identity.roles
         left = self.certificate.not_valid_after_utc - datetime.now(UTC)
-        # With a clock skew, a certificate is accepted for some minutes after its end.
+        # With a clock skew, a certificate is accepted for some minutes after it expired.
         self.days_left = max(0, left.days)
 
     @property
     def urgency(self) -> str:
-        """The class of the style sheet that colours the days left."""
+        """The CSS class for the colour of the days left."""
         if self.days_left < RENEW_NOW:
             return "bad"
         return "soon" if self.days_left < RENEW_SOON else "good"
 
     @property
     def advice(self) -> str:
-        """The same as the colour, in words."""
+        """The advice that belongs to the colour."""
         return {"bad": "renew now", "soon": "renew soon", "good": "enough time"}[self.urgency]
 
     @property
     def facts(self) -> dict[str, str | int | list[str] | None]:
-        """What `/cert-info` shows, in the order in which it shows it."""
+        """The facts that `/cert-info` shows, in this order."""
         certificate = self.certificate
         return {
             "identity": self.name,
@@ -59,7 +59,7 @@ class Visitor:
             "issuer": certificate.issuer,
             "sha256_fingerprint": certificate.sha256_fingerprint,
             "sha1_fingerprint": certificate.sha1_fingerprint,
-            # Up to 160 bits: as a number in JSON it would lose digits in many languages.
+            # It has up to 160 bits. As a JSON number it would lose digits in many languages.
             "serial_number": f"{certificate.serial_number:X}",
             "not_valid_before": certificate.not_valid_before_utc.isoformat(),
             "not_valid_after": certificate.not_valid_after_utc.isoformat(),
@@ -70,10 +70,10 @@ class Row(NamedTuple):
     """One rule of a policy.
 
     Attributes:
-        rule: what it is called.
+        rule: the name of the rule.
         verdict: `holds`, `fails`, or `not judged` if the rule needs a path and there is none.
-        colour: the class of the style sheet for the verdict.
-        lines: what was found and what is wanted; empty for most visitors.
+        colour: the CSS class for the verdict.
+        lines: what was found and what the rule requires; empty unless the visitor is an operator.
     """
 
     rule: str
@@ -87,8 +87,8 @@ class Section(NamedTuple):
 
     Attributes:
         title: the name of the policy, and which alternative it is.
-        accepts: whether it lets the visitor in.
-        rows: its rules, in the order of the decision.
+        accepts: whether the alternative accepts the certificate.
+        rows: the rules, in the order of the decision.
     """
 
     title: str
@@ -100,11 +100,12 @@ def explained(identity: ClientIdentity, policies: Mapping[str, Sequence[Policy]]
     """Return what the policies say about a visitor.
 
     Args:
-        identity: who entered.
+        identity: the identity of the client.
         policies: the policies of the site, `Authorizer.policies`.
     """
     if OPERATOR not in identity.roles:
-        # Only the alternative that let the visitor in. There is none if the settings have changed.
+        # Show only the alternative that let the visitor in. It may be gone if the settings have
+        # changed.
         index = identity.alternative
         own = policies.get(identity.policy, ())[index : index + 1]
         policies = {identity.policy: own} if own else {}

@@ -163,11 +163,11 @@ def test_path_that_breaks(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None
     text = words(run("carol.pem"))
     assert "Where the path breaks: 1. client 'CN=carol'" in text
     assert "MISSING the certificate of the CA 'CN=Issuing' with the key identifier" in text
-    assert "- revocation not judged, as there is no path" in text
+    assert "- revocation not judged: there is no path" in text
     text = words(run("chain.pem"))
-    assert "Note: further certificates in the file: 1; the site does not see them" in text
+    assert "Note: other certificates in the file: 1; the site does not get them" in text
     assert "2. in CERT, not configured 'CN=Issuing'" in text
-    assert "ends here the certificate above signed itself" in words(run("stranger.pem"))
+    assert "ends here the certificate above is self-signed" in words(run("stranger.pem"))
     (folder / "ca-of-all.pem").write_bytes(root.certificate_pem + issuing.certificate_pem)
     monkeypatch.setenv("ARRCERT", json.dumps({"default": {"trust_anchors": "ca-of-all.pem"}}))
     result = run("carol.pem")
@@ -202,7 +202,7 @@ def test_another_day(folder: Path, alice: IssuedCertificate) -> None:
     answer = told("alice.pem", "--at", "2150-01-31")
     assert answer["at"] == "2150-01-31T00:00:00Z"
     assert answer["policies"]["default"]["reason"] == "expired"
-    assert any("newer ones may be there by then" in note for note in answer["notes"])
+    assert any("at that time there may be newer ones" in note for note in answer["notes"])
     answer = told("alice.pem", "--at", "2020-01-31T12:00:00+02:00")
     assert answer["at"] == "2020-01-31T10:00:00Z"
     assert answer["policies"]["default"]["reason"] == "not_yet_valid"

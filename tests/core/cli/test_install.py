@@ -244,7 +244,7 @@ def test_warnings_are_printed(new: Path, target: Path) -> None:
     result = run(new, target)
     assert result.exit_code == 0
     assert 'warning: ARRCERT_FILE["default"][0]["fingerprints"]: the pin' in result.stderr
-    assert f"warning: the site refuses '{target}': it lies in the folder" in result.stderr
+    assert f"warning: the site refuses '{target}': it is in the folder" in result.stderr
 
 
 def test_help_of_install_file() -> None:

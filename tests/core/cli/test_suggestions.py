@@ -99,7 +99,7 @@ def test_path_and_name_come_second(authority: CertificateAuthority) -> None:
     reasons, [pin, name] = asked(alice, policy)
     assert not reasons
     assert name.policy == {"trust_anchors": [pem], "crls": [crl], "common_names": ["alice"]}
-    assert "unwise if that is a public CA" in name.warnings[0]
+    assert "do not do this for a public CA" in name.warnings[0]
     assert "a pin is not checked against revocation lists" in pin.warnings
     several = Policy(
         trust_anchors=[pem, CertificateAuthority("X").certificate_pem.decode()], issuers=["X"]
@@ -159,7 +159,7 @@ def test_certificates_that_nobody_should_let_in(authority: CertificateAuthority)
     strong = signed(rsa.generate_private_key(65537, 2048), hashes.SHA256())
     # SHA-1, and an algorithm that does not exist, in the place of SHA-256.
     sha1 = _with_algorithm(strong, 0x05)
-    assert "signed over sha1" in asked(sha1, OTHER_PIN)[0][0]
+    assert "signed with sha1" in asked(sha1, OTHER_PIN)[0][0]
     unknown = _with_algorithm(strong, 0x7F)
     assert "its signature algorithm is unknown" in asked(unknown, OTHER_PIN)[0][0]
     pem = authority.certificate_pem.decode()

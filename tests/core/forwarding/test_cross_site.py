@@ -168,7 +168,7 @@ def test_denial_names_what_to_write(authorizer: Authorizer, alice: IssuedCertifi
         authorizer.authorize_wsgi(wsgi(CROSS_SITE, "POST", alice))
     assert caught.value.detail == (
         "a request with 'POST' comes from a page of another site: Sec-Fetch-Site is 'cross-site',"
-        " and the Origin is 'https://evil.example'; if it is meant, write"
+        " and the Origin is 'https://evil.example'; if this is intended, write"
         " ARRCERT_CROSS_SITE_ORIGINS = ['https://evil.example']"
     )
 

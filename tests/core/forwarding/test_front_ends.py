@@ -144,9 +144,9 @@ def test_described_front_end_promises_nothing_about_tls(alice: IssuedCertificate
         (7, "S", "neither a front end's name nor a mapping"),
         (None, "S", "neither a front end's name nor a mapping"),
         ({"header": "X-C", "heder": "x"}, "S", "'heder' is not a key"),
-        ({"header": "X-C", "name": "x"}, "S", 'beside "name" only "http2" can be written'),
-        ({"name": "container-apps"}, "S", 'beside "name" only "http2" can be written'),
-        ({"name": "envoy", "http2": True, "encoding": "xfcc"}, "S", 'beside "name" only "http2"'),
+        ({"header": "X-C", "name": "x"}, "S", 'with "name", only "http2" and'),
+        ({"name": "container-apps"}, "S", 'with "name", only "http2" and'),
+        ({"name": "envoy", "http2": True, "encoding": "xfcc"}, "S", 'with "name", only "http2"'),
         ({"name": "envoy", "normalizes_line_ends": 1}, 'S["normalizes_line_ends"]', "write True"),
         (
             {"header": "X-C", "normalizes_line_ends": None},
@@ -205,7 +205,7 @@ def test_described_front_end_promises_nothing_about_tls(alice: IssuedCertificate
         (
             {"header": "X-C", "verify_header": "x-c", "verify_value": "0"},
             "S",
-            "two keys name the same header; write a header of its own for each key",
+            "two keys name the same header; write a different header for each key",
         ),
         (
             {"header": "X-C", "chain_header": "X-D"},

@@ -206,8 +206,7 @@ def test_asgi_headers_are_pairs() -> None:
 
 def test_text_alone_is_taken_as_it_is() -> None:
     """The text of the header needs no check if the configuration declares none."""
-    assert APP_SERVICE.from_text("v") == ("v", None)
-    assert APP_SERVICE.from_text(None) == (None, None)
+    assert APP_SERVICE.why_text_is_not_enough is None
 
 
 # --- verify headers and chains -------------------------------------------------------------------
@@ -252,7 +251,8 @@ def test_without_a_certificate_nothing_is_to_be_verified() -> None:
 @pytest.mark.parametrize("name", ["nginx", "haproxy", "application-gateway"])
 def test_text_alone_is_refused_if_a_verify_header_is_declared(name: str) -> None:
     """The text of the certificate header does not show what the verify header says."""
-    answer = finding(Ingress(FRONT_ENDS[name]).from_text("v"))
+    answer = Ingress(FRONT_ENDS[name]).why_text_is_not_enough
+    assert answer is not None
     assert answer.reason is DenialReason.MISCONFIGURED
     assert "call authorize_wsgi, authorize_asgi or authorize_headers" in answer.detail
 
@@ -328,7 +328,7 @@ def test_peer_cannot_be_seen_in_headers(networks: Any) -> None:
     """If a peer is to be checked, a call that does not show the peer denies every request."""
     ingress = Ingress(FRONT_ENDS["app-service"], trusted_proxies=networks)
     assert reason(ingress.from_pairs([])) is DenialReason.MISCONFIGURED
-    assert reason(ingress.from_text("v")) is DenialReason.MISCONFIGURED
+    assert reason(ingress.why_text_is_not_enough) is DenialReason.MISCONFIGURED
 
 
 def test_no_network_trusts_nobody() -> None:
@@ -394,7 +394,7 @@ def test_secret_said_twice_is_denied() -> None:
     assert reason(SECRET.from_pairs(pairs)) is DenialReason.NOT_THROUGH_FRONT_END
     imitated = [("X-Secret", OLD), ("X_Secret", OLD)]
     assert reason(SECRET.from_pairs(imitated)) is DenialReason.AMBIGUOUS
-    assert reason(SECRET.from_text("v")) is DenialReason.MISCONFIGURED
+    assert reason(SECRET.why_text_is_not_enough) is DenialReason.MISCONFIGURED
 
 
 @given(

@@ -165,7 +165,7 @@ def test_file_that_others_may_write_is_refused(file: Path, mode: int) -> None:
 def test_folder_that_others_may_write_is_refused(file: Path, mode: int) -> None:
     """Whoever can write the folder can replace the file."""
     file.parent.chmod(mode)
-    assert f"lies in the folder '{file.parent}'" in why(file)
+    assert f"is in the folder '{file.parent}'" in why(file)
     file.parent.chmod(0o1777)
     assert read_content(str(file)).text == TEXT
 
@@ -176,7 +176,7 @@ def test_folder_of_a_link_that_others_may_write_is_refused(file: Path) -> None:
     links.mkdir()
     links.chmod(0o777)
     (links / "partners.toml").symlink_to(file)
-    assert f"lies in the folder '{links}'" in why(links / "partners.toml")
+    assert f"is in the folder '{links}'" in why(links / "partners.toml")
 
 
 def test_modes_say_nothing_on_windows(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,12 +189,12 @@ def test_modes_say_nothing_on_windows(file: Path, monkeypatch: pytest.MonkeyPatc
 def test_file_in_a_served_folder_is_refused(file: Path) -> None:
     """A file below a folder that the site serves is refused, however the path is written."""
     folder = file.parent
-    assert "lies below MEDIA_ROOT" in why(file, Served("MEDIA_ROOT", str(folder)))
-    assert "lies below MEDIA_ROOT" in why(file, Served("MEDIA_ROOT", f"{folder}/"))
+    assert "is below MEDIA_ROOT" in why(file, Served("MEDIA_ROOT", str(folder)))
+    assert "is below MEDIA_ROOT" in why(file, Served("MEDIA_ROOT", f"{folder}/"))
     link = folder / "media"
     link.symlink_to(folder)
-    assert "lies below MEDIA_ROOT" in why(file, Served("MEDIA_ROOT", str(link)))
-    assert "lies below MEDIA_ROOT" in why(link / file.name, Served("MEDIA_ROOT", str(link)))
+    assert "is below MEDIA_ROOT" in why(file, Served("MEDIA_ROOT", str(link)))
+    assert "is below MEDIA_ROOT" in why(link / file.name, Served("MEDIA_ROOT", str(link)))
 
 
 def test_link_in_a_served_folder_is_refused(file: Path) -> None:
@@ -202,5 +202,5 @@ def test_link_in_a_served_folder_is_refused(file: Path) -> None:
     media = file.parent / "media"
     media.mkdir()
     (media / "partners.toml").symlink_to(file)
-    assert "lies below MEDIA_ROOT" in why(media / "partners.toml", Served("MEDIA_ROOT", str(media)))
+    assert "is below MEDIA_ROOT" in why(media / "partners.toml", Served("MEDIA_ROOT", str(media)))
     assert read_content(str(file), served=[Served("MEDIA_ROOT", str(media))]).text == TEXT

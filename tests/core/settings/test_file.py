@@ -205,7 +205,7 @@ def test_unsafe_place_stops_the_start(path: Path) -> None:
     assert "may be written by its group or by others (mode 0666)" in said
     load({"ARRCERT_FILE": str(path), "ARRCERT_FILE_IGNORE_MODE": True}, {})
     path.chmod(0o644)
-    with pytest.raises(ConfigurationError, match="lies below STATIC_ROOT"):
+    with pytest.raises(ConfigurationError, match="is below STATIC_ROOT"):
         load({"ARRCERT_FILE": str(path)}, {}, served=[Served("STATIC_ROOT", str(path.parent))])
 
 
@@ -383,7 +383,7 @@ def test_file_that_vanishes_or_breaks(
     assert "the last good content" in errors[0]
     site.replace(good)
     site.look()
-    assert "is good again" in caplog.text
+    assert "can be used again" in caplog.text
     assert len(errors) == 1
 
 
@@ -428,7 +428,7 @@ def test_new_warnings_are_logged_once(site: Site, caplog: pytest.LogCaptureFixtu
         site.replace(sealed((retired + comment).encode()))
         site.look()
     assert caplog.text.count("configuration: ARRCERT_FILE") == 1
-    assert "retired at 2020-01-01" in caplog.text
+    assert "expired at 2020-01-01" in caplog.text
 
 
 def test_unexpected_fault_keeps_the_last_good_one(
@@ -594,4 +594,4 @@ def test_share_that_does_not_answer_is_an_error(site: Site, errors: list[str]) -
         site.file._overdue_at = 0
         site.verdicts()
     [said] = errors
-    assert f"nobody could look at '{site.path}' for 61 seconds" in said
+    assert f"'{site.path}' could not be read for 61 seconds" in said

@@ -91,8 +91,8 @@ def test_closest_name_is_a_known_one() -> None:
     ("key", "text"),
     [
         ("thumbprint", "did you mean fingerprints?"),
-        ("exempt_paths", "write the setting ARRCERT_EXEMPT_PATHS beside ARRCERT"),
-        ("header", "write the setting ARRCERT_FRONT_END beside ARRCERT"),
+        ("exempt_paths", "write the setting ARRCERT_EXEMPT_PATHS next to ARRCERT"),
+        ("header", "write the setting ARRCERT_FRONT_END next to ARRCERT"),
         ("colour", f"write one of {', '.join(PARAMETERS)}"),
         (7, f"write one of {', '.join(PARAMETERS)}"),
     ],

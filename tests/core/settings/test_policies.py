@@ -57,7 +57,7 @@ def test_dates_of_toml(date: str, last: str) -> None:
     assert reader.problems == []
     [(_, policy)] = reader.places
     [problem] = policy.warnings(datetime(2028, 1, 1, tzinfo=UTC))
-    assert f"retired at {datetime.fromisoformat(last)}" in problem.message
+    assert f"expired at {datetime.fromisoformat(last)}" in problem.message
 
 
 @pytest.mark.parametrize("date", ["2027-01-31T12:00:00", "12:00:00", "2027"])

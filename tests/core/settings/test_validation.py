@@ -276,7 +276,7 @@ def test_settings_from_the_environment() -> None:
         (
             {"ARRCERT": {"default": {"fingerprints": [PIN], "exempt_paths": ["/health"]}}},
             'ARRCERT["default"]["exempt_paths"]',
-            "write the setting ARRCERT_EXEMPT_PATHS beside ARRCERT",
+            "write the setting ARRCERT_EXEMPT_PATHS next to ARRCERT",
         ),
         ({"ARRCERT": {"default": {"thumbprints": [PIN]}}}, 'ARRCERT["default"]["thumbprints"]', ""),
         ({"ARRCERT": {"default": {"issuers": None}}}, 'ARRCERT["default"]["issuers"]', "is None"),

@@ -560,7 +560,7 @@ class TestScope:
         for url in (f"{URL.value}/", URL.value.upper(), "https://ca.example/2.crl", "\xe9"):
             with pytest.raises(ValueError, match=re.escape(f"point {URL.value!r}, not for")):
                 stated(data, url)
-        with pytest.raises(ValueError, match=r"without a distribution point.*file alone"):
+        with pytest.raises(ValueError, match=r"without a distribution point.*only the file"):
             stated(whole, URL.value)
         with pytest.raises(ValueError, match="holds 2 revocation lists"):
             stated(data + data, URL.value)

@@ -305,7 +305,7 @@ def test_statements_that_do_not_fit(tmp_path: Path, authority: CertificateAuthor
             [authority.certificate_pem.decode()], (), [ListOfPoint(str(tmp_path), url)]
         )
     )
-    assert "is a folder, and distribution_point speaks of one list" in text
+    assert "is a folder, and distribution_point is for one list" in text
 
 
 @pytest.mark.usefixtures("looks")
@@ -339,7 +339,7 @@ def test_lists_without_effect_are_warnings(tmp_path: Path, authority: Certificat
     files = TrustFiles([authority.certificate_pem.decode()], (), [path])
     [warning] = files.warnings()
     assert warning.setting == "crls"
-    assert "'" + str(path) + "' is for attribute certificates alone" in warning.message
+    assert "'" + str(path) + "' is only for attribute certificates" in warning.message
 
 
 @pytest.mark.usefixtures("looks")

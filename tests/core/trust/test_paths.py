@@ -306,7 +306,7 @@ def test_weak_signatures_prove_nothing(tmp_path: Path, digest: str) -> None:
     )
     [anchor] = x509.load_pem_x509_certificates((tmp_path / "ca.pem").read_bytes())
     certificate = ClientCertificate.from_pem((tmp_path / "c.pem").read_bytes())
-    assert f"signed over {digest}" in str(why_not(certificate, [anchor], at=datetime.now(UTC)))
+    assert f"signed with {digest}" in str(why_not(certificate, [anchor], at=datetime.now(UTC)))
 
 
 def test_version_1_is_refused_with_the_remedy(tmp_path: Path) -> None:
@@ -934,8 +934,8 @@ class TestMissingLink:
         assert found == Finding(
             DenialReason.UNTRUSTED,
             "no certification path to a trust anchor: no CA certificate of the name 'CN=Issuing' is"
-            " configured; add it to intermediates; the certificate says that it can be had at"
-            " 'http://ca.example/i.crt', which arrcert never fetches: check its fingerprint before"
+            " configured; add it to intermediates; the certificate says that it can be downloaded"
+            " from 'http://ca.example/i.crt'; arrcert never does that. Check its fingerprint before"
             " you trust it",
         )
 
@@ -956,8 +956,8 @@ class TestMissingLink:
         assert (
             "anchor: it ends at the CA certificate 'CN=Issuing': no CA certificate of the name"
             " 'CN=Middle' is configured; add it to intermediates, or to trust_anchors if it is the"
-            " root that you trust; the certificate says that it can be had at"
-            " 'http://ca.example/m.crt', which"
+            " root that you trust; the certificate says that it can be downloaded"
+            " from 'http://ca.example/m.crt'; "
         ) in found.detail
 
     @pytest.mark.parametrize("is_forwarded", [True, False])
@@ -1002,7 +1002,7 @@ class TestMissingLink:
         found = PathSearch(end).find(TrustStore([root()], [weak]), datetime.now(UTC))
         assert isinstance(found, Finding)
         assert (
-            "it ends at the CA certificate 'CN=Issuing', which is signed over sha1, which proves"
+            "it ends at the CA certificate 'CN=Issuing', which is signed with sha1, which proves"
             " nothing; have it issued again"
         ) in found.detail
 

@@ -263,7 +263,7 @@ class TestCheck:
         found = finding(lists, chain)
         assert found.reason is DenialReason.REVOKED
         assert found.detail == (
-            f"the revocation list {SOURCE} names the serial number"
+            f"the revocation list in {SOURCE} names the serial number"
             f" '{bob.certificate.serial_number:X}' of the client's certificate"
         )
         # The same serial number of another CA is another certificate.
@@ -310,7 +310,7 @@ class TestCheck:
         ):
             found = finding(RevocationLists(lists), chain)
             assert found.reason is DenialReason.REVOCATION_UNKNOWN
-            assert f"nothing tells whether {whose} is revoked: there is no" in found.detail
+            assert f"it is unknown whether {whose} is revoked: there is no" in found.detail
 
     def test_entry_of_an_expired_list(
         self, authority: CertificateAuthority, alice: IssuedCertificate
@@ -377,7 +377,7 @@ class TestScopes:
         half = RevocationLists([scoped(issuing, for_users), scoped(authority, for_users)])
         found = finding(half, [client.certificate.x509, issuing.x509, authority.x509])
         assert (
-            "the CA certificate 'CN=Issuing' is revoked: no revocation list of its CA speaks"
+            "the CA certificate 'CN=Issuing' is revoked: no revocation list of its CA covers"
             in (found.detail)
         )
         assert "it is for certificates that are no CA, and this is a CA certificate" in found.detail
@@ -392,7 +392,7 @@ class TestScopes:
         client = authority.issue("client")
         held = scoped(authority, limited(only_contains_attribute_certs=True), client)
         text = detail(RevocationLists([held]), client, authority)
-        assert f"{SOURCE} is a list for attribute certificates, and it is for attribute" in text
+        assert f"{SOURCE} is a list for attribute certificates, and it is only for" in text
         assert "distribution point" not in text
 
     def test_a_list_without_point_speaks_for_every_certificate(
@@ -435,7 +435,7 @@ class TestScopes:
         own = scoped(authority, limited(url(1)))
         assert verdict(RevocationLists([own, other]), client, authority) is None
         text = detail(RevocationLists([other]), client, authority)
-        assert "; it names the serial number, but does not speak for the certificate" in text
+        assert "; it names the serial number, but does not cover the certificate" in text
 
     def test_urls_are_compared_byte_for_byte(self, authority: CertificateAuthority) -> None:
         """A URL that differs in anything is another distribution point."""
@@ -622,5 +622,5 @@ class TestScopes:
         text = detail(RevocationLists(lists), client, authority)
         assert f"a list for the distribution point '{url(99)}'" in text
         assert text.count(" is a list for the distribution point ") == 3
-        assert "and 18 more lists do not fit either" in text
+        assert "and 18 more lists do not cover it either" in text
         assert len(text) < 1500

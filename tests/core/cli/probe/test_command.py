@@ -194,7 +194,7 @@ def test_what_is_announced(seen: Result) -> None:
     assert re.search(r"It sends at most 1\d\d requests, one at a time", said)
     assert "1000 a second" in said
     assert "4 of them are POSTs" in said
-    assert "None is request smuggling" in said
+    assert "none of them is request smuggling" in said
 
 
 def test_what_is_reported(seen: Result) -> None:

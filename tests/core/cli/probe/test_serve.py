@@ -71,4 +71,4 @@ def test_a_front_end_that_ignores_certificates(probe: Any, serve: Serve) -> None
     """In the mode `ignore` the allowed client does not enter, and the probe says why."""
     probed = probe(serve(client_cert_mode="ignore"))
     assert probed.exit_code == 2
-    assert "the mode is Ignore now" in probed.verdict
+    assert "change the mode from Ignore to Required" in probed.verdict
