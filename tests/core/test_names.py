@@ -405,7 +405,7 @@ def test_folder_is_not_deeper_than_can_be_looked_up() -> None:
 
 
 def test_matching_names_are_those_that_are_allowed() -> None:
-    """The names that a decision reports are exactly those of the certificate that an entry allows."""
+    """The names that match are exactly those of the certificate that an entry allows."""
     allowed = uris("urn:a", FOLDER)
     below, ambiguous = "spiffe://partner.example/ns/gw", "spiffe://partner.example/ns/../gw"
     presented = names.PresentedNames(uris=["urn:a", "urn:b", below, ambiguous])
