@@ -807,3 +807,10 @@ def test_identity_is_immutable(authorizer: Authorizer, alice: IssuedCertificate)
     with pytest.raises(AttributeError):
         found.roles.add("admin")
     assert authorizer.identify(alice.header_value) is found
+
+
+def test_representation_of_an_identity(alice: IssuedCertificate) -> None:
+    """What is only for metrics and for the core does not stand in the representation."""
+    identity = ClientIdentity("alice", frozenset(), alice.certificate, "default", label="device:x")
+    assert "device:x" not in repr(identity)
+    assert "expiry" not in repr(identity)
