@@ -179,6 +179,15 @@ def test_unknown_policy_behind_a_callable_denies(
         gate.identify_wsgi(environ_of(alice))
 
 
+def test_denial_names_the_policy_of_the_gate(
+    alice: IssuedCertificate, caplog: pytest.LogCaptureFixture
+) -> None:
+    """If the callable fails, the denial is logged under the policy that was asked for."""
+    with pytest.raises(CertificateDenied):
+        Gate(failing, "partners", None).identify_wsgi(environ_of(alice))
+    assert "under policy 'partners'" in caplog.text
+
+
 # Responses. ---------------------------------------------------------------------------------------
 
 
