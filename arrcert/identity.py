@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 import unicodedata
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn, final
 
 from arrcert.certificate import ClientCertificate
 from arrcert.exceptions import quote
@@ -26,7 +24,13 @@ than the text."""
 _EXAMPLES = 'a name, "fabrikam", or a template with one field, "device:{common_name}"'
 
 
-@dataclass(frozen=True, slots=True)
+_PUBLIC = ("name", "roles", "certificate", "policy", "alternative", "note")
+"""The attributes by which identities are compared."""
+
+_ATTRIBUTES = (*_PUBLIC, "label", "expiry")
+
+
+@final
 class ClientIdentity:
     """Who entered, and what let it in.
 
@@ -45,14 +49,59 @@ class ClientIdentity:
             ends; None if nothing does. It is internal.
     """
 
+    __slots__ = _ATTRIBUTES
+
     name: str | None
     roles: frozenset[str]
     certificate: ClientCertificate
     policy: str
-    alternative: int = 0
-    note: str | None = None
-    label: str | None = dataclasses.field(default=None, compare=False, repr=False)
-    expiry: Any = dataclasses.field(default=None, compare=False, repr=False)
+    alternative: int
+    note: str | None
+    label: str | None
+    expiry: Any
+
+    def __init__(
+        self,
+        name: str | None,
+        roles: frozenset[str],
+        certificate: ClientCertificate,
+        policy: str,
+        alternative: int = 0,
+        note: str | None = None,
+        label: str | None = None,
+        expiry: Any = None,
+    ) -> None:
+        values = (name, roles, certificate, policy, alternative, note, label, expiry)
+        for attribute, value in zip(_ATTRIBUTES, values, strict=True):
+            object.__setattr__(self, attribute, value)
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise AttributeError(f"a ClientIdentity is immutable: {name}")
+
+    def __delattr__(self, name: str) -> NoReturn:
+        raise AttributeError(f"a ClientIdentity is immutable: {name}")
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, ClientIdentity):
+            return NotImplemented
+        return self._public() == other._public()
+
+    def __hash__(self) -> int:
+        return hash(self._public())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (ClientIdentity, (*self._public(), self.label))
+
+    def __repr__(self) -> str:
+        return (
+            f"ClientIdentity(name={self.name!r}, roles={self.roles!r},"
+            f" certificate={self.certificate!r}, policy={self.policy!r},"
+            f" alternative={self.alternative!r}, note={self.note!r})"
+        )
+
+    def _public(self) -> tuple[Any, ...]:
+        """Return the values by which identities are compared."""
+        return tuple(getattr(self, attribute) for attribute in _PUBLIC)
 
 
 class IdentityTemplate(NamedTuple):

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, NoReturn, final
+from typing import Any, NamedTuple, NoReturn, final
 
 from arrcert.certificate import ClientCertificate
 from arrcert.exceptions import (
@@ -39,8 +38,7 @@ _ListEntry = Source | Mapping[str, Source]
 _PinEntry = str | Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Acceptance:
+class Acceptance(NamedTuple):
     """The result of a policy that accepts a certificate.
 
     Attributes:
@@ -59,8 +57,8 @@ class Acceptance:
     note: str | None = None
     name: str | None = None
     roles: frozenset[str] = frozenset()
-    label: str | None = field(default=None, compare=False)
-    endings: Sequence[Ending] = field(default=(), compare=False)
+    label: str | None = None
+    endings: Sequence[Ending] = ()
 
 
 @final

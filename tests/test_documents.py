@@ -176,7 +176,7 @@ def test_quick_starts_install_from_a_clone(framework: str) -> None:
 def test_private_ca(reader: Reader) -> None:
     """The private CA leads from `openssl req` to a 200 and, once revoked, to a 403."""
     _, (_, app), *_ = blocks("start-flask.md")
-    (_, config), (_, issue), (_, shell), (_, questions), (_, fetch) = blocks("private-ca.md")
+    (_, config), (_, issue), (_, shell), (_, questions), (_, fetch), _ = blocks("private-ca.md")
     (reader.folder / "app.py").write_text(app)
     (reader.folder / "ca.cnf").write_text(config)
     said = follow(reader, [*commands(issue), *commands(shell)], questions)

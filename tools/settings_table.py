@@ -19,15 +19,15 @@ from arrcert.settings.options import OPTIONS
 PAGE = Path(__file__).parent.parent / "docs" / "settings.md"
 
 _POLICIES = (
-    'the policies: `{"default": {...}, "partners": [{...}, {...}]}`. A policy\'s keys are in the'
-    " table below; a list holds alternatives, tried in order, and the first that accepts wins. In"
-    " the environment: the same as JSON."
+    'the policies: `{"default": {...}, "partners": [{...}, {...}]}`. The keys of a policy are in'
+    " the table below. A list holds alternatives: arrcert tries them in order, and the first one"
+    " that accepts decides. In the environment, write the same as JSON."
 )
 
 
 _FILE = (
-    "the path of a TOML file that holds the same mapping, in place of `ARRCERT`. It is followed"
-    " while the site runs: a change counts within seconds in every worker and instance"
+    "the path of a TOML file that holds the same mapping, in place of `ARRCERT`. A change of the"
+    " file takes effect within seconds, in every worker and on every instance"
     " ([partners in a file](partners-file.md))."
 )
 

@@ -161,7 +161,7 @@ def test_the_root_publishes_no_list(
     root: CertificateAuthority,
     intermediate: CertificateAuthority,
 ) -> None:
-    """With the root as the anchor nothing speaks for the intermediate, so everybody is denied."""
+    """With the root as the anchor no list covers the intermediate, so everybody is denied."""
     (tmp_path / "step.crl").write_bytes(step_ca_list(intermediate, number=1))
     site = make_site(
         trust_anchors=root.certificate_pem.decode(),

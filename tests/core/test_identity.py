@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import copy
+import pickle
 import unicodedata
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -806,11 +808,28 @@ def test_identity_is_immutable(authorizer: Authorizer, alice: IssuedCertificate)
         found.name = "root"
     with pytest.raises(AttributeError):
         found.roles.add("admin")
+    with pytest.raises(AttributeError):
+        del found.name
+    with pytest.raises(AttributeError):
+        found.unknown = 1
     assert authorizer.identify(alice.header_value) is found
 
 
-def test_representation_of_an_identity(alice: IssuedCertificate) -> None:
-    """What is only for metrics and for the core does not stand in the representation."""
-    identity = ClientIdentity("alice", frozenset(), alice.certificate, "default", label="device:x")
-    assert "device:x" not in repr(identity)
-    assert "expiry" not in repr(identity)
+def test_identity_is_a_value(alice: IssuedCertificate, impostor: IssuedCertificate) -> None:
+    """Identities with equal attributes are equal, hash alike, and can be copied and pickled."""
+    values: Any = ("alice", frozenset({"orders"}), alice.certificate, "default", 1, "gateway")
+    one, other = ClientIdentity(*values), ClientIdentity(*values, label="{common_name}")
+    assert one == other
+    assert hash(one) == hash(other)
+    assert pickle.loads(pickle.dumps(other)) == one
+    assert pickle.loads(pickle.dumps(other)).label == "{common_name}"
+    assert copy.copy(one) == one
+    for index, changed in enumerate(
+        ("bob", frozenset(), impostor.certificate, "partners", 0, None)
+    ):
+        assert ClientIdentity(*values[:index], changed, *values[index + 1 :]) != one
+    assert one != values
+    assert repr(one) == (
+        f"ClientIdentity(name='alice', roles=frozenset({{'orders'}}),"
+        f" certificate={alice.certificate!r}, policy='default', alternative=1, note='gateway')"
+    )

@@ -266,9 +266,10 @@ def test_check_and_decide_agree(alice: IssuedCertificate, look_alike: IssuedCert
     """`check` raises what `decide` returns as a value, with the certificate."""
     policy = Policy(fingerprints=[alice.certificate.sha256_fingerprint])
     now = whole_second()
-    assert policy.decide(Presented(alice.certificate), now, None) == Acceptance(
-        alice.certificate.not_valid_after_utc, is_certain=True
-    )
+    decided = policy.decide(Presented(alice.certificate), now, None)
+    assert isinstance(decided, Acceptance)
+    assert decided.until == alice.certificate.not_valid_after_utc
+    assert decided.is_certain
     finding = policy.decide(Presented(look_alike.certificate), now, None)
     assert isinstance(finding, Finding)
     with pytest.raises(CertificateDenied) as caught:
@@ -404,7 +405,8 @@ def test_all_findings_begin_with_the_decision(
         assert found[0][1] == decided
     else:
         assert not found
-        assert decided == Acceptance(decision.until, is_certain=decision.overlooked is None)
+        assert decided.until == decision.until
+        assert decided.is_certain is (decision.overlooked is None)
     assert policy.decide(Presented(certificate), at, store) == decided
 
 

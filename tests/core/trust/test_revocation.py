@@ -388,7 +388,7 @@ class TestScopes:
         assert verdict(silent, client, *path) is None
 
     def test_attribute_certificates(self, authority: CertificateAuthority) -> None:
-        """A list for attribute certificates speaks for nobody."""
+        """A list for attribute certificates covers nobody."""
         client = authority.issue("client")
         held = scoped(authority, limited(only_contains_attribute_certs=True), client)
         text = detail(RevocationLists([held]), client, authority)
@@ -398,7 +398,7 @@ class TestScopes:
     def test_a_list_without_point_speaks_for_every_certificate(
         self, authority: CertificateAuthority
     ) -> None:
-        """A complete list speaks for certificates of every partition."""
+        """A complete list covers certificates of every partition."""
         good, bad = (client_of(authority, url(number)) for number in (1, 2))
         lists = RevocationLists([read(authority.revocation_list(bad), authority)])
         assert verdict(lists, good, authority) is None
@@ -485,7 +485,7 @@ class TestScopes:
         assert verdict(lists, elsewhere, authority) == "revocation_unknown"
 
     def test_stated_point(self, authority: CertificateAuthority) -> None:
-        """With the operator's statement a list speaks for certificates that name no point."""
+        """With the operator's statement a list covers certificates that name no point."""
         client, elsewhere = authority.issue("client"), client_of(authority, url(2))
         good = scoped(authority, limited(url(1)), stated=url(1))
         bad = scoped(authority, limited(url(1)), client, stated=url(1), number=2)
@@ -569,7 +569,7 @@ class TestScopes:
         assert "cover the reasons (none) and" in detail(lists, client, authority)
 
     def test_no_names_at_all(self, authority: CertificateAuthority) -> None:
-        """A list whose distribution point has no name speaks for nobody."""
+        """A list whose distribution point has no name covers nobody."""
         point = x509.UnrecognizedExtension(limited(url(1)).oid, bytes.fromhex("3007a002a0008101ff"))
         data = authority.revocation_list(extensions=[(point, True)])
         lists = RevocationLists([read(data, authority)])
@@ -600,7 +600,7 @@ class TestScopes:
         assert verdict(after, client, authority) == "revoked"
 
     def test_until(self, authority: CertificateAuthority) -> None:
-        """A path passes until the earliest nextUpdate of the current lists that speak for it."""
+        """A path passes until the earliest nextUpdate of the current lists that cover it."""
         client, now = client_of(authority, url(1)), datetime.now(UTC).replace(microsecond=0)
         lists = RevocationLists(
             [
