@@ -1589,6 +1589,13 @@ def test_anchor_as_a_client_needs_no_list(authority: CertificateAuthority) -> No
     assert said(policy, Presented(client))["revocation"].startswith("not revoked | ")
 
 
+def test_anchor_as_a_client_is_an_allowed_issuer(authority: CertificateAuthority) -> None:
+    """A client that is its own trust anchor, and its own issuer, needs no other configured one."""
+    client = made()
+    anchors = [client.x509.public_bytes(Encoding.PEM).decode(), authority.certificate_pem.decode()]
+    assert reason(Policy(trust_anchors=anchors, issuers=["alice"]), client) is None
+
+
 # --- several pins, pins of another length, roles and names ---------------------------------------
 
 
