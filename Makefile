@@ -1,4 +1,4 @@
-# The only commands one needs: each sets up .venv by itself and is quick the second time.
+# The commands of the project. Each one makes .venv if necessary, and is quick the second time.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -16,7 +16,7 @@ serve: $(VENV)/demo ## the sample sites for your own browser and curl, until Ctr
 	@$(BIN)/python sample_sites/demo.py --serve
 
 PYTEST := $(BIN)/python -m pytest -q -rs
-# One process more than cores, because many tests wait for other processes.
+# One process more than there are cores, because many tests wait for other processes.
 WORKERS := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 WHOLE := -n $(WORKERS) --dist worksteal
 # coverage.py alone does not see the processes of -n, so pytest-cov measures.
@@ -47,7 +47,7 @@ types: $(VENV)/lint $(VENV)/test ## mypy --strict
 	@$(BIN)/mypy
 
 SECONDS := 60
-fuzz: $(VENV)/fuzz ## coverage-guided fuzzing of all that hostile bytes reach: make fuzz SECONDS=60
+fuzz: $(VENV)/fuzz ## coverage-guided fuzzing of all code that reads hostile bytes: make fuzz SECONDS=60
 	@$(BIN)/python tools/fuzz/run.py $(if $(RUNS),--runs $(RUNS),--seconds $(SECONDS)) $(if $(ONLY),--only $(ONLY))
 
 mutants: $(VENV)/test ## mutation testing of the modules that decide: make mutants ONLY=trust/pem
@@ -79,18 +79,18 @@ dist: $(RELEASE)/installed ## the wheel and the source archive, in dist/
 	@$(RELEASE)/bin/python -m build --outdir dist .
 
 SBOM := build/arrcert.cdx.json
-sbom: product ## a CycloneDX list of what arrcert brings along, in build/arrcert.cdx.json
+sbom: product ## a CycloneDX list of the dependencies of arrcert, in build/arrcert.cdx.json
 	@mkdir -p $(dir $(SBOM))
 	@$(RELEASE)/bin/cyclonedx-py environment --pyproject pyproject.toml --mc-type library \
 		--output-reproducible --output-file $(SBOM) $(PRODUCT)/bin/python
 	@echo "Wrote $(SBOM)."
 
-audit: product ## known vulnerabilities of what arrcert brings along; asks the package index
+audit: product ## known vulnerabilities of the dependencies of arrcert; asks the package index
 	@$(RELEASE)/bin/python -m pip --python $(PRODUCT)/bin/python freeze --exclude arrcert \
 		> $(PRODUCT)/requirements.txt
 	@$(RELEASE)/bin/pip-audit --strict --no-deps --disable-pip -r $(PRODUCT)/requirements.txt
 
-clean: ## remove .venv and what tools leave behind
+clean: ## remove .venv and the files that tools write
 	rm -rf $(VENV) .venv-az $(RELEASE) $(PRODUCT) build .coverage .differential .hypothesis .mypy_cache .pytest_cache .ruff_cache dist
 	rm -rf screenshots site sample_sites/*/dist sample_sites/*/dist.zip
 
@@ -144,14 +144,14 @@ $(VENV)/lint: $(VENV)/pip pyproject.toml
 	@$(PIP) --group lint --group typing
 	@touch $@
 
-# An environment of its own: the Azure CLI pins what it needs.
+# A separate environment, because the Azure CLI pins its dependencies.
 .venv-az/installed:
 	@echo "Installing the Azure CLI, 730 MB ..."
 	@$(PYTHON) -m venv .venv-az
 	@.venv-az/bin/python -m pip install --quiet --disable-pip-version-check azure-cli
 	@touch $@
 
-# An environment of its own: these tools share packages with what the tests install.
+# A separate environment, because these tools need other versions of packages of the tests.
 $(RELEASE)/installed: pyproject.toml
 	@echo "Installing what makes a release ..."
 	@$(PYTHON) -m venv $(RELEASE)
@@ -159,7 +159,7 @@ $(RELEASE)/installed: pyproject.toml
 	@$(RELEASE)/bin/python -m pip install --quiet --group release
 	@touch $@
 
-# What users install, and nothing else: no pip, no tools. It is made anew each time.
+# Only the packages that users install: no pip, no tools. It is made anew each time.
 .PHONY: product
 PRODUCT := .venv-product
 product: $(RELEASE)/installed

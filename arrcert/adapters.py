@@ -11,7 +11,7 @@ import sys
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from types import FunctionType
-from typing import Any
+from typing import Any, NamedTuple
 
 from arrcert.denials import DenialLog
 from arrcert.exceptions import CertificateDenied, ConfigurationError, Denial, DenialReason
@@ -20,12 +20,9 @@ NOT_GIVEN: Any = object()
 """The default of a decorator's argument `view`. It makes `authorize_certificate()` different from
 `authorize_certificate(None)`."""
 
-_POLICY = "_arrcert_policy"
-"""The attribute that names a view's policy. `functools.wraps` copies it to other views. This is
-safe: a view with this attribute is checked before it runs."""
-
-_ROLE = "_arrcert_role"
-"""The attribute that names the role that a view requires in addition to its policy."""
+_REQUIREMENT = "_arrcert_requirement"
+"""The attribute that holds the `Requirement` of a view. `functools.wraps` copies it to other views.
+This is safe: a view with this attribute is checked before it runs."""
 
 DEEPEST_STACK = 100
 """The search through the wrappers of a view or an app stops after this number. Without a limit, a
@@ -40,6 +37,18 @@ _protecting: weakref.WeakSet[Callable[..., Any]] = weakref.WeakSet()
 _protected: weakref.WeakSet[Callable[..., Any]] = weakref.WeakSet()
 
 _denials = DenialLog()
+
+
+class Requirement(NamedTuple):
+    """The policy and the role that a view requires.
+
+    Attributes:
+        policy: the policy's name.
+        role: the role that the policy must grant; None for any.
+    """
+
+    policy: str
+    role: str | None = None
 
 
 def require_policy_name(policy: object) -> None:
@@ -97,35 +106,30 @@ def mark_policy(view: Callable[..., Any], policy: str, role: str | None = None) 
 
     Args:
         view: the function that does the check. If it is a wrapper, `functools.wraps` has set its
-            `__wrapped__`, and has copied the marks of an inner wrapper, which these replace.
+            `__wrapped__`, and has copied the mark of an inner wrapper, which this one replaces.
         policy: the policy's name.
         role: the role that the view requires; None for any.
     """
-    setattr(view, _POLICY, policy)
-    setattr(view, _ROLE, role)
+    setattr(view, _REQUIREMENT, Requirement(policy, role))
     _protecting.add(view)
     for function in _unwrapped(getattr(view, "__wrapped__", None)):
         _protected.add(function)
 
 
+def requirement_named_by(view: object) -> Requirement | None:
+    """Return the policy and the role that a view or hook requires, or None.
+
+    Args:
+        view: any object. If its attribute of this name has another type, it is ignored.
+    """
+    requirement = getattr(view, _REQUIREMENT, None)
+    return requirement if isinstance(requirement, Requirement) else None
+
+
 def policy_named_by(view: object) -> str | None:
-    """Return the policy that a view or hook names, or None.
-
-    Args:
-        view: any object. If its attribute of this name has another type, it is ignored.
-    """
-    policy = getattr(view, _POLICY, None)
-    return policy if isinstance(policy, str) else None
-
-
-def role_named_by(view: object) -> str | None:
-    """Return the role that a view or hook requires in addition to its policy, or None.
-
-    Args:
-        view: any object. If its attribute of this name has another type, it is ignored.
-    """
-    role = getattr(view, _ROLE, None)
-    return role if isinstance(role, str) else None
+    """Return the policy that a view or hook names, or None; see `requirement_named_by`."""
+    requirement = requirement_named_by(view)
+    return None if requirement is None else requirement.policy
 
 
 def exempt_view(view: object) -> None:

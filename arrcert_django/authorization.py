@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from django.core.exceptions import PermissionDenied
 from django.dispatch import Signal
@@ -13,9 +14,10 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
 from arrcert.access import DAYS_LEFT
-from arrcert.adapters import deny_unconfigured, require_role
+from arrcert.adapters import Requirement, deny_unconfigured, require_role
 from arrcert.authorizer import Authorizer
 from arrcert.exceptions import CertificateDenied, ConfigurationError, DenialReason
+from arrcert.forwarding.exempt_paths import ExemptPaths
 from arrcert.gate import PRIVATE, private
 from arrcert.identity import ClientIdentity
 from arrcert_django import conf
@@ -27,23 +29,38 @@ __all__ = ["DEFAULT_POLICY", "aauthorize_request", "authorize_request", "current
 DEFAULT_POLICY = "default"
 """The policy of every view that names none."""
 
-_ENTERED = "_arrcert_entered"
-"""The attribute of a request that is there once its entry was told."""
-
 _logger = logging.getLogger("arrcert")
 _Response = TypeVar("_Response")
 _RECEIVER_FAILED = "a receiver of certificate_denied failed; the request stays denied"
 _RECEIVER_OF_ENTRY_FAILED = "a receiver of %s failed; the request goes on"
 
 
-class Decisions(NamedTuple):
-    """The decisions for one request so far, by the policy's name.
+class Decisions:
+    """What was decided about one request. The request keeps it as `_arrcert_decisions`.
 
-    A denial has the role beside the name, None if the policy itself denies the request.
+    Attributes:
+        scope: the ASGI scope of the request, None under WSGI.
+        accepted: who was accepted, by the policy's name.
+        denied: the denials, by the policy's name and the role; the role is None if the policy
+            itself denies the request.
+        found_by: the authorizer that found for the middleware whom a policy accepts, and recorded
+            nothing; None without the middleware.
+        is_told: whether it was told who entered.
+        view_was_seen: whether the middleware has seen the view before it runs.
+        required: what that view asks for; None if the view or the path is exempt.
+        is_released: whether the request meets it, so that the response may be sent.
     """
 
-    accepted: dict[str, ClientIdentity]
-    denied: dict[tuple[str, str | None], CertificateDenied]
+    found_by: Authorizer | None = None
+    is_told = False
+    view_was_seen = False
+    required: Requirement | None = None
+    is_released = False
+
+    def __init__(self, scope: Mapping[str, Any] | None) -> None:
+        self.scope = scope
+        self.accepted: dict[str, ClientIdentity] = {}
+        self.denied: dict[tuple[str, str | None], CertificateDenied] = {}
 
 
 def authorize_request(
@@ -77,8 +94,10 @@ def authorize_request(
     `certificate_accepted` is sent once a request. This does not set
     `Cache-Control: private`; the middleware and the decorator do.
     """
+    ours = request if isinstance(request, HttpRequest) else _of_django(request)
+    decisions = decisions_for(ours)
     try:
-        identity = _decide(request, policy, role, hint)
+        identity = _decide(ours, decisions, policy, role, hint)
     except CertificateDenied as denied:
         try:
             certificate_denied.send_robust(
@@ -90,8 +109,8 @@ def authorize_request(
             _logger.exception(_RECEIVER_FAILED)
         # The request keeps the denial. The frames of its traceback would lead back to the request.
         raise _forbidden(request) from denied.with_traceback(None)
-    if not hasattr(request, _ENTERED):
-        tell_accepted(request, identity)
+    if not decisions.is_told:
+        tell_accepted(ours, decisions, identity)
     return identity
 
 
@@ -103,8 +122,10 @@ async def aauthorize_request(
     hint: str = "",
 ) -> ClientIdentity:
     """Do the same as `authorize_request`, in an event loop. The decision does not use a thread."""
+    ours = request if isinstance(request, HttpRequest) else _of_django(request)
+    decisions = decisions_for(ours)
     try:
-        identity = _decide(request, policy, role, hint)
+        identity = _decide(ours, decisions, policy, role, hint)
     except CertificateDenied as denied:
         try:
             await certificate_denied.asend_robust(
@@ -114,34 +135,31 @@ async def aauthorize_request(
             _logger.exception(_RECEIVER_FAILED)
         # The request keeps the denial. The frames of its traceback would lead back to the request.
         raise _forbidden(request) from denied.with_traceback(None)
-    if not hasattr(request, _ENTERED):
-        await atell_accepted(request, identity)
+    if not decisions.is_told:
+        await atell_accepted(ours, decisions, identity)
     return identity
 
 
-def tell_accepted(request: HttpRequest, identity: ClientIdentity) -> None:
-    """Record that somebody enters, and send the signals of it; once a request.
+def tell_accepted(request: HttpRequest, decisions: Decisions, identity: ClientIdentity) -> None:
+    """Record that somebody enters, and send the signals of it. The caller asks `is_told`.
 
     Args:
-        request: Django's request, or Django REST framework's.
+        request: Django's own request.
+        decisions: those about the request.
         identity: who enters.
     """
-    request = _of_django(request)
-    if not _is_first_entry(request):
-        return
-    for signal, name, sent in _signals_of(request, identity):
+    for signal, name, sent in _signals_of(request, decisions, identity):
         try:
             signal.send_robust(type(request), request=request, **sent)
         except Exception:
             _logger.exception(_RECEIVER_OF_ENTRY_FAILED, name)
 
 
-async def atell_accepted(request: HttpRequest, identity: ClientIdentity) -> None:
+async def atell_accepted(
+    request: HttpRequest, decisions: Decisions, identity: ClientIdentity
+) -> None:
     """Do the same as `tell_accepted`, in an event loop."""
-    request = _of_django(request)
-    if not _is_first_entry(request):
-        return
-    for signal, name, sent in _signals_of(request, identity):
+    for signal, name, sent in _signals_of(request, decisions, identity):
         try:
             await signal.asend_robust(type(request), request=request, **sent)
         except Exception:
@@ -161,82 +179,50 @@ def current_authorizer() -> Authorizer:
 
 
 def decisions_for(request: HttpRequest) -> Decisions:
-    """Return the decisions for a request. `authorize_request` adds to them."""
+    """Return the decisions about a request of Django. `authorize_request` adds to them."""
     decisions: Decisions | None = getattr(request, "_arrcert_decisions", None)
     if decisions is None:
-        decisions = Decisions({}, {})
+        # Only Django's WSGI request has `environ`. It is asked for first, because sites put a
+        # `scope` of their own on requests, such as the scope of an OAuth token.
+        is_wsgi = hasattr(request, "environ")
+        decisions = Decisions(None if is_wsgi else getattr(request, "scope", None))
         request._arrcert_decisions = decisions  # type: ignore[attr-defined]
     return decisions
 
 
-def find_identity(request: HttpRequest) -> bool:
-    """Return whether any policy accepts the request, and remember the decision. It logs nothing."""
-    try:
-        authorizer = current_authorizer()
-    except ConfigurationError:
-        return False  # authorize_request() reports it.
-    if is_asgi(request):
-        identity = authorizer.find_asgi(request.scope)  # type: ignore[attr-defined]
-    else:
-        identity = authorizer.find_wsgi(request.META)
-    if identity is None:
-        return False
-    decisions_for(request).accepted[identity.policy] = identity
-    request._arrcert_found_by = authorizer  # type: ignore[attr-defined]
-    return True
-
-
-def set_identity(request: HttpRequest, policy: str | None) -> None:
-    """Set the request's identity and certificate to what a policy has accepted, or to None.
+def set_identity(
+    request: HttpRequest, decisions: Decisions, identity: ClientIdentity | None
+) -> None:
+    """Set the identity and the certificate of a request.
 
     Args:
-        request: Django's request.
-        policy: the policy's name; None to set both to None.
+        request: Django's own request.
+        decisions: those about the request.
+        identity: what a policy has accepted; None to set both to None.
     """
-    accepted = decisions_for(request).accepted
-    identity = accepted.get(policy) if policy is not None else None
-    if identity is not None:
-        _set(request, identity)
-        return
-    request.client_identity = request.client_certificate = None  # type: ignore[attr-defined]
-    if accepted:
-        request._cache_update_cache = False  # type: ignore[attr-defined]
+    ours: Any = request
+    ours.client_identity = identity
+    ours.client_certificate = None if identity is None else identity.certificate
+    if decisions.accepted:
+        # Django's site-wide cache, and a cache_page above the check, must not store the page. They
+        # would serve it without another check. They read this attribute and Cache-Control, but the
+        # middleware sets Cache-Control too late for the site-wide cache.
+        ours._cache_update_cache = False
 
 
-def _set(request: Any, identity: ClientIdentity) -> None:
-    """Set the identity and the certificate of a request that somebody was accepted for."""
-    request.client_identity = identity
-    request.client_certificate = identity.certificate
-    # Django's site-wide cache, and a cache_page above the check, must not store the page. They
-    # would serve it without another check. They read this attribute and Cache-Control, but the
-    # middleware sets Cache-Control too late for the site-wide cache.
-    request._cache_update_cache = False
+def is_exempt(request: HttpRequest, decisions: Decisions, exempt_paths: ExemptPaths) -> bool:
+    """Return whether the request's path is exempt from the site-wide check.
 
-
-def is_exempt(request: HttpRequest) -> bool:
-    """Return whether the request's path is exempt from the site-wide check."""
-    try:
-        exempt_paths = conf.current().settings.exempt_paths
-    except ConfigurationError:
-        # A configuration with mistakes exempts nothing. authorize_request() reports it.
-        return False
+    Args:
+        request: Django's own request.
+        decisions: those about the request.
+        exempt_paths: the paths that are exempt.
+    """
     if not exempt_paths.entries:
         return False
-    if is_asgi(request):
-        return exempt_paths.covers_asgi(request.scope, request.path_info)  # type: ignore[attr-defined]
-    return exempt_paths.covers_wsgi(request.META, request.path_info)
-
-
-def is_authorized(request: HttpRequest) -> bool:
-    """Return whether at least one policy has accepted the request."""
-    return bool(decisions_for(request).accepted)
-
-
-def is_asgi(request: HttpRequest) -> bool:
-    """Return whether the request came through Django's ASGI handler."""
-    # Only Django's WSGI request has `environ`. It is checked first, because sites put a `scope` of
-    # their own on requests, such as the scope of an OAuth token.
-    return not hasattr(request, "environ") and hasattr(request, "scope")
+    if decisions.scope is None:
+        return exempt_paths.covers_wsgi(request.META, request.path_info)
+    return exempt_paths.covers_asgi(decisions.scope, request.path_info)
 
 
 def keep_private(response: _Response) -> _Response:
@@ -254,7 +240,7 @@ def keep_private(response: _Response) -> _Response:
     # The gate comes after the decorator, which has already set it.
     if said == PRIVATE:
         return response
-    cache_control = PRIVATE if said is None else private((said,))
+    cache_control = private(() if said is None else (said,))
     if cache_control is not None:
         response.headers["Cache-Control"] = cache_control
     return response
@@ -262,32 +248,21 @@ def keep_private(response: _Response) -> _Response:
 
 def _of_django(request: HttpRequest) -> HttpRequest:
     """Return Django's own request: that of Django REST framework keeps what is set on it."""
-    if isinstance(request, HttpRequest):
-        return request
     wrapped: HttpRequest = getattr(request, "_request", request)
     return wrapped
 
 
-def _is_first_entry(request: HttpRequest) -> bool:
-    """Return whether no entry was told for a request yet, and mark the request."""
-    if hasattr(request, _ENTERED):
-        return False
-    setattr(request, _ENTERED, True)
-    return True
-
-
 def _signals_of(
-    request: HttpRequest, identity: ClientIdentity
+    request: HttpRequest, decisions: Decisions, identity: ClientIdentity
 ) -> list[tuple[Signal, str, dict[str, Any]]]:
     """Record an entry, and return the signals to send: each with its name and its arguments."""
-    is_async = is_asgi(request)
-    decided: Any = request.scope if is_async else request.META  # type: ignore[attr-defined]
+    decisions.is_told = True
+    decided = request.META if decisions.scope is None else decisions.scope
     # What `identify_*` accepted is recorded; what `find_*` accepted is not, so far.
-    found_by: Authorizer | None = getattr(request, "_arrcert_found_by", None)
-    if found_by is not None and is_async:
-        found_by.entered_asgi(decided, identity)
-    elif found_by is not None:
-        found_by.entered_wsgi(decided, identity)
+    if decisions.found_by is not None and decisions.scope is None:
+        decisions.found_by.entered_wsgi(decided, identity)
+    elif decisions.found_by is not None:
+        decisions.found_by.entered_asgi(decided, identity)
     signals: list[tuple[Signal, str, dict[str, Any]]] = []
     if certificate_accepted.receivers:
         signals.append((certificate_accepted, "certificate_accepted", {"identity": identity}))
@@ -297,7 +272,9 @@ def _signals_of(
     return signals
 
 
-def _decide(request: HttpRequest, policy: str, role: str | None, hint: str) -> ClientIdentity:
+def _decide(
+    request: HttpRequest, decisions: Decisions, policy: str, role: str | None, hint: str
+) -> ClientIdentity:
     """Decide about a request under a policy, or use the earlier decision.
 
     Raises:
@@ -306,32 +283,36 @@ def _decide(request: HttpRequest, policy: str, role: str | None, hint: str) -> C
     """
     if role is not None:
         require_role(role)
-    if not isinstance(request, HttpRequest):
-        request = _of_django(request)
-    accepted, denied = decisions_for(request)
-    if denied:
+    if decisions.denied:
+        denied = decisions.denied
         earlier = denied.get((policy, None)) or denied.get((policy, role))
         if earlier is not None:
             raise _forbidden(request) from earlier
-    identity = accepted.get(policy)
+    identity = decisions.accepted.get(policy)
     if identity is None or not (role is None or role in identity.roles):
         try:
-            accepted[policy] = identity = _ask(request, policy, role, hint)
+            identity = _ask(request, decisions.scope, policy, role, hint)
         except CertificateDenied as error:
             is_of_role = error.reason is DenialReason.ROLE_NOT_GRANTED
-            denied[policy, role if is_of_role else None] = error
+            decisions.denied[policy, role if is_of_role else None] = error
             raise
+        decisions.accepted[policy] = identity
     # After several decisions the last one counts.
-    _set(request, identity)
+    set_identity(request, decisions, identity)
     return identity
 
 
-def _ask(request: HttpRequest, policy: str, role: str | None, hint: str) -> ClientIdentity:
-    scope: Any = request.scope if is_asgi(request) else None  # type: ignore[attr-defined]
+def _ask(
+    request: HttpRequest,
+    scope: Mapping[str, Any] | None,
+    policy: str,
+    role: str | None,
+    hint: str,
+) -> ClientIdentity:
     try:
         authorizer = current_authorizer()
     except ConfigurationError as error:
-        environ = None if scope is not None else request.META
+        environ = request.META if scope is None else None
         raise deny_unconfigured(error, policy, environ=environ, scope=scope) from error
     if scope is not None:
         return authorizer.identify_asgi(scope, policy, role=role, hint=hint)

@@ -78,9 +78,8 @@ def check_middleware(**_: Any) -> list[checks.CheckMessage]:
     """Report a middleware that is missing or in the wrong place.
 
     Returns:
-        `arrcert.W001` if the middleware is missing and the whole site must be protected;
-        `arrcert.W002` if it is not directly after `SecurityMiddleware`, or is not the first on a
-        site without `SecurityMiddleware`.
+        `arrcert.W001` if it is missing and the whole site is to be protected; `arrcert.W002` if it
+        is before `SecurityMiddleware`, or if another middleware is before it.
 
     Source: Django's documentation, "Middleware ordering". It does not check whether other
     middleware before it sends responses, or whether a factory creates the middleware.
@@ -90,15 +89,24 @@ def check_middleware(**_: Any) -> list[checks.CheckMessage]:
     if position is None:
         return [_not_active(checks.Warning, "arrcert.W001")] if _protects_all() else []
     security = _position_in(middleware, SecurityMiddleware)
-    expected = 0 if security is None else security + 1
-    if position == expected:
+    before = [
+        path
+        for path, entry in zip(settings.MIDDLEWARE[:position], middleware, strict=False)
+        if not (isinstance(entry, type) and issubclass(entry, SecurityMiddleware))
+    ]
+    if before:
+        what = f"In MIDDLEWARE, before ClientCertificateMiddleware stands {_listed(before)}."
+    elif security is not None and security > position:
+        what = "ClientCertificateMiddleware is before SecurityMiddleware in MIDDLEWARE."
+    else:
         return []
-    place = "first" if security is None else "directly after SecurityMiddleware"
+    place = "first" if security is None else "directly after SecurityMiddleware, and that first"
     return [
         checks.Warning(
-            f"ClientCertificateMiddleware is not {place} in MIDDLEWARE.",
+            what,
             hint=f"Move it: {place}. Responses of middleware before it (static files, redirects,"
-            " cached pages) are not checked.",
+            " answers to preflights, cached pages) are not checked. If this is intended, set"
+            ' SILENCED_SYSTEM_CHECKS = ["arrcert.W002"].',
             id="arrcert.W002",
         )
     ]

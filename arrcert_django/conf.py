@@ -43,6 +43,8 @@ class Snapshot(NamedTuple):
     generation: object
 
 
+# Django caches here what was read from `settings`, and removes it when the setting changes.
+_kept: dict[str, Any] = object.__getattribute__(settings, "__dict__")
 _generation: object = object()
 _snapshot: Snapshot | None = None
 
@@ -108,12 +110,9 @@ def setting(name: str) -> Any:
 
     The result is that of `getattr(settings, name, None)`, but it is faster. Django runs Python code
     for each access to `settings`, even if the value is already cached in the object. This function
-    first looks for the cached value in the object. Django removes it when the setting changes.
+    first looks for the cached value.
     """
-    try:
-        return object.__getattribute__(settings, name)
-    except AttributeError:
-        return getattr(settings, name, None)
+    return _kept[name] if name in _kept else getattr(settings, name, None)
 
 
 def framework_settings() -> dict[str, object]:

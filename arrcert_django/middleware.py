@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any, cast
+from typing import Any
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
 from django.core.exceptions import PermissionDenied
@@ -13,24 +13,20 @@ from django.http.response import HttpResponseBase
 from django.urls import get_resolver, get_urlconf, resolve, set_urlconf
 from django.utils.log import log_response
 
-from arrcert.adapters import is_exempt_view
+from arrcert.adapters import Requirement, is_exempt_view
 from arrcert.exceptions import ConfigurationError, Problem, quote
-from arrcert.identity import ClientIdentity
 from arrcert_django import conf, startup
 from arrcert_django.authorization import (
     DEFAULT_POLICY,
+    Decisions,
     aauthorize_request,
-    atell_accepted,
     authorize_request,
     decisions_for,
-    find_identity,
-    is_authorized,
     is_exempt,
     keep_private,
     set_identity,
-    tell_accepted,
 )
-from arrcert_django.urlconf import Requirement, hides_permissions, requirement_of
+from arrcert_django.urlconf import hides_permissions, requirement_of
 from arrcert_django.users import ClientCertificateUserMiddleware
 
 __all__ = ["ClientCertificateMiddleware", "ClientCertificateUserMiddleware"]
@@ -88,7 +84,7 @@ class ClientCertificateMiddleware:
         if not conf.refresh().settings.protect_all:
             raise ConfigurationError([PROTECT_ALL_IS_FALSE])
         startup.remember_active()
-        self.get_response = get_response
+        self.get_response: Any = get_response
         self._is_async = iscoroutinefunction(get_response)
         if self._is_async:
             markcoroutinefunction(self)
@@ -97,47 +93,43 @@ class ClientCertificateMiddleware:
         """Return the response to an authorized or exempt request, or the 403 page."""
         if self._is_async:
             return self.__acall__(request)
+        decisions = decisions_for(request)
         try:
-            policy = _policy_to_enter(request)
+            policy = _policy_to_enter(request, decisions)
             if policy is not None:
                 authorize_request(request, policy)
-            set_identity(request, DEFAULT_POLICY)
+                set_identity(request, decisions, decisions.accepted.get(DEFAULT_POLICY))
         except PermissionDenied as denied:
             return _forbidden(request, denied)
-        response = cast("HttpResponseBase", self.get_response(request))
-        try:
-            required = _required_to_release(request)
-            if required is not None:
-                identity = _accepted_under(request, required)
-                if identity is None:
+        response: HttpResponseBase = self.get_response(request)
+        if not decisions.is_released:
+            try:
+                required = _required_to_release(request, decisions)
+                if required is not None:
                     authorize_request(request, *required)
-                else:
-                    tell_accepted(request, identity)
-        except PermissionDenied as denied:
-            return _forbidden(request, denied, withheld=response)
-        return keep_private(response) if is_authorized(request) else response
+            except PermissionDenied as denied:
+                return _forbidden(request, denied, withheld=response)
+        return keep_private(response) if decisions.accepted else response
 
     async def __acall__(self, request: HttpRequest) -> HttpResponseBase:
         """Do the same as `__call__`, in an event loop."""
+        decisions = decisions_for(request)
         try:
-            policy = _policy_to_enter(request)
+            policy = _policy_to_enter(request, decisions)
             if policy is not None:
                 await aauthorize_request(request, policy)
-            set_identity(request, DEFAULT_POLICY)
+                set_identity(request, decisions, decisions.accepted.get(DEFAULT_POLICY))
         except PermissionDenied as denied:
             return await _aforbidden(request, denied)
-        response = await cast("Awaitable[HttpResponseBase]", self.get_response(request))
-        try:
-            required = _required_to_release(request)
-            if required is not None:
-                identity = _accepted_under(request, required)
-                if identity is None:
+        response: HttpResponseBase = await self.get_response(request)
+        if not decisions.is_released:
+            try:
+                required = _required_to_release(request, decisions)
+                if required is not None:
                     await aauthorize_request(request, *required)
-                else:
-                    await atell_accepted(request, identity)
-        except PermissionDenied as denied:
-            return await _aforbidden(request, denied, withheld=response)
-        return keep_private(response) if is_authorized(request) else response
+            except PermissionDenied as denied:
+                return await _aforbidden(request, denied, withheld=response)
+        return keep_private(response) if decisions.accepted else response
 
     @property
     def process_view(self) -> Callable[..., Any]:
@@ -157,9 +149,11 @@ class ClientCertificateMiddleware:
         Raises:
             PermissionDenied: the request is denied.
         """
-        required, hint = _required_before_view(request, view)
+        decisions = decisions_for(request)
+        required, hint = _required_before_view(request, decisions, view)
         if required is not None:
-            authorize_request(request, *required, hint=hint)
+            authorize_request(request, required.policy, required.role, hint=hint)
+        decisions.is_released = True
 
     def _answer_denied(
         self, request: HttpRequest, view: Callable[..., Any], *_: Any
@@ -180,26 +174,42 @@ class ClientCertificateMiddleware:
         self, request: HttpRequest, view: Callable[..., Any], *_: Any
     ) -> HttpResponseBase | None:
         """Do the same as `_answer_denied`, in an event loop."""
-        required, hint = _required_before_view(request, view)
+        decisions = decisions_for(request)
+        required, hint = _required_before_view(request, decisions, view)
         try:
             if required is not None:
-                await aauthorize_request(request, *required, hint=hint)
+                await aauthorize_request(request, required.policy, required.role, hint=hint)
         except PermissionDenied:
             return HttpResponseForbidden()
+        decisions.is_released = True
         return None
 
 
-def _policy_to_enter(request: HttpRequest) -> str | None:
+def _policy_to_enter(request: HttpRequest, decisions: Decisions) -> str | None:
     """Return the policy under which a request is denied that no policy accepts, or None.
 
     It is the policy of the view at the request's path, so that the log has the reason that matters.
     It is None if the request may go on: a policy accepts it, or the path or its view is exempt.
     """
-    exempt = is_exempt(request)
-    if not exempt and find_identity(request):
-        return None
+    exempt = False
+    try:
+        snapshot = conf.current()
+    except ConfigurationError:
+        pass  # It exempts nothing. authorize_request() reports it.
+    else:
+        exempt = is_exempt(request, decisions, snapshot.settings.exempt_paths)
+        if not exempt:
+            if decisions.scope is None:
+                identity = snapshot.authorizer.find_wsgi(request.META)
+            else:
+                identity = snapshot.authorizer.find_asgi(decisions.scope)
+            if identity is not None:
+                decisions.found_by = snapshot.authorizer
+                decisions.accepted[identity.policy] = identity
+                set_identity(request, decisions, decisions.accepted.get(DEFAULT_POLICY))
+                return None
     # Pages and log handlers of the site may read it, also for a denied request.
-    set_identity(request, None)
+    set_identity(request, decisions, None)
     if exempt:
         return None
     view = _view_at_path(request)
@@ -210,25 +220,34 @@ def _policy_to_enter(request: HttpRequest) -> str | None:
 
 
 def _required_before_view(
-    request: HttpRequest, view: Callable[..., Any]
+    request: HttpRequest, decisions: Decisions, view: Callable[..., Any]
 ) -> tuple[Requirement | None, str]:
     """Return what to check before the view runs, and a hint for the log.
 
-    Nothing is to check if the request is exempt. It is stored on the request, because the response
-    is released under the same policy.
+    Nothing is to check if the request is exempt. The decisions keep it, because the response is
+    released under the same policy.
     """
+    decisions.is_released = False
     required, hint = requirement_of(view, request.method), ""
-    if required is None and (is_exempt_view(view) or is_exempt(request)):
-        set_identity(request, None)
+    if required is None and (is_exempt_view(view) or _is_exempt_path(request, decisions)):
+        set_identity(request, decisions, None)
     elif required is None:
-        required, hint = Requirement(DEFAULT_POLICY), _hint(request, view)
-    request._arrcert_required_before_view = required  # type: ignore[attr-defined]
+        required, hint = Requirement(DEFAULT_POLICY), _hint(decisions, view)
+    decisions.view_was_seen, decisions.required = True, required
     return required, hint
 
 
-def _hint(request: HttpRequest, view: object) -> str:
+def _is_exempt_path(request: HttpRequest, decisions: Decisions) -> bool:
+    try:
+        exempt_paths = conf.current().settings.exempt_paths
+    except ConfigurationError:
+        return False  # authorize_request() reports it.
+    return is_exempt(request, decisions, exempt_paths)
+
+
+def _hint(decisions: Decisions, view: object) -> str:
     """Return what the log says if `default` denies a request that another policy accepts."""
-    accepted = decisions_for(request).accepted
+    accepted = decisions.accepted
     if not accepted or DEFAULT_POLICY in accepted:
         return ""
     policy = quote(next(iter(accepted)))
@@ -245,27 +264,18 @@ def _hint(request: HttpRequest, view: object) -> str:
     )
 
 
-def _required_to_release(request: HttpRequest) -> Requirement | None:
+def _required_to_release(request: HttpRequest, decisions: Decisions) -> Requirement | None:
     """Return what must accept the request before the response is sent, or None if nothing must.
 
     It is what was checked before the view. If no view was checked (an unknown path, another
     middleware's response, a cached page), it is what the view at this path names, or `default`.
     """
-    required: Requirement | None
-    if hasattr(request, "_arrcert_required_before_view"):
-        required = request._arrcert_required_before_view
-    else:
-        required = _named_by(request, _view_at_path(request))
-        if required is None and not is_exempt(request):
-            required = Requirement(DEFAULT_POLICY)
+    if decisions.view_was_seen:
+        return decisions.required
+    required = _named_by(request, _view_at_path(request))
+    if required is None and not _is_exempt_path(request, decisions):
+        required = Requirement(DEFAULT_POLICY)
     return required
-
-
-def _accepted_under(request: HttpRequest, required: Requirement) -> ClientIdentity | None:
-    """Return whom an earlier decision accepted under what is required, None if it did not."""
-    identity = decisions_for(request).accepted.get(required.policy)
-    is_met = identity is not None and (required.role is None or required.role in identity.roles)
-    return identity if is_met else None
 
 
 def _view_at_path(request: HttpRequest) -> object:

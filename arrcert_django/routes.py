@@ -118,7 +118,7 @@ def report(app: object = None) -> Report:
     middleware = [startup.imported(path) for path in settings.MIDDLEWARE]
     gate = _position_of_gate(middleware)
     startup.refuse_without_middleware()
-    problems = _lost_views()
+    problems = _problems_of_views()
     if problems:
         raise ConfigurationError(problems)
     checks, layers, beside = _surroundings(app)
@@ -160,9 +160,9 @@ def _describe_middleware(path: str, entry: object) -> Layer:
     return Layer("MIDDLEWARE", path, Effect.UNKNOWN, "it may answer requests before the gate")
 
 
-def _lost_views() -> list[Any]:
+def _problems_of_views() -> list[Any]:
     try:
-        return startup.lost_views()
+        return startup.lost_views() + startup.unchecked_views()
     except Exception:
         return []  # The table says that the URLconf cannot be read.
 

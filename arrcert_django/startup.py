@@ -7,14 +7,15 @@ from functools import lru_cache
 from typing import Any
 
 from django.conf import settings
-from django.core.signals import request_started
+from django.core.signals import request_started, setting_changed
 from django.db import close_old_connections
+from django.dispatch import receiver
 from django.utils.module_loading import import_string
 
 from arrcert.adapters import lost_decorators
-from arrcert.exceptions import ConfigurationError, Problem
+from arrcert.exceptions import ConfigurationError, Problem, quote
 from arrcert_django import conf
-from arrcert_django.urlconf import registered_views
+from arrcert_django.urlconf import registered_views, unchecked_requirement
 
 __all__ = [
     "MIDDLEWARE",
@@ -24,6 +25,7 @@ __all__ = [
     "refuse_to_serve",
     "refuse_without_middleware",
     "remember_active",
+    "unchecked_views",
 ]
 
 MIDDLEWARE = "arrcert_django.middleware.ClientCertificateMiddleware"
@@ -51,7 +53,7 @@ def remember_active() -> None:
 
 def is_active() -> bool:
     """Return whether the middleware was created with the current value of `MIDDLEWARE`."""
-    return tuple(settings.MIDDLEWARE) in _active
+    return tuple(conf.setting("MIDDLEWARE")) in _active
 
 
 def refuse_to_serve(**_: Any) -> None:
@@ -62,12 +64,14 @@ def refuse_to_serve(**_: Any) -> None:
 
     Raises:
         ConfigurationError: no middleware is active although `ARRCERT_PROTECT_ALL` is not False, the
-            configuration has mistakes and no middleware has reported them, or a view is registered
-            without the decorator above it.
+            configuration has mistakes and no middleware has reported them, a view is registered
+            without the decorator above it, or nothing checks the `certificate_policy` of a view.
 
     WebSockets of Channels do not send the signal. The middleware counts as active if `MIDDLEWARE`
     lists the class, a subclass, or a factory that created it.
     """
+    if is_active() and conf.setting("ROOT_URLCONF") == _examined_urlconf:
+        return
     try:
         refuse_without_middleware()
         _examine_urlconf()
@@ -98,6 +102,37 @@ def lost_views() -> list[Problem]:
     ]
 
 
+def unchecked_views() -> list[Problem]:
+    """Return a problem for each view whose `certificate_policy` nothing checks.
+
+    Raises:
+        Exception: the URLconf cannot be loaded.
+
+    The middleware checks the policy of every view. Without it, a view of Django REST framework that
+    has the attribute, and neither the permission nor a decorator, is open to everybody.
+    """
+    middleware = tuple(conf.setting("MIDDLEWARE"))
+    if middleware in _active or _lists_middleware(middleware):
+        return []
+    problems: dict[Problem, None] = {}
+    for view in registered_views():
+        asked = unchecked_requirement(view.function)
+        if asked is not None:
+            role = "" if asked.role is None else f", role={quote(asked.role)}"
+            problems[
+                Problem(
+                    f"the view {view.name} at {view.route!r}",
+                    f"names certificate_policy = {quote(asked.policy)}, and nothing that arrcert"
+                    " can see checks it, so clients without a certificate may reach the view; add"
+                    f" HasClientCertificate({quote(asked.policy)}{role}) to its permission_classes,"
+                    f" or add {MIDDLEWARE} to MIDDLEWARE and remove ARRCERT_PROTECT_ALL = False; if"
+                    " its get_permissions() returns that permission, or the view is open on"
+                    " purpose, remove certificate_policy",
+                )
+            ] = None
+    return list(problems)
+
+
 def imported(path: str) -> object:
     """Return the object of a dotted path; None if it cannot be imported, which Django reports."""
     try:
@@ -113,8 +148,7 @@ def refuse_without_middleware() -> None:
         ConfigurationError: no middleware is active although `ARRCERT_PROTECT_ALL` is not False, or
             the configuration has mistakes and no middleware has reported them.
     """
-    middleware = tuple(conf.setting("MIDDLEWARE"))
-    if middleware in _active or _lists_middleware(middleware):
+    if is_active() or _lists_middleware(tuple(settings.MIDDLEWARE)):
         return
     try:
         protects_all = conf.current().settings.protect_all
@@ -137,17 +171,18 @@ def _lists_middleware(middleware: tuple[str, ...]) -> bool:
 
 
 def _examine_urlconf() -> None:
-    """Refuse lost decorators, and report open WebSockets, once for each URLconf.
+    """Refuse views that lost their check, and report open WebSockets, once for each URLconf.
 
     Raises:
-        ConfigurationError: a view is registered without the decorator above it.
+        ConfigurationError: a view is registered without the decorator above it, or nothing checks
+            its `certificate_policy`.
     """
     global _examined_urlconf
-    urlconf = conf.setting("ROOT_URLCONF")
+    urlconf = settings.ROOT_URLCONF
     if urlconf == _examined_urlconf:
         return
     try:
-        problems = lost_views()
+        problems = lost_views() + unchecked_views()
     except Exception:
         return  # Django reports a URLconf that cannot be loaded.
     if problems:
@@ -157,3 +192,11 @@ def _examine_urlconf() -> None:
 
     log_open_websockets()
     _examined_urlconf = urlconf
+
+
+@receiver(setting_changed)
+def _examine_again(*, setting: str, **_: Any) -> None:
+    """Examine the URLconf again under another `MIDDLEWARE`, which tests set."""
+    global _examined_urlconf
+    if setting == "MIDDLEWARE":
+        _examined_urlconf = None

@@ -13,13 +13,12 @@ from typing import Any, NamedTuple
 
 from django.urls import get_resolver
 
-from arrcert.adapters import policy_named_by, role_named_by
+from arrcert.adapters import Requirement, requirement_named_by
 
 __all__ = [
     "DEEPEST_URLCONF",
     "MOST_VIEWS",
     "RegisteredView",
-    "Requirement",
     "attribute_of",
     "functions_for",
     "handled_methods",
@@ -30,6 +29,7 @@ __all__ = [
     "policy_of",
     "registered_views",
     "requirement_of",
+    "unchecked_requirement",
     "view_class_of",
 ]
 
@@ -54,18 +54,6 @@ class RegisteredView(NamedTuple):
     function: Callable[..., Any]
 
 
-class Requirement(NamedTuple):
-    """The policy and the role that a view requires.
-
-    Attributes:
-        policy: the policy's name.
-        role: the role that the policy must grant; None for any.
-    """
-
-    policy: str
-    role: str | None = None
-
-
 def policy_of(view: object, method: str | None) -> str | None:
     """Return the policy that a view names for a method, or None; see `requirement_of`."""
     requirement = requirement_of(view, method)
@@ -84,22 +72,40 @@ def requirement_of(view: object, method: str | None) -> Requirement | None:
     `authentication_classes`). It does not see a policy below a wrapper that does not use
     `functools.wraps`, or the result of `get_permissions()`.
     """
-    requirement = _named_by(view)
+    requirement = requirement_named_by(view)
     if requirement is not None:
         return requirement
-    named = map(_named_by, _functions_below(view, method or ""))
+    named = map(requirement_named_by, _functions_below(view, method or ""))
     below = next((requirement for requirement in named if requirement is not None), None)
     return requirement_of_class(view) if below is None else below
+
+
+def unchecked_requirement(view: object) -> Requirement | None:
+    """Return what `certificate_policy` of a view asks for and only the middleware would check.
+
+    Args:
+        view: the function that is registered.
+
+    Returns:
+        None if the class of the view names no policy, or if a decorator, the mixin or an entry of
+        `permission_classes` checks it. Only views of Django REST framework are looked at. It does
+        not see what `get_permissions()` of a view computes.
+    """
+    if not isinstance(attribute_of(view, "certificate_policy"), str):
+        return None
+    asked = requirement_of_class(view)
+    checking = [view]
+    if not hides_permissions(view):
+        checking += operands(attribute_of(view, "permission_classes"))
+    for held in map(requirement_named_by, checking):
+        if held == asked or (held is not None and asked == (held.policy, None)):
+            return None
+    return asked
 
 
 def hides_permissions(view: object) -> bool:
     """Return whether a view of Django REST framework computes its permissions itself."""
     return _overrides(view, "get_permissions")
-
-
-def _named_by(view: object) -> Requirement | None:
-    policy = policy_named_by(view)
-    return None if policy is None else Requirement(policy, role_named_by(view))
 
 
 def requirement_of_class(view: object) -> Requirement | None:
@@ -118,7 +124,7 @@ def requirement_of_class(view: object) -> Requirement | None:
     ):
         if not _overrides(view, method):
             for entry in operands(attribute_of(view, attribute)):
-                requirement = _named_by(entry)
+                requirement = requirement_named_by(entry)
                 if requirement is not None:
                     return requirement
     return None

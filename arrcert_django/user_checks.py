@@ -11,7 +11,7 @@ from django.core import checks
 
 from arrcert.adapters import policy_named_by
 from arrcert.exceptions import ConfigurationError, Problem, quote
-from arrcert_django import conf
+from arrcert_django import conf, startup
 from arrcert_django.startup import imported
 from arrcert_django.urlconf import (
     attribute_of,
@@ -89,12 +89,20 @@ def check_authentication(**_: Any) -> list[checks.CheckMessage]:
     """
     try:
         found = list(registered_views())
+        unchecked = startup.unchecked_views()
     except Exception:
         return []  # Django's own checks report a URLconf with errors.
     if "rest_framework.views" not in sys.modules:
         return []  # No view uses it.
     views = {view.name: view.function for view in reversed(found)}
-    return [message for name, view in views.items() for message in _messages_of(name, view)]
+    messages: list[checks.CheckMessage] = [
+        checks.Error(str(problem), hint="Until then the site refuses to serve.", id="arrcert.E009")
+        for problem in unchecked
+        if not _protects_all()
+    ]
+    for name, view in views.items():
+        messages += _messages_of(name, view)
+    return messages
 
 
 def _messages_of(name: str, view: object) -> Iterator[checks.CheckMessage]:
@@ -125,16 +133,6 @@ def _messages_of(name: str, view: object) -> Iterator[checks.CheckMessage]:
             hint="Correct the name, or add the policy to ARRCERT. Until then the view is a 403 for"
             " all clients.",
             id="arrcert.E003",
-        )
-    named = attribute_of(view, "certificate_policy")
-    held = map(policy_named_by, operands(attribute_of(view, "permission_classes")))
-    is_held = policy_named_by(view) == named or named in held
-    if isinstance(named, str) and not is_held and not _protects_all():
-        yield checks.Error(
-            f"The view {name} names certificate_policy = {quote(named)}, but this is not checked,"
-            " because ARRCERT_PROTECT_ALL is False.",
-            hint=f"Add HasClientCertificate({quote(named)}) to its permission_classes.",
-            id="arrcert.E009",
         )
     asked = requirement_of(view, None)
     for position in certificates:

@@ -20,22 +20,14 @@ from arrcert import (
 )
 from arrcert.access import DAYS_LEFT
 from arrcert.adapters import deny_misconfigured, require_policy_name, require_role
-from arrcert.gate import IDENTITY, PRIVATE, private
+from arrcert.gate import IDENTITY, private
 from arrcert.settings import Settings
 from arrcert_flask.signals import certificate_accepted, certificate_denied, certificate_expiring
 
 _logger = logging.getLogger("arrcert")
 
-_ACCEPTED = "_arrcert_accepted"
-"""The attribute of a request that maps each accepted policy to the identity. The policy that was
-asked for last is the last key."""
-
-_DENIED = "_arrcert_denied"
-"""The attribute that a request has once a policy has denied it."""
-
-
-_TOLD = "_arrcert_told"
-"""The attribute that a request has once `certificate_accepted` was sent for it."""
+_request: Any = request
+"""Flask's proxy. `_get_current_object()` is faster than an attribute of the proxy."""
 
 ASGI_SCOPE = "asgi.scope"
 """The key of a WSGI environ in which a2wsgi puts the ASGI scope. Clients cannot set it."""
@@ -53,6 +45,23 @@ class Extension(NamedTuple):
 
     authorizer: Authorizer
     settings: Settings | None
+
+
+class Decisions:
+    """What was decided about one request. The request keeps it as `_arrcert_decisions`.
+
+    Attributes:
+        accepted: who was accepted, by the policy's name.
+        last: who was accepted in the last check that accepted the request; None if none did.
+        is_denied: whether a policy has denied the request.
+    """
+
+    __slots__ = ("accepted", "is_denied", "last")
+
+    def __init__(self) -> None:
+        self.accepted: dict[str, ClientIdentity] = {}
+        self.last: ClientIdentity | None = None
+        self.is_denied = False
 
 
 class ClientCertificateForbidden(Forbidden):
@@ -83,12 +92,14 @@ def authorize(
     After a policy has accepted the request, its result is kept for the rest of the request. The
     role is checked each time.
     """
-    current = _current_request()
-    accepted: dict[str, ClientIdentity] = current.__dict__.setdefault(_ACCEPTED, {})
-    identity = accepted.get(policy)
+    current = _request._get_current_object()
+    decisions: Decisions | None = getattr(current, "_arrcert_decisions", None)
+    if decisions is None:
+        decisions = Decisions()
+        current._arrcert_decisions = decisions
+    identity = decisions.accepted.get(policy)
     if identity is not None and (role is None or role in identity.roles):
-        if len(accepted) > 1:
-            accepted[policy] = accepted.pop(policy)
+        decisions.last = identity
         return identity
     environ = current.environ
     try:
@@ -100,7 +111,7 @@ def authorize(
         else:
             identity = authorizer.identify_asgi(scope, policy, role=role)
     except CertificateDenied as denied:
-        setattr(current, _DENIED, True)
+        decisions.is_denied = True
         _signal(
             certificate_denied,
             "the request stays denied",
@@ -108,10 +119,9 @@ def authorize(
             denied=denied,
         )
         raise ClientCertificateForbidden from denied
-    accepted.pop(policy, None)
-    accepted[policy] = identity
-    if _TOLD not in current.__dict__:
-        setattr(current, _TOLD, True)
+    is_first = decisions.last is None
+    decisions.accepted[policy] = decisions.last = identity
+    if is_first:
         _tell_accepted(identity, environ if scope is None else scope)
     return identity
 
@@ -182,8 +192,8 @@ def get_client_identity() -> ClientIdentity | None:
     """
     if not has_request_context():
         return None
-    accepted: dict[str, ClientIdentity] = getattr(request, _ACCEPTED, {})
-    return next(reversed(accepted.values()), None)
+    decisions = current_decisions()
+    return None if decisions is None else decisions.last
 
 
 def guarded_scope(environ: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -202,12 +212,12 @@ def guarded_scope(environ: Mapping[str, Any]) -> Mapping[str, Any] | None:
     return scope if scope is not None and IDENTITY in scope else None
 
 
-def was_denied() -> bool:
-    """Return whether a policy has denied the current request."""
-    return _DENIED in _current_request().__dict__
+def current_decisions() -> Decisions | None:
+    """Return what was decided about the current request, None if nothing was."""
+    return getattr(_request._get_current_object(), "_arrcert_decisions", None)
 
 
-def keep_private(response: Response) -> Response:
+def keep_private(response: Response) -> None:
     """Keep the response to an authorized request out of shared caches.
 
     Args:
@@ -215,23 +225,13 @@ def keep_private(response: Response) -> Response:
 
     It does not affect caches inside the app, such as a memoized view.
     """
-    if not _current_request().__dict__.get(_ACCEPTED):
-        return response
     headers = response.headers
     said = [value for name, value in headers if name.lower() == "cache-control"]
-    if not said:
-        headers.add("Cache-Control", PRIVATE)
-        return response
     cache_control = private(said)
-    if cache_control is not None:
+    if said and cache_control is not None:
         headers["Cache-Control"] = cache_control
-    return response
-
-
-def _current_request() -> Any:
-    """Return the request itself. Each access through Flask's proxy is slow."""
-    proxy: Any = request
-    return proxy._get_current_object()
+    elif cache_control is not None:
+        headers.add("Cache-Control", cache_control)
 
 
 def _authorizer(policy: str) -> Authorizer:

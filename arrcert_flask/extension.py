@@ -6,20 +6,20 @@ import logging
 import os
 from collections.abc import Callable, Iterator
 from http import HTTPStatus
-from typing import Any
+from typing import Any, NamedTuple
 
 from flask import Flask, Response, current_app, request
 
 from arrcert import Authorizer, ConfigurationError, Problem
-from arrcert.adapters import is_exempt_view, policy_named_by, role_named_by
+from arrcert.adapters import Requirement, is_exempt_view, requirement_named_by
 from arrcert.authorizer import UnconfiguredAuthorizer
 from arrcert.settings import NOT_CONFIGURED, Served, Settings, load
 from arrcert_flask.authorization import (
     Extension,
     authorize,
+    current_decisions,
     guarded_scope,
     keep_private,
-    was_denied,
 )
 from arrcert_flask.commands import routes_command
 from arrcert_flask.examination import (
@@ -37,8 +37,6 @@ _PROTECT_ALL = "ARRCERT_PROTECT_ALL"
 _FIRST_ERROR = int(HTTPStatus.INTERNAL_SERVER_ERROR)
 
 _View = Callable[..., Any]
-_Named = tuple[str, str | None]
-"""A policy that holds for a request, and the role beside it."""
 
 _NO_403 = Problem(
     "",
@@ -97,7 +95,7 @@ class Arrcert:
         extension = _extension_for(app, read)
         app.extensions["arrcert"] = extension
         app.cli.add_command(routes_command)
-        gate = _Gate(app, read)
+        gate = _Gate(app, extension, read)
         # URL value preprocessors are the first code of an app that Flask runs for a request. The
         # gate is the first of them, so no other code runs before the request is authorized.
         app.url_value_preprocessors.setdefault(None, []).insert(0, gate)
@@ -105,50 +103,69 @@ class Arrcert:
         app.after_request_funcs.setdefault(None, []).insert(0, gate.after_request)
 
 
+class _Known(NamedTuple):
+    """What was found out about an endpoint.
+
+    Attributes:
+        view: its view. The app may replace it later.
+        required: what its requests must meet before anything of the app runs.
+        is_by_setting: whether `ARRCERT_PROTECT_ALL` alone requires it: exempt paths are open.
+    """
+
+    view: _View | None
+    required: list[Requirement]
+    is_by_setting: bool
+
+
 class _Gate:
     """The check before every request of one app."""
 
-    def __init__(self, app: Flask, read: dict[str, Any]) -> None:
+    def __init__(self, app: Flask, extension: Extension, read: dict[str, Any]) -> None:
         self._app = app
+        self._authorizer, self._settings = extension
         self._read = read
         self._app_was_examined = False
         self._told_of_errors = False
-        # What was found out for each endpoint, with the view: the app may replace a view later.
-        self._named: dict[str, tuple[_View | None, list[_Named]]] = {}
+        self._known: dict[str, _Known] = {}
 
     def __call__(self, endpoint: str | None, _values: dict[str, Any] | None) -> None:
-        authorizer, settings = self._app.extensions["arrcert"]
+        settings = self._settings
         if settings is None:
-            authorize("default", authorizer)
+            authorize("default", self._authorizer)
         else:
-            self._check(endpoint, authorizer, settings)
+            self._check(endpoint, settings)
 
-    def _check(self, endpoint: str | None, authorizer: Authorizer, settings: Settings) -> None:
+    def _check(self, endpoint: str | None, settings: Settings) -> None:
         if not self._app_was_examined:
             self._examine_app(settings)
         endpoint = endpoint or ""
         view = self._app.view_functions.get(endpoint)
-        known = self._named.get(endpoint)
-        if known is not None and known[0] is view:
-            policies = known[1]
-        else:
-            policies = _policies_named_for(view, endpoint)
-            # Those of a class-based view depend on the method of the request.
+        known = self._known.get(endpoint)
+        if known is None or known.view is not view:
+            known = _find_out(view, endpoint, settings)
+            # What a class-based view asks for depends on the method of the request.
             if getattr(view, "view_class", None) is None:
-                self._named[endpoint] = view, policies
-        for policy, role in policies:
-            authorize(policy, authorizer, role=role)
-        if policies or not settings.protect_all or is_exempt_view(view):
+                self._known[endpoint] = known
+        if known.is_by_setting and _is_exempt_path(settings):
             return
-        if not _is_exempt_path(settings):
-            authorize("default", authorizer)
+        for policy, role in known.required:
+            authorize(policy, self._authorizer, role=role)
 
     def after_request(self, response: Response) -> Response:
         """Keep the response private, and tell once if the site turns a 403 into a 5xx."""
-        if response.status_code >= _FIRST_ERROR and not self._told_of_errors and was_denied():
+        decisions = current_decisions()
+        if decisions is None:
+            return response
+        if decisions.accepted:
+            keep_private(response)
+        if decisions.is_denied and response.status_code >= _FIRST_ERROR:
+            self._tell_of_errors(response)
+        return response
+
+    def _tell_of_errors(self, response: Response) -> None:
+        if not self._told_of_errors:
             self._told_of_errors = True
             _logger.error("configuration: %s", _NO_403._replace(setting=response.status))
-        return keep_private(response)
 
     def _examine_app(self, settings: Settings) -> None:
         """Raise an error if a mistake leaves something unprotected, and log the other mistakes.
@@ -224,10 +241,10 @@ def _warnings(settings: Settings, read: dict[str, Any]) -> Iterator[Problem]:
         )
 
 
-def _policies_named_for(view: _View | None, endpoint: str) -> list[_Named]:
-    """Return the policies that hold for a request before anything of the app runs, with roles.
+def _find_out(view: _View | None, endpoint: str, settings: Settings) -> _Known:
+    """Return what the current request must meet before anything of the app runs.
 
-    They are named by the view, by its methods, and by the hooks of its blueprints and of the app.
+    It is named by the view, by its methods, and by the hooks of its blueprints and of the app.
     """
     candidates: list[Callable[..., Any] | None] = [view, *_handlers(view)]
     hooks = current_app.before_request_funcs
@@ -235,8 +252,11 @@ def _policies_named_for(view: _View | None, endpoint: str) -> list[_Named]:
         for blueprint in request.blueprints:
             candidates += hooks.get(blueprint, ())
     candidates += hooks.get(None, ())
-    named = ((policy_named_by(view), role_named_by(view)) for view in candidates)
-    return [(policy, role) for policy, role in named if policy is not None]
+    named = map(requirement_named_by, candidates)
+    required = [requirement for requirement in named if requirement is not None]
+    if required or not settings.protect_all or is_exempt_view(view):
+        return _Known(view, required, is_by_setting=False)
+    return _Known(view, [Requirement("default")], is_by_setting=True)
 
 
 def _handlers(view: Callable[..., Any] | None) -> list[Callable[..., Any] | None]:

@@ -10,7 +10,7 @@ from flask import Flask
 from werkzeug.routing import Rule
 
 from arrcert import ConfigurationError
-from arrcert.adapters import is_exempt_view, policy_named_by, role_named_by
+from arrcert.adapters import is_exempt_view, requirement_named_by
 from arrcert.inspection import hides_policy, mentions, questions
 from arrcert.routes import (
     ANY_OTHER_PATH,
@@ -146,9 +146,9 @@ def _decision(app: Flask, rule: Rule, view: Callable[..., Any] | None, method: s
     named: dict[str, str] = {}
     if view is not None and (has_gate or not is_automatic):
         for handler, by in ((view, "decorator"), *_handlers(view, method, has_gate)):
-            policy = policy_named_by(handler)
-            if policy is not None:
-                named.setdefault(policy, by_role(by, role_named_by(handler)))
+            requirement = requirement_named_by(handler)
+            if requirement is not None:
+                named.setdefault(requirement.policy, by_role(by, requirement.role))
     hook = _of_hooks(app, rule.endpoint)
     if hook is not None:
         for policy in hook.policies:
@@ -191,10 +191,10 @@ def _of_hooks(app: Flask, endpoint: str | None) -> Decision | None:
     """Return what the `before_request` hooks decide for an endpoint, or None."""
     named: dict[str, str] = {}
     for name, hook in _hooks(app, endpoint):
-        policy = policy_named_by(hook)
-        if policy is not None:
+        requirement = requirement_named_by(hook)
+        if requirement is not None:
             by = "hook of the app" if name is None else f"hook of the blueprint {name}"
-            named.setdefault(policy, by_role(by, role_named_by(hook)))
+            named.setdefault(requirement.policy, by_role(by, requirement.role))
     if named:
         by = " + ".join(dict.fromkeys(named.values()))
         return Decision(Verdict.PROTECTED, tuple(named), by)

@@ -1,4 +1,4 @@
-"""A request as App Service's front end sends it, and as servers hand it to an app."""
+"""A request as App Service's front end sends it, in the form that servers pass to an app."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ HEADERS = {
     "x-original-url": "/hellocert",
     "x-appservice-proto": "https",
 }
-"""What the front end sends beside the certificate, which makes fifteen."""
+"""The front end's headers beside the certificate. Together they are fifteen."""
 
 HEADER, KEY = "x-arr-clientcert", "HTTP_X_ARR_CLIENTCERT"
 ISSUER = "Contoso Issuing CA"

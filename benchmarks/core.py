@@ -32,7 +32,7 @@ RSA_2048 = functools.partial(rsa.generate_private_key, 65537, 2048)
 KINDS = {"P-256": P256, "RSA-2048": RSA_2048}
 
 IN_TURN = 100
-"""How many certificates a turn presents, one after the other. A turn makes fewer calls."""
+"""The number of certificates that a turn presents, one after the other."""
 
 ISSUER = "Contoso Issuing CA"
 
@@ -114,7 +114,7 @@ def pem_of(*certificates: x509.Certificate) -> str:
 def main() -> int:
     """Measure, and print the tables."""
     options = options_from_command_line(__doc__, 101)
-    # On both sides; the sample logs nothing.
+    # The log is off, because the sample logs nothing either.
     logging.disable(logging.CRITICAL)
     for kind in KINDS:
         found = costs(cold_calls, kind, options=options)
@@ -129,7 +129,7 @@ def main() -> int:
     return 0
 
 
-# A turn makes the iterator anew, so that no turn ends before its calls.
+# Each turn makes its own iterator, so that no turn ends before its calls.
 _NEXT = "next(values).decode('latin-1')"
 
 
@@ -250,7 +250,7 @@ def denial_calls(kind: str) -> Calls:
 
 
 def varied(client: bytes) -> list[bytes]:
-    """Return a certificate with many serial numbers. Its signature does not hold."""
+    """Return a certificate with many serial numbers. Its signature is invalid."""
     der = base64.b64decode(client)
     serial = ClientCertificate.from_der(der).serial_number
     at = der.index(serial.to_bytes((serial.bit_length() + 8) // 8, "big"))

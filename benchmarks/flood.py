@@ -1,10 +1,10 @@
-"""A flood of distinct hostile headers against a running site, while a legitimate client knocks.
+"""A flood of different hostile headers against a running site with a legitimate client.
 
 Run it from the project's root: `python benchmarks/flood.py`. It starts the Flask sample site under
-gunicorn on the loopback interface, sends 200,000 requests over keep-alive connections, prints one
-table, and exits with 1 where a rule is broken: an answer other than 403, a legitimate request that
-fails or waits, memory that grows, a worker that dies, an error in the site's log. It takes a few
-minutes and ends by itself after ten.
+gunicorn on the loopback interface, sends 200,000 requests over keep-alive connections and prints
+one table. It exits with 1 after an answer other than 403, a legitimate request that fails or waits,
+memory that grows, a worker that dies, or an error in the site's log. It takes a few minutes, and at
+most ten.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ WORKERS = 2
 MOST_SECONDS = 600
 KNOCK_EVERY = 0.05
 SLOWEST = 1.0
-"""Seconds that a legitimate request may take at most."""
+"""The longest time of a legitimate request, in seconds."""
 MOST_GROWTH = 2.0
 """Megabytes that a worker may grow by in the second half of the flood.
 
@@ -48,12 +48,13 @@ _BASE64 = string.ascii_letters + string.digits + "+/"
 
 
 class Flood:
-    """Hostile header values, no two of them alike."""
+    """Hostile header values that are all different."""
 
     def __init__(self, authority: CertificateAuthority) -> None:
         self._random = random.Random()  # noqa: S311 - nothing here is a secret.
         self._number = itertools.count()
-        # Allowed would be alice alone: the mutants are of hers, the strangers merely alike.
+        # The policy accepts only alice. The mutants are of her certificate, the strangers look like
+        # it.
         self._alice = authority.issue("alice").certificate
         self._stranger = self_signed("alice", issuer=authority).certificate
         self.kinds: dict[str, Callable[[int], str]] = {
@@ -81,12 +82,12 @@ class Flood:
         der = bytearray(self._alice.der)
         for _ in range(self._random.randrange(1, 9)):
             der[self._random.randrange(len(der))] ^= self._random.randrange(1, 256)
-        # A number in the signature's place makes it distinct whatever else happened.
+        # A number in place of the signature makes each certificate different.
         der[-8:] = number.to_bytes(8, "big")
         return _base64(der)
 
     def _varied(self, number: int) -> str:
-        """Return a certificate that parses, with a serial number of its own; nobody signed it."""
+        """Return a certificate that parses, with its own serial number and an invalid signature."""
         serial = self._stranger.serial_number
         old = serial.to_bytes((serial.bit_length() + 8) // 8, "big")
         new = b"\x01" + number.to_bytes(len(old) - 1, "big")
@@ -126,7 +127,7 @@ class Attacker(threading.Thread):
 
 
 class Client(threading.Thread):
-    """The legitimate one: a new connection and a request, again and again."""
+    """The legitimate client, which repeatedly opens a connection and sends a request."""
 
     def __init__(self, port: int, value: str) -> None:
         super().__init__(daemon=True)
@@ -136,12 +137,12 @@ class Client(threading.Thread):
         self.done = threading.Event()
 
     def run(self) -> None:
-        """Knock until it is told to stop."""
+        """Send requests until it is told to stop."""
         while not self.done.wait(KNOCK_EVERY):
-            self.knock()
+            self.visit()
 
-    def knock(self) -> str:
-        """Ask once and keep what happened."""
+    def visit(self) -> str:
+        """Send one request, and record the result."""
         begun = time.perf_counter()
         try:
             with _connect(self._port) as connection:
@@ -198,7 +199,7 @@ def workers_of(server: subprocess.Popen[bytes]) -> list[int]:
 
 
 def main() -> int:
-    """Run the flood, print one table, and return 1 where a rule is broken."""
+    """Run the flood, print one table, and return 1 if a rule is broken."""
     authority = CertificateAuthority("Contoso Issuing CA", organization="Contoso")
     alice = authority.issue("alice")
     policies = {
@@ -226,7 +227,7 @@ def main() -> int:
 def _measure(server: subprocess.Popen[bytes], port: int, value: str, flood: Flood, log: int) -> int:
     client = Client(port, value)
     deadline = time.monotonic() + 30
-    while client.knock() != "200":
+    while client.visit() != "200":
         if server.poll() is not None or time.monotonic() > deadline:
             log_text = os.pread(log, 4000, 0).decode(errors="replace")
             raise SystemExit(f"the site does not serve:\n{log_text}")
@@ -263,7 +264,7 @@ def _measure(server: subprocess.Popen[bytes], port: int, value: str, flood: Floo
     server_faults = sum(count for status, count in statuses.items() if status.startswith("5"))
     other = sent - statuses["403"] - server_faults
     growth = max(b - a for a, b in zip(half, after, strict=True))
-    time.sleep(SECONDS_TO_COUNT + 1)  # The last second's denials are told when it ends.
+    time.sleep(SECONDS_TO_COUNT + 1)  # The log reports the last second's denials when it ends.
     errors, denials = _read_log(log)
     slowest = max(client.seconds)
     median = sorted(client.seconds)[len(client.seconds) // 2]

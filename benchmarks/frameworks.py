@@ -1,4 +1,4 @@
-"""What protecting a view adds to a request, against what the platform's sample adds."""
+"""The cost that protecting a view adds to a request, compared with the platform's sample."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ ALONE = {
     "scope": "dict(scope)",
     "authorize_asgi": "authorize_asgi(dict(scope))",
 }
-"""Beside the requests, for the picture."""
+"""The cost of a decision without a framework, for the picture."""
 
 
 def main() -> int:
@@ -129,7 +129,7 @@ def calls_of(requests: dict[str, Callable[[], object]], alone: str, **setups: st
         alone: `wsgi` or `asgi`: the decision to measure beside.
         setups: what runs before each turn of a page.
     """
-    gunicorn_hook_ran()  # As if `arrcert.gunicorn` stood in gunicorn.conf.py.
+    gunicorn_hook_ran()  # This is the setting of a gunicorn.conf.py that uses `arrcert.gunicorn`.
     authorizer = Authorizer({"default": Policy(fingerprints=[CERTIFICATE.sha256_fingerprint])})
     other = {"wsgi": ("scope", "authorize_asgi"), "asgi": ("environ", "authorize_wsgi")}[alone]
     statements = {name: f"{name}()" for name in requests}
@@ -182,7 +182,7 @@ def asgi_call(application: Any) -> Callable[[], object]:
 
         async def receive() -> dict[str, Any]:
             if not body:
-                await asyncio.Event().wait()  # The client stays.
+                await asyncio.Event().wait()  # The client stays connected.
             return body.pop()
 
         await application(dict(scope), receive, send)

@@ -1,4 +1,4 @@
-"""The dearest request that a stranger can send, under 1, 40 and 1,000 alternatives."""
+"""The most expensive request of a stranger, under 1, 40 and 1,000 alternatives."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from arrcert.certificate import read_presented_certificate
 
 COUNTS = (1, 40, 1000)
 GOALS = {1: None, 40: 0.020, 1000: 0.100}
-"""Seconds for the dearest request, by the number of alternatives."""
+"""The seconds that the most expensive request may take, by the number of alternatives."""
 LONGEST = 16 * 1024
-"""Characters of a header value that is decoded."""
+"""The longest header value that is decoded, in characters."""
 
 
 class Case(NamedTuple):
     """A hostile request.
 
     Attributes:
-        name: what makes it dear.
+        name: what makes it expensive.
         headers: the headers that hold the certificate.
         front_end: the front end that forwards it.
         policies: a policy for each number of alternatives.
@@ -45,7 +45,7 @@ class Case(NamedTuple):
 
 
 class _Public(NamedTuple):
-    """A public key, whose private key nobody needs."""
+    """A public key without a private key."""
 
     key: Any
 
@@ -59,10 +59,43 @@ def named(name: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
 
 
+def slow_key() -> rsa.RSAPrivateKey:
+    """Return an RSA key that signs quickly, and whose public exponent is as long as the key."""
+    numbers = rsa.generate_private_key(65537, 3072).private_numbers()
+    p, q, d = numbers.p, numbers.q, 65537
+    e = pow(d, -1, (p - 1) * (q - 1))
+    return rsa.RSAPrivateNumbers(
+        p,
+        q,
+        d,
+        rsa.rsa_crt_dmp1(d, p),
+        rsa.rsa_crt_dmq1(d, q),
+        rsa.rsa_crt_iqmp(p, q),
+        rsa.RSAPublicNumbers(e, p * q),
+    ).private_key()
+
+
 def issue(
-    subject: str, issuer: str, key: Any, signer: Any, *, is_ca: bool = False, names: Any = ()
+    subject: str,
+    issuer: str,
+    key: Any,
+    signer: Any,
+    *,
+    is_ca: bool = False,
+    names: Any = (),
+    key_id: bytes = b"",
 ) -> x509.Certificate:
-    """Return a certificate for a key, signed with another."""
+    """Return a certificate for a key, signed with another.
+
+    Args:
+        subject: its common name.
+        issuer: the issuer's common name.
+        key: the key that is certified.
+        signer: the key that signs.
+        is_ca: whether it is a CA.
+        names: its subject alternative names.
+        key_id: its key identifier and its issuer's; none by default.
+    """
     now = datetime.now(UTC)
     builder = (
         x509.CertificateBuilder()
@@ -76,6 +109,12 @@ def issue(
     )
     if names:
         builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+    if key_id:
+        for extension in (
+            x509.SubjectKeyIdentifier(key_id),
+            x509.AuthorityKeyIdentifier(key_id, None, None),
+        ):
+            builder = builder.add_extension(extension, critical=False)
     return builder.sign(signer, hashes.SHA256())
 
 
@@ -164,7 +203,7 @@ def cases() -> Iterator[Case]:
         "app-service",
         {count: [Policy(trust_anchors=pem) for pem in same_p384[:count]] for count in COUNTS},
     )
-    # OpenSSL takes an exponent of any length up to this size. Then verifying is as dear as signing.
+    # OpenSSL accepts an exponent up to this size, which makes verifying as expensive as signing.
     numbers = rsa.generate_private_key(65537, 3072).public_key().public_numbers()
     slow = [
         _Public(rsa.RSAPublicNumbers(numbers.n - 2 * n - 2, numbers.n).public_key())
@@ -197,6 +236,17 @@ def cases() -> Iterator[Case]:
                     for count in COUNTS
                 },
             )
+    yield from combined(p384)
+    for_all = slow_key()
+    yield Case(
+        "a forwarded CA whose RSA key has a long exponent and signed the leaf",
+        [
+            ("Client-Cert", sequence(issue("stranger", "Root", own[0], for_all))),
+            ("Client-Cert-Chain", sequence(issue("Root", "Root", for_all, for_all, is_ca=True))),
+        ],
+        "rfc9440",
+        {count: [Policy(trust_anchors=pem) for pem in same[:count]] for count in COUNTS},
+    )
     ring = [
         issue(f"Ring {n}", f"Ring {(n + 1) % 10}", own[n], own[(n + 1) % 10], is_ca=True)
         for n in range(10)
@@ -259,6 +309,41 @@ def cases() -> Iterator[Case]:
     )
 
 
+def combined(keys: list[Any]) -> Iterator[Case]:
+    """Yield a request that is dear in several ways at once.
+
+    Args:
+        keys: P-384 keys of forwarded CAs, at least ten.
+
+    The leaf has many names. Ten CAs of one name with slow keys come with it. All of them name the
+    key of every fourth configured CA, which has the same name.
+    """
+    leaf_key = ec.generate_private_key(ec.SECP256R1())
+    names = [x509.DNSName(f"{number:x}") for number in range(2300)]
+    leaf = issue("stranger", "Root", leaf_key, keys[9], names=names, key_id=b"0")
+    for what, subject_keys in (("ten P-384 keys", keys), ("one P-384 key", keys[9:10] * 10)):
+        forwarded = [
+            issue("Root", "Root", key, key, is_ca=True, key_id=b"0") for key in subject_keys
+        ]
+        for curve in (ec.SECP256R1(), ec.SECP384R1()):
+            configured = [
+                issue("Root", "Root", key, key, is_ca=True, key_id=b"%d" % (number % 4))
+                for number, key in enumerate(
+                    ec.generate_private_key(curve) for _ in range(max(COUNTS))
+                )
+            ]
+            pems = [ca.public_bytes(Encoding.PEM).decode() for ca in configured]
+            yield Case(
+                f"names, key identifiers, ten CAs with {what}, {curve.name} configured",
+                [
+                    ("Client-Cert", sequence(leaf)),
+                    ("Client-Cert-Chain", ", ".join(map(sequence, forwarded))),
+                ],
+                "rfc9440",
+                {count: [Policy(trust_anchors=pem) for pem in pems[:count]] for count in COUNTS},
+            )
+
+
 def seconds(authorizer: Authorizer, headers: list[tuple[str, str]]) -> float:
     """Return the quickest of some denials of a request, in seconds of CPU time.
 
@@ -296,7 +381,7 @@ def main() -> int:
     logging.disable(logging.CRITICAL)
     print("The dearest request of a stranger, CPU time\n")
     head = [f"{count:,} alternatives" for count in COUNTS]
-    print(f"{'request':66}" + "".join(f"{text:>19}" for text in head))
+    print(f"{'request':80}" + "".join(f"{text:>19}" for text in head))
     dearest = dict.fromkeys(COUNTS, (0.0, ""))
     for case in cases():
         cells = []
@@ -305,7 +390,7 @@ def main() -> int:
             found = seconds(authorizer, case.headers)
             dearest[count] = max(dearest[count], (found, case.name))
             cells.append(f"{found * 1e3:>16.2f} ms")
-        print(f"{case.name:66}" + "".join(cells), flush=True)
+        print(f"{case.name:80}" + "".join(cells), flush=True)
     one, thousand = names_in_one_list()
     rows = [
         Row(

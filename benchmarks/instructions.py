@@ -32,7 +32,7 @@ void start(void) { CALLGRIND_START_INSTRUMENTATION; }
 void begin(void) { CALLGRIND_ZERO_STATS; CALLGRIND_TOGGLE_COLLECT; }
 void end(const char *label) { CALLGRIND_TOGGLE_COLLECT; CALLGRIND_DUMP_STATS_AT(label); }
 """
-"""Callgrind is switched by macros of its header, which only C can call."""
+"""Only C can use the macros that switch Callgrind on and off."""
 
 
 class Calls(NamedTuple):
@@ -106,7 +106,8 @@ def main() -> None:
         timer = timeit.Timer(statement, calls.setups.get(name, "pass"), globals=dict(calls.names))
         timer.timeit(WARM_UP)
         gc.collect()
-        # The first count also has what is done once, such as binding symbols; nobody reads it.
+        # The first count is ignored, because it has work that is done once, such as binding
+        # symbols.
         for number in (1, CALLS, 2 * CALLS):
             switch.begin()
             timer.timeit(number)

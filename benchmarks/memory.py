@@ -16,7 +16,7 @@ from arrcert import ClientIdentity
 from arrcert.memory import MOST_REMEMBERED, Memory
 
 REQUESTS = 100_000
-"""Requests that count; a fourth as many come before."""
+"""The number of requests that count. A quarter of that number comes before them."""
 
 SEED = 2
 IDENTITY = ClientIdentity(None, frozenset(), CERTIFICATE, "default")

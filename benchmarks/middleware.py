@@ -1,4 +1,4 @@
-"""The WSGI and the ASGI middleware alone, around an app that does nothing else."""
+"""The WSGI and the ASGI middleware, around an app that does nothing else."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def run(request: Any) -> None:
 def calls() -> Calls:
     """Return one request to each app, with and without the middleware."""
     logging.disable(logging.CRITICAL)
-    gunicorn_hook_ran()  # As if `arrcert.gunicorn` stood in gunicorn.conf.py.
+    gunicorn_hook_ran()  # This is the setting of a gunicorn.conf.py that uses `arrcert.gunicorn`.
     authorizer = Authorizer({"default": Policy(fingerprints=[CERTIFICATE.sha256_fingerprint])})
     request = "request = dict(environ); request[key] = value.decode('latin-1');"
     asked = "run({}(dict(scope), None, send))"

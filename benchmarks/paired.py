@@ -24,7 +24,7 @@ import instructions
 from instructions import Calls
 
 SECONDS_A_TURN = 0.002
-"""Long enough for the clock, short enough for a core's changes of pace to hit every statement."""
+"""A turn is long enough for the clock, and short enough to spread a core's changes of speed."""
 
 LOW = 0.1
 """The quantile of the turns that stands for a statement: the undisturbed ones."""
@@ -59,7 +59,7 @@ class Row(NamedTuple):
         """Whether the goal is reached; None without a goal or a figure."""
         if self.goal is None or self.found is None:
             return None
-        # Compared as it is shown, so that no table says that 0.20 misses a goal of 0.2.
+        # The shown digits are compared, so that no table says that 0.20 misses a goal of 0.2.
         found = round(self.found, 2)
         return found >= self.goal if self.at_least else found <= self.goal
 

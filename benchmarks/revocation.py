@@ -160,7 +160,7 @@ def main() -> int:
 
 
 def numbers_in(data: bytes) -> int:
-    """Parse a list and read each serial number, as whoever uses cryptography has to."""
+    """Parse a list and read each serial number, as users of cryptography must."""
     return sum(1 for entry in load_der_x509_crl(data) if entry.serial_number)
 
 

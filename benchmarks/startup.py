@@ -23,7 +23,7 @@ TIMED = "import time; t = time.process_time(); import {}; print(time.process_tim
 def main() -> int:
     """Measure, and print the table."""
     rounds = rounds_from_command_line(__doc__, 21)
-    # Otherwise Python would compile our modules anew each time, as nobody's site does.
+    # Otherwise Python compiles the modules each time, which no site does.
     environment = {
         name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"
     }

@@ -1,4 +1,4 @@
-"""200,000 strangers, each with another certificate: what they leave behind."""
+"""200,000 strangers, each with another certificate: the memory and the time that they cost."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ STRANGERS = 200_000
 
 
 def main() -> int:
-    """Let them knock at three doors, and print the table."""
+    """Present strangers' certificates under three policies, and print the table."""
     rounds = rounds_from_command_line(__doc__, 101)
     logging.disable(logging.CRITICAL)
     authority = CertificateAuthority("Contoso Issuing CA")
     hot = authority.issue("alice")
     stranger = CertificateAuthority("Stranger").issue("alice").certificate
     anchors = authority.certificate_pem.decode()
-    doors = {
+    policies = {
         "pinned": Policy(fingerprints=[hot.certificate.sha256_fingerprint]),
         "pinned key": Policy(public_keys=["A" * 64]),
         "path": Policy(trust_anchors=anchors, common_names=["alice"]),
     }
-    authorizer = Authorizer({**doors, "hot": Policy(trust_anchors=anchors)})
+    authorizer = Authorizer({**policies, "hot": Policy(trust_anchors=anchors)})
     for name in ("hot", "pinned", "path"):
         authorizer.authorize(hot.header_value, name)
     names: dict[str, Any] = {"authorize": authorizer.authorize, "hot": hot.header_value.encode()}
     statement = {"hot": "authorize(hot.decode('latin-1'), 'hot')"}
     before = medians(statement, names, rounds=rounds)["hot"]
-    knock(authorizer, stranger.der, stranger.serial_number, list(doors), range(2_000))
+    present(authorizer, stranger.der, stranger.serial_number, list(policies), range(2_000))
     gc.collect()
     resident = resident_megabytes()
-    knock(authorizer, stranger.der, stranger.serial_number, list(doors), range(STRANGERS))
+    present(authorizer, stranger.der, stranger.serial_number, list(policies), range(STRANGERS))
     gc.collect()
     grown = resident_megabytes() - resident
     after = medians(statement, names, rounds=rounds)["hot"]
@@ -50,15 +50,15 @@ def main() -> int:
     return 0
 
 
-def knock(
-    authorizer: Authorizer, der: bytes, serial: int, doors: list[str], numbers: range
+def present(
+    authorizer: Authorizer, der: bytes, serial: int, policies: list[str], numbers: range
 ) -> None:
     """Present one certificate after the other, each with a serial number of its own."""
     at = der.index(serial.to_bytes((serial.bit_length() + 8) // 8, "big"))
     for number in numbers:
         other = der[:at] + b"\x01" + number.to_bytes(8, "big") + der[at + 9 :]
         try:
-            authorizer.authorize(base64.b64encode(other).decode(), doors[number % len(doors)])
+            authorizer.authorize(base64.b64encode(other).decode(), policies[number % len(policies)])
         except CertificateDenied:
             continue
         raise RuntimeError("a stranger entered")

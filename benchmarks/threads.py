@@ -23,7 +23,7 @@ FREE_THREADED = ("python3.14t", "python3.13t")
 
 
 def main() -> int:
-    """Measure, and print the table; with `--figures`, print this interpreter's figures alone."""
+    """Measure, and print the table; with `--figures`, print only this interpreter's figures."""
     if "--figures" in sys.argv:
         print(json.dumps(figures(5)))
         return 0

@@ -196,7 +196,7 @@ def running(command: list[str], environment: dict[str, str], log: object) -> Ite
 
 
 def wait_for(port: int, log: Path) -> None:
-    """Return once somebody listens."""
+    """Return when a server listens."""
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         with socket.socket() as client:
@@ -207,7 +207,7 @@ def wait_for(port: int, log: Path) -> None:
 
 
 def free_port() -> int:
-    """Return a port of the loopback interface that nobody uses."""
+    """Return an unused port of the loopback interface."""
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         port: int = server.getsockname()[1]

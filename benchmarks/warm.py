@@ -20,7 +20,7 @@ STATEMENTS = {
     "authorize": "authorize(value.decode('latin-1'))",
     "with an identity": "authorize_named(value.decode('latin-1'))",
     "with a role": "authorize_named(value.decode('latin-1'), role='orders')",
-    # A server makes each request anew: its headers' texts, and the mapping that arrcert marks.
+    # A server makes a new request each time: new header texts, and a new mapping.
     "environ": "request = dict(environ); request[key] = value.decode('latin-1')",
     "authorize_wsgi": "request = dict(environ); request[key] = value.decode('latin-1');"
     " authorize_wsgi(request)",
@@ -34,7 +34,7 @@ STATEMENTS = {
 def main() -> int:
     """Measure, and print the table."""
     options = options_from_command_line(__doc__, 301)
-    # On both sides; the sample logs nothing.
+    # The log is off, because the sample logs nothing either.
     logging.disable(logging.CRITICAL)
     found = costs(calls, options=options)
     rows = [
@@ -81,7 +81,7 @@ def telemetry(found: Costs) -> Row:
 
 def calls() -> Calls:
     """Return the statements, and what they use: the same client for all."""
-    gunicorn_hook_ran()  # As if `arrcert.gunicorn` stood in gunicorn.conf.py.
+    gunicorn_hook_ran()  # This is the setting of a gunicorn.conf.py that uses `arrcert.gunicorn`.
     logging.disable(logging.CRITICAL)
     pinned = Policy(fingerprints=[CERTIFICATE.sha256_fingerprint])
     named = Policy(

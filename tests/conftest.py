@@ -15,7 +15,7 @@ from arrcert.testing import CertificateAuthority, IssuedCertificate, self_signed
 
 TESTS_A_DOT = 50
 
-# Hypothesis measures time, and a machine may be slow. Other profiles do without that too.
+# Hypothesis measures time, and a machine may be slow. The other profiles have no deadline either.
 settings.register_profile(
     "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
@@ -34,7 +34,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Move the clock of this process, not of the programs that the tests start.
+    """Move the clock of this process. The programs that the tests start keep the real clock.
 
     A test fails under another clock if it compares the current time with a time that was taken
     while its module was imported. Such a test also fails on a slow machine.
@@ -66,13 +66,13 @@ def _environment_without_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """Remove the ARRCERT variables that the environment of the test run may hold."""
     for name in [name for name in os.environ if name.startswith("ARRCERT")]:
         monkeypatch.delenv(name)
-    # As on App Service. Without it each start warns that nothing guards the header.
+    # App Service sets this variable. Without it each start warns that nothing guards the header.
     monkeypatch.setenv("WEBSITE_SITE_NAME", "site")
 
 
 @pytest.fixture(autouse=True)
 def _reset_denial_logs() -> Iterator[None]:
-    """Reset the logs of denials, so that no test sees the counts of the one before."""
+    """Reset the logs of denials, so that no test sees the counts of an earlier test."""
     yield
     for log in list(denials._logs):
         if log._timer is not None:
@@ -100,7 +100,7 @@ def alice(authority: CertificateAuthority) -> IssuedCertificate:
 
 @pytest.fixture(scope="session")
 def expired(authority: CertificateAuthority) -> IssuedCertificate:
-    """A certificate with Alice's names from the same CA, which expired an hour ago."""
+    """A certificate with Alice's names from the same CA. It expired an hour ago."""
     return authority.issue("alice", not_after=datetime.now(UTC) - timedelta(hours=1))
 
 

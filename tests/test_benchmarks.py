@@ -1,4 +1,4 @@
-"""The benchmarks run, and what they print is what the document tells of."""
+"""The benchmarks run, and their output agrees with the document about them."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def rows_of(path: Path) -> dict[tuple[str, str], list[str]]:
 
 
 def test_each_row_is_in_the_document_with_its_goal(page: Path) -> None:
-    """A quick run ends well, and the document has each of its rows with the same goal."""
+    """A quick run exits with 0, and the document has each of its rows with the same goal."""
     told, found = rows_of(DOCUMENT), rows_of(page)
     assert len(found) > 20
     for measure, cells in found.items():
@@ -61,7 +61,7 @@ def test_each_row_is_in_the_document_with_its_goal(page: Path) -> None:
 
 
 def test_each_table_has_a_control(page: Path) -> None:
-    """A table of ratios compares one thing with itself, which shows how much noise there is."""
+    """Each table of ratios has a row that compares a thing with itself and so shows the noise."""
     text = page.read_text(encoding="utf-8")
     titles = re.findall(r"^\| \*\*(.+?)\*\* \|", text, re.MULTILINE)
     sections = re.split(r"^\| \*\*.+?\*\* \|", text, flags=re.MULTILINE)[1:]
@@ -71,7 +71,7 @@ def test_each_table_has_a_control(page: Path) -> None:
 
 
 def test_a_figure_that_was_not_measured_says_why(page: Path) -> None:
-    """A row without a figure has the reason beside it."""
+    """A row without a figure states the reason beside it."""
     for path in (DOCUMENT, page):
         for measure, cells in rows_of(path).items():
             if cells[0] == "-":
@@ -79,7 +79,7 @@ def test_a_figure_that_was_not_measured_says_why(page: Path) -> None:
 
 
 def test_the_picture_has_a_bar_for_each_framework_and_both_themes(page: Path) -> None:
-    """The picture is drawn from the run, and is readable on a light and on a dark page."""
+    """The picture is drawn from the run, has a bar for each framework, and supports both themes."""
     picture = (page.parent / "images" / "performance.svg").read_text(encoding="utf-8")
     for framework in ("Flask", "Django WSGI", "Django ASGI", "FastAPI"):
         assert f"{framework}, arrcert" in picture

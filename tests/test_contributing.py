@@ -28,7 +28,7 @@ def test_make_targets_exist(target: str) -> None:
 
 @pytest.mark.parametrize("line", [line for line in BLOCKS[-1].splitlines() if line])
 def test_the_map_is_true(line: str) -> None:
-    """Each path on the map of the house exists. The packages may be installed elsewhere."""
+    """Each path in the section "Where things are" exists, or its package is installed elsewhere."""
     path = line.split()[0]
     if path == "benchmarks/" and not (ROOT / path).exists():
         pytest.skip("this tree has no benchmarks; it is not a checkout")
@@ -37,7 +37,7 @@ def test_the_map_is_true(line: str) -> None:
 
 
 def test_links_lead_somewhere() -> None:
-    """Each link to a file of the project has its file."""
+    """The target of each link to a file of the project exists."""
     links = [link for link in re.findall(r"\]\(([^)\s]+)\)", DOCUMENT) if ":" not in link]
     assert links
     for link in links:

@@ -1,4 +1,4 @@
-"""The README and the first pages are true: the quick starts run, the tables are whole."""
+"""The README and the first pages are correct: the quick starts run, and the tables are complete."""
 
 from __future__ import annotations
 
@@ -51,12 +51,12 @@ def blocks(name: str) -> list[tuple[str, str]]:
 
 
 def commands(text: str) -> list[str]:
-    """Return the lines of a shell block that a reader types; the packages are installed here."""
+    """Return a shell block's lines without the installs: the packages are installed here."""
     return [line for line in text.splitlines() if not line.startswith("pip install ")]
 
 
 class Reader:
-    """Somebody who types what a page says, in an empty folder."""
+    """A reader who types the commands of a page in an empty folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -87,7 +87,7 @@ class Reader:
 
     @contextmanager
     def serves(self, line: str) -> Iterator[Path]:
-        """Run `arrcert serve` as the first terminal, and give the file of what it says."""
+        """Run `arrcert serve` as the first terminal, and return the file that holds its output."""
         log = self.folder / "terminal.log"
         with log.open("wb") as output:
             server = subprocess.Popen(
@@ -109,7 +109,7 @@ class Reader:
                 server.wait(10)
 
     def asks(self, line: str) -> None:
-        """Run a curl line and hold its answer against the status in its comment."""
+        """Run a curl line and compare its answer with the status in its comment."""
         command, _, status = line.partition("#")
         command = command.replace(":8443", f":{self.port}")
         code = self.types(f"{command.strip()} -s -o answer.txt -w '%{{http_code}}'")
@@ -118,12 +118,12 @@ class Reader:
 
 @pytest.fixture
 def reader(tmp_path: Path) -> Reader:
-    """A newcomer in a clean directory."""
+    """A reader in an empty folder."""
     return Reader(tmp_path)
 
 
 def follow(reader: Reader, shell: list[str], questions: str) -> str:
-    """Run the shell lines, the last of which starts a server, then call it; return its output."""
+    """Run the shell lines, start the server with the last one, call it, and return its output."""
     *preparation, serve = shell
     for line in preparation:
         reader.types(line)
@@ -137,7 +137,7 @@ def follow(reader: Reader, shell: list[str], questions: str) -> str:
 
 
 def test_flask_quick_start(reader: Reader) -> None:
-    """The Flask quick start leads, as it stands, to a 403 and a 200."""
+    """The Flask quick start runs unchanged, and its requests are answered with 403 and 200."""
     _, (_, app), (_, shell), (_, questions) = blocks("start-flask.md")
     (reader.folder / "app.py").write_text(app)
     said = follow(reader, commands(shell), questions)
@@ -147,7 +147,7 @@ def test_flask_quick_start(reader: Reader) -> None:
 
 
 def test_django_quick_start(reader: Reader) -> None:
-    """The Django quick start leads, as it stands, to a 403 and a 200."""
+    """The Django quick start runs unchanged, and its requests are answered with 403 and 200."""
     _, (_, start), (_, settings), (_, shell), (_, questions) = blocks("start-django.md")
     for line in commands(start):
         reader.types(line)
@@ -158,7 +158,7 @@ def test_django_quick_start(reader: Reader) -> None:
 
 
 def test_fastapi_quick_start(reader: Reader) -> None:
-    """The FastAPI quick start leads, as it stands, to a 403 and a 200."""
+    """The FastAPI quick start runs unchanged, and its requests are answered with 403 and 200."""
     _, (_, app), (_, shell), (_, questions) = blocks("start-fastapi.md")
     (reader.folder / "app.py").write_text(app)
     said = follow(reader, commands(shell), questions)
@@ -174,7 +174,7 @@ def test_quick_starts_install_from_a_clone(framework: str) -> None:
 
 
 def test_private_ca(reader: Reader) -> None:
-    """The private CA leads from `openssl req` to a 200 and, once revoked, to a 403."""
+    """The steps from `openssl req` end with a 200, and with a 403 after the client is revoked."""
     _, (_, app), *_ = blocks("start-flask.md")
     (_, config), (_, issue), (_, shell), (_, questions), (_, fetch), _ = blocks("private-ca.md")
     (reader.folder / "app.py").write_text(app)
@@ -186,7 +186,7 @@ def test_private_ca(reader: Reader) -> None:
 
 
 def test_calling_out(reader: Reader) -> None:
-    """The program that calls out with a .p12 is greeted by its name."""
+    """The program of the page calls a site with a .p12 file, and the site answers with its name."""
     _, (_, app), (_, alice), _ = blocks("start-flask.md")
     _, section = page("outbound.md").split("## Try it\n")
     shell, program, call = re.findall(r"^```\w+\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)[:3]
@@ -201,7 +201,7 @@ def test_calling_out(reader: Reader) -> None:
 
 
 def test_name_alone_proves_nothing(reader: Reader) -> None:
-    """The attack on a list of common names runs as it stands."""
+    """The page's attack on a list of common names runs unchanged."""
     [shell] = [text for language, text in blocks("coming-from.md") if language == "sh"]
     *_, printed = [reader.types(line) for line in commands(shell)]
     assert printed.strip() == "True"
@@ -256,7 +256,7 @@ def test_code_of_any_app(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_served_apps(reader: Reader) -> None:
-    """The options with which `arrcert serve` stands before a server of one's own exist."""
+    """Each option of `arrcert serve` that the page uses in front of another server exists."""
     [shell] = [text for _, text in blocks("local.md") if text.startswith("arrcert serve")]
     usage = reader.types("arrcert serve --help")
     for line in shell.splitlines():
@@ -273,7 +273,7 @@ def extras() -> set[str]:
 
 
 def test_readme_is_two_pages() -> None:
-    """The README stays short. What is longer has a page in docs/."""
+    """The README fits on two pages."""
     assert len(README.encode()) <= MOST_BYTES
 
 
@@ -285,7 +285,7 @@ def test_readme_installs_from_a_clone() -> None:
 
 
 def test_blocks_of_the_readme_are_those_of_the_quick_starts() -> None:
-    """Each line of code in the README stands on the page of its framework too."""
+    """Each line of code in the README is also on the page of its framework."""
     code = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     for framework, text in zip(("flask", "django", "fastapi"), code, strict=True):
         quick_start = page(f"start-{framework}.md").replace('}\\n"', '}"')
@@ -320,7 +320,7 @@ def weak_certificate(name: str, authority: CertificateAuthority) -> ClientCertif
 
 
 def test_comparison_with_the_sample(authority: CertificateAuthority) -> None:
-    """What the README says of the platform's sample is what the sample does, and arrcert too."""
+    """The README's comparison describes what the platform's sample and arrcert really do."""
     documented_sample = pytest.importorskip(
         "benchmarks.sample", reason="the folder benchmarks is missing: run this from a clone"
     ).documented_sample
@@ -349,7 +349,7 @@ def test_comparison_with_the_sample(authority: CertificateAuthority) -> None:
 
 
 def test_numbers_of_the_readme() -> None:
-    """The front ends and servers that the README counts are as many as there are."""
+    """The README states the real number of front ends and of servers."""
     assert f"{['seven', 'eight', 'nine'][len(FRONT_ENDS) - 8]} other front ends" in README
     [count] = re.findall(r"measured on (\d+) servers", README)
     assert f"The matrix has {count} servers" in page("servers.md")
@@ -359,16 +359,18 @@ def test_numbers_of_the_readme() -> None:
 
 
 def test_longer_examples_use_real_names() -> None:
-    """Every name of ours in the longer examples exists."""
+    """Each name from arrcert in the longer examples exists."""
     import arrcert
     import arrcert.testing
     import arrcert_flask
 
-    names = ("flask.md", "any-app.md")
+    pages = ("flask.md", "any-app.md")
     code = "\n".join(
-        text for name in names for language, text in blocks(name) if language == "python"
+        text for name in pages for language, text in blocks(name) if language == "python"
     )
-    for module, names in re.findall(r"^from (arrcert\S*) import (.+)$", code, re.MULTILINE):
+    imports = re.findall(r"^from (arrcert\S*) import (.+)$", code, re.MULTILINE)
+    assert imports
+    for module, names in imports:
         if not module.startswith("arrcert_django"):
             imported = importlib.import_module(module)
             assert all(hasattr(imported, name.strip()) for name in names.split(","))
@@ -379,7 +381,7 @@ def test_longer_examples_use_real_names() -> None:
 
 
 def test_settings_table_is_whole() -> None:
-    """Every setting, every key of a policy and its variable is in the tables, and none besides."""
+    """The tables hold every setting, every policy key and its variable, and nothing else."""
     section = page("settings.md")
     rows = re.findall(r"^\| `(\w+)` \|(?:.*\| `(\w+)` \|$)?", section, re.MULTILINE)
     settings = [name for name, _ in rows if name.startswith("ARRCERT")]
@@ -431,7 +433,7 @@ def test_front_ends_table_is_true() -> None:
 
 
 def test_every_reason_is_explained() -> None:
-    """Whatever an operator finds in the log is in the table of reasons."""
+    """The table of reasons explains each reason that can be in the log."""
     section = page("reasons.md")
     first_cells = re.findall(r"^\|([^|]*)\|", section, re.MULTILINE)
     explained = re.findall(r"`(\w+)`", " ".join(first_cells))
@@ -462,7 +464,7 @@ def test_documented_make_targets_exist() -> None:
     ],
 )
 def test_links_lead_somewhere(document: str) -> None:
-    """Every link inside the project has its file, and its heading."""
+    """Each link inside the project leads to a file and a heading that exist."""
     text = (ROOT / document).read_text(encoding="utf-8")
     for target in re.findall(r"\]\(([^)\s]+)\)", text):
         path, _, anchor = target.partition("#")
@@ -478,7 +480,7 @@ def test_links_lead_somewhere(document: str) -> None:
 
 @pytest.mark.parametrize("document", ["README.md", "docs/django.md", "sample_sites/README.md"])
 def test_commands_that_answer_questions_are_commands(document: str) -> None:
-    """Each `arrcert` command of these pages, with its options, is one that `arrcert` knows."""
+    """`arrcert` accepts each `arrcert` command of these pages, with its options."""
     text = (ROOT / document).read_text(encoding="utf-8")
     found = re.findall(r"`arrcert ([a-z-]+) ([^`]+)`", text)
     assert {name for name, _ in found} >= {"explain", "probe", "routes"}

@@ -1,4 +1,4 @@
-"""The page on `arrcert explain` is true: its commands run and print what it shows."""
+"""The page on `arrcert explain` is correct: its commands run and print what it shows."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def blocks(language: str) -> list[str]:
 
 
 def mask(text: str) -> str:
-    """Put the page's placeholders in the place of what differs from run to run."""
+    """Replace what differs from run to run by the page's placeholders."""
     text = re.sub(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "<time>", text)
     text = re.sub(r"\b[0-9A-F]{64}\b", "<SHA-256>", text)
     text = re.sub(r"(SHA-1 +)[0-9A-F]{40}\b", r"\1<SHA-1>", text)
@@ -42,14 +42,14 @@ def mask(text: str) -> str:
 
 
 class Reader:
-    """Somebody who types what the page says."""
+    """A reader who types the commands of the page."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.policies: dict[str, Any] = {}
 
     def types(self, line: str) -> tuple[str, int]:
-        """Run a line as it stands; return what it printed, and its exit code."""
+        """Run a line unchanged, and return its output and its exit code."""
         command = f'arrcert() {{ {sys.executable} -m arrcert.cli "$@"; }}; {line}'
         done = subprocess.run(
             ["bash", "-o", "pipefail", "-c", command],
@@ -86,13 +86,13 @@ def reader(tmp_path: Path, authority: CertificateAuthority) -> Reader:
 
 
 def commands() -> list[str]:
-    """Return the lines that a reader types; the packages are installed here."""
+    """Return the lines of the blocks to run, without installs: the packages are here already."""
     lines = "".join(blocks("sh")).splitlines()
     return [line for line in lines if not line.startswith("pip install ")]
 
 
 def test_every_command_runs(reader: Reader, authority: CertificateAuthority) -> None:
-    """Each command runs as it stands, and its exit code is a verdict."""
+    """Each command runs unchanged, and its exit code is the code of a verdict."""
     folder = reader.folder / "partners"
     (folder / "gateway.pem").write_bytes(authority.issue("gateway").certificate_pem)
     codes = {line: reader.types(line)[1] for line in commands()}
@@ -102,7 +102,7 @@ def test_every_command_runs(reader: Reader, authority: CertificateAuthority) -> 
 
 
 def test_shown_certificate(reader: Reader) -> None:
-    """The first output of the page is what its command prints."""
+    """The first output on the page is the output of its command."""
     shown = blocks("text")[0]
     printed, code = reader.types(commands()[0])
     assert code == 1
@@ -110,7 +110,7 @@ def test_shown_certificate(reader: Reader) -> None:
 
 
 def test_shown_path(reader: Reader) -> None:
-    """The output about a path that breaks is what is printed for one."""
+    """The page's output about a broken path is the command's output for such a path."""
     root = CertificateAuthority("Fabrikam Root")
     issuing = CertificateAuthority("Fabrikam Issuing CA", issuer=root)
     carol = issuing.issue("carol")
@@ -123,7 +123,7 @@ def test_shown_path(reader: Reader) -> None:
 
 
 def test_shown_folder(reader: Reader, authority: CertificateAuthority) -> None:
-    """The table of the page is what is printed for such a folder."""
+    """The page's table is the command's output for such a folder."""
     now, hour = whole_second(), timedelta(hours=1)
     folder = reader.folder / "partners"
     other = CertificateAuthority("Other").issue("carol", not_after=now + 364 * DAY + hour)
@@ -141,14 +141,14 @@ def test_shown_folder(reader: Reader, authority: CertificateAuthority) -> None:
 
 
 def keys_of(value: Any) -> Any:
-    """Return the names in JSON, without the values."""
+    """Return the names in a JSON object, without the values."""
     if isinstance(value, dict):
         return {key: keys_of(held) for key, held in value.items()}
     return [keys_of(value[0])] if isinstance(value, list) and value else None
 
 
 def test_shown_json(reader: Reader) -> None:
-    """The JSON of the page has the names that the command prints, and no other."""
+    """The JSON on the page has exactly the names that the command prints."""
     [shown] = blocks("json")
     reader.policies = {"default": {"fingerprints": ["AB" * 32]}}
     printed, _ = reader.types("arrcert explain client.pem --json")
@@ -164,7 +164,7 @@ def test_shown_json(reader: Reader) -> None:
 
 
 def test_page_of_a_site(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The page's example shows an operator each rule of each policy, and denies everybody else."""
+    """The page's example shows an operator each rule of each policy, and denies all others."""
     [program] = [block for block in blocks("python") if "arrcert.explanation" in block]
     authority = CertificateAuthority("Contoso Issuing CA")
     operator, other = authority.issue("alice"), authority.issue("bob")
@@ -187,7 +187,7 @@ def test_page_of_a_site(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("exit_code", ["0", "1", "2"])
 def test_exit_codes_are_told(exit_code: str) -> None:
-    """The table of exit codes has each of them."""
+    """The table of exit codes has every exit code."""
     assert re.search(rf"^\| {exit_code} \| ", PAGE, re.MULTILINE)
 
 

@@ -1,4 +1,4 @@
-"""The guides are true: their commands run, their settings load, their log lines are real."""
+"""The guides are correct: their commands run, their settings load, their log lines are real."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ POLICIES = {"default": {"trust_anchors": "ca.pem", "common_names": ["gateway"]}}
 
 
 class Block(NamedTuple):
-    """One fenced block, and the heading that it stands under."""
+    """One fenced block, and the heading above it."""
 
     heading: str
     language: str
@@ -85,7 +85,7 @@ def snippets(name: str, language: str) -> list[str]:
 
 
 def mask(line: str) -> str:
-    """Put the guides' placeholders in the place of what differs from site to site."""
+    """Replace what differs from site to site by the guides' placeholders."""
     line = re.sub(r"serial number '[0-9A-F]+'", "serial number '<serial>'", line)
     line = re.sub(r"\b[0-9A-F]{64}\b", "<SHA-256>", line)
     line = re.sub(r"\b[0-9A-F]{40}\b", "<SHA-1>", line)
@@ -100,7 +100,7 @@ class Log(logging.Handler):
         self.records: list[logging.LogRecord] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep it."""
+        """Keep the record."""
         self.records.append(record)
 
     def lines(self) -> list[str]:
@@ -110,7 +110,7 @@ class Log(logging.Handler):
 
 @pytest.fixture
 def log() -> Iterator[Log]:
-    """What arrcert says, DEBUG included."""
+    """The records that arrcert logs, from DEBUG on."""
     handler, logger = Log(), logging.getLogger("arrcert")
     level = logger.level
     logger.addHandler(handler)
@@ -121,7 +121,7 @@ def log() -> Iterator[Log]:
 
 
 class Operator:
-    """Somebody who types what a guide says, before a site that is called site.example."""
+    """An operator who types what a guide says, in front of a site with the name site.example."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, log: Log) -> None:
         self.folder = folder
@@ -129,7 +129,7 @@ class Operator:
         self.said = ""
         self.snippet = ""
         self.variables = {"ARRCERT": json.dumps(POLICIES), "ARRCERT_PROTECT_ALL": "true"}
-        # After --next curl forgets what .curlrc said.
+        # curl does not apply .curlrc to the request after --next.
         self.replaced = {"sleep 5": ":", "--next": "--next -K .curlrc"}
         self._monkeypatch = monkeypatch
         self._app: RunningWSGIApp | None = None
@@ -193,7 +193,7 @@ class Operator:
             self._server = self._app = None
 
     def types(self, line: str) -> str:
-        """Run one line as it stands, save for addresses, and return what it printed."""
+        """Run one line, with only the addresses replaced, and return what it printed."""
         for text, other in self.replaced.items():
             line = line.replace(text, other)
         path = f"{sysconfig.get_path('scripts')}{os.pathsep}{os.environ['PATH']}"
@@ -213,7 +213,7 @@ class Operator:
         return printed
 
     def asks(self, line: str) -> None:
-        """Run a curl line and hold its answer against the status in its comment."""
+        """Run a curl line and compare its answer with the status in its comment."""
         command, _, status = line.rpartition("   # ")
         printed = self.types(f"{command} -o answer.txt -w '%{{http_code}}'")
         assert printed == status, (line, self.log.lines())
@@ -246,7 +246,7 @@ class Operator:
             value = str(public_key_fingerprint(ClientCertificate.from_pem(data).x509))
         else:
             value = ClientCertificate.from_pem(data).sha256_fingerprint
-        # The old certificate's the site has already.
+        # The site already has the fingerprint of the old certificate.
         if placeholder != "fingerprint of old.pem":
             assert value in self.said.replace(":", "").upper(), placeholder
         return value
@@ -278,7 +278,7 @@ def operator(
 
 @pytest.fixture
 def lists(operator: Operator) -> Iterator[None]:
-    """A CA's web server, from the operator's folder `published`."""
+    """The web server of a CA, which serves the operator's folder `published`."""
     operator.write("published/ca.crl", (operator.folder / "ca.crl").read_bytes())
     handler = partial(_Quiet, directory=operator.folder / "published")
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
@@ -294,12 +294,12 @@ class _Quiet(SimpleHTTPRequestHandler):
 
 
 def needs_azure(line: str) -> bool:
-    """Tell whether a line can be tried on Azure alone: its CLI, and a front end's plain HTTP."""
+    """Tell whether a line runs only on Azure: it calls Azure's CLI, or a front end's plain HTTP."""
     return line.startswith("az ") or "http://site.example" in line
 
 
 def follow(operator: Operator, story: list[Block], prepare: dict[str, Callable[[], None]]) -> None:
-    """Do what the blocks say, in order: type, configure, and find what the log must hold."""
+    """Follow the blocks in order: run the commands, load the settings, find the log lines."""
     heading = ""
     for block in story:
         if block.heading != heading:
@@ -322,7 +322,7 @@ def follow(operator: Operator, story: list[Block], prepare: dict[str, Callable[[
 
 
 def test_commands_of_the_403_guide(operator: Operator, lists: None) -> None:
-    """Every command that the runbook gives runs, and prints what the runbook says one sees."""
+    """Each command of the 403 runbook runs, and prints what the runbook shows."""
     operator.starts_site()
     story = [block for block in blocks(guide("403.md")) if block.language == "sh"]
     follow(operator, story, {})
@@ -345,7 +345,7 @@ def test_commands_of_the_403_guide(operator: Operator, lists: None) -> None:
 
 
 def test_rotation(operator: Operator, lists: None, authority: CertificateAuthority) -> None:
-    """Each rotation goes through as it stands: both enter, then the new one alone."""
+    """Each rotation runs unchanged: both certificates are accepted, and then only the new one."""
     new = CertificateAuthority("Contoso Issuing CA 2")
 
     def has_a_pinned_client() -> None:
@@ -380,7 +380,7 @@ def test_rotation(operator: Operator, lists: None, authority: CertificateAuthori
 def test_list_of_a_forgotten_ca_stops_the_start(
     operator: Operator, authority: CertificateAuthority
 ) -> None:
-    """A list that was left behind stops the next start, and without it the site starts."""
+    """A CRL of a CA that is not an anchor stops the start, and the site starts without it."""
     new = CertificateAuthority("Contoso Issuing CA 2")
     operator.write("anchors.pem", new.certificate_pem)
     operator.write("crls/new-ca.crl", new.revocation_list())
@@ -395,7 +395,7 @@ def test_list_of_a_forgotten_ca_stops_the_start(
 def test_what_the_rotation_guide_says_of_files(
     operator: Operator, authority: CertificateAuthority
 ) -> None:
-    """A list before its anchor, or a broken file, is an ERROR in the log and denies no request."""
+    """A list without its anchor, or a broken file, logs an ERROR and denies no request."""
     new = CertificateAuthority("Contoso Issuing CA 2")
     operator.write("anchors.pem", authority.certificate_pem)
     operator.write("crls/old-ca.crl", authority.revocation_list())
@@ -412,7 +412,7 @@ def test_what_the_rotation_guide_says_of_files(
 def test_same_name_and_another_key(
     operator: Operator, authority: CertificateAuthority, other_authority: CertificateAuthority
 ) -> None:
-    """A CA that takes a new key under its old name is rotated in the same way."""
+    """The same steps rotate a CA that has a new key under its old name."""
     operator.write("anchors.pem", authority.certificate_pem + other_authority.certificate_pem)
     operator.write("crls/old-ca.crl", authority.revocation_list())
     operator.write("crls/new-ca.crl", other_authority.revocation_list())
@@ -422,7 +422,7 @@ def test_same_name_and_another_key(
 
 
 def test_commands_of_large_uploads(operator: Operator) -> None:
-    """The ways around renegotiation are requests that work: HEAD first, Expect, and Python's."""
+    """Each way around renegotiation works: HEAD first, `Expect`, and Python's."""
     operator.starts_site()
     follow(operator, [b for b in blocks(guide("large-uploads.md")) if b.language == "sh"], {})
     [head_first] = [
@@ -446,7 +446,7 @@ def test_commands_of_large_uploads(operator: Operator) -> None:
 def test_gunicorn_has_a_limit_of_its_own(
     options: list[str] | None, status: str, operator: Operator, tmp_path: Path
 ) -> None:
-    """A long header is gunicorn's 431, and with its limit raised it reaches arrcert."""
+    """Gunicorn answers a long header with 431; with a higher limit the header reaches arrcert."""
     if options is None:
         [advice] = re.findall(r"`gunicorn (--limit-[^`]+)`", guide("large-uploads.md"))
         options = advice.split()
@@ -485,9 +485,9 @@ def test_gunicorn_has_a_limit_of_its_own(
 
 
 def test_commands_of_browsers(operator: Operator) -> None:
-    """Files to import are made as it says, and only known origins' preflights are answered."""
+    """The commands make importable files, and the site answers only known origins' preflights."""
     [operator.snippet] = snippets("browsers.md", "python")
-    # The site starts with what the guide exports.
+    # The site starts with the variables that the guide exports.
     operator.variables |= dict(
         re.findall(r"^export (\w+)=(\S+)$", guide("browsers.md"), re.MULTILINE)
     )
@@ -508,7 +508,7 @@ def test_commands_of_browsers(operator: Operator) -> None:
 
 
 def test_commands_of_platform(operator: Operator) -> None:
-    """The checks of what the platform does not promise run, and a good front end passes them."""
+    """The checks of the platform's unpromised properties run, and a good front end passes them."""
     pytest.importorskip("rich", reason="the extra `dev` has rich")
     operator.starts_site()
     port = operator.address.rpartition(":")[2]
@@ -519,13 +519,13 @@ def test_commands_of_platform(operator: Operator) -> None:
     follow(operator, story, {})
     assert "No entry: nobody got in" in operator.said
     denied = [str(record.getMessage()) for record in operator.log.records]
-    # The forged header beside a stranger's certificate: the record shows the stranger's.
+    # A stranger sends a forged header beside its own certificate. The record shows the stranger's.
     assert any("forged header" in line and "stranger in TLS" in line for line in denied)
     assert not any("stranger in header" in line for line in denied)
 
 
 def test_platform_rows_are_whole() -> None:
-    """Each row says what is known, what arrcert does in either case, and how to check."""
+    """Each row says what is known, what arrcert does in each case, and how to check it."""
     text = guide("platform.md").partition("## How to check")[0]
     rows = [line for line in text.splitlines() if re.match(r"\| (?!not promised|-)", line)]
     assert len(rows) > 15
@@ -536,11 +536,11 @@ def test_platform_rows_are_whole() -> None:
 
 
 class Denials:
-    """One real denial for each line that the runbook quotes."""
+    """A real denial for each line that the runbook quotes."""
 
     def __init__(self, log: Log, authority: CertificateAuthority) -> None:
         self._log = log
-        # The name that the guide's lines have, whatever the session's CA is called.
+        # The name that the guide uses for the CA. The session's CA has another name.
         self.ca = CertificateAuthority("Contoso Issuing CA")
         self.gateway = self.ca.issue("gateway")
         self.other = self.ca.issue("bob")
@@ -568,7 +568,7 @@ class Denials:
         return self._log.lines()[0]
 
     def judged(self, issued: IssuedCertificate, **rules: object) -> str:
-        """Return the line of a certificate that the rules deny."""
+        """Return the log line of a certificate that the rules deny."""
         return self.line(Policy(**rules), issued.header_value)
 
     def all(self) -> dict[DenialReason, set[str]]:
@@ -728,7 +728,7 @@ class Denials:
         return self.judged(self.gateway, **self.anchored, crls="ca.crl")
 
     def _without_list(self) -> str:
-        # A list there must be, so it is another CA's.
+        # A list is needed, so this one is of another CA.
         other = CertificateAuthority("Fabrikam CA")
         Path("anchors.pem").write_bytes(self.ca.certificate_pem + other.certificate_pem)
         Path("other.crl").write_bytes(other.revocation_list())
@@ -759,7 +759,7 @@ def _weak_certificate() -> ClientCertificate:
 def denials(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log: Log, authority: CertificateAuthority
 ) -> dict[DenialReason, set[str]]:
-    """The lines that arrcert really logs, by reason."""
+    """The lines that arrcert logs, by reason."""
     monkeypatch.chdir(tmp_path)
     return Denials(log, authority).all()
 
@@ -767,7 +767,7 @@ def denials(
 def test_every_reason_and_its_lines_are_in_the_runbook(
     denials: dict[DenialReason, set[str]],
 ) -> None:
-    """Every reason has its heading, and under it stand the very lines that are logged."""
+    """Each reason has its heading in the runbook, and the logged lines stand below it."""
     text = guide("403.md")
     headings = re.findall(r"^### `(\w+)`$", text, re.MULTILINE)
     assert headings == list(denials)
@@ -782,7 +782,7 @@ def test_every_reason_and_its_lines_are_in_the_runbook(
 
 
 def test_runbook_has_what_each_reason_needs() -> None:
-    """Each reason says its causes in order, and what to ask the partner for."""
+    """The runbook lists each reason's causes in order, and what to ask the partner for."""
     _, _, by_reason = guide("403.md").partition("## By reason")
     for section in by_reason.split("\n### ")[1:]:
         assert "\n1. " in section, section[:20]
@@ -790,7 +790,7 @@ def test_runbook_has_what_each_reason_needs() -> None:
 
 
 def test_query_finds_the_reason(denials: dict[DenialReason, set[str]]) -> None:
-    """The query for Log Analytics takes the right reason out of every line."""
+    """The query for Log Analytics extracts the right reason from each line."""
     [query] = snippets("403.md", "kusto")
     pattern, more = re.findall(r'extract\("(.+?)", 1, ', query)
     flood = "denied 1234 more requests within a second under policy 'default' for the same reason: "
@@ -808,7 +808,7 @@ def test_query_finds_the_reason(denials: dict[DenialReason, set[str]]) -> None:
 
 
 def test_columns_of_the_runbook(tmp_path: Path) -> None:
-    """The formatter puts a record's attributes into columns, and a dash where there are none."""
+    """The formatter writes a record's attributes in columns, and a dash for a missing attribute."""
     more = (
         "from arrcert import Authorizer, CertificateDenied, Policy\n"
         f"authorizer = Authorizer({{'default': Policy(fingerprints=['{'AB' * 32}'])}})\n"
@@ -829,7 +829,7 @@ def test_columns_of_the_runbook(tmp_path: Path) -> None:
 
 
 def test_settings_behind_api_management() -> None:
-    """The settings for a site behind API Management load, each in its variable."""
+    """The settings for a site behind API Management load, each from its own variable."""
     pin, secret = (block.text for block in blocks(guide("locks.md")) if block.language == "json")
     pin = re.sub("<.+?>", "AB" * 32, pin)
     secret = re.sub("<.+?>", "a-secret-that-is-long-enough", secret)
@@ -839,7 +839,7 @@ def test_settings_behind_api_management() -> None:
 
 
 def test_every_lock_says_what_it_does_not_prove() -> None:
-    """No row of the other locks leaves open what its lock does not prove."""
+    """Each row of the table of other locks says what its lock does not prove."""
     rows = [line for line in guide("locks.md").splitlines() if line.startswith("| **")]
     assert len(rows) == 6
     for row in rows:
@@ -849,7 +849,7 @@ def test_every_lock_says_what_it_does_not_prove() -> None:
 
 @pytest.mark.parametrize("name", GUIDES)
 def test_nothing_is_left_out(name: str) -> None:
-    """Every block is of a kind that a test here looks at, or names another system's shell."""
+    """Each block is of a kind that a test in this file uses, or is for another system's shell."""
     assert {block.language for block in blocks(guide(name))} <= {
         "sh", "json", "log", "python", "kusto", "powershell", "zsh",
     }  # fmt: skip

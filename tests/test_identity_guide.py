@@ -30,7 +30,7 @@ def block(containing: str, language: str = "python") -> str:
 
 
 class Partners:
-    """The partners of the guide, and the pins in the place of the placeholders."""
+    """The partners of the guide, whose real pins replace the placeholders."""
 
     def __init__(self) -> None:
         self.fabrikam = CertificateAuthority("Fabrikam CA")
@@ -48,7 +48,7 @@ class Partners:
 
 @pytest.fixture
 def partners(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Partners:
-    """The partners, with the file of their CA in the working directory."""
+    """The partners. The working directory holds the file of their CA."""
     monkeypatch.chdir(tmp_path)
     made = Partners()
     Path("contoso-ca.pem").write_bytes(made.contoso.certificate_pem)
@@ -69,14 +69,14 @@ def run(partners: Partners) -> Callable[..., dict[str, Any]]:
 
 
 def ask(app: flask.Flask, path: str, who: IssuedCertificate | None, **more: Any) -> Any:
-    """Return what a client gets: the JSON, or the status code of an error."""
+    """Return the JSON that a client gets, or the status code of an error."""
     headers = {**(who.headers if who else {}), **more.pop("headers", {})}
     response = app.test_client().open(path, headers=headers, **more)
     return response.json if response.status_code == 200 else response.status_code
 
 
 def test_flask(partners: Partners, run: Callable[..., dict[str, Any]]) -> None:
-    """The view says who entered, and the other is for the role."""
+    """The first view answers with the identity, and the second denies a client without the role."""
     app = run('"default": [', '@app.get("/whoami")', '@app.post("/orders")')["app"]
     assert ask(app, "/whoami", partners.new) == {
         "name": "fabrikam",
@@ -97,7 +97,7 @@ def test_flask(partners: Partners, run: Callable[..., dict[str, Any]]) -> None:
 def test_environment(
     partners: Partners, run: Callable[..., dict[str, Any]], monkeypatch: Any
 ) -> None:
-    """The JSON loads, and the authorizer of the environment asks for a role."""
+    """The JSON loads, and the authorizer from the environment checks a role."""
     text = partners.filled(block('"fingerprints"', "json"))
     assert json.loads(text)
     monkeypatch.setenv("ARRCERT", text)
@@ -111,7 +111,7 @@ def test_environment(
 
 
 def test_prefixes(partners: Partners, run: Callable[..., dict[str, Any]]) -> None:
-    """With the prefixes the start says nothing; without them it warns."""
+    """A start with the prefixes warns of nothing, and a start without them warns."""
     Path("staff-ca.pem").write_bytes(partners.fabrikam.certificate_pem)
     Path("device-ca.pem").write_bytes(partners.contoso.certificate_pem)
     written = run("staff-ca.pem")["ARRCERT"]
@@ -123,7 +123,7 @@ def test_prefixes(partners: Partners, run: Callable[..., dict[str, Any]]) -> Non
 
 
 def test_bound_token(partners: Partners, run: Callable[..., dict[str, Any]]) -> None:
-    """A good token of another certificate, or of none, does not enter."""
+    """A valid token that is bound to another certificate, or to none, is answered with 401."""
     jwt = pytest.importorskip("jwt", reason="PyJWT is in the dependency group test")
     key = ec.generate_private_key(ec.SECP256R1())
     app = run(
@@ -159,7 +159,7 @@ def test_bound_token(partners: Partners, run: Callable[..., dict[str, Any]]) -> 
 
 
 def test_tables_are_whole() -> None:
-    """The page has each attribute of an identity, each field, and the limit of a name."""
+    """The page lists each attribute of an identity, each field, and the limit of a name."""
     cells = set(re.findall(r"^\| `([^`]+)` \|", GUIDE, re.MULTILINE))
     cells.discard("X-MS-CLIENT-PRINCIPAL")
     # `expiry` is internal.

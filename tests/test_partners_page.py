@@ -1,4 +1,4 @@
-"""docs/partners-file.md is true: its files load, its commands run, its log lines are real."""
+"""docs/partners-file.md is correct: its files load, its commands run, its log lines are real."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def blocks(language: str) -> list[str]:
 
 
 class Folder:
-    """The folder of somebody who follows the page."""
+    """The folder of a reader who follows the page."""
 
     def __init__(self, path: Path, authority: CertificateAuthority) -> None:
         self.path = path
@@ -37,7 +37,7 @@ class Folder:
         (path / "certificates" / "contoso-ca.pem").write_bytes(authority.certificate_pem)
 
     def write(self, text: str) -> str:
-        """Write the new file with real fingerprints in the place of the placeholders."""
+        """Write the new file, with real fingerprints instead of the placeholders."""
         filled = re.sub(
             r"<fingerprint of (\w+)\.pem>",
             lambda found: self.clients[found[1]].certificate.sha256_fingerprint,
@@ -47,7 +47,7 @@ class Folder:
         return filled
 
     def types(self, line: str) -> None:
-        """Run one line as it stands."""
+        """Run one line unchanged."""
         path = f"{sysconfig.get_path('scripts')}{os.pathsep}{os.environ['PATH']}"
         subprocess.run(
             ["bash", "-ec", line], cwd=self.path, env={**os.environ, "PATH": path}, check=True
@@ -58,7 +58,7 @@ class Folder:
 def folder(
     tmp_path: Path, authority: CertificateAuthority, monkeypatch: pytest.MonkeyPatch
 ) -> Folder:
-    """A folder with what the page's example names, in which nothing looks by itself."""
+    """A folder with the files of the page's example. No thread polls them in the background."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(PolicyFile, "_start", lambda self: None)
     monkeypatch.setattr(file, "SECONDS_BETWEEN_LOOKS", 0)
@@ -66,7 +66,7 @@ def folder(
 
 
 def enters(authorizer: Authorizer, client: IssuedCertificate, policy: str = "default") -> bool:
-    """Tell whether a client enters."""
+    """Tell whether a client is accepted."""
     try:
         authorizer.authorize(client.header_value, policy)
     except CertificateDenied:
@@ -77,7 +77,7 @@ def enters(authorizer: Authorizer, client: IssuedCertificate, policy: str = "def
 def test_example_is_installed_and_followed(
     folder: Folder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The example, installed as the page says, lets its partners in, and a mistake is told."""
+    """The page's example accepts its partners, and the site logs a mistake in it."""
     example, _ = blocks("toml")
     install, *_ = blocks("sh")
     text = folder.write(example)
@@ -118,7 +118,7 @@ def test_example_is_installed_and_followed(
 
 
 def test_cut_example_admits_the_whole_ca(folder: Folder) -> None:
-    """The danger is real: the cut example is valid, and lets a stranger of the CA in."""
+    """A file that was cut short is valid, and accepts a stranger of the CA, as the page warns."""
     example, cut = blocks("toml")
     first, second, _ = re.split(r"^(?=\[\[)", example, flags=re.MULTILINE)[1:]
     assert second.startswith(cut)
@@ -129,7 +129,7 @@ def test_cut_example_admits_the_whole_ca(folder: Folder) -> None:
 
 
 def test_modes_are_repaired_or_ignored(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The two remedies of the page for a file that others may write work."""
+    """Each of the page's two remedies works for a file that others may write."""
     folder.write(blocks("toml")[0])
     install, chmod, export = blocks("sh")
     folder.types(install)
@@ -144,6 +144,6 @@ def test_modes_are_repaired_or_ignored(folder: Folder, monkeypatch: pytest.Monke
 
 
 def test_numbers_of_the_page_are_those_of_the_code() -> None:
-    """Where the page says two seconds, the code waits two seconds."""
+    """The times on the page are the times in the code."""
     assert file.SECONDS_BETWEEN_LOOKS == 2
     assert "Every process looks at the file every two seconds." in PAGE

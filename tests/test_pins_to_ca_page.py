@@ -1,4 +1,4 @@
-"""The change from pins to a CA, played through as docs/pins-to-ca.md writes it."""
+"""The change from pins to a CA, step by step as docs/pins-to-ca.md describes it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Partners:
         folder.joinpath("ca-only.toml").write_text(CA_ONLY_FILE)
 
     def filled(self, text: str) -> str:
-        """Return the settings with what stands for the placeholders."""
+        """Return the settings with real values instead of the placeholders."""
         for name, issued in (("fabrikam", self.fabrikam), ("contoso", self.contoso)):
             fingerprint = issued.certificate.sha256_fingerprint
             text = text.replace(f"<fingerprint of {name}.pem>", fingerprint)
@@ -49,7 +49,7 @@ class Partners:
 
 @pytest.fixture
 def partners(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Partners:
-    """The partners, with their files in the working directory."""
+    """The partners. The working directory holds their files."""
     monkeypatch.chdir(tmp_path)
     return Partners(tmp_path)
 
@@ -73,7 +73,7 @@ def visits(settings: str, *clients: IssuedCertificate) -> list[tuple[int, str]]:
 
 
 def explained(*, expected: int) -> dict[str, bool]:
-    """Run the page's command, and return who may enter by the policy of the CA alone."""
+    """Run the page's command, and return who is accepted by the policy of the CA alone."""
     command = COMMAND.split()
     assert command[0] == "arrcert"
     path = [entry or os.getcwd() for entry in sys.path]
@@ -91,7 +91,7 @@ def explained(*, expected: int) -> dict[str, bool]:
 
 
 def masked(text: str) -> str:
-    """Put the page's placeholders in the place of what differs from run to run."""
+    """Replace what differs from run to run by the page's placeholders."""
     text = re.sub(r"\b[0-9A-F]{64}\b", "<SHA-256>", text)
     text = re.sub(r"ends in \d+ days", "ends in <days> days", text)
     return re.sub(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "<time>", text)
@@ -107,12 +107,13 @@ def alternatives_of(caplog: pytest.LogCaptureFixture) -> list[int]:
 
 
 def test_from_pins_to_a_ca(partners: Partners, caplog: pytest.LogCaptureFixture) -> None:
-    """At no step is a partner denied who entered before, and the log says who needs a pin."""
+    """No step denies a partner that was accepted before, and the log says who needs a pin."""
     fabrikam, contoso, renewed = partners.fabrikam, partners.contoso, partners.renewed
     entered = [(200, "fabrikam"), (200, "contoso")]
     # 1. Pins.
     assert visits(partners.filled(PINS), fabrikam, contoso, renewed) == [*entered, (403, "")]
-    # 3. Both: those of step 1 enter, under the same names, and a renewed certificate too.
+    # 3. Both: the clients of step 1 are accepted with the same names, and so is a renewed
+    # certificate.
     caplog.set_level(logging.INFO, "arrcert.access")
     caplog.clear()
     assert visits(partners.filled(BOTH), fabrikam, contoso) == entered
@@ -120,7 +121,7 @@ def test_from_pins_to_a_ca(partners: Partners, caplog: pytest.LogCaptureFixture)
     said = [masked(record.getMessage()) for record in caplog.records]
     assert said == [*SHARED.splitlines(), *ENTRIES.splitlines()]
     assert alternatives_of(caplog) == [1, 2]
-    # 5. The pin that is left ends, and the site says so; the partner changes over.
+    # 5. The last pin ends soon, and the site logs that. The partner changes over.
     caplog.clear()
     assert visits(partners.filled(RETIRING), fabrikam, contoso) == entered
     warnings = [
@@ -130,14 +131,14 @@ def test_from_pins_to_a_ca(partners: Partners, caplog: pytest.LogCaptureFixture)
     caplog.clear()
     assert visits(partners.filled(RETIRING), fabrikam, renewed) == entered
     assert alternatives_of(caplog) == [1, 1]
-    # 6. The CA alone: all who changed over enter, under the same names.
+    # 6. The CA alone: all who changed over are accepted with the same names.
     assert visits(CA_ALONE, fabrikam, renewed, contoso) == [*entered, (403, "")]
     denial = caplog.records[-1]
     assert vars(denial)["arrcert_reason"] == "untrusted"
 
 
 def test_explain_says_who_would_fail(partners: Partners) -> None:
-    """The command of the page finds contoso's certificate, until it is replaced."""
+    """The page's command reports contoso's certificate until contoso has replaced it."""
     pytest.importorskip("click", reason="needs the extra dev")
     pytest.importorskip("rich", reason="needs the extra dev")
     assert explained(expected=1) == {"contoso.pem": False, "fabrikam.pem": True}
@@ -146,7 +147,7 @@ def test_explain_says_who_would_fail(partners: Partners) -> None:
 
 
 def test_the_file_and_the_last_settings_are_the_same() -> None:
-    """What is explained in step 2 is what the site has at the end."""
+    """The policy that is explained in step 2 is the policy that the site has at the end."""
     import tomllib
 
     assert tomllib.loads(CA_ONLY_FILE) == json.loads(CA_ALONE)

@@ -1,4 +1,4 @@
-"""The page about the probe is true: its commands run, and it has every row and every option."""
+"""The page about the probe is correct: its commands run, and it has every row and every option."""
 
 from __future__ import annotations
 
@@ -64,14 +64,14 @@ def site(
 
 
 def commands() -> list[str]:
-    """Return the commands of the page that probe a site."""
+    """Return the page's commands that probe a site."""
     blocks = re.findall(r"^```sh\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
     lines = [line for block in blocks for line in block.splitlines()]
     return [line for line in lines if line.startswith("arrcert probe ")]
 
 
 def test_commands(site: FrontEndServer, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Each command runs as it stands, and finds no entry; the site's log has the check's name."""
+    """Each command runs unchanged and finds no hole, and the site's log names the check."""
     scripts = sysconfig.get_path("scripts")
     path = f"{scripts}{os.pathsep}{os.environ['PATH']}"
     if shutil.which("arrcert", path=path) is None:
@@ -103,7 +103,7 @@ def test_commands(site: FrontEndServer, tmp_path: Path, caplog: pytest.LogCaptur
 
 
 def test_every_row_is_on_the_page() -> None:
-    """The table of rows has each check, and no other."""
+    """The table of rows lists exactly the checks of the probe."""
     table = PAGE.partition("## The rows")[2].partition("\n## ")[0]
     named = [
         name
@@ -122,7 +122,7 @@ def test_every_option_is_on_the_page() -> None:
 
 
 def test_rows_that_settle_what_is_not_promised() -> None:
-    """What the page of the platform calls a row is one."""
+    """Each row of the probe that the page of the platform names exists."""
     checks = [
         line.strip("|").split("|")[-1]
         for line in PLATFORM.partition("## How to check")[0].splitlines()

@@ -45,7 +45,7 @@ def blocks(heading: str, language: str, page: Path = PAGE) -> list[str]:
 
 
 def limited(url: str | None = None, **kinds: bool) -> tuple[x509.ExtensionType, bool]:
-    """Make a critical issuing distribution point."""
+    """Return an issuing distribution point extension, which is critical."""
     every = ("only_contains_user_certs", "only_contains_ca_certs", "only_contains_attribute_certs")
     facts: dict[str, Any] = dict.fromkeys((*every, "indirect_crl"), False)
     facts |= {"relative_name": None, "only_some_reasons": None}
@@ -54,7 +54,7 @@ def limited(url: str | None = None, **kinds: bool) -> tuple[x509.ExtensionType, 
 
 
 def naming(url: str) -> tuple[x509.ExtensionType, bool]:
-    """Make the CRL distribution point of a certificate."""
+    """Return the CRL distribution points extension of a certificate."""
     name = x509.UniformResourceIdentifier(url)
     return x509.CRLDistributionPoints([x509.DistributionPoint([name], None, None, None)]), False
 
@@ -65,7 +65,7 @@ def der(pem: bytes) -> bytes:
 
 
 class Operator:
-    """Somebody who follows the page in an empty folder; the CA's web server is on this machine."""
+    """A reader who follows the page in an empty folder. This machine runs the CA's web server."""
 
     def __init__(self, folder: Path, address: str, published: dict[str, bytes]) -> None:
         self.folder = folder
@@ -73,7 +73,7 @@ class Operator:
         self._address = address
 
     def types(self, block: str) -> str:
-        """Run a block of commands as it stands, except for the addresses; return what it prints."""
+        """Run a block of commands, with only the addresses replaced, and return what it prints."""
         path = f"{sysconfig.get_path('scripts')}{os.pathsep}{os.environ['PATH']}"
         done = subprocess.run(
             ["bash", "-o", "pipefail", "-ec", self.here(block)],
@@ -87,11 +87,11 @@ class Operator:
         return done.stdout
 
     def here(self, text: str) -> str:
-        """Replace the addresses of the page by the one of this machine's server."""
+        """Replace the addresses of the page by the address of this machine's server."""
         return re.sub(r"http://(?:ca|crl)\.contoso\.example(?::8080)?", self._address, text)
 
     def verdict(self, settings: str, client: IssuedCertificate) -> str | None:
-        """Return why the settings of the page deny a client, None if they do not."""
+        """Return why the settings of the page deny a client, or None if they accept it."""
         policy = Policy.from_mapping(json.loads(settings)["default"], Notation.JSON)
         try:
             Authorizer({"default": policy}).authorize(client.header_value)
@@ -102,7 +102,7 @@ class Operator:
 
 @pytest.fixture
 def operator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Operator]:
-    """An operator, and the server of a CA."""
+    """A reader of the page, and the web server of a CA."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "crls").mkdir()
     published: dict[str, bytes] = {}
@@ -126,7 +126,7 @@ def operator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Operat
 
 
 def test_step_ca(operator: Operator) -> None:
-    """The guide for step-ca leads to a site that knows who is revoked."""
+    """The guide for step-ca ends with a site that denies a revoked client."""
     root = CertificateAuthority("Root")
     intermediate = CertificateAuthority("Intermediate", issuer=root)
     (operator.folder / "intermediate_ca.crt").write_bytes(intermediate.certificate_pem)
@@ -139,13 +139,13 @@ def test_step_ca(operator: Operator) -> None:
     assert f"URI:{STEP_CA_URL}" in operator.types(commands)
     assert operator.verdict(settings, good) is None
     assert operator.verdict(settings, bad) == "revoked"
-    # The root as the anchor, as the page warns.
+    # The trust anchor is the root, as the page warns.
     (operator.folder / "root.crt").write_bytes(root.certificate_pem)
     of_root = settings.replace(
         '"trust_anchors": "', '"intermediates": "intermediate_ca.crt", "trust_anchors": "'
     ).replace('"trust_anchors": "intermediate_ca.crt"', '"trust_anchors": "root.crt"')
     assert operator.verdict(of_root, good) == "revocation_unknown"
-    # A list of another point does not start.
+    # A site with a list of another distribution point does not start.
     other = intermediate.revocation_list(extensions=[limited(STEP_CA_URL + "/2")])
     (operator.folder / "step-ca.crl").write_bytes(other)
     with pytest.raises(ConfigurationError, match="write distribution_point exactly"):
@@ -153,7 +153,7 @@ def test_step_ca(operator: Operator) -> None:
 
 
 def test_django_ca(operator: Operator) -> None:
-    """The guide for django-ca leads to a site that knows who is revoked."""
+    """The guide for django-ca ends with a site that denies a revoked client."""
     root = CertificateAuthority("Root")
     child = CertificateAuthority("Child", issuer=root)
     for name, ca in (("root", root), ("child", child)):
@@ -171,7 +171,7 @@ def test_django_ca(operator: Operator) -> None:
 
 
 def test_partitions(operator: Operator, caplog: pytest.LogCaptureFixture) -> None:
-    """The guide for partitions fetches all of them, and the log tells of one that is missing."""
+    """The guide for partitions fetches all of them, and the log names a missing one."""
     ca = CertificateAuthority("Partitioned CA")
     (operator.folder / "partitioned-ca.pem").write_bytes(ca.certificate_pem)
     urls = [f"http://crl.contoso.example/partition/{number}.crl" for number in range(1, 5)]
@@ -197,7 +197,7 @@ def test_partitions(operator: Operator, caplog: pytest.LogCaptureFixture) -> Non
 
 
 def test_complete_list(operator: Operator) -> None:
-    """A complete list needs no more than its file."""
+    """A complete list needs only its file."""
     ca = CertificateAuthority("CA")
     good, bad = ca.issue("gateway"), ca.issue("gateway")
     (operator.folder / "ca.pem").write_bytes(ca.certificate_pem)

@@ -1,4 +1,4 @@
-"""The page on the route audit is true: its commands print what it says."""
+"""The page on the route audit is correct: its commands print what it shows."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ COMMANDS = {"arrcert": "arrcert.cli", "flask": "flask"}
 
 
 class Reader:
-    """Somebody who types what the page says, in a folder with its `app.py`."""
+    """A reader who types the commands of the page, in a folder with its `app.py`."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -35,7 +35,7 @@ class Reader:
         (folder / "app.py").write_text(app)
 
     def types(self, line: str) -> subprocess.CompletedProcess[str] | None:
-        """Run a line: keep what it exports, or return what the command did."""
+        """Run a line: keep the variables that it exports, or return the result of the command."""
         command, _, expected = line.partition("#")
         words = shlex.split(command)
         if words[0] == "export":
@@ -59,7 +59,7 @@ class Reader:
 
 
 def test_commands_print_what_the_page_shows(tmp_path: Path) -> None:
-    """Each command runs with the exit code in its comment, and prints the block after it."""
+    """Each command ends with the exit code in its comment, and prints the block after it."""
     reader = Reader(tmp_path)
     last: list[subprocess.CompletedProcess[str]] = []
     shown = 0
@@ -75,7 +75,7 @@ def test_commands_print_what_the_page_shows(tmp_path: Path) -> None:
 
 
 def test_words_of_the_page() -> None:
-    """Every verdict, and every effect of a layer, is explained."""
+    """The page explains each verdict, and each effect of a layer."""
     from arrcert.routes import Effect, Verdict
 
     for verdict in Verdict:

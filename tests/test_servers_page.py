@@ -1,4 +1,4 @@
-"""The page on servers tells the matrix as the tests run it."""
+"""The page on servers shows the matrix that the tests run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def loaded(name: str) -> ModuleType:
 
 
 def table() -> str:
-    """Return the table of the matrix as the page must show it."""
+    """Return the table of the matrix that the page must show."""
     matrix = loaded("test_matrix")
     lines = ["| server | HAProxy | pass-through | the owner of the key |", "|---|---|---|---|"]
     for name, server in matrix.SERVERS.items():
@@ -40,12 +40,12 @@ def table() -> str:
 
 
 def test_table_of_the_matrix() -> None:
-    """The table has a line for every server of the matrix, and says what the tests assert."""
+    """The table has a row for each server of the matrix, with the result that the tests assert."""
     assert table() in PAGE
 
 
 def test_number_of_forms() -> None:
-    """The page says how many forms are sent, and to how many servers."""
+    """The page states the number of forms that are sent, and of servers that receive them."""
     conftest, matrix = loaded("conftest"), loaded("test_matrix")
     forms = len(conftest.SMUGGLED) + len(conftest.SPLIT) + len(conftest.NEXT)
     assert forms >= 60

@@ -19,7 +19,7 @@ from arrcert import DenialReason
 ROOT = Path(__file__).parent.parent
 CONFIGURATION = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
 CLICKS = 3
-"""In so many clicks from the front page a newcomer must find the answer."""
+"""A newcomer finds each answer with at most so many clicks from the front page."""
 
 
 def pages(entries: list[Any]) -> Iterator[str]:
@@ -45,7 +45,7 @@ def test_each_page_is_in_the_navigation_once() -> None:
 
 
 def test_each_picture_is_shown_and_described() -> None:
-    """Every picture of docs/images stands in a document, with a text for whoever cannot see it."""
+    """Each picture of docs/images is shown in a document, with an alternative text."""
     documents = [ROOT / "README.md", ROOT / "sample_sites/README.md", *(ROOT / "docs").glob("*.md")]
     texts = "\n".join(path.read_text(encoding="utf-8") for path in documents)
     shown = dict(re.findall(r"!\[([^\]]*)\]\([^)]*?images/([\w.-]+)\)", texts))
@@ -55,20 +55,20 @@ def test_each_picture_is_shown_and_described() -> None:
 
 @pytest.mark.parametrize("picture", sorted((ROOT / "docs" / "images").glob("*.svg")))
 def test_pictures_load_nothing(picture: Path) -> None:
-    """A picture names no other host, no script and no font from elsewhere."""
+    """No picture names another host, a script, or a font from elsewhere."""
     text = picture.read_text(encoding="utf-8")
     assert not re.search(r"(?:href|src)=|<script|<foreignObject|@import|url\((?!#)", text)
 
 
 def test_picture_of_the_decision_has_each_reason() -> None:
-    """Every reason with which a policy denies is in the picture, and no other."""
+    """The picture of the decision has exactly the reasons with which a policy denies."""
     picture = (ROOT / "docs" / "images" / "decision.svg").read_text(encoding="utf-8")
     shown = ", ".join(re.findall(r'class="code no">([^<]+)<', picture)).split(", ")
     assert sorted(shown) == sorted(set(DenialReason) - {DenialReason.MISCONFIGURED})
 
 
 def test_no_paragraph_stands_twice() -> None:
-    """No long paragraph, item or row of a table stands in two places. Each thing is said once."""
+    """No long paragraph, item or row of a table stands in two places."""
     seen: dict[str, str] = {}
     for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
         text = path.read_text(encoding="utf-8")
@@ -76,7 +76,7 @@ def test_no_paragraph_stands_twice() -> None:
         for paragraph in re.split(r"\n\n|\n(?=[-*|]|\d+\.)", text):
             words = " ".join(re.sub(r"\]\([^)]*\)", "]", paragraph).split())
             if len(words) < 120 or words.startswith(("![", "In a virtual environment (")):
-                continue  # A picture may be shown twice; each quick start is whole.
+                continue  # A picture may be shown twice, and each quick start must be complete.
             assert words not in seen, (path.name, seen[words], words)
             seen[words] = path.name
 
@@ -105,7 +105,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Addresses(HTMLParser):
-    """What a page loads, and where it leads."""
+    """The addresses that a page loads, and those that it links to."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -127,13 +127,13 @@ class Addresses(HTMLParser):
 
 
 def test_site_loads_nothing_from_another_host(site: Path) -> None:
-    """Every script, style, font and picture of the site is its own."""
+    """The site serves each script, style, font and picture from its own host."""
     for path in site.rglob("*.html"):
         text = path.read_text(encoding="utf-8")
         for address in Addresses(text).loaded:
             parts = urlsplit(address)
             assert not parts.netloc, (path, address)
-        # Material loads the program that draws these from another host.
+        # Material loads the program that draws Mermaid diagrams from another host.
         assert 'class="mermaid"' not in text, path
         assert "fonts.g" not in text
     for path in site.rglob("*.css"):
@@ -142,7 +142,7 @@ def test_site_loads_nothing_from_another_host(site: Path) -> None:
 
 
 def test_site_has_each_public_name(site: Path) -> None:
-    """The reference of the API has an entry for every public name of each package."""
+    """The API reference has an entry for each public name of each package."""
     import arrcert
     import arrcert_fastapi
     import arrcert_flask

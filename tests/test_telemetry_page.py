@@ -1,4 +1,4 @@
-"""The page on logs, signals and metrics is true."""
+"""The page on logs, signals and metrics is correct."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ def block(containing: str) -> str:
 
 
 def masked(text: str) -> str:
-    """Put the page's placeholders in the place of what differs from run to run."""
+    """Replace what differs from run to run by the page's placeholders."""
     text = re.sub(r"\b[0-9A-F]{64}\b", "<SHA-256>", text)
     return re.sub(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "<time>", text)
 
 
 def test_log_lines(caplog: pytest.LogCaptureFixture, authority: CertificateAuthority) -> None:
-    """The lines of the page are those that the site writes, with the handler of the page."""
+    """The site writes the log lines of the page, with the page's handler."""
     access = logging.getLogger("arrcert.access")
     before = access.handlers[:]
     try:
@@ -72,7 +72,7 @@ def test_log_lines(caplog: pytest.LogCaptureFixture, authority: CertificateAutho
 
 
 def test_receivers_of_flask(authority: CertificateAuthority, caplog: Any) -> None:
-    """The receivers of the page are called with what the page says."""
+    """Flask calls the page's receivers with the arguments that the page states."""
     soon = authority.issue("x", not_after=datetime.now(UTC) + timedelta(days=5.5))
     pins = {"fingerprints": [soon.certificate.sha256_fingerprint], "identity": "fabrikam"}
     app = flask.Flask("site")
@@ -112,7 +112,7 @@ print(Client().get("/", headers={"X-ARR-ClientCert": sys.argv[2]}).status_code)
 
 
 def test_receivers_of_django() -> None:
-    """The receivers of the page are called with what the page says."""
+    """Django calls the page's receivers with the arguments that the page states."""
     soon = self_signed("x", not_after=datetime.now(UTC) + timedelta(days=5.5))
     done = subprocess.run(
         [
@@ -151,7 +151,7 @@ sys.stdout.write(generate_latest().decode())
 def test_names_in_prometheus(
     authority: CertificateAuthority, alice: IssuedCertificate, tmp_path: Path
 ) -> None:
-    """The block of the page exports every metric under the name that the page lists."""
+    """The page's block exports each metric under the name that the page lists."""
     pytest.importorskip("opentelemetry.exporter.prometheus", reason="the test group has it")
     tmp_path.chmod(0o700)
     (tmp_path / "ca.pem").write_bytes(authority.certificate_pem)
@@ -181,7 +181,7 @@ def test_names_in_prometheus(
 
 
 def test_queries_name_what_is_counted() -> None:
-    """Each query names a metric of the table and labels that it has."""
+    """Each query names a metric of the table, and labels that this metric has."""
     queries = blocks("kusto")
     assert len(queries) == 6
     for query in queries:
@@ -190,7 +190,7 @@ def test_queries_name_what_is_counted() -> None:
 
 
 def test_table_of_metrics_is_whole() -> None:
-    """The table has every metric that the code makes, with its labels."""
+    """The table has each metric that the code makes, with its labels."""
     code = Path(telemetry.__file__).read_text(encoding="utf-8")
     assert set(LABELS) == set(re.findall(r'"(arrcert\.[a-z_.]+)"', code))
     assert set.union(*LABELS.values()) == {

@@ -1,4 +1,4 @@
-"""docs/testing.md is true: each project on it is made in an empty folder, and its tests pass."""
+"""docs/testing.md is correct: its projects run in an empty folder, and their tests pass."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ Project = Callable[..., str]
 
 
 def blocks(heading: str, language: str, text: str = PAGE) -> list[str]:
-    """Return the blocks of one language below a heading; the page's top has the title's."""
+    """Return a section's blocks of one language. The page's title is the heading of its top."""
     [section] = [
         part
         for part in re.split(r"^#+ ", text, flags=re.MULTILINE)
@@ -96,7 +96,7 @@ def project(tmp_path: Path) -> Project:
 
 
 def pytest_command() -> list[str]:
-    """Return the words that run pytest; where arrcert is not installed, with its plugin."""
+    """Return the command that runs pytest. It names arrcert's plugin if it is not installed."""
     installed = importlib.metadata.entry_points(group="pytest11", name="arrcert")
     plugin = [] if installed else ["-p", "arrcert_pytest.plugin"]
     return ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *plugin]
@@ -104,7 +104,7 @@ def pytest_command() -> list[str]:
 
 @pytest.fixture
 def site(project: Project) -> Project:
-    """The same in a folder with a Django site."""
+    """A function like `project`, in a folder with a Django site."""
     pytest.importorskip("pytest_django", reason="needs the dependency group test")
     pytest.importorskip("rest_framework", reason="needs the dependency group test")
     project("-m", "django", "startproject", "mysite", ".")
@@ -112,7 +112,7 @@ def site(project: Project) -> Project:
 
 
 def test_flask(project: Project) -> None:
-    """The Flask app and its tests work as they stand, whatever the shell has exported."""
+    """The Flask app and its tests run unchanged, and ignore the variables of the shell."""
     [clients] = blocks("In your own tests", "toml")
     app, tests = blocks("Flask", "python")
     exports = {"ARRCERT_FINGERPRINTS": "AB" * 32, "ARRCERT_FILE": "partners.toml"}
@@ -121,17 +121,17 @@ def test_flask(project: Project) -> None:
 
 
 def test_folder_of_tests(project: Project) -> None:
-    """With the option of the page, tests in a folder of their own find the app."""
+    """The tests in a separate folder find the app by the option of the page."""
     [options] = blocks("Flask", "toml")
     app, tests = blocks("Flask", "python")
     files = {"pyproject": options, "app": app, "tests__test_app": tests}
-    # `python -m pytest` puts the current folder on the path. `pytest` does not, and nor does -P.
+    # `python -m pytest` puts the current folder on the path. `pytest` and `-P` do not.
     assert "3 passed" in project("-P", *pytest_command(), **files)
 
 
 @pytest.mark.parametrize("more", ["", "ARRCERT = {'default': {'fingerprints': ['CD' * 32]}}\n"])
 def test_django_and_rest_framework(site: Project, more: str) -> None:
-    """The tests of a Django site pass, whether or not its settings hold policies."""
+    """The tests of a Django site pass with and without policies in its settings."""
     [options] = blocks("Django", "toml")
     [front] = blocks("Django", "python")
     [orders] = blocks("Django REST framework", "python")
@@ -148,7 +148,8 @@ def test_django_and_rest_framework(site: Project, more: str) -> None:
 def test_django_without_pytest(site: Project) -> None:
     """The test case for Django's own runner passes."""
     [tests] = blocks("Without pytest", "python")
-    site("manage.py", "test", mysite__settings=SETTINGS, mysite__urls=URLS, test_front=tests)
+    said = site("manage.py", "test", mysite__settings=SETTINGS, mysite__urls=URLS, test_front=tests)
+    assert "Found 1 test(s)" in said
 
 
 def test_fastapi(project: Project) -> None:
@@ -162,7 +163,7 @@ def test_fastapi(project: Project) -> None:
 
 
 def test_factory(project: Project) -> None:
-    """The fixture hands the policies to an app factory, and as_client takes the fixture."""
+    """The fixture gives the policies to an app factory, and `as_client` accepts the fixture."""
     [options] = blocks("Settings that a test hands over", "toml")
     [conftest] = blocks("Settings that a test hands over", "python")
     tests = "def test(as_client):\n    assert as_client('alice').get('/').text == 'alice'\n"

@@ -35,7 +35,7 @@ GUIDES = {
     "fetch-crls": "[Revocation](revocation.md#fetching-lists)",
     "install-file": "[Partners in a file](partners-file.md#change-it)",
 }
-"""The page that shows each command at work, in the order of this page."""
+"""The page with examples of each command, in the order of this page."""
 
 
 def help_of(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Compare branch coverage with its floors: 100% of the modules that decide, 95% elsewhere.
+"""Compare branch coverage with its floors: 100% for the modules that decide, 95% for others.
 
 It reads what `coverage run` wrote in the current folder. `tools/deciding.py` lists the modules.
 """

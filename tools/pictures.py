@@ -84,7 +84,7 @@ def demo(folder: Path) -> None:
 
 
 def has(folder: Path, name: str, issued: IssuedCertificate) -> None:
-    """Put a certificate and its key into a folder."""
+    """Write a certificate and its key into a folder."""
     (folder / f"{name}.pem").write_bytes(issued.certificate_pem)
     (folder / f"{name}.key").write_bytes(issued.private_key_pem)
 

@@ -199,16 +199,16 @@ class TrustStore:
 
 
 MOST_FORWARDED_EFFORT = 60
-"""The limit of verifications with forwarded CA certificates for one request, in units of `effort`.
-It allows ten signatures of P-384 keys, or sixty of P-256 keys."""
+"""The part of the limit that forwarded CA certificates may use, in units of `effort`. It allows ten
+signatures of P-384 or P-521 keys, or sixty of P-256 keys."""
 
-MOST_NAMED_EFFORT = 36
-"""The limit of verifications for one request with configured CA certificates that a certificate
-names by its authority key identifier (RFC 5280 section 4.2.1.1), in units of `effort`."""
+MOST_UNNAMED_EFFORT = 100
+"""The part of the limit after which only those configured CA certificates are tried that a
+certificate names by its authority key identifier (RFC 5280 section 4.2.1.1), in units of
+`effort`."""
 
-MOST_CONFIGURED_EFFORT = 80
-"""The limit of verifications for one request with other configured CA certificates that have the
-issuer's name, in units of `effort`."""
+MOST_EFFORT = 136
+"""The limit of verifications for one request, over all alternatives, in units of `effort`."""
 
 
 class PathSearch:
@@ -222,9 +222,11 @@ class PathSearch:
     is called at once, which saves a second verification of the same signature. After `cryptography`
     has refused the leaf, this is not done again.
 
-    The number of verifications for one request is limited. The limits matter only if more than
-    eighty configured CAs have the same name. Then a client may enter if its certificate names the
-    CA by its authority key identifier. Without the identifier, not every CA is tried.
+    The cost of the verifications for one request is limited (`MOST_EFFORT`). If a CA was not
+    tried, the denial says so. The limit matters only if more than a hundred configured CAs have the
+    same name, or more than forty if a long chain is forwarded. CAs with P-384 and P-521 keys count
+    as six. Then a client may enter if its certificate names the CA by its authority key identifier.
+    Without the identifier, not every CA is tried.
 
     Args:
         certificate: the leaf.
@@ -240,9 +242,8 @@ class PathSearch:
         self._links: list[_Link] | None = None
         self._signed: dict[tuple[Certificate, Certificate], bool] = {}
         self._found: dict[object, Path | Finding] = {}
-        # The effort so far: with CAs that a certificate names by their key, and with other CAs.
-        self._efforts = {True: 0, False: 0}
-        self._has_left_out = False
+        self._effort = 0
+        self._left_out = ""
 
     def find(
         self, trust_store: TrustStore, at: datetime, clock_skew: timedelta = timedelta()
@@ -278,7 +279,7 @@ class PathSearch:
         verified = trust_store.verify(certificate, at, clock_skew, forwarded)
         if isinstance(verified, str):
             why = self._why_not_verified(trust_store, at) or self._missing_link(trust_store)
-            return _no_path(why or verified)
+            return _no_path("; ".join(filter(None, (why or verified, self._left_out))))
         return _within_constraints(verified)
 
     def _names_its_only_signer(self, trust_store: TrustStore, clock_skew: timedelta) -> bool:
@@ -288,7 +289,7 @@ class PathSearch:
         names the key of each CA causes only one more verification. With a clock skew `cryptography`
         may be called several times, so the answer is False, too.
         """
-        if self._forwarded or self._signed or self._has_left_out or clock_skew:
+        if self._forwarded or self._signed or self._left_out or clock_skew:
             return False
         [leaf] = self._linked()
         signers = trust_store.signers_named(leaf.issuer)
@@ -305,13 +306,16 @@ class PathSearch:
             for ca in dict.fromkeys(self._forwarded):
                 if ca != self._certificate.x509:
                     left.setdefault(ca.subject.rfc4514_string(), []).append(Signer.of(ca))
-            effort = 0
             for link in self._links:  # The list grows while it is walked.
                 for signer in tuple(left.get(link.issuer, ())):
-                    effort += signer.effort
-                    if effort > MOST_FORWARDED_EFFORT:
-                        return self._links
-                    if has_signed(signer.certificate, link.certificate):
+                    signed = self._verify(signer, link.certificate, MOST_FORWARDED_EFFORT)
+                    if signed is None:
+                        self._left_out = (
+                            "the CA certificates that came with it cost more to verify than is"
+                            " spent on one request, so not all of them were tried; let the front"
+                            " end forward the certificate's own chain alone"
+                        )
+                    elif signed:
                         issuer = signer.certificate.issuer.rfc4514_string()
                         self._links.append(_link(signer.certificate, issuer))
                         left[link.issuer].remove(signer)
@@ -327,14 +331,29 @@ class PathSearch:
 
     def _has_signed(self, signer: Signer, link: _Link) -> bool:
         """Return whether a configured CA has signed a certificate; False if a limit is reached."""
-        pair = (signer.certificate, link.certificate)
+        most = MOST_EFFORT if signer.is_named_by(link) else MOST_UNNAMED_EFFORT
+        signed = self._verify(signer, link.certificate, most)
+        if signed is None:
+            self._left_out = (
+                f"more CAs of the name {quote(link.issuer)} are configured than are tried for one"
+                " request; have the certificate issued with an authority key identifier, which"
+                " tells them apart"
+            )
+        return bool(signed)
+
+    def _verify(self, signer: Signer, certificate: Certificate, most: int) -> bool | None:
+        """Return whether a CA has signed a certificate; None if it is not tried.
+
+        Args:
+            signer: the CA.
+            certificate: the certificate with the signature.
+            most: the effort that the request may have cost afterwards.
+        """
+        pair = (signer.certificate, certificate)
         if pair not in self._signed:
-            is_named = signer.is_named_by(link)
-            most = MOST_NAMED_EFFORT if is_named else MOST_CONFIGURED_EFFORT
-            if self._efforts[is_named] + signer.effort > most:
-                self._has_left_out = True
-                return False
-            self._efforts[is_named] += signer.effort
+            if self._effort + signer.effort > most:
+                return None
+            self._effort += signer.effort
             self._signed[pair] = has_signed(*pair)
         return self._signed[pair]
 
@@ -344,14 +363,10 @@ class PathSearch:
         general = _why_never(leaf)
         if general is not None:
             return general
-        if self._has_left_out:
-            return (
-                f"more CAs of the name {quote(self._certificate.issuer)} are configured than are"
-                " tried, and none that was tried signed the certificate; have it issued with an"
-                " authority key identifier"
-            )
+        if self._left_out:
+            return self._left_out
         # No CA certificate has signed the last link, or it would not be the last one.
-        return _where_it_ends(self._linked()[-1], leaf, trust_store)
+        return self._where_it_ends(self._linked()[-1], trust_store)
 
     def _missing_link(self, trust_store: TrustStore) -> str | None:
         """Return which link is missing between the leaf and an anchor, None if none is missing."""
@@ -370,7 +385,7 @@ class PathSearch:
             if signers in ([], [link.certificate]):
                 ends.append(link)
         # If CAs certify each other, there may be no end. Then no link is missing.
-        return _where_it_ends(ends[-1], links[0].certificate, trust_store) if ends else None
+        return self._where_it_ends(ends[-1], trust_store) if ends else None
 
     def _why_not_verified(self, trust_store: TrustStore, at: datetime) -> str | None:
         """Return one of the common reasons why a path is not valid, None for any other reason."""
@@ -381,6 +396,45 @@ class PathSearch:
         if signers and all(ca.certificate.not_valid_after_utc < at for ca in signers):
             return f"the certificate of the CA {quote(self._certificate.issuer)} has expired"
         return _why_never(leaf.certificate)
+
+    def _where_it_ends(self, last: _Link, trust_store: TrustStore) -> str:
+        """Return which CA certificate is missing after the last link that was found.
+
+        Args:
+            last: the last link, the leaf or a CA certificate.
+            trust_store: the anchors and intermediates.
+        """
+        link, issuer = last.certificate, quote(last.issuer)
+        signed = "the certificate"
+        begin, place = "", "intermediates"
+        if link != self._certificate.x509:
+            subject = quote(link.subject.rfc4514_string())
+            if link.subject == link.issuer and self._has_signed_itself(link):
+                return (
+                    f"it ends at the CA certificate {subject}, which signed itself and is not among"
+                    " the trust anchors; if you trust it, add it to trust_anchors"
+                )
+            algorithm = _weak_digest(link)
+            if algorithm is not None:
+                return (
+                    f"it ends at the CA certificate {subject}, which is signed with {algorithm},"
+                    " which proves nothing; have it issued again"
+                )
+            signed = f"the CA certificate {subject}"
+            begin = f"it ends at {signed}: "
+            place += ", or to trust_anchors if it is the root that you trust"
+        if trust_store.signers_named(last.issuer):
+            return (
+                f"{begin}a CA of the name {issuer} is configured, but another key signed {signed}"
+            )
+        return (
+            f"{begin}no CA certificate of the name {issuer} is configured; add it to {place}"
+            f"{where_issuer_is(link)}"
+        )
+
+    def _has_signed_itself(self, ca: Certificate) -> bool:
+        """Return whether a CA certificate has signed itself; False if the limit is reached."""
+        return bool(self._verify(Signer.of(ca), ca, MOST_FORWARDED_EFFORT))
 
 
 def _within_constraints(path: Path) -> Path | Finding:
@@ -408,10 +462,11 @@ def _subject_key_id(certificate: Certificate) -> bytes | None:
     return extension.value.digest
 
 
-_COMMON_RSA_KEY = 4096
-"""Up to this size, in bits, an RSA key costs no more than one of P-256."""
-_COMMON_EXPONENT = 64
-"""Up to this length, in bits, OpenSSL takes the exponent of an RSA key of any size."""
+_OTHER_KEY = 16
+"""What a key counts on which no path is validated, such as one on a Brainpool curve."""
+_RSA_BITS = 40 * 3072**2
+"""So many bits of an exponent, times the square of the size of the key, cost one P-256 signature
+more."""
 
 
 def _effort_of(certificate: Certificate) -> int:
@@ -421,49 +476,16 @@ def _effort_of(certificate: Certificate) -> int:
     # No signature is verified with such a key.
     except Exception:
         return 1
-    if isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1):
-        return 1
-    if not isinstance(key, rsa.RSAPublicKey):
-        return 6
-    if key.public_numbers().e.bit_length() > _COMMON_EXPONENT:
-        # This costs as much as signing with the key. The exponents of CA keys have at most 17 bits.
-        return MOST_NAMED_EFFORT
-    return 1 if key.key_size <= _COMMON_RSA_KEY else (key.key_size // _COMMON_RSA_KEY + 1) ** 2
-
-
-def _where_it_ends(last: _Link, leaf: Certificate, trust_store: TrustStore) -> str:
-    """Return which CA certificate is missing after the last link that was found.
-
-    Args:
-        last: the last link, the leaf or a CA certificate.
-        leaf: the client's certificate.
-        trust_store: the anchors and intermediates.
-    """
-    link, issuer = last.certificate, quote(last.issuer)
-    signed = "the certificate"
-    begin, place = "", "intermediates"
-    if link != leaf:
-        subject = quote(link.subject.rfc4514_string())
-        if link.subject == link.issuer and has_signed(link, link):
-            return (
-                f"it ends at the CA certificate {subject}, which signed itself and is not among the"
-                " trust anchors; if you trust it, add it to trust_anchors"
-            )
-        algorithm = _weak_digest(link)
-        if algorithm is not None:
-            return (
-                f"it ends at the CA certificate {subject}, which is signed with {algorithm}, which"
-                " proves nothing; have it issued again"
-            )
-        signed = f"the CA certificate {subject}"
-        begin = f"it ends at {signed}: "
-        place += ", or to trust_anchors if it is the root that you trust"
-    if trust_store.signers_named(last.issuer):
-        return f"{begin}a CA of the name {issuer} is configured, but another key signed {signed}"
-    return (
-        f"{begin}no CA certificate of the name {issuer} is configured; add it to {place}"
-        f"{where_issuer_is(link)}"
-    )
+    if isinstance(key, rsa.RSAPublicKey):
+        # The exponents of CA keys have at most 17 bits. With an exponent as long as the key, a
+        # verification costs as much as signing.
+        return 1 + key.public_numbers().e.bit_length() * key.key_size**2 // _RSA_BITS
+    if isinstance(key, ec.EllipticCurvePublicKey):
+        if isinstance(key.curve, ec.SECP256R1):
+            return 1
+        if isinstance(key.curve, ec.SECP384R1 | ec.SECP521R1):
+            return 6
+    return _OTHER_KEY
 
 
 def _no_path(why: str) -> Finding:

@@ -1,4 +1,4 @@
-"""What the tests with real CAs share: a site that is never restarted, and web servers."""
+"""Fixtures of the tests with real CAs: a site that is never restarted, and web servers."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from cryptography.x509.oid import NameOID
 from arrcert import Authorizer, CertificateDenied, ClientCertificate, Policy
 
 PATIENCE = 30.0
-"""For how many seconds a test waits for a verdict to change, even on a slow machine."""
+"""The seconds that a test waits for a verdict to change, which is enough on a slow machine."""
 
 
 class Site:
-    """A site with one policy, which runs on while files change.
+    """A site with one policy, which keeps running while files change.
 
     Args:
         policy: what `Policy` takes.
@@ -36,7 +36,7 @@ class Site:
         self._authorizer = Authorizer({"default": Policy(**policy)})
 
     def verdict(self, pem: str | bytes) -> str | None:
-        """Return why a client is denied now, None if it enters."""
+        """Return why a client is denied now, or None."""
         return self.denial(pem)[0]
 
     def denial(self, pem: str | bytes) -> tuple[str | None, str]:
@@ -50,7 +50,7 @@ class Site:
         return None, ""
 
     def becomes(self, pem: str | bytes, wanted: str | None) -> float:
-        """Wait until the verdict about a client is the wanted one; return the seconds it took."""
+        """Wait until a client has the wanted verdict, and return the seconds that it took."""
         begin = time.monotonic()
         while self.verdict(pem) != wanted:
             assert time.monotonic() - begin < PATIENCE, self.denial(pem)
@@ -60,13 +60,13 @@ class Site:
 
 @pytest.fixture
 def make_site() -> type[Site]:
-    """The class of sites."""
+    """The class `Site`."""
     return Site
 
 
 @pytest.fixture
 def published() -> Iterator[dict[str, bytes]]:
-    """What a web server on this machine publishes: path -> content. `url` is its address."""
+    """The content of a web server on this machine: path -> content. `url` is its address."""
     content: dict[str, bytes] = {}
 
     class Handler(BaseHTTPRequestHandler):

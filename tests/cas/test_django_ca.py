@@ -1,4 +1,4 @@
-"""django-ca: its lists are for certificates that are no CA, or for CAs, and name no point."""
+"""Each list of django-ca is for CAs or for other certificates, and names no distribution point."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_client_enters_is_revoked_and_is_denied(
     make_site: Any,
     tmp_path: Path,
 ) -> None:
-    """With the lists that django-ca serves, a client enters, and is denied soon after."""
+    """A client is accepted with django-ca's lists, and denied soon after it is revoked."""
     alice, bob = (django_ca.issue(make_request(name)) for name in ("alice", "bob"))
     django_ca.publish()
     url = start_server(

@@ -64,7 +64,7 @@ def openbao(start_server: Callable[..., str], tmp_path: Path) -> OpenBao:
 def test_client_enters_is_revoked_and_is_denied(
     openbao: OpenBao, fetch_crls: Callable[..., str], make_site: Any, tmp_path: Path
 ) -> None:
-    """With the list that OpenBao serves, a client enters, and is denied soon after."""
+    """A client is accepted with OpenBao's list, and denied soon after it is revoked."""
     alice, bob = (openbao.ask("pki/issue/client", common_name=name) for name in ("alice", "bob"))
     anchor, crl = tmp_path / "ca.pem", tmp_path / "ca.crl"
     anchor.write_text(openbao.ca_pem)
@@ -80,7 +80,7 @@ def test_client_enters_is_revoked_and_is_denied(
 
 
 def test_delta_list_is_refused(openbao: OpenBao, tmp_path: Path) -> None:
-    """OpenBao's delta list holds only changes, so it is a mistake of the configuration."""
+    """OpenBao's delta list is a configuration error, because it holds only changes."""
     openbao.ask("pki/config/crl", auto_rebuild=True, enable_delta=True, expiry="72h")
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     with opener.open(f"{openbao.url}/v1/pki/crl/delta", timeout=30) as answer:

@@ -1,4 +1,4 @@
-"""OpenSSL: lists with a scope that its commands make, and its own verdict about them."""
+"""OpenSSL: lists with a scope that its commands make, and its own verdict with them."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class OpenSSL:
         return done.returncode
 
     def issue(self, name: str, part: int, extensions: str = "client") -> Path:
-        """Issue a client's certificate; by default it names a partition."""
+        """Issue a client certificate, which by default names a partition."""
         request = ("req", *self._new_key, "-subj", f"/CN={name}", "-keyout", "client.key")
         self.run(*request, "-out", "client.csr")
         issue = ("ca", "-batch", "-config", "ca.cnf", "-notext", "-extensions", extensions)
@@ -122,7 +122,7 @@ def test_partitions_as_openssl_judges_them(
 
 
 def test_certificate_that_names_no_point(openssl: OpenSSL, make_site: Any, tmp_path: Path) -> None:
-    """A partition says nothing about a certificate that names none, unless the operator says so."""
+    """Without a stated point, a partition does not cover a certificate that names none."""
     plain = openssl.issue("plain", 0, extensions="plain")
     crl, url = openssl.publish(0), point(0)
     ca = tmp_path / "ca.pem"

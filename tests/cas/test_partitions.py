@@ -146,7 +146,7 @@ def test_four_partitions_of_which_one_is_missing(
     make_site: Any,
     tmp_path: Path,
 ) -> None:
-    """Its own partition decides about a client; a missing one denies its own clients alone."""
+    """Each partition decides only about its own clients, and a missing one denies its clients."""
     anchor, urls, crls = tmp_path / "ca.pem", tmp_path / "urls.txt", tmp_path / "crls"
     anchor.write_bytes(partitioned_ca.certificate("ca"))
     clients = [partitioned_ca.certificate(f"client-{number}") for number in range(2 * COUNT)]
@@ -171,7 +171,7 @@ def test_four_partitions_of_which_one_is_missing(
     )
 
     # One client of partition 1 is revoked, and one of the missing partition. certomancer writes
-    # both entries into every list, and only the list of the client's own partition speaks.
+    # both entries into every list, but only the list of the client's own partition counts.
     partitioned_ca.write(1, 3)
     for part in range(COUNT):
         published[f"/{part}"] = partitioned_ca.list_of(part)

@@ -27,7 +27,7 @@ PROVISIONER = x509.UnrecognizedExtension(
     x509.ObjectIdentifier("1.3.6.1.4.1.37476.9000.64.1"),
     bytes.fromhex("3016020101040561646d696e040a") + b"0123456789",
 )
-"""The extension that step-ca adds to each leaf: who let it be issued."""
+"""The extension that step-ca adds to each leaf, which names the provisioner."""
 
 
 def tlv(tag: int, *content: bytes) -> bytes:
@@ -87,7 +87,7 @@ def step_ca_list(
 
 @pytest.fixture(scope="module")
 def root() -> CertificateAuthority:
-    """step-ca's root, whose key is offline and which publishes no list."""
+    """The root of step-ca. Its key is offline, and it publishes no list."""
     return CertificateAuthority("Contoso Root CA", organization="Contoso")
 
 
@@ -108,7 +108,7 @@ def client_of(ca: CertificateAuthority, name: str) -> IssuedCertificate:
 
 
 def test_the_shape_is_step_cas(intermediate: CertificateAuthority) -> None:
-    """The documented shape is read as it is meant: a critical point, one URI, and no flag."""
+    """The documented list is read as one with a critical point, one URI, and no flag."""
     crl = x509.load_der_x509_crl(step_ca_list(intermediate, number=7))
     point = crl.extensions.get_extension_for_class(x509.IssuingDistributionPoint)
     assert point.critical
@@ -125,7 +125,7 @@ def test_client_enters_is_revoked_and_is_denied(
     tmp_path: Path,
     intermediate: CertificateAuthority,
 ) -> None:
-    """With the intermediate as the anchor and a stated point, a revoked client is denied soon."""
+    """With the intermediate as anchor and a stated point, a revoked client is denied soon."""
     anchor, crl = tmp_path / "intermediate.pem", tmp_path / "step.crl"
     anchor.write_bytes(intermediate.certificate_pem)
     published["/1.0/crl"] = step_ca_list(intermediate, number=1)
@@ -144,7 +144,7 @@ def test_client_enters_is_revoked_and_is_denied(
 def test_without_the_statement_nobody_is_known(
     make_site: Any, tmp_path: Path, intermediate: CertificateAuthority
 ) -> None:
-    """Without the operator's statement the list does not speak, and the detail says what to do."""
+    """Without a stated point the list does not apply, and the detail says what to do."""
     (tmp_path / "step.crl").write_bytes(step_ca_list(intermediate, number=1))
     site = make_site(
         trust_anchors=intermediate.certificate_pem.decode(), crls=tmp_path / "step.crl"
@@ -161,7 +161,7 @@ def test_the_root_publishes_no_list(
     root: CertificateAuthority,
     intermediate: CertificateAuthority,
 ) -> None:
-    """With the root as the anchor no list covers the intermediate, so everybody is denied."""
+    """With the root as anchor no list covers the intermediate, so every client is denied."""
     (tmp_path / "step.crl").write_bytes(step_ca_list(intermediate, number=1))
     site = make_site(
         trust_anchors=root.certificate_pem.decode(),
@@ -177,7 +177,7 @@ def test_the_root_publishes_no_list(
 def test_template_that_names_the_point(
     make_site: Any, tmp_path: Path, intermediate: CertificateAuthority
 ) -> None:
-    """If step-ca's template writes `crlDistributionPoints`, no statement is needed."""
+    """A certificate whose template names the distribution point needs no stated point."""
     point = x509.DistributionPoint([x509.UniformResourceIdentifier(URL)], None, None, None)
     alice, bob = (
         intermediate.issue(name, extensions=[(x509.CRLDistributionPoints([point]), False)])
@@ -194,7 +194,7 @@ def test_template_that_names_the_point(
 def test_another_url_is_a_mistake_of_the_configuration(
     tmp_path: Path, intermediate: CertificateAuthority
 ) -> None:
-    """step-ca's default URL has no port; a URL with one is another, and the start says so."""
+    """step-ca's default URL has no port, so a stated URL with a port is an error at the start."""
     (tmp_path / "step.crl").write_bytes(step_ca_list(intermediate, number=1))
     entry = {"file": str(tmp_path / "step.crl"), "distribution_point": URL.replace("/1", ":443/1")}
     with pytest.raises(ConfigurationError, match="write distribution_point exactly as"):
@@ -202,7 +202,7 @@ def test_another_url_is_a_mistake_of_the_configuration(
 
 
 def test_certificates_are_what_the_shape_says(intermediate: CertificateAuthority) -> None:
-    """The client's certificate names no distribution point, as step-ca's default leaves do not."""
+    """A client certificate names no distribution point, like the leaves of step-ca's default."""
     leaf = client_of(intermediate, "alice.example").certificate.x509
     with pytest.raises(x509.ExtensionNotFound):
         leaf.extensions.get_extension_for_class(x509.CRLDistributionPoints)

@@ -1,4 +1,4 @@
-"""Path validation against the client-certificate cases that were made from x509-limbo.
+"""Path validation of the client-certificate cases that were made from x509-limbo.
 
 The vectors are data of their own; LIMBO_VECTORS names their file (`vectors.json.gz`).
 """
@@ -25,7 +25,7 @@ SLOWEST_SECONDS = 10.0
 
 @pytest.fixture(scope="module")
 def cases() -> list[dict[str, Any]]:
-    """All cases, each with its moment."""
+    """All cases. Each has its own moment."""
     path = os.environ.get("LIMBO_VECTORS")
     if not path:
         pytest.skip("LIMBO_VECTORS does not name the x509-limbo vectors (vectors.json.gz)")
@@ -37,7 +37,7 @@ def cases() -> list[dict[str, Any]]:
 
 
 def is_accepted(case: dict[str, Any]) -> bool:
-    """Ask a policy as a site does; a policy that does not start accepts no certificate."""
+    """Tell whether a policy accepts a certificate, which it does not if it cannot be made."""
     try:
         policy = Policy(trust_anchors=case["roots"], intermediates=case["intermediates"] or None)
         policy.check(ClientCertificate.from_pem(case["leaf"]), case["at"])
@@ -47,7 +47,7 @@ def is_accepted(case: dict[str, Any]) -> bool:
 
 
 def test_conformance(cases: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]) -> None:
-    """Of the core cases 102 of 104 are right and none is falsely accepted, each in bounded time."""
+    """Of the core cases 102 of 104 are right, none is falsely accepted, and each ends in time."""
     right: Counter[str] = Counter()
     false_accepts: dict[str, list[str]] = {}
     false_rejects: dict[str, list[str]] = {}
@@ -55,7 +55,7 @@ def test_conformance(cases: list[dict[str, Any]], capsys: pytest.CaptureFixture[
     for case in cases:
         start = time.perf_counter()
         with warnings.catch_warnings():
-            # Some cases hold serial numbers that cryptography warns of.
+            # cryptography warns of the serial numbers in some cases.
             warnings.simplefilter("ignore")
             accepted = is_accepted(case)
         assert time.perf_counter() - start < SLOWEST_SECONDS, case["id"]

@@ -44,7 +44,7 @@ def scope_of(who: IssuedCertificate) -> dict[str, Any]:
 def test_an_entry_is_one_record_with_attributes(
     authorizer: Authorizer, alice: IssuedCertificate, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The record says who, under which policy and alternative, and has attributes for each."""
+    """The record names the client, the policy and the alternative, each also as an attribute."""
     caplog.set_level(logging.INFO, "arrcert.access")
     authorizer.identify_wsgi(environ_of(alice))
     [record] = caplog.records
@@ -69,7 +69,7 @@ def test_an_entry_is_one_record_with_attributes(
 def test_the_log_is_off_by_its_level(
     authorizer: Authorizer, alice: IssuedCertificate, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The logger has no level of its own, so nothing is written at the usual level WARNING."""
+    """The usual level WARNING writes no entry, because the logger has no level of its own."""
     assert logging.getLogger("arrcert.access").level == logging.NOTSET
     authorizer.identify_wsgi(environ_of(alice))
     assert caplog.records == []
@@ -89,7 +89,7 @@ def test_a_silent_log_of_entries_silences_acceptances(
 def test_each_entry_is_recorded_remembered_or_not(
     alice: IssuedCertificate, caplog: pytest.LogCaptureFixture, remembered: int
 ) -> None:
-    """Every request is recorded, on each of the four ways to ask."""
+    """Each accepted request is recorded, remembered or not, on each of the four entry points."""
     caplog.set_level(logging.INFO, "arrcert.access")
     policy = Policy(fingerprints=[alice.certificate.sha256_fingerprint])
     authorizer = Authorizer({"default": policy}, most_remembered=remembered)
@@ -110,7 +110,7 @@ def test_each_entry_is_recorded_remembered_or_not(
 def test_a_request_that_is_decided_twice_is_recorded_once(
     authorizer: Authorizer, alice: IssuedCertificate, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A middleware and a framework inside it decide about one request, and one record is made."""
+    """A request that a middleware and then its framework decide about is recorded once."""
     caplog.set_level(logging.INFO, "arrcert.access")
     environ, scope = environ_of(alice), scope_of(alice)
     for _ in range(2):
@@ -122,7 +122,7 @@ def test_a_request_that_is_decided_twice_is_recorded_once(
 def test_finding_records_nothing_until_somebody_enters(
     authorizer: Authorizer, alice: IssuedCertificate, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """`find_*` records nothing; `entered_*` records who was found, once."""
+    """`find_*` records nothing, and `entered_*` records the client that was found, once."""
     caplog.set_level(logging.INFO, "arrcert.access")
     environ, scope = environ_of(alice), scope_of(alice)
     found = authorizer.find_wsgi(environ), authorizer.find_asgi(scope)
@@ -148,7 +148,7 @@ def test_a_denied_request_is_no_entry(
 
 
 def test_a_request_that_cannot_be_marked_counts_as_new() -> None:
-    """A mapping that cannot be changed, and no request at all, are recorded each time."""
+    """A request that cannot be changed, and a call without a request, are recorded each time."""
     for request in (None, MappingProxyType({})):
         assert is_first_entry(request)
         assert is_first_entry(request)
@@ -164,7 +164,7 @@ def test_a_fault_of_recording_denies_nobody(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """An error while an entry is recorded is logged, and the decision stands."""
+    """An error while an entry is recorded is logged, and the request is still accepted."""
 
     def fail(*_: object, **__: object) -> None:
         raise OSError("no space left")

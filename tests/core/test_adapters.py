@@ -1,4 +1,4 @@
-"""What the framework adapters share."""
+"""The code that the framework adapters share."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pytest
 from arrcert import DenialReason
 from arrcert.adapters import (
     NOT_GIVEN,
+    Requirement,
     deny_misconfigured,
     exempt_view,
     is_exempt_view,
@@ -23,7 +24,7 @@ from arrcert.adapters import (
     require_policy_name,
     require_role,
     require_view,
-    role_named_by,
+    requirement_named_by,
 )
 
 
@@ -105,7 +106,7 @@ def test_a_policy_is_a_name(policy: object) -> None:
 
 @pytest.mark.parametrize("role", ["", " ", 7, ["orders"], True, b"orders"])
 def test_a_role_that_is_not_a_name_is_refused(role: object) -> None:
-    """A role is non-empty text; None asks for none."""
+    """A role is non-empty text, and None stands for no role."""
     with pytest.raises(TypeError, match="write the name of a role that a policy grants"):
         require_role(role)
     require_role(None)
@@ -156,7 +157,7 @@ def test_no_argument_differs_from_none() -> None:
 
 
 def test_a_marked_view_names_its_policy() -> None:
-    """A view names the policy that it was marked with, and other views name none."""
+    """A marked view names its policy, and an unmarked view names none."""
     view = new_view()
     assert policy_named_by(view) is None
     assert policy_named_by(None) is None
@@ -165,19 +166,20 @@ def test_a_marked_view_names_its_policy() -> None:
 
 
 def test_the_outer_mark_counts() -> None:
-    """A wrapper names its own policy, not the one that functools.wraps copied."""
+    """A wrapper names its own policy, even if functools.wraps copied another one."""
     view = protect(protect(new_view(), "inner"), "outer")
     assert policy_named_by(view) == "outer"
     assert policy_named_by(plain(view)) == "outer"
 
 
 def test_a_marked_view_asks_for_its_role() -> None:
-    """The role stands beside the policy of the same mark; an outer mark replaces both."""
+    """A mark holds a policy and a role, and an outer mark replaces both."""
     view = new_view()
-    assert role_named_by(view) is None
+    assert requirement_named_by(view) is None
     mark_policy(view, "partners", "orders")
-    assert role_named_by(view) == role_named_by(plain(view)) == "orders"
-    assert role_named_by(protect(view)) is None
+    asked = Requirement("partners", "orders")
+    assert requirement_named_by(view) == requirement_named_by(plain(view)) == asked
+    assert requirement_named_by(protect(view)) == Requirement("default", None)
 
 
 def test_every_policy_in_a_view_is_found() -> None:
@@ -188,7 +190,7 @@ def test_every_policy_in_a_view_is_found() -> None:
         assert policies_named_in(other) == set()
 
 
-def test_a_mark_that_is_not_a_string_names_no_policy() -> None:
+def test_a_mark_of_another_type_names_no_policy() -> None:
     """An object that has every attribute names no policy."""
 
     class Obliging:
@@ -196,7 +198,7 @@ def test_a_mark_that_is_not_a_string_names_no_policy() -> None:
             return set()
 
     assert policy_named_by(Obliging()) is None
-    assert role_named_by(Obliging()) is None
+    assert requirement_named_by(Obliging()) is None
 
 
 def test_marks_keep_no_view_in_memory() -> None:
@@ -215,7 +217,7 @@ def test_marks_keep_no_view_in_memory() -> None:
 
 
 def test_exactly_one_function_is_exempt() -> None:
-    """An exemption does not reach wrappers, functions of the same name, or equal objects."""
+    """An exemption holds for one function, and not for wrappers, namesakes or equal objects."""
 
     class Equal:
         def __eq__(self, other: object) -> bool:
@@ -232,7 +234,7 @@ def test_exactly_one_function_is_exempt() -> None:
 
 
 def test_an_exemption_keeps_no_view_in_memory() -> None:
-    """A later view cannot inherit an exemption."""
+    """An exemption keeps no view in memory, so that a later view cannot inherit it."""
     view = new_view()
     exempt_view(view)
     reference = weakref.ref(view)
@@ -272,19 +274,19 @@ def test_a_wrapper_below_the_lost_decorator_is_reported() -> None:
 
 
 def test_a_wrapper_that_a_route_makes_is_reported() -> None:
-    """A route may register a wrapper of the undecorated view, and return the view."""
+    """If a route registers a wrapper and returns the bare view, the wrapper is reported."""
     view = new_view()
     registered = plain(plain(view))
     protect(view)
     assert list(lost_decorators({"a": registered})) == ["a"]
-    # Its other registration is decorated, so both are there on purpose.
+    # The view is registered a second time with the decorator, so both are intended.
     assert list(lost_decorators({"a": registered, "b": protect(view)})) == []
     exempt_view(registered)
     assert list(lost_decorators({"a": registered})) == []
 
 
 def test_a_wrapper_of_a_bound_view_is_not_reported() -> None:
-    """A view that its module still binds to its name has no decorator above it."""
+    """A view is not reported while its module still binds it to its name."""
     protect(bound_view)
     assert list(lost_decorators({"a": plain(bound_view)})) == []
 
@@ -317,7 +319,7 @@ def test_a_view_that_is_open_on_purpose_is_not_reported() -> None:
 
 @pytest.mark.parametrize("view", [Unhashable(), Slotted()])
 def test_views_without_hash_or_weak_reference_are_not_reported(view: Callable[..., Any]) -> None:
-    """Such a view cannot be remembered, and is no error."""
+    """A view without a hash or a weak reference is not reported, and is no error."""
     protect(view)
     assert list(lost_decorators({"a": view, "b": protect(view)})) == []
 
@@ -332,7 +334,7 @@ def test_a_view_that_wraps_itself_ends_the_search() -> None:
     assert list(lost_decorators({"a": view})) == []
 
 
-# The denial of a wrong setup. ---------------------------------------------------------------------
+# Denials of a wrong setup. ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -346,7 +348,7 @@ def test_a_view_that_wraps_itself_ends_the_search() -> None:
 def test_a_wrong_setup_is_a_denial_and_an_error_in_the_log(
     request_: dict[str, Any], described: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The denial has the reason `misconfigured`, and its log record names request and policy."""
+    """A wrong setup is a `misconfigured` denial, and its log record names request and policy."""
     denied = deny_misconfigured("it is not set up", "partners", **request_)
     assert (denied.reason, denied.detail) == (DenialReason.MISCONFIGURED, "it is not set up")
     assert denied.certificate is None

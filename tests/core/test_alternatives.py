@@ -43,7 +43,7 @@ def detail(certificate: ClientCertificate, policy: Policy) -> str:
 def test_first_policy_that_accepts_wins(
     authority: CertificateAuthority, alice: IssuedCertificate
 ) -> None:
-    """The acceptance is that of the first policy that accepts."""
+    """The first policy that accepts decides."""
     end = alice.certificate.not_valid_after_utc - timedelta(hours=1)
     ending = {"fingerprint": alice.certificate.sha256_fingerprint, "not_after": end}
     none, short, long = (
@@ -62,7 +62,7 @@ def test_first_policy_that_accepts_wins(
 def test_denial_holds_the_reasons_of_all(
     authority: CertificateAuthority, impostor: IssuedCertificate
 ) -> None:
-    """The last policy gives the reason, and `reasons` and the detail hold those of all."""
+    """A denial has the reason of the last policy, and `reasons` and the detail name all of them."""
     pinned = Policy(fingerprints=["A" * 40])
     anchored = Policy(trust_anchors=authority.certificate_pem.decode())
     certificate = impostor.certificate
@@ -76,7 +76,7 @@ def test_denial_holds_the_reasons_of_all(
 
 
 def test_denial_of_a_single_policy_does_not_count(impostor: IssuedCertificate) -> None:
-    """The detail of a single policy is the detail of its finding."""
+    """The denial of a single policy has the detail of its finding, without a number."""
     pinned = Policy(fingerprints=["A" * 40])
     decided = decide(impostor.certificate, pinned)
     assert isinstance(decided, Denial)
@@ -100,7 +100,7 @@ def test_revoked_ends_the_search(authority: CertificateAuthority) -> None:
 
 
 def test_memory_without_files_is_always_the_same(alice: IssuedCertificate) -> None:
-    """Policies without files have one memory, which stays."""
+    """Policies without files have one memory for all time."""
     alternatives = Alternatives(
         "default", [Policy(fingerprints=[alice.certificate.sha256_fingerprint])], 9
     )
@@ -118,7 +118,7 @@ def test_change_of_any_file_begins_an_empty_memory(
     alice: IssuedCertificate,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A new snapshot of the files of any alternative has a memory of its own."""
+    """A changed file of any alternative starts a new memory."""
     monkeypatch.setattr(trust_files, "SECONDS_BETWEEN_LOOKS", 0.0)
     anchors, others = tmp_path / "anchors.pem", tmp_path / "others.pem"
     anchors.write_bytes(authority.certificate_pem)

@@ -1,4 +1,4 @@
-"""Imports go in one direction, and the public face is whole."""
+"""Imports go in one direction, and the public names are complete."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ import arrcert_flask
 CORE = Path(arrcert.__file__).parent
 FLASK = Path(arrcert_flask.__file__).parent
 DJANGO = Path(arrcert_django.__file__).parent
-# FastAPI itself is not imported here: it is an extra.
+# FastAPI itself is not imported here, because it is an extra.
 FASTAPI = CORE.parent / "arrcert_fastapi"
-# Nor is pytest's plugin, which this run has loaded already.
+# pytest's plugin is not imported either, because this run has already loaded it.
 PYTEST = CORE.parent / "arrcert_pytest"
 
 ORDER = [
@@ -85,7 +85,7 @@ ORDER = [
     "outbound",
     "testing",
 ]
-"""Every module of the core but the command. Each may import those before it."""
+"""Every module of the core except the command. Each may import those before it."""
 
 PUBLIC = {"arrcert", "arrcert.cli", "arrcert.gunicorn", "arrcert.outbound", "arrcert.settings"}
 PUBLIC |= {"arrcert.asgi", "arrcert.explanation", "arrcert.testing", "arrcert.wsgi"}
@@ -128,7 +128,7 @@ def packages(folder: Path) -> set[str]:
 
 
 def test_every_module_has_its_place() -> None:
-    """A new module of the core must be put into the order of imports."""
+    """Each module of the core has its place in the order of imports."""
     modules = {
         ".".join(path.relative_to(CORE).with_suffix("").parts).removesuffix(".__init__")
         for path in CORE.rglob("*.py")
@@ -180,7 +180,7 @@ def modules_imported_by(module: str) -> set[str]:
     ],
 )
 def test_modules_that_need_not_know_each_other(module: str, other: str) -> None:
-    """Some modules import another one neither directly nor through a third.
+    """Some modules must not import another one, directly or through a third.
 
     An import under `if TYPE_CHECKING` does not count, and `exceptions` has one.
     """
@@ -189,7 +189,7 @@ def test_modules_that_need_not_know_each_other(module: str, other: str) -> None:
 
 
 def test_imports_through_other_modules_are_found() -> None:
-    """The authorizer imports the rules through the policy, so the search above sees that."""
+    """The search finds an import through a third module: the authorizer imports the rules."""
     assert "policy" in modules_imported_by("authorizer")
     assert "arrcert.rules.KEYS" not in set(imports(path_of("authorizer")))
     assert "rules" in modules_imported_by("authorizer")
@@ -216,7 +216,7 @@ def test_import_of_the_core_is_small(module: str) -> None:
 
 
 def test_adapters_know_no_x509_and_not_each_other() -> None:
-    """An adapter imports its framework and the core, never cryptography or the other adapter."""
+    """An adapter imports its framework and the core, but not cryptography or another adapter."""
     adapters = {FLASK: "flask", DJANGO: "django", FASTAPI: "fastapi"}
     for adapter, framework in adapters.items():
         others = {other for other in adapters.values() if other != framework}
@@ -226,7 +226,7 @@ def test_adapters_know_no_x509_and_not_each_other() -> None:
 
 
 def test_plugin_of_pytest_imports_nothing_when_it_is_loaded() -> None:
-    """Pytest loads the plugin in every project, so at its top it imports pytest alone."""
+    """The plugin imports only pytest at its top, because pytest loads it in every project."""
     for path in (PYTEST / "__init__.py", PYTEST / "plugin.py"):
         top = ast.parse(path.read_text(encoding="utf-8")).body
         names = {alias.name for node in top if isinstance(node, ast.Import) for alias in node.names}
@@ -238,7 +238,7 @@ def test_plugin_of_pytest_imports_nothing_when_it_is_loaded() -> None:
 
 
 def test_public_modules_can_be_recognized() -> None:
-    """A module is public if it defines `__all__`, and the docstring of the package lists it."""
+    """Each public module defines `__all__`, and the docstring of its package lists it."""
     defining = {
         ".".join(("arrcert", *path.relative_to(CORE).with_suffix("").parts)).removesuffix(
             ".__init__"
@@ -252,7 +252,7 @@ def test_public_modules_can_be_recognized() -> None:
 
 
 def test_public_face_is_whole() -> None:
-    """Every public name exists, is documented, and is listed in order."""
+    """Every public name exists, has a docstring, and is listed in order."""
     for package in (arrcert, arrcert_flask):
         assert sorted(package.__all__) == package.__all__
         for name in package.__all__:
@@ -268,7 +268,7 @@ def test_public_face_is_whole() -> None:
 
 
 def test_core_exports_its_public_face_alone() -> None:
-    """Beside its modules, `arrcert` has no public names but those of `__all__`."""
+    """The public names of `arrcert` are its modules and the names of `__all__`."""
     names = {
         name
         for name, value in vars(arrcert).items()

@@ -1,4 +1,4 @@
-"""The check around any ASGI app."""
+"""The middleware around any ASGI app."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def call(
 def test_who_enters_is_in_the_scope(
     authorizer: Authorizer, alice: IssuedCertificate, kind: str, has_state: bool
 ) -> None:
-    """An authorized connection reaches the app with the identity, also in the state if any."""
+    """An accepted connection has its identity in the scope, and in its state if there is one."""
     site = Site()
     more: dict[str, Any] = {"state": {"pool": 1}} if has_state else {}
     call(ClientCertificateMiddleware(site, authorizer), alice, type=kind, **more)
@@ -152,7 +152,7 @@ def test_a_denied_request_does_not_reach_the_app(
     method: str,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Each method gets the same constant 403 and one record in the log; the app never runs."""
+    """A denied request gets the constant 403 for each method, and never reaches the app."""
     site = Site()
     app = ClientCertificateMiddleware(site, authorizer)
     for client in (None, impostor):
@@ -170,7 +170,7 @@ def test_a_denied_request_does_not_reach_the_app(
 def test_a_websocket_is_denied_before_it_is_accepted(
     authorizer: Authorizer, extensions: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The handshake gets the 403 if the server offers it, else `websocket.close`."""
+    """A denied handshake gets the 403 if the server supports it, and else `websocket.close`."""
     site = Site()
     app = ClientCertificateMiddleware(site, authorizer)
     sent = call(app, type="websocket", extensions=extensions)
@@ -187,7 +187,7 @@ def test_a_websocket_is_denied_before_it_is_accepted(
 
 
 def test_a_client_that_has_gone_gets_no_answer(authorizer: Authorizer) -> None:
-    """After `websocket.disconnect` nothing is sent."""
+    """After `websocket.disconnect` the middleware sends nothing."""
     app = ClientCertificateMiddleware(Site(), authorizer)
     assert call(app, type="websocket", first="websocket.disconnect") == []
 
@@ -200,7 +200,7 @@ def test_policies(
     impostor: IssuedCertificate,
     kind: str,
 ) -> None:
-    """A named policy admits alone, and None admits whomever any policy accepts."""
+    """A named policy decides alone, and with None any policy may accept."""
     for policy, admitted in (("default", 1), ("partners", 1), (None, 2)):
         site = Site()
         app = ClientCertificateMiddleware(site, authorizer, policy=policy)
@@ -215,7 +215,7 @@ def test_policies(
 def test_framework_inside_asks_at_the_cost_of_a_look_up(
     authorizer: Authorizer, alice: IssuedCertificate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The rules run once for a certificate, although app and middleware both ask."""
+    """The rules run once for a certificate, even if middleware and app both ask."""
     decisions = []
     decide = Policy.decide
 
@@ -239,7 +239,7 @@ def test_framework_inside_asks_at_the_cost_of_a_look_up(
 def test_cross_site_connections_are_denied(
     authorizer: Authorizer, alice: IssuedCertificate
 ) -> None:
-    """A browser's WebSocket or unsafe request from a page of another site does not enter."""
+    """A cross-site WebSocket or unsafe request of a browser is denied."""
     app = ClientCertificateMiddleware(site := Site(), authorizer)
     headers = [(b"x-arr-clientcert", alice.header_value.encode()), (b"host", b"a.example")]
     for origin, entered in ((b"https://b.example", 0), (b"https://a.example", 2)):
@@ -276,7 +276,7 @@ def test_lifespan_passes(authorizer: Authorizer) -> None:
 
 
 def test_an_unknown_scope_does_not_pass(authorizer: Authorizer, alice: IssuedCertificate) -> None:
-    """A kind of connection that cannot be checked does not reach the app."""
+    """A connection of an unknown kind does not reach the app."""
     site = Site()
     with pytest.raises(NotImplementedError, match="http and websocket, and does not know 'mqtt'"):
         call(ClientCertificateMiddleware(site, authorizer), alice, type="mqtt")
@@ -293,7 +293,7 @@ def test_an_unknown_scope_does_not_pass(authorizer: Authorizer, alice: IssuedCer
         ("/health", "", b"/health", True),
         ("/app/health", "/app", b"/app/health", True),
         ("/app/health", "/app/", b"/app/health", True),
-        # A server whose path leaves the root path out.
+        # This server does not put the root path into the path.
         ("/health", "/app", b"/health", True),
         ("/apphealth", "/app", b"/apphealth", False),
         ("/app/health", "", b"/app/health", False),
@@ -310,7 +310,7 @@ def test_an_unknown_scope_does_not_pass(authorizer: Authorizer, alice: IssuedCer
 def test_exempt_paths(
     authorizer: Authorizer, path: str, root_path: str, raw_path: bytes, is_open: bool, kind: str
 ) -> None:
-    """An exempt path is open without an identity, its neighbours are not."""
+    """An exempt path is open and has no identity, and the paths beside it are closed."""
     paths = ["/", "/health", "/public/*"]
     app = ClientCertificateMiddleware(site := Site(), authorizer, exempt_paths=paths)
     more = {"root_path": root_path, "raw_path": raw_path, "state": {"client_identity": "stale"}}
@@ -333,7 +333,7 @@ def test_exempt_paths(
 def test_what_a_certificate_opened_is_private(
     authorizer: Authorizer, alice: IssuedCertificate, said: list[bytes], sent: list[bytes]
 ) -> None:
-    """Shared caches may not keep a response to an authorized request; other headers stay."""
+    """A response to an accepted request is private, and its other headers do not change."""
     site = Site(*((b"Cache-Control", value) for value in said))
     start, body = call(ClientCertificateMiddleware(site, authorizer), alice)
     names = [name.lower() for name, _ in start["headers"]]
@@ -344,7 +344,7 @@ def test_what_a_certificate_opened_is_private(
 
 
 def test_a_page_that_is_open_may_be_public(authorizer: Authorizer) -> None:
-    """A response on an exempt path is left alone."""
+    """A response on an exempt path does not change."""
     site = Site((b"cache-control", b"public"))
     start, _ = call(ClientCertificateMiddleware(site, authorizer, exempt_paths=["/x"]))
     assert (b"cache-control", b"public") in start["headers"]
@@ -354,7 +354,7 @@ def test_a_page_that_is_open_may_be_public(authorizer: Authorizer) -> None:
 
 
 def test_an_app_is_wrapped(authorizer: Authorizer) -> None:
-    """Around an object that is no app there is an error at the start; the app is an attribute."""
+    """An object that is not an app is an error at the start, and a wrapped app is an attribute."""
     with pytest.raises(TypeError, match="app is None, which is no ASGI app"):
         ClientCertificateMiddleware(cast("Any", None), authorizer)
     site = Site()
@@ -364,7 +364,7 @@ def test_an_app_is_wrapped(authorizer: Authorizer) -> None:
 def test_the_environment_configures_it(
     monkeypatch: pytest.MonkeyPatch, alice: IssuedCertificate
 ) -> None:
-    """Without an Authorizer the environment says who enters, and which paths are exempt."""
+    """Without an Authorizer, the environment provides the policies and the exempt paths."""
     monkeypatch.setenv("ARRCERT_FINGERPRINTS", alice.certificate.sha1_fingerprint)
     monkeypatch.setenv("ARRCERT_EXEMPT_PATHS", "/health")
     app = ClientCertificateMiddleware(Site())
@@ -388,13 +388,13 @@ class Route:
 
 
 def test_what_is_guarded(authorizer: Authorizer) -> None:
-    """An app is guarded if its connections cannot get around the middleware."""
+    """An app counts as guarded if no connection can avoid the middleware."""
     site = Site()
     guarded = ClientCertificateMiddleware(site, authorizer)
     assert is_guarded(guarded)
     for other in (site, None, 7, "x", lambda: None):
         assert not is_guarded(other)
-    # A layer that is not known may answer by itself.
+    # An unknown layer may answer by itself.
     assert not is_guarded(type("Wrapper", (), {"inner": guarded, "app": guarded})())
 
 
@@ -472,7 +472,7 @@ HANDSHAKE = (
 
 
 def test_on_uvicorn(authorizer: Authorizer, alice: IssuedCertificate) -> None:
-    """On a server a stranger gets the 403 for every method, and alice enters."""
+    """On a server, a stranger gets the 403 for every method, and alice is accepted."""
     site = Site()
     known = f"X-ARR-ClientCert: {alice.header_value}"
     with served(ClientCertificateMiddleware(site, authorizer)) as port:
@@ -489,7 +489,7 @@ def test_on_uvicorn(authorizer: Authorizer, alice: IssuedCertificate) -> None:
 
 
 def test_websockets_on_uvicorn(authorizer: Authorizer, alice: IssuedCertificate) -> None:
-    """On a server a stranger's handshake gets the same 403, and alice's is accepted."""
+    """On a server, a stranger's handshake gets the same 403, and alice's is accepted."""
     site = Site()
     known = f"X-ARR-ClientCert: {alice.header_value}"
     with served(ClientCertificateMiddleware(site, authorizer)) as port:
@@ -506,7 +506,7 @@ def test_websockets_on_uvicorn(authorizer: Authorizer, alice: IssuedCertificate)
 
 
 def test_authorizer_that_decides_is_shown(authorizer: Authorizer) -> None:
-    """The middleware shows the authorizer that decides now, also the one of a callable."""
+    """The middleware shows the authorizer that decides now, even if a callable provides it."""
 
     async def app(*_: object) -> None: ...
 

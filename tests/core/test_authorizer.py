@@ -1,4 +1,4 @@
-"""The authorizer: four entry points, one decision, one log record."""
+"""The authorizer: each of its entry points gives the same decision and one log record."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def denied(call: Callable[[], object]) -> CertificateDenied:
 def test_four_forms_one_decision(
     authorizer: Authorizer, alice: IssuedCertificate, impostor: IssuedCertificate
 ) -> None:
-    """Header text, environ, scope and pairs lead to the same verdict."""
+    """Header text, environ, scope and pairs give the same verdict."""
 
     def verdicts(value: str) -> list[ClientCertificate | DenialReason]:
         forms: list[Callable[[], ClientCertificate]] = [
@@ -107,7 +107,7 @@ def test_four_forms_one_decision(
 
 
 def test_absent_header_is_missing(authorizer: Authorizer) -> None:
-    """A request without the header is `missing`, at each entry point."""
+    """A request without the header is `missing` at each entry point."""
     assert denied(lambda: authorizer.authorize(None)).reason is DenialReason.MISSING
     assert denied(lambda: authorizer.authorize_wsgi({})).reason is DenialReason.MISSING
     assert denied(lambda: authorizer.authorize_asgi({})).reason is DenialReason.MISSING
@@ -201,7 +201,7 @@ def test_bytes_that_are_no_certificate_are_malformed() -> None:
 
 
 def test_forwarded_intermediate_that_cannot_be_read_is_malformed(alice: IssuedCertificate) -> None:
-    """Every forwarded certificate must be readable, also if the path does not need it."""
+    """Every forwarded certificate must be readable, even one that the path does not use."""
     policy = Policy(fingerprints=[alice.certificate.sha256_fingerprint])
     authorizer = Authorizer({"default": policy}, front_end="rfc9440")
     leaf = ("Client-Cert", f":{alice.header_value}:")
@@ -247,14 +247,14 @@ def read_every_attribute(certificate: ClientCertificate) -> None:
     )
 )
 def test_accepted_certificate_is_readable(changes: list[tuple[int, int]]) -> None:
-    """Pinned bytes are malformed, or every attribute of their certificate is readable."""
+    """Pinned bytes are either malformed, or a certificate whose every attribute is readable."""
     der = bytearray(RICH.certificate.der)
     for position, difference in changes:
         der[position] ^= difference
     value = base64.b64encode(der).decode()
     policy = Policy(fingerprints=[hashlib.sha256(der).hexdigest()])
     with warnings.catch_warnings():
-        # cryptography warns of odd serial numbers and parameters, and reads them.
+        # cryptography warns of unusual serial numbers and parameters, but reads them.
         warnings.simplefilter("ignore")
         try:
             certificate: ClientCertificate | None = Authorizer({"default": policy}).authorize(value)
@@ -303,7 +303,7 @@ def test_moment_is_passed_on(authorizer: Authorizer, alice: IssuedCertificate) -
 def test_unknown_policy_is_denied_and_an_error(
     authorizer: Authorizer, alice: IssuedCertificate, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A policy that does not exist accepts nobody, and is an error in the log."""
+    """A policy that does not exist denies every request, and is an error in the log."""
     error = denied(lambda: authorizer.authorize(alice.header_value, policy="partnrs"))
     assert error.reason is DenialReason.MISCONFIGURED
     [record] = caplog.records
@@ -394,7 +394,7 @@ def test_log_is_one_line_whatever_the_client_sends(
 def test_acceptance_is_logged_for_debugging_alone(
     authorizer: Authorizer, alice: IssuedCertificate, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """An accepted certificate is a debug record with its fingerprint."""
+    """An accepted certificate is one DEBUG record with its fingerprint."""
     with caplog.at_level(logging.DEBUG, "arrcert"):
         authorizer.authorize(alice.header_value)
     [record] = [record for record in caplog.records if record.name == "arrcert"]
@@ -426,7 +426,7 @@ def test_acceptance_is_logged_for_debugging_alone(
 def test_request_of_a_wrong_type_is_a_denial(
     call: Callable[[Any], object], authorizer: Authorizer
 ) -> None:
-    """A request of any wrong type is a denial, and never another exception."""
+    """A request of a wrong type is denied, and raises no other exception."""
     denied(lambda: call(authorizer))
 
 
@@ -479,7 +479,7 @@ def test_unexpected_error_is_a_denial_with_its_traceback(
 def test_policy_without_an_answer_is_a_denial(
     authorizer: Authorizer, alice: IssuedCertificate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A policy that neither accepts nor gives a reason lets nobody in."""
+    """A policy that returns neither an acceptance nor a reason is a denial."""
     for answer in (None, True, (), alice.certificate):
         monkeypatch.setattr(Policy, "decide", lambda *_, answer=answer: answer)
         error = denied(lambda: authorizer.authorize(alice.header_value))
@@ -512,7 +512,7 @@ def test_finding_an_identity_names_the_policy_that_accepts(
 def test_finding_an_identity_with_an_error_finds_nobody(
     authorizer: Authorizer, alice: IssuedCertificate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An error in arrcert while it finds an identity lets nobody in."""
+    """`find_*` returns None if an error occurs in arrcert."""
 
     def broken(*_: object) -> None:
         raise RuntimeError("a fault")
@@ -563,7 +563,7 @@ def test_no_policies_stop_the_start(policies: Any, setting: str, message: str) -
 
 
 def test_every_alternative_must_be_a_policy() -> None:
-    """A good policy does not excuse a bad one, and all mistakes come together."""
+    """A policy list with one wrong entry is an error, and one error shows all mistakes."""
     bad: dict[str, Any] = {"a": [GOOD, "x"], "b": GOOD, "c": ("x", GOOD), "d": [], "e": (GOOD,)}
     with pytest.raises(ConfigurationError) as caught:
         Authorizer(bad, most_remembered=-1)
@@ -607,12 +607,12 @@ def test_front_end_is_a_name_a_mapping_or_an_ingress(alice: IssuedCertificate) -
         Authorizer(policies, front_end="apache")
 
 
-# --- what is remembered --------------------------------------------------------------------------
+# --- memory --------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def decisions(monkeypatch: pytest.MonkeyPatch) -> list[object]:
-    """The policies that were asked, one for each decision."""
+    """The policies that decided, one for each decision."""
     made: list[object] = []
     decide = Policy.decide
 
@@ -627,7 +627,7 @@ def decisions(monkeypatch: pytest.MonkeyPatch) -> list[object]:
 def test_accepted_certificate_is_remembered(
     authorizer: Authorizer, alice: IssuedCertificate, decisions: list[object]
 ) -> None:
-    """The same text is decided once; a decision with `at` neither asks the memory nor fills it."""
+    """The same text is decided once. A decision with `at` neither reads nor fills the memory."""
     now = datetime.now(UTC)
     for _ in range(2):
         authorizer.authorize(alice.header_value, at=now)
@@ -643,7 +643,7 @@ def test_accepted_certificate_is_remembered(
 def test_each_policy_has_its_own_memory(
     authorizer: Authorizer, alice: IssuedCertificate, decisions: list[object]
 ) -> None:
-    """What one policy has accepted is not remembered for another (ASP.NET Core #66673)."""
+    """An acceptance by one policy is not remembered for another (ASP.NET Core #66673)."""
     authorizer.authorize(alice.header_value)
     for _ in range(2):
         denied(lambda: authorizer.authorize(alice.header_value, "partners"))
@@ -667,7 +667,7 @@ def test_request_is_checked_before_the_memory(
 def test_memory_ends_with_the_certificate(
     monkeypatch: pytest.MonkeyPatch, decisions: list[object]
 ) -> None:
-    """An acceptance is remembered through the last second of validity, and not longer."""
+    """An acceptance is remembered until the last second of the certificate's validity."""
     end = (datetime.now(UTC) + timedelta(hours=1)).replace(microsecond=0)
     client = self_signed("alice", not_after=end)
     policy = Policy(fingerprints=[client.certificate.sha256_fingerprint])
@@ -685,7 +685,7 @@ def test_memory_ends_with_the_certificate(
 
 @pytest.mark.parametrize("hours", [-12, 0, 14])
 def test_last_second_counts_in_every_zone(hours: int, authority: CertificateAuthority) -> None:
-    """`at` half a second after notAfter is accepted, in whichever zone it is written."""
+    """`at` half a second after notAfter is accepted, in any time zone."""
     now = datetime.now(UTC)
     client = authority.issue("alice", not_after=now - timedelta(hours=1))
     late = client.certificate.not_valid_after_utc + timedelta(seconds=0.5)
@@ -726,7 +726,7 @@ def test_memory_ends_with_the_revocation_list(
 def test_memory_ends_with_the_pin(
     alice: IssuedCertificate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An acceptance is remembered through the last second of its pin, and not longer."""
+    """An acceptance is remembered until the last second of its pin."""
     end = (datetime.now(UTC) + timedelta(hours=1)).replace(microsecond=0)
     pin = {"fingerprint": alice.certificate.sha256_fingerprint, "not_after": end}
     authorizer = Authorizer({"default": Policy(fingerprints=[pin])})
@@ -742,7 +742,7 @@ def test_memory_ends_with_the_pin(
 def test_certificate_that_was_read_before_is_decided_anew(
     alice: IssuedCertificate, impostor: IssuedCertificate
 ) -> None:
-    """Reading a certificate once keeps no verdict: policy, moment and anchors count each time."""
+    """A certificate that was parsed before is decided again: policy, moment and anchors count."""
     pinned = Policy(fingerprints=[alice.certificate.sha256_fingerprint])
     other = Policy(fingerprints=[impostor.certificate.sha256_fingerprint])
     accepting, denying = Authorizer({"default": pinned}), Authorizer({"default": other})
@@ -761,7 +761,7 @@ def test_denials_of_a_flood_are_whole_and_all_told(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A denial that is only counted is raised as any other, and the counts make up the rest."""
+    """A denial in a flood is raised like any other, and the log shows it or counts it."""
     monkeypatch.setattr(denials, "MOST_IN_FULL", 2)
     monkeypatch.setattr(denials, "SECONDS_TO_COUNT", 60.0)
     values = [impostor.header_value, None, "no base64"]
@@ -800,7 +800,7 @@ def test_denial_leaves_nothing_behind(
     impostor: IssuedCertificate,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A denial leaves no objects behind that only the garbage collector can free."""
+    """A denial leaves no objects that only the garbage collector can free."""
     # pytest keeps each record, and pytest.raises a cycle of its own.
     logger = logging.getLogger("arrcert")
     monkeypatch.setattr(logger, "propagate", False)
@@ -811,7 +811,7 @@ def test_denial_leaves_nothing_behind(
             authorizer.authorize(impostor.header_value, policy)
 
     def denials() -> int:
-        # isinstance() also asks each lazy object for its class, and thereby evaluates it.
+        # isinstance() reads the class of each lazy object, and that evaluates the object.
         return sum(type(held) is CertificateDenied for held in gc.get_objects())
 
     knock()
@@ -830,7 +830,7 @@ def test_denial_leaves_nothing_behind(
 def test_text_that_is_too_long_is_not_remembered(
     alice: IssuedCertificate, decisions: list[object]
 ) -> None:
-    """A header with much text beside the certificate is decided each time."""
+    """A header with much text beside the certificate is not remembered."""
     pinned = Policy(fingerprints=[alice.certificate.sha256_fingerprint])
     authorizer = Authorizer({"default": pinned}, front_end="envoy")
     pem = quote(alice.certificate_pem.decode(), safe="")
@@ -854,7 +854,7 @@ def test_wrong_number_to_remember_stops_the_start(wrong: Any, alice: IssuedCerti
 def test_how_many_are_remembered_can_be_set(
     most: int, alice: IssuedCertificate, decisions: list[object]
 ) -> None:
-    """The setting decides how many certificates are remembered; 0 remembers none."""
+    """The setting is the number of remembered certificates, and 0 remembers none."""
     settings = load(
         {
             "ARRCERT": {"default": {"fingerprints": [alice.certificate.sha1_fingerprint]}},
@@ -871,7 +871,7 @@ def test_how_many_are_remembered_can_be_set(
 def test_soft_acceptance_is_not_remembered(
     authority: CertificateAuthority, decisions: list[object]
 ) -> None:
-    """A certificate that is accepted although revocation is unknown is decided each time."""
+    """An acceptance with unknown revocation is not remembered."""
     issuing = CertificateAuthority("Issuing", issuer=authority)
     client = issuing.issue("alice")
     policy = Policy(
@@ -887,7 +887,7 @@ def test_soft_acceptance_is_not_remembered(
 
 
 def test_memory_is_bounded(authority: CertificateAuthority, decisions: list[object]) -> None:
-    """No more certificates are remembered than the number that is set; the others are decided."""
+    """The memory holds at most the number of certificates that is set."""
     authorizer = Authorizer(
         {"default": Policy(trust_anchors=authority.certificate_pem.decode())}, most_remembered=2
     )
@@ -908,7 +908,7 @@ def test_reload_between_decision_and_remembering(
     alice: IssuedCertificate,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """An acceptance that is decided during a reload is discarded with the old files."""
+    """An acceptance that is decided during a reload is not remembered for the new files."""
     monkeypatch.setattr(trust_files, "SECONDS_BETWEEN_LOOKS", 0.0)
     path = tmp_path / "roots.pem"
     path.write_bytes(authority.certificate_pem)
@@ -937,7 +937,7 @@ def test_reload_between_decision_and_remembering(
 
 
 def test_many_threads_share_one_authorizer(authority: CertificateAuthority) -> None:
-    """Threads that use one authorizer at once get the right certificate or denial every time."""
+    """Many threads that share one authorizer get the right certificate or denial each time."""
     authorizer = Authorizer(
         {"default": Policy(trust_anchors=authority.certificate_pem.decode())}, most_remembered=3
     )
@@ -977,7 +977,7 @@ def test_many_threads_share_one_authorizer(authority: CertificateAuthority) -> N
     )
 )
 def test_hostile_headers_are_denied(pairs: list[tuple[bytes, bytes]]) -> None:
-    """Any list of hostile headers is a denial, and never another exception."""
+    """Any list of hostile headers is denied, and raises no other exception."""
     authorizer = Authorizer({"default": Policy(fingerprints=["A" * 40])})
     denied(lambda: authorizer.authorize_asgi({"headers": pairs}))
 
@@ -986,7 +986,7 @@ def test_hostile_headers_are_denied(pairs: list[tuple[bytes, bytes]]) -> None:
 
 
 def test_names_of_the_policies() -> None:
-    """The names are those of the configuration, in its order."""
+    """The authorizer lists the names of its policies in the order of the configuration."""
     policy = Policy(fingerprints=["A" * 40])
     authorizer = Authorizer({"partners": policy, "default": [policy, policy]})
     assert authorizer.policy_names == ("partners", "default")
@@ -997,7 +997,7 @@ def test_names_of_the_policies() -> None:
 def test_an_app_without_policies_denies_every_request(
     alice: IssuedCertificate, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It denies as misconfigured under any name, before it looks at the certificate."""
+    """An app without policies is `misconfigured` under any name, for any certificate."""
     authorizer = UnconfiguredAuthorizer(Problem("ARRCERT", "is not set"))
     assert authorizer.policy_names == ()
     scope = {"type": "http", "method": "GET", "path": "/", "headers": []}

@@ -1,4 +1,4 @@
-"""A client certificate is read whole, and hostile bytes are malformed."""
+"""A client certificate is read completely, and hostile bytes are malformed."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ GARBAGE_CONSTRAINTS = x509.UnrecognizedExtension(x509.ObjectIdentifier("2.5.29.1
 
 
 def test_facts_are_read_off_the_certificate() -> None:
-    """Every attribute holds what the certificate says."""
+    """Every attribute holds the value in the certificate."""
     names = x509.SubjectAlternativeName(
         [
             x509.DNSName("a.example"),
@@ -92,7 +92,7 @@ def test_facts_are_read_off_the_certificate() -> None:
 
 
 def test_absent_extensions_are_empty_facts() -> None:
-    """Without a subject alternative name there are no names; without an EKU the usages are None."""
+    """Without an alternative name there are no names, and without an EKU the usages are None."""
     certificate = ClientCertificate.from_der(made())
     assert certificate.dns_names == certificate.uris == certificate.email_addresses == ()
     assert certificate.extended_key_usages is None
@@ -160,7 +160,7 @@ def test_repr_is_one_escaped_line() -> None:
 
 
 def test_from_pem_takes_exactly_one(alice: IssuedCertificate, expired: IssuedCertificate) -> None:
-    """Text around the one block is allowed; no block, two blocks or a broken one is malformed."""
+    """Text around one PEM block is allowed; no block, two blocks or a broken one is malformed."""
     pem = alice.certificate_pem
     assert ClientCertificate.from_pem(b"notes\n" + pem + b"more\n") == alice.certificate
     assert ClientCertificate.from_pem(pem.decode()) == alice.certificate
@@ -186,7 +186,7 @@ def test_from_pem_takes_exactly_one(alice: IssuedCertificate, expired: IssuedCer
 def test_not_exactly_one_der_certificate_is_malformed(
     change: Callable[[bytes], bytes], alice: IssuedCertificate
 ) -> None:
-    """Anything but the bytes of exactly one DER certificate is malformed, BER included."""
+    """Bytes that are not exactly one DER certificate are malformed, BER included."""
     with pytest.raises(CertificateDenied) as caught:
         ClientCertificate.from_der(change(alice.certificate.der))
     assert caught.value.reason is DenialReason.MALFORMED
@@ -225,7 +225,7 @@ def test_extension_that_comes_twice_is_malformed() -> None:
     ],
 )
 def test_a_part_that_cannot_be_read_is_malformed(der: bytes) -> None:
-    """A certificate is read whole, so one part that cannot be read makes it malformed."""
+    """One part that cannot be read makes the whole certificate malformed."""
     finding = read_certificate(der)
     assert isinstance(finding, Finding)
     assert finding.reason is DenialReason.MALFORMED
@@ -238,7 +238,7 @@ def test_a_part_that_cannot_be_read_is_malformed(der: bytes) -> None:
 
 @pytest.mark.parametrize("unused", [1, 4, 7])
 def test_a_signature_with_unused_bits_is_malformed(unused: int) -> None:
-    """A signature is whole bytes: others read one with unused bits as another signature.
+    """A signature with unused bits is malformed, because a signature is whole bytes.
 
     `cryptography` ignores the number of unused bits, if those bits are zero.
     """
@@ -263,7 +263,7 @@ def test_what_is_read_is_plain_attributes(alice: IssuedCertificate) -> None:
 
 
 def test_the_last_certificates_are_read_once(alice: IssuedCertificate) -> None:
-    """A presented certificate is not read again as long as it is among the last few."""
+    """A certificate that is presented again is not parsed again while it is among the last few."""
     read_presented_certificate.cache_clear()
     first = read_presented_certificate(alice.certificate.der)
     assert first == alice.certificate
@@ -289,7 +289,7 @@ def test_other_bytes_are_another_certificate(alice: IssuedCertificate) -> None:
 
 
 def test_der_of_a_pyca_certificate_is_what_was_parsed(alice: IssuedCertificate) -> None:
-    """The bytes of a pyca certificate are the bytes that it was parsed from."""
+    """The DER of a pyca certificate is the bytes that it was parsed from."""
     assert der_of(alice.certificate.x509) == alice.certificate.der
 
 
@@ -317,7 +317,7 @@ CLIENT, SERVER, ANY = (
 def test_client_auth_is_found_where_the_extension_stands(
     usages: list[x509.ObjectIdentifier], permits: bool, is_critical: bool, disguise: bytes
 ) -> None:
-    """Only the extended key usage extension decides, not bytes elsewhere that look like it."""
+    """Only the extended key usage extension decides, and not similar bytes elsewhere."""
 
     def change(builder: x509.CertificateBuilder) -> x509.CertificateBuilder:
         builder = builder.add_extension(x509.ExtendedKeyUsage(usages), is_critical)
@@ -383,14 +383,14 @@ def test_confirmation_of_the_rfc() -> None:
 
 
 def test_other_members_of_a_confirmation_are_ignored() -> None:
-    """RFC 7800 section 3.1: members that are not understood are ignored."""
+    """Members of a confirmation that are not understood are ignored (RFC 7800 section 3.1)."""
     certificate = ClientCertificate.from_der(made())
     confirmation = {"jkt": "x", "x5t#S256": thumbprint(certificate)}
     assert certificate.matches_confirmation({"cnf": confirmation, "sub": "fabrikam"})
 
 
 def test_nothing_else_confirms() -> None:
-    """No `cnf`, another method, another form of the digest, and any other type: False."""
+    """A confirmation without `cnf`, or of another method, form or type, does not match."""
     certificate = ClientCertificate.from_der(made())
     right = thumbprint(certificate)
     hexadecimal = certificate.sha256_fingerprint

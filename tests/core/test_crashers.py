@@ -1,4 +1,4 @@
-"""Inputs that fuzzing found; each must give an answer or an exception of arrcert."""
+"""Inputs that fuzzing found. Each must give an answer or an exception of arrcert."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from arrcert.trust.pem import parse_certificates
 def test_a_pasted_list_without_its_armour_is_a_configuration_error(
     authority: CertificateAuthority,
 ) -> None:
-    """A text that is too long for the name of a file or a folder raises no OSError."""
+    """A text that is too long for a path is a `ConfigurationError`, and not an OSError."""
     pem = authority.certificate_pem.decode()
     body = authority.revocation_list().decode().removeprefix("-----BEGIN X509 CRL-----\n")
     with pytest.raises(ConfigurationError) as caught:
@@ -30,7 +30,7 @@ def test_a_pasted_list_without_its_armour_is_a_configuration_error(
 @pytest.mark.parametrize("size", [297, 298, 299])
 @pytest.mark.parametrize("spare", ["=", "==", "===", "====", "A===", "AAAA"])
 def test_spare_padding_is_no_second_writing(size: int, spare: str) -> None:
-    """Surplus padding, which binascii reads in its strict mode too, gives no second text."""
+    """Base64 with surplus padding is refused, although binascii accepts it in its strict mode."""
     der = b"\x30" + b"x" * (size - 1)
     text = base64.b64encode(der).decode()
     front_end = FRONT_ENDS["app-service"]
@@ -45,7 +45,7 @@ def test_spare_padding_is_no_second_writing(size: int, spare: str) -> None:
 def test_a_certificate_of_an_unknown_version_is_a_configuration_error(
     is_pem: bool, authority: CertificateAuthority
 ) -> None:
-    """For X.509 version 4 cryptography raises InvalidVersion, which is not a ValueError."""
+    """X.509 version 4 is a `ConfigurationError`, although cryptography's is no ValueError."""
     body = authority.certificate_pem.decode().split("-----")[2]
     data = base64.b64decode(body).replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x03")
     if is_pem:

@@ -1,4 +1,4 @@
-"""The log of denials writes one record each, and counts for a flood, so that none is lost."""
+"""The log of denials writes one record for each, and counts the denials of a flood."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from arrcert.testing import self_signed
 
 
 class Unread(dict[str, Any]):
-    """An environ or scope that fails the test if anybody reads it."""
+    """An environ or scope that fails the test if it is read."""
 
     def get(self, key: str, default: Any = None) -> Any:
         """Fail."""
@@ -40,14 +40,14 @@ def denial(reason: DenialReason = DenialReason.UNTRUSTED) -> Denial:
 
 @pytest.fixture
 def log(monkeypatch: pytest.MonkeyPatch) -> DenialLog:
-    """A log that writes three denials of a reason in full, in a second that lasts a whole test."""
+    """A log that writes three denials of a reason in full. Its second lasts for the whole test."""
     monkeypatch.setattr(denials, "MOST_IN_FULL", 3)
     monkeypatch.setattr(denials, "SECONDS_TO_COUNT", 60.0)
     return DenialLog()
 
 
 def counts(records: list[logging.LogRecord]) -> dict[str, int]:
-    """Return what the records that count say."""
+    """Return the numbers in the records that count denials."""
     return {
         vars(record)["arrcert_reason"]: vars(record)["arrcert_count"]
         for record in records
@@ -59,7 +59,7 @@ def counts(records: list[logging.LogRecord]) -> dict[str, int]:
 
 
 def test_record_names_policy_and_request(log: DenialLog, caplog: pytest.LogCaptureFixture) -> None:
-    """A record says which request, which policy and why, in words and as attributes."""
+    """A record has the request, the policy and the reason, as text and as attributes."""
     log.write(denial(), "default", environ={"REQUEST_METHOD": "GET", "PATH_INFO": "/x"})
     [record] = caplog.records
     assert record.getMessage() == "denied GET /x under policy 'default': untrusted: why"
@@ -87,7 +87,7 @@ def test_record_names_the_certificate(log: DenialLog, caplog: pytest.LogCaptureF
 
 
 def test_record_without_a_request(log: DenialLog, caplog: pytest.LogCaptureFixture) -> None:
-    """A denial of a header's text alone names no request."""
+    """The record of a denial of header text has no request."""
     log.write(denial(), "default")
     [record] = caplog.records
     assert record.getMessage() == "denied under policy 'default': untrusted: why"
@@ -111,7 +111,7 @@ def test_misconfiguration_is_an_error_with_its_traceback(
 def test_error_is_logged_if_warnings_are_not(
     log: DenialLog, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """With the logger at ERROR a misconfiguration is logged, and other denials are not."""
+    """A logger at level ERROR logs a misconfiguration, and no other denial."""
     with caplog.at_level(logging.ERROR, "arrcert"):
         log.write(denial(), "default")
         log.write(denial(DenialReason.MISCONFIGURED), "default")
@@ -119,7 +119,7 @@ def test_error_is_logged_if_warnings_are_not(
 
 
 def test_request_is_not_described_if_nobody_listens(log: DenialLog) -> None:
-    """If the logger is off, a denial is neither described nor counted."""
+    """A denial is neither described nor counted if the logger is off."""
     logging.disable(logging.CRITICAL)
     try:
         log.write(denial(), "default", environ=Unread())
@@ -158,7 +158,7 @@ def test_a_flood_is_counted_by_reason(log: DenialLog, caplog: pytest.LogCaptureF
 
 
 def test_request_of_a_flood_is_not_described(log: DenialLog) -> None:
-    """A denial that is only counted costs no work on its request."""
+    """A denial that is only counted does not read its request."""
     for _ in range(3):
         log.write(denial(), "default", environ={})
     log.write(denial(), "default", environ=Unread())
@@ -169,7 +169,7 @@ def test_request_of_a_flood_is_not_described(log: DenialLog) -> None:
 def test_timer_reports_the_counts_without_further_requests(
     log: DenialLog, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The count of a flood that has ended is reported within the second."""
+    """The count of a flood that has ended is logged within one second."""
     monkeypatch.setattr(denials, "SECONDS_TO_COUNT", 0.05)
     deadline = time.monotonic() + 10
     while not counts(caplog.records) and time.monotonic() < deadline:
@@ -181,7 +181,7 @@ def test_timer_reports_the_counts_without_further_requests(
 
 
 def test_policies_are_counted_apart(log: DenialLog, caplog: pytest.LogCaptureFixture) -> None:
-    """A flood under one policy does not hide another policy; unknown names share one count."""
+    """A flood under one policy does not hide another policy, and unknown names share one count."""
     for _ in range(10):
         log.write(denial(), "default")
     caplog.clear()
@@ -196,7 +196,7 @@ def test_policies_are_counted_apart(log: DenialLog, caplog: pytest.LogCaptureFix
 def test_a_trickle_is_written_in_full(
     log: DenialLog, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Denials of different seconds are not counted together, and need no timer."""
+    """Denials in different seconds are written in full, and start no timer."""
     moment = time.monotonic()
     monkeypatch.setattr(denials.time, "monotonic", lambda: moment)
     for _ in range(10):
@@ -209,7 +209,7 @@ def test_a_trickle_is_written_in_full(
 def test_without_a_thread_every_denial_is_written(
     log: DenialLog, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If no timer can be started, nothing is only counted."""
+    """If no timer can be started, every denial is written in full."""
 
     def none_left(_: object) -> None:
         raise RuntimeError("can't start new thread")
@@ -223,7 +223,7 @@ def test_without_a_thread_every_denial_is_written(
 def test_every_denial_of_many_threads_is_written_or_counted(
     log: DenialLog, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The records in full and the counts together are the number of denials."""
+    """The denials in full and the counts together are the number of denials."""
 
     def deny() -> None:
         for _ in range(200):
@@ -242,7 +242,7 @@ def test_every_denial_of_many_threads_is_written_or_counted(
 def test_signal_handler_may_be_denied_as_well(
     log: DenialLog, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A denial that interrupts the counting in the same thread does not wait for itself."""
+    """A denial in a signal handler during the counting does not wait for its own thread."""
     started = denials.time.monotonic
 
     def interrupted() -> float:
@@ -261,7 +261,7 @@ def test_signal_handler_may_be_denied_as_well(
 def test_all_logs_report_or_are_reset_together(
     log: DenialLog, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """At the end of the process every log reports its counts; a forked process resets every log."""
+    """The end of the process reports the counts of every log, and a fork resets every log."""
     other = DenialLog()
     monkeypatch.setattr(denials, "_logs", weakref.WeakSet([log, other]))
     for _ in range(5):
@@ -281,7 +281,7 @@ def test_all_logs_report_or_are_reset_together(
 
 
 def test_reset_frees_a_lock_that_another_thread_holds(log: DenialLog) -> None:
-    """A forked process does not wait for a lock whose holder does not exist there."""
+    """A forked process does not wait for a lock that a thread of its parent holds."""
     held = log._lock
     thread = threading.Thread(target=held.acquire)
     thread.start()
@@ -309,7 +309,7 @@ def deny(times):
 
 
 def reported(program: str) -> list[str]:
-    """Run a program and return the lines of its log that count."""
+    """Run a program, and return the log lines with its counts."""
     done = subprocess.run(
         [sys.executable, "-c", _FLOOD + program],
         capture_output=True,
@@ -321,13 +321,13 @@ def reported(program: str) -> list[str]:
 
 
 def test_end_of_the_process_reports_the_counts() -> None:
-    """A worker that is stopped during a flood reports how many denials there were."""
+    """A worker that is stopped during a flood logs the number of denials."""
     assert reported("deny(500)") == [f"denied 400 more {REST}"]
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_forked_process_counts_for_itself() -> None:
-    """A forked worker has a timer of its own and does not report what its parent counted."""
+    """A forked worker starts its own timer, and does not report the counts of its parent."""
     program = """
 deny(500)
 child = os.fork()
@@ -360,7 +360,7 @@ os.waitpid(child, 0)
     ],
 )
 def test_wsgi_request_is_described(environ: dict[str, Any], text: str) -> None:
-    """A WSGI request is its method and its path in one escaped line, without the query."""
+    """A WSGI request is described by method and path, in one escaped line, without the query."""
     assert describe_request(environ) == text
 
 
@@ -374,13 +374,13 @@ def test_wsgi_request_is_described(environ: dict[str, Any], text: str) -> None:
     ],
 )
 def test_asgi_request_is_described(scope: dict[str, Any], text: str) -> None:
-    """An ASGI request is its method and its path; a WebSocket handshake has no method."""
+    """An ASGI request is described by method and path, and a WebSocket handshake by its path."""
     assert describe_request(scope=scope) == text
     assert describe_request({"REQUEST_METHOD": "POST", "PATH_INFO": "/other"}, scope) == text
 
 
 def test_long_path_is_cut() -> None:
-    """A path of kilobytes does not fill the log, and its description has no quotation marks."""
+    """A long path is cut in the log, and has no quotation marks."""
     for request in (
         describe_request({"REQUEST_METHOD": "GET", "PATH_INFO": "/" + "a" * 5000}),
         describe_request(scope={"method": "GET", "path": "/" + "a" * 5000}),

@@ -20,7 +20,7 @@ from arrcert.testing import self_signed
 
 
 def test_every_exception_has_one_base_class() -> None:
-    """A caller can catch every exception of arrcert by one name."""
+    """Every exception of arrcert has one base class."""
     assert issubclass(CertificateDenied, ArrcertError)
     assert issubclass(ConfigurationError, ArrcertError)
 
@@ -45,7 +45,7 @@ def test_quote_takes_any_object() -> None:
 
 
 def test_configuration_error_lists_all_problems() -> None:
-    """One mistake is one sentence; several are a list."""
+    """A configuration error with one mistake is one sentence, and with several it is a list."""
     first, second = Problem("A", "is wrong"), Problem("", "nothing is set")
     assert str(ConfigurationError([first])) == "A: is wrong"
     assert str(ConfigurationError([second])) == "nothing is set"
@@ -66,7 +66,7 @@ def test_configuration_error_can_be_pickled() -> None:
 
 
 def test_reasons_are_stable_text() -> None:
-    """A reason is its documented text, since alerts and runbooks compare it."""
+    """A reason is its documented text, because alerts and runbooks compare it."""
     assert {reason.value for reason in DenialReason} == {
         "missing",
         "malformed",
@@ -105,7 +105,7 @@ def test_denial_begins_with_a_finding() -> None:
 
 
 def test_denial_becomes_an_exception_with_the_same_attributes() -> None:
-    """The exception tells what the denial tells."""
+    """The exception of a denial has the attributes of the denial."""
     certificate = self_signed("alice").certificate
     denied = Denial(DenialReason.EXPIRED, "late", certificate, BOTH).exception()
     assert (denied.reason, denied.detail) == (DenialReason.EXPIRED, "late")
@@ -114,7 +114,7 @@ def test_denial_becomes_an_exception_with_the_same_attributes() -> None:
 
 
 def test_attributes_exist_when_the_exception_is_made() -> None:
-    """Every documented attribute is an ordinary attribute, and there is no other."""
+    """Every documented attribute is an ordinary attribute, and no other attribute exists."""
     denied = CertificateDenied(DenialReason.MISSING, "no header")
     assert vars(denied) == {
         "reason": DenialReason.MISSING,
@@ -127,19 +127,19 @@ def test_attributes_exist_when_the_exception_is_made() -> None:
 
 
 def test_reasons_default_to_the_reason() -> None:
-    """Before any alternative is tried, `reasons` holds the one reason."""
+    """The default of `reasons` is a tuple with the one reason."""
     assert CertificateDenied(DenialReason.MISSING, "").reasons == (DenialReason.MISSING,)
     assert Denial(DenialReason.MISSING, "").exception().reasons == (DenialReason.MISSING,)
 
 
 def test_denial_without_certificate_has_only_its_detail() -> None:
-    """If no certificate could be read, the text is reason and detail."""
+    """The text of a denial without a certificate is its reason and its detail."""
     assert str(CertificateDenied(DenialReason.MISSING, "no header")) == "missing: no header"
     assert str(Denial(DenialReason.MISSING, "no header")) == "missing: no header"
 
 
 def test_text_of_a_denial_is_one_escaped_line() -> None:
-    """A hostile name cannot break out of its log line or reorder it on a screen.
+    """A hostile name cannot end its log line, or reorder the line on a screen.
 
     (Envoy CVE-2023-27493, Bouncy Castle CVE-2026-0636.)
     """

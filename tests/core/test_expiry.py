@@ -1,4 +1,4 @@
-"""The lookahead: what ends soon is a warning once a day."""
+"""The warnings about ends: a certificate, CA, pin or list that ends soon is one warning a day."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def pinning(*issued: IssuedCertificate, **more: Any) -> Authorizer:
 
 
 def warnings(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
-    """Return the warnings about what ends soon."""
+    """Return the warnings about things that end soon."""
     return [record for record in caplog.records if hasattr(record, "arrcert_days_left")]
 
 
@@ -102,7 +102,7 @@ def test_the_number_of_days_is_set(
 
 
 def test_each_certificate_is_reported_by_itself(caplog: pytest.LogCaptureFixture) -> None:
-    """Two certificates of one identity are two warnings; two authorizers of a process are one."""
+    """Two certificates of one identity are two warnings, and two authorizers give one warning."""
     first, second = ending_in(3), ending_in(4)
     for _ in range(2):
         authorizer = pinning(first, second)
@@ -114,7 +114,7 @@ def test_each_certificate_is_reported_by_itself(caplog: pytest.LogCaptureFixture
 def test_the_next_day_it_is_reported_again(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After 24 hours the same certificate is reported again, also a remembered one."""
+    """The same certificate is reported again after 24 hours, even if it is remembered."""
     now = datetime.now(UTC).timestamp()
     clock = [now]
     for name in ("arrcert.memory", "arrcert.authorizer"):
@@ -130,7 +130,7 @@ def test_the_next_day_it_is_reported_again(
 def test_a_remembered_certificate_is_reported_when_its_days_begin(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A certificate that was remembered before the days began is reported when they begin."""
+    """A remembered certificate is reported as soon as it is within the configured days."""
     now = datetime.now(UTC).timestamp()
     clock = [now]
     for name in ("arrcert.memory", "arrcert.authorizer"):
@@ -145,7 +145,7 @@ def test_a_remembered_certificate_is_reported_when_its_days_begin(
 
 
 def test_a_clock_that_is_set_back_reports_again(caplog: pytest.LogCaptureFixture) -> None:
-    """A report of a later day does not silence those of today."""
+    """A clock that is set back does not suppress the warnings of today."""
     soon = ending_in(20.5)
     authorizer = pinning(soon)
     authorizer.identify(soon.header_value, at=later(days=9))
@@ -154,7 +154,7 @@ def test_a_clock_that_is_set_back_reports_again(caplog: pytest.LogCaptureFixture
 
 
 def test_the_clock_skew_leaves_no_negative_days(caplog: pytest.LogCaptureFixture) -> None:
-    """A certificate that is accepted after its end, by the clock skew, has 0 days left."""
+    """A certificate that is accepted after its end, within the clock skew, has 0 days left."""
     ended = self_signed("gateway", not_after=later(seconds=-60))
     policy = Policy(fingerprints=[ended.certificate.sha256_fingerprint], clock_skew=300)
     Authorizer({"default": policy}).identify(ended.header_value)
@@ -162,7 +162,7 @@ def test_the_clock_skew_leaves_no_negative_days(caplog: pytest.LogCaptureFixture
 
 
 def test_the_request_carries_the_days_left_once() -> None:
-    """The environ of the request that is reported holds the days, for the signal."""
+    """The environ of the request that is reported holds the number of days."""
     soon = ending_in(7.5)
     authorizer = pinning(soon)
     carried = []
@@ -174,7 +174,7 @@ def test_the_request_carries_the_days_left_once() -> None:
 
 
 def test_whoever_is_found_is_reported_when_they_enter(caplog: pytest.LogCaptureFixture) -> None:
-    """`find_wsgi` reports nothing; the entry of the client, which is remembered now, does."""
+    """`find_wsgi` reports nothing, and the entry of the found client is reported."""
     soon = ending_in(7)
     authorizer = pinning(soon)
     environ = {"REQUEST_METHOD": "GET", "HTTP_X_ARR_CLIENTCERT": soon.header_value}
@@ -186,7 +186,7 @@ def test_whoever_is_found_is_reported_when_they_enter(caplog: pytest.LogCaptureF
 
 
 def test_authorities_of_the_path_are_reported(caplog: pytest.LogCaptureFixture) -> None:
-    """The anchor and the intermediate that a path leads through are reported, and no others."""
+    """The anchor and the intermediates of the path are reported, and no other CA."""
     anchor = CertificateAuthority("Contoso Root", not_after=later(days=20.5))
     middle = CertificateAuthority("Contoso Issuing CA", not_after=later(days=10.5), issuer=anchor)
     other = CertificateAuthority("Other Root", not_after=later(days=5))
@@ -225,7 +225,7 @@ def test_authorities_of_the_path_are_reported(caplog: pytest.LogCaptureFixture) 
 
 
 def test_a_pin_that_retires_is_reported(caplog: pytest.LogCaptureFixture) -> None:
-    """A pin with an end is reported with its note; the certificate behind it lives on."""
+    """A pin that ends soon is reported with its note, even if its certificate ends later."""
     client = ending_in(300)
     pin = {
         "fingerprint": client.certificate.sha256_fingerprint,
@@ -249,7 +249,7 @@ def test_a_list_is_reported_in_the_last_quarter_of_its_life(
     days_left: float,
     is_told: bool,
 ) -> None:
-    """A list of a week is reported when less than a quarter of the week is left."""
+    """A list with a validity of a week is reported in the last quarter of that week."""
     crl = authority.revocation_list(
         last_update=later(days=days_left - 7), next_update=later(days=days_left)
     )
@@ -267,7 +267,7 @@ def test_a_list_is_reported_in_the_last_quarter_of_its_life(
 
 
 def test_what_was_reported_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """If more ends than is kept, the oldest report is forgotten."""
+    """The memory of reports is bounded, and forgets the oldest report first."""
     monkeypatch.setattr(module, "MOST_TOLD", 2)
     told = module._Told()
     assert [told.take((str, name), 0.0) for name in "abcab"] == [True, True, True, True, True]
@@ -293,7 +293,7 @@ def test_threads_report_once(caplog: pytest.LogCaptureFixture) -> None:
 def test_a_forked_process_reports_by_itself(
     run_in_fork: Callable[[Callable[[], int]], int],
 ) -> None:
-    """A worker that is forked after a report has reported nothing, and has a free lock."""
+    """A worker that is forked after a report has no reports, and its lock is free."""
     soon = ending_in(7)
     key = Ending(soon.certificate, soon.certificate.not_valid_after_utc).key
     with module._told._lock:
@@ -302,10 +302,10 @@ def test_a_forked_process_reports_by_itself(
 
 @pytest.fixture
 def run_in_fork() -> Callable[[Callable[[], int]], int]:
-    """Return a function that runs another one in a forked process and returns its truth."""
+    """Return a function that calls another one in a forked process, and returns its truth value."""
 
     def run(call: Callable[[], int]) -> int:
-        # A child that does not end by itself must not run the rest of the tests.
+        # A child that goes on must not run the rest of the tests.
         child = os.fork()
         if child == 0:
             os._exit(0 if call() else 1)

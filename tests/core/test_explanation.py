@@ -1,4 +1,4 @@
-"""An explanation holds every rule, the path, and where it breaks."""
+"""An explanation holds every rule, the path, and the place where the path breaks."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def explained(
     at: datetime | None = None,
     others: Any = (),
 ) -> AlternativeResult:
-    """Return what one policy says."""
+    """Return the explanation of one policy."""
     [result] = explain(
         issued.certificate,
         {"p": [policy]},
@@ -51,7 +51,7 @@ def explained(
 
 
 def path_of(alternative: AlternativeResult) -> PathResult:
-    """Return the path."""
+    """Return the path of an explanation."""
     assert alternative.path is not None
     return alternative.path
 
@@ -63,13 +63,13 @@ def roles(path: PathResult) -> list[str]:
 
 @pytest.fixture(scope="module")
 def root() -> CertificateAuthority:
-    """A root CA that is older than all its certificates."""
+    """A root CA with an earlier start of validity than its certificates."""
     return CertificateAuthority("Root", not_before=whole_second() - 100 * DAY)
 
 
 @pytest.fixture(scope="module")
 def issuing(root: CertificateAuthority) -> CertificateAuthority:
-    """The CA below it."""
+    """The CA below the root."""
     return CertificateAuthority("Issuing", issuer=root, not_before=whole_second() - 100 * DAY)
 
 
@@ -79,7 +79,7 @@ def pem(authority: CertificateAuthority) -> str:
 
 
 def test_path_that_is_whole(root: CertificateAuthority, issuing: CertificateAuthority) -> None:
-    """A valid path is listed from the client to the anchor, with where each link comes from."""
+    """A valid path is listed from the client to the anchor, with the source of each certificate."""
     alice = issuing.issue("alice")
     configured = Policy(trust_anchors=pem(root), intermediates=pem(issuing))
     assert roles(path_of(explained(alice, configured))) == [
@@ -99,7 +99,7 @@ def test_path_that_is_whole(root: CertificateAuthority, issuing: CertificateAuth
 
 
 def test_path_that_breaks(root: CertificateAuthority, issuing: CertificateAuthority) -> None:
-    """Where a path breaks, the name of the missing CA is told; a copy in CERT is recognized."""
+    """The explanation of a broken path names the missing CA, and recognizes a copy in CERT."""
     alice = issuing.issue("alice")
     policy = Policy(trust_anchors=pem(root))
     alternative = explained(alice, policy)
@@ -115,7 +115,7 @@ def test_path_that_breaks(root: CertificateAuthority, issuing: CertificateAuthor
 
 
 def test_path_of_a_stranger(root: CertificateAuthority) -> None:
-    """A certificate that signed itself misses nothing; another key of the CA's name does."""
+    """A self-signed certificate has no missing CA, and another key of a CA's name has one."""
     policy = Policy(trust_anchors=pem(root))
     path = path_of(explained(self_signed("alice"), policy))
     assert (roles(path), path.missing) == (["client"], None)
@@ -126,7 +126,7 @@ def test_path_of_a_stranger(root: CertificateAuthority) -> None:
 
 
 def test_circle_of_authorities() -> None:
-    """CAs that certify each other do not make the search endless."""
+    """The search ends if CAs have certified each other."""
     first, second = CertificateAuthority("A"), CertificateAuthority("B")
 
     def cross(subject: CertificateAuthority, signer: CertificateAuthority) -> x509.Certificate:
@@ -152,7 +152,7 @@ def test_circle_of_authorities() -> None:
 def test_expired_certificate_is_judged_within_its_validity(
     root: CertificateAuthority,
 ) -> None:
-    """The path of an expired certificate is judged for its last second, too."""
+    """The path of an expired certificate is checked for its last valid second."""
     now = whole_second()
     expired = root.issue("alice", not_before=now - 3 * DAY, not_after=now - DAY)
     early = root.issue("alice", not_before=now + DAY)
@@ -173,7 +173,7 @@ def test_expired_certificate_is_judged_within_its_validity(
 
 
 def test_path_that_only_signatures_hold_together() -> None:
-    """If the CA was not valid either, revocation is judged on the path by its signatures."""
+    """If the CA was not valid either, revocation is checked on the path of the signatures."""
     now = whole_second()
     young = CertificateAuthority("Young")
     expired = young.issue("alice", not_before=now - 9 * DAY, not_after=now - 8 * DAY)
@@ -185,7 +185,7 @@ def test_path_that_only_signatures_hold_together() -> None:
 
 
 def test_all_policies_and_alternatives(alice: IssuedCertificate) -> None:
-    """Each policy is told, with every alternative."""
+    """The explanation has each policy, with each of its alternatives."""
     pin = alice.certificate.sha256_fingerprint
     policies = {
         "default": [Policy(fingerprints=["AB" * 32]), Policy(fingerprints=[pin])],
@@ -203,7 +203,7 @@ def test_all_policies_and_alternatives(alice: IssuedCertificate) -> None:
 
 
 def test_explanation_is_not_logged(root: CertificateAuthority, caplog: Any) -> None:
-    """The decision that is explained leaves the log to the requests of other threads."""
+    """An explanation writes nothing into the log, while other threads still log."""
     old = root.revocation_list(
         last_update=whole_second() - 9 * DAY, next_update=whole_second() - 8 * DAY
     )
@@ -236,7 +236,7 @@ def test_explanation_is_not_logged(root: CertificateAuthority, caplog: Any) -> N
 
 
 def test_moment_is_now_or_aware(alice: IssuedCertificate) -> None:
-    """Without a moment a certificate is judged now; a naive moment is an error."""
+    """The default moment is now, and a naive moment is an error."""
     policies = {"p": [Policy(fingerprints=[alice.certificate.sha256_fingerprint])]}
     end = alice.certificate.not_valid_after_utc
     assert explain(alice.certificate, policies)["p"].accepted
@@ -246,7 +246,7 @@ def test_moment_is_now_or_aware(alice: IssuedCertificate) -> None:
 
 
 def test_identity_is_a_rule(authority: CertificateAuthority, alice: IssuedCertificate) -> None:
-    """The row `identity` tells the name that the client gets, or why it gets none."""
+    """The row `identity` has the name that the client gets, or the reason that it has none."""
 
     def row(identity: str, **more: Any) -> RuleResult:
         policy = Policy(trust_anchors=pem(authority), identity=identity, **more)
@@ -260,7 +260,7 @@ def test_identity_is_a_rule(authority: CertificateAuthority, alice: IssuedCertif
     nameless = row("{dns_name}")
     assert (nameless.holds, nameless.reason) == (False, DenialReason.NO_IDENTITY)
     assert "the identity '{dns_name}' needs exactly one name in the certificate" in nameless.detail
-    # The rule is judged by itself, also if another one denies.
+    # The rule is checked on its own, even if another rule denies.
     assert row("{common_name}", common_names=["bob"]).key == "identity"
     result = explain(
         alice.certificate,
@@ -271,7 +271,7 @@ def test_identity_is_a_rule(authority: CertificateAuthority, alice: IssuedCertif
 
 
 def test_facts_of_a_certificate(alice: IssuedCertificate) -> None:
-    """JSON holds what identifies a certificate, and how many days it has left."""
+    """JSON holds the facts that identify a certificate, and its number of days left."""
     certificate = alice.certificate
     at = certificate.not_valid_after_utc - timedelta(days=10, hours=1)
     facts = certificate_as_json(certificate, at)
@@ -284,11 +284,11 @@ def test_facts_of_a_certificate(alice: IssuedCertificate) -> None:
 
 
 def test_hostile_authorities_are_named(alice: IssuedCertificate) -> None:
-    """A name or an extension that cannot be read raises nothing."""
+    """A CA whose name or extension cannot be read is named, and raises nothing."""
     own, authority = key_identifiers(alice.certificate.x509)
     assert len(own) == len(authority) == 40
     der = alice.certificate.der
-    # The subject key identifier becomes one that is no OCTET STRING.
+    # The subject key identifier is replaced by a value that is not an OCTET STRING.
     at = der.index(bytes.fromhex("0603551d0e0416")) + 7
     hostile = x509.load_der_x509_certificate(der[: at + 1] + b"\x05" + der[at + 2 :])
     assert key_identifiers(hostile) == ("", "")

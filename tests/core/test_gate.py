@@ -1,4 +1,4 @@
-"""The arguments of the plain middlewares, and what makes a response private."""
+"""The arguments of the plain middlewares, and the headers that make a response private."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def environ_of(client: IssuedCertificate) -> dict[str, Any]:
 
 
 def test_unknown_policy_stops_the_start(authorizer: Authorizer) -> None:
-    """A policy that an Authorizer does not have is an error that names those it has."""
+    """The error for a policy that an Authorizer does not have names the policies that it has."""
     with pytest.raises(
         ConfigurationError, match=r"^policy: no policy is called 'x'; write one of 'default'$"
     ):
@@ -49,14 +49,14 @@ def test_a_policy_is_a_name(authorizer: Authorizer, policy: Any) -> None:
 
 @pytest.mark.parametrize("wrong", ["default", 7, {"default": {}}])
 def test_an_authorizer_is_one_of_three_things(wrong: Any) -> None:
-    """Any other object than an Authorizer, a callable or None is a TypeError."""
+    """An argument that is not an Authorizer, a callable or None is a TypeError."""
     with pytest.raises(TypeError, match=r"authorizer is .*; write an Authorizer, a callable"):
         Gate(wrong, "default", None)
 
 
 @pytest.mark.parametrize("paths", ["/health", ["health"], ["/*"], iter(["/health"])])
 def test_wrong_exempt_paths_stop_the_start(authorizer: Authorizer, paths: Any) -> None:
-    """Exempt paths are checked as those of the settings are, and text is not a list."""
+    """Exempt paths in the argument are checked like those in the settings; text is no list."""
     with pytest.raises(ConfigurationError, match=r"^exempt_paths: "):
         Gate(authorizer, "default", paths)
 
@@ -65,7 +65,7 @@ def test_wrong_exempt_paths_stop_the_start(authorizer: Authorizer, paths: Any) -
 
 
 def test_nothing_in_the_environment_stops_the_start() -> None:
-    """Without an Authorizer and without variables there is no start."""
+    """Without an Authorizer and without variables the start fails."""
     with pytest.raises(ConfigurationError, match="ARRCERT: is not set"):
         Gate(None, "default", None)
     with pytest.raises(ConfigurationError, match="ARRCERT: is not set"):
@@ -75,7 +75,7 @@ def test_nothing_in_the_environment_stops_the_start() -> None:
 def test_the_environment_is_the_configuration(
     monkeypatch: pytest.MonkeyPatch, alice: IssuedCertificate, impostor: IssuedCertificate
 ) -> None:
-    """Without an Authorizer, policies and exempt paths are those of the environment."""
+    """Without an Authorizer, the environment provides the policies and the exempt paths."""
     monkeypatch.setenv("ARRCERT_FINGERPRINTS", alice.certificate.sha1_fingerprint)
     monkeypatch.setenv("ARRCERT_EXEMPT_PATHS", "/health")
     gate = Gate(None, "default", None)
@@ -98,14 +98,14 @@ def test_exempt_paths_have_one_source(
     monkeypatch.setenv("ARRCERT_EXEMPT_PATHS", "/")
     with pytest.raises(ConfigurationError, match=r"^ARRCERT_EXEMPT_PATHS: .* two sources"):
         Gate(None, "default", ["/health"])
-    # The environment belongs to the framework if an Authorizer is given.
+    # With an Authorizer, the environment is the framework's, and is not read.
     assert not Gate(authorizer, "default", None).exempt_paths.covers_wsgi({"PATH_INFO": "/"}, "/")
 
 
 def test_the_start_warns_of_what_is_probably_a_mistake(
     monkeypatch: pytest.MonkeyPatch, alice: IssuedCertificate, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Each start from the environment writes the warnings of the configuration."""
+    """Each start from the environment logs the warnings of the configuration."""
     monkeypatch.setenv("ARRCERT_FINGERPRINTS", alice.certificate.sha1_fingerprint)
     monkeypatch.delenv("WEBSITE_SITE_NAME")
     for start in (Authorizer.from_environment, lambda: Gate(None, "default", None)):
@@ -121,7 +121,7 @@ def test_the_start_warns_of_what_is_probably_a_mistake(
 def test_a_callable_is_asked_for_each_request(
     authorizer: Authorizer, alice: IssuedCertificate
 ) -> None:
-    """The Authorizer that a callable returns now is the one that decides."""
+    """The Authorizer that a callable returns at the time of the request decides."""
     nobody = Authorizer({"default": Policy(fingerprints=["A" * 40])})
     current = [authorizer]
     gate = Gate(lambda: current[0], "default", None)
@@ -142,7 +142,7 @@ def failing() -> Authorizer:
 
 
 def nothing() -> Any:
-    """Return what is no Authorizer."""
+    """Return an object that is not an Authorizer."""
     return None
 
 
@@ -173,7 +173,7 @@ def test_a_callable_that_fails_denies(
 def test_unknown_policy_behind_a_callable_denies(
     authorizer: Authorizer, alice: IssuedCertificate
 ) -> None:
-    """A callable may return another Authorizer later, so an unknown policy denies each request."""
+    """An unknown policy behind a callable denies each request, and does not stop the start."""
     gate = Gate(lambda: authorizer, "x", None)
     with pytest.raises(CertificateDenied, match=r"misconfigured: no policy is called 'x'"):
         gate.identify_wsgi(environ_of(alice))
@@ -192,7 +192,7 @@ def test_denial_names_the_policy_of_the_gate(
 
 
 def test_the_length_of_the_denial_is_right() -> None:
-    """The constant headers state the length of the constant body."""
+    """The Content-Length of the denial is the length of its body."""
     assert dict(forbidden_headers())["Content-Length"] == str(len(FORBIDDEN))
 
 

@@ -15,7 +15,7 @@ from arrcert.gunicorn import pre_request
 
 @pytest.fixture(autouse=True)
 def _fresh_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each test starts in a process that knows nothing of its gunicorn."""
+    """Each test starts in a process that has found no facts about its gunicorn."""
     monkeypatch.setattr(gunicorn, "_known", None)
 
 
@@ -43,7 +43,7 @@ def test_underscored_names_are_removed() -> None:
 
 
 def test_gunicorns_own_names_stay() -> None:
-    """SCRIPT_NAME and PATH_INFO, which mean something to gunicorn, are kept."""
+    """SCRIPT_NAME and PATH_INFO are kept, because gunicorn itself uses them."""
     headers = [("SCRIPT_NAME", "/app"), ("PATH_INFO", "/x"), ("script_name", "/app")]
     request = SimpleNamespace(headers=headers)
     pre_request(None, request)
@@ -69,7 +69,7 @@ def test_names_of_an_asgi_worker_are_bytes() -> None:
 def test_what_imitates_a_front_end_is_logged(
     logged: pytest.LogCaptureFixture, name: str, level: int
 ) -> None:
-    """A look-alike of a known front end's header is a WARNING, any other name a DEBUG record."""
+    """A look-alike of a known front end's header is a WARNING; any other name is DEBUG."""
     pre_request(None, SimpleNamespace(headers=[(name, "secret"), ("HOST", "x")]))
     [record] = logged.records
     assert record.levelno == level
@@ -85,7 +85,7 @@ def test_hostile_names_are_escaped(logged: pytest.LogCaptureFixture) -> None:
 
 
 def test_the_hook_makes_itself_known() -> None:
-    """After the hook ran, gunicorn counts as safe, whatever its version."""
+    """After the hook has run, gunicorn of any version counts as safe."""
     environ = {"wsgi.errors": type("Errors", (), {"__module__": "gunicorn.http.wsgi"})()}
     pre_request(None, SimpleNamespace(headers=[]))
     server = servers.wsgi_server(environ)

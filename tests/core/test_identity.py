@@ -1,4 +1,4 @@
-"""Whoever enters has a name that comes from a proven rule, and roles."""
+"""The identity of an accepted client: its name, which a rule has proven, and its roles."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def certificate_of(
     name: x509.Name | None = None,
     key: ec.EllipticCurvePrivateKey = KEY,
 ) -> ClientCertificate:
-    """Return a certificate with any names; whose signature it holds does not matter to a pin."""
+    """Return a certificate with any names. Its signature does not matter, because it is pinned."""
     now = datetime.now(UTC)
     builder = (
         x509.CertificateBuilder()
@@ -82,7 +82,7 @@ def header(certificate: ClientCertificate) -> str:
 def identify(
     certificate: ClientCertificate, *policies: Policy, role: str | None = None
 ) -> ClientIdentity | DenialReason:
-    """Return who enters under alternatives, or the reason of the denial; twice the same."""
+    """Return the identity under alternatives, or the reason of the denial. Ask twice."""
     authorizer = Authorizer({"default": list(policies)})
     found: list[ClientIdentity | DenialReason] = []
     for _ in range(2):
@@ -102,7 +102,7 @@ def name_of(certificate: ClientCertificate, identity: str, **parameters: Any) ->
 
 
 def mistake(key: str, **parameters: Any) -> str:
-    """Return the only mistake of a policy, which belongs to the key."""
+    """Return the only mistake of a policy, which must name the key."""
     with pytest.raises(ConfigurationError) as caught:
         Policy(**{"fingerprints": [PIN], **parameters})
     [problem] = caught.value.problems
@@ -157,7 +157,7 @@ def test_identity_is_a_literal_or_has_one_field(written: str) -> None:
     ],
 )
 def test_wrong_identity_stops_the_start(written: Any, message: str) -> None:
-    """The error shows the value and says what to write."""
+    """The error for a wrong identity shows the value and says what to write."""
     found = mistake("identity", identity=written)
     assert message in found
     if "Key Vault" not in message:
@@ -166,7 +166,7 @@ def test_wrong_identity_stops_the_start(written: Any, message: str) -> None:
 
 @pytest.mark.parametrize("field", ["common_name", "dns_name", "uri", "email_address"])
 def test_template_on_a_name_needs_proof(field: str, authority: CertificateAuthority) -> None:
-    """As an allowlist does: a pinned public key proves no names, a pin or an anchor does."""
+    """A template on a name needs a pinned certificate or an anchor; a public key is no proof."""
     template = f"x:{{{field}}}"
     message = mistake("identity", fingerprints=None, public_keys=[PIN], identity=template)
     assert "public_keys prove who holds a key, but not the names" in message
@@ -177,13 +177,13 @@ def test_template_on_a_name_needs_proof(field: str, authority: CertificateAuthor
 
 
 def test_identity_that_is_no_name_needs_no_proof() -> None:
-    """Nobody can choose a literal or a fingerprint."""
+    """A literal or the fingerprint as an identity needs no proof."""
     Policy(public_keys=[PIN], identity="fabrikam")
     Policy(public_keys=[PIN], identity="key:{sha256_fingerprint}")
 
 
 def test_identity_and_roles_are_no_condition() -> None:
-    """A policy with nothing else would admit everybody."""
+    """A policy with only an identity or roles is an error: it would accept everybody."""
     with pytest.raises(ConfigurationError, match="has no condition"):
         Policy(identity="fabrikam", roles=["orders"])
     with pytest.raises(ConfigurationError, match="anybody can issue a certificate with it"):
@@ -208,7 +208,7 @@ def test_identity_and_roles_are_no_condition() -> None:
     ],
 )
 def test_wrong_roles_stop_the_start(roles: Any, message: str) -> None:
-    """Roles are a list of texts, in a policy and in a pin."""
+    """Roles that are not a list of texts stop the start, in a policy and in a pin."""
     assert message in mistake("roles", roles=roles)
     in_a_pin = mistake("fingerprints", fingerprints=[{"fingerprint": PIN, "roles": roles}])
     assert 'has a "roles" that ' in in_a_pin
@@ -236,13 +236,13 @@ def test_roles_are_a_set() -> None:
     ],
 )
 def test_wrong_pin_stops_the_start(beside: dict[str, Any], message: str) -> None:
-    """A pin carries a literal and a list of roles."""
+    """A pin with another identity than a literal, or without a list of roles, stops the start."""
     found = mistake("fingerprints", fingerprints=[{"fingerprint": PIN, **beside}])
     assert message in found
 
 
 def test_pin_names_its_holder(alice: IssuedCertificate) -> None:
-    """The pin's identity wins over the policy's, its roles are added, and its note is kept."""
+    """A pin's identity replaces the policy's, its roles are added, and its note is kept."""
     certificate = alice.certificate
     pin = {
         "fingerprint": certificate.sha1_fingerprint,
@@ -260,7 +260,7 @@ def test_pin_names_its_holder(alice: IssuedCertificate) -> None:
 
 
 def test_pin_without_an_identity_has_the_policys(alice: IssuedCertificate) -> None:
-    """Another pin's identity and roles are not its own."""
+    """A pin without an identity has the policy's, and not that of another pin."""
     certificate = alice.certificate
     other = {"fingerprint": PIN, "identity": "fabrikam", "roles": ["invoices"], "note": "other"}
     found = identify(
@@ -277,7 +277,7 @@ def test_pin_without_an_identity_has_the_policys(alice: IssuedCertificate) -> No
 
 
 def test_retired_pin_gives_nothing(alice: IssuedCertificate) -> None:
-    """Of two pins of one certificate the one that is in force counts."""
+    """A pin that has ended gives no identity and no roles."""
     certificate = alice.certificate
     retired = {
         "fingerprint": certificate.sha256_fingerprint,
@@ -291,7 +291,7 @@ def test_retired_pin_gives_nothing(alice: IssuedCertificate) -> None:
 
 
 def test_certificate_and_key_may_both_be_pinned(alice: IssuedCertificate) -> None:
-    """Identities stand on one of the two keys; the roles of both are granted."""
+    """Identities belong to one of the two keys, and the roles of both keys are granted."""
     certificate = alice.certificate
     key = public_key_fingerprint(certificate.x509)
     fingerprints: list[Any] = [
@@ -310,7 +310,7 @@ def test_certificate_and_key_may_both_be_pinned(alice: IssuedCertificate) -> Non
 
 
 def test_pin_listed_twice_must_say_the_same() -> None:
-    """Two identities or roles of one pin are an error, whichever comes first."""
+    """Two identities or two role lists for one pin are an error in any order."""
     one, other = {"fingerprint": PIN, "identity": "a"}, {"fingerprint": PIN, "identity": "b"}
     assert "different identities" in mistake("fingerprints", fingerprints=[one, other])
     assert "different identities" in mistake("fingerprints", fingerprints=[PIN, one])
@@ -323,7 +323,7 @@ def test_pin_listed_twice_must_say_the_same() -> None:
 
 
 def test_name_is_the_one_in_the_certificate() -> None:
-    """Without a list of that key, the only name of the kind is taken."""
+    """Without a list of that key, the template takes the only name of the kind."""
     certificate = certificate_of(
         "Gateway",
         sans=[
@@ -376,13 +376,13 @@ def test_of_several_names_the_one_that_matched_counts(
     assert found in ("b.contoso.com", "spiffe://contoso/b/c", "b@contoso.com")
     all_names = [both] if both else ["a@contoso.com", "b@contoso.com"]
     assert name_of(certificate, f"{{{field}}}", **{key: all_names}) is DenialReason.NO_IDENTITY
-    # A list of another key does not choose.
+    # A list of another key does not choose among the names.
     others = {"common_names": ["gateway"]}
     assert name_of(certificate, f"{{{field}}}", **others) is DenialReason.NO_IDENTITY
 
 
 def test_one_name_written_twice_is_one_name() -> None:
-    """A DNS name has no case, so two spellings are one name."""
+    """Two spellings of a DNS name that differ in case are one name."""
     certificate = certificate_of(
         "x", sans=[x509.DNSName("GW.contoso.com"), x509.DNSName("gw.contoso.com")]
     )
@@ -390,7 +390,7 @@ def test_one_name_written_twice_is_one_name() -> None:
 
 
 def test_failed_alternative_is_followed_by_the_next() -> None:
-    """`no_identity` fails one alternative, and the search goes on."""
+    """After `no_identity` the next alternative is tried."""
     certificate = certificate_of("gateway")
     pins = [certificate.sha256_fingerprint]
     first = Policy(fingerprints=pins, identity="{dns_name}")
@@ -405,7 +405,7 @@ def test_failed_alternative_is_followed_by_the_next() -> None:
 
 
 def test_identity_is_the_last_rule() -> None:
-    """Every other rule comes before it, so a denial for another reason keeps that reason."""
+    """The identity is the last rule, so a denial for another reason keeps that reason."""
     certificate = certificate_of("gateway")
     with pytest.raises(CertificateDenied) as caught:
         Policy(
@@ -417,7 +417,7 @@ def test_identity_is_the_last_rule() -> None:
 
 
 def test_denial_says_what_was_found() -> None:
-    """The detail names the template and the names of the certificate."""
+    """The detail names the template and the names in the certificate."""
     certificate = certificate_of("gateway", sans=TWO)
     policy = Policy(
         fingerprints=[certificate.sha256_fingerprint],
@@ -464,7 +464,7 @@ def test_denial_says_what_was_found() -> None:
     ],
 )
 def test_name_that_may_become_another_is_no_identity(name: str) -> None:
-    """Look-alikes that normalization or a trimming database turns into a name are refused."""
+    """A name that normalization or a database may turn into another name is no identity."""
     assert why_no_name(name) is not None
     certificate = certificate_of(name)
     for template in ("{common_name}", "x:{common_name}:y"):
@@ -475,13 +475,13 @@ def test_name_that_may_become_another_is_no_identity(name: str) -> None:
     "name", ["admin", "Zo\u00eb", "\u0430dmin", "山田", "a b", "x" * LONGEST_NAME]
 )
 def test_other_names_are_kept_as_they_are(name: str) -> None:
-    """Letters of other scripts are letters; the name is that of nobody else."""
+    """A name with letters of another script is accepted unchanged."""
     assert why_no_name(name) is None
     assert name_of(certificate_of(name), "{common_name}") == name
 
 
 def test_reason_of_a_refused_name() -> None:
-    """The reason is the end of a sentence for the operator."""
+    """The reason of a refused name is written as the end of a sentence."""
     assert why_no_name("") == "is empty"
     assert why_no_name("a\n b") == "holds the control or format character U+000A"
     assert why_no_name("x" * 2049) == "has more than 2048 characters"
@@ -490,7 +490,7 @@ def test_reason_of_a_refused_name() -> None:
 
 
 def test_parts_that_combine_are_no_identity() -> None:
-    """The whole is looked at, as well as the name from the certificate."""
+    """The whole identity is checked too, because its parts can combine into another character."""
     certificate = certificate_of("\u0308x")
     assert why_no_name("\u0308x") is None
     assert name_of(certificate, "zoe{common_name}") is DenialReason.NO_IDENTITY
@@ -499,7 +499,7 @@ def test_parts_that_combine_are_no_identity() -> None:
 
 @given(st.text(max_size=20))
 def test_accepted_name_is_stable(name: str) -> None:
-    """A name that is not refused is its own normal form, printable text without spaces around."""
+    """An accepted name is printable, in its own normal form, and has no spaces around it."""
     if why_no_name(name) is None:
         assert name
         assert unicodedata.normalize("NFKC", name) == name == name.strip()
@@ -532,7 +532,7 @@ def named(authority: CertificateAuthority) -> Policy:
 def test_escaped_comma_is_part_of_another_attribute(
     named: Policy, authority: CertificateAuthority
 ) -> None:
-    r"""The subject `CN=mallory,O=x\,CN=admin` is mallory, in whatever order it is written."""
+    r"""The subject `CN=mallory,O=x\,CN=admin` is mallory, in any order of its attributes."""
     common_name = x509.NameAttribute(NameOID.COMMON_NAME, "mallory")
     organization = x509.NameAttribute(NameOID.ORGANIZATION_NAME, "x,CN=admin")
     for attributes in ([common_name, organization], [organization, common_name]):
@@ -544,7 +544,7 @@ def test_escaped_comma_is_part_of_another_attribute(
 
 
 def test_two_common_names_are_no_identity(named: Policy, authority: CertificateAuthority) -> None:
-    """Neither the first nor the last of two is taken, nor two that are equal."""
+    """Two common names give no identity, even if they are equal."""
     attributes = [x509.NameAttribute(NameOID.COMMON_NAME, text) for text in ("mallory", "admin")]
     for name in (
         x509.Name(attributes),
@@ -558,13 +558,13 @@ def test_two_common_names_are_no_identity(named: Policy, authority: CertificateA
 def test_name_from_another_ca_is_nobody(
     named: Policy, impostor: IssuedCertificate, look_alike: IssuedCertificate
 ) -> None:
-    """A CA of the same name, or the holder of any key, cannot issue a name."""
+    """A certificate of a CA with the same name, or of any self-made key, has no identity."""
     assert identify(impostor.certificate, named) is DenialReason.UNTRUSTED
     assert identify(look_alike.certificate, named) is DenialReason.UNTRUSTED
 
 
 def test_holder_of_a_pinned_key_does_not_choose_a_name() -> None:
-    """A self-signed certificate under a pinned key has the pin's name, whatever it says."""
+    """A self-signed certificate with a pinned key has the pin's name, and not the name in it."""
     key = ec.generate_private_key(ec.SECP256R1())
     mallory = certificate_of("mallory", key=key)
     pin = public_key_fingerprint(mallory.x509)
@@ -579,7 +579,7 @@ def test_holder_of_a_pinned_key_does_not_choose_a_name() -> None:
 
 
 def test_name_of_one_policy_is_not_that_of_another(named: Policy) -> None:
-    """A device whose common name is `admin` is a device, and nobody under the staff's policy."""
+    """A device whose common name is `admin` has no identity under the policy of the staff."""
     devices = CertificateAuthority("Device CA")
     admin = devices.issue("admin")
     authorizer = Authorizer(
@@ -598,7 +598,7 @@ def test_name_of_one_policy_is_not_that_of_another(named: Policy) -> None:
             authorizer.identify(admin.header_value)
 
 
-# --- whatever the certificate says ---------------------------------------------------------------
+# --- any certificate -----------------------------------------------------------------------------
 
 NAMES = ["gw.contoso.com", "GW.contoso.com", "a.gw.contoso.com", "*.contoso.com", "admin", "a b"]
 ADDRESSES = ["ops@contoso.com", "ops@CONTOSO.com", "Ops@contoso.com", "admin@fabrikam.com"]
@@ -613,7 +613,7 @@ LISTS = {
 
 
 def matches(field: str, entry: str, value: str) -> bool:
-    """Tell whether an entry allows a name, in the plainest way."""
+    """Tell whether an entry allows a name, by a simple comparison."""
     if field == "dns_name":
         first, _, rest = value.lower().partition(".")
         wild = entry.startswith("*.") and "*" not in first and rest == entry[2:]
@@ -642,7 +642,7 @@ def test_templates_never_give_a_name_that_did_not_match(
     field: str,
     listed: dict[str, int],
 ) -> None:
-    """The name is the only one that the certificate holds and the list of that key allows."""
+    """A template gives only the one name that the certificate holds and the list allows."""
     certificate = certificate_of(
         *common_names,
         sans=[
@@ -684,7 +684,7 @@ def test_templates_never_give_a_name_that_did_not_match(
 
 @pytest.fixture
 def authorizer(alice: IssuedCertificate) -> Authorizer:
-    """Alice may enter everywhere; only the second alternative and `partners` grant a role."""
+    """Alice is accepted everywhere. Only the second alternative and `partners` grant a role."""
     pins = [alice.certificate.sha256_fingerprint]
     return Authorizer(
         {
@@ -720,7 +720,7 @@ def forms(authorizer: Authorizer, value: str, **more: Any) -> list[Any]:
 
 
 def test_role_is_checked_on_the_winner(authorizer: Authorizer, alice: IssuedCertificate) -> None:
-    """The role is no part of the search: an alternative that would grant it is not looked for."""
+    """A role is checked on the first alternative that accepts, and the search does not go on."""
     value = alice.header_value
     for _ in range(2):
         assert forms(authorizer, value, role="orders") == ["alice", "alice"] * 4
@@ -732,7 +732,7 @@ def test_role_is_checked_on_the_winner(authorizer: Authorizer, alice: IssuedCert
 def test_role_does_not_depend_on_what_is_remembered(
     authorizer: Authorizer, alice: IssuedCertificate
 ) -> None:
-    """Under any policy the first one that accepts decides, whichever is remembered."""
+    """With policy None the first policy that accepts decides, even if another one is remembered."""
     value = alice.header_value
     denied = [DenialReason.ROLE_NOT_GRANTED] * 8
     assert forms(authorizer, value, policy=None, role="admin") == denied
@@ -746,7 +746,7 @@ def test_role_does_not_depend_on_what_is_remembered(
 def test_role_is_compared_exactly(
     authorizer: Authorizer, alice: IssuedCertificate, role: Any
 ) -> None:
-    """Another case, and a value that is no text, is no role that anybody has."""
+    """A role with another case, or a value that is not text, is never granted."""
     for _ in range(2):
         with pytest.raises(CertificateDenied) as caught:
             authorizer.identify(alice.header_value, role=role)
@@ -756,7 +756,7 @@ def test_role_is_compared_exactly(
 def test_denial_for_a_role(
     authorizer: Authorizer, alice: IssuedCertificate, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It names the client and its roles, cold and from memory, in one record each."""
+    """The denial for a role names the client and its roles in one record, remembered or not."""
     for _ in range(2):
         caplog.clear()
         with pytest.raises(CertificateDenied) as caught:
@@ -773,7 +773,7 @@ def test_denial_for_a_role(
 
 
 def test_denial_for_a_role_without_an_identity(alice: IssuedCertificate) -> None:
-    """A client without a name and without roles is described too."""
+    """The denial for a role describes a client without a name and without roles."""
     policy = Policy(fingerprints=[alice.certificate.sha256_fingerprint])
     with pytest.raises(CertificateDenied, match="accepts a client without an identity, and grants"):
         Authorizer({"default": policy}).identify(alice.header_value, role="admin")
@@ -782,7 +782,7 @@ def test_denial_for_a_role_without_an_identity(alice: IssuedCertificate) -> None
 def test_acceptance_names_the_identity(
     authorizer: Authorizer, alice: IssuedCertificate, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The DEBUG record of an acceptance holds the name, from memory too."""
+    """The DEBUG record of an acceptance holds the name, even if it is remembered."""
     with caplog.at_level("DEBUG", "arrcert"):
         authorizer.identify(alice.header_value)
         authorizer.identify(alice.header_value)
@@ -794,7 +794,7 @@ def test_acceptance_names_the_identity(
 def test_other_denials_name_nobody(
     authorizer: Authorizer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A denial by the policy has no identity to name."""
+    """A denial by the policy names no identity."""
     with pytest.raises(CertificateDenied):
         authorizer.identify(self_signed("alice").header_value)
     [record] = caplog.records
@@ -802,7 +802,7 @@ def test_other_denials_name_nobody(
 
 
 def test_identity_is_immutable(authorizer: Authorizer, alice: IssuedCertificate) -> None:
-    """An app cannot change who entered, also for the next request from memory."""
+    """An app cannot change the identity, not even for the next request."""
     found: Any = authorizer.identify(alice.header_value)
     with pytest.raises(AttributeError):
         found.name = "root"

@@ -1,4 +1,4 @@
-"""What can be seen of the checks inside a view without running it."""
+"""The search for checks inside a view, which does not run the view."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from arrcert.inspection import hides_policy, mentions, questions
 
 
 def authorize_request() -> None:
-    """Stand for the function of an adapter."""
+    """A stand-in for the function of an adapter."""
 
 
 renamed = authorize_request
@@ -27,22 +27,22 @@ def direct() -> None:
 
 
 def by_another_name() -> None:
-    """Call the function by the name of an import."""
+    """Call the function under the name of an import alias."""
     renamed()
 
 
 def by_attribute() -> Any:
-    """Call a function of that name in a module."""
+    """Call a function of the same name in a module."""
     return inspection.authorize_request()  # type: ignore[attr-defined]
 
 
 def nested() -> Callable[[], None]:
-    """Call the function in a function inside."""
+    """Call the function in an inner function."""
     return lambda: authorize_request()
 
 
 def taken() -> Callable[[], None]:
-    """Return a function that takes the function from a variable."""
+    """Return a function that reads the function from a variable."""
     check = authorize_request
 
     def inside() -> None:
@@ -74,18 +74,18 @@ class View:
     ],
 )
 def test_code_that_may_call_a_function(function: object) -> None:
-    """A name of the function in the code is enough, directly or in a function inside."""
+    """A name of the function in a view's code is enough, directly or in an inner function."""
     assert mentions(function, (authorize_request,))
 
 
 @pytest.mark.parametrize("function", [print, None, lambda: 1, View, partial(print)])
 def test_code_that_does_not_call_it(function: object) -> None:
-    """Other code, and what is no Python function, does not."""
+    """Other code, and an object that is not a Python function, does not count as a call."""
     assert not mentions(function, (authorize_request,))
 
 
 def view_with_policy() -> None:
-    """Stand for a decorated view."""
+    """A stand-in for a decorated view."""
 
 
 mark_policy(view_with_policy, "default")
@@ -112,7 +112,7 @@ def test_hidden_policies() -> None:
 
 
 def test_endless_wrappers() -> None:
-    """A function that leads to itself ends the search, and so does a variable without a value."""
+    """The search ends at a function that leads to itself, and at a variable without a value."""
 
     def first() -> None:
         second()
@@ -127,7 +127,7 @@ def test_endless_wrappers() -> None:
 
 
 def test_questions_leave_no_denials_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
-    """Denials are handed to the audit; other records and later denials are logged."""
+    """Denials during the audit go to the audit, and other records and later denials to the log."""
     logger = logging.getLogger("arrcert")
     with questions() as policies:
         logger.warning("denied", extra={"arrcert_policy": "partners"})

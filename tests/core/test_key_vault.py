@@ -1,4 +1,4 @@
-"""A Key Vault reference that App Service did not resolve is known by its text."""
+"""A Key Vault reference that App Service did not resolve is recognized by its text."""
 
 from __future__ import annotations
 
@@ -25,5 +25,5 @@ def test_reference_is_known_in_any_case(text: str, is_reference: bool) -> None:
 
 
 def test_message_says_where_to_look() -> None:
-    """The operator reads where the portal shows the cause."""
+    """The message names the page of the portal that shows the cause."""
     assert "the portal shows why under Environment variables" in UNRESOLVED_REFERENCE

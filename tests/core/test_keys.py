@@ -47,14 +47,14 @@ def with_key(public_key: Any, *extensions: x509.ExtensionType) -> x509.Certifica
 
 
 def changed(certificate: x509.Certificate, old: bytes, new: bytes) -> x509.Certificate:
-    """Return a certificate with other bytes in place of some."""
+    """Return a certificate in which some bytes are replaced."""
     der = certificate.public_bytes(Encoding.DER)
     assert old in der
     return x509.load_der_x509_certificate(der.replace(old, new))
 
 
 def with_unknown_key(certificate: x509.Certificate) -> x509.Certificate:
-    """Return a certificate whose key has an algorithm that nobody knows."""
+    """Return a certificate whose key has an unknown algorithm."""
     return changed(
         certificate, bytes.fromhex("06072a8648ce3d0201"), bytes.fromhex("06072a8648ce3d0209")
     )
@@ -91,7 +91,7 @@ def test_weak_keys(make: Callable[[], Any], weakness: str | None, disguise: str)
 
 
 def test_smallest_sizes_are_named() -> None:
-    """The text says which size the key has and which size is wanted."""
+    """The text states the size of the key and the smallest size that is accepted."""
     small = rsa.generate_private_key(65537, 1024).public_key()
     message = "has an RSA key of 1024 bits; at least 2048 are required"
     assert weakness_of_rsa_key(small) == weakness_of_key(with_key(small)) == message
@@ -118,7 +118,7 @@ def test_point_off_the_curve_is_weak(alice: IssuedCertificate) -> None:
 
 
 def test_fingerprint_is_the_sha256_of_the_key(alice: IssuedCertificate) -> None:
-    """The fingerprint is the SHA-256 of the SubjectPublicKeyInfo, whatever certificate holds it."""
+    """The fingerprint is the SHA-256 of the SubjectPublicKeyInfo, in any certificate."""
     key = alice.private_key.public_key()
     info = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     assert public_key_info_of(alice.certificate.x509) == info

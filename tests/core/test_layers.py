@@ -1,4 +1,4 @@
-"""The layers around an app: what they wrap, what they are called, which answer by themselves."""
+"""The layers around an app: what they wrap, their names, and which of them answer by themselves."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ def around(app: Any) -> Any:
 
 @pytest.mark.parametrize("attribute", ["wsgi_app", "app", "application", "_app", "inner"])
 def test_attributes_that_hold_the_app(attribute: str) -> None:
-    """A layer keeps what it wraps under one of the usual names."""
+    """A layer is found to wrap an app if it keeps it under one of the usual names."""
     layer = Layer(attribute, app)
     assert list(layers(layer)) == [layer, app]
 
 
 def test_functions_around_an_app() -> None:
-    """A function keeps what it wraps in a variable of the function around it."""
+    """A function is found to wrap an app if it keeps it in a variable of its closure."""
     layer = around(around(app))
     assert [*layers(layer)][-1] is app
     assert len([*layers(layer)]) == 3
@@ -59,7 +59,7 @@ def test_variable_without_a_value() -> None:
 
 
 def test_layer_that_wraps_itself() -> None:
-    """The walk ends."""
+    """The search ends at a layer that wraps itself."""
     layer = Layer("app", None)
     layer.app = layer  # type: ignore[attr-defined]
     assert list(layers(layer)) == [layer]
@@ -73,7 +73,7 @@ def test_names() -> None:
 
 
 def test_what_layers_do() -> None:
-    """Some layers are known to answer, subclasses too, and some are known to pass requests on."""
+    """Some layers are known to answer, and some to pass requests on. Subclasses count too."""
 
     class Dispatcher(DispatcherMiddleware):
         pass

@@ -1,4 +1,4 @@
-"""The memory of accepted certificates: how long, how many, and for many threads."""
+"""The memory of accepted certificates: its duration, its size, and its use by many threads."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_clock_that_is_set_back_recalls_nothing(clock: Clock) -> None:
 
 
 def fill(memory: Memory, *texts: str) -> None:
-    """Remember an acceptance for each text, as often as a full memory needs to take it."""
+    """Remember an acceptance for each text. Repeat it until a full memory takes the text."""
     for text in texts:
         while memory.recall((text, None)) is None:
             memory.remember((text, None), IDENTITY, soon())
@@ -93,7 +93,7 @@ def is_remembered(memory: Memory, text: str) -> bool:
 
 
 def test_full_memory_takes_one_of_eight_newcomers() -> None:
-    """Seven newcomers to a full memory change nothing; the eighth takes a place."""
+    """A full memory ignores seven new certificates, and the eighth takes a place."""
     memory = Memory([None], 2)
     for text in ("a", "b"):
         memory.remember((text, None), IDENTITY, soon())
@@ -106,7 +106,7 @@ def test_full_memory_takes_one_of_eight_newcomers() -> None:
 
 
 def test_what_is_recalled_stays() -> None:
-    """A newcomer takes the place of an entry that was not recalled since the hand passed it."""
+    """A new certificate replaces one that was not recalled since the hand passed it."""
     memory = Memory([None], 3)
     for text in ("a", "b", "c"):
         memory.remember((text, None), IDENTITY, soon())
@@ -120,7 +120,7 @@ def test_what_is_recalled_stays() -> None:
 
 
 def test_memory_in_which_all_are_in_use_takes_a_newcomer() -> None:
-    """After one turn of the hand a place is free, even if readers mark every entry meanwhile."""
+    """The hand frees a place in one turn, even if readers mark every entry meanwhile."""
     memory = Memory([None], 3)
     fill(memory, "a", "b", "c")
     fill(memory, "new")
@@ -136,7 +136,7 @@ def test_memory_in_which_all_are_in_use_takes_a_newcomer() -> None:
 
 
 def test_certificate_that_is_remembered_again_keeps_its_place(clock: Clock) -> None:
-    """A certificate takes one place, however often it is remembered; the last decision counts."""
+    """A certificate that is remembered again takes no second place; the last decision counts."""
     memory = Memory([None], 2)
     memory.remember(("a", None), IDENTITY, clock.now)
     memory.remember(("a", None), IDENTITY, clock.now + timedelta(hours=1))
@@ -162,7 +162,7 @@ def hit_rate(texts: list[str]) -> float:
     [("2,000 in turn", 0.4), ("10,000 by Zipf's law", 0.7), ("500 hot, half one-off", 0.45)],
 )
 def test_more_clients_than_places(clients: str, least: float) -> None:
-    """With more clients than places, the memory still answers for those that come often."""
+    """With more clients than places, the memory still answers for the frequent ones."""
     chance = random.Random(1)
     if clients == "2,000 in turn":
         texts = [str(turn % 2_000) for turn in range(40_000)]
@@ -196,7 +196,7 @@ def test_memory_for_none_remembers_none() -> None:
 def test_long_text_is_not_remembered(
     forwarded: tuple[str, str | None], is_remembered: bool
 ) -> None:
-    """Both headers together may have 8,192 characters, so that a client cannot fill the memory."""
+    """Headers of more than 8,192 characters together are not remembered."""
     assert LONGEST_KEY == 8192
     memory = Memory([None], 9)
     memory.remember(forwarded, IDENTITY, soon())
@@ -204,7 +204,7 @@ def test_long_text_is_not_remembered(
 
 
 def test_reading_takes_no_lock() -> None:
-    """A certificate is recalled while another thread writes."""
+    """A certificate can be recalled while another thread writes."""
     memory = Memory([None], 9)
     memory.remember(("text", None), IDENTITY, soon())
     with memory._writing:
@@ -234,7 +234,7 @@ def test_many_threads_share_one_memory() -> None:
 
 
 def test_memory_holds_the_snapshot_that_it_belongs_to() -> None:
-    """A memory names the trust stores under which its certificates were accepted."""
+    """A memory names the trust stores under which it accepted its certificates."""
     stores = [None, None]
     assert Memory(stores, 9).trust_stores is stores
 
@@ -255,7 +255,7 @@ def test_memory_holds_the_snapshot_that_it_belongs_to() -> None:
     ],
 )
 def test_numbers_that_can_be_remembered(value: object, is_number: bool) -> None:
-    """A whole number from 0 to a million can be remembered, and the error for others says so."""
+    """The size is a whole number from 0 to a million, and the error for others says so."""
     assert MOST_REMEMBERED == 1024
     assert is_number_to_remember(value) is is_number
     assert (

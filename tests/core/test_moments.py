@@ -21,7 +21,7 @@ def test_now_is_the_default() -> None:
 
 @pytest.mark.parametrize("hours", [-12, 0, 14])
 def test_fraction_of_a_second_is_dropped_in_every_zone(hours: int) -> None:
-    """A certificate counts whole seconds, so a moment within its last second is still valid."""
+    """The fraction of a second is dropped in any zone, because certificates have whole seconds."""
     moment = datetime(2027, 1, 31, 12, 0, 0, 999_999, UTC)
     written = moment.astimezone(timezone(timedelta(hours=hours)))
     assert whole_second(written) == datetime(2027, 1, 31, 12, 0, 0, 0, UTC)

@@ -1,4 +1,4 @@
-"""Names that a policy allows: each entry matches what its rule says, and no other name."""
+"""Names that a policy allows: each entry matches what its key defines, and no other name."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_characters_that_are_not_part_of_a_name_are_refused(
 
 @pytest.mark.parametrize("entry", ["Alice, of O'Hara", "a CN=b", '"a" b', "*.example"])
 def test_common_name_is_exact_text(entry: str) -> None:
-    """A common name is kept as it is written, even if it looks like a pattern or a whole name."""
+    """A common name is exact text, even if it looks like a pattern or a whole name."""
     assert names.common_name(entry) == entry
 
 
@@ -99,7 +99,7 @@ def test_common_name_is_exact_text(entry: str) -> None:
     ],
 )
 def test_common_name_that_cannot_match_is_refused(entry: str, message: str) -> None:
-    """An entry that begins with `CN=` is an error, since it is a whole name."""
+    """A common name that begins with `CN=` is an error, because it is a whole name."""
     assert message in why_not(names.common_name, entry)
 
 
@@ -133,7 +133,7 @@ RIGHT = "CN=Contoso CA,O=Contoso,C=US"
     ],
 )
 def test_issuer_in_another_spelling_is_refused(entry: str, messages: tuple[str, ...]) -> None:
-    """A name that another tool printed is an error that shows how RFC 4514 writes it."""
+    """The error for an issuer in another spelling shows the spelling of RFC 4514."""
     found = why_not(names.issuer, entry)
     for message in messages:
         assert message in found
@@ -141,7 +141,7 @@ def test_issuer_in_another_spelling_is_refused(entry: str, messages: tuple[str, 
 
 @given(st.text(max_size=40))
 def test_any_text_is_an_entry_or_a_value_error(text: str) -> None:
-    """Any text is an entry or raises `ValueError` with a message, and nothing else."""
+    """Any text is an entry, or raises a `ValueError` with a message."""
     for parse in ALL:
         try:
             parse(text)
@@ -182,7 +182,7 @@ def test_printed_issuer_can_be_pasted(rdns: list[list[tuple[ObjectIdentifier, st
 
 @pytest.mark.parametrize("entry", [r"CN=CA\\ ", r"CN=CA ", r" CN=\ CA"])
 def test_space_that_is_not_escaped_is_refused(entry: str) -> None:
-    """A space at the end is part of the name only if an odd number of backslashes precedes it."""
+    """A space at the end is part of the name only after an odd number of backslashes."""
     assert "white space around it" in why_not(names.issuer, entry)
 
 
@@ -221,12 +221,12 @@ def test_dns_names_match_one_label(entry: str, name: str, is_match: bool) -> Non
     ["*", "*.", "*.example", "a*.example", "a.*.example", "**.a.example", "a..b", "a b", "a.", "."],
 )
 def test_dns_name_of_another_form_is_refused(entry: str) -> None:
-    """A `*` that is not the first of at least three labels is an error, as is an empty label."""
+    """A `*` is an error unless it is the first of three labels; so is an empty label."""
     assert "*.partner.example" in why_not(dns_names, entry)
 
 
 def test_dns_name_is_written_in_ascii() -> None:
-    """A host that is not ASCII is an error that asks for its A-label, as certificates hold it."""
+    """The error for a DNS name that is not ASCII asks for the A-label that certificates hold."""
     assert "xn--" in why_not(dns_names, "bücher.example")
     assert "xn--" in why_not(email_addresses, "a@bücher.example")
 
@@ -236,7 +236,7 @@ HOSTILE = st.text(alphabet="aAk\u212a*.-_ \x00/@:%2fe\\", max_size=12)
 
 @given(HOSTILE, HOSTILE)
 def test_hostile_dns_names_never_match_beyond_the_rule(head: str, tail: str) -> None:
-    """A name that matches a wildcard has one label of letters, digits, - and _ in its place."""
+    """A wildcard matches only a name with one label of letters, digits, - and _ in its place."""
     allowed = dns_names("*.partner.example")
     for name in (head, f"{head}.partner.example{tail}", f"{head}partner.example"):
         if allows(allowed, name):
@@ -321,7 +321,7 @@ FOLDER = "spiffe://partner.example/ns/*"
     ],
 )
 def test_uris_match_exactly_or_below_a_folder(entry: str, name: str, is_match: bool) -> None:
-    """A folder matches whole segments below it, and no path that is read in two ways."""
+    """A folder matches whole segments below it, and no path that can be read in two ways."""
     assert allows(uris(entry), name) is is_match
 
 
@@ -397,7 +397,7 @@ def test_one_name_of_several_suffices() -> None:
 
 
 def test_folder_is_not_deeper_than_can_be_looked_up() -> None:
-    """A folder may have 32 slashes, so that a hostile URI has a bounded number of folders."""
+    """A folder may have at most 32 slashes, so that the folders of a hostile URI are bounded."""
     folder = "a://h/" + "x/" * (names.DEEPEST_FOLDER - 3)
     assert allows(uris(f"{folder}*"), f"{folder}y")
     assert allows(uris(f"{folder}*"), f"{folder}{'y/' * 100}z")

@@ -1,4 +1,4 @@
-"""A message uses the words of the notation in which the configuration is written."""
+"""A message uses the words of the configuration's notation."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from arrcert.settings.options import OPTIONS
 
 
 def test_truth_values_have_the_words_of_their_notation() -> None:
-    """Python writes the truth values with capital letters, and JSON without."""
+    """The truth values begin with a capital letter in Python, and not in JSON."""
     assert Notation.PYTHON.true_or_false == "True or False"
     assert Notation.JSON.true_or_false == "true or false"
 

@@ -1,4 +1,4 @@
-"""Outbound mTLS: what the context sends, what is refused, and that the key stays encrypted."""
+"""Outbound mTLS: what the context sends and refuses, and the encryption of the key."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def mistake(*arguments: Any) -> str:
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers with what the server knows about the client."""
+    """A handler that answers with what the server knows about the client."""
 
     protocol_version = "HTTP/1.1"
     connection: ssl.SSLSocket
@@ -357,7 +357,7 @@ class Ends:
         for _ in range(6):
             with suppress(ssl.SSLWantReadError):
                 step()
-                # Later the server may start a new handshake; reading takes part in it.
+                # Reading takes part in a new handshake that the server may start later.
                 step = self._client.read
                 step()
             if said := self._outgoing.read():
@@ -370,7 +370,7 @@ class Ends:
 
 
 def sent(context: ssl.SSLContext) -> list[x509.Certificate]:
-    """Return the certificates that the client sends after its own, in order."""
+    """Return the certificates that the client sends after its leaf, in order."""
     server = SSL.Context(SSL.TLS_METHOD)
     server.use_certificate(SERVER.certificate.x509)
     server.use_privatekey(SERVER.private_key)
@@ -412,7 +412,7 @@ def test_server_is_verified(serving: Running, write: Write, cafile: Path, tmp_pa
 
 
 def test_cafile_replaces_the_system_store(write: Write, cafile: Path) -> None:
-    """With a cafile only its CAs are trusted, without one the CAs of the system."""
+    """With a cafile only its CAs are trusted, and without one the CAs of the system."""
     context = client_ssl_context(write(p12()), None, cafile)
     assert context.get_ca_certs(binary_form=True) == [ROOT.x509.public_bytes(Encoding.DER)]
     default = client_ssl_context(write(p12()))
@@ -450,7 +450,7 @@ def test_tls_1_2(serving: Running, write: Write, cafile: Path) -> None:
 
 
 def test_server_may_ask_after_the_handshake(serving: Running, write: Write, cafile: Path) -> None:
-    """A server may request the certificate after the handshake (RFC 8446 section 4.6.2)."""
+    """The certificate is sent if the server requests it after the handshake (RFC 8446)."""
 
     def configure(server: ssl.SSLContext) -> None:
         server.post_handshake_auth = True
@@ -463,11 +463,11 @@ def test_server_may_ask_after_the_handshake(serving: Running, write: Write, cafi
 
 
 def test_server_may_renegotiate(write: Write, cafile: Path) -> None:
-    """A server may request the certificate by renegotiation under TLS 1.2 (RFC 5746)."""
+    """The context sends the certificate in a renegotiation under TLS 1.2 (RFC 5746)."""
     server = SSL.Context(SSL.TLS_METHOD)
     server.set_max_proto_version(SSL.TLS1_2_VERSION)
     server.set_session_id(b"arrcert")
-    # Otherwise the session is resumed, and no certificate is requested.
+    # Without this, the session is resumed, and no certificate is requested.
     server.set_options(SSL.OP_NO_TICKET)
     server.set_session_cache_mode(SSL.SESS_CACHE_OFF)
     server.use_certificate(SERVER.certificate.x509)
@@ -666,7 +666,7 @@ def test_missing_thumbprint(platform: Path) -> None:
 
 
 def test_file_name_in_lower_case(platform: Path) -> None:
-    """The platform's file is found whatever the case of its name."""
+    """The platform's file is found in any case of its name."""
     [file] = platform.iterdir()
     file.rename(platform / file.name.lower())
     client_ssl_context(CALLER.certificate.sha1_fingerprint)
@@ -720,7 +720,7 @@ WRONG_PASSWORDS = ("battery staple", f"{PASSWORD}\n")
 
 
 def traditional_pem_key() -> bytes:
-    """Encode a key in the traditional form, so that no wrong password seems to decrypt it.
+    """Encode a key in the traditional form, so that each wrong password fails to decrypt it.
 
     That form has no check value: one wrong password in 256 leaves bytes with valid padding.
     """
@@ -747,7 +747,7 @@ TRADITIONAL_PEM = CERTIFICATES + traditional_pem_key()
     ids=[".p12", "PKCS#8", "SEC 1"],
 )
 def test_passwords(write: Write, content: bytes) -> None:
-    """The error tells a missing password from a wrong one, and contains neither."""
+    """The error distinguishes a missing password from a wrong one, and contains neither."""
     path = write(content)
     assert mistake(path) == f"password: is missing; '{path}' is protected by a password"
     assert mistake(path, WRONG_PASSWORDS[0]) == (
@@ -843,7 +843,7 @@ def test_two_keys_are_readable() -> None:
     ],
 )
 def test_unusable_contents(write: Write, content: bytes, said: str) -> None:
-    """A file with other contents is refused, and the error says what it holds."""
+    """A file with other contents is refused, and the error names what it holds."""
     path = write(content)
     assert mistake(path).startswith("path_or_thumbprint: " + said.format(where=repr(str(path))))
 
@@ -858,8 +858,9 @@ def test_unreadable_facts(write: Write) -> None:
 
 
 def test_unknown_kind_of_key(write: Write) -> None:
-    """Other certificates in the file may have a kind of key that cryptography does not support."""
+    """A file is loaded even if another certificate in it has an unsupported kind of key."""
     p256, unknown = bytes.fromhex("06082a8648ce3d030107"), bytes.fromhex("06082a8648ce3d03017f")
+    assert p256 in OTHER.certificate.der
     other = x509.load_der_x509_certificate(OTHER.certificate.der.replace(p256, unknown))
     client_ssl_context(write(pem(other) + CERTIFICATES + pem_key()))
 

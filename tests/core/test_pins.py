@@ -1,4 +1,4 @@
-"""Pins: how an entry is written, and which mistakes are explained."""
+"""Pins: the forms of an entry, and the mistakes that an error explains."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_public_key_is_hex_or_base64(digest: bytes, write: Callable[[bytes], str
 
 
 def test_public_key_is_what_openssl_prints(alice: IssuedCertificate, tmp_path: Path) -> None:
-    """The command that an error names prints the value to write."""
+    """The command that an error suggests prints the value to write."""
     file = tmp_path / "client.pem"
     file.write_bytes(alice.certificate_pem)
     pipeline = why_not(public_key_pin, "zz").partition("sign: ")[2].replace("client.pem", str(file))
@@ -96,7 +96,7 @@ def test_public_key_is_what_openssl_prints(alice: IssuedCertificate, tmp_path: P
     ],
 )
 def test_pin_ends_with_its_day(value: object, end: datetime) -> None:
-    """`not_after` is a day, which ends in UTC, or a moment with its zone."""
+    """`not_after` is a day that ends in UTC, or a moment with its zone."""
     entry = {"fingerprint": SHA1, "not_after": value, "note": "old gateway"}
     pin = fingerprint_pin(entry)
     assert pin == Pin(SHA1, end, "old gateway")
@@ -160,7 +160,7 @@ COLONS = ":".join(["AB"] * 20)
     ],
 )
 def test_broken_fingerprint_is_refused_with_a_hint(entry: object, message: str) -> None:
-    """The error for a fingerprint names what was pasted and what to write instead."""
+    """The error for a wrong fingerprint names what it looks like, and what to write instead."""
     found = why_not(fingerprint_pin, entry)
     assert message in found
     assert ": -" not in found
@@ -183,7 +183,7 @@ def test_broken_fingerprint_is_refused_with_a_hint(entry: object, message: str) 
     ],
 )
 def test_broken_public_key_is_refused_with_a_hint(entry: str, message: str) -> None:
-    """The error for a public key names what was pasted and what prints the right value."""
+    """The error for a wrong public key names what it looks like, and the command to use."""
     assert message in why_not(public_key_pin, entry)
 
 
@@ -196,7 +196,7 @@ def test_error_for_a_pasted_certificate_holds_its_pin(alice: IssuedCertificate) 
 
 @given(st.text(max_size=80) | st.dictionaries(st.text(max_size=12), st.text(max_size=80)))
 def test_any_entry_is_a_pin_or_a_value_error(entry: Any) -> None:
-    """Any entry is a pin with all its digits or raises `ValueError`, and nothing else."""
+    """Any entry is a pin with all its digits, or raises a `ValueError`."""
     for parse in PARSERS:
         try:
             value = parse(entry).value
@@ -241,7 +241,7 @@ def test_digits_of_a_fingerprint(text: str, digits: str | None) -> None:
 
 
 def test_pins_are_found_by_their_digits() -> None:
-    """Pins are found, counted and listed in order, whether or not they hold more than digits."""
+    """Pins are found, counted and listed in order, with and without more than digits."""
     described = Pin(SHA1, END_OF_JANUARY, "gateway", "fabrikam", frozenset({"orders"}))
     pins = Pins()
     assert pins.add_digits(bytes.fromhex(SHA256))
@@ -255,7 +255,7 @@ def test_pins_are_found_by_their_digits() -> None:
 
 
 def test_first_pin_of_some_digits_counts() -> None:
-    """A second pin of the same digits changes nothing, and the first one is returned."""
+    """Of two pins with the same digits, the first one counts."""
     described = Pin(SHA256, note="gateway")
     pins = Pins()
     assert pins.add(described) == described
@@ -270,7 +270,7 @@ def test_first_pin_of_some_digits_counts() -> None:
 
 @given(st.text(alphabet="0123456789abcdefABCDEF: \n\u00a0xg", max_size=70) | st.binary(max_size=9))
 def test_digits_are_read_as_a_pin_is(entry: object) -> None:
-    """Whatever is read as digits alone has the bytes that the whole form gives."""
+    """An entry of digits alone has the same bytes as the same digits in a mapping."""
     digest = digest_of_digits(entry)
     if digest is not None and len(digest) in (20, 32):
         assert fingerprint_pin(entry).value == digest.hex().upper()

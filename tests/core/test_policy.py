@@ -1,4 +1,4 @@
-"""A policy as a whole: what it needs, in which order its rules decide, and what it returns."""
+"""A policy as a whole: what it needs, the order of its rules, and what it returns."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_names_need_proof(key: str, authority: CertificateAuthority) -> None:
 
 
 def test_no_condition_is_no_policy() -> None:
-    """A policy that would allow everyone does not start.
+    """A policy without any condition is an error, because it would accept everybody.
 
     (npm client-certificate-auth: `allOf()` of nothing.)
     """
@@ -129,7 +129,7 @@ def test_all_mistakes_come_together(tmp_path: Path) -> None:
 
 
 def test_none_means_that_a_parameter_is_not_written() -> None:
-    """None is the same as no parameter, except for parameters that always have a value."""
+    """None means that a parameter is absent, except for parameters that always have a value."""
     optional = {key: None for key in PARAMETERS if key not in ALWAYS}
     assert repr(Policy(**{**optional, "fingerprints": [PIN]})) == "<Policy 1 fingerprints>"
     for key in ALWAYS:
@@ -141,7 +141,7 @@ ALWAYS = ("revocation", "clock_skew", "names_proven_by_front_end")
 
 
 def test_policy_from_a_mapping_is_the_same(alice: IssuedCertificate) -> None:
-    """A mapping of settings makes the same policy as the parameters."""
+    """A mapping makes the same policy as the same parameters."""
     written: dict[str, Any] = {
         "fingerprints": [alice.certificate.sha256_fingerprint],
         "common_names": ["alice"],
@@ -163,7 +163,7 @@ VALUES: dict[str, list[Any]] = {
     "clock_skew": [..., 0, 300, None, -1, "0", timedelta()],
     "names_proven_by_front_end": [True, False, None],
 }
-"""Good and bad values of some parameters; an ellipsis is a parameter that is not written."""
+"""Good and bad values of some parameters. An ellipsis stands for an absent parameter."""
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,7 @@ VALUES: dict[str, list[Any]] = {
     ],
 )
 def test_no_policy_is_without_the_validity_rule(make: Callable[[dict[str, Any]], Policy]) -> None:
-    """Whatever is written, the dates are the first rule of a policy, or the policy is an error."""
+    """Every policy that can be made has the dates as its first rule."""
     late = ALICE.not_valid_after_utc + timedelta(seconds=301)
     made = 0
     for values in itertools.product(*VALUES.values()):
@@ -191,18 +191,18 @@ def test_no_policy_is_without_the_validity_rule(make: Callable[[dict[str, Any]],
         decided = policy.decide(Presented(ALICE), late, None)
         assert isinstance(decided, Finding)
         assert decided.reason is DenialReason.EXPIRED
-    # A pin, with or without names, or names alone; three good clock skews; two truth values.
+    # A pin, a pin and names, or names alone; three valid clock skews; two booleans.
     assert made == (2 * 2 + 1) * 3
 
 
 def test_policy_is_not_for_subclassing() -> None:
-    """A subclass is an error, since overridden methods would have no effect on requests."""
+    """Subclassing `Policy` is an error, because requests would not use overridden methods."""
     with pytest.raises(TypeError, match="cannot be subclassed"):
         type("Mine", (Policy,), {})
 
 
 def test_repr_shows_no_entries(authority: CertificateAuthority) -> None:
-    """The representation shows which keys a policy has, and not whom it allows."""
+    """The repr shows which keys a policy has, and none of their entries."""
     policy = Policy(common_names=["alice"], trust_anchors=authority.certificate_pem.decode())
     assert repr(policy) == "<Policy 1 common_names, trust_anchors>"
     proven = Policy(issuers=["a", "b"], names_proven_by_front_end=True, clock_skew=9)
@@ -263,7 +263,7 @@ def test_moment_of_any_zone_is_compared_in_utc(alice: IssuedCertificate) -> None
 
 
 def test_check_and_decide_agree(alice: IssuedCertificate, look_alike: IssuedCertificate) -> None:
-    """`check` raises what `decide` returns as a value, with the certificate."""
+    """`check` raises what `decide` returns, with the certificate."""
     policy = Policy(fingerprints=[alice.certificate.sha256_fingerprint])
     now = whole_second()
     decided = policy.decide(Presented(alice.certificate), now, None)
@@ -282,7 +282,7 @@ def test_check_and_decide_agree(alice: IssuedCertificate, look_alike: IssuedCert
 def test_trust_store_is_the_same_until_a_file_changes(
     authority: CertificateAuthority, tmp_path: Path
 ) -> None:
-    """Two calls return the same trust store, and a policy without anchors has none."""
+    """The trust store is the same object until a file changes, and None without anchors."""
     anchors = tmp_path / "roots.pem"
     anchors.write_bytes(authority.certificate_pem)
     policy = Policy(trust_anchors=anchors)
@@ -310,7 +310,7 @@ def test_soft_acceptance_is_logged_on_the_logger_of_arrcert(
 
 
 def test_forwarded_intermediates_help_to_build_the_path() -> None:
-    """Intermediates that came with the certificate may be on the path, and prove nothing."""
+    """Forwarded intermediates may complete the path, and prove nothing."""
     root = CertificateAuthority("Root")
     issuing = CertificateAuthority("Issuing", issuer=root)
     carol = issuing.issue("carol").certificate
@@ -326,7 +326,7 @@ def test_forwarded_intermediates_help_to_build_the_path() -> None:
 def test_warnings_are_those_of_all_keys(
     authority: CertificateAuthority, other_authority: CertificateAuthority
 ) -> None:
-    """The warnings of every key of a policy come together, and a policy without any has none."""
+    """The warnings of a policy are those of all its keys."""
     both = [authority.certificate_pem.decode(), other_authority.certificate_pem.decode()]
     policy = Policy(
         fingerprints=[{"fingerprint": PIN, "not_after": "2020-01-01"}],
@@ -376,7 +376,7 @@ NAMES: list[dict[str, Any]] = [
     {"issuers": ["CA"]},
     {"issuers": ["O=Contoso,CN=CA"]},
 ]
-"""Conditions, of which each holds for some of the certificates."""
+"""Conditions that hold for some of the certificates."""
 
 
 @settings(max_examples=300)
@@ -389,7 +389,7 @@ NAMES: list[dict[str, Any]] = [
 def test_all_findings_begin_with_the_decision(
     proof: dict[str, Any], names: list[dict[str, Any]], certificate: ClientCertificate, days: int
 ) -> None:
-    """The first of all findings is the decision, and to collect them all changes no verdict."""
+    """The first of all findings is the decision, and collecting all of them changes no verdict."""
     written = dict(proof)
     for name in names:
         written.update(name)
@@ -411,7 +411,7 @@ def test_all_findings_begin_with_the_decision(
 
 
 def test_findings_of_every_rule_are_collected(authority: CertificateAuthority) -> None:
-    """All rules that do not hold are found, each once, in the order of the decision."""
+    """Every rule that fails is found once, in the order of the decision."""
     certificate = self_signed("alice", extended_key_usages=("serverAuth",)).certificate
     policy = Policy(
         fingerprints=[PIN],

@@ -1,4 +1,4 @@
-"""What a client presented, worked out once for all policies."""
+"""The facts about a presented certificate, which are computed once for all policies."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from arrcert.testing import CertificateAuthority, IssuedCertificate
 
 
 def test_names_are_shown_for_the_log(authority: CertificateAuthority) -> None:
-    """Names stand in quotation marks, and a certificate without names says none."""
+    """Names are in quotation marks, and a certificate without names is described as such."""
     presented = Presented(
         authority.issue("alice", dns_names=["a.example", "b.example"]).certificate
     )
@@ -23,7 +23,7 @@ def test_names_are_shown_for_the_log(authority: CertificateAuthority) -> None:
 def test_facts_are_worked_out_once(
     authority: CertificateAuthority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A thousand alternatives read the public key of a certificate once."""
+    """The public key is read once for a thousand alternatives."""
     calls: list[x509.Certificate] = []
 
     def fingerprint(certificate: x509.Certificate) -> str:

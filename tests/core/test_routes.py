@@ -1,4 +1,4 @@
-"""The report of the route audit: what a row means, how it is printed, when it is a failure."""
+"""The report of the route audit: the meaning of a row, its output, and its failures."""
 
 from __future__ import annotations
 
@@ -66,12 +66,12 @@ VARIABLE = Shape("/files/<path>", "/files/", False)
     ],
 )
 def test_who_decides(decision: Decision, checks: list[Check], verdict: str, by: str) -> None:
-    """The view's policy holds always; else the first check that does not leave out the path."""
+    """The view's own policy decides, and else the first check that covers the path."""
     assert decided(WHOLE, decision, *checks) == [("/health", Verdict(verdict), by)]
 
 
 def test_rows_for_parts_of_a_route() -> None:
-    """A folder of exempt paths below the literal beginning of a route has a row of its own."""
+    """A folder of exempt paths below the literal part of a route has its own row."""
     assert [row[:2] for row in decided(VARIABLE, OPEN, check("/files/public/*"))] == [
         ("/files/<path>", Verdict.PROTECTED),
         ("/files/public/*", Verdict.EXEMPT),
@@ -123,13 +123,13 @@ ROOT = Shape("/", "/", True)
 def test_literal_beginning(
     text: str, is_regex: bool, is_endpoint: bool, start: str, is_whole: bool
 ) -> None:
-    """A route is compared with exempt paths as far as its path is literal."""
+    """A route is compared with exempt paths up to its first variable part."""
     shape = extend(ROOT, Pattern(text, is_regex=is_regex), is_endpoint=is_endpoint)
     assert shape == Shape(f"/{text}", start, is_whole)
 
 
 def test_literal_beginning_ends_at_the_first_variable() -> None:
-    """What follows a variable part is not compared."""
+    """The part of a route after a variable is not compared with exempt paths."""
     shape = extend(ROOT, Pattern("<slug:x>/", is_regex=False), is_endpoint=False)
     assert extend(shape, Pattern("y", is_regex=False), is_endpoint=True).start == "/"
 
@@ -142,7 +142,7 @@ def test_rows_with_one_decision_are_one() -> None:
 
 
 def test_exact_entries() -> None:
-    """Folders are no single paths."""
+    """An exempt folder does not count as a single exempt path."""
     assert exact_entries([check("/b", "/x/*"), check("/a", "/b")]) == ["/a", "/b"]
 
 
@@ -168,7 +168,7 @@ REPORT = Report(
 
 
 def test_text() -> None:
-    """Below the aligned table stand what is around, what is on purpose, what ends, and a count."""
+    """Below the table are the layers, the intended openings, the ends, and a count."""
     assert as_text(REPORT, 100).splitlines() == [
         "PATH            METHODS   VIEW            POLICY    DECIDED BY",
         "/               any       index           any       WSGI middleware",
@@ -202,7 +202,7 @@ def test_text_is_folded(width: int) -> None:
 
 
 def test_text_of_an_empty_report() -> None:
-    """A site without routes has a heading and a count."""
+    """The text of a site without routes has a heading and a count."""
     assert as_text(Report([], [], [], []), 80).splitlines() == [
         "PATH  METHODS  VIEW  POLICY  DECIDED BY",
         "",
@@ -211,7 +211,7 @@ def test_text_of_an_empty_report() -> None:
 
 
 def test_text_shows_the_ten_earliest_ends() -> None:
-    """A thousand pins with an end do not fill the terminal; JSON has all of them."""
+    """The text shows the ten earliest ends, and JSON shows all of them."""
     ends = [End(("default",), f"pin {n}", "2026-05-01T00:00:00Z", n) for n in range(12)]
     report = Report([], [], [], ends)
     lines = [line for line in as_text(report, 100).splitlines() if "pin " in line or "more" in line]
@@ -276,6 +276,6 @@ def test_json() -> None:
     ],
 )
 def test_outcome(fail_on_open: bool, allowed: list[str], exit_code: int, lines: list[str]) -> None:
-    """A route or layer that is open or unknown, and not allowed, is a failure."""
+    """A route or layer that is open or unknown, and not allowed by name, is a failure."""
     found = outcome(REPORT, fail_on_open=fail_on_open, allowed=allowed)
     assert (found.exit_code, found.lines) == (exit_code, lines)

@@ -73,7 +73,7 @@ def problems(**parameters: Any) -> dict[str, str]:
 
 
 def until(policy: Policy, certificate: ClientCertificate, at: datetime | None = None) -> datetime:
-    """Return until when a policy accepts a certificate."""
+    """Return the moment until which a policy accepts a certificate."""
     moment = at or datetime.now(UTC).replace(microsecond=0)
     decided = policy.decide(Presented(certificate), moment, policy.trust_store())
     assert isinstance(decided, Acceptance)
@@ -103,7 +103,7 @@ def made(
     not_before: datetime | None = None,
     not_after: datetime | None = None,
 ) -> ClientCertificate:
-    """Return a certificate with any structure; whose signature it holds does not matter here."""
+    """Return a certificate with any structure. Its signature does not matter here."""
     now = datetime.now(UTC)
     builder = (
         x509.CertificateBuilder()
@@ -122,7 +122,7 @@ def made(
 
 
 def pinned(certificate: ClientCertificate, **parameters: Any) -> Policy:
-    """Make a policy that pins a certificate and has other conditions beside the pin."""
+    """Make a policy that pins a certificate and has further conditions."""
     return Policy(fingerprints=[certificate.sha256_fingerprint], **parameters)
 
 
@@ -142,7 +142,7 @@ class TestRules:
         assert all(KEYS[key].key == key for key in KEYS)
 
     def test_order_is_the_order_of_the_decision(self) -> None:
-        """Dates come first, then pins, names, issuer, usage, key, path, revocation and identity."""
+        """The order is dates, pins, names, issuer, usage, key, path, revocation and identity."""
         assert [rule.__name__ for rule in RULES] == [
             "ClockSkew",
             "Fingerprints",
@@ -167,7 +167,7 @@ class TestRules:
 
     @pytest.mark.parametrize("key", KEYS)
     def test_every_key_is_described(self, key: str) -> None:
-        """Each key has a form for its environment variable and a line for the documents."""
+        """Each key has a form for its environment variable, and a line for the documents."""
         assert isinstance(KEYS[key].form, Form)
         assert KEYS[key].document
 
@@ -181,7 +181,7 @@ class TestRules:
         assert conditions == proof | need | {"public_keys"}
 
     def test_unfinished_rule_cannot_be_made(self) -> None:
-        """A rule without `check` or `read` cannot be made, so that no rule holds by accident."""
+        """A rule class without `check` or `read` cannot be instantiated."""
 
         class Unfinished(KeyRule, is_base=True):
             key = "unfinished"
@@ -191,7 +191,7 @@ class TestRules:
         assert Unfinished not in RULES
 
     def test_end_of_a_decision_is_the_earliest(self, alice: IssuedCertificate) -> None:
-        """An acceptance ends with the earliest moment that a rule notes; None is no end."""
+        """An acceptance ends at the earliest moment that a rule notes, and None means no end."""
         decision = Decision(Presented(alice.certificate), datetime.now(UTC), None)
         end = alice.certificate.not_valid_after_utc
         for moment, expected in (
@@ -215,7 +215,7 @@ class TestRules:
     @pytest.mark.parametrize("value", ["alice", b"alice", 7, {"alice": 1}, iter(["alice"])])
     @pytest.mark.parametrize("key", [*PIN_KEYS, *NAME_KEYS])
     def test_list_is_wanted(self, key: str, value: object) -> None:
-        """A value that is not a list, tuple or set is an error; text is not a list of letters."""
+        """A value that is not a list, tuple or set is an error, and so is text."""
         message = problems(**{"fingerprints": [PIN], key: value})[key]
         assert "is not a list; write a list" in message
         if isinstance(value, str):
@@ -287,7 +287,7 @@ class TestClockSkew:
     def test_last_second_counts_in_every_zone(
         self, hours: int, authority: CertificateAuthority
     ) -> None:
-        """A moment half a second after notAfter is accepted, in whichever zone it is written."""
+        """A moment half a second after notAfter is accepted in any time zone."""
         now = datetime.now(UTC)
         client = authority.issue("alice", not_after=now - timedelta(hours=1)).certificate
         zone = timezone(timedelta(hours=hours))
@@ -305,9 +305,9 @@ class TestClockSkew:
         assert reason(by_key, certificate) is DenialReason.EXPIRED
 
     def test_skew_widens_the_validity(self) -> None:
-        """Clocks may differ by the configured seconds at both ends, for the leaf and its path."""
+        """The clock skew widens both ends of the validity, for the leaf and its path."""
         now = datetime.now(UTC)
-        # It is valid for longer than the leaf, so that the leaf's own dates decide.
+        # The CA is valid for longer than the leaf, so that the dates of the leaf decide.
         authority = CertificateAuthority(
             "CA", not_before=now - timedelta(days=9), not_after=now + timedelta(days=999)
         )
@@ -382,12 +382,12 @@ class TestFingerprints:
         ],
     )
     def test_unparsable_pin_stops_the_start(self, entry: Any, hint: str) -> None:
-        """A pin that can never match is an error, and not a rule that nobody meets."""
+        """A pin that can never match is an error."""
         with pytest.raises(ConfigurationError, match=hint):
             Policy(fingerprints=[entry])
 
     def test_sha256_pin_is_not_compared_with_sha1(self, alice: IssuedCertificate) -> None:
-        """Half a SHA-256 fingerprint does not pin the certificate.
+        """Half of a SHA-256 fingerprint does not pin the certificate.
 
         (Arcus: "SHA256:" pins compared with SHA-1.)
         """
@@ -399,7 +399,7 @@ class TestFingerprints:
     def test_pin_is_of_the_key_and_not_of_what_names_it(
         self, authority: CertificateAuthority
     ) -> None:
-        """A copy of all names, the serial number and the key identifiers matches no pin.
+        """A copy of all names, the serial number and the key identifiers does not match the pin.
 
         (Vault CVE-2024-2048: a pinned certificate was recognized by its serial number and key
         identifier.)
@@ -435,7 +435,7 @@ class TestFingerprints:
     def test_nothing_enters_below_a_pinned_certificate(
         self, authority: CertificateAuthority
     ) -> None:
-        """A pin accepts that certificate and none that its key has signed, even of a CA."""
+        """A pin accepts that certificate, and none that it has signed, even if it is a CA."""
         below = authority.issue("alice").certificate
         ca = ClientCertificate.from_pem(authority.certificate_pem)
         for policy in (
@@ -446,7 +446,7 @@ class TestFingerprints:
             assert reason(policy, below) is DenialReason.FINGERPRINT_NOT_ALLOWED
 
     def test_pin_retires_by_itself(self, alice: IssuedCertificate) -> None:
-        """A pin is valid until the end of its last day in UTC, and then a denial shows its note."""
+        """A pin ends with its last day in UTC, and then the denial shows its note."""
         today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
         entry = {
             "fingerprint": alice.certificate.sha256_fingerprint,
@@ -473,7 +473,7 @@ class TestFingerprints:
         ]
 
     def test_one_of_two_fingerprints_may_retire(self, alice: IssuedCertificate) -> None:
-        """A certificate with a retired pin is accepted if its other fingerprint is pinned too."""
+        """A certificate with one expired pin is accepted by a pin on its other fingerprint."""
         policy = Policy(
             fingerprints=[
                 {"fingerprint": alice.certificate.sha256_fingerprint, "not_after": "2020-01-01"},
@@ -483,7 +483,7 @@ class TestFingerprints:
         assert reason(policy, alice.certificate) is None
 
     def test_pin_with_two_ends_is_a_mistake(self) -> None:
-        """One pin cannot end on two days, but may be listed twice with the same end."""
+        """A pin with two ends is an error, and a pin that is listed twice with one end is none."""
         ending = {"fingerprint": PIN, "not_after": "2027-01-31"}
         message = problems(fingerprints=[PIN, ending])["fingerprints"]
         assert message == f"{PIN} is listed twice with different ends; remove one of them"
@@ -492,7 +492,7 @@ class TestFingerprints:
         assert repr(policy) == "<Policy 1 fingerprints>"
 
     def test_only_pins_with_an_end_end(self) -> None:
-        """The route audit lists the pins that have an end, and not one with a note alone."""
+        """The route audit lists only pins with a `not_after`."""
         other = "12" * 20
         ending = {"fingerprint": other, "not_after": "2027-01-31", "note": "old"}
         policy = Policy(fingerprints=[{"fingerprint": PIN, "note": "gateway"}, ending, "34" * 32])
@@ -507,7 +507,7 @@ class TestFingerprints:
     def test_acceptance_ends_with_pin_or_certificate(
         self, kind: str, days: int, alice: IssuedCertificate
     ) -> None:
-        """A pin that retires before the certificate ends the acceptance; a later one does not."""
+        """An acceptance ends with the pin or with the certificate, whichever ends first."""
         certificate = alice.certificate
         value = {"fingerprint": certificate.sha256_fingerprint, "public_key": key_of(certificate)}
         end = certificate.not_valid_after_utc
@@ -565,12 +565,12 @@ class TestPublicKeys:
         assert "its public key is unknown, as the key cannot be read" in found.detail
 
     def test_public_key_accepts_ca_true(self, authority: CertificateAuthority) -> None:
-        """A pinned key accepts a certificate with CA:TRUE, which `openssl req -x509` makes."""
+        """A pinned public key accepts CA:TRUE, as `openssl req -x509` makes it."""
         certificate = ClientCertificate.from_pem(authority.certificate_pem)
         assert reason(Policy(public_keys=[key_of(certificate)]), certificate) is None
 
     def test_both_kinds_of_pins_must_hold(self, alice: IssuedCertificate) -> None:
-        """A policy with both keys needs a fingerprint and a public key that match."""
+        """A policy with both kinds of pins needs a match of each."""
         certificate = alice.certificate
         for pins, expected in (
             ((PIN, key_of(certificate)), DenialReason.FINGERPRINT_NOT_ALLOWED),
@@ -581,7 +581,7 @@ class TestPublicKeys:
             assert reason(policy, certificate) is expected
 
     def test_pin_retires_by_itself(self, alice: IssuedCertificate) -> None:
-        """A pinned key accepts nobody after its `not_after`, and is a warning then."""
+        """A pinned key is not accepted after its `not_after`, and is then a warning."""
         end = datetime.now(UTC).replace(microsecond=0)
         entry = {"public_key": key_of(alice.certificate), "not_after": end, "note": "old key"}
         policy = Policy(public_keys=[entry])
@@ -605,7 +605,7 @@ class TestCommonNames:
             assert found.detail.startswith(f"the common name {text!r} is not allowed")
 
     def test_difference_in_case_is_named(self) -> None:
-        """The denial of a name that differs in case alone shows both names; others do not."""
+        """The denial of a name that differs only in case shows both names."""
         for text, hint in (
             ("Alice", "; 'Alice' differs from 'aLICE' only in upper"),
             ("b", ""),
@@ -652,12 +652,12 @@ class TestCommonNames:
             assert found.detail == "the subject does not hold exactly one common name"
 
     def test_common_name_with_its_attribute_is_refused(self) -> None:
-        """An entry `CN=alice` is an error that says how to write it."""
+        """The error for the entry `CN=alice` says how to write it."""
         message = problems(common_names=["CN=alice"], fingerprints=[PIN])["common_names"]
         assert "write only the common name, without CN=" in message
 
     def test_wildcard_is_a_warning(self, authority: CertificateAuthority) -> None:
-        """A `*` in a common name is a warning, since it matches only itself."""
+        """A `*` in a common name is a warning, because it matches only itself."""
         pem = authority.certificate_pem.decode()
         policy = Policy(common_names=["b*", "alice", "*.example"], trust_anchors=pem)
         message = (
@@ -689,7 +689,7 @@ def other_name(text: str) -> x509.OtherName:
 
 
 def raw(kind: Any, text: str) -> Any:
-    """Make a name of any text; pyca refuses to write some texts, and reads all of them."""
+    """Make a name of any text. pyca refuses to write some texts, but reads all of them."""
     return kind._init_without_validation(text)
 
 
@@ -792,7 +792,7 @@ class TestAlternativeNames:
         [("dns_names", "DNS names"), ("uris", "URIs"), ("email_addresses", "e-mail addresses")],
     )
     def test_denial_names_the_kind(self, key: str, what: str) -> None:
-        """The detail names the kind of names and what the certificate holds of it."""
+        """The detail names the kind, and the names of that kind in the certificate."""
         held = [
             x509.DNSName("x.example"),
             x509.DNSName("y.example"),
@@ -812,7 +812,7 @@ class TestDNSNames:
 
     @pytest.mark.parametrize("held", ["*.partner.example", "*", "*.example", "a.*.example"])
     def test_wildcard_in_a_certificate_stands_for_nothing(self, held: str) -> None:
-        """A wildcard in a certificate does not match a name that it would cover.
+        """A wildcard in a certificate matches only itself.
 
         (cryptography CVE-2026-34073: a wildcard of the leaf reached names beyond its constraints.)
         """
@@ -825,7 +825,7 @@ class TestURIs:
     """`uris`."""
 
     def test_difference_in_case_is_named(self) -> None:
-        """The denial of a URI that differs in case alone shows both URIs."""
+        """The denial of a URI that differs only in case shows both URIs."""
         certificate = made(
             alternative_names=[x509.UniformResourceIdentifier(uri) for uri in ("urn:b", "URN:A")]
         )
@@ -839,7 +839,7 @@ class TestEmailAddresses:
     """`email_addresses`."""
 
     def test_difference_in_case_is_named(self) -> None:
-        """The denial of an address whose mailbox differs in case alone shows both addresses."""
+        """The denial of an address whose mailbox differs only in case shows both addresses."""
         certificate = made(alternative_names=[x509.RFC822Name("Ops@partner.example")])
         policy = pinned(certificate, email_addresses=["ops@partner.example"])
         assert denial(policy, certificate).detail.endswith(
@@ -875,7 +875,7 @@ class TestIssuers:
 
     @pytest.mark.parametrize("text", [" CA ", "CA  ", "  CA", r"CA\ ", 'a"b', "#CA", "a,b+c=d;e"])
     def test_printed_issuer_can_be_pasted(self, text: str) -> None:
-        """What `ClientCertificate.issuer` prints is an entry that matches, even with spaces."""
+        """The text of `ClientCertificate.issuer` is an entry that matches, even with spaces."""
         certificate = made(issuer=name((NameOID.COUNTRY_NAME, "US"), (NameOID.COMMON_NAME, text)))
         assert reason(pinned(certificate, issuers=[certificate.issuer]), certificate) is None
 
@@ -899,7 +899,7 @@ class TestIssuers:
         ],
     )
     def test_issuer_is_compared_as_structure(self, issuer: x509.Name) -> None:
-        """A name with another structure is another name, even if it reads the same.
+        """A name with another structure is another name, even if its text is the same.
 
         (Spring CVE-2026-47838, Arcus: a DN split on commas.)
         """
@@ -910,7 +910,7 @@ class TestIssuers:
         assert found.detail.startswith(f"the issuer {certificate.issuer!r} is not allowed")
 
     def test_issuer_written_the_other_way_round_is_named(self) -> None:
-        """The denial says that the entry begins with the most general attribute."""
+        """The denial of an issuer in reverse order names the order: the most general one first."""
         certificate = made(issuer=CONTOSO)
         policy = pinned(certificate, issuers=[r"C=US,O=Contoso\, Inc.,CN=Contoso CA"])
         assert denial(policy, certificate).detail.endswith(
@@ -925,7 +925,7 @@ class TestIssuers:
         ],
     )
     def test_difference_in_case_is_named(self, entry: str, found: str) -> None:
-        """The denial of an issuer that differs in case alone shows both names."""
+        """The denial of an issuer that differs only in case shows both names."""
         certificate = made(issuer=CONTOSO)
         detail = denial(pinned(certificate, issuers=["Other", entry]), certificate).detail
         assert detail.endswith(f"; {found!r} differs from {entry!r} only in upper and lower case")
@@ -933,7 +933,7 @@ class TestIssuers:
         assert other == f"the issuer {certificate.issuer!r} is not allowed"
 
     def test_issuer_structure_knows_multi_valued_rdns(self) -> None:
-        """Attributes of one RDN are a set, and several RDNs are a list."""
+        """The attributes of one RDN have no order, and the RDNs of a name have one."""
         together = made(
             issuer=x509.Name([rdn((NameOID.COMMON_NAME, "a"), (NameOID.ORGANIZATION_NAME, "b"))])
         )
@@ -1003,7 +1003,7 @@ class TestClientAuthentication:
     def test_extended_key_usage_must_hold_client_auth(
         self, usages: tuple[str, ...] | None, held: str | None
     ) -> None:
-        """An extended key usage without clientAuth is denied, pinned or not.
+        """An extended key usage without clientAuth is denied, even if the certificate is pinned.
 
         (Envoy CVE-2022-21657: EKU ignored.)
         """
@@ -1017,7 +1017,7 @@ class TestClientAuthentication:
 
 
 def with_unknown_key(client: IssuedCertificate) -> ClientCertificate:
-    """Return a certificate whose key has an algorithm that nobody knows."""
+    """Return a certificate whose key has an unknown algorithm."""
     der = client.certificate.der.replace(
         bytes.fromhex("06072a8648ce3d0201"), bytes.fromhex("06072a8648ce3d0209")
     )
@@ -1044,7 +1044,7 @@ class TestStrongKey:
         ],
     )
     def test_key_floor_holds_for_pins_too(self, make: Any, weak: bool) -> None:
-        """RSA below 2048, curves below 256 bits and unknown kinds are denied, pinned or not."""
+        """RSA below 2048, curves below 256 bits and unknown kinds are denied, even if pinned."""
         certificate = made(public_key=make().public_key())
         for policy in (pinned(certificate), Policy(public_keys=[key_of(certificate)])):
             if weak:
@@ -1060,7 +1060,7 @@ class TestStrongKey:
         assert reason(pinned(certificate), certificate) is DenialReason.WEAK_KEY
 
     def test_point_off_the_curve_is_weak(self, alice: IssuedCertificate) -> None:
-        """A point that is not on the curve is denied, pinned or not."""
+        """A point that is not on the curve is denied, even if the key is pinned."""
         point = alice.private_key.public_key().public_bytes(
             Encoding.X962, PublicFormat.UncompressedPoint
         )
@@ -1077,7 +1077,7 @@ class TestNoCertificateAuthority:
     """CA certificates, which every policy checks."""
 
     def test_ca_certificate_enters_by_pin_alone(self, authority: CertificateAuthority) -> None:
-        """A certificate with CA:TRUE is accepted only if it is pinned, and never with anchors."""
+        """A certificate with CA:TRUE is accepted only by a pin, and never with trust anchors."""
         certificate = ClientCertificate.from_pem(authority.certificate_pem)
         pem = authority.certificate_pem.decode()
         assert reason(pinned(certificate), certificate) is None
@@ -1118,7 +1118,7 @@ class TestTrustAnchors:
             assert reason(Policy(trust_anchors=anchors), impostor.certificate) is None
 
     def test_bytes_are_refused(self, authority: CertificateAuthority) -> None:
-        """The error for PEM in bytes says how to make text of it."""
+        """The error for PEM in bytes says how to convert it to text."""
         for value in (authority.certificate_pem, bytearray(authority.certificate_pem)):
             assert problems(trust_anchors=value)["trust_anchors"] == (
                 "is bytes; write PEM text (.decode()), or a file's path"
@@ -1126,14 +1126,14 @@ class TestTrustAnchors:
 
     @pytest.mark.parametrize("value", [7, "", [""], [None], [["x"]]])
     def test_anchor_of_another_kind_stops_the_start(self, value: Any) -> None:
-        """A value that is neither a path nor PEM text is an error, and no empty trust store."""
+        """A value that is neither a path nor PEM text is an error."""
         assert (
             "neither a PEM or DER file's path nor PEM text"
             in problems(trust_anchors=value)["trust_anchors"]
         )
 
     def test_unresolved_reference_is_not_a_path(self) -> None:
-        """An unresolved Key Vault reference is named instead of being opened as a file."""
+        """An unresolved Key Vault reference is named in the error, and not opened as a file."""
         message = problems(trust_anchors=KEY_VAULT)["trust_anchors"]
         assert message.startswith(f"{KEY_VAULT!r} is a Key Vault reference")
 
@@ -1147,7 +1147,7 @@ class TestTrustAnchors:
         assert os.path.join(tmp_path, "roots.pem") in message
 
     def test_acceptance_ends_with_the_path(self, authority: CertificateAuthority) -> None:
-        """An acceptance ends with the first of leaf, CA, pin and list that ends."""
+        """An acceptance ends with the leaf, the CA, the pin or the list, whichever ends first."""
         now = datetime.now(UTC).replace(microsecond=0)
         days = [now + timedelta(days=n) for n in range(1, 5)]
         issuing = CertificateAuthority("Issuing", issuer=authority, not_after=days[2])
@@ -1167,7 +1167,7 @@ class TestTrustAnchors:
     def test_several_anchors_without_issuers_are_a_warning(
         self, authority: CertificateAuthority, other_authority: CertificateAuthority
     ) -> None:
-        """Several anchors and names without issuers let each CA issue the other's names."""
+        """Several anchors and names without `issuers` are a warning: each CA can issue any name."""
         both = [authority.certificate_pem.decode(), other_authority.certificate_pem.decode()]
         [warning] = Policy(trust_anchors=both, common_names=["alice"]).warnings()
         assert warning.setting == "trust_anchors"
@@ -1241,7 +1241,7 @@ class TestRevocationLists:
             assert list(problems(trust_anchors=anchors, crls=[broken])) == ["crls"]
 
     def test_distribution_point(self, authority: CertificateAuthority, tmp_path: Path) -> None:
-        """An entry may state the distribution point of the one list in its file."""
+        """An entry may state the distribution point of the only list in its file."""
         url = "https://ca.example/1.0/crl"
         limits: dict[str, Any] = dict.fromkeys(
             ("only_contains_user_certs", "only_contains_ca_certs"), False
@@ -1333,7 +1333,7 @@ class TestRevocation:
         alice: IssuedCertificate,
         caplog: pytest.LogCaptureFixture,
     ) -> None:
-        """A soft policy with a current list is certain until the list ends, and logs nothing."""
+        """A soft policy with a current list accepts until the list ends, and logs nothing."""
         end = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=1)
         policy = Policy(
             trust_anchors=authority.certificate_pem.decode(),
@@ -1356,7 +1356,7 @@ class TestRevocation:
 
     @pytest.mark.parametrize("value", ["medium", "HARD", "", None, True, ["hard"], b"hard"])
     def test_other_words_stop_the_start(self, value: Any) -> None:
-        """Anything but `hard` and `soft` is an error."""
+        """A value other than `hard` and `soft` is an error."""
         message = problems(fingerprints=[PIN], revocation=value)["revocation"]
         assert message.endswith(" is not known; write one of hard, soft")
 
@@ -1374,7 +1374,7 @@ class TestNamesProvenByFrontEnd:
     @pytest.mark.parametrize("value", ["false", "", 1, 0, None])
     @pytest.mark.parametrize("notation", Notation)
     def test_truth_value_is_wanted(self, value: Any, notation: Notation) -> None:
-        """Anything but a truth value is an error in the words of the notation, and no proof."""
+        """A value that is not a boolean is an error in the notation's words, and no proof."""
         written = {"common_names": ["alice"], "names_proven_by_front_end": value}
         with pytest.raises(ConfigurationError) as caught:
             Policy.from_mapping(written, notation)
@@ -1382,7 +1382,7 @@ class TestNamesProvenByFrontEnd:
         assert found["names_proven_by_front_end"].endswith(
             f"is not a truth value; write {notation.true_or_false}"
         )
-        # A wish that is written wrongly does not cause a second message about missing proof.
+        # A wrong value does not cause a second message about missing proof.
         assert ("common_names" in found) is not bool(value)
 
 
@@ -1399,7 +1399,7 @@ NAMES = {
 
 @pytest.mark.parametrize("key", NAMES)
 def test_public_keys_prove_no_names(key: str, authority: CertificateAuthority) -> None:
-    """Names beside public keys alone are a mistake, since the holder of a key chooses them."""
+    """Names beside public keys alone are an error: the holder of a key chooses the names."""
     with pytest.raises(ConfigurationError) as caught:
         Policy(public_keys=["0" * 64], **{key: NAMES[key]})
     [problem] = caught.value.problems
@@ -1435,7 +1435,7 @@ def sequence(certificate: x509.Certificate) -> str:
 
 
 def test_issuer_from_the_wire_is_not_believed_with_several_anchors() -> None:
-    """A CA below CA B that has CA A's name does not satisfy `issuers` if both are anchors."""
+    """A forwarded CA below CA B with CA A's name does not satisfy `issuers` if both are anchors."""
     a, b, impostor = forwarded_issuer()
     both = [a.certificate_pem.decode(), b.certificate_pem.decode()]
     leaf = impostor.issue("alice").certificate.x509
@@ -1446,7 +1446,7 @@ def test_issuer_from_the_wire_is_not_believed_with_several_anchors() -> None:
 
 
 def test_issuer_that_is_configured_is_believed() -> None:
-    """With several anchors an issuer on the path is allowed if it is a configured intermediate."""
+    """With several anchors, a configured intermediate satisfies `issuers`."""
     a, b, below = forwarded_issuer()
     policy = Policy(
         trust_anchors=[a.certificate_pem.decode(), b.certificate_pem.decode()],
@@ -1457,17 +1457,17 @@ def test_issuer_that_is_configured_is_believed() -> None:
 
 
 def test_issuer_from_the_wire_is_believed_with_one_anchor() -> None:
-    """With one anchor everything on the path was issued by that CA, so its word counts."""
+    """With one anchor, a forwarded intermediate satisfies `issuers`, because that CA issued it."""
     _, b, below = forwarded_issuer()
     policy = Policy(trust_anchors=b.certificate_pem.decode(), issuers=["CA A"])
     assert forwarded_denial(policy, below.issue("alice").certificate.x509, below.x509) is None
 
 
-# --- what a rule says to `arrcert explain` --------------------------------------------------------
+# --- the description of a rule for `arrcert explain` ----------------------------------------------
 
 
 def said(policy: Policy, presented: Presented, at: datetime | None = None) -> dict[str, str]:
-    """Return what each rule found, or why it fails, and what it wanted."""
+    """Return what each rule found, or why it fails, and what it required."""
     decision = Decision(presented, whole_second(at), policy.trust_store())
     failed = dict(policy.findings(decision))
     texts = {}
@@ -1479,7 +1479,7 @@ def said(policy: Policy, presented: Presented, at: datetime | None = None) -> di
 
 
 def test_every_rule_has_a_label() -> None:
-    """A rule is called by its policy key; the validity and rules without a key have words."""
+    """The label of a rule is its policy key, and rules without a key have words."""
     labels = {rule.label for rule in RULES}
     assert len(labels) == len(RULES)
     assert labels - set(KEYS) == {
@@ -1492,7 +1492,7 @@ def test_every_rule_has_a_label() -> None:
 
 
 def test_what_rules_say_about_pins_and_names(alice: IssuedCertificate) -> None:
-    """Each rule says what it found and what it wanted, three entries at most."""
+    """Each rule describes what it found and what it required, with at most three entries."""
     certificate = alice.certificate
     key, pin = key_of(certificate), certificate.sha256_fingerprint
     policy = Policy(
@@ -1525,7 +1525,7 @@ def test_what_rules_say_about_pins_and_names(alice: IssuedCertificate) -> None:
 
 
 def test_what_rules_say_about_alternative_names() -> None:
-    """The rules of alternative names say which ones the certificate holds."""
+    """The rules of alternative names list those that the certificate holds."""
     certificate = made(
         alternative_names=[
             x509.DNSName("a.example"),
@@ -1544,14 +1544,14 @@ def test_what_rules_say_about_alternative_names() -> None:
 
 
 def test_what_rules_say_about_a_pinned_authority(authority: CertificateAuthority) -> None:
-    """A CA certificate that is pinned is named as such."""
+    """The rule that rejects CAs says that a pinned certificate is a CA."""
     certificate = ClientCertificate.from_pem(authority.certificate_pem)
     texts = said(pinned(certificate), Presented(certificate))
     assert texts["CA certificate"].startswith("it is one and is pinned | ")
 
 
 def test_what_rules_say_about_a_path() -> None:
-    """The rules of the path say where it leads, and until when nobody on it is revoked."""
+    """The rules of the path name its anchor, and until when no certificate of it is revoked."""
     root, other = CertificateAuthority("Root"), CertificateAuthority("Other")
     client = root.issue("alice").certificate
     anchors = [root.certificate_pem.decode(), other.certificate_pem.decode()]
@@ -1582,7 +1582,7 @@ def test_what_rules_say_about_a_path() -> None:
 
 
 def test_anchor_as_a_client_needs_no_list(authority: CertificateAuthority) -> None:
-    """A client that is its own trust anchor is on no list, so nothing ends."""
+    """A client that is its own trust anchor needs no list, so no end is stated."""
     client = made(alternative_names=[x509.DNSName("a.example")])
     anchors = [client.x509.public_bytes(Encoding.PEM).decode(), authority.certificate_pem.decode()]
     policy = Policy(trust_anchors=anchors, crls=authority.revocation_list().decode())

@@ -1,4 +1,4 @@
-"""The start warns of two rules that can give one name to certificates of different issuers."""
+"""The start warns if two rules can give one name to certificates of different issuers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def devices() -> str:
 
 
 def warned(*policies: dict[str, Any]) -> list[str]:
-    """Return what the start says about the identities of alternatives: the setting, the message."""
+    """Return the warnings about the identities of alternatives: the setting, the message."""
     settings = load({"ARRCERT": {"default": list(policies)}}, {"WEBSITE_SITE_NAME": "site"})
     found = settings.warnings()
     assert all('"identity"' in problem.setting for problem in found)
@@ -81,7 +81,7 @@ def test_device_of_another_ca_can_be_called_admin(staff: str, devices: str) -> N
 def test_which_templates_can_share_a_name(
     one: str, other: str, can_share: bool, staff: str, devices: str
 ) -> None:
-    """What a client of one CA can choose must not be what another rule gives."""
+    """The start warns if a client of one CA can choose a name that another rule gives."""
     first = {"trust_anchors": staff, "identity": one}
     second = {"trust_anchors": devices, "identity": other}
     assert bool(warned(first, second)) is can_share
@@ -89,7 +89,7 @@ def test_which_templates_can_share_a_name(
 
 
 def test_lists_of_names_limit_what_a_template_gives(staff: str, devices: str) -> None:
-    """Two lists without a common name share none; a pattern may match any."""
+    """Two disjoint lists give no shared name, and a pattern may match any name."""
     one = {"trust_anchors": staff, "identity": "{common_name}", "common_names": ["alice", "bob"]}
     other = {"trust_anchors": devices, "identity": "{common_name}"}
     assert warned(one, other)
@@ -111,7 +111,7 @@ def test_lists_of_names_limit_what_a_template_gives(staff: str, devices: str) ->
 
 
 def test_pins_can_be_of_any_issuer(staff: str) -> None:
-    """The identity of a pin is compared with templates, in its own policy too."""
+    """The identity of a pin is compared with templates, also within its own policy."""
     named = {"fingerprints": [{"fingerprint": PIN, "identity": "admin"}]}
     anchored = {"trust_anchors": staff, "identity": "{common_name}"}
     [message] = warned(named, anchored)
@@ -132,7 +132,7 @@ def test_pins_can_be_of_any_issuer(staff: str) -> None:
 
 
 def test_clients_of_one_issuer_are_no_mistake(staff: str, devices: str) -> None:
-    """Two rules for one CA may give one name; its own issuers count where they are named."""
+    """Two rules for one CA may give the same name, and `issuers` counts as the CA."""
     one = {"trust_anchors": staff, "identity": "{common_name}"}
     assert not warned(one, {**one, "roles": ["orders"]})
     assert not warned({**one, "issuers": ["A"]}, {**one, "issuers": ["A"]})
@@ -143,7 +143,7 @@ def test_clients_of_one_issuer_are_no_mistake(staff: str, devices: str) -> None:
 
 
 def test_many_are_one_warning(staff: str, devices: str) -> None:
-    """A template is reported once, with one of the others and their number."""
+    """A template that shares names with many others is one warning with their number."""
     one = {"trust_anchors": staff, "identity": "{common_name}"}
     [message] = warned(
         *({"trust_anchors": devices, "identity": name} for name in ("a", "b", "c")), one
@@ -152,7 +152,7 @@ def test_many_are_one_warning(staff: str, devices: str) -> None:
 
 
 def test_several_anchors_of_one_policy(staff: str, devices: str) -> None:
-    """Two CAs of one policy can give one name, unless one issuer is named."""
+    """Two CAs of one policy can give one name, unless `issuers` names one of them."""
     parameters = {"trust_anchors": [staff, devices], "identity": "{common_name}"}
     [problem] = Policy(**parameters).warnings()
     assert problem.setting == "identity"

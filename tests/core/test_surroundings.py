@@ -1,4 +1,4 @@
-"""What stands around an app, and what an ASGI app answers by itself."""
+"""The layers around an app, and the routes that an ASGI app answers by itself."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ async def asgi_app(scope: Any, receive: Any, send: Any) -> None:
 
 
 class Wrapper:
-    """A layer that is not known."""
+    """A layer of an unknown class."""
 
     def __init__(self, app: Any) -> None:
         self.app = app
@@ -73,7 +73,7 @@ def route(text: str, callback: Any) -> Any:
 
 
 def test_description_of_layers(authorizer: Authorizer) -> None:
-    """A layer checks, stands behind a check, passes requests on, answers, or is not known."""
+    """A layer checks, is behind a check, passes requests on, answers, or is unknown."""
     app = Wrapper(WSGIMiddleware(DispatcherMiddleware(wsgi_app), authorizer, policy=None))
     checks, layers = describe_all("WSGI", layers_around(app)[:3])
     assert [layer.effect for layer in layers] == [Effect.UNKNOWN, Effect.CHECKS, Effect.BEHIND]
@@ -85,7 +85,7 @@ def test_description_of_layers(authorizer: Authorizer) -> None:
 
 
 def test_which_app_is_asgi(authorizer: Authorizer) -> None:
-    """A coroutine function, or an object that is called like one, is an ASGI app."""
+    """A coroutine function is an ASGI app, and so is an object with a coroutine `__call__`."""
     assert takes_scope(asgi_app)
     assert takes_scope(ASGIMiddleware(asgi_app, authorizer))
     assert not takes_scope(wsgi_app)
@@ -93,7 +93,7 @@ def test_which_app_is_asgi(authorizer: Authorizer) -> None:
 
 
 def test_app_that_cannot_be_seen(authorizer: Authorizer) -> None:
-    """A check around an app whose name cannot be seen protects it all the same."""
+    """A check protects an app even if the app's name cannot be found."""
     guarded = WSGIMiddleware(wsgi_app, authorizer)
     guarded.app = None  # type: ignore[assignment]
     [row] = report_of_any_app(guarded, is_asgi=False).routes
@@ -101,7 +101,7 @@ def test_app_that_cannot_be_seen(authorizer: Authorizer) -> None:
 
 
 def test_routes_of_channels(authorizer: Authorizer) -> None:
-    """Each WebSocket has a row; a check holds for what stands inside it."""
+    """Each WebSocket route has a row, and a check covers the routes inside it."""
     consumer: Any = type("Consumer", (Wrapper,), {"consumer_class": Wrapper})(None)
     nested = of_channels("URLRouter", routes=[route("lobby", consumer)])
     guarded = ASGIMiddleware(consumer, authorizer, policy="partners", exempt_paths=["/ws/health"])
@@ -127,7 +127,7 @@ def test_routes_of_channels(authorizer: Authorizer) -> None:
 
 
 def test_ways_to_django(authorizer: Authorizer) -> None:
-    """Django refuses WebSockets; its HTTP routes are listed by its adapter."""
+    """Django refuses WebSockets, and its adapter lists its HTTP routes."""
     kind = type("ASGIHandler", (Wrapper,), {"__module__": "django.core.handlers.asgi"})
     handler = kind(None)
     guarded = ASGIMiddleware(handler, authorizer)
@@ -138,7 +138,7 @@ def test_ways_to_django(authorizer: Authorizer) -> None:
 
 
 def test_too_many_layers() -> None:
-    """The walk ends, and what it did not see is unknown."""
+    """The search ends after many layers, and what it did not reach is unknown."""
     layer = Wrapper(None)
     layer.app = layer
     [row] = walk_asgi(layer, "http").routes
@@ -146,7 +146,7 @@ def test_too_many_layers() -> None:
 
 
 def test_settings_that_open_something(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every escape hatch has a line; a site without one has none."""
+    """The report has a line for each setting that opens something, and none without one."""
     assert on_purpose(load({"ARRCERT": POLICIES, "ARRCERT_PROTECT_ALL": True}, {})) == []
     hatches = {
         "ARRCERT_EXEMPT_PATHS": ["/health"],
@@ -165,7 +165,7 @@ def in_days(days: float) -> datetime:
 
 
 def test_ends_of_the_policies() -> None:
-    """Pins, CA certificates and lists that end are sorted by their end, once for all policies."""
+    """Pins, CA certificates and lists are sorted by their end, once for all policies."""
     root = CertificateAuthority("Root", not_after=in_days(20.5))
     middle = CertificateAuthority("Middle", not_after=in_days(10.5), issuer=root)
     crl = root.revocation_list(last_update=in_days(-1), next_update=in_days(3.5))
@@ -191,7 +191,7 @@ def test_ends_of_the_policies() -> None:
 
 
 def test_ends_of_a_file_of_policies(tmp_path: Path) -> None:
-    """With a file of policies, what the file holds now counts."""
+    """The ends of a site that follows a file are those of the file's current content."""
     file = tmp_path / "partners.toml"
     entry = '[[default]]\nfingerprints = [{{ fingerprint = "{}", not_after = 2099-01-31 }}]\n'
     file.write_text(entry.format("AA" * 32), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Metrics of decisions, read by the SDK's own reader. Those of Django are in tests/django."""
+"""Metrics of decisions, read by the reader of the SDK. tests/django has those of Django."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def environ_of(who: IssuedCertificate | None, path: str = "/") -> dict[str, Any]
 
 
 def ask(authorizer: Authorizer, who: IssuedCertificate | None, *arguments: Any) -> None:
-    """Ask for a decision, whatever it is."""
+    """Ask for a decision, and ignore the result."""
     try:
         authorizer.identify_wsgi(environ_of(who), *arguments)
     except CertificateDenied:
@@ -80,7 +80,7 @@ def ask(authorizer: Authorizer, who: IssuedCertificate | None, *arguments: Any) 
 def test_decisions_are_counted_by_policy_outcome_reason_and_identity(
     read: Read, alice: IssuedCertificate, impostor: IssuedCertificate
 ) -> None:
-    """Each decision is one count; remembered ones count as the others."""
+    """Each decision is counted once, and remembered ones are counted like the others."""
     policy = Policy(
         fingerprints=[alice.certificate.sha256_fingerprint], identity="fabrikam", roles=["orders"]
     )
@@ -101,7 +101,7 @@ def test_decisions_are_counted_by_policy_outcome_reason_and_identity(
 
 
 def test_labels_are_bounded(read: Read, authority: CertificateAuthority) -> None:
-    """A templated identity is counted as its template; unknown policies share one label."""
+    """A templated identity is counted as its template, and unknown policies share one label."""
     policy = Policy(
         trust_anchors=authority.certificate_pem.decode(), identity="device:{common_name}"
     )
@@ -124,7 +124,7 @@ def test_labels_are_bounded(read: Read, authority: CertificateAuthority) -> None
 def test_the_alternative_that_let_in_is_counted(
     read: Read, alice: IssuedCertificate, authority: CertificateAuthority
 ) -> None:
-    """A counter of its own says which alternative accepted; alternatives are counted from 1."""
+    """A second counter counts which alternative accepted, from 1."""
     bob = authority.issue("bob")
     authorizer = Authorizer(
         {
@@ -146,7 +146,7 @@ def test_the_alternative_that_let_in_is_counted(
 def test_only_cold_decisions_are_measured(
     read: Read, alice: IssuedCertificate, impostor: IssuedCertificate
 ) -> None:
-    """The histogram holds what was decided by the rules, not what was remembered."""
+    """The histogram measures only decisions by the rules, and not remembered ones."""
     policy = Policy(fingerprints=[alice.certificate.sha256_fingerprint])
     authorizer = Authorizer({"default": policy}, telemetry=True)
     for _ in range(4):
@@ -165,7 +165,7 @@ def test_only_cold_decisions_are_measured(
 def test_an_unexpected_error_is_counted(
     read: Read, alice: IssuedCertificate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A fault is a denial, and it is counted as `misconfigured`."""
+    """An unexpected error is a denial, and is counted as `misconfigured`."""
     policy = Policy(fingerprints=[alice.certificate.sha256_fingerprint])
     authorizer = Authorizer({"default": policy}, telemetry=True)
 
@@ -180,7 +180,7 @@ def test_an_unexpected_error_is_counted(
 def test_days_left_is_that_of_the_certificate_that_ends_first(
     read: Read, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """For each identity, certificates that were accepted within a day count, until they end."""
+    """The gauge has, for each identity, the days left of the certificate that ends first."""
     clock = [time.time()]
     monkeypatch.setattr(module.time, "time", lambda: clock[0])
     now = datetime.now(UTC).replace(microsecond=0)
@@ -223,7 +223,7 @@ def test_the_certificates_of_one_identity_are_bounded(
 def test_ages_of_lists_and_of_the_file(
     read: Read, authority: CertificateAuthority, tmp_path: Path, alice: IssuedCertificate
 ) -> None:
-    """The gauges tell how old each revocation list and the file of policies are."""
+    """The gauges have the ages of each revocation list and of the file of policies."""
     issued = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=5)
     (tmp_path / "ca.pem").write_bytes(authority.certificate_pem)
     (tmp_path / "ca.crl").write_bytes(authority.revocation_list(last_update=issued))
@@ -234,7 +234,7 @@ def test_ages_of_lists_and_of_the_file(
     )
     tmp_path.chmod(0o700)
     file.chmod(0o600)
-    # The clock of the tests may not be that of the file system.
+    # The tests may move their clock away from the clock of the file system.
     os.utime(file, (time.time(), time.time()))
     settings = load({"ARRCERT_FILE": str(file), "ARRCERT_TELEMETRY": True}, {})
     authorizer = Authorizer.from_settings(settings)
@@ -258,7 +258,7 @@ def test_ages_of_lists_and_of_the_file(
 def test_what_an_ended_authorizer_has_counted_is_not_lost(
     read: Read, alice: IssuedCertificate, impostor: IssuedCertificate
 ) -> None:
-    """An authorizer that is replaced between two collections counts, and so does the next one."""
+    """The counts of an authorizer that is replaced between two collections are exported too."""
     policy = Policy(fingerprints=[alice.certificate.sha256_fingerprint])
     authorizer = Authorizer({"default": policy}, telemetry=True)
     for _ in range(2):
@@ -281,7 +281,7 @@ def test_what_an_ended_authorizer_has_counted_is_not_lost(
 def test_a_certificate_that_was_seen_just_before_is_not_noted_again(
     read: Read, alice: IssuedCertificate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Within a minute a certificate is noted once, unless the clock was set back."""
+    """A certificate is noted at most once a minute, unless the clock was set back."""
     clock = [time.time()]
     monkeypatch.setattr(module.time, "time", lambda: clock[0])
     policy = Policy(fingerprints=[alice.certificate.sha256_fingerprint])
@@ -296,7 +296,7 @@ def test_a_certificate_that_was_seen_just_before_is_not_noted_again(
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 def test_a_forked_process_counts_from_zero(read: Read, alice: IssuedCertificate) -> None:
-    """What the parent has counted and not handed over is the parent's alone."""
+    """A forked process counts from zero, and does not export the counts of its parent."""
     policy = Policy(fingerprints=[alice.certificate.sha256_fingerprint])
     authorizer = Authorizer({"default": policy}, telemetry=True)
     ask(authorizer, alice)
@@ -310,7 +310,7 @@ def test_a_forked_process_counts_from_zero(read: Read, alice: IssuedCertificate)
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 def test_a_forked_process_has_a_free_lock(read: Read, alice: IssuedCertificate) -> None:
-    """A worker that is forked while another thread counts can count."""
+    """A worker that is forked while another thread counts has a free lock."""
     policy = Policy(fingerprints=[alice.certificate.sha256_fingerprint])
     authorizer = Authorizer({"default": policy}, telemetry=True)
     [telemetry] = module._instances
@@ -323,7 +323,7 @@ def test_a_forked_process_has_a_free_lock(read: Read, alice: IssuedCertificate) 
 
 
 def test_without_files_there_are_no_ages(read: Read, alice: IssuedCertificate) -> None:
-    """Policies of pins have no list and no file."""
+    """Policies without lists and without a file have no ages."""
     policy = Policy(fingerprints=[alice.certificate.sha256_fingerprint])
     authorizer = Authorizer({"default": policy}, telemetry=True)
     assert authorizer.policy_names == ("default",)
@@ -357,7 +357,7 @@ def test_a_missing_api_stops_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_without_an_sdk_nothing_happens(alice: IssuedCertificate) -> None:
-    """The API alone counts nothing and fails nowhere."""
+    """With the API and no SDK, decisions work and nothing is counted."""
     program = (
         "from arrcert import Authorizer, Policy\n"
         f"policy = Policy(fingerprints=['{alice.certificate.sha256_fingerprint}'])\n"
@@ -384,7 +384,7 @@ ONE_OF_EACH = {
 
 
 def test_flask_is_counted_once_a_request(read: Read, alice: IssuedCertificate) -> None:
-    """A gate, a decorator and a middleware around the app are one count."""
+    """A gate, a decorator and a middleware around a Flask app count a request once."""
     app = flask.Flask(__name__)
     app.config.update(settings_of(alice), ARRCERT_PROTECT_ALL=True, TESTING=True)
     Arrcert(app)
@@ -429,7 +429,7 @@ def test_plain_asgi_is_counted(read: Read, alice: IssuedCertificate) -> None:
 
 
 def test_fastapi_is_counted_once_a_request(read: Read, alice: IssuedCertificate) -> None:
-    """The gate and a dependency are one count, and the gate alone is one too."""
+    """The gate and a dependency count a request once, and so does the gate alone."""
     fastapi = pytest.importorskip("fastapi", reason="the test group has fastapi")
     from fastapi.testclient import TestClient
 

@@ -31,7 +31,7 @@ def test_header_is_what_app_service_sends(alice: IssuedCertificate) -> None:
 def test_self_signed_claims_names_without_a_signature(
     authority: CertificateAuthority, alice: IssuedCertificate
 ) -> None:
-    """A self-signed certificate can claim the names of a real one, but is another certificate."""
+    """A self-signed certificate can have the names of a real one, but is another certificate."""
     look_alike = self_signed("alice", issuer=authority).certificate
     assert (look_alike.subject, look_alike.issuer) == (
         alice.certificate.subject,
@@ -43,7 +43,7 @@ def test_self_signed_claims_names_without_a_signature(
 
 
 def test_validity_is_as_asked() -> None:
-    """Given dates are kept; by default a certificate is valid from yesterday for a year."""
+    """The given dates are kept, and the default is a validity from yesterday for a year."""
     before = datetime(2020, 1, 1, tzinfo=UTC)
     after = datetime(2020, 2, 1, tzinfo=UTC)
     old = self_signed("old", not_before=before, not_after=after).certificate

@@ -1,4 +1,4 @@
-"""How other software of this kind has failed, tried through the public methods.
+"""The known failures of similar software, tested through the public methods.
 
 `docs/threat-model.md` lists every root cause. Most are tested with the module that handles them.
 """
@@ -60,7 +60,7 @@ def percent_encoded(certificate: IssuedCertificate) -> str:
 
 @pytest.mark.parametrize("declared", FRONT_ENDS)
 def test_other_front_ends_headers_are_not_read(declared: str, alice: IssuedCertificate) -> None:
-    """Only the declared header is read; no list of headers is tried in turn (authentik)."""
+    """Only the declared header is read, and no list of headers is tried in turn (authentik)."""
     front_end = FRONT_ENDS[declared]
     authorizer = Authorizer({"default": policy_for(alice)}, front_end=declared)
     values = {
@@ -80,7 +80,7 @@ def test_other_front_ends_headers_are_not_read(declared: str, alice: IssuedCerti
 
 
 def test_header_that_goes_missing_on_the_way_denies(alice: IssuedCertificate) -> None:
-    """A header that `Connection: <name>` makes a proxy remove is missing, and that denies.
+    """A request is denied if `Connection: <name>` makes a proxy remove the certificate header.
 
     (Traefik CVE-2024-45410, Fabio CVE-2025-48865: trusted headers dropped as hop-by-hop ones.)
     """
@@ -114,7 +114,7 @@ def test_header_that_goes_missing_on_the_way_denies(alice: IssuedCertificate) ->
 def test_next_certificate_is_never_the_identity(
     leaf: bytes | None, alice: IssuedCertificate
 ) -> None:
-    """A leaf that cannot be parsed is denied, whatever follows it in the header or the chain.
+    """A leaf that cannot be parsed is denied, even if another certificate follows it.
 
     (npm client-certificate-auth #187, #193: the next certificate became the identity.)
     """
@@ -163,7 +163,7 @@ def test_forwarded_chain_proves_nothing(
 def test_nothing_is_fetched_from_urls_of_a_certificate(
     authority: CertificateAuthority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing is fetched from a URL in a certificate: no issuer, no list and no OCSP answer.
+    """No URL in a certificate is fetched: no issuer, no list and no OCSP answer.
 
     (Java CVE-2026-21945 and Keycloak #46742: AIA and CRL distribution points were fetched.)
     """

@@ -1,4 +1,4 @@
-"""The check around any WSGI app."""
+"""The middleware around any WSGI app."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def call(
 
 
 def test_who_enters_is_in_the_environ(authorizer: Authorizer, alice: IssuedCertificate) -> None:
-    """An authorized request reaches the app with the identity."""
+    """An accepted request reaches the app with its identity in the environ."""
     site = Site()
     status, _, body = call(ClientCertificateMiddleware(validator(site), authorizer), alice)
     assert (status, body, site.closed) == ("200 OK", b"entered", 1)
@@ -126,7 +126,7 @@ def test_a_denied_request_does_not_reach_the_app(
     method: str,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Each method gets the same constant 403 and one record in the log; the app never runs."""
+    """A denied request gets the same 403 for each method and one log record."""
     site = Site()
     app = ClientCertificateMiddleware(site, authorizer)
     for client in (None, impostor):
@@ -142,7 +142,7 @@ def test_a_denied_request_does_not_reach_the_app(
 def test_a_policy_decides_alone(
     authorizer: Authorizer, alice: IssuedCertificate, bob: IssuedCertificate
 ) -> None:
-    """A named policy is the only one that admits."""
+    """A named policy decides alone."""
     app = ClientCertificateMiddleware(Site(), authorizer, policy="partners")
     assert [call(app, client)[0][:3] for client in (alice, bob)] == ["403", "200"]
 
@@ -154,7 +154,7 @@ def test_any_policy_admits(
     impostor: IssuedCertificate,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Policy None admits whomever any policy accepts; a denial is told once, under `default`."""
+    """With policy None any policy may accept, and a denial is logged once, under `default`."""
     site = Site()
     app = ClientCertificateMiddleware(site, authorizer, policy=None)
     assert [call(app, client)[0][:3] for client in (alice, bob)] == ["200", "200"]
@@ -167,7 +167,7 @@ def test_any_policy_admits(
 def test_framework_inside_asks_at_the_cost_of_a_look_up(
     authorizer: Authorizer, alice: IssuedCertificate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The rules run once for a certificate, although app and middleware both ask."""
+    """The rules run once for a certificate, even if middleware and app both ask."""
     decisions = []
     decide = Policy.decide
 
@@ -188,7 +188,7 @@ def test_framework_inside_asks_at_the_cost_of_a_look_up(
 
 
 def test_cross_site_requests_are_denied(authorizer: Authorizer, alice: IssuedCertificate) -> None:
-    """A browser's unsafe request from another site does not enter."""
+    """A cross-site unsafe request of a browser is denied."""
     app = ClientCertificateMiddleware(Site(), authorizer)
     for site, status in (("cross-site", "403"), ("same-origin", "200")):
         answer = call(app, alice, REQUEST_METHOD="POST", HTTP_SEC_FETCH_SITE=site)
@@ -214,7 +214,7 @@ def test_cross_site_requests_are_denied(authorizer: Authorizer, alice: IssuedCer
     ],
 )
 def test_exempt_paths(authorizer: Authorizer, path: str, script_name: str, status: str) -> None:
-    """An exempt path is open without an identity, its neighbours are not."""
+    """An exempt path is open and has no identity, and the paths beside it are closed."""
     site = Site()
     app = ClientCertificateMiddleware(site, authorizer, exempt_paths=["/health", "/public/*"])
     assert call(app, None, path, SCRIPT_NAME=script_name)[0][:3] == status
@@ -222,7 +222,7 @@ def test_exempt_paths(authorizer: Authorizer, path: str, script_name: str, statu
 
 
 def test_root_may_be_exempt(authorizer: Authorizer) -> None:
-    """The path of the root is a slash, also if the server leaves it empty."""
+    """The root path is a slash, even if the server leaves it empty."""
     app = ClientCertificateMiddleware(Site(), authorizer, exempt_paths=["/"])
     assert call(app, None, "", SCRIPT_NAME="/app")[0] == "200 OK"
     assert call(app, None, "/")[0] == "200 OK"
@@ -237,7 +237,7 @@ def test_raw_path_counts_against_an_exemption(authorizer: Authorizer) -> None:
 def test_an_identity_that_was_there_before_does_not_count(
     authorizer: Authorizer,
 ) -> None:
-    """On an exempt path the identity is None, whatever the environ held."""
+    """On an exempt path the identity is None, even if the environ already held one."""
     site = Site()
     app = ClientCertificateMiddleware(site, authorizer, exempt_paths=["/x"])
     call(app, None, **{"arrcert.identity": "somebody"})
@@ -258,7 +258,7 @@ def test_an_identity_that_was_there_before_does_not_count(
 def test_what_a_certificate_opened_is_private(
     authorizer: Authorizer, alice: IssuedCertificate, said: list[str], sent: list[str]
 ) -> None:
-    """Shared caches may not keep a response to an authorized request; other headers stay."""
+    """A response to an accepted request is private, and its other headers do not change."""
     site = Site(("X-Other", "1"), *(("cache-control", value) for value in said))
     _, headers, _ = call(ClientCertificateMiddleware(site, authorizer), alice)
     assert [value for name, value in headers if name.lower() == "cache-control"] == sent
@@ -287,7 +287,7 @@ def test_environ_without_a_path(authorizer: Authorizer) -> None:
 
 
 def test_a_page_that_is_open_may_be_public(authorizer: Authorizer) -> None:
-    """A response on an exempt path is left alone."""
+    """A response on an exempt path does not change."""
     site = Site(("Cache-Control", "public"))
     app = ClientCertificateMiddleware(site, authorizer, exempt_paths=["/x"])
     assert ("Cache-Control", "public") in call(app)[1]
@@ -321,7 +321,7 @@ def test_exc_info_and_write_reach_the_server(
 
 
 def test_an_app_is_wrapped(authorizer: Authorizer) -> None:
-    """Around an object that is no app there is an error at the start; the app is an attribute."""
+    """An object that is not an app is an error at the start, and a wrapped app is an attribute."""
     with pytest.raises(TypeError, match="app is None, which is no WSGI app"):
         ClientCertificateMiddleware(cast("Any", None), authorizer)
     site = Site()
@@ -331,7 +331,7 @@ def test_an_app_is_wrapped(authorizer: Authorizer) -> None:
 def test_the_environment_configures_it(
     monkeypatch: pytest.MonkeyPatch, alice: IssuedCertificate
 ) -> None:
-    """Without an Authorizer the environment says who enters, and which paths are exempt."""
+    """Without an Authorizer, the environment provides the policies and the exempt paths."""
     monkeypatch.setenv("ARRCERT_FINGERPRINTS", alice.certificate.sha1_fingerprint)
     monkeypatch.setenv("ARRCERT_EXEMPT_PATHS", "/health")
     app = ClientCertificateMiddleware(Site())
@@ -362,7 +362,7 @@ def served(app: WSGIApplication) -> Iterator[int]:
 def test_on_waitress_every_method_gets_the_same_answer(
     authorizer: Authorizer, alice: IssuedCertificate, method: str
 ) -> None:
-    """A stranger gets the same status line and headers for each method; alice enters."""
+    """A stranger gets the same status line and headers for each method, and alice is accepted."""
     site = Site()
     with served(ClientCertificateMiddleware(site, authorizer)) as port:
         stranger = raw(port, method)
@@ -392,7 +392,7 @@ def raw(port: int, method: str, header: str = "") -> bytes:
 
 
 def test_authorizer_that_decides_is_shown(authorizer: Authorizer) -> None:
-    """The middleware shows the authorizer that decides now, also the one of a callable."""
+    """The middleware shows the authorizer that decides now, even if a callable provides it."""
 
     def app(*_: object) -> Iterator[bytes]:
         yield b""

@@ -52,7 +52,7 @@ Visit = Callable[..., HttpResponseBase]
 
 @pytest.fixture(autouse=True)
 def _open_connections(django_db_blocker: Any) -> Iterator[None]:
-    """Let Django look at its connections around each request, as it does in a running site.
+    """Let Django check its connections around each request, as it does in a running site.
 
     pytest-django refuses that in tests without a database, once another test has opened one.
     """

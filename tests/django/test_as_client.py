@@ -1,4 +1,4 @@
-"""The pytest plugin's clients of a Django site, and the policies that they bring along."""
+"""The pytest plugin's clients of a Django site, and the policies that they use."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def clients() -> Clients:
 
 @pytest.fixture
 def as_client(request: pytest.FixtureRequest, clients: Clients, site: Any) -> AsClient:
-    """The function, and a site that says who entered."""
+    """The fixture's function, and a site that answers with the client's name."""
     site(path("", lambda request: HttpResponse(request.client_identity.name)))
     return AsClient(request, clients.issued)
 
@@ -29,7 +29,7 @@ def as_client(request: pytest.FixtureRequest, clients: Clients, site: Any) -> As
 def test_policies_of_the_settings_are_replaced(
     as_client: AsClient, clients: Clients, settings: Any
 ) -> None:
-    """While a test runs its clients enter, and then those of the settings again."""
+    """The plugin's clients are accepted during a test, and the settings' own ones afterwards."""
     settings.INSTALLED_APPS = ["arrcert_django"]
     with django_policies(None):
         assert as_client("alice").get("/").status_code == 403
@@ -44,7 +44,7 @@ def test_policies_of_the_settings_are_replaced(
 def test_file_of_the_settings_is_replaced(
     as_client: AsClient, clients: Clients, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The file of policies is not read, and the environment is not a second source."""
+    """A file of policies in the settings is ignored, and the environment is no second source."""
     del settings.ARRCERT
     settings.ARRCERT_FILE = "no/such/file.toml"
     set_environment(monkeypatch, clients.policies)
@@ -56,7 +56,7 @@ def test_file_of_the_settings_is_replaced(
 def test_environment_suffices(
     as_client: AsClient, clients: Clients, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A site without policies in its settings reads those that the plugin has exported."""
+    """A site without policies in its settings uses those that the plugin has exported."""
     del settings.ARRCERT
     set_environment(monkeypatch, clients.policies)
     with django_policies(clients.policies):
@@ -65,7 +65,7 @@ def test_environment_suffices(
 
 
 def test_client_of_rest_framework(as_client: AsClient, clients: Clients, settings: Any) -> None:
-    """If Django REST framework is installed in the site, its client presents the certificate."""
+    """If Django REST framework is installed, its test client presents the certificate."""
     test = pytest.importorskip("rest_framework.test", reason="needs the dependency group test")
     assert "rest_framework" in settings.INSTALLED_APPS
     with django_policies(clients.policies):

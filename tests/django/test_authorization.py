@@ -50,7 +50,7 @@ def test_accepted_client_is_returned_and_set_on_the_request(
 
 
 def test_denied_client_is_a_permission_denied(authorize: Any, partner: IssuedCertificate) -> None:
-    """A denial raises PermissionDenied, which says nothing itself and has the reason as cause."""
+    """A denial raises PermissionDenied, which has no text and has the denial as its cause."""
     make, authorize_now = authorize
     request = make("/", headers=partner.headers)
     with pytest.raises(PermissionDenied) as caught:
@@ -91,7 +91,7 @@ def test_unknown_policy_denies(authorize: Any, allowed: IssuedCertificate) -> No
 def test_a_view_authorizes_its_request_itself(
     site: Any, visit: Any, allowed: IssuedCertificate, stranger: IssuedCertificate
 ) -> None:
-    """A view that calls `authorize_request` answers 403 to a stranger, without the middleware."""
+    """`authorize_request` in a view answers 403 to a stranger, without the middleware."""
 
     def view(request: HttpRequest) -> HttpResponse:
         return HttpResponse(authorize_request(request).certificate.common_name)

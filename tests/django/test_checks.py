@@ -27,6 +27,11 @@ class SubclassedMiddleware(ClientCertificateMiddleware):
     pass
 
 
+def no_class(get_response: Any) -> Any:
+    """Return what a middleware that is a function returns."""
+    return get_response
+
+
 def _messages() -> list[CheckMessage]:
     messages = run_checks(tags=[Tags.security])
     return [message for message in messages if (message.id or "").startswith("arrcert.")]
@@ -52,7 +57,7 @@ def _ordinary_site(settings: Any) -> None:
 
 
 def test_an_ordinary_site_has_nothing_to_report() -> None:
-    """A policy, and the middleware directly after SecurityMiddleware, pass all checks."""
+    """A policy, and the middleware directly after SecurityMiddleware, give no report."""
     assert _ids() == []
 
 
@@ -102,7 +107,7 @@ def test_an_error_stops_manage_py(settings: Any) -> None:
 
 
 def test_a_missing_middleware_is_a_warning(settings: Any) -> None:
-    """Without the middleware the site refuses to serve, and commands that serve nothing work."""
+    """A missing middleware is only a warning, so that commands that serve nothing work."""
     settings.MIDDLEWARE = [SECURITY, COMMON]
     [message] = _messages()
     assert (message.id, isinstance(message, Warning)) == ("arrcert.W001", True)
@@ -135,7 +140,7 @@ def test_a_site_may_protect_only_decorated_views(settings: Any) -> None:
 
 
 def test_the_middleware_without_its_setting_is_an_error(settings: Any) -> None:
-    """ARRCERT_PROTECT_ALL = False with the middleware is an error; True says the default."""
+    """ARRCERT_PROTECT_ALL = False with the middleware is an error, and True is the default."""
     settings.ARRCERT_PROTECT_ALL = False
     [message] = _messages()
     assert (message.id, isinstance(message, Error)) == ("arrcert.E001", True)
@@ -149,13 +154,12 @@ def test_the_middleware_without_its_setting_is_an_error(settings: Any) -> None:
     [
         [OURS],
         [OURS, COMMON],
-        [COMMON, SECURITY, OURS],
         [SECURITY, f"{__name__}.SubclassedMiddleware", COMMON],
         [SECURITY, OURS, "there.is.no.such.Middleware"],
     ],
 )
 def test_the_right_place_is_accepted(settings: Any, middleware: list[str]) -> None:
-    """Directly after SecurityMiddleware, or first, is the right place, also for a subclass."""
+    """The middleware may be first or directly after SecurityMiddleware, and so may a subclass."""
     settings.MIDDLEWARE = middleware
     assert _ids() == []
 
@@ -164,6 +168,9 @@ def test_the_right_place_is_accepted(settings: Any, middleware: list[str]) -> No
     "middleware",
     [
         [SECURITY, COMMON, OURS],
+        [COMMON, SECURITY, OURS],
+        ["corsheaders.middleware.CorsMiddleware", SECURITY, OURS],
+        [f"{__name__}.no_class", SECURITY, OURS],
         [OURS, SECURITY],
         [COMMON, OURS],
         [COMMON, f"{__name__}.SubclassedMiddleware"],
@@ -171,11 +178,16 @@ def test_the_right_place_is_accepted(settings: Any, middleware: list[str]) -> No
     ],
 )
 def test_a_wrong_place_is_a_warning(settings: Any, middleware: list[str]) -> None:
-    """Any other place is a warning, because middleware before ours can respond without a check."""
+    """Any other place is a warning, because middleware before it can respond without a check."""
     settings.MIDDLEWARE = middleware
     messages = _messages()
     assert [message.id for message in messages] == ["arrcert.W002"]
     assert "Move it" in (messages[0].hint or "")
+    own = (OURS, f"{__name__}.SubclassedMiddleware")
+    ours = next(number for number, entry in enumerate(middleware) if entry in own)
+    others = [entry for entry in middleware[:ours] if entry != SECURITY]
+    assert all(f'"{entry}"' in messages[0].msg for entry in others)
+    assert others or "is before SecurityMiddleware" in messages[0].msg
 
 
 def test_a_warning_of_the_configuration_is_a_warning(settings: Any) -> None:
@@ -272,7 +284,7 @@ def test_a_view_that_names_an_unknown_policy_is_an_error(settings: Any) -> None:
 
 
 def test_a_urlconf_that_fails_is_not_reported_twice(settings: Any) -> None:
-    """A broken URLconf is left to Django's checks, and broken policies are reported only once."""
+    """Django's checks report a broken URLconf, and ours report broken policies only once."""
     settings.ROOT_URLCONF = "there.is.no.such.urlconf"
     assert _ids() == []
     settings.ROOT_URLCONF = _urlconf(path("report", _Report.as_view()))

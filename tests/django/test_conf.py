@@ -75,7 +75,7 @@ def test_a_change_while_settings_are_read_is_not_lost(monkeypatch: pytest.Monkey
 def test_the_environment_counts_where_the_settings_say_nothing(
     settings: Any, monkeypatch: pytest.MonkeyPatch, allowed: IssuedCertificate
 ) -> None:
-    """Environment variables alone configure a site."""
+    """Environment variables configure a site whose settings hold no policies."""
     monkeypatch.setenv("ARRCERT_FINGERPRINTS", allowed.certificate.sha1_fingerprint)
     del settings.ARRCERT
     snapshot = conf.current()
@@ -145,7 +145,7 @@ def test_a_file_of_policies(
 
 @pytest.mark.parametrize("name", ["MEDIA_ROOT", "STATIC_ROOT", "STATICFILES_DIRS"])
 def test_a_file_in_a_served_folder_is_an_error(settings: Any, tmp_path: Path, name: str) -> None:
-    """Visitors can read, or even replace, what lies below these folders."""
+    """A file in a folder that the site serves is an error, because visitors can read it."""
     del settings.ARRCERT
     file = tmp_path / "partners.toml"
     file.write_bytes(sealed(f'[default]\nfingerprints = ["{"A" * 64}"]\n'.encode()))
@@ -158,7 +158,7 @@ def test_a_file_in_a_served_folder_is_an_error(settings: Any, tmp_path: Path, na
 
 
 def test_folders_of_static_files_may_have_no_prefix(settings: Any, tmp_path: Path) -> None:
-    """An entry of `STATICFILES_DIRS` is a folder, or a prefix and a folder."""
+    """An entry of `STATICFILES_DIRS` is a folder, or a prefix with a folder."""
     settings.STATICFILES_DIRS = [str(tmp_path), ("prefix", str(tmp_path / "more"))]
     assert conf.served_folders() == [
         ("STATICFILES_DIRS", str(tmp_path)),

@@ -183,7 +183,7 @@ def test_a_broken_configuration_denies_and_is_an_error_in_the_log(
 def test_a_request_is_checked_once_for_each_policy(
     monkeypatch: Any, allowed: IssuedCertificate, partner: IssuedCertificate
 ) -> None:
-    """Asked under A, B and A again, a request is decided twice and has the last certificate."""
+    """Policies A, B and A again are two decisions, and the last one sets the certificate."""
     from arrcert.authorizer import Authorizer
 
     asked: list[str] = []
@@ -223,7 +223,7 @@ def test_a_denied_request_stays_denied(allowed: IssuedCertificate, caplog: Any) 
 def test_two_decorators_are_two_demands(
     site: Any, visit: Any, allowed: IssuedCertificate, partner: IssuedCertificate
 ) -> None:
-    """If a view has several decorators, every policy must accept the request, in any order."""
+    """Several decorators on a view must all accept the request, in any order."""
     site(
         path("a", authorize_certificate(authorize_certificate(policy="partners")(_name))),
         path("b", authorize_certificate(policy="partners")(authorize_certificate(_name))),
@@ -247,7 +247,7 @@ def test_the_decorator_follows_override_settings(
 
 
 def test_a_certificate_in_a_look_alike_header_is_denied(allowed: IssuedCertificate) -> None:
-    """Under ASGI the ASGI scope is checked, which keeps header names that META merges."""
+    """Under ASGI the scope is checked, because it keeps header names that META merges."""
     pairs = [(b"x_arr_clientcert", allowed.header_value.encode())]
     scope = {"type": "http", "method": "GET", "path": "/", "headers": pairs}
     request = ASGIRequest(scope, BytesIO())
@@ -260,7 +260,7 @@ def test_a_certificate_in_a_look_alike_header_is_denied(allowed: IssuedCertifica
 def test_a_site_s_own_scope_on_a_wsgi_request_is_not_taken_for_asgi(
     allowed: IssuedCertificate,
 ) -> None:
-    """`request.scope` on a WSGI request belongs to another app, such as an OAuth library."""
+    """`request.scope` on a WSGI request belongs to another app and is ignored."""
     forged = [(b"x-arr-clientcert", allowed.header_value.encode())]
     request: Any = RequestFactory().get("/")
     request.scope = {"type": "http", "headers": forged}
@@ -337,7 +337,7 @@ def test_class_based_views_are_protected_in_django_s_own_ways(
     allowed: IssuedCertificate,
     stranger: IssuedCertificate,
 ) -> None:
-    """The decorator protects through method_decorator and on the result of as_view()."""
+    """method_decorator and the result of as_view() protect a class-based view."""
     site(path("", view), **({} if middleware else {"middleware": []}))
     assert visit("/", allowed).content == b"client"
     assert visit("/", stranger).status_code == 403
@@ -522,7 +522,7 @@ def test_an_exemption_dies_with_its_view() -> None:
 def test_the_decorator_holds_on_an_exempt_view(
     site: Any, visit: Any, order: Any, middleware: bool, allowed: IssuedCertificate
 ) -> None:
-    """An exempt view with the decorator is still checked, in any order of the two."""
+    """An exempt view with the decorator is still checked, in either order of the two."""
 
     def view(request: Any) -> HttpResponse:
         return _name(request)

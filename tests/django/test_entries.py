@@ -1,4 +1,4 @@
-"""Who entered a Django site: signals, the log of entries, and metrics; once a request."""
+"""Accepted clients of a Django site: one signal, log entry and metric for each request."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class _Answering:
 
 @pytest.fixture
 def told() -> Iterator[Told]:
-    """What the three signals send, in order."""
+    """The signals that were sent, in order."""
     found: Told = []
     signals = {
         "accepted": certificate_accepted,
@@ -85,7 +85,7 @@ def entries(caplog: pytest.LogCaptureFixture) -> list[str]:
 def test_an_entry_is_told_once_a_request(
     site: Any, visit: Any, told: Told, allowed: IssuedCertificate, view: Any, caplog: Any
 ) -> None:
-    """Gate, decorator and view decide; one signal and one record tell who entered."""
+    """Gate, decorator and view decide, and one signal and one record have the identity."""
     caplog.set_level(logging.INFO, "arrcert.access")
     site(path("hello", view))
     for number in (1, 2):
@@ -102,7 +102,7 @@ def test_an_entry_is_told_once_a_request(
 def test_without_the_middleware_the_decorator_tells(
     site: Any, visit: Any, told: Told, allowed: IssuedCertificate, caplog: Any
 ) -> None:
-    """A decorated view of a site without the middleware sends the signal once."""
+    """The decorator sends the signal once in a site without the middleware."""
     caplog.set_level(logging.INFO, "arrcert.access")
     site(path("hello", authorize_certificate(_asks_again)), middleware=())
     assert visit("/hello", allowed).status_code == 200
@@ -113,7 +113,7 @@ def test_without_the_middleware_the_decorator_tells(
 def test_the_identity_is_that_of_the_views_policy(
     site: Any, visit: Any, told: Told, settings: Any, partner: IssuedCertificate, caplog: Any
 ) -> None:
-    """The gate finds a client under `default`; the signal tells what the view's policy accepted."""
+    """The signal has the identity of the view's policy, not the one that the gate found."""
     caplog.set_level(logging.INFO, "arrcert.access")
     pins = {"fingerprints": [partner.certificate.sha256_fingerprint]}
     settings.ARRCERT = {"default": pins, "partners": pins}
@@ -127,7 +127,7 @@ def test_the_identity_is_that_of_the_views_policy(
 def test_a_client_of_another_policy_has_not_entered(
     site: Any, visit: Any, told: Told, partner: IssuedCertificate, caplog: Any
 ) -> None:
-    """The gate finds a client that the view then denies: it is a denial alone."""
+    """A client that the gate finds and the view denies is a denial, and no entry."""
     caplog.set_level(logging.INFO, "arrcert.access")
     site(path("hello", _hello))
     assert visit("/hello", partner).status_code == 403
@@ -138,7 +138,7 @@ def test_a_client_of_another_policy_has_not_entered(
 def test_an_exempt_view_tells_nothing(
     site: Any, visit: Any, told: Told, allowed: IssuedCertificate, caplog: Any
 ) -> None:
-    """In an exempt view nobody has entered, whatever the request carries."""
+    """A request for an exempt view is no entry, with any certificate."""
     caplog.set_level(logging.INFO, "arrcert.access")
     site(path("hello", certificate_exempt(lambda request: _hello(request))))
     assert visit("/hello", allowed).status_code == 200
@@ -156,7 +156,7 @@ def test_a_response_that_comes_from_no_view_is_told(
     url: str,
     status: int,
 ) -> None:
-    """A page that another middleware answers is an entry under the policy that releases it."""
+    """A page of another middleware is an entry under the policy that releases it."""
     caplog.set_level(logging.INFO, "arrcert.access")
     site(path("hello", _hello), middleware=(MIDDLEWARE, f"{__name__}._Answering"))
     assert visit(url, allowed).status_code == status
@@ -167,7 +167,7 @@ def test_a_response_that_comes_from_no_view_is_told(
 def test_a_certificate_that_ends_soon_is_told_once_a_day(
     site: Any, visit: Any, told: Told, settings: Any, authority: CertificateAuthority
 ) -> None:
-    """The signal is sent with the warning, with identity and days left."""
+    """The signal is sent with each warning, with identity and days left."""
     soon = authority.issue("soon", not_after=datetime.now(UTC) + timedelta(days=9.5))
     settings.ARRCERT = {
         "default": {"fingerprints": [soon.certificate.sha256_fingerprint], "identity": "fabrikam"}

@@ -1,4 +1,4 @@
-"""docs/django.md is true: its code runs, and its table lists what runs for a stranger."""
+"""docs/django.md is correct: its code runs, and its table lists what runs for a stranger."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_lines_of_the_gate() -> None:
 def test_views(
     site: Any, visit: Any, allowed: IssuedCertificate, partner: IssuedCertificate
 ) -> None:
-    """Views with a policy are for its clients, and the exempt view is open."""
+    """Views with a policy accept only its clients, and the exempt view is open."""
     held = run("class Report", __name__=__name__, HttpResponse=HttpResponse, View=View)
     site(
         path("partner", held["partner"]),
@@ -74,7 +74,7 @@ def test_views(
 def test_checks_in_your_own_code(
     site: Any, visit: Any, settings: Any, allowed: IssuedCertificate, partner: IssuedCertificate
 ) -> None:
-    """The functions check the policy and the role, in sync and async views."""
+    """The guide's functions check the policy and the role, in sync and async views."""
     settings.ARRCERT["partners"] |= {"identity": "fabrikam", "roles": ["orders"]}
     held = run("aauthorize_request", __name__=__name__, HttpResponse=HttpResponse)
     site(path("sync", held["orders"]), path("async", held["orders_async"]), middleware=())
@@ -86,7 +86,7 @@ def test_checks_in_your_own_code(
 def test_admin_under_a_policy_of_its_own(
     settings: Any, rf: RequestFactory, allowed: IssuedCertificate, partner: IssuedCertificate
 ) -> None:
-    """The two methods deny whoever the policy does not accept, also at the page that logs in."""
+    """The two methods of the admin deny all clients but the policy's, also at the login page."""
     settings.ARRCERT["staff"] = settings.ARRCERT["partners"]
     admin_site = run("class StaffAdminSite")["StaffAdminSite"]()
     for headers in ({}, allowed.headers):
@@ -102,14 +102,14 @@ def test_admin_under_a_policy_of_its_own(
     assert admin_site.has_permission(request)
 
 
-# What runs for a stranger. -----------------------------------------------------------------------
+# The code that runs for a stranger. ---------------------------------------------------------------
 
 ran: list[str] = []
-"""What has run, in order."""
+"""The names of the code that has run, in order."""
 
 
 class Converter(StringConverter):
-    """Counts the conversions of a part of a path."""
+    """A converter that counts the conversions of a part of a path."""
 
     def to_python(self, value: str) -> str:
         """Convert."""
@@ -136,33 +136,33 @@ class _Sync:
 
 
 class Before(_Sync):
-    """Stands before the gate."""
+    """A middleware before the gate."""
 
     name = "middleware before the check"
 
 
 class Behind(_Sync):
-    """Stands behind the gate."""
+    """A middleware behind the gate."""
 
     name = "middleware behind the check"
 
     def process_view(self, *_: Any) -> None:
-        """Count."""
+        """Count the call."""
         ran.append("process_view")
 
     def process_exception(self, *_: Any) -> None:
-        """Count."""
+        """Count the call."""
         ran.append("process_exception")
 
     def process_template_response(self, _: HttpRequest, response: HttpResponse) -> HttpResponse:
-        """Count."""
+        """Count the call."""
         ran.append("process_template_response")
         return response
 
 
 @sync_and_async_middleware
 def behind_async(get_response: Any) -> Any:
-    """Stand behind the gate in an async site."""
+    """Make a middleware behind the gate, in an async site."""
     if not asyncio.iscoroutinefunction(get_response):
         raise MiddlewareNotUsed
 
@@ -175,22 +175,22 @@ def behind_async(get_response: Any) -> Any:
 
 
 def view(request: HttpRequest, part: str = "") -> HttpResponse:
-    """Count."""
+    """Count the call."""
     ran.append("view")
     return HttpResponse(request.POST.get("field", ""))
 
 
 async def async_view(request: HttpRequest) -> HttpResponse:
-    """Count."""
+    """Count the call."""
     ran.append("view")
     return HttpResponse("async")
 
 
 class ClassBased(View):
-    """Counts."""
+    """A class-based view that counts its calls."""
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        """Count."""
+        """Count the call."""
         ran.append("view")
         return super().dispatch(request, *args, **kwargs)
 
@@ -200,7 +200,7 @@ class ClassBased(View):
 
 
 def handler403(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """Count."""
+    """Count the call."""
     ran.append("handler403")
     return HttpResponse("no", status=403)
 
@@ -219,7 +219,7 @@ AFTER = ["certificate_denied", "handler403", "request_finished"]
 
 @pytest.fixture
 def counting(site: Any) -> Iterator[None]:
-    """A site in which everything that a site can write counts itself, with Django's sessions."""
+    """A site in which every kind of site code counts its calls, with Django's sessions."""
     receivers = {}
     for name, signal in (
         ("request_started", request_started),
@@ -334,7 +334,7 @@ def test_a_strangers_post_reaches_nothing_behind_the_check(
     allowed: IssuedCertificate,
     stranger: IssuedCertificate,
 ) -> None:
-    """No middleware, hook or view behind the check runs for a stranger, only what the page lists.
+    """For a stranger no middleware, hook or view behind the check runs, except the listed code.
 
     Django's own handlers run, WSGI and ASGI, with sync, async and class-based views.
     """
@@ -360,7 +360,7 @@ def test_a_strangers_post_reaches_nothing_behind_the_check(
 def test_nothing_of_django_runs_inside_the_plain_middleware(
     kind: str, allowed: IssuedCertificate, partner: IssuedCertificate, stranger: IssuedCertificate
 ) -> None:
-    """With the WSGI or ASGI middleware around Django, all counters stay at 0 for a stranger."""
+    """The plain middleware around Django keeps all counters at 0 for a stranger."""
     application = run(f"get_{kind}_application()")["application"]
     for url in PATHS:
         for client in (None, stranger):
@@ -372,7 +372,7 @@ def test_nothing_of_django_runs_inside_the_plain_middleware(
 
 
 def test_the_page_lists_what_runs() -> None:
-    """The table of the page has everything that the tests see run for a stranger."""
+    """The page's table lists everything that the tests see run for a stranger."""
     section = GUIDE.split("## What runs before the check")[1].split("\n## ")[0]
     for what in (
         "`request_started`",
@@ -393,7 +393,7 @@ ORIGIN = "https://pages.example"
 
 @pytest.fixture
 def cors(site: Any, settings: Any) -> None:
-    """The site that the guide's lines make of an ordinary one."""
+    """A usual site with the lines of the guide."""
     pytest.importorskip(
         "corsheaders", reason="the package django-cors-headers (group test) is missing"
     )
@@ -403,7 +403,11 @@ def cors(site: Any, settings: Any) -> None:
         MIDDLEWARE=[SECURITY, OURS, "django.middleware.common.CommonMiddleware"],
     )
     settings.INSTALLED_APPS = lines["INSTALLED_APPS"]
-    own = {name: value for name, value in lines.items() if name.startswith(("CORS_", "ARRCERT"))}
+    own = {
+        name: value
+        for name, value in lines.items()
+        if name.startswith(("CORS_", "ARRCERT", "SILENCED"))
+    }
     site(path("sync", view), middleware=lines["MIDDLEWARE"], **own)
 
 
@@ -411,7 +415,7 @@ def cors(site: Any, settings: Any) -> None:
 def test_preflight_is_answered_before_the_check(
     visit: Any, allowed: IssuedCertificate, stranger: IssuedCertificate
 ) -> None:
-    """A preflight, which carries no certificate, is answered; the request itself is checked."""
+    """A preflight without a certificate is answered, and the request itself is checked."""
     asks = {"Origin": ORIGIN, "Access-Control-Request-Method": "PUT"}
     preflight = visit("/sync", method="OPTIONS", **asks)
     assert preflight.status_code == 200
@@ -421,7 +425,7 @@ def test_preflight_is_answered_before_the_check(
     assert visit("/unknown", method="OPTIONS", **asks).status_code == 200
     other = visit("/sync", method="OPTIONS", **(asks | {"Origin": "https://other.example"}))
     assert "Access-Control-Allow-Origin" not in other
-    # An OPTIONS request that is no preflight is checked.
+    # An OPTIONS request that is not a preflight is checked.
     assert visit("/sync", method="OPTIONS", Origin=ORIGIN).status_code == 403
 
     from_page = {"Origin": ORIGIN, "Sec-Fetch-Site": "cross-site"}
@@ -435,27 +439,31 @@ def test_preflight_is_answered_before_the_check(
 
 
 @pytest.mark.usefixtures("cors")
-def test_check_accepts_what_answers_preflights() -> None:
-    """The middleware still stands directly after `SecurityMiddleware`, which is its place."""
+def test_check_reports_what_answers_preflights(settings: Any) -> None:
+    """What answers before the gate is a warning, and the guide's lines say that it is intended."""
     from django.core.checks import run_checks
 
-    assert [message for message in run_checks() if "arrcert" in str(message.id)] == []
+    ours = [message for message in run_checks() if "arrcert" in str(message.id)]
+    assert [message.id for message in ours if not message.is_silenced()] == []
+    [message] = ours
+    assert message.id == "arrcert.W002"
+    assert '"corsheaders.middleware.CorsMiddleware"' in message.msg
 
 
 def test_without_an_answer_to_preflights_the_browser_gets_a_403(site: Any, visit: Any) -> None:
-    """The check denies a preflight as `missing`, as it denies every request without one."""
+    """A preflight that nothing answers is denied as `missing`."""
     site(path("sync", view), ARRCERT_CROSS_SITE_ORIGINS=[ORIGIN])
     asks = {"Origin": ORIGIN, "Access-Control-Request-Method": "PUT"}
     assert visit("/sync", method="OPTIONS", **asks).status_code == 403
 
 
-# What comes from another site. ----------------------------------------------------------------
+# Requests from another site. ------------------------------------------------------------------
 
 
 def test_returns_from_another_site_need_an_exempt_path(
     site: Any, visit: Any, allowed: IssuedCertificate
 ) -> None:
-    """A `form_post` of a sign-in is denied; the exempt path of the guide takes it."""
+    """The `form_post` of a sign-in is denied, except on the exempt path of the guide."""
     returns = {"Origin": "https://idp.example", "Sec-Fetch-Site": "cross-site"}
     site(path("accounts/saml/acs/", view))
     assert visit("/accounts/saml/acs/", allowed, method="POST", **returns).status_code == 403

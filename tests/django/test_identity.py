@@ -1,4 +1,4 @@
-"""Who entered a Django site, and the roles that its views ask for."""
+"""The identity of a request in a Django site, and the roles that its views require."""
 
 from __future__ import annotations
 
@@ -16,19 +16,20 @@ from django.utils.decorators import method_decorator
 from django.views import View
 
 from arrcert import CertificateDenied, DenialReason
+from arrcert.adapters import Requirement
 from arrcert.testing import IssuedCertificate
 from arrcert_django.authorization import aauthorize_request, authorize_request
 from arrcert_django.decorators import authorize_certificate
 from arrcert_django.mixins import ClientCertificateRequiredMixin
 from arrcert_django.signals import certificate_denied
-from arrcert_django.urlconf import Requirement, requirement_of
+from arrcert_django.urlconf import requirement_of
 
 OURS = "arrcert_django.middleware.ClientCertificateMiddleware"
 
 
 @pytest.fixture(autouse=True)
 def _policies(settings: Any, allowed: IssuedCertificate, partner: IssuedCertificate) -> None:
-    """Both may enter under `default`; the partner has the role `admin` there."""
+    """Policies that accept both clients. `default` gives the partner the role `admin`."""
     settings.ARRCERT = {
         "default": {
             "fingerprints": [
@@ -95,7 +96,7 @@ def test_a_view_asks_for_a_role(
     allowed: IssuedCertificate,
     partner: IssuedCertificate,
 ) -> None:
-    """A client without the role is a 403, with and without the middleware."""
+    """A client without the required role is a 403, with and without the middleware."""
     site(path("", VIEWS[view]), middleware=middleware)
     assert visit("/", partner).content == b"default fabrikam ['admin', 'orders']"
     assert visit("/", allowed).status_code == 403
@@ -106,7 +107,7 @@ def test_a_view_asks_for_a_role(
 def test_a_view_without_a_role_says_who_entered(
     site: Any, visit: Any, allowed: IssuedCertificate, partner: IssuedCertificate
 ) -> None:
-    """The identity is that of the pin, else of the policy."""
+    """The identity of a view is the pin's, or else the policy's."""
     site(path("", _who))
     assert visit("/", allowed).content == b"default user:client ['orders']"
     assert visit("/", partner).content == b"default fabrikam ['admin', 'orders']"
@@ -138,7 +139,7 @@ class _Answering:
 def test_response_of_another_middleware_is_released_for_the_role(
     site: Any, visit_wsgi: Any, allowed: IssuedCertificate, partner: IssuedCertificate
 ) -> None:
-    """What does not come from the view goes out only to whoever the view would admit."""
+    """Another middleware's response is sent only to clients with the view's policy and role."""
     site(
         path("", authorize_certificate(role="admin")(_who)),
         path("open", _who),
@@ -175,7 +176,7 @@ def test_role_is_checked_before_other_middleware_sees_the_view(
 def test_a_denial_for_a_role_is_one_record_and_one_signal(
     site: Any, visit: Any, allowed: IssuedCertificate, caplog: Any
 ) -> None:
-    """Whatever asks again for the same role in one request, the denial is told once."""
+    """A denial for a role is one record and one signal, even if several parts check it."""
     seen: list[DenialReason] = []
 
     def receive(reason: DenialReason, **_: Any) -> None:
@@ -200,7 +201,7 @@ def test_a_denial_for_a_role_is_one_record_and_one_signal(
 
 
 def test_a_denial_by_the_policy_holds_for_every_role(partner: IssuedCertificate) -> None:
-    """Once a policy has denied a request, no role is asked for under it."""
+    """After a denial by a policy, the request has no role under that policy."""
     request = RequestFactory().get("/")
     with pytest.raises(PermissionDenied) as first:
         authorize_request(request, role="admin")
@@ -212,7 +213,7 @@ def test_a_denial_by_the_policy_holds_for_every_role(partner: IssuedCertificate)
 
 
 def test_a_denial_for_a_role_holds_for_that_role_alone(allowed: IssuedCertificate) -> None:
-    """The policy still accepts the request for other roles."""
+    """A denial for one role does not deny the request for other roles."""
     request = RequestFactory().get("/", headers=allowed.headers)
     with pytest.raises(PermissionDenied):
         authorize_request(request, role="admin")
@@ -224,7 +225,7 @@ def test_a_denial_for_a_role_holds_for_that_role_alone(allowed: IssuedCertificat
 
 @pytest.mark.parametrize("role", ["", 7, ["admin"]])
 def test_a_role_that_is_no_name_is_a_type_error(role: Any) -> None:
-    """A decorator and a mixin are refused when they are made."""
+    """A role that is not a name is a TypeError where the decorator or the mixin is made."""
     with pytest.raises(TypeError, match="role is"):
         authorize_certificate(role=role)
     with pytest.raises(TypeError, match="role is"):
@@ -236,7 +237,7 @@ def test_a_role_that_is_no_name_is_a_type_error(role: Any) -> None:
 def test_async_form_asks_for_a_role(
     site: Any, visit: Any, allowed: IssuedCertificate, partner: IssuedCertificate
 ) -> None:
-    """`aauthorize_request` takes the same arguments."""
+    """`aauthorize_request` accepts the argument `role`."""
 
     async def view(request: HttpRequest) -> HttpResponse:
         return HttpResponse((await aauthorize_request(request, "default", "admin")).name or "")

@@ -7,10 +7,11 @@ from datetime import UTC, datetime, timedelta
 from functools import wraps
 from io import BytesIO
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+from django.conf import settings
 from django.core.asgi import get_asgi_application
 from django.core.cache import cache
 from django.core.exceptions import PermissionDenied
@@ -66,7 +67,8 @@ def _never(request: HttpRequest) -> HttpResponse:
     raise AssertionError("not reached")
 
 
-# Middleware before or inside ours. ----------------------------------------------------------------
+# Other middleware before or inside arrcert's.
+# ------------------------------------------------------
 
 answers: dict[str, Callable[[], HttpResponse]] = {}
 
@@ -251,7 +253,7 @@ def test_a_denied_request_is_decided_and_logged_once(
 def test_a_denied_request_is_told_once_to_django_too(
     site: Any, visit: Any, stranger: IssuedCertificate, caplog: Any
 ) -> None:
-    """Each 403 is one call of handler403 and one record of django.request."""
+    """Each 403 calls handler403 once, and is one record of django.request."""
     seen: list[str] = []
 
     def handler(request: Any, exception: Exception) -> HttpResponse:
@@ -270,7 +272,7 @@ def test_a_denied_request_is_told_once_to_django_too(
 
 @pytest.mark.parametrize("method", METHODS)
 def test_known_and_unknown_paths_are_denied_alike(site: Any, visit: Any, method: str) -> None:
-    """Headers that inner middleware adds do not show a denied client which paths exist."""
+    """A denied client gets equal responses for known and unknown paths, also in their headers."""
     site(
         path("known", _never),
         path("partners", _partners(_never)),
@@ -342,7 +344,7 @@ def test_a_fault_before_the_decision_is_403_to_strangers(
             raise AssertionError("not reached")
 
         @property
-        def _arrcert_policy(self) -> str:
+        def _arrcert_requirement(self) -> str:
             raise Http404("secret")
 
     site(path("", Odd()), DEBUG=True)
@@ -418,7 +420,7 @@ def test_the_site_s_cache_keeps_no_protected_page(
 def test_the_site_s_cache_keeps_no_page_that_the_middleware_opened(
     site: Any, visit: Any, allowed: IssuedCertificate
 ) -> None:
-    """Django's site-wide cache respects the request attribute `_cache_update_cache`.
+    """Django's site-wide cache does not store a page that the middleware opened.
 
     The middleware sets `Cache-Control: private` too late for a cache inside it.
     """
@@ -724,7 +726,7 @@ def test_an_exempt_path_below_a_script_name(site: Any) -> None:
 def test_an_exempt_path_frees_from_no_decorator(
     site: Any, visit: Any, view: Any, allowed: IssuedCertificate
 ) -> None:
-    """A view that names a policy is checked on an exempt path and as an exempt view."""
+    """A view that names a policy is checked on an exempt path, and as an exempt view."""
     site(
         path("health", view),
         path("exempt", certificate_exempt(_wrapped(view))),
@@ -736,7 +738,7 @@ def test_an_exempt_path_frees_from_no_decorator(
 
 
 def test_an_exempt_view_whose_path_is_answered_by_another_middleware(site: Any, visit: Any) -> None:
-    """If other middleware responds at the path of an exempt view, that response is checked."""
+    """Another middleware's response at the path of an exempt view is checked."""
     view = certificate_exempt(_wrapped(_hello))
     answers["/a"] = lambda: HttpResponse("not the view")
     site(path("a", view), path("b", view), middleware=[OURS, f"{__name__}._Answering"])
@@ -745,7 +747,7 @@ def test_an_exempt_view_whose_path_is_answered_by_another_middleware(site: Any, 
 
 
 def test_the_path_that_is_resolved_is_the_one_that_counts(site: Any, visit: Any) -> None:
-    """An exempt path that middleware rewrites to another path is checked."""
+    """A path that middleware rewrites is checked, even if the original path is exempt."""
     site(
         path("new", _never),
         middleware=[OURS, f"{__name__}._Rewriting"],
@@ -754,7 +756,7 @@ def test_the_path_that_is_resolved_is_the_one_that_counts(site: Any, visit: Any)
     assert visit("/old").status_code == 403
 
 
-# The gate: nothing behind it runs for a stranger. ------------------------------------------------
+# The gate and the middleware behind it. -----------------------------------------------------------
 
 reached: list[str] = []
 
@@ -797,7 +799,7 @@ def test_stranger_reaches_nothing_behind_the_gate(
 def test_gate_lets_through_whom_any_policy_accepts(
     site: Any, visit: Any, allowed: IssuedCertificate, partner: IssuedCertificate
 ) -> None:
-    """A client of another policy passes the gate, and is held against the policy of the view."""
+    """A client of another policy passes the gate, and the policy of the view decides."""
     site(
         path("page", _counting),
         path("partners", authorize_certificate(policy="partners")(_counting)),
@@ -816,7 +818,7 @@ seen_identities: list[str | None] = []
 
 
 class _Looking(_SyncOnly):
-    """Notes who a request is before its view is known."""
+    """A middleware that records the identity before the view is known."""
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         identity = request.client_identity  # type: ignore[attr-defined]
@@ -829,7 +831,7 @@ class _Looking(_SyncOnly):
 def test_middleware_behind_the_gate_sees_whom_default_accepts(
     site: Any, visit: Any, allowed: IssuedCertificate, partner: IssuedCertificate
 ) -> None:
-    """Before the view is known, the identity is the one that `default` accepts, else None."""
+    """Before the view is known, the identity is the one that `default` accepts, or else None."""
     site(
         path("page", _counting),
         path("partners", authorize_certificate(policy="partners")(_counting)),
@@ -850,7 +852,7 @@ def test_middleware_behind_the_gate_sees_whom_default_accepts(
 def test_any_acceptance_makes_the_response_private(
     site: Any, visit: Any, allowed: IssuedCertificate
 ) -> None:
-    """Middleware behind the gate may use the identity, so the page of an exempt view is private."""
+    """The page of an exempt view is private after any acceptance, because middleware may use it."""
     site(path("open", certificate_exempt(lambda request: _counting(request))))
     assert visit("/open", allowed)["Cache-Control"] == "private"
     assert "Cache-Control" not in visit("/open")
@@ -863,7 +865,7 @@ def test_denial_at_the_gate_has_the_reason_of_the_view_s_policy(
     settings: Any,
     caplog: Any,
 ) -> None:
-    """An expired partner is denied as expired under the partners' policy, in one record."""
+    """An expired partner is denied as `expired` under the policy of the view, in one record."""
     expired = authority.issue("old partner", not_after=datetime.now(UTC) - timedelta(hours=1))
     settings.ARRCERT = {
         **settings.ARRCERT,
@@ -893,7 +895,7 @@ def test_denial_at_the_gate_has_the_reason_of_the_view_s_policy(
 def test_partner_gets_no_response_of_default(
     site: Any, visit: Any, allowed: IssuedCertificate, partner: IssuedCertificate
 ) -> None:
-    """A client of another policy gets no cached page, no 404 and no redirect for a slash.
+    """A client of another policy gets no cached page, no 404 and no redirect from `default`.
 
     All its 403 responses are equal, so it does not learn which paths exist.
     """
@@ -953,7 +955,7 @@ def _fails_to_render(request: HttpRequest, exception: Exception) -> HttpResponse
 def test_handler_for_403_that_fails_opens_nothing_and_is_no_500(
     site: Any, visit: Any, handler: Any, partner: IssuedCertificate, caplog: Any
 ) -> None:
-    """If handler403 fails, a constant 403 is sent, and the log has the error."""
+    """A handler403 that fails gives the constant 403, and its error is in the log."""
     site(path("known", _never), handler403=handler)
     denied = [visit("/known"), visit("/unknown"), visit("/known", partner)]
     assert [(answer.status_code, answer.content) for answer in denied] == [
@@ -990,7 +992,7 @@ def test_handler_for_403_may_return_a_template_response(
 def test_what_another_middleware_answers_is_withheld(
     site: Any, visit: Any, answering: str, allowed: IssuedCertificate
 ) -> None:
-    """A response of other middleware is sent only to clients that "default" accepts."""
+    """Another middleware's response is sent only to clients that "default" accepts."""
     answers["/static"] = lambda: HttpResponse("secret")
     answers["/moved"] = lambda: HttpResponseRedirect("/elsewhere")
     answers["/public"] = lambda: HttpResponse("public")
@@ -1064,7 +1066,7 @@ def test_a_response_that_fails_to_close_is_withheld_all_the_same(
 def test_closing_a_withheld_response_keeps_the_urlconf(
     site: Any, visit: Any, partner: IssuedCertificate
 ) -> None:
-    """The 403 page comes from the request's own URLconf."""
+    """After a withheld response is closed, the 403 page still uses the request's own URLconf."""
     seen: list[Any] = []
 
     def handler(request: Any, exception: Exception) -> HttpResponse:
@@ -1092,7 +1094,7 @@ class _Tenant(_SyncOnly):
 def test_a_fault_behind_the_middleware_is_403_to_strangers(
     site: Any, visit: Any, allowed: IssuedCertificate
 ) -> None:
-    """An error response from other middleware is sent only to accepted clients."""
+    """An error response of another middleware is sent only to accepted clients."""
 
     def fail() -> HttpResponse:
         raise Http404
@@ -1101,6 +1103,30 @@ def test_a_fault_behind_the_middleware_is_403_to_strangers(
     site(middleware=[OURS, f"{__name__}._Answering"])
     assert visit("/a").status_code == 403
     assert visit("/a", allowed).status_code == 404
+
+
+class _Remembering(_Answering):
+    """Remembers who a request is before its view is known."""
+
+    before: ClassVar[list[Any]] = []
+
+    def __call__(self, request: Any) -> Any:
+        self.before.append(request.client_identity)
+        return self.get_response(request)
+
+
+def test_a_client_that_enters_at_the_second_look_is_nobody_before_the_view(
+    site: Any, visit: Any, partner: IssuedCertificate, monkeypatch: Any
+) -> None:
+    """If the gate finds nobody and the policy of the view accepts, the identity is set later."""
+    for find in ("find_wsgi", "find_asgi"):
+        monkeypatch.setattr(Authorizer, find, lambda *_: None)
+    _Remembering.before.clear()
+    site(path("partners", _partners(_who)), middleware=[OURS, f"{__name__}._Remembering"])
+    response = visit("/partners", partner)
+    assert response.status_code == 200
+    assert partner.certificate.sha256_fingerprint in response.content.decode()
+    assert _Remembering.before == [None]
 
 
 # Modes. -------------------------------------------------------------------------------------------
@@ -1145,7 +1171,7 @@ def test_async_all_the_way_starts_no_thread(
     assert visit_asgi("/", allowed).status_code == 200
     assert visit_asgi("/").status_code == 403
     assert visit_asgi("/unknown", allowed).status_code == 404
-    # The gate asks for each request, and the denial is decided under the policy of the view.
+    # The gate decides about each request, and a denial uses the policy of the view.
     assert threads == [threading.get_ident()] * 4
 
 
@@ -1178,7 +1204,7 @@ def test_a_subclass_keeps_its_own_process_view(
 def test_the_middleware_twice_is_the_middleware(
     site: Any, visit: Any, allowed: IssuedCertificate, partner: IssuedCertificate
 ) -> None:
-    """The middleware listed twice makes the same decisions."""
+    """The middleware that is listed twice makes the same decisions."""
     site(path("a", _hello), path("b", _partners(_hello)), middleware=[OURS, OURS])
     assert visit("/a").status_code == 403
     assert visit("/a", allowed).status_code == 200
@@ -1219,6 +1245,29 @@ def test_settings_are_followed_after_the_start(
         assert visit("/").status_code == 200
     assert visit("/").status_code == 403
     assert visit("/", allowed).status_code == 200
+
+
+class _Breaking(_Answering):
+    """Breaks the configuration between the gate and the view."""
+
+    def __call__(self, request: HttpRequest) -> Any:
+        settings.ARRCERT = {}
+        return self.get_response(request)
+
+
+def test_a_configuration_that_breaks_in_a_request_exempts_nothing(
+    site: Any, visit: Any, allowed: IssuedCertificate
+) -> None:
+    """A request on an exempt path is denied if the configuration breaks before its view."""
+    site(
+        path("known", _hello),
+        middleware=[OURS, f"{__name__}._Breaking"],
+        ARRCERT_EXEMPT_PATHS=["/known"],
+    )
+    policies = settings.ARRCERT
+    for who in (None, allowed):
+        with override_settings(ARRCERT=policies):
+            assert visit("/known", who).status_code == 403
 
 
 @pytest.mark.parametrize("url", ["/known", "/unknown", "/partners"])

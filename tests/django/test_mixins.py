@@ -120,7 +120,7 @@ def test_the_automatic_answers_reach_the_authorized(
 def test_a_dispatch_that_works_first_is_protected(
     site: Any, visit: Any, middleware: bool, kind: str, allowed: IssuedCertificate
 ) -> None:
-    """The check comes before a subclass's dispatch, which need not call super()."""
+    """The check runs before a subclass's dispatch, even if that does not call super()."""
     ran: list[str] = []
 
     class Early(_Report):
@@ -150,7 +150,7 @@ def test_nothing_of_the_view_runs_before_the_check(site: Any, visit: Any, method
 
 
 def test_a_framework_s_base_view_before_the_mixin_s_is_protected(site: Any, visit: Any) -> None:
-    """A base class before the mixin, whose dispatch does not call super(), is protected."""
+    """A view is protected even if a base class before the mixin does not call super()."""
 
     class ApiView(View):
         def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> HttpResponseBase:
@@ -164,7 +164,7 @@ def test_a_framework_s_base_view_before_the_mixin_s_is_protected(site: Any, visi
 
 
 def test_dispatch_is_protected_without_as_view(allowed: IssuedCertificate) -> None:
-    """A view that is created without as_view() has the same check and a private response."""
+    """A view that is created without as_view() has the same check, and a private response."""
     request = RequestFactory().get("/")
     view = _Report()
     view.setup(request)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from django.core.cache import cache
-from django.test import Client
+from django.test import Client, override_settings
 from django.urls import path
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.settings import spectacular_settings
@@ -26,14 +26,17 @@ from rest_framework.throttling import ScopedRateThrottle
 from rest_framework.views import APIView
 from rest_framework.viewsets import ViewSet
 
-from arrcert import CertificateDenied
+from arrcert import CertificateDenied, ConfigurationError
+from arrcert.adapters import Requirement
 from arrcert.testing import CertificateAuthority, IssuedCertificate, self_signed
+from arrcert_django.decorators import authorize_certificate
+from arrcert_django.mixins import ClientCertificateRequiredMixin
 from arrcert_django.rest_framework import (
     CertificateUser,
     ClientCertificateAuthentication,
     HasClientCertificate,
 )
-from arrcert_django.urlconf import Requirement, requirement_of
+from arrcert_django.urlconf import requirement_of
 from arrcert_django.user_checks import check_authentication
 
 GATE = "arrcert_django.middleware.ClientCertificateMiddleware"
@@ -48,13 +51,13 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 class PartnersAuthentication(ClientCertificateAuthentication):
-    """Authenticates under another policy."""
+    """An authentication under another policy."""
 
     policy = "partners"
 
 
 class Page(APIView):
-    """Says who entered."""
+    """A view that answers with the client's identity."""
 
     authentication_classes: Any = [ClientCertificateAuthentication]
     permission_classes: Any = [IsAuthenticated]
@@ -68,7 +71,7 @@ class Page(APIView):
 
 
 class PartnersPage(Page):
-    """Asks for a role of another policy."""
+    """A view that requires a role of another policy."""
 
     authentication_classes = [PartnersAuthentication]
     permission_classes = [HasClientCertificate("partners", role="orders")]
@@ -82,7 +85,7 @@ def partner() -> IssuedCertificate:
 
 @pytest.fixture(autouse=True)
 def _users(settings: Any, authority: CertificateAuthority, partner: IssuedCertificate) -> None:
-    """Users, and a policy whose template names them."""
+    """Create users, and a policy whose template gives their names."""
     settings.ARRCERT = {
         "default": {
             "trust_anchors": authority.certificate_pem.decode(),
@@ -108,7 +111,7 @@ def test_user_and_identity(
     alice: IssuedCertificate,
     authority: CertificateAuthority,
 ) -> None:
-    """The user is Django's, or stands for an identity without one; an inactive user is denied."""
+    """The user is Django's, or a stand-in without one, and an inactive user is denied."""
     site(path("", Page.as_view()), middleware=middleware)
     assert visit("/", alice).json() == ["alice", "User", "default"]
     assert visit("/", authority.issue("gateway")).json() == [
@@ -124,7 +127,7 @@ def test_user_and_identity(
 
 
 def test_denial_carries_its_cause(site: Any, visit: Any, stranger: IssuedCertificate) -> None:
-    """A certificate that the policy denies is a 403, also where Basic comes first."""
+    """A certificate that the policy denies is a 403, even after Basic authentication."""
     seen: list[Any] = []
 
     class Keeping(Page):
@@ -146,7 +149,7 @@ def test_denial_carries_its_cause(site: Any, visit: Any, stranger: IssuedCertifi
 def test_configuration_with_mistakes_denies(
     site: Any, visit: Any, settings: Any, alice: IssuedCertificate
 ) -> None:
-    """A site with mistakes authenticates nobody, and does not take them for a missing header."""
+    """A configuration with mistakes is a denial, and does not count as a missing header."""
 
     class Open(Page):
         permission_classes = [AllowAny]
@@ -160,7 +163,7 @@ def test_configuration_with_mistakes_denies(
 def test_policy_without_names_gives_the_anonymous_user(
     site: Any, visit: Any, settings: Any, alice: IssuedCertificate
 ) -> None:
-    """Without `identity` in the policy nobody is authenticated; the permission still holds."""
+    """A policy without `identity` authenticates no user, but the permission still applies."""
     settings.ARRCERT = {"default": {"fingerprints": [alice.certificate.sha256_fingerprint]}}
 
     class Permitted(Page):
@@ -185,7 +188,7 @@ def test_site_without_users(site: Any, visit: Any, settings: Any, alice: IssuedC
 
 
 def test_session_of_another_user_is_denied(site: Any, alice: IssuedCertificate) -> None:
-    """A session beside the certificate must belong to the same user."""
+    """A session beside the certificate must belong to the same user, or the request is denied."""
     site(path("", Page.as_view()), middleware=WHOLE[:3])
     for name, expected in (("alice", 200), ("bob", 403)):
         client = Client(headers=alice.headers)
@@ -201,7 +204,7 @@ def test_permission_asks_for_policy_and_role(
     alice: IssuedCertificate,
     partner: IssuedCertificate,
 ) -> None:
-    """The gate reads the permission, so a partner whom `default` does not know enters."""
+    """The gate reads the permission, so a partner that `default` denies is accepted."""
     site(path("", PartnersPage.as_view()), middleware=middleware)
     assert visit("/", partner).json() == ["fabrikam", "CertificateUser", "partners"]
     assert visit("/", alice).status_code == 403
@@ -269,14 +272,14 @@ REQUIREMENTS = {
 
 @pytest.mark.parametrize("case", REQUIREMENTS)
 def test_what_the_gate_reads(case: str) -> None:
-    """Whatever the class of a view says is read for every method; what is computed is not."""
+    """The gate reads the attributes of a view for every method, and not computed permissions."""
     view, expected = REQUIREMENTS[case]
     for method in ("GET", "POST", "OPTIONS", None):
         assert requirement_of(view, method) == expected
 
 
 def test_action_of_a_viewset(site: Any, visit: Any, partner: IssuedCertificate) -> None:
-    """The permissions of one action are read."""
+    """The gate reads the permissions of a viewset's action."""
     router = SimpleRouter()
     router.register("a", _Actions, basename="a")
     site(*router.urls)
@@ -286,7 +289,7 @@ def test_action_of_a_viewset(site: Any, visit: Any, partner: IssuedCertificate) 
 def test_computed_permissions_need_default_as_well(
     site: Any, visit: Any, partner: IssuedCertificate, caplog: Any
 ) -> None:
-    """The log says what to write where get_permissions() hides the policy."""
+    """If get_permissions() hides the policy, `default` must accept too, and the log says so."""
     site(
         path("computed", _Computed.as_view(authentication_classes=[])), path("n", _Named.as_view())
     )
@@ -310,7 +313,7 @@ def test_permission_is_not_combined_loosely() -> None:
 
 @pytest.mark.parametrize("arguments", [("",), (None,), ("partners", ""), ("partners", 7)])
 def test_names_are_checked_when_the_class_is_made(arguments: Any) -> None:
-    """A policy or a role that is no name is a TypeError."""
+    """A policy or a role that is not a name is a TypeError when the class is defined."""
     with pytest.raises(TypeError, match=r"policy is|role is"):
         HasClientCertificate(*arguments)
     with pytest.raises(TypeError, match="policy is"):
@@ -328,7 +331,7 @@ def _throttled() -> Iterator[None]:
 def test_throttling_counts_by_identity(
     site: Any, visit: Any, authority: CertificateAuthority, alice: IssuedCertificate
 ) -> None:
-    """A client has its own rate, whichever certificate of its name it presents."""
+    """The throttle counts by identity, for all certificates with the same name."""
 
     class Slow(ScopedRateThrottle):
         THROTTLE_RATES = {"orders": "2/day"}
@@ -349,7 +352,7 @@ def test_throttling_counts_by_identity(
 def test_browsable_api(
     site: Any, visit: Any, settings: Any, authority: CertificateAuthority, stranger: Any
 ) -> None:
-    """The pages show the name, escaped; a denial is a page too."""
+    """The browsable pages show the escaped name, and a denial is a page too."""
     renderers = [BrowsableAPIRenderer, JSONRenderer]
     page = Page.as_view(renderer_classes=renderers)
     site(path("", page), middleware=[COMMON], DEBUG=False)
@@ -388,7 +391,7 @@ def test_cross_site_protection_stands_for_tokens(
     expected: int,
     alice: IssuedCertificate,
 ) -> None:
-    """A machine needs no CSRF token, and a browser cannot be made to post from another site."""
+    """A machine needs no CSRF token, and a browser's cross-site POST is denied."""
 
     class Beside(Page):
         authentication_classes = [ClientCertificateAuthentication, SessionAuthentication]
@@ -399,31 +402,31 @@ def test_cross_site_protection_stands_for_tokens(
 
 
 class SessionFirst(Page):
-    """Asks machines for a token."""
+    """A view that requires a CSRF token from machines."""
 
     authentication_classes = [SessionAuthentication, ClientCertificateAuthentication]
 
 
 class SessionAlone(Page):
-    """Reads the user of the middleware."""
+    """A view that reads only the user of the middleware."""
 
     authentication_classes = [SessionAuthentication]
 
 
 class Fitting(Page):
-    """As documented."""
+    """A view as the documentation shows it."""
 
     authentication_classes = [ClientCertificateAuthentication, SessionAuthentication]
 
 
 class Mismatched(Page):
-    """Authentication and permission name different policies."""
+    """A view whose authentication and permission name different policies."""
 
     permission_classes = [HasClientCertificate("partners")]
 
 
 class Misspelt(Page):
-    """Names no policy that exists."""
+    """A view that names an unknown policy."""
 
     authentication_classes: Any = []
     permission_classes = [HasClientCertificate("partnrs")]
@@ -433,7 +436,7 @@ class Misspelt(Page):
 def test_machine_that_would_be_asked_for_a_token(
     site: Any, view: Any, alice: IssuedCertificate
 ) -> None:
-    """The check reports a view that asks machines for a token, and such a view does."""
+    """The check reports a view that would require a CSRF token from machines."""
     site(path("", view.as_view()), middleware=WHOLE)
     [message] = check_authentication()
     assert message.id == "arrcert.W008"
@@ -459,7 +462,7 @@ def test_checks_of_policies(site: Any, settings: Any) -> None:
 
 
 def test_certificate_user() -> None:
-    """It has no permissions, and is equal to nothing but its own name."""
+    """A `CertificateUser` has no permissions, and is equal only to one of the same name."""
     user = CertificateUser("7")
     assert user == CertificateUser("7")
     assert len({user, CertificateUser("7")}) == 1
@@ -474,7 +477,7 @@ def test_certificate_user() -> None:
 
 @pytest.mark.parametrize("version", ["3.1.1", "3.0.3"])
 def test_schema_has_mutual_tls(site: Any, version: str, capsys: Any) -> None:
-    """drf-spectacular describes the authentication, subclasses included; 3.0 is a warning."""
+    """drf-spectacular describes the authentication, and OpenAPI 3.0 is a warning."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(spectacular_settings, "OAS_VERSION", version)
         site(path("a", Page.as_view()), path("b", PartnersPage.as_view()))
@@ -487,16 +490,127 @@ def test_schema_has_mutual_tls(site: Any, version: str, capsys: Any) -> None:
 
 
 class Unchecked(Page):
-    """Names a policy for a gate that is not there."""
+    """A view that names a policy for a gate, in a site without a gate."""
 
     authentication_classes: Any = []
     certificate_policy = "partners"
 
 
-class Checked(Unchecked):
-    """Names it and checks it."""
+PARTNERS: Any = HasClientCertificate("partners")
 
-    permission_classes = [HasClientCertificate("partners")]
+
+class Checked(Unchecked):
+    """A view that names a policy and checks it."""
+
+    permission_classes = [PARTNERS]
+
+
+class Open(Unchecked):
+    """Has no permission, so it runs for everybody."""
+
+    permission_classes: Any = []
+
+
+class CheckedWithoutRole(Checked):
+    """Names a role that its permission does not ask for."""
+
+    certificate_role = "orders"
+
+
+class Computed(Checked):
+    """Lists the permission, and computes others."""
+
+    def get_permissions(self) -> list[Any]:
+        """Return no permission."""
+        return []
+
+
+class UncheckedViewSet(ViewSet):
+    """Checks one action, and leaves another open."""
+
+    certificate_policy = "partners"
+    permission_classes: Any = [HasClientCertificate("partners")]
+
+    def list(self, request: Any) -> Response:
+        """Answer."""
+        return Response(["list"])
+
+    @action(detail=False, permission_classes=[])
+    def report(self, request: Any) -> Response:
+        """Answer."""
+        return Response(["report"])
+
+
+@pytest.mark.parametrize(
+    ("route", "remedy"),
+    [
+        (path("view", Open.as_view()), "'partners'"),
+        (path("view", CheckedWithoutRole.as_view()), "'partners', role='orders'"),
+        (path("view", Computed.as_view()), "'partners'"),
+        (path("view", Checked.as_view(permission_classes=[])), "'partners'"),
+        (path("view", UncheckedViewSet.as_view({"get": "report"}, permission_classes=[])), ""),
+    ],
+    ids=["view", "role", "computed", "route", "action"],
+)
+def test_site_with_a_policy_that_nothing_checks_serves_nothing(
+    site: Any, visit: Any, route: Any, remedy: str, partner: IssuedCertificate, caplog: Any
+) -> None:
+    """The attribute says that the view is protected; without the gate that would not be true."""
+    site(path("other", Checked.as_view()), route, middleware=[COMMON])
+    for who in (None, partner):
+        for url in ("/view", "/other"):
+            with pytest.raises(ConfigurationError, match="nothing that arrcert can see checks it"):
+                visit(url, who)
+    assert "the site refuses to serve: the view" in caplog.text
+    assert "at 'view': names certificate_policy = 'partners'" in caplog.text
+    assert f"HasClientCertificate({remedy}" in caplog.text
+
+
+def test_policy_of_the_class_is_checked_by_the_gate(
+    site: Any, visit: Any, partner: IssuedCertificate
+) -> None:
+    """With the middleware such a site serves, and the middleware checks the policy."""
+    site(path("view", Open.as_view()))
+    assert visit("/view").status_code == 403
+    assert visit("/view", partner).status_code == 200
+    with (
+        override_settings(MIDDLEWARE=[COMMON], ARRCERT_PROTECT_ALL=False),
+        pytest.raises(ConfigurationError, match="nothing that arrcert can see checks it"),
+    ):
+        visit("/view", partner)
+
+
+def test_actions_of_a_router_are_examined_one_by_one(site: Any, visit: Any) -> None:
+    """One action that takes the permission away stops the site, whatever the others ask for."""
+    router = SimpleRouter()
+    router.register("orders", UncheckedViewSet, basename="orders")
+    site(*router.urls, middleware=[COMMON])
+    with pytest.raises(ConfigurationError, match="names certificate_policy = 'partners'") as raised:
+        visit("/orders/")
+    [problem] = raised.value.problems
+    assert "orders/report" in problem.setting
+
+
+def test_site_whose_views_check_their_policy_serves(
+    site: Any, visit: Any, partner: IssuedCertificate
+) -> None:
+    """The permission, the decorator and the mixin each check the policy without the gate."""
+
+    class Mixed(ClientCertificateRequiredMixin, Open):  # type: ignore[misc]
+        certificate_policy = "partners"
+
+    site(
+        path("permission", Checked.as_view()),
+        path("combined", Open.as_view(permission_classes=[AllowAny & PARTNERS])),
+        path("decorator", authorize_certificate(policy="partners")(Open.as_view())),
+        path("mixin", Mixed.as_view()),
+        path("role", Open.as_view(permission_classes=[HasClientCertificate("partners", "orders")])),
+        middleware=[COMMON],
+    )
+    for url in ("/permission", "/combined", "/decorator", "/mixin", "/role"):
+        assert visit(url).status_code == 403
+        assert visit(url, partner).status_code == 200
+    assert check_authentication() == []
 
 
 def test_policy_that_nothing_checks(site: Any, settings: Any) -> None:
@@ -507,7 +621,8 @@ def test_policy_that_nothing_checks(site: Any, settings: Any) -> None:
     site(*routes, middleware=[COMMON])
     [message] = check_authentication()
     assert message.id == "arrcert.E009"
-    assert "Unchecked names certificate_policy = 'partners'" in message.msg
+    assert "Unchecked at ''" in message.msg
+    assert "names certificate_policy = 'partners'" in message.msg
     settings.ARRCERT = {}
     assert check_authentication() == []
 

@@ -1,4 +1,4 @@
-"""The route audit of Django sites: who decides, what stands around, what cannot be seen."""
+"""The route audit of Django sites: deciders, layers, and checks that it cannot read."""
 
 from __future__ import annotations
 
@@ -73,11 +73,11 @@ def protected(policy: str, by: str) -> Decision:
     return Decision(Verdict.PROTECTED, (policy,), by)
 
 
-# Who decides. -------------------------------------------------------------------------------------
+# What decides about a route. ----------------------------------------------------------------------
 
 
 def test_who_decides(site: Any) -> None:
-    """The gate, a decorator, the mixin, methods and exemptions are told apart."""
+    """The audit distinguishes the gate, a decorator, the mixin, a method and an exemption."""
     site(
         path("", _index),
         path("decorated", _partners(_index)),
@@ -102,7 +102,7 @@ def test_who_decides(site: Any) -> None:
 
 
 def test_without_the_gate(site: Any) -> None:
-    """With decorators alone, what names no policy is open, OPTIONS of a class-based view too."""
+    """Without the gate, a view that names no policy is open, and so is OPTIONS of a class."""
     site(path("", _index), path("methods", _OnGet.as_view()), middleware=[])
     found = report()
     assert decision_at(found, "/").verdict is Verdict.OPEN
@@ -115,7 +115,7 @@ def test_without_the_gate(site: Any) -> None:
 
 
 def test_inside_the_frameworks(site: Any) -> None:
-    """The row says in which framework the policy of a function below is checked."""
+    """The row names the framework in which the policy of a function below is checked."""
     api = ninja.NinjaAPI(urls_namespace="audit", docs_url=None, openapi_url=None)
 
     @api.get("/x")
@@ -148,7 +148,7 @@ def test_inside_the_frameworks(site: Any) -> None:
 def test_exempt_paths_of_routes_with_variables(
     site: Any, visit_wsgi: Any, route: Any, rows: set[str]
 ) -> None:
-    """Where a part of a route's paths is exempt, that part has a row."""
+    """A part of a route whose paths are exempt has its own row."""
     site(route, ARRCERT_EXEMPT_PATHS=["/files/public/*", "/files/one.txt"])
     found = {
         row.path: row.decision.verdict for row in report().routes if row.path != "any other path"
@@ -162,12 +162,12 @@ def test_exempt_paths_of_routes_with_variables(
 
 
 def test_route_with_the_same_path_as_an_earlier_one(site: Any) -> None:
-    """Django never answers with it, so it has no row."""
+    """A route with the path of an earlier route has no row, because Django never uses it."""
     site(path("", _partners(_index)), path("", _index), middleware=[])
     assert [route.decision.verdict for route in report().routes] == [Verdict.PROTECTED]
 
 
-# What stands around. ------------------------------------------------------------------------------
+# The layers around a site. ------------------------------------------------------------------------
 
 
 class _Unknown:
@@ -187,7 +187,7 @@ def _opaque(environ: Any, start_response: Any) -> Any:
 
 
 def test_middleware_in_front_of_the_gate(site: Any) -> None:
-    """What stands before the gate passes requests on, answers some, or is not known."""
+    """A middleware before the gate passes requests on, answers some, or is unknown."""
     site(
         middleware=[
             SECURITY,
@@ -230,13 +230,13 @@ def test_gate_that_a_factory_makes(site: Any, settings: Any, importable: Any) ->
 
 
 def test_factory_that_makes_something_else(site: Any, importable: Any) -> None:
-    """A function that makes another middleware is no gate."""
+    """A factory in `MIDDLEWARE` that makes another middleware is not the gate."""
     site(path("", _index), middleware=[f"{importable(factory=lambda get: get)}.factory"])
     assert decision_at(report(), "/").verdict is Verdict.OPEN
 
 
 def test_wsgi_application(site: Any, settings: Any, importable: Any) -> None:
-    """A WSGI middleware around the application decides for what Django leaves open."""
+    """A WSGI middleware around the application decides about routes that Django leaves open."""
     site(path("", _index), path("health", _index), middleware=[])
     guarded = WSGIMiddleware(
         WSGIHandler(), current_authorizer, policy=None, exempt_paths=["/health"]
@@ -246,14 +246,14 @@ def test_wsgi_application(site: Any, settings: Any, importable: Any) -> None:
     assert decision_at(found, "/") == Decision(Verdict.PROTECTED, (), "WSGI middleware")
     assert decision_at(found, "/health").verdict is Verdict.EXEMPT
     assert found.layers[0].meaning == "any policy; exempt: /health"
-    # A second way to the site that nothing guards is a way in.
+    # A second, unprotected way to the site makes its routes open.
     settings.ASGI_APPLICATION = f"{importable(application=_opaque)}.application"
     assert decision_at(report(), "/").verdict is Verdict.OPEN
     assert decision_at(report(guarded), "/").verdict is Verdict.PROTECTED
 
 
 def test_application_that_cannot_be_imported(site: Any, settings: Any) -> None:
-    """It is unknown what stands around."""
+    """If the application cannot be imported, the layers around the site are unknown."""
     site(path("", _index))
     settings.WSGI_APPLICATION = "no_such_module.application"
     [layer, _] = report().layers
@@ -261,7 +261,7 @@ def test_application_that_cannot_be_imported(site: Any, settings: Any) -> None:
     assert layer.is_open()
 
 
-# What cannot be seen. -----------------------------------------------------------------------------
+# Checks that the audit cannot read. ---------------------------------------------------------------
 
 
 def _own_check(request: HttpRequest) -> HttpResponse:
@@ -290,7 +290,7 @@ class _OwnDispatch(View):
     [_own_check, _OwnDispatch.as_view(), _hiding(_partners(_index)), partial(_partners(_index))],
 )
 def test_hidden_checks_are_unknown(site: Any, view: Any) -> None:
-    """A check that the audit cannot judge is unknown, not open and not protected."""
+    """A check that the audit cannot read is unknown, and neither open nor protected."""
     site(path("", view), middleware=[])
     assert decision_at(report(), "/").verdict is Verdict.UNKNOWN
 
@@ -330,7 +330,7 @@ class _Asking(_Permission):
 def test_permissions_of_rest_framework(
     site: Any, permissions: list[Any], verdict: Verdict, policies: tuple[str, ...]
 ) -> None:
-    """Permissions are asked about a request without a certificate; each of them must allow."""
+    """Each permission must allow a request without a certificate for the row to be open."""
 
     class Rest(APIView):
         permission_classes = permissions
@@ -353,7 +353,7 @@ def test_permissions_of_rest_framework(
     ],
 )
 def test_auth_of_ninja(site: Any, auth: Any, verdict: Verdict) -> None:
-    """Only the first `auth` certainly decides."""
+    """Only the first `auth` of django-ninja decides with certainty."""
     api = ninja.NinjaAPI(urls_namespace=f"auth{id(auth)}", docs_url=None, openapi_url=None)
     api.get("/x", auth=auth)(lambda request: {})
     site(path("", api.urls), middleware=[])
@@ -384,7 +384,7 @@ class _Endless:
 
 
 def test_hostile_views(site: Any) -> None:
-    """A view whose attributes raise is unknown, and an endless one ends."""
+    """A view whose attributes raise is unknown, and the search in an endless view ends."""
     broken = path("broken", _index)
     broken.callback = _Hostile()
     site(path("hostile", _Hostile()), path("endless", _Endless()), broken, middleware=[])
@@ -394,7 +394,7 @@ def test_hostile_views(site: Any) -> None:
 
 
 def test_urlconf_that_cannot_be_imported(site: Any, settings: Any) -> None:
-    """It is one unknown row."""
+    """A URLconf that cannot be imported is one unknown row."""
     site(middleware=[])
     settings.ROOT_URLCONF = "no_such_module"
     [route] = report().routes
@@ -405,7 +405,7 @@ def test_urlconf_that_cannot_be_imported(site: Any, settings: Any) -> None:
 
 
 def test_urlconf_that_includes_itself(site: Any, settings: Any) -> None:
-    """The audit ends, and says that something was not read."""
+    """The audit of a URLconf that includes itself ends, and reports the unread part."""
     site(path("", _index), middleware=[])
     urlconf = settings.ROOT_URLCONF
     urlconf.urlpatterns.append(path("a/", include((urlconf.urlpatterns, "x"))))
@@ -439,7 +439,7 @@ def run(*arguments: str) -> tuple[str, str]:
 
 
 def test_command_prints_a_plain_table(site: Any) -> None:
-    """It is plain text of at most 80 columns."""
+    """The table of the command is plain text of at most 80 columns."""
     site(path("a/very/long/path/that/goes/on/and/on/<int:number>/<slug:name>/", _index))
     out, _ = run()
     assert out.startswith("PATH")
@@ -447,7 +447,7 @@ def test_command_prints_a_plain_table(site: Any) -> None:
 
 
 def test_command_prints_json(site: Any) -> None:
-    """`--json` is for programs."""
+    """`--json` prints the report as JSON."""
     site(path("x", _index))
     out, _ = run("--json")
     assert json.loads(out)["routes"][0] == {
@@ -461,7 +461,7 @@ def test_command_prints_json(site: Any) -> None:
 
 
 def test_command_fails_on_open(site: Any) -> None:
-    """`--fail-on-open` exits with 1 if a route is open that is not allowed."""
+    """`--fail-on-open` exits with 1 if a route is open and not allowed by name."""
     site(path("x", _index), middleware=[])
     with pytest.raises(SystemExit) as stopped:
         run("--fail-on-open")
@@ -474,7 +474,7 @@ def test_command_fails_on_open(site: Any) -> None:
 
 
 def test_site_that_refuses_to_serve(site: Any, settings: Any) -> None:
-    """A site that serves nothing has no routes: the command says why, and exits with 2."""
+    """For a site that refuses to serve, the command says why and exits with 2."""
     site(path("", _index), middleware=[f"{__name__}._Unknown"])
     del settings.ARRCERT_PROTECT_ALL
     with pytest.raises(CommandError, match="the site refuses to serve: MIDDLEWARE") as failed:
@@ -485,7 +485,7 @@ def test_site_that_refuses_to_serve(site: Any, settings: Any) -> None:
 def test_arrcert_routes(
     site: Any, settings: Any, importable: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`arrcert routes` takes Django's application, its settings module, or the environment."""
+    """`arrcert routes` accepts Django's application, its settings module, or the environment."""
     pytest.importorskip("click")
     from click.testing import CliRunner
 
@@ -508,7 +508,7 @@ def test_arrcert_routes(
 
 
 def test_lost_decorators_are_refused(site: Any) -> None:
-    """A view that lost its decorator stops the site, so it stops the audit."""
+    """A view that lost its decorator stops the audit, as it stops the site."""
 
     def lost(request: HttpRequest) -> HttpResponse:
         return HttpResponse()
@@ -520,7 +520,7 @@ def test_lost_decorators_are_refused(site: Any) -> None:
 
 
 def test_what_ends_is_reported(site: Any, settings: Any) -> None:
-    """The report tells which pins end."""
+    """The report lists the pins that end."""
     settings.ARRCERT = {
         "default": {"fingerprints": [{"fingerprint": "AA" * 32, "not_after": "2099-01-31"}]}
     }

@@ -39,7 +39,7 @@ def connect() -> Iterator[Callable[[Any], None]]:
 def test_a_denial_is_told_once_with_its_reason(
     site: Any, visit: Any, connect: Any, stranger: IssuedCertificate
 ) -> None:
-    """A denial is sent once, with request, reason and exception; the client sees no reason."""
+    """A denial is sent once with request, reason and exception, and the client gets no reason."""
     told: list[dict[str, Any]] = []
     connect(lambda **facts: told.append(facts))  # the fixture's list keeps it alive
     site(path("hello", authorize_certificate(_hello)))
@@ -57,7 +57,7 @@ def test_a_denial_is_told_once_with_its_reason(
 def test_an_entry_is_not_told(
     site: Any, visit: Any, connect: Any, allowed: IssuedCertificate
 ) -> None:
-    """The signal is not sent for an accepted request."""
+    """The signal of denials is not sent for an accepted request."""
     told: list[dict[str, Any]] = []
     connect(lambda **facts: told.append(facts))
     site(path("hello", _hello))
@@ -104,7 +104,7 @@ def test_a_failing_receiver_leaves_the_denial_alone(
 def test_an_async_receiver_cannot_break_a_sync_view_inside_an_event_loop(
     connect: Any, caplog: Any
 ) -> None:
-    """A sync view called in a coroutine is denied, although async receivers cannot run there."""
+    """A sync view in a coroutine is denied, although async receivers cannot run there."""
 
     async def receiver(**_: Any) -> None:
         raise AssertionError("not reached")

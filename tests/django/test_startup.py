@@ -48,13 +48,13 @@ class Subclassed(ClientCertificateMiddleware):
     pass
 
 
-# The middleware must be active. -------------------------------------------------------------------
+# The middleware is active. ------------------------------------------------------------------------
 
 
 def test_site_without_the_middleware_serves_nothing(
     site: Any, visit: Any, settings: Any, allowed: IssuedCertificate, caplog: Any
 ) -> None:
-    """With the app and without the middleware no request is served, and the log says what to do."""
+    """A site with the app but not the middleware serves nothing, and the log says what to do."""
     site(path("", certificate_exempt(lambda request: _hello(request))), middleware=[COMMON])
     del settings.ARRCERT_PROTECT_ALL
     for who in (None, allowed):
@@ -115,7 +115,7 @@ def test_setting_that_contradicts_the_middleware_stops_the_start(site: Any, visi
 def test_site_without_any_setting_serves_nothing(
     site: Any, visit: Any, settings: Any, middleware: list[str]
 ) -> None:
-    """Without any configuration the first request raises, with and without the middleware."""
+    """A site without any configuration raises at the first request."""
     site(path("", _hello), middleware=middleware)
     if hasattr(settings, "ARRCERT_PROTECT_ALL"):
         del settings.ARRCERT_PROTECT_ALL
@@ -186,7 +186,7 @@ def test_view_that_lost_its_decorator_stops_every_request(
 
 
 def test_view_that_is_open_on_purpose_is_not_lost(site: Any, visit: Any) -> None:
-    """An exempt view may also exist with a decorator."""
+    """An exempt view may also be registered with a decorator."""
 
     @certificate_exempt
     def view(request: HttpRequest) -> HttpResponse:
@@ -208,7 +208,7 @@ def test_urlconf_that_cannot_be_loaded_is_django_s_to_report(
     assert visit("/").status_code == 403
 
 
-# A project of the shape of Microsoft's Django sample. ---------------------------------------------
+# A project like Microsoft's Django sample. --------------------------------------------------------
 
 SETTINGS = """
 import os
@@ -262,7 +262,7 @@ SERVERS = {
 
 @pytest.fixture
 def sample(tmp_path: Path) -> Path:
-    """The project, after its developer has added the README's lines to settings.py."""
+    """The project, with the lines of the README in its settings.py."""
     package = tmp_path / "azureproject"
     package.mkdir()
     (package / "__init__.py").touch()
@@ -284,7 +284,7 @@ def sample(tmp_path: Path) -> Path:
 def _environment(**more: str) -> dict[str, str]:
     environ = {name: value for name, value in os.environ.items() if not name.startswith("ARRCERT")}
     environ |= {"WEBSITE_HOSTNAME": "site.azurewebsites.net", "WEBSITE_SITE_NAME": "site"}
-    # The project is imported from its folder, arrcert from where this test has it.
+    # The project is imported from its folder, and arrcert from where this test found it.
     environ["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
     return environ | more
 
@@ -332,7 +332,7 @@ def _get(port: int, *headers: str) -> bytes:
 def test_project_whose_production_settings_lose_the_middleware(
     sample: Path, server: str, allowed: IssuedCertificate
 ) -> None:
-    """Such a project serves nothing, and is protected once production.py has the line."""
+    """A project whose production.py drops the middleware serves nothing until the line is there."""
     certificate = f"X-ARR-ClientCert: {allowed.header_value}"
     with _served(sample, server, allowed) as port:
         for headers in ([], [certificate]):
@@ -368,7 +368,7 @@ def test_project_whose_production_settings_lose_the_middleware(
 def test_commands_that_serve_nothing_work_without_any_setting(
     sample: Path, command: list[str], where: str
 ) -> None:
-    """Without any ARRCERT setting, with and without the middleware, such commands work."""
+    """Commands that serve nothing work without any ARRCERT setting."""
     environ = _environment(
         DJANGO_SETTINGS_MODULE=f"azureproject.{where}", DJANGO_SUPERUSER_PASSWORD="none"
     )

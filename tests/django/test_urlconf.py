@@ -1,4 +1,4 @@
-"""Views of Django REST framework and django-ninja, as their documentation writes them."""
+"""Views of Django REST framework and django-ninja, written as in their documentation."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def test_policy_below_rest_framework_is_seen(
 def test_policy_of_an_action_is_that_action_s_alone(
     site: Any, visit: Any, allowed: IssuedCertificate, partner: IssuedCertificate
 ) -> None:
-    """Behind a router each action has its own policy."""
+    """Each action behind a router has its own policy."""
     site(path("", include(_router.urls)))
     for url, method, entering, other in (
         ("/orders/", "GET", partner, allowed),
@@ -209,7 +209,7 @@ def test_policy_of_a_ninja_operation_is_seen(
 
 
 def test_captured_variable_of_another_function_is_no_policy() -> None:
-    """Only the functions of the two frameworks are looked into."""
+    """A captured variable names a policy only in functions of the two frameworks."""
     func = _partners(_name)
 
     def view(self: Any, request: HttpRequest) -> Any:
@@ -223,7 +223,7 @@ def test_captured_variable_of_another_function_is_no_policy() -> None:
 
 
 def test_view_is_read_without_ninja_and_in_its_older_form(api: Any, monkeypatch: Any) -> None:
-    """Older versions of django-ninja register a bound method; a site may not have it at all."""
+    """A view is read without django-ninja, and with older versions that register a method."""
     made = api()
 
     @made.get("/orders")
@@ -241,7 +241,7 @@ def test_view_is_read_without_ninja_and_in_its_older_form(api: Any, monkeypatch:
 
 
 def test_variable_without_a_value_is_no_policy() -> None:
-    """A function may refer to a variable that is assigned later."""
+    """A variable without a value names no policy."""
 
     def make() -> Callable[[], None]:
         def view() -> None:
@@ -334,7 +334,7 @@ class _Permitted(APIView):
 def test_rest_framework_answers_a_denial_in_json(
     site: Any, visit: Any, view: Any, allowed: IssuedCertificate, partner: IssuedCertificate
 ) -> None:
-    """Where Django REST framework gets the denial, it answers 403 with its own renderer."""
+    """Django REST framework answers a denial with 403 in its own format."""
     site(path("", view), middleware=[COMMON])
     for who in (None, allowed):
         answer = visit("/", who)
@@ -394,7 +394,7 @@ def test_ninja_answers_a_denial_with_403(
 def test_handler_that_a_site_has_registered_with_ninja_comes_first(
     site: Any, visit: Any, api: Any
 ) -> None:
-    """A site's own handler for PermissionDenied answers the denial."""
+    """A handler that a site has registered for PermissionDenied answers the denial."""
     made = api()
 
     @made.exception_handler(PermissionDenied)
@@ -412,7 +412,7 @@ def test_handler_that_a_site_has_registered_with_ninja_comes_first(
 def test_wrapper_of_rest_framework_s_request_shares_what_was_decided(
     site: Any, visit: Any, partner: IssuedCertificate
 ) -> None:
-    """What is decided on the framework's request is set on Django's request, which caches read."""
+    """A decision about the framework's request is set on Django's request, which caches read."""
     seen: list[Any] = []
 
     class Looks(APIView):
@@ -431,7 +431,7 @@ def test_wrapper_of_rest_framework_s_request_shares_what_was_decided(
 
 
 def test_urlconf_module_is_walked_as_a_whole(site: Any, visit: Any) -> None:
-    """Views in nested URLconfs are found."""
+    """Policies of views in nested URLconfs are found."""
 
     def view(request: HttpRequest) -> HttpResponse:
         raise AssertionError("not reached")

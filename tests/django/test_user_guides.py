@@ -27,7 +27,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture(scope="session")
 def fabrikam() -> IssuedCertificate:
-    """A partner whom `default` does not know."""
+    """A partner that `default` does not accept."""
     return self_signed("gateway")
 
 
@@ -71,7 +71,7 @@ def test_users(
     alice: IssuedCertificate,
     fabrikam: IssuedCertificate,
 ) -> None:
-    """The middleware binds, a subclass declares more, and the hooks create and map."""
+    """The middleware sets the user, a subclass has its policies, and hooks create users."""
     page = run("django-users.md")
     middleware = list(page["MIDDLEWARE"])
     if declared:
@@ -106,7 +106,7 @@ def test_hooks_in_the_table() -> None:
 def test_rest_framework(
     site: Any, visit: Any, alice: IssuedCertificate, fabrikam: IssuedCertificate
 ) -> None:
-    """The views say who entered, ask for a role, throttle, and need no token."""
+    """The views read the identity, require a role, throttle by client, and need no CSRF token."""
     page = run("drf.md")
     page["ScopedRateThrottle"].THROTTLE_RATES = {"orders": "1/day"}
     cache.clear()
@@ -153,7 +153,7 @@ def test_ninja(
 def test_ninja_with_several_functions(
     site: Any, visit: Any, alice: IssuedCertificate, fabrikam: IssuedCertificate
 ) -> None:
-    """Of several functions none is read, so `default` must accept as well; async ones work."""
+    """With several `auth=` functions, `default` must accept too, and async functions work."""
     import ninja
 
     @authorize_certificate(policy="partners")

@@ -46,33 +46,33 @@ def name_of(user: Any) -> str:
 
 
 def who(request: Any) -> HttpResponse:
-    """Answer with the user that sync code sees."""
+    """Answer with the user that sync code finds."""
     return HttpResponse(name_of(request.user))
 
 
 async def awho(request: Any) -> HttpResponse:
-    """Answer with the user that async code sees, in both ways."""
+    """Answer with the user that async code finds, in both ways."""
     user = await request.auser()
-    # The user of a session can be loaded by `auser` alone.
+    # Only `auser` can load the user of a session.
     assert type(request.user) is SimpleLazyObject or user is request.user
     return HttpResponse(name_of(user))
 
 
 def exempt(view: Any) -> Any:
-    """Return an exempt view that does the same. The exemption belongs to one function."""
+    """Return an exempt copy of a view, because an exemption belongs to one function."""
     code, names = view.__code__, view.__globals__
     copy = FunctionType(code, names)
     return certificate_exempt(markcoroutinefunction(copy) if iscoroutinefunction(view) else copy)
 
 
 class Everybody(ClientCertificateUserMiddleware):
-    """Identities of two policies are users."""
+    """A middleware that turns identities of two policies into users."""
 
     policies = ("default", "partners")
 
 
 class Creating(ClientCertificateBackend):
-    """Creates users, and gives them what their roles grant."""
+    """A backend that creates users, and gives them permissions by role."""
 
     def create_user(self, client_identity: ClientIdentity) -> Any:
         """Return a new user."""
@@ -81,19 +81,19 @@ class Creating(ClientCertificateBackend):
     def configure_user(
         self, request: Any, user: Any, client_identity: ClientIdentity, created: bool = False
     ) -> Any:
-        """Keep the groups equal to the roles."""
+        """Set the groups to the roles."""
         wanted = set(Group.objects.filter(name__in=client_identity.roles))
         if set(user.groups.all()) != wanted:
             user.groups.set(wanted)
         return user
 
     def permissions_of(self, client_identity: ClientIdentity) -> list[str]:
-        """Return what the role grants."""
+        """Return the permissions of the role."""
         return ["shop.add_order"] if "orders" in client_identity.roles else []
 
 
 class Confused(ClientCertificateBackend):
-    """Its hooks return somebody else."""
+    """A backend whose hook returns another user."""
 
     def create_user(self, client_identity: ClientIdentity) -> Any:
         """Return the admin."""
@@ -101,7 +101,7 @@ class Confused(ClientCertificateBackend):
 
 
 class Failing(ClientCertificateBackend):
-    """Its hook fails."""
+    """A backend whose hook raises an error."""
 
     def configure_user(self, *args: Any, **options: Any) -> Any:
         """Raise an error."""
@@ -109,7 +109,7 @@ class Failing(ClientCertificateBackend):
 
 
 class Refusing(ClientCertificateBackend):
-    """Its hook denies the request."""
+    """A backend whose hook denies the request."""
 
     def configure_user(self, *args: Any, **options: Any) -> Any:
         """Deny."""
@@ -131,7 +131,7 @@ def devices() -> CertificateAuthority:
 
 @pytest.fixture(autouse=True)
 def _users(settings: Any, authority: CertificateAuthority, devices: CertificateAuthority) -> None:
-    """Users, and policies whose templates can give the same name."""
+    """Create users, and policies whose templates can give the same name."""
     settings.ARRCERT = {
         "default": {
             "trust_anchors": authority.certificate_pem.decode(),
@@ -164,7 +164,7 @@ VIEWS = pytest.mark.parametrize("view", [who, awho], ids=["sync view", "async vi
 def test_user_has_exactly_the_name_of_the_identity(
     site: Any, visit: Any, view: Any, staff: dict[str, IssuedCertificate]
 ) -> None:
-    """The user of the name is the user of the request; nobody else is anybody."""
+    """The user of the request is the one with exactly the name of the identity, or anonymous."""
     site(path("", view), middleware=WHOLE)
     assert visit("/", staff["alice"]).content == b"alice"
     assert visit("/", staff["admin"]).content == b"admin"
@@ -179,7 +179,7 @@ def test_user_has_exactly_the_name_of_the_identity(
 def test_there_is_no_session_and_no_login(
     site: Any, visit: Any, view: Any, staff: dict[str, IssuedCertificate]
 ) -> None:
-    """Nothing is stored, so the next request without the certificate is nobody's."""
+    """No session is stored, so the next request without the certificate has no user."""
     site(path("", view), middleware=WHOLE)
     answer = visit("/", staff["alice"])
     assert "Set-Cookie" not in answer
@@ -194,7 +194,7 @@ def test_there_is_no_session_and_no_login(
 def test_session_does_not_replace_an_unknown_user(
     site: Any, visit: Any, view: Any, name: str, staff: dict[str, IssuedCertificate]
 ) -> None:
-    """An unknown or inactive user is anonymous, also beside somebody's session."""
+    """An unknown or inactive user is anonymous, even with a session of another user."""
     site(path("", view), middleware=WHOLE)
     assert visit("/", staff[name], Cookie=session_of("bob")).content == b"-"
 
@@ -203,7 +203,7 @@ def test_session_does_not_replace_an_unknown_user(
 def test_session_of_another_user_is_denied(
     site: Any, visit: Any, view: Any, staff: dict[str, IssuedCertificate], caplog: Any
 ) -> None:
-    """A session of another user beside the certificate is a 403; the user's own is none."""
+    """A session of another user beside the certificate is a 403; one of the same user is not."""
     site(path("", view), middleware=WHOLE)
     assert visit("/", staff["alice"], Cookie=session_of("alice")).content == b"alice"
     assert visit("/", staff["alice"], Cookie=session_of("bob")).status_code == 403
@@ -214,7 +214,7 @@ def test_session_of_another_user_is_denied(
 
 
 def test_session_fixation(site: Any, staff: dict[str, IssuedCertificate]) -> None:
-    """A session that an attacker plants stays a session of nobody."""
+    """A session that an attacker plants does not become the session of a user."""
     planted = Client().session
     planted["basket"] = ["a book"]
     planted.save()
@@ -223,7 +223,7 @@ def test_session_fixation(site: Any, staff: dict[str, IssuedCertificate]) -> Non
     client = Client()
     headers = {**staff["admin"].headers, "Cookie": cookie}
     assert client.get("/", headers=headers).content == b"admin"
-    # The attacker has the cookie, and no certificate.
+    # The attacker sends the cookie without a certificate.
     assert Client().get("/open", headers={"Cookie": cookie}).content == b"-"
     assert Session.objects.get().get_decoded() == {"basket": ["a book"]}
 
@@ -232,7 +232,7 @@ def test_session_fixation(site: Any, staff: dict[str, IssuedCertificate]) -> Non
 def test_exempt_paths_and_views_keep_the_session(
     site: Any, visit: Any, view: Any, staff: dict[str, IssuedCertificate]
 ) -> None:
-    """Where no certificate is checked, the user is that of the session; so one can log out."""
+    """On exempt paths and views the user is that of the session, so that a user can log out."""
     site(
         path("open", view),
         path("exempt", exempt(view)),
@@ -249,7 +249,7 @@ def test_exempt_paths_and_views_keep_the_session(
 def test_exempt_view_gives_back_the_user_of_the_session(
     site: Any, visit: Any, staff: dict[str, IssuedCertificate]
 ) -> None:
-    """Once the view is known to be exempt, the user of the certificate is gone."""
+    """In an exempt view the user of the certificate is replaced by the user of the session."""
     site(path("", exempt(who)), path("a", exempt(awho)), middleware=WHOLE)
     for url in ("/", "/a"):
         cookie = session_of("alice")
@@ -286,7 +286,7 @@ def test_view_of_another_policy_binds_again(
     settings: Any,
     partner: IssuedCertificate,
 ) -> None:
-    """Under each policy the user is that of its identity, or nobody if it is not declared."""
+    """Under each declared policy the user is that of its identity."""
     pin = partner.certificate.sha256_fingerprint
     settings.ARRCERT = {
         "default": {"fingerprints": [pin], "identity": "admin"},
@@ -305,7 +305,7 @@ def test_view_of_another_policy_binds_again(
 def test_forged_headers_are_nobody(
     site: Any, visit: Any, header: str, staff: dict[str, IssuedCertificate]
 ) -> None:
-    """Headers that name a user have no effect."""
+    """Headers that name a user are ignored."""
     site(path("", who), middleware=WHOLE)
     forged = {header: "admin", "X-Client-CN": "admin", "X-SSL-Client-S-DN": "CN=admin"}
     assert visit("/", staff["alice"], **forged).content == b"alice"
@@ -315,7 +315,7 @@ def test_forged_headers_are_nobody(
 def test_forged_certificates_are_nobody(
     site: Any, visit: Any, staff: dict[str, IssuedCertificate]
 ) -> None:
-    """A self-signed certificate, another CA's, and two in one header do not enter."""
+    """A self-signed certificate, another CA's certificate, and two in one header are denied."""
     site(path("", who), middleware=WHOLE)
     name = "X-ARR-ClientCert"
     joined = f"{staff['alice'].header_value},{staff['admin'].header_value}"
@@ -327,7 +327,7 @@ def test_forged_certificates_are_nobody(
 def test_escaped_comma_in_the_subject(
     site: Any, visit: Any, authority: CertificateAuthority
 ) -> None:
-    r"""`CN=mallory,O=x\,CN=admin` is mallory, whom nobody knows."""
+    r"""The subject `CN=mallory,O=x\,CN=admin` is mallory, who is no user."""
     mallory = authority.issue("mallory", organization="x,CN=admin")
     assert r"\,CN=admin" in mallory.certificate.subject
     site(path("", who), middleware=WHOLE)
@@ -336,7 +336,7 @@ def test_escaped_comma_in_the_subject(
 
 @pytest.fixture(params=["NOCASE", "RTRIM"])
 def folding(request: Any) -> Iterator[str]:
-    """A database that ignores case, or spaces at the end, where it compares names of users."""
+    """A database that ignores case, or spaces at the end, in the names of users."""
     asked = "SELECT sql FROM sqlite_master WHERE name = 'auth_user'"
     column = '"username" varchar(150) NOT NULL'
     with connection.cursor() as cursor:
@@ -358,10 +358,10 @@ def folding(request: Any) -> Iterator[str]:
 def test_database_that_folds_names(
     site: Any, visit_wsgi: Any, folding: str, staff: dict[str, IssuedCertificate]
 ) -> None:
-    """`ADMIN` and `admin ` are not `admin`, whatever the database says."""
+    """`ADMIN` and `admin ` are not the user `admin`, even if the database finds it."""
     stored = "ADMIN" if folding == "NOCASE" else "admin "
     User.objects.filter(username="admin").update(username=stored)
-    # The database takes one for the other.
+    # The database treats the two names as one.
     assert User.objects.get(username="admin").username == stored
     site(path("", who), middleware=WHOLE)
     assert visit_wsgi("/", staff["admin"]).content == b"-"
@@ -372,7 +372,7 @@ def test_database_that_folds_names(
 def test_password_form_does_not_log_a_holder_in(
     site: Any, visit: Any, settings: Any, staff: dict[str, IssuedCertificate]
 ) -> None:
-    """Neither `authenticate` nor `aauthenticate` asks the backend about passwords or usernames."""
+    """The backend ignores passwords and usernames, in `authenticate` and `aauthenticate`."""
     settings.AUTHENTICATION_BACKENDS = [BACKEND]
     fields: list[dict[str, Any]] = [
         {"username": "admin", "password": "secret"},
@@ -396,7 +396,7 @@ def test_password_form_does_not_log_a_holder_in(
 def test_login_and_logout_of_a_password_user(
     site: Any, staff: dict[str, IssuedCertificate]
 ) -> None:
-    """Who logs in as another user than that of the certificate is denied until he logs out."""
+    """A login as another user than the certificate's is denied until that user logs out."""
 
     def enter(request: Any) -> HttpResponse:
         user = authenticate(request, username="bob", password="secret")
@@ -457,7 +457,7 @@ def test_hooks_create_and_configure_users(
 def test_hook_that_returns_another_user_gives_nobody(
     site: Any, visit: Any, settings: Any, hooks: str, staff: dict[str, IssuedCertificate]
 ) -> None:
-    """What hooks return is compared again."""
+    """A hook that returns a user of another name gives no user."""
     settings.AUTHENTICATION_BACKENDS = [f"{__name__}.{hooks}"]
     site(path("", who), middleware=WHOLE)
     assert visit("/", staff["nobody"]).content == b"-"
@@ -467,7 +467,7 @@ def test_hook_that_returns_another_user_gives_nobody(
 def test_hook_that_fails_denies(
     site: Any, visit: Any, settings: Any, hooks: str, staff: dict[str, IssuedCertificate]
 ) -> None:
-    """A fault during the look-up is a denial, and never a 500."""
+    """A hook that raises is a denial, and never a 500."""
     settings.AUTHENTICATION_BACKENDS = [f"{__name__}.{hooks}"]
     site(path("", who), middleware=WHOLE)
     assert visit("/", staff["alice"]).status_code == 403
@@ -476,7 +476,7 @@ def test_hook_that_fails_denies(
 def test_identity_without_a_name_is_nobody(
     site: Any, visit: Any, settings: Any, allowed: IssuedCertificate
 ) -> None:
-    """A policy that gives no name gives no user."""
+    """An identity without a name has no user."""
     settings.ARRCERT = {"default": {"fingerprints": [allowed.certificate.sha256_fingerprint]}}
     site(path("", who), middleware=WHOLE)
     assert visit("/", allowed, Cookie=session_of("bob")).content == b"-"
@@ -485,7 +485,7 @@ def test_identity_without_a_name_is_nobody(
 
 
 def test_several_users_of_a_name_are_nobody(allowed: IssuedCertificate) -> None:
-    """A hook that finds two users of the name finds none."""
+    """If a hook finds two users of one name, there is no user."""
 
     class Twice(ClientCertificateBackend):
         def filter_users_by_identity(self, client_identity: ClientIdentity) -> list[Any]:
@@ -497,7 +497,7 @@ def test_several_users_of_a_name_are_nobody(allowed: IssuedCertificate) -> None:
 
 
 def test_users_with_names_of_another_form(allowed: IssuedCertificate) -> None:
-    """A subclass may say which user an identity means."""
+    """A subclass may define which user belongs to an identity."""
 
     class ByMail(ClientCertificateBackend):
         def filter_users_by_identity(self, client_identity: ClientIdentity) -> Any:
@@ -512,7 +512,7 @@ def test_users_with_names_of_another_form(allowed: IssuedCertificate) -> None:
 
 
 def test_login_required(site: Any, visit: Any, staff: dict[str, IssuedCertificate]) -> None:
-    """With LoginRequiredMiddleware behind it, a known user enters and others are sent to log in."""
+    """Before LoginRequiredMiddleware, a known user is accepted and others are sent to the login."""
     site(path("sync", who), path("async", awho), middleware=[*WHOLE, LOGIN_REQUIRED])
     for url in ("/sync", "/async"):
         assert visit(url, staff["alice"]).content == b"alice"
@@ -540,7 +540,7 @@ WRONG = {
 
 @pytest.mark.parametrize("case", WRONG)
 def test_wrong_order_stops_the_start(site: Any, visit: Any, case: str) -> None:
-    """A middleware that could not work is an error of the check, and the site does not start."""
+    """A user middleware in the wrong place is an error of the check, and stops the start."""
     middleware, expected = WRONG[case]
     site(path("", who), middleware=middleware)
     [message] = check_user_middleware()
@@ -560,7 +560,7 @@ def gate_and_users(get_response: Any) -> Any:
 
 
 def test_factories_are_not_judged(site: Any) -> None:
-    """A function in MIDDLEWARE may make what seems to be missing."""
+    """A factory in MIDDLEWARE may make the missing middleware, so nothing is reported."""
     site(path("", who), middleware=[SESSION, f"{__name__}.gate_and_users", OURS])
     assert check_user_middleware() == []
     site(path("", who), middleware=[GATE])
@@ -576,7 +576,7 @@ def test_request_that_no_authentication_middleware_has_seen(caplog: Any) -> None
 
 
 def test_login_required_before_it_is_a_warning(site: Any) -> None:
-    """There it would ask before the user of the view's policy is known."""
+    """LoginRequiredMiddleware before the user middleware is a warning."""
     site(path("", who), middleware=[GATE, SESSION, AUTHENTICATION, LOGIN_REQUIRED, OURS])
     [message] = check_user_middleware()
     assert message.id == "arrcert.W007"
@@ -591,7 +591,7 @@ class Unknown(ClientCertificateUserMiddleware):
 
 
 def test_policies_that_are_none(site: Any, settings: Any) -> None:
-    """Bare text stops the start; an unknown name is an error of the check."""
+    """Policies as bare text stop the start, and an unknown policy is an error of the check."""
     site(path("", who), middleware=[*WHOLE[:3], f"{__name__}.Text"])
     [message] = check_user_middleware()
     assert message.id == "arrcert.E008"
@@ -607,7 +607,7 @@ def test_policies_that_are_none(site: Any, settings: Any) -> None:
 
 
 def test_module_is_imported_without_users() -> None:
-    """A site without django.contrib.auth uses the gate as before."""
+    """The middleware module can be imported and checked without django.contrib.auth."""
     program = (
         "import django; from django.conf import settings;"
         "settings.configure(INSTALLED_APPS=['arrcert_django']); django.setup();"

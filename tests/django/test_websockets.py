@@ -25,7 +25,7 @@ from arrcert_django.authorization import current_authorizer
 from arrcert_django.routes import report
 from arrcert_django.websockets import problem_of_websockets
 
-pytest.importorskip("channels", reason="channels is missing: pip install --group apps")
+pytest.importorskip("channels", reason="channels is missing: pip install --group test")
 
 from channels.generic.websocket import WebsocketConsumer
 from channels.routing import ProtocolTypeRouter, URLRouter
@@ -51,7 +51,7 @@ def asgi(site: Any, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[
 
 
 def router(*, is_guarded: bool = False) -> Any:
-    """Return what the documentation of Channels writes."""
+    """Return the routers that the documentation of Channels shows."""
     consumer = WebsocketConsumer.as_asgi()
     sockets: Any = AllowedHostsOriginValidator(URLRouter([path("ws/chat", consumer)]))
     if is_guarded:
@@ -67,7 +67,7 @@ def errors() -> list[str]:
 
 
 def test_open_websockets_are_an_error(asgi: Any) -> None:
-    """The error shows the lines to write, with `policy=None` where there are several policies."""
+    """Open WebSockets are an error that shows the lines to write, with `policy=None` if needed."""
     asgi(router())
     [error] = errors()
     assert "`from arrcert.asgi import ClientCertificateMiddleware`" in error
@@ -79,7 +79,7 @@ def test_open_websockets_are_an_error(asgi: Any) -> None:
 
 
 def test_the_lines_of_the_error_close_the_websockets(asgi: Any) -> None:
-    """Inside the middleware there is no error."""
+    """Inside the middleware that the error shows, WebSockets are no error."""
     asgi(router(is_guarded=True))
     assert errors() == []
     asgi(ClientCertificateMiddleware(router(), current_authorizer, policy=None))
@@ -87,7 +87,7 @@ def test_the_lines_of_the_error_close_the_websockets(asgi: Any) -> None:
 
 
 def test_another_asgi_app(asgi: Any, settings: Any, allowed: IssuedCertificate) -> None:
-    """Around an app that arrcert does not know, the middleware is the outermost layer."""
+    """The remedy for an unknown app puts the middleware around all of it."""
 
     async def application(scope: Any, receive: Any, send: Any) -> None:
         raise AssertionError
@@ -106,7 +106,7 @@ def test_another_asgi_app(asgi: Any, settings: Any, allowed: IssuedCertificate) 
 def test_no_error_without_open_websockets(
     asgi: Any, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Django alone refuses WebSockets, and without site-wide protection nothing was asked for."""
+    """Django alone, and a site without site-wide protection, give no error."""
     asgi(get_asgi_application())
     assert errors() == []
     settings.ASGI_APPLICATION = "no_such_module.application"
@@ -135,7 +135,7 @@ def test_websockets_in_the_route_audit(asgi: Any) -> None:
 def test_first_request_logs_open_websockets(
     asgi: Any, visit: Any, allowed: IssuedCertificate, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The first HTTP request is served, and writes one ERROR; later requests write none."""
+    """The first HTTP request writes one ERROR about open WebSockets, and is served."""
     asgi(router())
     for _ in range(2):
         assert visit("/", allowed).status_code == 200
@@ -147,7 +147,7 @@ def test_first_request_logs_open_websockets(
 def test_first_request_logs_nothing_about_guarded_websockets(
     asgi: Any, visit: Any, allowed: IssuedCertificate, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Inside the middleware there is nothing to report."""
+    """The first request logs nothing if the middleware protects the WebSockets."""
     asgi(router(is_guarded=True))
     assert visit("/", allowed).status_code == 200
     assert caplog.records == []
@@ -156,7 +156,7 @@ def test_first_request_logs_nothing_about_guarded_websockets(
 def test_page_of_channels(
     monkeypatch: pytest.MonkeyPatch, allowed: IssuedCertificate, stranger: IssuedCertificate
 ) -> None:
-    """docs/channels.md gives the client to the consumer, and closes before it for strangers."""
+    """The code of docs/channels.md passes the client on, and closes a stranger's WebSocket."""
     page = (Path(__file__).parents[2] / "docs" / "channels.md").read_text(encoding="utf-8")
     asgi_module, consumer = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     names: dict[str, Any] = {"__name__": "consumers"}

@@ -34,7 +34,7 @@ class Consumer(WebsocketConsumer):
     """Accepts every handshake."""
 
     def connect(self) -> None:
-        """Accept, and say who it is."""
+        """Accept, and send the name of the client."""
         identity = self.scope.get("arrcert.identity")
         name = identity.certificate.common_name if identity else "nobody"
         self.accept()
@@ -42,7 +42,7 @@ class Consumer(WebsocketConsumer):
 
 
 def page(request: HttpRequest) -> HttpResponse:
-    """Return who has entered."""
+    """Return the identity of the request."""
     certificate = request.client_certificate  # type: ignore[attr-defined]
     return HttpResponse(certificate.common_name if certificate else "nobody")
 

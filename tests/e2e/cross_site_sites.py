@@ -1,7 +1,7 @@
 """A guarded site with a form and a WebSocket, and another site whose pages attack it.
 
-The guarded site writes down in the file `seen` what reached it: each request with its path, whether
-it carried a certificate, and whether the site acted on it.
+The guarded site records in the file `seen` what reached it: each request with its path, whether it
+carried a certificate, and whether the site acted on it.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ const asked = (method, headers, body) => fetch("{site}/act", {{
     mode: method === "POST" && !headers ? "no-cors" : "cors",
 }}).then(answer => answer.type === "opaque" ? "opaque" : String(answer.status), () => "refused");
 </script>"""
-"""The same page on both sites: on the guarded one `site` is empty."""
+"""The page of both sites. On the guarded site `site` is empty."""
 
 
 def write(scope: dict[str, Any], what: str) -> None:
-    """Write down what reached the site."""
+    """Record what reached the site."""
     names = [name for name, _ in scope["headers"]]
     certificate = "certificate" if b"x-arr-clientcert" in names else "nothing"
     with seen.open("a") as file:
@@ -79,7 +79,7 @@ guarded = ClientCertificateMiddleware(site)
 
 
 async def arriving(scope: dict[str, Any], receive: Receive, send: Send) -> None:
-    """Write down what arrives, before the check."""
+    """Record what arrives before the check."""
     if scope["type"] in ("http", "websocket") and scope["path"] != "/health":
         write(scope, "arrived")
     await guarded(scope, receive, send)

@@ -1,4 +1,4 @@
-"""What the sites of the forty partners share: the environment, and which worker answered."""
+"""What the sites of the forty partners share: the environment, and the name of the worker."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import os
 from collections.abc import Callable, Iterable
 from typing import Any
 
-# The fixture that runs servers sets policies. Here they come from ARRCERT_FILE.
+# The fixture that runs servers sets policies. These sites get them from ARRCERT_FILE.
 os.environ.pop("ARRCERT", None)
 
 WORKER = "X-Worker"
 
 
 def told_by_worker(app: Callable[..., Iterable[bytes]]) -> Callable[..., Iterable[bytes]]:
-    """Put the process that answers into a header of each answer of a WSGI app, a 403 too."""
+    """Add the process id of the worker to each answer of a WSGI app, a 403 too."""
 
     def wsgi(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         def start(status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
@@ -25,7 +25,7 @@ def told_by_worker(app: Callable[..., Iterable[bytes]]) -> Callable[..., Iterabl
 
 
 def told_by_asgi_worker(app: Callable[..., Any]) -> Callable[..., Any]:
-    """Do the same for an ASGI app."""
+    """Add the process id of the worker to each answer of an ASGI app, a 403 too."""
 
     async def asgi(scope: Any, receive: Any, send: Any) -> None:
         async def sending(message: dict[str, Any]) -> None:

@@ -23,18 +23,18 @@ from arrcert_django.decorators import authorize_certificate  # noqa: E402
 
 
 def health(request: HttpRequest) -> HttpResponse:
-    """Open."""
+    """Answer every client."""
     return HttpResponse("ok")
 
 
 def whoami(request: HttpRequest) -> HttpResponse:
-    """Say who entered."""
+    """Answer with the identity."""
     return JsonResponse({"name": request.client_identity.name})  # type: ignore[attr-defined]
 
 
 @authorize_certificate(role="orders")
 def orders(request: HttpRequest) -> HttpResponse:
-    """Say who entered, with the role."""
+    """Answer with the identity, if it has the role."""
     return JsonResponse({"name": request.client_identity.name})  # type: ignore[attr-defined]
 
 

@@ -16,7 +16,7 @@ Arrcert(fastapi)
 
 @fastapi.get("/health")
 def health() -> str:
-    """Open."""
+    """Answer every client."""
     return "ok"
 
 
@@ -24,7 +24,7 @@ def health() -> str:
 def whoami(
     who: Annotated[ClientIdentity, Depends(RequireClientCertificate())],
 ) -> dict[str, str | None]:
-    """Say who entered."""
+    """Answer with the identity."""
     return {"name": who.name}
 
 
@@ -32,7 +32,7 @@ def whoami(
 def orders(
     who: Annotated[ClientIdentity, Depends(RequireClientCertificate(role="orders"))],
 ) -> dict[str, str | None]:
-    """Say who entered, with the role."""
+    """Answer with the identity, if it has the role."""
     return {"name": who.name}
 
 

@@ -14,21 +14,21 @@ Arrcert(flask)
 
 @flask.get("/health")
 def health() -> str:
-    """Open."""
+    """Answer every client."""
     return "ok"
 
 
 @flask.get("/whoami")
 @authorize_certificate
 def whoami() -> ResponseReturnValue:
-    """Say who entered."""
+    """Answer with the identity."""
     return jsonify(name=get_client_identity().name)  # type: ignore[union-attr]
 
 
 @flask.get("/orders")
 @authorize_certificate(role="orders")
 def orders() -> ResponseReturnValue:
-    """Say who entered, with the role."""
+    """Answer with the identity, if it has the role."""
     return jsonify(name=get_client_identity().name)  # type: ignore[union-attr]
 
 

@@ -34,12 +34,12 @@ from arrcert_django.rest_framework import HasClientCertificate  # noqa: E402
 
 
 def health(request: HttpRequest) -> HttpResponse:
-    """Open."""
+    """Answer every client."""
     return HttpResponse("ok")
 
 
 class WhoAmI(APIView):
-    """Say who entered."""
+    """A view that answers with the identity."""
 
     def get(self, request: Request) -> Response:
         """Answer with the user, which has the name of the identity."""
@@ -48,7 +48,7 @@ class WhoAmI(APIView):
 
 
 class Orders(WhoAmI):
-    """Say who entered, with the role."""
+    """A view that answers with the identity, if it has the role."""
 
     permission_classes = (HasClientCertificate("default", role="orders"),)
 

@@ -1,4 +1,4 @@
-"""Headers that the functions of the sample get, with what they must answer.
+"""Headers for the functions of the sample, each with the answer that it must get.
 
 `{alice}` is the allowed certificate, and `{impostor}` one of another CA. `{look_alike}` is
 self-signed, with alice's names.

@@ -1,11 +1,11 @@
-"""A small stand-in for the Azure Functions host, which cannot be had here.
+"""A small stand-in for the Azure Functions host, which cannot be installed here.
 
-It hands a request to the functions of `function_app.py` the way the host and its Python worker do:
-names in lower case, headers of one name joined by a comma, the empty ones left out, and both ways
-through the library's own converters. Nothing else of the host is here: no keys, no limits.
+It passes a request to the functions of `function_app.py` in the same way as the host and its Python
+worker: names in lower case, headers of one name joined by a comma, empty ones left out, and request
+and response converted by the library. It has nothing else of the host: no keys and no limits.
 
-`functions_host.py PORT` serves plain HTTP, as `func start` does. `application` is the same as a
-WSGI app, for the local front end, which lets no look-alike through that the environ would fold.
+`functions_host.py PORT` serves plain HTTP, like `func start`. `application` is the same as a WSGI
+app for the local front end. That front end removes look-alike names that the environ would fold.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Answer(NamedTuple):
 
 
 class Context:
-    """What the worker tells a function of its invocation, as far as the middleware asks."""
+    """The worker's description of an invocation, as far as the middleware reads it."""
 
     function_directory = "."
     function_name = "site"
@@ -48,7 +48,7 @@ def _text(value: str) -> Datum:
 def request(
     method: str, url: str, pairs: Iterable[tuple[str, str]], body: bytes = b""
 ) -> func.HttpRequest:
-    """Make the object that a function gets of a request."""
+    """Make the request object that a function gets."""
     joined: dict[str, str] = {}
     for name, value in pairs:
         before = joined.get(name.lower())
@@ -65,14 +65,14 @@ def request(
 
 
 def response(returned: func.HttpResponse) -> Answer:
-    """Read what a function returned as the worker does."""
+    """Read the return value of a function as the worker does."""
     http = HttpResponseConverter.encode(returned, expected_type=None).value
     headers = [(name, value.value) for name, value in http["headers"].items()]
     return Answer(int(http["status_code"].value), headers, http["body"].value)
 
 
 class Host:
-    """Calls the functions of an app by their routes.
+    """A host that calls the functions of an app by their routes.
 
     Attributes:
         functions: by route: the methods it answers to, and the function that the worker calls.
@@ -114,7 +114,7 @@ def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> 
 
 @functools.cache
 def host() -> Host:
-    """Import the app, which reads its settings now. The library names its functions once only."""
+    """Import the app, which reads its settings now. The library allows each function name once."""
     import function_app
 
     return Host(function_app.app)

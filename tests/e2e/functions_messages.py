@@ -1,9 +1,9 @@
 """The messages between the Azure Functions host and its Python worker, as the tests need them.
 
-The worker gets its messages as classes of protobuf, from whoever runs it. Microsoft publishes their
-definition as `FunctionRpc.proto` (Azure/azure-functions-language-worker-protobuf). The table below
-repeats names and types of the fields that the worker reads or sets for an HTTP trigger. Nothing is
-sent over a wire here, so the numbers of the fields do not matter.
+The program that runs the worker gives it its messages as protobuf classes. Microsoft publishes
+their definition as `FunctionRpc.proto` (Azure/azure-functions-language-worker-protobuf). The table
+below repeats the names and types of the fields that the worker reads or sets for an HTTP trigger.
+No message is sent over a wire here, so the numbers of the fields do not matter.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 PACKAGE = "functions"
 
-# A type is a scalar of protobuf, or a message or enum of this table. `*` repeats it, `map` maps
-# texts to it, and a name with a colon makes the field a member of the one-of with that name.
+# A type is a protobuf scalar, or a message or enum of this table. `*` makes it repeated, and `map`
+# maps texts to it. A name with a colon makes the field a member of the one-of with that name.
 MESSAGES: dict[str, dict[str, str]] = {
     "StatusResult": {
         "status": "StatusResult.Status",
@@ -161,7 +161,7 @@ def _add_field(
 
 
 def message_classes() -> Any:
-    """Return a namespace with one class for each message; the worker calls it `protos`."""
+    """Return a namespace with one class for each message. The worker calls it `protos`."""
     file = descriptor_pb2.FileDescriptorProto(
         name="functions.proto", package=PACKAGE, syntax="proto3"
     )

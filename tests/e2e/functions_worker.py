@@ -6,7 +6,7 @@ The library needs Python 3.13 or newer, so the tests run this program with its o
   answered to the host.
 - `functions_worker.py APP_FOLDER PORT` starts it and serves plain HTTP, as `func start` does.
 
-This file stands in for the host alone. It sends the worker the host's messages: initialize, list
+This file replaces only the host. It sends the worker the host's messages: initialize, list
 the functions, load each, invoke. As the host does, it writes the names of headers in lower case,
 joins the values of one name by a comma, and leaves empty ones out. (GrpcMessageConversionExtensions
 in Azure/azure-functions-host, read and not measured.)
@@ -77,7 +77,7 @@ class Host:
         return asyncio.run_coroutine_threadsafe(handler(message), self.loop).result(60)
 
     def function_of(self, method: str, path: str) -> tuple[Any, str, dict[str, str]] | None:
-        """Return the function for a path, the name of its trigger and the route's parameters."""
+        """Return the function for a path, its trigger's name, and the route's parameters."""
         found = None
         for function in self.functions:
             [trigger] = [
@@ -88,7 +88,7 @@ class Host:
             if method not in {name.upper() for name in trigger["methods"]}:
                 continue
             route = trigger["route"].strip("/")
-            # A fixed route goes before a parameter that takes the rest of the path.
+            # A fixed route has priority over a parameter that takes the rest of the path.
             if route == path:
                 return function, trigger["name"], {}
             if parameter := re.fullmatch(r"\{\*(\w+)\}", route):
@@ -98,7 +98,7 @@ class Host:
     def answer(
         self, method: str, url: str, pairs: list[tuple[str, str]], body: bytes
     ) -> tuple[int, dict[str, str], bytes]:
-        """Invoke the function of a request; 404 where there is none, 500 where it fails."""
+        """Invoke the function of a request. Answer 404 without one, and 500 if it fails."""
         found = self.function_of(method, urlsplit(url).path.strip("/"))
         if found is None:
             return 404, {}, b""
@@ -158,7 +158,7 @@ def serve(host: Host, port: int) -> None:
 def main(folder: str, mode: str) -> None:
     """Run the command line."""
     logging.basicConfig(level=logging.WARNING)
-    # The worker runs in the app's folder, and finds its modules there.
+    # The worker runs in the app's folder, and imports its modules from there.
     os.chdir(folder)
     sys.path.insert(0, folder)
     host = Host(folder)

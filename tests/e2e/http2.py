@@ -1,4 +1,4 @@
-"""A client that writes HTTP/2 as it likes, for the tests. It needs the package h2."""
+"""A client for the tests that can write any HTTP/2. It needs the package h2."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""The smallest guarded apps, WSGI and ASGI, that write down each decision.
+"""The smallest guarded apps, WSGI and ASGI, which record each decision.
 
-The answer of a request that is hidden in another one may reach nobody. So the apps write a line for
-each request into the file `decisions`: the verdict, the query, which says what was sent, and
-whether it came as a request or as a WebSocket handshake.
+A client may never receive the answer to a request that is hidden in another one. So the apps write
+a line for each request into the file `decisions`: the verdict, the query, which names the form, and
+whether it is a request or a WebSocket handshake.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ decisions.touch()
 
 
 def write(verdict: str, query: str, kind: str) -> None:
-    """Write down one decision."""
+    """Record one decision."""
     with decisions.open("a") as file:
         file.write(f"{verdict} {query} {kind}\n")
 
 
 def wsgi_app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-    """Let in whoever the core lets in."""
+    """Answer each client that the core accepts."""
     status, body = "200 OK", b"healthy"
     if environ["PATH_INFO"] != "/health":
         try:
@@ -55,7 +55,7 @@ async def asgi_app(
     receive: Callable[[], Awaitable[dict[str, Any]]],
     send: Callable[[dict[str, Any]], Awaitable[None]],
 ) -> None:
-    """Let in whoever the core lets in, over HTTP and WebSocket."""
+    """Answer each client that the core accepts, over HTTP and WebSocket."""
     if scope["type"] == "lifespan":
         while (await receive())["type"] != "lifespan.shutdown":
             await send({"type": "lifespan.startup.complete"})
@@ -65,7 +65,8 @@ async def asgi_app(
     is_websocket = scope["type"] == "websocket"
     if scope["path"] != "/health":
         if not is_websocket:
-            # As Django does: whatever the server adds to the headers with the body is there.
+            # Read the body first, as Django does, so that headers which the server adds with it are
+            # there.
             while (await receive()).get("more_body"):
                 pass
         try:

@@ -1,4 +1,4 @@
-"""A guarded WSGI app whose policies are in a file; each answer names the worker that gave it."""
+"""A guarded WSGI app whose policies are in a file. Each answer names its worker."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable
 from typing import Any
 
-# The fixture that runs servers sets policies. Here they come from ARRCERT_FILE.
+# The fixture that runs servers sets policies. This site gets them from ARRCERT_FILE.
 os.environ.pop("ARRCERT")
 
 from arrcert import Authorizer, CertificateDenied
@@ -15,7 +15,7 @@ authorizer = Authorizer.from_environment()
 
 
 def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-    """Let in whoever the file lets in."""
+    """Answer each client that the file accepts."""
     status = "200 OK"
     if environ["PATH_INFO"] != "/health":
         try:

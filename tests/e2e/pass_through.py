@@ -1,10 +1,10 @@
-"""A front end that removes and sets one header by its exact name, and passes on the rest as it is.
+"""A front end that sets or removes one header by its exact name, and passes on the rest unchanged.
 
-`pass_through.py SITE HEADER PORT[=VALUE]...` listens on each port of the loopback address. Where a
-value stands, the client presented a certificate, and the header is set to that value. Lines of the
-head end with CRLF; whatever else a server may take for the end of a line is passed on. One request
-a connection is served, so that nothing but the head of a request is left to the server's judgement.
-After a 101 the connection becomes a tunnel.
+`pass_through.py SITE HEADER PORT[=VALUE]...` listens on each port of the loopback address. A port
+with a value stands for a client with a certificate, and the header is set to that value. Lines of
+the head end with CRLF, and other possible line ends are passed on. It serves one request for each
+connection, so that the server only has to parse one head. After a 101 the connection becomes a
+tunnel.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ LONGEST_HEAD = 262_144
 
 
 class _UnusableError(Exception):
-    """The request is framed so that the end of its body is in doubt."""
+    """The end of the request's body is ambiguous."""
 
 
 async def _body(head: list[bytes], reader: asyncio.StreamReader) -> bytes:

@@ -1,4 +1,4 @@
-"""The parity table's Flask site, and beside it what the server hands to an app."""
+"""The parity table's Flask site, with a page that shows what the server passes to the app."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from arrcert.forwarding.servers import wsgi_server
 
 
 def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-    """Tell at `/seen` what arrived under the header's key, and which server is taken to run."""
+    """Show at `/seen` the value under the header's key, and the recognized server."""
     if environ["PATH_INFO"] != "/seen":
         return site(environ, start_response)
     server = wsgi_server(environ)

@@ -1,4 +1,4 @@
-"""Sites for the probe: one that arrcert guards, and some that decide by themselves, and badly."""
+"""Sites for the probe: one that arrcert guards, and some with their own wrong checks."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ def _wsgi(status: str, environ: dict[str, Any], start_response: Callable[..., An
 
 
 def page(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-    """Show the page to everybody."""
+    """Show the page to every client."""
     return _wsgi("200 OK", environ, start_response)
 
 
 guarded = WSGIMiddleware(page)
-"""What arrcert guards, by the environment."""
+"""The site that arrcert guards, configured by the environment."""
 
 
 def is_allowed(value: str) -> bool:
-    """Tell whether a header's value is the pinned certificate, read carelessly."""
+    """Tell whether a header's value is the pinned certificate, with a lenient parser."""
     text = urllib.parse.unquote(value)
     if "-----BEGIN" in text:
         text = text.partition("-----BEGIN CERTIFICATE-----")[2].partition("-----END")[0]
@@ -49,7 +49,7 @@ def is_allowed(value: str) -> bool:
 
 
 def takes_first(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-    """Believe the first of several values."""
+    """Use the first of several values."""
     values = [
         environ.get("HTTP_X_ARR_CLIENTCERT", ""),
         environ.get("HTTP_X_CLIENT_CERT", ""),
@@ -63,7 +63,7 @@ _seen: set[str] = set()
 
 
 def remembers(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-    """Decide once for a connection, which is the front end's and not the client's."""
+    """Decide once for each connection, although the connection is the front end's."""
     connection = environ["REMOTE_PORT"]
     if is_allowed(environ.get("HTTP_X_ARR_CLIENTCERT", "")):
         _seen.add(connection)
@@ -72,7 +72,7 @@ def remembers(environ: dict[str, Any], start_response: Callable[..., Any]) -> It
 
 
 async def asgi_page(scope: dict[str, Any], receive: Receive, send: Send) -> None:
-    """Show the page to everybody, and open WebSockets."""
+    """Show the page to every client, and accept WebSockets."""
     if scope["type"] == "websocket":
         await receive()
         await send({"type": "websocket.accept"})
@@ -91,11 +91,11 @@ async def _asgi(status: int, receive: Receive, send: Send) -> None:
 
 
 asgi_guarded = ASGIMiddleware(asgi_page)
-"""What arrcert guards, by the environment."""
+"""The site that arrcert guards, configured by the environment."""
 
 
 async def asgi_takes_last(scope: dict[str, Any], receive: Receive, send: Send) -> None:
-    """Believe the last of several headers, and do not look at WebSockets."""
+    """Use the last of several headers, and do not check WebSockets."""
     if scope["type"] == "websocket":
         await asgi_page(scope, receive, send)
         return

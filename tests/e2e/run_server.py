@@ -1,4 +1,4 @@
-"""Run one WSGI or ASGI application on a server that has no command of its own, or needs words.
+"""Run one WSGI or ASGI application on a server that has no command line of its own.
 
 `run_server.py SERVER MODULE:NAME PORT` serves on the loopback address until it is ended.
 """
@@ -19,14 +19,14 @@ def wsgiref(app: Any, port: int) -> None:
 
 
 def werkzeug(app: Any, port: int) -> None:
-    """What `flask run` starts."""
+    """The server of `flask run`."""
     from werkzeug.serving import run_simple
 
     run_simple("127.0.0.1", port, app, threaded=True)
 
 
 def runserver(app: Any, port: int) -> None:
-    """What `manage.py runserver` starts, without its reloader."""
+    """The server of `manage.py runserver`, without its reloader."""
     from django.core.servers.basehttp import run
 
     run("127.0.0.1", port, app, threading=True)
@@ -90,7 +90,7 @@ def bjoern(app: Any, port: int) -> None:
 
 
 def fastwsgi(app: Any, port: int) -> None:
-    """A server in C. A header that is no UTF-8 kills it; then it is started again."""
+    """A server in C. A header that is not UTF-8 kills it, and then it is started again."""
     import fastwsgi
 
     while child := os.fork():
@@ -105,21 +105,21 @@ def _uvicorn(asgi_app: Any, port: int) -> None:
 
 
 def asgiref(app: Any, port: int) -> None:
-    """A WSGI application on an ASGI server by way of asgiref."""
+    """A WSGI application on an ASGI server, through asgiref."""
     from asgiref.wsgi import WsgiToAsgi
 
     _uvicorn(WsgiToAsgi(app), port)
 
 
 def a2wsgi(app: Any, port: int) -> None:
-    """A WSGI application on an ASGI server by way of a2wsgi."""
+    """A WSGI application on an ASGI server, through a2wsgi."""
     from a2wsgi import WSGIMiddleware
 
     _uvicorn(WSGIMiddleware(app), port)
 
 
 def functions(app: Any, port: int) -> None:
-    """Azure Functions' WSGI middleware, behind a host that hands over HTTP requests as they are."""
+    """Azure Functions' WSGI middleware, with a host that passes HTTP requests on unchanged."""
     from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
     from azure.functions import HttpRequest, WsgiMiddleware
@@ -127,7 +127,7 @@ def functions(app: Any, port: int) -> None:
     middleware = WsgiMiddleware(app)
 
     class Context:
-        """What the host tells of an invocation, as far as it gets into an environ."""
+        """The host's description of an invocation, as far as the environ holds it."""
 
         function_directory = "."
         function_name = "http_app_func"

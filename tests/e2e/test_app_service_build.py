@@ -1,8 +1,8 @@
-"""The sample sites, built and started as App Service does it, behind the local front end.
+"""The sample sites, built and started as on App Service, behind the local front end.
 
-Oryx builds and starts Python apps there. What is repeated here was read in its documents and source
+Oryx builds and starts Python apps on App Service. The steps here follow its documents and source
 (doc/runtimes/python.md; PythonBashBuildSnippet.sh.tpl; startupscriptgenerator/src/python). The
-image's own packages are not here: a site gets what its requirements.txt names, and nothing else.
+packages of the platform's image are missing here, so a site has only those of its requirements.txt.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _spec.loader.exec_module(table)
 ENVIRONMENT = "antenv"
 FOLDERS = {"Flask": "flask_site", "Django": "django_site", "FastAPI": "fastapi_site"}
 HOSTNAME = "site.azurewebsites.net"
-# What the platform's pings were seen to call the container:
+# Names for the container that the platform's pings were seen to use:
 # https://github.com/Azure-Samples/msdocs-django-postgresql-sample-app/issues/46
 INTERNAL_HOST = "169.254.130.4:8000"
 
@@ -82,7 +82,7 @@ def startup_script(folder: Path, module: str, arguments: str = "") -> str:
 
 
 def run(*words: str | Path, **options: object) -> str:
-    """Run a program, and return what it printed."""
+    """Run a program, and return its output."""
     done = subprocess.run(words, capture_output=True, text=True, timeout=300, **options)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
@@ -90,7 +90,7 @@ def run(*words: str | Path, **options: object) -> str:
 
 @dataclass(frozen=True)
 class Built:
-    """A site as the build leaves it."""
+    """A site in the state after the build."""
 
     name: str
     folder: Path
@@ -103,7 +103,7 @@ class Built:
         return self.folder / ENVIRONMENT / "bin" / "python"
 
     def environment(self) -> dict[str, str]:
-        """Return what a program of the site finds in its environment."""
+        """Return the environment of a program of the site."""
         return {"PATH": os.environ["PATH"], **self.variables}
 
 
@@ -118,11 +118,11 @@ class Site:
 
     @property
     def url(self) -> str:
-        """Its address, without a slash at the end."""
+        """The address of the site, without a slash at the end."""
         return f"https://127.0.0.1:{self.port}"
 
     def ask(self, path: str, host: str, **headers: str) -> object:
-        """Send a request past the front end, as the platform's own pings come."""
+        """Send a request directly to the site, like the platform's own pings."""
         with closing(http.client.HTTPConnection("127.0.0.1", self.server.port)) as connection:
             connection.request("GET", path, headers={"Host": host, **headers})
             response = connection.getresponse()
@@ -131,7 +131,7 @@ class Site:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory) -> Path:
-    """This project's wheel: the one of BUILT_WHEEL, or built here from the source."""
+    """The wheel of this project, from BUILT_WHEEL or built from the source."""
     if "BUILT_WHEEL" in os.environ:
         return Path(os.environ["BUILT_WHEEL"])
     if not (ROOT / "arrcert").is_dir():
@@ -161,7 +161,7 @@ def pki(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def variables(pki) -> dict[str, str]:
-    """What a container of App Service finds in its environment, app settings included."""
+    """The environment of a container of App Service, with its app settings."""
     policies = pki.policies()
     policies["default"]["fingerprints"] += [
         pki.certificate(name).sha256_fingerprint for name in ("hostile", "large")
@@ -170,7 +170,7 @@ def variables(pki) -> dict[str, str]:
         "ARRCERT": json.dumps(policies),
         "ARRCERT_EXEMPT_PATHS": "/;/health;/static/*",
         "DJANGO_SECRET_KEY": "k" * 30 + "0123456789-abcdefghij-KLMNOP",
-        # A custom domain, as far as the site can tell.
+        # The site sees this name as a custom domain.
         "DJANGO_ALLOWED_HOSTS": "127.0.0.1",
         "SCM_DO_BUILD_DURING_DEPLOYMENT": "1",
     }
@@ -186,9 +186,9 @@ def variables(pki) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def builds(wheel, variables, tmp_path_factory) -> dict[str, Built]:
-    """The sites, each from its folder alone and in an environment of its own."""
+    """The sites, each built from its own folder, in its own environment."""
     constraint = tmp_path_factory.mktemp("constraint") / "wheel.txt"
-    # Whatever an index may hold under that name, it is not what is tested here.
+    # An index may hold another package under that name, which is not the one to test.
     constraint.write_text(f"arrcert @ {wheel.as_uri()}\n")
     builds = {}
     for name, source in FOLDERS.items():
@@ -202,12 +202,12 @@ def builds(wheel, variables, tmp_path_factory) -> dict[str, Built]:
         run(*pip, "--disable-pip-version-check", *options, "-r", "requirements.txt", cwd=folder)
         built = Built(name, folder, variables, collected="")
         requirements = (folder / "requirements.txt").read_text().lower()
-        # Where the file does not say "django", the platform collects nothing, and says so once.
+        # Without "django" in the file, the platform collects no static files, and says so once.
         if (folder / "manage.py").is_file() and "django" in requirements:
             collect = (built.python, "manage.py", "collectstatic", "--noinput")
             said = run(*collect, cwd=folder, env=built.environment())
             built = Built(name, folder, variables, collected=said)
-            # No finder knows this file: whoever gets it, gets what was collected.
+            # No finder knows this file, so a response with it comes from the collected files.
             (folder / "staticfiles" / "collected.txt").write_text("collected\n")
         builds[name] = built
     return builds
@@ -221,7 +221,7 @@ def start(serve):
         folder = folder or built.folder
         module = startup_module(folder)
         script = startup_script(folder, module, arguments)
-        # The Flask site protects its pages one by one, the others have a gate.
+        # The Flask site protects each page separately. The other sites have a gate.
         protects_all = "false" if built.name == "Flask" else "true"
         own = {"ARRCERT_PROTECT_ALL": protects_all, "PYTHONPATH": "", "PORT": "8000"}
         own = {**built.variables, **own}
@@ -232,7 +232,7 @@ def start(serve):
 
 @pytest.fixture(scope="module")
 def sites(builds, start, pki) -> Iterator[dict[str, Site]]:
-    """The built sites, running behind the local front end."""
+    """The built sites, which run behind the local front end."""
     with ExitStack() as stack:
         sites = {}
         for name, built in builds.items():
@@ -252,11 +252,11 @@ def sites(builds, start, pki) -> Iterator[dict[str, Site]]:
 
 @pytest.fixture(params=FOLDERS)
 def site(request, sites) -> Site:
-    """Each of the sites in turn."""
+    """Each of the sites."""
     return sites[request.param]
 
 
-# The table of clients, and what else is asked of the sites wherever they run.
+# The table of clients, and the other tests that a site passes everywhere.
 get = table.get
 test_verdicts_for_python_clients = table.test_verdicts_for_python_clients
 test_verdicts_for_curl = table.test_verdicts_for_curl
@@ -270,14 +270,14 @@ test_unknown_page = table.test_unknown_page
 
 @pytest.mark.parametrize("python", [(3, 13), (3, 14)])
 def test_the_platform_finds_the_application(python):
-    """Without a start command the platform finds each site by its own rules, on any Python."""
+    """The platform finds each site by its own rules without a start command, on any Python."""
     samples = ROOT / "sample_sites"
     modules = {name: startup_module(samples / folder, python) for name, folder in FOLDERS.items()}
     assert modules == {"Flask": "app:app", "Django": "mtls_site.wsgi", "FastAPI": "application:app"}
 
 
 def test_fastapi_is_detected_by_its_import(tmp_path):
-    """From Python 3.14 on a file that imports FastAPI gets a worker of the platform's choice."""
+    """From Python 3.14 on, the platform chooses the worker for a file that imports FastAPI."""
     (tmp_path / "app.py").write_text("from fastapi import FastAPI\napp = FastAPI()\n")
     assert startup_module(tmp_path, (3, 13)) == "app:app"
     assert startup_module(tmp_path, (3, 14)) == "-k uvicorn_worker.UvicornWorker app:app"
@@ -299,7 +299,7 @@ def test_fastapi_is_detected_by_its_import(tmp_path):
     ],
 )
 def test_detection(tmp_path, files, module):
-    """Django goes before Flask, in the order of names; deeper folders are not searched."""
+    """Django is searched before Flask, in the order of names, and not in deeper folders."""
     for name in files:
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -308,7 +308,7 @@ def test_detection(tmp_path, files, module):
 
 
 def test_requirements_are_complete(site):
-    """The site runs on what its requirements.txt names: no package here is anybody else's."""
+    """The site runs with only the packages of its requirements.txt."""
     listing = "import importlib.metadata as m; print(*[d.name for d in m.distributions()])"
     names = run(site.built.python, "-P", "-c", listing, cwd=site.built.folder).lower().split()
     assert {"arrcert", "gunicorn", site.name.lower()} <= set(names)
@@ -317,7 +317,7 @@ def test_requirements_are_complete(site):
 
 
 def test_gunicorn_reads_the_settings_in_the_folder(site):
-    """The platform's own arguments do not outweigh what gunicorn.conf.py sets."""
+    """The settings in gunicorn.conf.py win over the platform's own arguments."""
     program = site.built.folder / ENVIRONMENT / "bin" / "gunicorn"
     module = startup_module(site.built.folder)
     settings = f"--timeout 600 --access-logfile '-' --chdir={site.built.folder}"
@@ -332,13 +332,13 @@ def test_gunicorn_reads_the_settings_in_the_folder(site):
 
 
 def test_a_large_certificate_enters(pki, get):
-    """A certificate of more than 6.1 KB passes gunicorn, whose limit the sites raise."""
+    """A certificate of more than 6.1 KB passes gunicorn, because the sites raise its limit."""
     assert len(pki.certificate("large").der) > 6246
     assert get("/hellocert", "large").status == 200
 
 
 def test_without_the_raised_limit_a_large_certificate_is_a_431(builds, start, tmp_path):
-    """With gunicorn's own limit the same certificate never reaches the application."""
+    """With gunicorn's default limit the same certificate is a 431."""
     built = builds["Flask"]
     folder = tmp_path / "site"
     shutil.copytree(
@@ -353,7 +353,7 @@ def test_without_the_raised_limit_a_large_certificate_is_a_431(builds, start, tm
 
 
 def test_what_is_too_large_for_a_certificate_is_denied_and_logged(site):
-    """Up to the platform's 64 KB it is the application that answers, with a reason in its log."""
+    """The application denies a header of up to 64 KB, with a reason in its log."""
     answer = site.ask("/hellocert", HOSTNAME, **{table.HEADER: "A" * 60_000})
     assert answer.status == 403
     assert "too_large" in site.server.log.read_text()
@@ -361,7 +361,7 @@ def test_what_is_too_large_for_a_certificate_is_denied_and_logged(site):
 
 @pytest.mark.parametrize("name", FOLDERS)
 def test_the_hook_holds_where_gunicorn_is_told_to_pass_underscores(builds, start, pki, name):
-    """With header_map=dangerous the look-alike is taken away, and the owner of the key enters."""
+    """With header_map=dangerous the look-alike is removed, and the owner of the key is accepted."""
     with start(builds[name], " --header-map=dangerous") as server:
         site = Site(name, builds[name], server, 0)
         for header, status in ((table.LOOK_ALIKE, 403), (table.HEADER, 200)):
@@ -373,7 +373,7 @@ def test_the_hook_holds_where_gunicorn_is_told_to_pass_underscores(builds, start
 
 
 def test_health_answers_whatever_the_host(site):
-    """The platform's probe, which may name the container's own address, gets its 200."""
+    """The platform's probe gets its 200, even with the container's own address as the Host."""
     for host in (INTERNAL_HOST, HOSTNAME, "localhost", "bad_host!"):
         answer = site.ask("/health", host)
         assert (answer.status, answer.text) == (200, b"ok"), host
@@ -381,28 +381,28 @@ def test_health_answers_whatever_the_host(site):
 
 @pytest.mark.parametrize("path", ["/", "/health/", "/health/x", "/hellocert", "/static/site.css"])
 def test_only_the_probe_is_spared_the_check_of_the_host(sites, path):
-    """On every other page of the Django site a foreign Host gets nothing that names it."""
+    """Only the probe may have a foreign Host, and other pages of the Django site refuse it."""
     answer = sites["Django"].ask(path, "evil.example")
     assert answer.status == (200 if path.startswith("/static/") else 400 if path == "/" else 403)
     assert b"evil" not in answer.text
 
 
 def test_warm_up_is_answered(site):
-    """The platform's warm-up gets an answer, and the site stays up; any status will do for it."""
+    """The platform's warm-up request gets an answer, and the site keeps running."""
     answer = site.ask("/robots933456.txt", INTERNAL_HOST)
     assert 400 <= answer.status < 500
     assert site.ask("/health", INTERNAL_HOST).status == 200
 
 
 def test_the_platforms_host_name_is_allowed(site):
-    """The site answers under the platform's name for it; the Django site with HSTS."""
+    """The site answers under the host name of the platform, and the Django site sends HSTS."""
     answer = site.ask("/", HOSTNAME, **{"X-Forwarded-Proto": "https"})
     assert answer.status == 200
     assert ("Strict-Transport-Security" in answer.headers) == (site.name == "Django")
 
 
 def test_collected_files_are_served(get, site):
-    """The build collects the style sheet; WhiteNoise serves what was collected, without DEBUG."""
+    """The build collects the style sheet, and WhiteNoise serves it without DEBUG."""
     assert get("/static/site.css").headers["Content-Type"].startswith("text/css")
     if site.name != "Django":
         return
@@ -411,7 +411,7 @@ def test_collected_files_are_served(get, site):
 
 
 def test_deployment_checks_find_nothing(builds):
-    """In the built environment, with the platform's variables, `check --deploy` has no issue."""
+    """`check --deploy` reports no issue in the built environment with the platform's variables."""
     built = builds["Django"]
     check = (built.python, "manage.py", "check", "--deploy", "--fail-level", "WARNING")
     said = run(*check, cwd=built.folder, env=built.environment())
@@ -420,7 +420,7 @@ def test_deployment_checks_find_nothing(builds):
 
 
 def test_starts_without_a_warning(site):
-    """What a site prints when it starts holds no warning and no traceback."""
+    """The output of a site's start has no warning and no traceback."""
     said = site.server.log.read_text().partition("GET /")[0]
     assert "Booting worker" in said
     assert "Warning" not in said

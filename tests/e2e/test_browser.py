@@ -1,4 +1,4 @@
-"""The sample sites as people see them: Chromium, a client certificate, two widths, two schemes.
+"""The sample sites in Chromium, with a client certificate, in two widths and two colour schemes.
 
 The certificate is presented by Playwright, which carries the browser's connections, and not by the
 browser itself; its prompt for a certificate is not tested here.
@@ -38,7 +38,7 @@ WIDTHS = {
 }
 SCHEMES = ("light", "dark")
 
-# Path, and status for the allowed certificate.
+# The path of each page, and its status for the allowed certificate.
 PAGES = {
     "front-page": ("/", 200),
     "certificate": ("/cert-info", 200),
@@ -46,7 +46,7 @@ PAGES = {
 }
 # The 403 of the FastAPI site is JSON. Its 404 is a page.
 PAGES_OF_FASTAPI = PAGES | {"denied": ("/nothing-here", 404)}
-# The days that a certificate has left, and what the page says about it.
+# The number of days that a certificate has left, and the page's text about them.
 SCALE = {90: "enough time", 20: "renew soon", 3: "renew now"}
 PICTURES = ("flask-certificate-desktop-light.png", "django-front-page-phone-dark.png")
 
@@ -74,7 +74,7 @@ class View(NamedTuple):
 
 @pytest.fixture(scope="module")
 def browser():
-    """The machine's own Chromium, driven by Playwright."""
+    """The Chromium of this machine, driven by Playwright."""
     playwright = pytest.importorskip(
         "playwright.sync_api", reason="the package playwright is missing"
     )
@@ -113,13 +113,13 @@ def sites(browser, pki):
 
 @pytest.fixture(scope="module", params=demo.Site.SITES)
 def site(request, sites):
-    """Each of the sites in turn."""
+    """Each of the sites."""
     return sites[request.param]
 
 
 @pytest.fixture(scope="module", params=[(w, s) for w in WIDTHS for s in SCHEMES], ids=" ".join)
 def window(request, browser, site, pki) -> Iterator[tuple[object, str]]:
-    """A window of each width and colour scheme, with the allowed certificate at hand."""
+    """A window of each width and colour scheme, with the allowed certificate."""
     width, scheme = request.param
     context = browser.new_context(
         viewport=WIDTHS[width],
@@ -159,7 +159,7 @@ def view(request, window, site) -> Iterator[View]:
 
 
 def test_page_is_the_one_that_was_asked_for(view, site):
-    """The certificate reached the site: it opens two of the pages, and not the third."""
+    """The certificate reaches the site: two of the pages open, and the third does not."""
     name = next(name for name in PAGES if f"-{name}-" in view.name)
     assert view.status == page_of(site, name)[1]
     assert view.page.title().endswith(f"{site.name} sample site")
@@ -171,7 +171,7 @@ def test_page_is_the_one_that_was_asked_for(view, site):
 
 
 def test_picture(view, tmp_path):
-    """The page is drawn in its colour scheme; SCREENSHOTS names a folder that keeps the picture."""
+    """The page is drawn in its colour scheme. SCREENSHOTS names the folder for its picture."""
     folder = Path(os.environ.get("SCREENSHOTS", tmp_path))
     folder.mkdir(parents=True, exist_ok=True)
     view.page.screenshot(path=folder / view.name, full_page="phone" in view.name)
@@ -181,21 +181,21 @@ def test_picture(view, tmp_path):
 
 
 def test_no_horizontal_scrolling(view):
-    """Nothing is wider than the window."""
+    """No element is wider than the window."""
     wider = view.page.evaluate("document.documentElement.scrollWidth - innerWidth")
     assert wider <= 0
 
 
 def test_browser_has_nothing_to_complain_about(view):
-    """The console is empty, no request fails, and everything that a page loads is there."""
-    # Chromium notes the status of the page itself as an error of loading it.
+    """The console is empty, no request fails, and every resource of a page loads."""
+    # Chromium also logs the status of the page itself as a loading error.
     own = f"error: Failed to load resource: the server responded with a status of {view.status}"
     assert [trouble for trouble in view.troubles if not trouble.startswith(own)] == []
     assert len(view.troubles) <= (view.status >= 400)
 
 
 def test_keyboard_reaches_every_link_in_order(view):
-    """Tab goes through the links as they are read, each with an outline that can be seen."""
+    """Tab visits the links in reading order, each with a visible outline."""
     page = view.page
     links = page.eval_on_selector_all("a[href], button, input", "all => all.map(e => e.outerHTML)")
     page.evaluate("document.activeElement.blur(); window.scrollTo(0, 0)")
@@ -219,7 +219,7 @@ def test_keyboard_reaches_every_link_in_order(view):
 
 
 def violations(page: object) -> None:
-    """Hold a page against axe: contrast, landmarks, headings, names, language."""
+    """Check a page with axe: contrast, landmarks, headings, names, language."""
     axe = pytest.importorskip(
         "axe_playwright_python.sync_playwright",
         reason="the package axe-playwright-python is missing",
@@ -228,19 +228,19 @@ def violations(page: object) -> None:
     assert results.violations_count == 0, results.generate_report()
     passed = {rule["id"] for rule in results.response["passes"]}
     assert {"color-contrast", "document-title", "html-has-lang", "link-name"} <= passed
-    # What axe cannot decide by itself, nobody would decide in a test.
+    # Results that axe marks as incomplete need a person, so they are not counted.
     assert [rule["id"] for rule in results.response["incomplete"]] == []
 
 
 def test_axe_finds_no_violation(view):
-    """Axe finds nothing on any page."""
+    """Axe finds no violation on any page."""
     violations(view.page)
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("days", SCALE)
 def test_scale_of_the_days_left(browser, sites, pki, scheme, days, tmp_path):
-    """The days left have a colour of their own and say the same in words, in both schemes."""
+    """The days left have a colour and the same meaning in words, in both colour schemes."""
     site = sites["Flask"]
     context = browser.new_context(
         viewport=WIDTHS["phone"],
@@ -274,7 +274,7 @@ def test_scale_of_the_days_left(browser, sites, pki, scheme, days, tmp_path):
 
 
 def test_pictures_in_the_documents():
-    """The two pictures that the documents show are there, are PNG and are small."""
+    """The two pictures of the documents exist, are PNG files, and are small."""
     text = (SAMPLE_SITES / "README.md").read_text(encoding="utf-8")
     for name in PICTURES:
         assert f"](../docs/images/{name})" in text

@@ -1,4 +1,4 @@
-"""WebSockets of Channels, which never meet Django's middleware: on the real servers."""
+"""WebSockets of Channels, which bypass Django's middleware, on real servers."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def handshake(port: int, *headers: str, until: bytes = b"\r\n\r\n") -> str:
 def test_websocket_of_channels_is_denied_before_it_is_accepted(
     serve: Any, alice: IssuedCertificate, impostor: IssuedCertificate, name: str
 ) -> None:
-    """With the ASGI middleware around Channels, a stranger and another site's page are refused."""
+    """Inside the ASGI middleware, a stranger's WebSocket and a cross-site one are refused."""
     for module in ("channels", *name.split(", ")):
         if importlib.util.find_spec(module) is None:
             pytest.skip(f"the package {module} is missing")
@@ -77,7 +77,7 @@ def test_websocket_of_channels_is_denied_before_it_is_accepted(
 
 
 def test_without_the_middleware_a_stranger_is_accepted(serve: Any) -> None:
-    """What the middleware is for: Django's own middleware never sees a WebSocket."""
+    """Without the ASGI middleware a stranger's WebSocket is accepted."""
     if importlib.util.find_spec("channels") is None:
         pytest.skip("the package channels is missing")
     with serve([*SERVERS["uvicorn, wsproto"], "channels_site:bare"]) as site:

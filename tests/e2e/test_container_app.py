@@ -33,13 +33,13 @@ COMPOSE = yaml.safe_load((FOLDER / "compose.yaml").read_text(encoding="utf-8"))
 
 
 def value(issued: IssuedCertificate, end: str = "") -> str:
-    """Write a certificate as Envoy does."""
+    """Encode a certificate as Envoy does."""
     pem = urllib.parse.quote(issued.certificate_pem.decode(), safe="")
     return f'Hash={issued.certificate.sha256_fingerprint.lower()};Cert="{pem}";Chain="{pem}"{end}'
 
 
 def command() -> list[str]:
-    """Return how the Dockerfile starts the site, with this interpreter and on a free port."""
+    """Return the start command of the Dockerfile, with this interpreter and a free port."""
     text = (FOLDER / "Dockerfile").read_text(encoding="utf-8")
     program, *arguments = json.loads(re.findall(r"^CMD (\[.+\])$", text, re.MULTILINE)[0])
     assert program == "gunicorn"
@@ -80,14 +80,14 @@ class Running(NamedTuple):
 
 @pytest.fixture(scope="module")
 def site(serve, alice: IssuedCertificate, expired: IssuedCertificate) -> Iterator[Any]:
-    """The site as the compose file runs it; the expired certificate is on the list, too."""
+    """The site with the settings of the compose file. The expired certificate is pinned too."""
     settings = COMPOSE["services"]["site"]["environment"]
     policies = json.loads(re.sub(r"\$\{ALLOWED[^}]*\}", "@", settings["ARRCERT"]))
     pinned = [issued.certificate.sha256_fingerprint for issued in (alice, expired)]
     assert all(policy == {"fingerprints": ["@"]} for policy in policies.values())
     variables = settings | {
         "ARRCERT": json.dumps({name: {"fingerprints": pinned} for name in policies}),
-        # What the fixture sets for sites on App Service.
+        # These are the variables that the fixture sets for sites on App Service.
         "ARRCERT_PROTECT_ALL": "false",
         "WEBSITE_SITE_NAME": "",
     }
@@ -97,7 +97,7 @@ def site(serve, alice: IssuedCertificate, expired: IssuedCertificate) -> Iterato
 
 @pytest.fixture(scope="module")
 def behind_envoy(serve, site, pki: Path) -> Callable[..., Any]:
-    """A function that runs Envoy before the site in one of the modes."""
+    """A function that runs Envoy in front of the site, in a given mode."""
 
     @contextmanager
     def behind_envoy(mode: str) -> Iterator[Running]:
@@ -109,7 +109,7 @@ def behind_envoy(serve, site, pki: Path) -> Callable[..., Any]:
 
 @contextmanager
 def envoy(serve, site_port: int, pki: Path, mode: str) -> Iterator[Callable[..., Any]]:
-    """Run Envoy before a port in one of the modes, and give a function that sends it bytes."""
+    """Run Envoy in front of a port, in a given mode, and give a function that sends it bytes."""
     words = ["envoy", "-c", "{folder}/envoy.yaml", "-l", "error"]
     words += ["--concurrency", "1", "--use-dynamic-base-id"]
     files = {"envoy.yaml": envoy_configuration(site_port, pki, mode)}
@@ -138,12 +138,12 @@ def get(path: str, *headers: str) -> bytes:
 
 
 def lines_of(site: Any, before: int) -> str:
-    """Return what the site has logged since."""
+    """Return the new log lines of the site."""
     return site.log.read_text()[before:]
 
 
 def test_right_certificate_enters(running: Running) -> None:
-    """The owner of the allowed certificate enters, by what Envoy writes."""
+    """The owner of the allowed certificate is accepted with the header that Envoy writes."""
     answer = running.knock(get("/hellocert"), "alice")
     assert answer.status == 200, running.site.log.read_text()[-2000:]
     assert b"alice" in answer.body
@@ -153,14 +153,14 @@ def test_right_certificate_enters(running: Running) -> None:
     ("client", "reason"), [("stranger", "fingerprint_not_allowed"), ("expired", "expired")]
 )
 def test_other_certificates_are_denied(running: Running, client: str, reason: str) -> None:
-    """Envoy lets any certificate pass; the site denies it, and logs why."""
+    """Envoy accepts any certificate, but the site denies the wrong ones and logs why."""
     before = len(running.site.log.read_text())
     assert running.knock(get("/hellocert"), client).status == 403
     assert reason in lines_of(running.site, before)
 
 
 def test_without_a_certificate(behind_envoy) -> None:
-    """In the mode `accept` the site answers 403; in `require` nothing reaches it."""
+    """Without a certificate the site answers 403 in `accept`, and Envoy refuses in `require`."""
     with behind_envoy("accept") as running:
         before = len(running.site.log.read_text())
         assert running.knock(get("/hellocert"), None).status == 403
@@ -168,14 +168,15 @@ def test_without_a_certificate(behind_envoy) -> None:
         assert running.knock(get("/health"), None).status == 200
     with behind_envoy("require") as running:
         before = len(running.site.log.read_text())
-        # Under TLS 1.3 the refusal comes after the handshake: the connection ends without a word.
+        # Under TLS 1.3 the refusal comes after the handshake, so the connection ends without an
+        # answer.
         assert running.knock(get("/health"), None).status == 400
         assert lines_of(running.site, before) == ""
 
 
 @pytest.mark.parametrize("end", ["", ";"])
 def test_forged_header_is_removed(running: Running, alice: IssuedCertificate, end: str) -> None:
-    """Envoy removes the header of a stranger: the site sees the stranger's own certificate."""
+    """Envoy replaces a stranger's forged header by the stranger's own certificate."""
     before = len(running.site.log.read_text())
     request = get("/hellocert", f"{HEADER}: {value(alice, end)}")
     assert running.knock(request, "stranger").status == 403
@@ -183,7 +184,7 @@ def test_forged_header_is_removed(running: Running, alice: IssuedCertificate, en
 
 
 def test_forged_header_of_nobody_is_removed(behind_envoy, alice: IssuedCertificate) -> None:
-    """Without a certificate in TLS, a forged header leaves nothing."""
+    """Envoy removes a forged header from a client without a certificate."""
     with behind_envoy("accept") as running:
         before = len(running.site.log.read_text())
         request = get("/hellocert", f"{HEADER}: {value(alice)}")
@@ -192,13 +193,13 @@ def test_forged_header_of_nobody_is_removed(behind_envoy, alice: IssuedCertifica
 
 
 def test_forgery_does_not_harm_the_owner(running: Running, impostor: IssuedCertificate) -> None:
-    """Whoever holds the key enters, whatever they write into the header."""
+    """A forged header does not prevent the key's owner from being accepted."""
     request = get("/hellocert", f"{HEADER}: {value(impostor)}")
     assert running.knock(request, "alice").status == 200
 
 
 def test_nobody_enters_by_a_smuggled_header(running: Running, form: str, forms) -> None:
-    """No smuggled form of the header opens the site to a stranger."""
+    """No smuggled form of the header lets a stranger in."""
     request = forms(form, "/hellocert", HEADER, value, "GET")
     answer = running.knock(request, "stranger")
     assert b"alice" not in answer.body
@@ -206,20 +207,20 @@ def test_nobody_enters_by_a_smuggled_header(running: Running, form: str, forms) 
 
 
 def test_documented_value_enters(site, alice: IssuedCertificate) -> None:
-    """The site reads the value as Container Apps document it, with a semicolon at the end."""
+    """The site reads the documented value of Container Apps, with a semicolon at the end."""
     request = get("/hellocert", f"{HEADER}: {value(alice, ';')}")
     assert site.exchange(request).status == 200
 
 
 def test_app_services_header_is_not_read(site, alice: IssuedCertificate) -> None:
-    """The site reads the header of its front end and no other."""
+    """The site reads only the header of its front end."""
     request = get("/hellocert", f"X-ARR-ClientCert: {alice.header_value}")
     assert site.exchange(request).status == 403
 
 
 @pytest.fixture(scope="module")
 def recorded(serve, pki: Path) -> Iterator[Callable[[str], tuple[int, list[str]]]]:
-    """A function that sends Envoy a header line, and returns its answer and what it sent on."""
+    """A function that sends Envoy a header line, and returns its answer and the forwarded bytes."""
     heads: list[bytes] = []
 
     class Recorder(socketserver.BaseRequestHandler):
@@ -248,7 +249,7 @@ def recorded(serve, pki: Path) -> Iterator[Callable[[str], tuple[int, list[str]]
 
 
 class ThreadingServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
-    """A server whose connections do not keep the process alive."""
+    """A server whose connection threads end with the process."""
 
     daemon_threads = True
 
@@ -267,7 +268,7 @@ class ThreadingServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
     ids=["bare LF", "CR CR LF", "lone CR", "folded", "LF CR", "0B", "space before the colon"],
 )
 def test_envoy_normalizes_line_ends(recorded, line: str, passed_on: list[str] | None) -> None:
-    """Envoy ends each line that it sends on with CRLF, or answers 400."""
+    """Envoy ends each forwarded line with CRLF, or answers 400."""
     status, lines = recorded(line)
     if passed_on is None:
         assert (status, lines) == (400, [""])
@@ -279,7 +280,7 @@ def test_envoy_normalizes_line_ends(recorded, line: str, passed_on: list[str] | 
 
 @pytest.mark.parametrize("end", ["\n", "\r", "\r\r\n", "\r\n ", "\x85"])
 def test_forged_header_behind_a_loose_line_end(recorded, end: str) -> None:
-    """A forged header that stands behind a loose line end is removed, or is part of a value."""
+    """A forged header after a loose line end is removed, or is part of a value."""
     status, lines = recorded(f"X-A: 1{end}{HEADER}: Hash=forged")
     assert status == 200
     [sent] = [sent for sent in lines if sent.lower().startswith(f"{HEADER.lower()}:")]

@@ -1,10 +1,10 @@
-"""What a page of another site can do with the certificate of whoever looks at it, in Chromium.
+"""Requests that a page of another site sends with the visitor's certificate, in Chromium.
 
-The browser speaks TLS to HAProxy, which asks for a client certificate and forwards it as App
-Service does. The tests run twice. First Chromium presents the certificate itself: it lies in the
-browser's own store, and the policy AutoSelectCertificateForUrls chooses it. This needs root, since
-Chromium reads policies from one folder of the machine alone. Then Playwright presents it, which
-carries the browser's connections, and so presents it on each of them.
+The browser speaks TLS to HAProxy, which requests a client certificate and forwards it as App
+Service does. The tests run twice. First Chromium itself presents the certificate: it is in the
+browser's own store, and the policy AutoSelectCertificateForUrls selects it. This needs root,
+because Chromium reads policies from only one folder of the machine. Then Playwright presents it.
+Playwright forwards the browser's connections, and so presents the certificate on each of them.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ backend site
     server site 127.0.0.1:@SITE@
 """
 ETC = Path("/etc/chromium")
-# Chromium finds its store below HOME, and its policies in one folder, which is another one for this
-# process alone.
+# Chromium finds its store below HOME. It finds its policies in one folder, which a mount replaces
+# for this process only.
 WITH_POLICIES = """#!/bin/sh
 export HOME="{home}"
 exec unshare --mount sh -c 'mount --bind "{home}/etc" "{etc}" && exec "{chromium}" "$@"' sh "$@"
@@ -54,7 +54,7 @@ exec unshare --mount sh -c 'mount --bind "{home}/etc" "{etc}" && exec "{chromium
 
 
 class Sites(NamedTuple):
-    """The guarded site and the other one, both running.
+    """The guarded site and the other site, both running.
 
     Attributes:
         url: the guarded site's origin.
@@ -67,7 +67,7 @@ class Sites(NamedTuple):
     process: Any
 
     def reached(self) -> list[str]:
-        """Return what reached the guarded site since the last call, but for its page."""
+        """Return what reached the guarded site since the last call, except for its page."""
         file = self.process.log.parent / "seen"
         lines = file.read_text().splitlines()
         file.write_text("")
@@ -85,7 +85,7 @@ def running(serve: Any, pki: Path, *, lists_the_other: bool) -> Iterator[Sites]:
     with contextlib.ExitStack() as stack:
         app = "cross_site_sites:other_site"
         other = stack.enter_context(serve([*UVICORN, app]))
-        # An address and a name are two sites, although both are this machine.
+        # An address and a name are two sites, although both lead to this machine.
         origin = f"http://127.0.0.1:{other.port}"
         listed = {"ARRCERT_CROSS_SITE_ORIGINS": origin} if lists_the_other else {}
         site = stack.enter_context(serve([*UVICORN, "cross_site_sites:arriving"], **listed))
@@ -104,7 +104,7 @@ def sites(serve: Any, pki: Path) -> Iterator[Sites]:
 
 @pytest.fixture(scope="module")
 def friends(serve: Any, pki: Path) -> Iterator[Sites]:
-    """The guarded site that lists the other one in ARRCERT_CROSS_SITE_ORIGINS."""
+    """The guarded site with the other one in ARRCERT_CROSS_SITE_ORIGINS."""
     with running(serve, pki, lists_the_other=True) as sites:
         yield sites
 
@@ -112,7 +112,7 @@ def friends(serve: Any, pki: Path) -> Iterator[Sites]:
 def with_policies(
     folder: Path, alice: IssuedCertificate, find_program: Callable[[str], str]
 ) -> str:
-    """Return a program that starts Chromium with a store and a policy of its own."""
+    """Return a program that starts Chromium with its own certificate store and policy."""
     if os.geteuid() != 0:
         pytest.skip("only root can give Chromium a policy")
     key = serialization.load_pem_private_key(alice.private_key_pem, None)
@@ -153,7 +153,7 @@ def window(
     alice: Any,
     find_program: Callable[[str], str],
 ) -> Iterator[Any]:
-    """A function that returns a window with Alice's certificate at hand for a site."""
+    """A function that returns a window with Alice's certificate for a site."""
     sync_api = pytest.importorskip(
         "playwright.sync_api", reason="the package playwright is missing"
     )
@@ -181,7 +181,7 @@ def window(
 
 
 def test_the_sites_own_form_and_websocket_work(window: Any, sites: Sites) -> None:
-    """What a page of the site itself sends carries the certificate and is accepted."""
+    """Requests from a page of the site itself carry the certificate, and are accepted."""
     page = window(sites)
     assert page.goto(sites.url).status == 200
     assert page.evaluate("opened()") == "opened"
@@ -200,10 +200,10 @@ def test_the_sites_own_form_and_websocket_work(window: Any, sites: Sites) -> Non
 
 
 def visit_other(window: Any, sites: Sites) -> Any:
-    """Return a window that has been on the guarded site, and is now on the other site's page."""
+    """Return a window that visited the guarded site, and now shows the other site's page."""
     page = window(sites)
-    # Chromium asks nobody for a certificate on behalf of a WebSocket: it presents the one that was
-    # chosen for the site before.
+    # Chromium asks for no certificate for a WebSocket. It presents the one that was selected for
+    # the site before.
     assert page.goto(sites.url).status == 200
     assert page.goto(f"{sites.other}/?{sites.url}").status == 200
     sites.reached()
@@ -211,9 +211,9 @@ def visit_other(window: Any, sites: Sites) -> Any:
 
 
 def test_a_page_of_another_site_is_refused(window: Any, sites: Sites) -> None:
-    """The browser sends the certificate with what another site's page sends; the site denies it.
+    """The site denies what another site's page sends, although it carries the certificate.
 
-    It is a WebSocket, a request of a script, and a form.
+    The page sends a WebSocket handshake, a request of a script, and a form.
     """
     page = visit_other(window, sites)
     before = len(sites.log())
@@ -232,10 +232,10 @@ def test_a_page_of_another_site_is_refused(window: Any, sites: Sites) -> None:
 
 
 def test_json_of_another_site_ends_at_its_preflight(window: Any, friends: Sites) -> None:
-    """A PUT needs an answer to its preflight, although the origin is listed.
+    """A cross-site PUT fails at its preflight, even from a listed origin.
 
-    By the Fetch standard a preflight has no certificate. Chromium presents it all the same, so here
-    the preflight passes the check, and the site does not answer it.
+    By the Fetch standard a preflight has no certificate. Chromium presents it anyway, so here the
+    preflight passes the check, but the site does not answer it.
     """
     page = visit_other(window, friends)
     assert page.evaluate("asked('PUT', {'Content-Type': 'application/json'}, '{}')") == "refused"
@@ -246,7 +246,7 @@ def test_json_of_another_site_ends_at_its_preflight(window: Any, friends: Sites)
 
 
 def test_a_listed_site_may_send(window: Any, friends: Sites) -> None:
-    """What a page of an origin in ARRCERT_CROSS_SITE_ORIGINS sends is accepted."""
+    """Requests from a page of an origin in ARRCERT_CROSS_SITE_ORIGINS are accepted."""
     page = visit_other(window, friends)
     assert page.evaluate("opened()") == "opened"
     assert page.evaluate("asked('POST')") == "opaque"

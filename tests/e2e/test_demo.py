@@ -1,4 +1,4 @@
-"""The demonstration: one table, an exit code, and nothing left behind."""
+"""The demonstration: its table, its exit code, and its cleanup."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ ROWS = len(demo.VISITS) * len(demo.Site.SITES)
 
 @pytest.fixture
 def pki(tmp_path):
-    """Certificates of this test alone."""
+    """Certificates for this test only."""
     return demo.Pki.issue(tmp_path)
 
 
 def table(output):
-    """Return the cells of each row; two spaces or more stand between cells."""
+    """Return the cells of each row, which are separated by two or more spaces."""
     rows = [re.split(r" {2,}", line.rstrip()) for line in output.splitlines()]
     return [row for row in rows if len(row) == 6 and row[1] in demo.Site.SITES]
 
 
 def is_gone(port, pki):
-    """Tell whether no server listens on the port any more."""
+    """Tell whether no server listens on the port any longer."""
     try:
         demo.knock(pki, port, demo.NOBODY, "/health")
     except OSError:
@@ -43,7 +43,7 @@ def is_gone(port, pki):
 
 
 def test_every_answer_is_right():
-    """The demonstration plays every visit on every site, finds no wrong answer and exits with 0."""
+    """The demonstration makes every visit on every site, finds no wrong answer and exits with 0."""
     done = subprocess.run([sys.executable, DEMO], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
     rows = table(done.stdout)
@@ -53,7 +53,7 @@ def test_every_answer_is_right():
     assert "make serve" in done.stdout
     assert "curl --cacert" in done.stdout
     assert "\x1b" not in done.stdout
-    # After the table the operator's commands look at the expired certificate and at a site.
+    # After the table, the operator's commands inspect the expired certificate and a site.
     assert "$ arrcert explain" in done.stdout
     assert "expired" in done.stdout.partition("$ arrcert explain")[2]
     assert "No entry: nobody got in" in done.stdout.partition("$ arrcert probe")[2]
@@ -61,7 +61,7 @@ def test_every_answer_is_right():
 
 @pytest.mark.matrix
 def test_a_broken_rule_turns_rows_wrong(pki, capsys):
-    """With the stranger's fingerprint listed, the stranger's rows are wrong and the exit code 1."""
+    """With the stranger's pin in the policy, the stranger's rows are wrong and the exit is 1."""
     policies = pki.policies()
     policies["default"]["fingerprints"].append(pki.certificate("stranger").sha256_fingerprint)
     exit_code = demo.run(pki, policies)
@@ -77,7 +77,7 @@ def test_a_broken_rule_turns_rows_wrong(pki, capsys):
 
 @pytest.mark.matrix
 def test_the_right_status_for_another_reason_is_wrong(pki, capsys):
-    """A 403 for another reason than the right one is a wrong answer too."""
+    """A 403 for the wrong reason is a wrong answer."""
     visit = demo.Visit(demo.STRANGER, "/hellocert", demo.DenialReason.EXPIRED)
     assert demo.run(pki, pki.policies(), [visit]) == 1
     out = capsys.readouterr().out
@@ -86,7 +86,7 @@ def test_the_right_status_for_another_reason_is_wrong(pki, capsys):
 
 @pytest.mark.matrix
 def test_an_open_door_does_not_hide_behind_a_dead_site(pki):
-    """A site that cannot be reached is a wrong answer, not a crash."""
+    """A site that cannot be reached is a wrong answer, and no crash."""
     with demo.running_sites(pki, pki.policies()) as sites:
         flask, *_others = sites
     given = demo.answer(pki, flask, demo.Visit(demo.NOBODY, "/"))
@@ -96,7 +96,7 @@ def test_an_open_door_does_not_hide_behind_a_dead_site(pki):
 
 @pytest.mark.matrix
 def test_a_site_that_does_not_start_is_shown(pki):
-    """Where a site does not start, the error holds what it printed, and all sites are gone."""
+    """If a site does not start, the error holds its output, and all sites are stopped."""
     with (
         pytest.raises(demo.SiteError, match=r"did not start. It said:\n(?s:.*)ARRCERT"),
         demo.running_sites(pki, {"default": {}}),
@@ -105,7 +105,7 @@ def test_a_site_that_does_not_start_is_shown(pki):
 
 
 def test_colour_is_for_terminals(monkeypatch):
-    """Colour goes to a terminal alone, and not where NO_COLOR is set."""
+    """Output has colour only on a terminal without NO_COLOR."""
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
     assert demo._colour("ok", "32") == "\x1b[32mok\x1b[0m"
@@ -116,7 +116,7 @@ def test_colour_is_for_terminals(monkeypatch):
 @pytest.mark.matrix
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_serve_leaves_the_sites_running_and_nothing_behind(tmp_path, number):
-    """Serving prints addresses and commands, and ends with the sites on Ctrl-C or SIGTERM."""
+    """--serve prints addresses and commands, and stops the sites on Ctrl-C or SIGTERM."""
     pki = demo.Pki(tmp_path / "pki")
     process = subprocess.Popen(
         [sys.executable, DEMO, "--serve", "--port", "0", "--pki", pki.folder],
@@ -155,7 +155,7 @@ def test_serve_leaves_the_sites_running_and_nothing_behind(tmp_path, number):
 
 @pytest.mark.matrix
 def test_serve_keeps_what_browsers_have_imported(tmp_path):
-    """A second run takes the certificates of the first, and new ones where a file is missing."""
+    """A second run uses the certificates of the first, and makes the missing ones."""
     folder = tmp_path / "pki"
     first = demo.Pki.kept(folder).certificate("allowed")
     assert demo.Pki.kept(folder).certificate("allowed") == first

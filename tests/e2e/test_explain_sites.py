@@ -1,4 +1,4 @@
-"""`arrcert explain` on the sample sites, and on a site that has arrcert in Django settings."""
+"""`arrcert explain` on the sample sites, and on a site with arrcert in Django's settings."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def explain(folder: Path, *arguments: str, environ: dict[str, str] | None = None
 
 @pytest.fixture(scope="module")
 def demo() -> ModuleType:
-    """The module that makes the certificates of the sample sites."""
+    """The module with the certificates of the sample sites."""
     path = SAMPLE_SITES / "demo.py"
     spec = importlib.util.spec_from_file_location("sample_sites_demo_of_explain", path)
     assert spec is not None
@@ -84,7 +84,7 @@ def demo() -> ModuleType:
     ],
 )
 def test_sample_sites(demo: ModuleType, tmp_path: Path, site: str, app: str) -> None:
-    """On each sample site the command tells who may enter under which policy, and why not."""
+    """For each sample site, the command says which policy accepts the client, and why not."""
     pki = demo.Pki.issue(tmp_path)
     environ = {
         "ARRCERT": json.dumps(pki.policies()),
@@ -119,7 +119,7 @@ def test_sample_sites(demo: ModuleType, tmp_path: Path, site: str, app: str) -> 
 
 @pytest.mark.parametrize("app", ["shop.settings", "shop.wsgi:application", "shop.asgi:application"])
 def test_settings_of_django(tmp_path: Path, app: str) -> None:
-    """A site that configures arrcert in Django settings is judged by those settings."""
+    """A site that configures arrcert in Django's settings is explained with those settings."""
     authority = CertificateAuthority("CA")
     alice, bob = authority.issue("alice"), authority.issue("bob")
     folder = tmp_path / "shop"
@@ -136,7 +136,7 @@ def test_settings_of_django(tmp_path: Path, app: str) -> None:
     answer, code = explain(tmp_path, "bob.pem", "--app", app)
     assert (code, answer["policies"]["default"]["reason"]) == (1, "common_name_not_allowed")
     assert answer["policies"]["partners"]["accepted"]
-    # What is to be pasted keeps the other policies, and its path.
+    # The suggestion keeps the other policies and the path.
     pasted = answer["paste"]["ARRCERT"]
     assert pasted["default"][0]["trust_anchors"] == str(folder / "ca.pem")
     assert pasted["default"][1] == {"fingerprints": [bob.certificate.sha256_fingerprint]}

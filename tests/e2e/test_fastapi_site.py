@@ -1,4 +1,4 @@
-"""The FastAPI sample site on the servers for ASGI apps, behind the local front end, over TLS."""
+"""The FastAPI sample site on several ASGI servers, behind the local front end, over TLS."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ GUNICORN = (sys.executable, "-m", "gunicorn", "--chdir", str(FOLDER), "--bind", 
 SERVERS = {
     "uvicorn with h11": ((*UVICORN, "--http", "h11", APP), "uvicorn"),
     "uvicorn with httptools": ((*UVICORN, "--http", "httptools", APP), "httptools"),
-    # gunicorn.conf.py in the site's folder names the worker.
+    # gunicorn.conf.py in the site's folder selects the worker.
     "gunicorn": ((*GUNICORN, "--config", str(FOLDER / "gunicorn.conf.py"), APP), "gunicorn"),
 }
 
@@ -54,7 +54,7 @@ def site(request, serve, pki):
     variables = {
         "ARRCERT": json.dumps(policies),
         "ARRCERT_EXEMPT_PATHS": "/;/health;/static/*",
-        # What the site stands in is what it needs.
+        # The site needs only its own folder.
         "PYTHONPATH": str(table.SAMPLE_SITES.parent),
     }
     with contextlib.ExitStack() as stack:
@@ -71,7 +71,7 @@ def site(request, serve, pki):
         yield SimpleNamespace(name="FastAPI", port=port, url=front_end.url, server=server)
 
 
-# The table of clients, and what else is asked of the site wherever it runs.
+# The table of clients, and the other tests that the site passes everywhere.
 get = table.get
 test_verdicts_for_python_clients = table.test_verdicts_for_python_clients
 test_denial_is_the_same_for_every_reason = table.test_denial_is_the_same_for_every_reason
@@ -83,13 +83,13 @@ test_unknown_page = table.test_unknown_page
 
 
 def test_a_large_certificate_enters(pki, get):
-    """A certificate of more than 6.1 KB passes each server."""
+    """A certificate of more than 6.1 KB is accepted on each server."""
     assert len(pki.certificate("large").der) > 6246
     assert get("/hellocert", "large").status == 200
 
 
 def test_the_document_names_the_certificate(get):
-    """The OpenAPI document is behind the gate, and says that every operation needs mutual TLS."""
+    """The OpenAPI document needs a certificate, and says that every operation needs mutual TLS."""
     assert get("/openapi.json").status == 403
     document = json.loads(get("/openapi.json", "allowed").text)
     assert document["components"]["securitySchemes"]["clientCertificate"]["type"] == "mutualTLS"
@@ -97,7 +97,7 @@ def test_the_document_names_the_certificate(get):
 
 
 def test_starts_without_a_warning(site):
-    """The start logs no warning of arrcert: each endpoint behind the gate names its policy."""
+    """The start logs no warning, because each endpoint names its policy."""
     before, _, _ = site.server.log.read_text().partition("arrcert: denied")
     assert "configuration:" not in before
     assert "Traceback" not in site.server.log.read_text()

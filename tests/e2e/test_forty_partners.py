@@ -1,4 +1,4 @@
-"""The story of forty partners: one joins, one leaves, one gets a new certificate, no restart."""
+"""Forty partners: one joins, one leaves and one gets a new certificate, without a restart."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ UVICORN = (
 
 
 class Row(NamedTuple):
-    """One framework on its server."""
+    """One framework on one server."""
 
     package: str
     command: tuple[str, ...]
@@ -47,7 +47,7 @@ ROWS = {
 
 
 class Partner(NamedTuple):
-    """One partner: how the app calls it, and its certificate."""
+    """One partner: its identity in the app, and its certificate."""
 
     name: str
     certificate: IssuedCertificate
@@ -56,7 +56,7 @@ class Partner(NamedTuple):
 
     @property
     def toml(self) -> str:
-        """The alternative that lets it in."""
+        """The alternative that accepts this partner."""
         lines = ["[[default]]"]
         if self.has_role:
             lines.append('roles = ["orders"]')
@@ -71,7 +71,7 @@ class Partner(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """One answer: the status, the name that the view told, and the process that gave it."""
+    """One answer: the status, the name from the view, and the process that answered."""
 
     status: int
     name: str | None
@@ -91,7 +91,7 @@ class Site:
         self.port = 0
 
     def _partner(self, number: int) -> Partner:
-        """Make a partner; every second has the role, and every fourth is known by its CA."""
+        """Make a partner. Every second one has the role, and every fourth is accepted by its CA."""
         has_role, is_pinned = number % 2 == 0, number % 4 != 3
         if is_pinned:
             return Partner(f"partner {number}", self_signed("gateway"), has_role, True)
@@ -99,7 +99,7 @@ class Site:
         return Partner(f"contoso:gateway-{number}", certificate, has_role, False)
 
     def add(self, number: int) -> Partner:
-        """Add a partner to those that `install` writes."""
+        """Add a partner to the file that `install` writes."""
         partner = self.partners[str(number)] = self._partner(number)
         return partner
 
@@ -129,7 +129,7 @@ class Site:
         return answers
 
     def check(self, partner: Partner) -> None:
-        """Hold what one partner gets against what the file says."""
+        """Compare the answers to one partner with the content of the file."""
         assert self.ask(partner.certificate, "/whoami")[:2] == (200, partner.name)
         expected = (200, partner.name) if partner.has_role else (403, None)
         assert self.ask(partner.certificate, "/orders")[:2] == expected, partner.name
@@ -137,7 +137,7 @@ class Site:
 
 @pytest.fixture(params=ROWS)
 def site(request: pytest.FixtureRequest, serve: Any, tmp_path: Path) -> Iterator[Site]:
-    """A site of four workers, once in each framework, that knows forty partners."""
+    """A site of four workers that accepts forty partners, once in each framework."""
     row = ROWS[request.param]
     for package in (row.package, row.command[2]):
         pytest.importorskip(package, reason=f"the package {package} (group test) is missing")
@@ -150,14 +150,14 @@ def site(request: pytest.FixtureRequest, serve: Any, tmp_path: Path) -> Iterator
 
 
 def test_forty_partners(site: Site) -> None:
-    """The views know each partner, and a change of the file counts in each worker in seconds."""
+    """Each worker accepts the partners of the file, and applies a change within seconds."""
     for partner in site.partners.values():
         site.check(partner)
     assert site.ask(self_signed("gateway"), "/whoami").status == 403
     assert site.ask(site.authority.issue("stranger"), "/whoami").status == 403
     workers = site.ask_every_worker(site.partners["0"].certificate, "/whoami").keys()
 
-    # All of it stays with the workers until they see the new file.
+    # All of this stays in effect until the workers see the new file.
     removed, pinned = site.partners["6"], site.partners["8"]
     for partner in (removed, pinned):
         answers = site.ask_every_worker(partner.certificate, "/orders")
@@ -169,7 +169,7 @@ def test_forty_partners(site: Site) -> None:
     site.install()
     installed = time.monotonic()
     while time.monotonic() < installed + SECONDS_UNTIL_IT_COUNTS:
-        # The others notice nothing of the change.
+        # The change has no effect on the other partners.
         site.check(site.partners["0"])
         site.check(site.partners["3"])
 
@@ -182,5 +182,5 @@ def test_forty_partners(site: Site) -> None:
             assert {answer[:2] for answer in answers.values()} == {(200, partner.name)}
     for partner in site.partners.values():
         site.check(partner)
-    # Nothing was restarted.
+    # No worker was restarted.
     assert site.ask_every_worker(rotated.certificate, "/whoami").keys() == workers

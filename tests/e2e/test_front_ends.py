@@ -1,6 +1,7 @@
-"""HAProxy and nginx terminate TLS in front of the sample sites, on one server after another.
+"""HAProxy and nginx terminate TLS in front of the sample sites, on several servers.
 
-Both accept any client certificate, as App Service does, and forward it; so the app alone decides.
+Both accept any client certificate, as App Service does, and forward it, so that the app alone
+decides.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ SAMPLE_SITES = HERE.parents[1] / "sample_sites"
 PYTHON = (sys.executable, "-m")
 GUNICORN = (*PYTHON, "gunicorn", "--bind", "127.0.0.1:{port}", "--log-level", "warning")
 UVICORN = (*PYTHON, "uvicorn", "--port", "{port}", "--log-level", "warning", "--lifespan", "off")
-# Told to, it leaves X-Forwarded-Proto alone.
+# With this option it keeps X-Forwarded-Proto.
 WAITRESS = (*PYTHON, "waitress", "--no-clear-untrusted-proxy-headers")
 HYPERCORN = (*PYTHON, "hypercorn", "--bind", "127.0.0.1:{port}")
 UWSGI = (
@@ -126,7 +127,7 @@ http {
 
 
 class FrontEnd(NamedTuple):
-    """A front end, and how it forwards a certificate.
+    """A front end, and the way it forwards a certificate.
 
     Attributes:
         program: to run.
@@ -134,7 +135,7 @@ class FrontEnd(NamedTuple):
         config: the name and the text of its configuration.
         header: that it sets.
         encode: how it writes a certificate there.
-        setting: what the site is told of it.
+        setting: its description in the settings of the site.
     """
 
     program: str
@@ -196,7 +197,7 @@ def behind(serve, pki: Path, forms) -> Callable[..., contextlib.AbstractContextM
         site_variables = {
             "ARRCERT_FRONT_END": front_end.setting,
             "ARRCERT_EXEMPT_PATHS": "/;/health;/static/*",
-            # The Flask site protects its pages one by one, the others have a gate.
+            # The Flask site protects each page separately. The other sites have a gate.
             "ARRCERT_PROTECT_ALL": "false" if framework == "Flask" else "true",
             "DJANGO_SECRET_KEY": secrets.token_urlsafe(50),
             "DJANGO_ALLOWED_HOSTS": "localhost",
@@ -215,7 +216,7 @@ def behind(serve, pki: Path, forms) -> Callable[..., contextlib.AbstractContextM
             with serve(command, files={file: text}, speaks_tls=True) as running:
 
                 def knock(form: str, client: str | None) -> object:
-                    # The sites know no other method there; a GET may have a chunked body too.
+                    # The sites accept no other method there, and a GET may have a chunked body too.
                     message = forms(form, "/hellocert", front_end.header, front_end.encode, "GET")
                     return running.exchange(message, contexts[client])
 
@@ -236,7 +237,7 @@ def door(request: pytest.FixtureRequest, behind) -> Iterator[Door]:
 
 
 def test_owner_of_the_key_enters(door: Door) -> None:
-    """Who holds the key enters on a safe server; on any other the site refuses, and says why."""
+    """The owner of the key is accepted on a safe server, and every other server is refused."""
     answer = door.knock("nothing", "alice")
     log = door.site.log.read_text(errors="replace")
     if door.is_safe:
@@ -248,14 +249,14 @@ def test_owner_of_the_key_enters(door: Door) -> None:
 
 
 def test_open_pages_are_served_everywhere(door: Door, forms) -> None:
-    """A site that refuses to be served by an unsafe server still shows its exempt paths."""
+    """A site that refuses an unsafe server still serves its exempt paths."""
     answer = door.site.exchange(forms("nothing", "/health"))
     assert answer.status == 200
 
 
 @pytest.mark.parametrize("client", [None, "stranger"])
 def test_nobody_enters_without_the_key(door: Door, form: str, client: str | None) -> None:
-    """No smuggled form opens a site without the key, and none makes anything stumble."""
+    """No smuggled form opens a site without the key, and none causes an error."""
     answer = door.knock(form, client)
     assert b"alice" not in answer.body
     assert answer.status in {400, 403}, answer
@@ -263,20 +264,20 @@ def test_nobody_enters_without_the_key(door: Door, form: str, client: str | None
 
 @pytest.mark.parametrize("client", [None, "stranger"])
 def test_a_lone_carriage_return_does_not_pass(door: Door, client: str | None) -> None:
-    """A front end lets no header through that stands behind a lone CR."""
+    """A front end forwards no header that stands after a lone CR."""
     assert door.knock("behind a lone CR", client).status in {400, 403}
 
 
 def test_chunked_body_of_the_owner(door: Door, request: pytest.FixtureRequest) -> None:
     """The owner's chunked request is served, unless the server or its trailers are refused."""
-    # HAProxy appends its headers; nginx sends on the length that it has counted.
+    # HAProxy adds its headers at the end. nginx sends the length that it has counted.
     late = door.front_end == "HAProxy" and "httptools" in request.node.name
     served = door.is_safe and not late
     assert door.knock("chunked", "alice").status == (200 if served else 403)
 
 
 def test_without_the_refusal_a_look_alike_enters(behind) -> None:
-    """What the refusal is for: HAProxy passes underscores on, and an unsafe server folds them."""
+    """If unsafe servers are allowed, HAProxy passes underscores on and such a server folds them."""
     with behind("HAProxy", "Flask on cheroot", ARRCERT_REFUSE_UNSAFE_SERVERS="false") as door:
         assert door.knock("underscores", None).status == 200
         assert door.knock("nothing", None).status == 403

@@ -1,4 +1,4 @@
-"""The Azure Functions sample, through the real library's objects, and its client over TLS."""
+"""The Azure Functions sample, called through the library's objects, and its client over TLS."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ MODULES = ("function_app", "flask_app", "functions_host")
 
 @pytest.fixture
 def load(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., ModuleType]]:
-    """A function that imports the sample afresh, under the given variables."""
+    """A function that imports the sample anew, with the given variables."""
 
     def load(name: str = "function_app", **variables: str) -> ModuleType:
         for variable, value in variables.items():
@@ -61,13 +61,13 @@ def load(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., ModuleType]]
 
 @pytest.fixture
 def host(load, alice: IssuedCertificate):
-    """The stand-in for the host, for which the sample allows alice."""
+    """The stand-in for the host. The sample accepts alice."""
     fingerprint = alice.certificate.sha256_fingerprint
     return load("functions_host", ARRCERT_FINGERPRINTS=fingerprint)
 
 
 class Function(NamedTuple):
-    """One of the two functions, as the library knows it.
+    """One of the two functions, in the library's form.
 
     Attributes:
         call: takes headers as (name, value) pairs and returns the library's response.
@@ -80,7 +80,7 @@ class Function(NamedTuple):
 
 @pytest.fixture(params=ROUTES)
 def function(request: pytest.FixtureRequest, host) -> Function:
-    """Each function in turn: the native trigger, and the hosted Flask site."""
+    """Each function: the native trigger, and the hosted Flask site."""
     _, called = host.host().functions[ROUTES[request.param]]
     if request.param == "random_string":
         url = "https://site.example/random"
@@ -94,7 +94,7 @@ def function(request: pytest.FixtureRequest, host) -> Function:
 
 @pytest.fixture
 def fill(alice, impostor, look_alike) -> Callable[..., list[tuple[str, str]]]:
-    """A function that puts certificates where a table names them."""
+    """A function that replaces the names in a table by certificates."""
     values = {
         "alice": alice.header_value,
         "impostor": impostor.header_value,
@@ -105,7 +105,7 @@ def fill(alice, impostor, look_alike) -> Callable[..., list[tuple[str, str]]]:
 
 @pytest.mark.parametrize("case", ENTERS)
 def test_right_certificate_enters(function: Function, fill, case: str) -> None:
-    """The allowed certificate enters under the header's name in any case."""
+    """The allowed certificate is accepted in the header, with its name in any case."""
     response = function.call(fill(ENTERS[case]))
     assert response.status_code == 200
     assert re.fullmatch(function.entered, response.get_body().decode())
@@ -115,7 +115,7 @@ def test_right_certificate_enters(function: Function, fill, case: str) -> None:
 def test_anything_else_is_denied(
     function: Function, fill, case: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """All else is a 403, never an exception, and the log has its reason."""
+    """Every other request is a 403, never an exception, and the log has its reason."""
     pairs, reason = DENIED[case]
     response = function.call(fill(pairs))
     assert response.status_code == 403
@@ -129,7 +129,7 @@ def test_refusal_says_nothing(function: Function, fill) -> None:
 
 
 def test_expired_certificate_is_denied(load, alice, expired, caplog) -> None:
-    """A pin does not outweigh the dates, here as anywhere."""
+    """An expired certificate is denied, although it is pinned."""
     host = load("functions_host", ARRCERT_FINGERPRINTS=expired.certificate.sha256_fingerprint)
     pairs = [(HEADER, expired.header_value)]
     for path in ("/random", "/hellocert"):
@@ -138,7 +138,7 @@ def test_expired_certificate_is_denied(load, alice, expired, caplog) -> None:
 
 
 def test_random_string_is_random_and_stays_private(host, alice) -> None:
-    """Each answer is another one, and no cache keeps it."""
+    """Each answer is another random string, and no cache stores it."""
     pairs = [(HEADER, alice.header_value)]
     answers = [host.host().answer("GET", "https://site.example/random", pairs) for _ in range(2)]
     assert answers[0].body != answers[1].body
@@ -146,13 +146,13 @@ def test_random_string_is_random_and_stays_private(host, alice) -> None:
 
 
 def test_health_is_open(host) -> None:
-    """A probe without a certificate finds the site alive."""
+    """The health page answers without a certificate."""
     answer = host.host().answer("GET", "https://site.example/health", [])
     assert (answer.status, answer.body) == (200, b"ok")
 
 
 def test_levels_and_routes_are_said(load, alice) -> None:
-    """Both functions say themselves that the host asks for no key, and where they are."""
+    """Both functions state that the host asks for no key, and their routes."""
     app = load(ARRCERT_FINGERPRINTS=alice.certificate.sha256_fingerprint).app
     triggers = [function.get_trigger().get_dict_repr() for function in app.get_functions()]
     assert {trigger["authLevel"].value for trigger in triggers} == {func.AuthLevel.ANONYMOUS.value}
@@ -168,7 +168,7 @@ def test_no_policy_no_start(load) -> None:
 
 
 def test_decorator_above_the_route_stops_the_start(load, alice) -> None:
-    """Written the wrong way round, the decorator protects nothing, and says so."""
+    """A decorator above the route stops the start."""
     module = load(ARRCERT_FINGERPRINTS=alice.certificate.sha256_fingerprint)
     app = func.FunctionApp()
     with pytest.raises(TypeError, match="write @authorize_certificate below"):
@@ -180,7 +180,7 @@ def test_decorator_above_the_route_stops_the_start(load, alice) -> None:
 
 
 def test_example_settings_start(load, caplog, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The example of the local settings starts the app, which warns that nothing guards it."""
+    """The example of the local settings starts the app, with a warning about its header."""
     example = json.loads((FOLDER / "local.settings.json.example").read_text())
     assert example["IsEncrypted"] is False
     monkeypatch.delenv("WEBSITE_SITE_NAME")
@@ -189,17 +189,17 @@ def test_example_settings_start(load, caplog, monkeypatch: pytest.MonkeyPatch) -
     assert any("strangers may be able to send" in r.getMessage() for r in caplog.records)
 
 
-# --- why the sample hosts Flask as it does -------------------------------------------------------
+# --- the reason for the sample's way to host Flask -----------------------------------------------
 
 
 def ask_wsgi(app: Flask, req: object, context: object) -> object:
-    """Ask a WsgiFunctionApp."""
+    """Send a request to a WsgiFunctionApp."""
     [function] = func.WsgiFunctionApp(app).get_functions()
     return function.get_user_function()(req, context)
 
 
 def ask_asgi(app: Flask, req: object, context: object) -> object:
-    """Ask what AsgiFunctionApp runs, which keeps the names apart, with Flask behind an adapter."""
+    """Send a request to the app of an AsgiFunctionApp, which keeps the names apart."""
     a2wsgi = pytest.importorskip("a2wsgi", reason="the package a2wsgi is missing")
     middleware = func.AsgiMiddleware(a2wsgi.WSGIMiddleware(app))
     return asyncio.run(middleware.handle_async(req, context))
@@ -210,7 +210,7 @@ def ask_asgi(app: Flask, req: object, context: object) -> object:
 def test_library_alone_cannot_host_flask_safely(
     host, alice, monkeypatch: pytest.MonkeyPatch, caplog, ask: Callable[..., object], refuses: bool
 ) -> None:
-    """Hosted by the library alone a look-alike would enter, so there arrcert refuses everybody."""
+    """With the library alone a look-alike could be accepted, so arrcert refuses every request."""
     app = Flask(__name__)
     app.config["ARRCERT_REFUSE_UNSAFE_SERVERS"] = refuses
     Arrcert(app)
@@ -226,7 +226,7 @@ def test_library_alone_cannot_host_flask_safely(
 
 @pytest.fixture(scope="module")
 def variables() -> dict[str, str]:
-    """Where the servers find the sample."""
+    """The variables with which the servers import the sample."""
     return {
         "PYTHONPATH": os.pathsep.join([str(HERE), str(FOLDER)]),
         "ARRCERT_PROTECT_ALL": "false",
@@ -235,7 +235,7 @@ def variables() -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def plain(serve, variables):
-    """The stand-in for the host on plain HTTP, as `func start` serves on one's own machine."""
+    """The stand-in for the host on plain HTTP, like `func start` on a developer's machine."""
     program = str(HERE / "functions_host.py")
     with serve([sys.executable, program, "{port}"], **variables) as running:
         yield running
@@ -243,7 +243,7 @@ def plain(serve, variables):
 
 @pytest.fixture(scope="module")
 def server_authority() -> CertificateAuthority:
-    """The CA that the front end's own certificate comes from."""
+    """The CA that issued the front end's own certificate."""
     return CertificateAuthority("Server CA")
 
 
@@ -266,14 +266,14 @@ def behind_front_end(serve, variables, server_authority):
 
 @pytest.mark.parametrize("path", ["/random", "/hellocert"])
 def test_nobody_enters_by_a_smuggled_header(plain, form: str, forms, path: str) -> None:
-    """No smuggled form of the header opens either function where no front end removes it."""
+    """No smuggled form of the header opens a function, even without a front end that removes it."""
     answer = plain.exchange(forms(form, path, method="GET"))
     assert answer.status in (400, 403), answer
 
 
 @pytest.mark.parametrize("path", ["/random", "/hellocert"])
 def test_header_by_its_name_enters(plain, forms, path: str) -> None:
-    """What the front end sends opens both."""
+    """The front end's own header opens both functions."""
     assert plain.exchange(forms("legitimate", path)).status == 200
 
 
@@ -281,7 +281,7 @@ def test_header_by_its_name_enters(plain, forms, path: str) -> None:
 
 
 class Said(NamedTuple):
-    """What the client printed, and how it ended."""
+    """The output of the client, and its exit code."""
 
     exit_code: int
     output: str
@@ -290,7 +290,7 @@ class Said(NamedTuple):
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory, alice, impostor, expired, server_authority) -> Path:
-    """A folder with what a client may have."""
+    """A folder with the files that a client may have."""
     folder = tmp_path_factory.mktemp("client")
     for name, issued in {"alice": alice, "impostor": impostor, "expired": expired}.items():
         both = issued.certificate_pem + issued.private_key_pem
@@ -310,7 +310,7 @@ def files(tmp_path_factory, alice, impostor, expired, server_authority) -> Path:
 
 
 def run(files: Path, *words: object, password: str | None = None) -> Said:
-    """Run the client as a person does, in the folder of their files."""
+    """Run the client as a user does, in the folder of the files."""
     environ = {
         name: value
         for name, value in os.environ.items()
@@ -332,7 +332,7 @@ def run(files: Path, *words: object, password: str | None = None) -> Said:
 
 @pytest.fixture
 def over_tls(behind_front_end, files):
-    """A function that calls the function through the local front end."""
+    """A function that runs the client through the local front end."""
 
     def call(*words: object, path: str = "/random", password: str | None = None) -> Said:
         url = f"https://localhost:{behind_front_end.port}{path}"
@@ -346,7 +346,7 @@ def over_tls(behind_front_end, files):
     [("alice.p12", None), ("alice-password.p12", PASSWORD), ("alice.pem", None)],
 )
 def test_client_gets_its_string(over_tls, file: str, password: str | None) -> None:
-    """With the right certificate, whatever it is kept in, the client prints a random string."""
+    """With the right certificate in any kind of file, the client prints a random string."""
     said = over_tls("--certificate", file, password=password)
     assert said.exit_code == 0, said
     assert re.fullmatch(r"[\w-]{32}\n", said.output)
@@ -354,7 +354,7 @@ def test_client_gets_its_string(over_tls, file: str, password: str | None) -> No
 
 
 def test_client_reaches_the_hosted_site(over_tls) -> None:
-    """The same certificate opens the Flask site beside it."""
+    """The same certificate opens the Flask site of the app."""
     assert over_tls("--certificate", "alice.p12", path="/hellocert").output == "hello alice\n"
 
 
@@ -369,7 +369,7 @@ def test_client_reaches_the_hosted_site(over_tls) -> None:
     ids=["wrong", "expired", "none"],
 )
 def test_client_is_refused_in_one_sentence(over_tls, words, sentence: str, path: str) -> None:
-    """Refused, the client says so in a sentence, prints nothing else, and ends with 1."""
+    """If it is refused, the client prints one sentence and exits with 1."""
     said = over_tls(*words, path=path)
     assert (said.exit_code, said.output) == (1, "")
     last_line = said.error.splitlines()[-1]
@@ -389,7 +389,7 @@ def test_client_is_refused_in_one_sentence(over_tls, words, sentence: str, path:
     ],
 )
 def test_client_says_which_file_is_wrong(over_tls, words, password, sentence: str) -> None:
-    """A file or password that cannot be used is named by its option, without a traceback."""
+    """The error about a file or password names its option, without a traceback."""
     said = over_tls(*words, password=password)
     assert said.exit_code == 3
     assert re.match(f"client.py: {sentence}", said.error)
@@ -397,7 +397,7 @@ def test_client_says_which_file_is_wrong(over_tls, words, password, sentence: st
 
 
 def test_client_does_not_trust_any_server(behind_front_end, files) -> None:
-    """A site whose own certificate is not trusted gets no request, and --cafile is named."""
+    """A site with an untrusted certificate gets no request, and the error names --cafile."""
     said = run(files, f"https://localhost:{behind_front_end.port}/random")
     assert said.exit_code == 4
     assert "is not trusted" in said.error
@@ -405,7 +405,7 @@ def test_client_does_not_trust_any_server(behind_front_end, files) -> None:
 
 
 def test_client_says_that_nobody_is_there(files, unused_port: int, plain) -> None:
-    """A closed port, and a server that speaks no TLS, are a sentence each."""
+    """A closed port, and a server without TLS, are an error of one sentence each."""
     said = run(files, f"https://localhost:{unused_port}/random")
     assert said.exit_code == 4
     assert said.error.startswith(f"client.py: no connection to localhost:{unused_port}")
@@ -415,7 +415,7 @@ def test_client_says_that_nobody_is_there(files, unused_port: int, plain) -> Non
 
 
 def test_client_names_another_answer(over_tls) -> None:
-    """An answer that is neither 200 nor 403 is neither success nor refusal."""
+    """An answer that is neither 200 nor 403 has its own sentence and exit code."""
     said = over_tls("--certificate", "alice.p12", path="/nowhere")
     assert said.exit_code == 5
     assert "404" in said.error
@@ -434,7 +434,7 @@ def test_client_names_another_answer(over_tls) -> None:
     ],
 )
 def test_client_without_tls(plain, files, file, password, exit_code: int) -> None:
-    """On this machine, without a front end, the client writes the header itself."""
+    """With a local address over plain HTTP, the client itself writes the header."""
     url = f"http://localhost:{plain.port}/random"
     said = run(files, url, "--local", "--certificate", file, password=password)
     assert said.exit_code == exit_code, said
@@ -456,14 +456,14 @@ def test_client_without_tls(plain, files, file, password, exit_code: int) -> Non
     ],
 )
 def test_header_goes_to_this_machine_alone(files, words, sentence: str) -> None:
-    """What would send a certificate in plain text, or a forged header, is a usage error."""
+    """A certificate in plain text, and a forged header, to another machine is a usage error."""
     said = run(files, *words)
     assert said.exit_code == 2
     assert sentence in said.error
 
 
 def test_client_follows_no_redirect(files) -> None:
-    """A site cannot send the client, and with it the certificate, elsewhere."""
+    """The client follows no redirect, so that a site cannot send it elsewhere."""
     asked = []
 
     class Redirects(http.server.BaseHTTPRequestHandler):
@@ -497,7 +497,7 @@ def unused_port() -> int:
 
 
 def test_help_tells_every_exit_code(files) -> None:
-    """The help names what a script has to know."""
+    """The help names every exit code."""
     said = run(files, "--help")
     assert said.exit_code == 0
     assert re.findall(r"^  (\d)  ", said.output, re.MULTILINE) == list("012345")
@@ -508,14 +508,14 @@ def test_help_tells_every_exit_code(files) -> None:
 
 
 def readme_lines(start: str | tuple[str, ...]) -> list[str]:
-    """Return the lines of the README's shell blocks that begin so."""
+    """Return the lines of the README's shell blocks that begin with a text."""
     text = (FOLDER / "README.md").read_text(encoding="utf-8")
     blocks = re.findall(r"^```sh\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     return [line for block in blocks for line in block.splitlines() if line.startswith(start)]
 
 
 def test_readme_leads_to_a_random_string(serve, variables, tmp_path: Path) -> None:
-    """What the README types makes a certificate that the function answers, and one refusal."""
+    """The README makes a certificate that the function accepts, and one that it denies."""
     printed = [
         subprocess.run(
             ["bash", "-ec", line], cwd=tmp_path, capture_output=True, text=True, check=True
@@ -534,7 +534,7 @@ def test_readme_leads_to_a_random_string(serve, variables, tmp_path: Path) -> No
 
 
 def test_readme_names_real_options_of_the_client(files) -> None:
-    """Every option of the client that the README writes is in its help."""
+    """Every option of the client in the README is also in its help."""
     options = re.findall(r"--[\w-]+", " ".join(readme_lines("python client.py ")))
     assert {"--certificate", "--local"} == set(options)
     said = run(files, "--help")
@@ -542,7 +542,7 @@ def test_readme_names_real_options_of_the_client(files) -> None:
 
 
 def test_deployment_leaves_the_client_and_secrets_behind() -> None:
-    """What is published holds the app and its settings, and neither client nor keys."""
+    """The published folder holds the app and its settings, and neither the client nor keys."""
     ignored = (FOLDER / ".funcignore").read_text().splitlines()
     assert {"client.py", "local.settings.json", "*.p12", "*.key"} <= set(ignored)
     needed = {"function_app.py", "flask_app.py", "host.json", "requirements.txt"}

@@ -31,7 +31,7 @@ ENTERED = {"/random": rb"[\w-]{32}", "/hellocert": rb"hello alice\n"}
 
 @functools.cache
 def find_python() -> str | None:
-    """Return an interpreter that has the worker library, None where there is none."""
+    """Return an interpreter that has the worker library, or None."""
     python = os.environ.get("FUNCTIONS_PYTHON", sys.executable)
     needs = "import arrcert, azure_functions_runtime, flask, google.protobuf"
     done = subprocess.run([python, "-c", needs], capture_output=True, check=False)
@@ -53,7 +53,7 @@ def python() -> str:
 
 
 def started(python: str, folder: Path, settings: Mapping[str, str]) -> dict[str, Any]:
-    """Start an app, and return what the worker answers to the host."""
+    """Start an app, and return the worker's answer to the host."""
     environ = {name: value for name, value in os.environ.items() if not name.startswith("ARRCERT")}
     done = subprocess.run(
         [python, WORKER, folder, "--start"],
@@ -70,7 +70,7 @@ def started(python: str, folder: Path, settings: Mapping[str, str]) -> dict[str,
 
 @pytest.fixture(scope="module")
 def running(serve, python: str) -> Iterator[Any]:
-    """The sample under the worker, behind the stand-in for the host."""
+    """The sample in the worker, with the stand-in for the host."""
     variables = {"PYTHONPATH": "", "ARRCERT_PROTECT_ALL": "false"}
     with serve([python, WORKER, str(FOLDER), "{port}"], **variables) as running:
         yield running
@@ -96,7 +96,7 @@ def ask(running, alice, impostor, look_alike):
 
 
 def test_app_is_indexed(python: str, alice: IssuedCertificate) -> None:
-    """The worker finds both functions, each open to whoever has a certificate."""
+    """The worker finds both functions, and neither needs a key of the host."""
     settings = {"ARRCERT_FINGERPRINTS": alice.certificate.sha256_fingerprint}
     answer = started(python, FOLDER, settings)
     assert answer["status"] == "Success", answer["message"]
@@ -107,7 +107,7 @@ def test_app_is_indexed(python: str, alice: IssuedCertificate) -> None:
 
 
 def test_deployed_version_is_the_one_that_is_tested(python: str) -> None:
-    """The README creates an app with a version of Python that this worker library is for."""
+    """The README creates an app with a Python version that this worker library supports."""
     readme = (FOLDER / "README.md").read_text(encoding="utf-8")
     [deployed] = re.findall(r"--runtime-version (3\.\d+)", readme)
     assert deployed in ("3.13", "3.14")
@@ -115,14 +115,14 @@ def test_deployed_version_is_the_one_that_is_tested(python: str) -> None:
 
 
 def test_without_a_policy_the_worker_reports_the_mistake(python: str) -> None:
-    """A module that cannot be imported is a failure that names the setting, without functions."""
+    """A module that cannot be imported is a failure that names the setting."""
     answer = started(python, FOLDER, {})
     assert (answer["status"], answer["functions"]) == ("Failure", {})
     assert answer["message"].startswith("ConfigurationError: ARRCERT: is not set")
 
 
 def test_missing_package_is_reported(python: str, tmp_path: Path) -> None:
-    """A package that requirements.txt lacks is a failure that names the package."""
+    """A package that is missing in requirements.txt is a failure that names the package."""
     (tmp_path / "function_app.py").write_text("import no_such_package\n")
     answer = started(python, tmp_path, {})
     assert (answer["status"], answer["functions"]) == ("Failure", {})
@@ -132,7 +132,7 @@ def test_missing_package_is_reported(python: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", ENTERED)
 @pytest.mark.parametrize("case", ENTERS)
 def test_right_certificate_enters(ask, path: str, case: str) -> None:
-    """The allowed certificate enters under the header's name in any case."""
+    """The allowed certificate is accepted in the header, with its name in any case."""
     answer, _ = ask(path, ENTERS[case])
     assert answer.status == 200, answer
     assert re.fullmatch(ENTERED[path], answer.body)
@@ -141,9 +141,9 @@ def test_right_certificate_enters(ask, path: str, case: str) -> None:
 @pytest.mark.parametrize("path", ENTERED)
 @pytest.mark.parametrize("case", DENIED)
 def test_anything_else_is_denied(ask, path: str, case: str) -> None:
-    """All else is a 403, never the worker's failure, and the log has its reason."""
+    """Every other request is a 403, never a failure of the worker, and the log has its reason."""
     pairs, reason = DENIED[case]
-    # The standard library's server, which takes the requests here, has a limit of its own.
+    # The server of the standard library, which receives the requests here, has its own limit.
     pairs = [(name, value.replace("A" * 70_000, "A" * 60_000)) for name, value in pairs]
     answer, log = ask(path, pairs)
     assert answer.status == 403, answer
@@ -153,28 +153,29 @@ def test_anything_else_is_denied(ask, path: str, case: str) -> None:
 
 @pytest.mark.parametrize("path", ENTERED)
 def test_nobody_enters_by_a_smuggled_header(running, form: str, forms, path: str) -> None:
-    """No smuggled form of the header opens either function where no front end removes it."""
+    """No smuggled form of the header opens a function, even without a front end that removes it."""
     answer = running.exchange(forms(form, path, method="GET"))
     assert answer.status in (400, 403), answer
 
 
 def test_a_large_body_passes(running, forms) -> None:
-    """A POST of 200 KB reaches the hosted site, which has no such page."""
+    """A POST of 200 KB reaches the hosted site, which answers that the page does not exist."""
     head = forms("legitimate", "/nowhere", method="POST", more=["Content-Length: 200000"])
     assert running.exchange(head + b"x" * 200_000).status in (404, 405)
 
 
 def test_health_is_open(ask) -> None:
-    """A probe without a certificate finds the site alive."""
+    """The health page answers without a certificate."""
     answer, log = ask("/health", [])
     assert (answer.status, answer.body) == (200, b"ok")
     assert "arrcert" not in log
 
 
 def test_library_alone_folds_names(serve, python: str, tmp_path: Path, alice) -> None:
-    """The library's own WsgiFunctionApp delivers a look-alike, and there arrcert refuses everybody.
+    """WsgiFunctionApp of the library passes a look-alike on, so arrcert refuses every request.
 
-    Without the refusal the look-alike enters: this is why the sample hosts Flask as it does.
+    If unsafe servers are allowed, the look-alike is accepted. So the sample hosts Flask in another
+    way.
     """
     (tmp_path / "function_app.py").write_text(
         "import azure.functions as func\n"

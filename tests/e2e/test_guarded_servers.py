@@ -1,6 +1,6 @@
-"""What servers and front ends let a stranger do who needs more than a header: each on the real one.
+"""Attacks that need more than a header, on real servers and front ends.
 
-The forms that a plain request can take are in test_matrix.py.
+test_matrix.py has the forms of a plain request.
 """
 
 from __future__ import annotations
@@ -95,21 +95,21 @@ FRONT_ENDS = {
 
 @contextlib.contextmanager
 def in_front(serve: Any, name: str, site: int) -> Iterator[int]:
-    """Run a front end that overwrites the exact header only, and return its port."""
+    """Run a front end that overwrites only the exact header, and return its port."""
     program, words, text = FRONT_ENDS[name]
     with serve([program, *words], files={"cfg": text.replace("@SITE@", str(site))}) as running:
         yield running.port
 
 
 def needs(*modules: str) -> None:
-    """Skip the test where one of the modules is missing."""
+    """Skip the test if one of the modules is missing."""
     for module in modules:
         if importlib.util.find_spec(module) is None:
             pytest.skip(f"the package {module} is missing")
 
 
 def decisions(site: Any) -> list[str]:
-    """Return what the site has decided, request by request."""
+    """Return the decisions of the site, one for each request."""
     lines = (site.log.parent / "decisions").read_text().splitlines()
     return [line.rpartition(" ")[0] for line in lines]
 
@@ -117,7 +117,7 @@ def decisions(site: Any) -> list[str]:
 @pytest.mark.parametrize("front_end", FRONT_ENDS)
 @pytest.mark.parametrize("name", SPEAKS_HTTP2)
 def test_nobody_enters_by_an_upgrade_to_h2c(serve, alice, front_end: str, name: str) -> None:
-    """A client that turns a front end into a tunnel by Upgrade: h2c is denied in the tunnel."""
+    """A client that makes a tunnel with Upgrade: h2c is denied inside the tunnel."""
     needs("h2", "hypercorn", "gevent", "gunicorn.asgi")
     from tests.e2e.http2 import ask
 
@@ -128,7 +128,7 @@ def test_nobody_enters_by_an_upgrade_to_h2c(serve, alice, front_end: str, name: 
             for scheme in ("http", "https")
         ]
         assert set(answers) <= {b"denied", b""}
-        # gunicorn asks for the token that nginx's usual lines take away.
+        # gunicorn needs the token that nginx's usual lines remove.
         if name == "hypercorn" or front_end != "nginx":
             assert decisions(site) == ["not_through_front_end tunnel"] * 2
             assert "the front end is not declared to speak" in site.log.read_text()
@@ -138,7 +138,7 @@ def test_nobody_enters_by_an_upgrade_to_h2c(serve, alice, front_end: str, name: 
 
 @pytest.mark.parametrize("name", SPEAKS_HTTP2)
 def test_http2_is_served_where_it_is_declared(serve, alice, name: str) -> None:
-    """A front end that is declared to speak HTTP/2 is believed over HTTP/2, as it is over 1.1."""
+    """A front end that is declared to speak HTTP/2 is accepted over HTTP/2 as over 1.1."""
     needs("h2", "hypercorn", "gevent", "gunicorn.asgi")
     from tests.e2e.http2 import ask
 
@@ -166,7 +166,7 @@ DANGEROUS = ("--header-map", "dangerous", OFF_THREAD)
     ids=["sync", "gthread", "gevent", "sync, preloaded", "gthread, preloaded"],
 )
 def test_gunicorns_settings_are_seen_from_another_thread(serve, forms, words) -> None:
-    """A check off the worker's thread sees header_map=dangerous at the first request."""
+    """A check outside the worker's thread sees header_map=dangerous at the first request."""
     needs("gevent")
     with serve([*GUNICORN, *words]) as site:
         site.exchange(forms("underscores", "/?forged"))
@@ -188,7 +188,7 @@ FORWARDED = {
     "Forwarded": ("Forwarded: for=10.1.0.1",),
     "Forwarded with a port": ('Forwarded: for="10.1.0.1:4711"',),
 }
-"""What a stranger sends who wants to be taken for a trusted proxy."""
+"""Headers of a stranger who imitates a trusted proxy."""
 
 PROXY_LINE = b"PROXY TCP4 10.1.0.1 10.1.0.2 4711 8000\r\n"
 PROXY_PROTOCOL = ("--proxy-protocol", "--proxy-allow-from", "*")
@@ -226,7 +226,7 @@ HANDSHAKE = (
 
 @pytest.mark.parametrize("name", REPLACES_ADDRESSES)
 def test_an_address_from_a_header_is_no_peer(serve, forms, name: str) -> None:
-    """An address that the server took from a header or the PROXY protocol admits nobody."""
+    """A peer address from a header or the PROXY protocol is not trusted."""
     needs("daphne", "httptools", "uvicorn.workers", "gunicorn.asgi")
     with serve(REPLACES_ADDRESSES[name], ARRCERT_TRUSTED_PROXIES='["10.1.0.0/16"]') as site:
         for form, headers in FORWARDED.items():
@@ -242,7 +242,7 @@ def test_an_address_from_a_header_is_no_peer(serve, forms, name: str) -> None:
 
 @pytest.mark.parametrize("name", REPLACES_ADDRESSES)
 def test_a_trusted_proxy_passes_where_its_address_is_seen(serve, forms, name: str) -> None:
-    """The proxy's own address admits, unless gunicorn's ASGI worker speaks the PROXY protocol."""
+    """The proxy's own address is trusted, unless gunicorn's ASGI worker has the PROXY protocol."""
     needs("daphne", "httptools", "uvicorn.workers", "gunicorn.asgi")
     with serve(REPLACES_ADDRESSES[name], ARRCERT_TRUSTED_PROXIES='["127.0.0.1"]') as site:
         site.exchange(forms("legitimate", "/?proxy"))
@@ -251,7 +251,7 @@ def test_a_trusted_proxy_passes_where_its_address_is_seen(serve, forms, name: st
 
 
 def test_daphne_before_4_2_2_is_refused_for_websockets(serve, forms, old_release) -> None:
-    """A WebSocket handshake, whose headers may be split, is refused; HTTP is served."""
+    """On an old daphne, a WebSocket handshake is refused, and HTTP is served."""
     needs("daphne")
     variables = {"PYTHONPATH": str(old_release("daphne==4.2.1"))}
     with serve([*DAPHNE, ASGI], **variables) as site, in_front(serve, "HAProxy", site.port) as port:
@@ -265,7 +265,7 @@ def test_daphne_before_4_2_2_is_refused_for_websockets(serve, forms, old_release
 
 @pytest.mark.parametrize("normalizes", [None, False, True])
 def test_loose_line_ends_are_told_or_refused(serve, forms, normalizes: bool | None) -> None:
-    """Where nobody knows what the front end does with a bare LF, the log says so once."""
+    """With unknown line ends of the front end, the log warns once of a server with loose ones."""
     needs("hypercorn")
     front_end: dict[str, object] = {"header": "X-ARR-ClientCert"}
     if normalizes is not None:

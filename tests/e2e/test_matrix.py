@@ -1,9 +1,10 @@
-"""Every server, every form, behind a front end that overwrites the exact header and nothing else.
+"""Every server and form, behind a front end that overwrites only the exact header.
 
-HAProxy, and a pass-through proxy that hands on every byte which it does not have to touch. A
-stranger without a certificate and one with a certificate of their own send each form, as a plain
-request and as a WebSocket handshake. The site counts who enters, so that a request which is hidden
-in another one counts too. docs/servers.md has the table; tests/test_servers_page.py holds it.
+The front ends are HAProxy, and a pass-through proxy that forwards every byte which it does not have
+to change. A stranger without a certificate, and one with a certificate, send each form as a plain
+request and as a WebSocket handshake. The site counts each acceptance, so that a request which is
+hidden in another one counts too. docs/servers.md has the table, and tests/test_servers_page.py
+compares it.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ def program(name: str, **more: Any) -> Server:
 
 
 def gunicorn(*words: str, needs: str = "gunicorn", **more: Any) -> Server:
-    """Return a gunicorn."""
+    """Return the description of a gunicorn."""
     return Server((*GUNICORN, *words), needs, **more)
 
 
@@ -227,7 +228,7 @@ OVER_HTTP2: dict[str, dict[str, Any]] = {
         "body": NESTED,
     },
 }
-"""The same over HTTP/2, to a front end that speaks it."""
+"""The same servers over HTTP/2, behind a front end that speaks it."""
 
 HAPROXY = """
 global
@@ -253,7 +254,7 @@ frontend @NAME@
 
 
 def free_ports(number: int) -> list[int]:
-    """Return ports that nobody listens on."""
+    """Return ports on which no server listens."""
     with contextlib.ExitStack() as stack:
         sockets = [
             stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(number)
@@ -283,7 +284,7 @@ class Doors(NamedTuple):
 def haproxy(
     serve: Any, site: int, link: str, stranger: str, alice: str, tls: str
 ) -> Iterator[Doors]:
-    """Run HAProxy, which overwrites the header of every client."""
+    """Run HAProxy, which overwrites the header of each client."""
     ports = Doors(0, *free_ports(4))
     text = HAPROXY.replace("@SITE@", str(site)).replace("@LINK@", link)
     for name, value, speaks in (
@@ -295,7 +296,7 @@ def haproxy(
     ):
         lines = [line for line in DOOR.splitlines() if value or "@VALUE@" not in line]
         door = "\n".join(lines).replace("@NAME@", name).replace("@VALUE@", value)
-        # `serve` asks whether the first door is open.
+        # `serve` waits until the first port is open.
         door = door.replace("@PORT@", str(getattr(ports, name) or "@PORT@"))
         text += door.replace("@SPEAKS@", speaks) + "\n"
     with serve(
@@ -308,7 +309,7 @@ def haproxy(
 def pass_through(
     serve: Any, site: int, link: str, stranger: str, alice: str, tls: str
 ) -> Iterator[Doors]:
-    """Run the pass-through proxy, which speaks HTTP/1.1 alone."""
+    """Run the pass-through proxy, which speaks only HTTP/1.1."""
     ports = free_ports(2)
     words = [sys.executable, str(HERE / "pass_through.py"), str(site), "X-ARR-ClientCert"]
     words += ["{port}", f"{ports[0]}={stranger}", f"{ports[1]}={alice}"]
@@ -326,14 +327,14 @@ PAIRS = [
 
 
 def declared(front_end: str, server: Server) -> str:
-    """Return what the site is told of the front end."""
+    """Return the description of the front end for the site."""
     if front_end == "pass-through":
         return json.dumps({"header": "X-ARR-ClientCert", "normalizes_line_ends": False})
     return json.dumps({"name": "app-service", "http2": True}) if server.link else "app-service"
 
 
 def knock(port: int, request: bytes, timeout: float = 0.4, *, is_single: bool = False) -> None:
-    """Send a request, and wait until the connection is closed or nothing comes for a while.
+    """Send a request, and wait until the connection is closed or stays silent for a while.
 
     Args:
         port: of the front end.
@@ -378,7 +379,7 @@ def tls() -> str:
 
 
 def variables_of(server: Server, old_release: Any) -> dict[str, str]:
-    """Return the variables that a server needs; skip the test where the server is missing."""
+    """Return the variables that a server needs, or skip the test if the server is missing."""
     try:
         is_missing = importlib.util.find_spec(server.needs) is None
     except ModuleNotFoundError:
@@ -404,7 +405,7 @@ def test_nobody_enters_in_any_form(
     impostor,
     tls,
 ) -> None:
-    """No form lets anybody enter without the key, over HTTP or WebSocket; the owner enters."""
+    """No form is accepted without the key, over HTTP or WebSocket, and the owner is accepted."""
     server = SERVERS[name]
     variables = variables_of(server, old_release)
     pytest.importorskip("h2")
@@ -448,7 +449,7 @@ def test_nobody_enters_in_any_form(
             sent.result()
         written = site.log.parent / "decisions"
         for kind, more in (("HTTP", ()), ("WebSocket", HANDSHAKE)):
-            # Some servers are busy with what a stranger has begun and not ended.
+            # Some servers wait for the rest of an incomplete request.
             deadline = time.monotonic() + (10 if kind == "HTTP" or server.websocket else 1)
             while f"owner+{kind}" not in written.read_text() and time.monotonic() < deadline:
                 knock(doors.alice, forms("nothing", f"/?owner+{kind}", more=more), timeout=2)
@@ -459,7 +460,7 @@ def test_nobody_enters_in_any_form(
         form for verdict, form, _ in decisions if verdict == "entered" and "owner" not in form
     ]
     assert entered == []
-    # The forms came to the site, and its server lives.
+    # The forms reached the site, and its server still works.
     assert len(decisions) > len(every_form) / 2, log
     owners = {form: (verdict, kind) for verdict, form, kind in decisions if "owner" in form}
     expected = {"owner+HTTP": ("entered" if serves else "misconfigured", "http")}

@@ -1,4 +1,4 @@
-"""Site A calls site B through the local front end: the caller's certificate in, A's own out."""
+"""Site A calls site B through the local front end, with its own client certificate."""
 
 from __future__ import annotations
 
@@ -52,19 +52,19 @@ PASSWORD = "of the site's own file"
 
 @dataclass
 class Page:
-    """What the page `/outbound-mtls` says, without its markup."""
+    """The text of the page `/outbound-mtls`, without its markup."""
 
     status: int
     text: str
 
     def says(self, *sentences: str) -> bool:
-        """Tell whether all of this is on it."""
+        """Tell whether the page holds all of these texts."""
         return self.status == 200 and all(sentence in self.text for sentence in sentences)
 
 
 @pytest.fixture(autouse=True)
 def _environment_without_outbound(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The environment of the person who runs the tests may name a certificate."""
+    """The environment of the test run may name a certificate, so remove it."""
     for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
 
@@ -77,7 +77,7 @@ def own() -> IssuedCertificate:
 
 @pytest.fixture(scope="module")
 def pki(tmp_path_factory: pytest.TempPathFactory, own: IssuedCertificate) -> Any:
-    """The demonstration's certificates, and site A's own with a password and without."""
+    """The demonstration's certificates, and site A's own, with and without a password."""
     pki = demo.Pki.issue(tmp_path_factory.mktemp("pki"))
     for name, encryption in (
         ("open", NoEncryption()),
@@ -93,7 +93,7 @@ def pki(tmp_path_factory: pytest.TempPathFactory, own: IssuedCertificate) -> Any
 
 @contextlib.contextmanager
 def running(name: str, pki: Any, fingerprint: str, **variables: str) -> Iterator[Any]:
-    """Run a site that admits one certificate alone."""
+    """Run a site that accepts only one certificate."""
     policies = pki.policies() | {"default": {"fingerprints": [fingerprint]}}
     with pytest.MonkeyPatch.context() as patch:
         for variable in VARIABLES:
@@ -110,7 +110,7 @@ def running(name: str, pki: Any, fingerprint: str, **variables: str) -> Iterator
 
 @pytest.fixture(scope="module", params=[("Flask", "Django"), ("Django", "Flask")], ids=" to ".join)
 def called(request: pytest.FixtureRequest, pki: Any, own: IssuedCertificate) -> Iterator[Any]:
-    """The name of site A, and site B, which admits A's certificate and nobody else's."""
+    """The name of site A, and site B, which accepts only A's certificate."""
     name, other = request.param
     with running(other, pki, own.certificate.sha256_fingerprint) as site:
         yield name, site
@@ -118,7 +118,7 @@ def called(request: pytest.FixtureRequest, pki: Any, own: IssuedCertificate) -> 
 
 @pytest.fixture
 def call(called: Any, pki: Any) -> Callable[..., tuple[Page, str]]:
-    """A function that runs site A, opens its page as the allowed client, and returns its log."""
+    """A function that runs site A, opens its page as the allowed client, and returns A's log."""
     name, other = called
     allowed = pki.certificate("allowed").sha256_fingerprint
 
@@ -130,7 +130,7 @@ def call(called: Any, pki: Any) -> Callable[..., tuple[Page, str]]:
         } | variables
         with running(name, pki, allowed, **variables) as site:
             page = opened(pki, site, "/outbound-mtls?REMOTE_API_URL=https://elsewhere")
-        # What it printed is all there once it has ended.
+        # The output is complete only after the process has ended.
         return page, site.output()
 
     return call
@@ -154,13 +154,13 @@ ACCEPTED = ("The other site accepted the certificate of this site.", "Called 127
 
 
 def test_certificate_in_certificate_out(call: Any) -> None:
-    """B, which admits A's certificate alone, answers A with 200, from a .p12 without password."""
+    """B accepts only A's certificate and answers A with 200, from a .p12 without a password."""
     page, _ = call()
     assert page.says(*ACCEPTED), page
 
 
 def test_certificate_with_password(call: Any, pki: Any) -> None:
-    """The same from a .p12 with a password."""
+    """B answers A with 200 also from a .p12 with a password."""
     page, log = call(
         OUTBOUND_CERTIFICATE=str(pki.path("locked", "p12")),
         OUTBOUND_CERTIFICATE_PASSWORD=PASSWORD,
@@ -170,7 +170,7 @@ def test_certificate_with_password(call: Any, pki: Any) -> None:
 
 
 def test_b_refuses_the_certificate(call: Any, pki: Any, called: Any) -> None:
-    """Where B does not admit A's certificate, A's page shows the 403, and B's log the reason."""
+    """If B denies A's certificate, A's page shows the 403, and B's log has the reason."""
     _, other = called
     start = other.lines_so_far()
     page, _ = call(
@@ -184,7 +184,7 @@ def test_b_refuses_the_certificate(call: Any, pki: Any, called: Any) -> None:
 
 
 def test_wrong_ca_file(call: Any, pki: Any) -> None:
-    """B whose certificate leads to another CA gets nothing, and the page says so."""
+    """A does not call B if B's certificate is of another CA, and the page says so."""
     page, log = call(OUTBOUND_CA_FILE=str(pki.path("issuing-ca")))
     assert page.says(
         "The other site's certificate is not trusted. No request was sent.", "no answer"
@@ -193,7 +193,7 @@ def test_wrong_ca_file(call: Any, pki: Any) -> None:
 
 
 def test_wrong_password(call: Any, pki: Any) -> None:
-    """With a wrong password no call is made; the page names the variable, the log the file."""
+    """With a wrong password A makes no call, the page names the variable, and the log the file."""
     path = pki.path("locked", "p12")
     page, log = call(OUTBOUND_CERTIFICATE=str(path), OUTBOUND_CERTIFICATE_PASSWORD="mistyped")
     assert page.says("OUTBOUND_CERTIFICATE_PASSWORD is wrong, so no site was called.", "no answer")
@@ -202,7 +202,7 @@ def test_wrong_password(call: Any, pki: Any) -> None:
 
 
 def test_documented_variables(tmp_path: Path) -> None:
-    """The variables in the sample sites' README make the Flask site call the Django site."""
+    """With the variables in the sample sites' README, the Flask site calls the Django site."""
     text = (SAMPLE_SITES / "README.md").read_text(encoding="utf-8")
     [block] = re.findall(r"```\n(export REMOTE_API_URL.*?)make serve\n```", text, re.DOTALL)
     kept = demo.Pki.kept(tmp_path / "sample_sites/demo_pki")
@@ -219,7 +219,7 @@ def test_documented_variables(tmp_path: Path) -> None:
 
 
 def test_page_is_protected(called: Any, pki: Any, own: IssuedCertificate) -> None:
-    """Only an allowed client sees the page, and without settings the site makes no call."""
+    """Only an allowed client sees the page, and a site without settings makes no call."""
     _, site = called
     assert opened(pki, site, "/outbound-mtls", None).status == 403
     assert opened(pki, site, "/outbound-mtls", "allowed").status == 403
@@ -235,7 +235,7 @@ def test_page_is_protected(called: Any, pki: Any, own: IssuedCertificate) -> Non
 
 @pytest.mark.parametrize("folder", ["django_site/mtls_site", "fastapi_site/mtls_app"])
 def test_the_sites_call_alike(folder: str) -> None:
-    """The sites' modules that call out are the same file."""
+    """The module for outbound calls is the same file in each site."""
     other = SAMPLE_SITES / folder / "remote_api.py"
     assert Path(remote_api.__file__).read_bytes() == other.read_bytes()
 
@@ -263,7 +263,7 @@ def calls(pki: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
     ],
 )
 def test_statuses(pki: Any, calls: Any, status: str, sentence: str) -> None:
-    """Each status has its sentence, one request is sent, and no redirect is followed."""
+    """Each status has its sentence. One request is sent, and no redirect is followed."""
     asked = []
 
     def application(environ: Any, start_response: Any) -> list[bytes]:
@@ -314,7 +314,7 @@ def test_settings_that_are_missing(calls: Any, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_nobody_there(calls: Any) -> None:
-    """If no server listens on the port, the page says so in a plain sentence."""
+    """If no server listens on the port, the page says so in one sentence."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     assert calls(f"https://127.0.0.1:{port}/").sentence == (
@@ -323,7 +323,7 @@ def test_nobody_there(calls: Any) -> None:
 
 
 def test_silence(calls: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who accepts the connection and says nothing is given up after the time to wait."""
+    """A server that accepts the connection and sends nothing is a timeout."""
     monkeypatch.setattr(remote_api, "SECONDS_TO_WAIT", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         outcome = calls(f"https://127.0.0.1:{silent.getsockname()[1]}/")

@@ -1,4 +1,4 @@
-"""The file of policies under real workers: replaced under load, and partners who are removed."""
+"""The file of policies with real workers: replaced under load, and with removed partners."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ GUNICORN = (
     *("--workers", str(WORKERS), "partners_site:app"),
 )
 HALF = '[[default]]\ntrust_anchors = "ca.pem"\n'
-"""The file up to here is valid TOML, and lets everybody of the CA in."""
+"""Up to here the file is valid TOML, and accepts every client of the CA."""
 
 
 class Answer(NamedTuple):
-    """One answer: who asked, what came, from which worker, and when."""
+    """One answer: the client, the status, the worker, and the time."""
 
     who: str
     status: int
@@ -38,7 +38,7 @@ class Answer(NamedTuple):
 
 
 class Load:
-    """Clients that ask again and again, from several threads."""
+    """Clients that send requests continuously, from several threads."""
 
     def __init__(self, port: int, clients: dict[str, IssuedCertificate]) -> None:
         self.answers: list[Answer] = []
@@ -69,7 +69,7 @@ class Load:
                 self.answers.append(Answer(who, answer.status, worker, time.monotonic()))
 
     def statuses(self) -> dict[str, set[int]]:
-        """Return what each client has got."""
+        """Return the statuses that each client received."""
         return {
             who: {answer.status for answer in self.answers if answer.who == who}
             for who in self._clients
@@ -77,7 +77,7 @@ class Load:
 
 
 class Partners:
-    """The file of the site, and what it can hold."""
+    """The file of the site, and its possible contents."""
 
     def __init__(self, folder: Path, authority: CertificateAuthority) -> None:
         folder.chmod(0o755)
@@ -89,7 +89,7 @@ class Partners:
         self._new = folder / "new.toml"
 
     def text(self, *, with_bob: bool, comment: object = "") -> str:
-        """Return a file that lets the gateway in, and perhaps Bob."""
+        """Return a file that accepts the gateway, and optionally Bob."""
         text = f'{HALF}common_names = ["gateway"]\n'
         if with_bob:
             pin = self.bob.certificate.sha256_fingerprint
@@ -102,7 +102,7 @@ class Partners:
         install_file(self._new, self.path)
 
     def overwrite(self, text: str) -> None:
-        """Write into the file as an upload does, with a pause at the worst moment."""
+        """Write into the file as an upload does, with a pause in the middle."""
         with self.path.open("w") as file:
             file.write(text[: len(HALF)])
             file.flush()
@@ -112,7 +112,7 @@ class Partners:
 
 @pytest.fixture
 def partners(tmp_path: Path, authority: CertificateAuthority) -> Partners:
-    """A file with the gateway and Bob."""
+    """A file that accepts the gateway and Bob."""
     partners = Partners(tmp_path, authority)
     partners.install(partners.text(with_bob=True))
     return partners
@@ -133,13 +133,13 @@ def port(serve: Any, partners: Partners) -> Iterator[int]:
         yield site.port
         said = site.log.read_text()
         assert "Traceback" not in said
-        assert "is in use" not in said  # It is INFO, and nobody has asked for that.
+        assert "is in use" not in said  # This record has the level INFO, which is off.
 
 
 def test_nobody_is_decided_by_half_a_file(port: int, partners: Partners) -> None:
-    """The file is replaced 1,000 times under load, and no request sees a half or gets a 500.
+    """The file is replaced 1,000 times under load, and no request sees a part of it or gets a 500.
 
-    Two of three times it is installed, else it is overwritten in place, slowly.
+    Two of three times it is installed, and otherwise it is slowly overwritten in place.
     """
     clients = {
         "gateway": partners.gateway,
@@ -156,7 +156,7 @@ def test_nobody_is_decided_by_half_a_file(port: int, partners: Partners) -> None
     statuses = load.statuses()
     assert statuses["gateway"] == {200}
     assert statuses["stranger"] == {403}
-    # Both generations of the file were really in use.
+    # Both contents of the file were in use.
     assert statuses["bob"] == {200, 403}
     asked = Counter(answer.worker for answer in load.answers)
     assert len(asked) == WORKERS
@@ -167,9 +167,9 @@ def test_nobody_is_decided_by_half_a_file(port: int, partners: Partners) -> None
 def test_removed_partner_is_out_within_ten_seconds(
     port: int, partners: Partners, is_installed: bool
 ) -> None:
-    """On each of the workers a removed partner gets the last 200 within ten seconds.
+    """On each worker a removed partner gets its last 200 within ten seconds.
 
-    This holds for a file that is installed, and for one that is copied without a checksum.
+    This is true for a file that is installed, and for one that is copied without a checksum.
     """
     with Load(port, {"gateway": partners.gateway, "bob": partners.bob}) as load:
         time.sleep(2)
@@ -190,7 +190,7 @@ def test_removed_partner_is_out_within_ten_seconds(
 
 
 def test_idle_worker_knows_of_the_removal(port: int, partners: Partners) -> None:
-    """A worker that gets no requests for ten seconds does not let a removed partner in."""
+    """A worker without requests for ten seconds denies a removed partner."""
     partners.overwrite(partners.text(with_bob=False))
     time.sleep(10)
     with Load(port, {"bob": partners.bob}) as load:

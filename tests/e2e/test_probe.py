@@ -1,4 +1,4 @@
-"""The table of `arrcert probe`: real front ends x planted holes, all found and none invented.
+"""`arrcert probe` with real front ends: it finds each planted hole, and reports no other.
 
 `tests/core/cli/probe/` has the same with a front end in Python, for a machine without the programs.
 """
@@ -228,7 +228,7 @@ PEM_HEADER = json.dumps({"header": "X-Client-Cert", "encoding": "percent-encoded
 
 FORGED = {"forged header", "other case", "WebSocket"}
 REPAIRED = {"folded value", "lone LF"}
-"""A front end that repairs such a line makes the forged header of it."""
+"""A front end that repairs such a line turns it into the forged header."""
 OVER_HTTP2 = {"HTTP/2, forged header"}
 OTHERS = {"other front ends' headers"}
 
@@ -423,7 +423,7 @@ CONFIGURATIONS = {
 
 @contextlib.contextmanager
 def behind(serve: Any, pki: Path, case: Case) -> Iterator[tuple[int, int]]:
-    """Run a site behind a front end, and give the ports of HTTPS and of plain HTTP."""
+    """Run a site behind a front end, and return the ports of HTTPS and of plain HTTP."""
     words, needs, settings = SITES[case.site]
     for package in needs:
         if importlib.util.find_spec(package) is None:
@@ -445,7 +445,7 @@ def behind(serve: Any, pki: Path, case: Case) -> Iterator[tuple[int, int]]:
 
 @pytest.mark.parametrize("name", CASES)
 def test_front_ends_and_holes(serve: Any, pki: Path, name: str) -> None:
-    """Each planted hole is found by the check that is for it, and a right front end by none."""
+    """Each planted hole is found by its own check, and a correct front end by none."""
     jsonschema = pytest.importorskip("jsonschema", reason="the group `test` has jsonschema")
     case = CASES[name]
     with behind(serve, pki, case) as (port, plain):

@@ -1,4 +1,4 @@
-"""The route audit of whole Django sites, held against what a client without a certificate gets."""
+"""The route audit of whole Django sites, compared with the answers without a certificate."""
 
 from __future__ import annotations
 
@@ -69,14 +69,14 @@ ARRCERT_PROTECT_ALL = False
 
 
 def needs_apps(*modules: str) -> None:
-    """Skip the test where a package of the dependency group `apps` is missing."""
+    """Skip the test if a package of the dependency group `apps` is missing."""
     for module in modules:
         if importlib.util.find_spec(module) is None:
             pytest.skip(f"{module} is missing: pip install --group apps")
 
 
 def run(folder: Path, *arguments: str, settings: str = "site_settings") -> Any:
-    """Run Python in a folder with the settings of the site."""
+    """Run Python in a folder, with the settings of the site."""
     environ = {name: value for name, value in os.environ.items() if not name.startswith("ARRCERT")}
     inherited = [str(ROOT)] if (ROOT / "arrcert").is_dir() else []
     if "PYTHONPATH" in environ:
@@ -111,7 +111,7 @@ def write(folder: Path, **files: str) -> None:
 
 
 def expect(result: dict[str, Any], kind: str, *, at_least: int) -> None:
-    """Hold the result of a comparison against what a site of this kind must have."""
+    """Check the result of a comparison for a site of this kind."""
     assert result["wrong"] == []
     assert result["compared"] >= at_least
     assert len(result["unreachable"]) <= result["compared"] / 20
@@ -125,7 +125,7 @@ KINDS = pytest.mark.parametrize("kind", ["gate", "decorators"])
 
 @KINDS
 def test_start_project_of_wagtail(tmp_path: Path, kind: str) -> None:
-    """Wagtail's start project: its pages, its admin, its documents and Django's admin."""
+    """The audit is right for Wagtail's start project: pages, admin, documents, Django's admin."""
     needs_apps("wagtail")
     started = run(
         tmp_path, "-c", "from wagtail.bin.wagtail import main; main()", "start", "mysite", "."
@@ -161,7 +161,7 @@ def test_start_project_of_wagtail(tmp_path: Path, kind: str) -> None:
 
 @KINDS
 def test_router_of_rest_framework_with_spectacular(tmp_path: Path, kind: str) -> None:
-    """A router of Django REST framework, its root, its formats, and drf-spectacular's pages."""
+    """The audit is right for a router of Django REST framework, and for drf-spectacular."""
     needs_apps("drf_spectacular")
     write(
         tmp_path,
@@ -244,7 +244,7 @@ def test_router_of_rest_framework_with_spectacular(tmp_path: Path, kind: str) ->
 
 @KINDS
 def test_django_ninja(tmp_path: Path, kind: str) -> None:
-    """django-ninja's operations and routers, its documentation, its `auth`, sync and async."""
+    """The audit is right for django-ninja: operations, routers, documentation and `auth`."""
     write(
         tmp_path,
         site_settings=SETTINGS + (WITH_GATE if kind == "gate" else WITHOUT_GATE),
@@ -322,7 +322,7 @@ def test_django_ninja(tmp_path: Path, kind: str) -> None:
 @KINDS
 @pytest.mark.parametrize("is_wrapped", [True, False])
 def test_channels(tmp_path: Path, kind: str, is_wrapped: bool) -> None:
-    """Channels: WebSockets behind its routers and middlewares, HTTP consumers beside Django."""
+    """The audit is right for Channels: routers, middlewares, and HTTP consumers."""
     needs_apps("channels")
     wrapped = "ClientCertificateMiddleware({}, current_authorizer, exempt_paths=['/ws/health'])"
     write(
@@ -392,7 +392,7 @@ def test_channels(tmp_path: Path, kind: str, is_wrapped: bool) -> None:
 
 @KINDS
 def test_quick_start_of_microsoft(tmp_path: Path, kind: str) -> None:
-    """A site of the shape of Microsoft's sample: two views, the admin, and `production.py`."""
+    """The audit is right for a site like Microsoft's sample, with its `production.py`."""
     write(
         tmp_path,
         base=SETTINGS,
@@ -424,7 +424,7 @@ def test_quick_start_of_microsoft(tmp_path: Path, kind: str) -> None:
 
 
 def test_site_whose_production_settings_replace_the_middleware(tmp_path: Path) -> None:
-    """Where `production.py` drops the middleware the site serves nothing, and the audit says so."""
+    """If `production.py` drops the middleware, the site serves nothing, and the audit says so."""
     write(
         tmp_path,
         base=SETTINGS + WITH_GATE,

@@ -27,7 +27,7 @@ demo = sys.modules[_spec.name] = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(demo)
 
 HOSTILE_NAME = "<script>alert('cn')</script>&amp;"
-# Each of them is the common name of a certificate that may enter.
+# Each is the common name of an accepted certificate.
 HOSTILE_NAMES = {
     "hostile": HOSTILE_NAME,
     "closing": "</bdi></dd></dl></main><style>*{display:none}</style>",
@@ -77,7 +77,7 @@ class Answer:
 
 @pytest.fixture(scope="module")
 def pki(tmp_path_factory):
-    """The demonstration's certificates, and some whose names are hostile."""
+    """The demonstration's certificates, and some with hostile names."""
     pki = demo.Pki.issue(tmp_path_factory.mktemp("pki"))
     authority = CertificateAuthority("<b>CA</b>")
     for file, name in HOSTILE_NAMES.items():
@@ -90,7 +90,7 @@ def pki(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def sites_policies(pki):
-    """What the sites get as `ARRCERT`."""
+    """The sites' `ARRCERT`."""
     policies = pki.policies()
     policies["default"]["fingerprints"] += [
         pki.certificate(file).sha256_fingerprint for file in HOSTILE_NAMES
@@ -114,13 +114,13 @@ def sites(pki, sites_policies):
 
 @pytest.fixture(params=["Flask", "Django", "FastAPI"])
 def site(request, sites):
-    """Each of the sites in turn."""
+    """Each of the sites."""
     return sites[request.param]
 
 
 @pytest.fixture
 def get(pki, site):
-    """A function that asks the site for a page, with a certificate of the PKI or without."""
+    """A function that sends a request to the site, with or without a certificate."""
 
     def get(path, certificate=None, headers=None):
         context = ssl.create_default_context(cafile=pki.path("server-ca"))
@@ -133,7 +133,7 @@ def get(pki, site):
             text = response.read().decode()
             # ASGI servers write names in lower case.
             kept = {name.title(): value for name, value in response.getheaders()}
-            # "Date" differs from second to second and says nothing about the request.
+            # "Date" changes each second, and does not depend on the request.
             del kept["Date"]
             return Answer(response.status, kept, text)
 
@@ -141,7 +141,7 @@ def get(pki, site):
 
 
 def django_command(*arguments, **variables):
-    """Run manage.py with these variables as its only settings."""
+    """Run manage.py with only these variables as settings."""
     inherited = {
         name: value
         for name, value in os.environ.items()
@@ -158,7 +158,7 @@ def django_command(*arguments, **variables):
 
 
 def example_environment(pki):
-    """Return what .env.example sets, read by a shell, with the path in it made a real one."""
+    """Return the variables of .env.example, as a shell reads them, with a real path."""
     script = "set -a; . ./.env.example; exec env -0"
     printed = subprocess.run(
         ["/bin/sh", "-c", script], cwd=SAMPLE_SITES, env={}, capture_output=True, check=True
@@ -174,14 +174,14 @@ def example_environment(pki):
 
 @pytest.mark.parametrize(("certificate", "forged", "path", "status"), VERDICTS)
 def test_verdicts_for_python_clients(pki, get, certificate, forged, path, status):
-    """Each client gets its 200 or 403 from each site, through Python's own TLS."""
+    """Each client gets its 200 or 403 from each site with Python's TLS."""
     headers = {forged: pki.forged_header()} if forged else {}
     assert get(path, certificate, headers).status == status
 
 
 @pytest.mark.parametrize(("certificate", "forged", "path", "status"), VERDICTS)
 def test_verdicts_for_curl(pki, site, certificate, forged, path, status):
-    """Each client gets its 200 or 403 from each site, through curl."""
+    """Each client gets its 200 or 403 from each site with curl."""
     curl = shutil.which("curl")
     if curl is None:
         pytest.skip("the curl binary is missing")
@@ -197,7 +197,7 @@ def test_verdicts_for_curl(pki, site, certificate, forged, path, status):
 
 
 def test_front_page_says_what_is_behind_the_door(get):
-    """The public front page links every page and says that a certificate is needed."""
+    """The public front page links every page, and says that a certificate is needed."""
     page = get("/")
     for path in ("/hellocert", "/cert-info", "/partners", "/outbound-mtls", "/health"):
         assert f'href="{path}"' in page.text
@@ -207,8 +207,8 @@ def test_front_page_says_what_is_behind_the_door(get):
 
 @pytest.mark.parametrize("path", ["/", "/hellocert"])
 def test_pages_are_readable_on_a_phone_and_load_nothing_from_elsewhere(get, site, path):
-    """Pages name their language and viewport, and refer to no other host."""
-    # The 403 of the FastAPI site is no page.
+    """Each page states its language and viewport, and loads nothing from another host."""
+    # The 403 of the FastAPI site is JSON.
     page = get(path, "allowed" if site.name == "FastAPI" else None)
     assert '<html lang="en">' in page.text
     assert 'name="viewport"' in page.text
@@ -217,7 +217,7 @@ def test_pages_are_readable_on_a_phone_and_load_nothing_from_elsewhere(get, site
 
 
 def test_hellocert_greets_the_common_name(get):
-    """The greeting holds the common name of the certificate that opened the page."""
+    """The greeting holds the common name of the client."""
     assert f"Hello, <bdi>{demo.ALLOWED_NAME}</bdi></h1>" in get("/hellocert", "allowed").text
 
 
@@ -246,7 +246,7 @@ def test_cert_info_page_shows_the_certificate(pki, get):
 
 
 class _Rules(HTMLParser):
-    """Reads what `/cert-info` says about each rule, as pairs of a title and the words of its rows.
+    """A parser that reads what `/cert-info` says about each rule.
 
     Attributes:
         sections: each title and verdict, and for each rule its verdict, its name and its lines.
@@ -276,7 +276,7 @@ class _Rules(HTMLParser):
 
 
 def test_pages_show_identity_and_roles(get):
-    """Each page behind the door shows the identity, the roles and the days left."""
+    """Each protected page shows the identity, the roles and the days left."""
     for path, certificate, identity, role in (
         ("/hellocert", "allowed", "contoso", "operator"),
         ("/cert-info", "allowed", "contoso", "operator"),
@@ -293,7 +293,7 @@ def test_pages_show_identity_and_roles(get):
 
 
 def test_cert_info_says_what_explain_says(pki, get, sites_policies):
-    """An operator sees each rule as `arrcert explain` tells it, and which of them fail."""
+    """An operator sees each rule as in `arrcert explain`, and which of them fail."""
     done = subprocess.run(
         [demo.ARRCERT_COMMAND, "explain", "--json", pki.path("allowed")],
         env=os.environ | {"ARRCERT": json.dumps(sites_policies)},
@@ -316,7 +316,7 @@ def test_cert_info_says_what_explain_says(pki, get, sites_policies):
 
 
 def test_cert_info_tells_others_nothing_of_the_settings(pki, get):
-    """Without the role `operator` a visitor sees the rules that let them in, and no more."""
+    """Without the role `operator` a client sees only the rules that accepted it."""
     page = get("/cert-info", "hostile")
     [(words, rows)] = _Rules(page.text).sections
     assert words == ["default", "accepts"]
@@ -360,7 +360,7 @@ def test_cert_info_as_json(pki, get):
     ],
 )
 def test_cert_info_weighs_what_the_client_prefers(get, accept, content_type):
-    """JSON goes only to those who prefer it, by quality, and caches are told so."""
+    """JSON is sent only to clients that prefer it by quality, and the response has `Vary`."""
     answer = get("/cert-info", "allowed", {"Accept": accept})
     assert answer.headers["Content-Type"].partition(";")[0] == content_type
     assert "Accept" in answer.headers["Vary"]
@@ -368,13 +368,13 @@ def test_cert_info_weighs_what_the_client_prefers(get, accept, content_type):
 
 @pytest.mark.parametrize("path", ["/hellocert", "/cert-info", "/outbound-mtls"])
 def test_pages_behind_the_door_stay_out_of_caches(get, path):
-    """What one certificate may see is never stored for another."""
+    """A protected page is never stored by a cache."""
     assert "no-store" in get(path, "allowed").headers["Cache-Control"]
 
 
 @pytest.mark.parametrize("path", ["/hellocert", "/cert-info"])
 def test_hostile_names_are_escaped(get, path):
-    """Markup in a certificate's names arrives in the page as text."""
+    """Markup in a certificate's names is shown as text."""
     page = get(path, "hostile")
     assert page.status == 200
     assert "<script" not in page.text
@@ -383,7 +383,7 @@ def test_hostile_names_are_escaped(get, path):
 
 
 class _Elements(HTMLParser):
-    """Reads which elements and attributes a page has, without their text."""
+    """A parser that reads the elements and attributes of a page, without their text."""
 
     def __init__(self, text):
         super().__init__()
@@ -400,7 +400,7 @@ class _Elements(HTMLParser):
 @pytest.mark.parametrize("role", ["", "-operator"])
 @pytest.mark.parametrize("path", ["/hellocert", "/cert-info"])
 def test_no_name_breaks_the_page(get, path, role):
-    """Whatever a client writes into a certificate, the page has the same elements."""
+    """A page has the same elements for any text in the certificate."""
     plain = get(path, f"long{role}")
     assert plain.status == 200
     assert ("wanted: " in plain.text) == (path == "/cert-info" and role == "-operator")
@@ -409,13 +409,13 @@ def test_no_name_breaks_the_page(get, path, role):
         assert page.status == 200
         assert _Elements(page.text).found == _Elements(plain.text).found, name
         if path == "/hellocert":
-            # The direction of its letters does not leak into the text around it.
+            # The direction of its letters does not affect the text around it.
             assert f"Hello, <bdi>{name}</bdi></h1>" in html.unescape(page.text)
         assert set(page.headers) == set(plain.headers)
 
 
 def test_pages_keep_their_content_security_policy(get):
-    """Each page has the policy, and nothing that the policy would block."""
+    """Each page has the policy, and contains nothing that the policy blocks."""
     for path, certificate in (
         *(("/", None), ("/hellocert", "allowed"), ("/cert-info", "allowed")),
         *(("/partners", "partner"), ("/outbound-mtls", "allowed"), ("/nothing-here", "allowed")),
@@ -431,7 +431,7 @@ def test_pages_keep_their_content_security_policy(get):
 
 
 def test_denial_is_the_same_for_every_reason(pki, get):
-    """Status, headers and page of a 403 do not depend on who was denied, where or why."""
+    """Status, headers and body of a 403 are the same for every client, page and reason."""
     forged = {HEADER: pki.forged_header()}
     answers = [
         get("/hellocert"),
@@ -452,7 +452,7 @@ def test_denial_is_the_same_for_every_reason(pki, get):
 
 
 def test_denial_tells_nothing(pki, get, site):
-    """The 403 is a page for people, JSON from FastAPI, without reason, name or fingerprint."""
+    """The 403 is a page, or JSON from FastAPI, and has no reason, name or fingerprint."""
     page = get("/partners", "impostor")
     if site.name == "FastAPI":
         assert page.text == '{"detail":"Forbidden"}'
@@ -471,7 +471,7 @@ def test_denial_tells_nothing(pki, get, site):
 
 
 def test_denials_are_logged_as_lines(get, site):
-    """A denial leaves one line with its reason in the site's log, and no traceback."""
+    """A denial is one line with its reason in the site's log, without a traceback."""
     before = site.lines_so_far()
     assert get("/hellocert", "stranger").status == 403
     assert site.wait_for_line(demo.DENIAL_RECORD, start=before, seconds=5)[1] == (
@@ -483,14 +483,14 @@ def test_denials_are_logged_as_lines(get, site):
 
 
 def test_health_shows_nothing(get):
-    """The health page is the two letters and nothing else."""
+    """The health page has only two letters."""
     answer = get("/health")
     assert (answer.status, answer.text) == (200, "ok")
     assert answer.headers["Content-Type"].startswith("text/plain")
 
 
 def test_unknown_page(get, site):
-    """An unknown address is a page for people; behind a gate for the admitted only."""
+    """An unknown address is a page for people, and a site with a gate shows it only to clients."""
     answer = get("/nothing-here", "allowed")
     assert answer.status == 404
     assert "<h1>There is no such page</h1>" in answer.text
@@ -499,32 +499,32 @@ def test_unknown_page(get, site):
 
 @pytest.mark.parametrize("name", ["site.css", "icon.svg"])
 def test_the_sites_have_one_design(name):
-    """The sites' style sheets and icons are the same files."""
+    """The style sheets and icons of the sites are the same files."""
     folders = ("flask_site", "django_site/mtls_site", "fastapi_site/mtls_app")
     files = {(SAMPLE_SITES / folder / "static" / name).read_bytes() for folder in folders}
     assert len(files) == 1
 
 
 def test_example_environment_is_complete(pki):
-    """With .env.example and a secret key alone, Django's deployment checks find nothing."""
+    """With only .env.example and a secret key, Django's deployment checks find nothing."""
     variables = example_environment(pki)
     assert set(json.loads(variables["ARRCERT"])) == {"default", "partners"}
     variables |= {"DJANGO_SECRET_KEY": "k" * 30 + "0123456789-abcdefghij-KLMNOP"}
-    # As on the platform, where HSTS is sent.
+    # HSTS is on, as on the platform.
     variables |= {"WEBSITE_HOSTNAME": "example.azurewebsites.net", "WEBSITE_SITE_NAME": "example"}
     done = django_command("check", "--deploy", "--fail-level", "WARNING", **variables)
     assert done.returncode == 0, done.stderr
 
 
 def test_django_needs_a_secret_key(pki):
-    """Without DJANGO_SECRET_KEY the Django site stops with a sentence that names it."""
+    """Without DJANGO_SECRET_KEY the Django site stops with a sentence that names the variable."""
     done = django_command("check", **example_environment(pki))
     assert done.returncode != 0
     assert "DJANGO_SECRET_KEY is not set" in done.stderr
 
 
 def test_django_refuses_an_unresolved_secret_key(pki):
-    """A Key Vault reference that was not resolved is a key that anybody can guess: no start."""
+    """A Key Vault reference that was not resolved stops the Django site, because it is public."""
     reference = "@Microsoft.KeyVault(VaultName=kv-example;SecretName=django-secret-key)"
     done = django_command("check", **example_environment(pki) | {"DJANGO_SECRET_KEY": reference})
     assert done.returncode != 0
@@ -547,7 +547,7 @@ def test_django_refuses_an_unclear_debug_setting(pki):
     ],
 )
 def test_no_policies_no_start(pki, folder, module):
-    """A site without ARRCERT does not start, and says what is missing."""
+    """A site without ARRCERT does not start, and names the missing setting."""
     variables = {"DJANGO_SECRET_KEY": "x" * 50, "PATH": os.environ.get("PATH", "")}
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", f"import {module}"],

@@ -1,7 +1,7 @@
-"""A look-alike of the front end's header, sent raw to every server that can be had.
+"""A look-alike of the front end's header, sent raw to every server that can be installed.
 
-Nobody stands in front of the servers here, so what is sent is what a front end would pass on. Each
-server either keeps the look-alike from the app, or the app refuses to be served by it.
+No front end stands before the servers here, so the raw bytes are those that a front end may pass
+on. Each server either removes the look-alike, or the app refuses that server.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ WSGI, ASGI = "probe_site:app", "asgi_site:app"
 
 
 def program(name: str) -> tuple[str, ...]:
-    """Return the words that run a server which has no command of its own."""
+    """Return the command of a server that has no command line of its own."""
     return (*PROGRAM, name, WSGI, "{port}")
 
 
 class Server(NamedTuple):
-    """A server as the tests start it.
+    """A server in the form in which the tests start it.
 
     Attributes:
         words: of the command.
@@ -142,7 +142,7 @@ ASGI_SERVERS = {
         (*GUNICORN, "-k", "uvicorn.workers.UvicornH11Worker", ASGI),
         "uvicorn.workers",
     ),
-    # It takes httptools where that is installed.
+    # It uses httptools if that is installed.
     "gunicorn's uvicorn worker with httptools": (
         (*GUNICORN, "-k", "uvicorn.workers.UvicornWorker", ASGI),
         "httptools",
@@ -150,12 +150,12 @@ ASGI_SERVERS = {
 }
 
 REFUSED = {400, 403, 411}
-"""mod_wsgi takes no chunked body without being told to."""
+"""mod_wsgi refuses a chunked body by default."""
 
 
 @pytest.fixture(scope="session")
 def gunicorn_21(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the last gunicorn that folds."""
+    """A folder with the last gunicorn that folds header names."""
     folder = tmp_path_factory.mktemp("gunicorn-21")
     command = [*PYTHON, "pip", "install", "--quiet", "--no-deps", "--target", str(folder)]
     done = subprocess.run([*command, "gunicorn==21.2.0"], capture_output=True, text=True)
@@ -165,7 +165,7 @@ def gunicorn_21(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def is_missing(module: str) -> bool:
-    """Tell whether a module, or the package it is in, cannot be imported."""
+    """Tell whether a module, or its package, cannot be imported."""
     try:
         return importlib.util.find_spec(module) is None
     except ModuleNotFoundError:
@@ -173,13 +173,13 @@ def is_missing(module: str) -> bool:
 
 
 def old_gunicorn(request: pytest.FixtureRequest) -> dict[str, str]:
-    """Return the variables under which that gunicorn runs."""
+    """Return the variables that select the old gunicorn."""
     folders = (request.getfixturevalue("gunicorn_21"), HERE, HERE.parent / "parity")
     return {"PYTHONPATH": ":".join(map(str, folders))}
 
 
 def mod_wsgi() -> dict[str, str]:
-    """Return the variables under which Debian's Apache finds this environment's packages."""
+    """Return the variables with which Debian's Apache finds this environment's packages."""
     version = ".".join(map(str, sys.version_info[:2]))
     if not Path(f"/usr/lib/apache2/modules/mod_wsgi.so-{version}").exists():
         pytest.skip(f"Debian's libapache2-mod-wsgi-py3 for Python {version} is missing")
@@ -193,7 +193,7 @@ def mod_wsgi() -> dict[str, str]:
 
 @pytest.fixture(scope="module", params=SERVERS)
 def wsgi(request: pytest.FixtureRequest, serve) -> Iterator[tuple[Server, object]]:
-    """Each WSGI server in turn."""
+    """Each WSGI server."""
     server = SERVERS[request.param]
     if server.needs and is_missing(server.needs):
         pytest.skip(f"the package {server.needs} is missing")
@@ -211,7 +211,7 @@ def wsgi(request: pytest.FixtureRequest, serve) -> Iterator[tuple[Server, object
 
 @pytest.fixture(scope="module", params=ASGI_SERVERS)
 def asgi(request: pytest.FixtureRequest, serve) -> Iterator[tuple[str, object]]:
-    """Each ASGI server in turn."""
+    """Each ASGI server."""
     words, needs = ASGI_SERVERS[request.param]
     if is_missing(needs):
         pytest.skip(f"the package {needs} is missing")
@@ -220,7 +220,7 @@ def asgi(request: pytest.FixtureRequest, serve) -> Iterator[tuple[str, object]]:
 
 
 def test_server_is_known(wsgi, forms) -> None:
-    """Each server is known, and called safe exactly where nothing imitates the header."""
+    """Each server is recognized, and is called safe exactly if no look-alike becomes the header."""
     server, running = wsgi
     seen = []
     for name in ("underscores", "trailer"):
@@ -234,7 +234,7 @@ def test_server_is_known(wsgi, forms) -> None:
 
 
 def test_nobody_enters_without_the_header_by_its_name(wsgi, form, forms) -> None:
-    """No smuggled form of the header opens the site on any server, and none makes it stumble."""
+    """No smuggled form of the header opens the site on any server, and none causes an error."""
     _, running = wsgi
     answer = running.exchange(forms(form, "/sync"))
     assert answer.status in REFUSED, answer
@@ -243,7 +243,7 @@ def test_nobody_enters_without_the_header_by_its_name(wsgi, form, forms) -> None
 
 @pytest.mark.parametrize("path", ["/sync", "/async"])
 def test_legitimate_request_enters_on_safe_servers(wsgi, path, forms) -> None:
-    """A safe server lets the allowed client in; on any other the site refuses, and says why."""
+    """A safe server serves the allowed client, and every other one is refused with the reason."""
     server, running = wsgi
     answer = running.exchange(forms("legitimate", path))
     log = running.log.read_text(errors="replace")
@@ -269,7 +269,7 @@ def test_nobody_enters_over_asgi(asgi, form, forms, in_one_packet) -> None:
 
 @pytest.mark.parametrize("name", ["legitimate", "legitimate, chunked"])
 def test_legitimate_request_enters_over_asgi(asgi, name, forms) -> None:
-    """The allowed client enters on every ASGI server, with a chunked body too."""
+    """The allowed client is accepted on every ASGI server, with a chunked body too."""
     _, running = asgi
     answer = running.exchange(forms(name, "/sync"))
     assert answer.status == 200, (answer, running.log.read_text()[-2000:])
@@ -278,7 +278,7 @@ def test_legitimate_request_enters_over_asgi(asgi, name, forms) -> None:
 def test_a_late_header_of_a_chunked_request_is_refused_where_it_may_be_a_trailer(
     asgi, forms
 ) -> None:
-    """Where a server may append trailers, a header behind Transfer-Encoding is not believed."""
+    """If a server may append trailers, a header after Transfer-Encoding is denied."""
     name, running = asgi
     answer = running.exchange(forms("legitimate, chunked before", "/sync"))
     assert answer.status == (403 if name.endswith("with httptools") else 200), answer
@@ -286,7 +286,7 @@ def test_a_late_header_of_a_chunked_request_is_refused_where_it_may_be_a_trailer
 
 @pytest.mark.parametrize("version", ["current", "21.2"])
 def test_gunicorns_hook_makes_it_safe(serve, forms, request, version, tmp_path) -> None:
-    """With the hook in its configuration gunicorn is safe, whatever its version and settings."""
+    """With the hook in its configuration gunicorn is safe, in any version and with any settings."""
     config = tmp_path / "gunicorn.conf.py"
     config.write_text("from arrcert.gunicorn import pre_request\n")
     words = [*GUNICORN, "--config", str(config), WSGI]
@@ -307,7 +307,7 @@ def test_gunicorns_hook_makes_it_safe(serve, forms, request, version, tmp_path) 
 
 
 def test_a_bare_lf_ends_a_header_on_some_servers(wsgi, forms) -> None:
-    """The servers that find a header behind a bare LF are those that are known for it."""
+    """Exactly the servers that are known for it find a header after a bare LF."""
     server, running = wsgi
     answer = running.exchange(forms("behind a bare LF", "/sync"))
     if server.name in ("werkzeug", "Django's runserver", "gevent", "eventlet"):
@@ -317,7 +317,7 @@ def test_a_bare_lf_ends_a_header_on_some_servers(wsgi, forms) -> None:
 
 
 def test_a_bare_lf_ends_a_header_on_some_asgi_servers(asgi, forms) -> None:
-    """The same holds over ASGI."""
+    """Exactly the ASGI servers that are known for it find a header after a bare LF."""
     name, running = asgi
     answer = running.exchange(forms("behind a bare LF", "/sync"))
     if name.endswith("h11") or name in ("hypercorn", "granian"):
@@ -327,7 +327,7 @@ def test_a_bare_lf_ends_a_header_on_some_asgi_servers(asgi, forms) -> None:
 
 
 def test_a_lone_carriage_return_ends_a_header_on_few_servers(wsgi, forms) -> None:
-    """Only servers that read headers as `http.server` does find one behind a lone CR."""
+    """Only servers that read headers like `http.server` find one after a lone CR."""
     server, running = wsgi
     answer = running.exchange(forms("behind a lone CR", "/sync"))
     if server.name in ("werkzeug", "Django's runserver", "gevent", "eventlet"):

@@ -1,4 +1,4 @@
-"""What the sample sites' pages show about a visitor, without the sites."""
+"""The sample sites' text about a visitor, tested without the sites."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _spec.loader.exec_module(visitor)
 
 @pytest.mark.parametrize("folder", ["django_site/mtls_site", "fastapi_site/mtls_app"])
 def test_the_sites_show_the_same(folder: str) -> None:
-    """The sites' modules are the same file."""
+    """The module about visitors is the same file in each site."""
     assert (
         Path(visitor.__file__).read_bytes() == (SAMPLE_SITES / folder / "visitor.py").read_bytes()
     )
 
 
 def entered(issued: IssuedCertificate, policies: dict[str, list[Policy]]) -> ClientIdentity:
-    """Return who enters by the policy `default`."""
+    """Return the identity under the policy `default`."""
     return Authorizer(policies).identify(issued.header_value)
 
 
@@ -62,7 +62,7 @@ def test_scale_of_the_days_left(days: int, urgency: str, advice: str) -> None:
 
 
 def test_days_left_are_not_negative(authority: CertificateAuthority) -> None:
-    """A certificate that is accepted after its end, by a clock skew, has no days left."""
+    """A certificate that is accepted after its end, by the clock skew, has 0 days left."""
     end = datetime.now(UTC) - timedelta(seconds=60)
     issued = authority.issue("alice", not_after=end)
     policy = Policy(fingerprints=[issued.certificate.sha256_fingerprint], clock_skew=300)
@@ -71,7 +71,7 @@ def test_days_left_are_not_negative(authority: CertificateAuthority) -> None:
 
 
 def test_rules_for_everybody(authority: CertificateAuthority) -> None:
-    """A visitor sees the rules of the alternative that accepted, and nothing of the settings."""
+    """A visitor sees only the rules of the alternative that accepted."""
     bob = authority.issue("bob")
     policies = {
         "default": [
@@ -92,7 +92,7 @@ def test_rules_for_everybody(authority: CertificateAuthority) -> None:
 
 
 def test_everything_for_operators(authority: CertificateAuthority) -> None:
-    """An operator sees each alternative of each policy, what was found and what is wanted."""
+    """An operator sees each alternative of each policy, with what was found and required."""
     alice = self_signed("alice")
     policies = {
         "default": [
@@ -125,7 +125,7 @@ def test_everything_for_operators(authority: CertificateAuthority) -> None:
 
 
 def test_settings_that_have_changed() -> None:
-    """If the alternative or the policy is gone, nothing is shown, and nothing fails."""
+    """If the alternative or the policy no longer exists, nothing is shown and nothing fails."""
     alice = self_signed("alice")
     pinned = Policy(fingerprints=[alice.certificate.sha256_fingerprint])
     other = Policy(fingerprints=["AB" * 32])

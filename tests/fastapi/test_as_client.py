@@ -20,12 +20,12 @@ def clients() -> Clients:
 
 @pytest.fixture
 def as_client(request: pytest.FixtureRequest, clients: Clients) -> AsClient:
-    """The function."""
+    """The fixture's function."""
     return AsClient(request, clients.issued)
 
 
 def test_fastapi(as_client: AsClient, clients: Clients) -> None:
-    """Starlette's client presents the certificate, and in the handshake of a WebSocket too."""
+    """Starlette's client presents the certificate, also in the handshake of a WebSocket."""
     app = FastAPI()
     Arrcert(app, {"ARRCERT": clients.policies})
 
@@ -43,7 +43,7 @@ def test_fastapi(as_client: AsClient, clients: Clients) -> None:
 def test_asgi_middleware(
     as_client: AsClient, clients: Clients, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An app inside the ASGI middleware is one that has a client."""
+    """The fixture makes a client of an app inside the ASGI middleware."""
     set_environment(monkeypatch, clients.policies)
     app = ClientCertificateMiddleware(Starlette())
     assert as_client(None, app).get("/").status_code == 403

@@ -1,4 +1,4 @@
-"""The route audit, held against what a client without a certificate gets."""
+"""The route audit, compared with the answers to a client without a certificate."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ EXEMPT = ["/health", "/public/*", "/items/special", "/api/status", "/exempt/requ
 
 @pytest.fixture(autouse=True)
 def quiet(caplog: pytest.LogCaptureFixture) -> None:
-    """Keep the warnings at the start and the denials out of the output."""
+    """Suppress the warnings at the start, and the denials."""
     caplog.set_level(logging.CRITICAL, "arrcert")
 
 
@@ -63,7 +63,7 @@ def add_routes(app: FastAPI | APIRouter, dependencies: Any) -> None:
     def item(name: str) -> str:
         return name
 
-    # The route before it answers.
+    # The route before this one answers for this path.
     @app.get("/items/special", dependencies=dependencies)
     def special() -> str:
         return "special"
@@ -101,7 +101,7 @@ async def plain_socket(websocket: WebSocket) -> None:
 
 
 def paths_of(row_path: str) -> str:
-    """Return a path that a row is about."""
+    """Return a path that belongs to a row."""
     path = re.sub(r"\{\w+:?(\w*)\}", lambda match: SAMPLES[match[1]], row_path)
     return "/no/such/path" if path == ANY_OTHER_PATH else path.removesuffix("*")
 
@@ -119,7 +119,7 @@ def gets_in(client: TestClient, path: str, method: str) -> bool:
 
 
 def compare(app: Any, found: Report) -> int:
-    """Hold each row against the answers, and return how many were compared."""
+    """Compare each row with the answers, and return the number of compared answers."""
     compared = 0
     client = TestClient(app, raise_server_exceptions=False)
     for row in found.routes:
@@ -132,7 +132,7 @@ def compare(app: Any, found: Report) -> int:
 
 
 def verdicts(found: Report) -> dict[str, str]:
-    """Return for each method and path the policy and who decides."""
+    """Return the policy and the decider, for each method and path."""
     return {
         f"{method} {row.path}": f"{row.decision.decided_by}: {row.decision.verdict}"
         f" {'+'.join(row.decision.policies)}".rstrip()
@@ -175,13 +175,13 @@ def site(request: Any, settings: dict[str, Any], tmp_path: Path) -> Iterator[tup
 
 
 def test_every_row_is_what_a_stranger_gets(site: tuple[Any, Report]) -> None:
-    """Each verdict equals the answer, with the gate, without it, and with a wrapper."""
+    """Each verdict agrees with the answers, with the gate, without it, and with a wrapper."""
     app, found = site
     assert compare(app, found) >= 90
 
 
 def test_rows_of_an_app(settings: dict[str, Any]) -> None:
-    """A row names the path, the methods, the endpoint, the policy, the role and who decides."""
+    """A row has the path, the methods, the endpoint, the policy, the role and the decider."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     Arrcert(app, settings)
     add_routes(app, WITH_POLICY)
@@ -209,7 +209,7 @@ def test_rows_of_an_app(settings: dict[str, Any]) -> None:
 
 
 def test_what_stands_around(settings: dict[str, Any]) -> None:
-    """Middlewares before the gate are described, and those behind it are not."""
+    """The report describes middlewares before the gate, and not those behind it."""
     app = FastAPI()
     app.add_middleware(CORSMiddleware, allow_origins=["https://a.example"])
     Arrcert(app, settings)
@@ -235,7 +235,7 @@ def test_what_stands_around(settings: dict[str, Any]) -> None:
 
 
 def test_middleware_of_arrcert_in_the_app(settings: dict[str, Any]) -> None:
-    """The plain middleware, added to an app, a mount or a route, is a check with its own paths."""
+    """The plain middleware in an app, a mount or a route is a check with its own paths."""
     authorizer = Authorizer.from_settings(load({"ARRCERT": settings["ARRCERT"]}, {}))
     guard = Middleware(
         ClientCertificateMiddleware, authorizer=authorizer, exempt_paths=["/x", "/y/*"]
@@ -267,7 +267,7 @@ def test_middleware_of_arrcert_in_the_app(settings: dict[str, Any]) -> None:
 
 
 def test_gate_of_a_mounted_app(settings: dict[str, Any]) -> None:
-    """The gate of a mounted app decides for its routes alone, with exempt paths below the mount."""
+    """The gate of a mounted app decides only about its routes, with exempt paths below it."""
     inside = FastAPI(redirect_slashes=False)
     Arrcert(inside, settings)
     add_routes(inside, WITH_POLICY)
@@ -282,7 +282,7 @@ def test_gate_of_a_mounted_app(settings: dict[str, Any]) -> None:
 
 
 def test_host_of_starlette(settings: dict[str, Any]) -> None:
-    """A host's routes have rows of their own, and hide no other."""
+    """Each route of a Starlette host has its own row, and hides no other route."""
     app = FastAPI()
     Arrcert(app, settings)
     app.router.routes.append(Host("api.example", Router([Route("/status", plain)])))
@@ -293,7 +293,7 @@ def test_host_of_starlette(settings: dict[str, Any]) -> None:
 
 
 def test_app_in_itself_ends(settings: dict[str, Any]) -> None:
-    """An app that is mounted in itself is one row in the end."""
+    """An app that is mounted in itself ends as one row."""
     app = FastAPI()
     app.mount("/again", app)
     last = report(app).routes[-1]
@@ -302,7 +302,7 @@ def test_app_in_itself_ends(settings: dict[str, Any]) -> None:
 
 
 def test_dependency_overrides(settings: dict[str, Any]) -> None:
-    """What tests replace is no check, and stands below the table."""
+    """A dependency that tests replace is no check, and is listed below the table."""
     app = FastAPI()
     Arrcert(app, settings)
     inside = FastAPI()
@@ -339,7 +339,7 @@ def test_endpoint_that_is_an_object(settings: dict[str, Any]) -> None:
 
 
 def test_what_ends_is_reported() -> None:
-    """The report tells which pins end."""
+    """The report lists the pins that end."""
     app = FastAPI()
     Arrcert(
         app,

@@ -29,7 +29,7 @@ PartnerName = Annotated[str, Depends(name_of)]
 
 
 def test_endpoint_gets_the_identity(app: FastAPI, visit: Any, bob: IssuedCertificate) -> None:
-    """As a parameter the dependency gives who entered; the state of the request holds it too."""
+    """The dependency gives the identity as a parameter, and sets it in the request's state."""
 
     @app.get("/me")
     def me(partner: Partner) -> dict[str, Any]:
@@ -43,7 +43,7 @@ def test_endpoint_gets_the_identity(app: FastAPI, visit: Any, bob: IssuedCertifi
 def test_other_clients_are_denied(
     app: FastAPI, visit: Any, alice: IssuedCertificate, stranger: IssuedCertificate
 ) -> None:
-    """Only the clients of the named policy enter; the answer to the others is a 403 in JSON."""
+    """Only clients of the named policy are accepted, and others get a 403 in JSON."""
 
     @app.get("/me")
     def me(partner: Partner) -> None: ...
@@ -54,7 +54,7 @@ def test_other_clients_are_denied(
 
 
 def test_role_is_required(app: FastAPI, visit: Any, bob: IssuedCertificate) -> None:
-    """With a role, only identities that have it enter."""
+    """With a role, only identities with that role are accepted."""
     for role in ("orders", "invoices"):
         app.get(
             f"/{role}", dependencies=[Depends(RequireClientCertificate("partners", role=role))]
@@ -66,7 +66,7 @@ def test_role_is_required(app: FastAPI, visit: Any, bob: IssuedCertificate) -> N
 def test_routers_and_nested_dependencies(
     app: FastAPI, visit: Any, alice: IssuedCertificate, bob: IssuedCertificate
 ) -> None:
-    """The dependency holds on a router, on an included router and below another dependency."""
+    """The dependency works on a router, on an included router, and below another dependency."""
     inner = APIRouter()
 
     @inner.get("/nested")
@@ -84,7 +84,7 @@ def test_routers_and_nested_dependencies(
     assert visit("/outer/inner/nested", bob).json() == "bob"
     assert visit("/outer/inner/plain", bob).json() == "in"
     assert visit("/open/nested", bob).json() == "bob"
-    # Without the router's dependency the endpoint is held against `default`.
+    # Without the router's dependency, `default` decides about the endpoint.
     assert visit("/open/plain", bob).status_code == 403
     assert visit("/open/plain", alice).json() == "in"
     assert visit("/outer/inner/plain", alice).status_code == 403
@@ -93,7 +93,7 @@ def test_routers_and_nested_dependencies(
 def test_websocket_is_closed_before_it_is_accepted(
     app: FastAPI, alice: IssuedCertificate, bob: IssuedCertificate, stranger: IssuedCertificate
 ) -> None:
-    """A WebSocket needs the named policy; denied handshakes do not reach the endpoint."""
+    """A WebSocket needs the named policy, and a denied handshake does not reach the endpoint."""
     reached: list[str | None] = []
 
     @app.websocket("/chat")
@@ -106,7 +106,7 @@ def test_websocket_is_closed_before_it_is_accepted(
     client = TestClient(app)
     with connect(client, bob) as socket:
         assert socket.receive_text() == "bob"
-    # The gate denies a stranger with the 403. It knows Alice, and the dependency denies her.
+    # The gate denies a stranger. It accepts Alice, but the dependency denies her.
     with pytest.raises(WebSocketDenialResponse) as by_gate, connect(client, stranger):
         pass
     assert by_gate.value.status_code == 403
@@ -155,7 +155,7 @@ def test_app_without_a_gate_denies(
 
 
 def test_equal_arguments_make_equal_dependencies() -> None:
-    """Instances are equal, with equal hashes, exactly if policy and role are equal."""
+    """Instances are equal, with equal hashes, exactly if their policy and role are equal."""
     one = RequireClientCertificate("partners", role="orders")
     assert one == RequireClientCertificate("partners", role="orders")
     assert hash(one) == hash(RequireClientCertificate("partners", role="orders"))
@@ -203,7 +203,7 @@ def test_overrides_work_in_tests(app: FastAPI, alice: IssuedCertificate) -> None
 
 
 def test_older_fastapi_can_read_the_annotations() -> None:
-    """The annotation of the connection is a class: FastAPI 0.115 cannot resolve a text here."""
+    """The annotation of the connection is a class, because FastAPI 0.115 cannot resolve text."""
     parameters = inspect.signature(RequireClientCertificate.__call__).parameters
     assert parameters["connection"].annotation is HTTPConnection
 
@@ -211,7 +211,7 @@ def test_older_fastapi_can_read_the_annotations() -> None:
 def test_a_request_that_was_changed_behind_the_gate_is_checked_as_it_is(
     settings: dict[str, Any], alice: IssuedCertificate
 ) -> None:
-    """A middleware that makes a GET of another site a DELETE does not lead past its check."""
+    """A request that middleware turns into a cross-site DELETE is checked as a DELETE."""
     app = FastAPI()
 
     class MethodOverride:
@@ -223,7 +223,7 @@ def test_a_request_that_was_changed_behind_the_gate_is_checked_as_it_is(
                 scope["method"] = "DELETE"
             await self.app(scope, receive, send)
 
-    # What is added before the gate stands behind it.
+    # Middleware that is added before the gate runs behind it.
     app.add_middleware(MethodOverride)
     Arrcert(app, settings)
 
@@ -240,7 +240,7 @@ def test_a_request_that_was_changed_behind_the_gate_is_checked_as_it_is(
 def test_a_request_within_a_request_is_checked_by_itself(
     app: FastAPI, visit: Any, alice: IssuedCertificate
 ) -> None:
-    """An endpoint that calls others with headers of its own gives them no entry."""
+    """A request that an endpoint makes within the app is checked by its own headers."""
 
     @app.get("/one", dependencies=[Depends(RequireClientCertificate())])
     def one() -> str:

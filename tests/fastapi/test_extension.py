@@ -1,4 +1,4 @@
-"""The extension `Arrcert`: its settings."""
+"""The settings of the extension `Arrcert`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from arrcert_fastapi import Arrcert, authorizer_of
 def test_settings_of_the_environment(
     monkeypatch: pytest.MonkeyPatch, alice: IssuedCertificate
 ) -> None:
-    """Without a mapping the environment is the configuration."""
+    """Without a mapping, the environment is the configuration."""
     monkeypatch.setenv("ARRCERT_FINGERPRINTS", alice.certificate.sha256_fingerprint)
     app = FastAPI()
     Arrcert(app)
@@ -33,7 +33,7 @@ def test_mistakes_stop_the_start() -> None:
 
 
 def test_names_of_settings(settings: dict[str, Any]) -> None:
-    """A name that is no setting of arrcert is an error, as is a policy without `ARRCERT` around."""
+    """An unknown setting is an error, and so is a policy outside of `ARRCERT`."""
     with pytest.raises(ConfigurationError, match="default: is not a setting of arrcert"):
         Arrcert(FastAPI(), settings["ARRCERT"])
     with pytest.raises(ConfigurationError, match="ARRCERT_EXEMPT"):
@@ -41,14 +41,14 @@ def test_names_of_settings(settings: dict[str, Any]) -> None:
 
 
 def test_whole_app_is_protected(settings: dict[str, Any]) -> None:
-    """`ARRCERT_PROTECT_ALL = False` contradicts the extension."""
+    """`ARRCERT_PROTECT_ALL = False` is an error, because the extension protects the whole app."""
     with pytest.raises(ConfigurationError, match="ARRCERT_PROTECT_ALL: is False"):
         Arrcert(FastAPI(), settings | {"ARRCERT_PROTECT_ALL": False})
     Arrcert(FastAPI(), settings | {"ARRCERT_PROTECT_ALL": True})
 
 
 def test_second_gate_is_refused(app: FastAPI, settings: dict[str, Any]) -> None:
-    """One app has one gate."""
+    """A second `Arrcert` for one app is an error."""
     with pytest.raises(RuntimeError, match="twice"):
         Arrcert(app, settings)
 
@@ -65,7 +65,7 @@ def test_probable_mistakes_are_warnings(
 
 
 def test_authorizer_of_an_app(app: FastAPI) -> None:
-    """The authorizer of an app can be asked; without `Arrcert(app)` it is an error."""
+    """`authorizer_of` returns the authorizer of an app, or raises an error without one."""
     authorizer = authorizer_of(app)
     assert isinstance(authorizer, Authorizer)
     assert "default" in authorizer.policies

@@ -56,7 +56,7 @@ def test_gate_and_dependency_answer_alike(
 def test_body_of_a_stranger_is_not_parsed(
     app: FastAPI, visit: Any, alice: IssuedCertificate, stranger: IssuedCertificate
 ) -> None:
-    """A malformed body is a 403 for a stranger, and a 422 for whoever may enter."""
+    """A malformed body is a 403 for a stranger, and a 422 for an accepted client."""
 
     @app.post("/orders")
     def orders(amount: dict[str, int]) -> None: ...
@@ -70,7 +70,7 @@ def test_body_of_a_stranger_is_not_parsed(
 def test_exempt_path_is_open(
     app: FastAPI, visit: Any, alice: IssuedCertificate, bob: IssuedCertificate
 ) -> None:
-    """An exempt path needs no certificate, and is not made private; its dependencies hold."""
+    """An exempt path needs no certificate and is not private, but its dependencies apply."""
     app.get("/health")(lambda: "ok")
     answer = visit("/health")
     assert (answer.json(), "cache-control" in answer.headers) == ("ok", False)
@@ -79,7 +79,7 @@ def test_exempt_path_is_open(
 def test_dependency_of_an_exempt_path_holds(
     app: FastAPI, visit: Any, bob: IssuedCertificate
 ) -> None:
-    """An exemption frees from the gate alone."""
+    """An exempt path with a dependency still needs that dependency's policy."""
     app.get("/health", dependencies=[PARTNERS])(lambda: "ok")
     assert visit("/health").status_code == 403
     assert visit("/health", bob).headers["cache-control"] == "private"
@@ -88,7 +88,7 @@ def test_dependency_of_an_exempt_path_holds(
 def test_denial_is_logged_once_with_the_policy_of_the_route(
     app: FastAPI, visit: Any, stranger: IssuedCertificate, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """One denial is one record, under the policy that the route names."""
+    """A denial is one record, under the policy that the route names."""
     app.get("/partners", dependencies=[PARTNERS])(lambda: "in")
     visit("/health")
     caplog.clear()
@@ -101,7 +101,7 @@ def test_denial_is_logged_once_with_the_policy_of_the_route(
 def test_mounted_app_has_its_own_dependencies(
     app: FastAPI, visit: Any, alice: IssuedCertificate, bob: IssuedCertificate
 ) -> None:
-    """In a mounted FastAPI app the dependency holds, and its other endpoints need `default`."""
+    """In a mounted app the dependency applies, and its other endpoints need `default`."""
     inner = FastAPI()
     inner.get("/partners", dependencies=[PARTNERS])(lambda: "in")
     inner.get("/plain")(lambda: "in")
@@ -117,7 +117,7 @@ def test_mounted_app_has_its_own_dependencies(
 def test_websocket_needs_default(
     app: FastAPI, alice: IssuedCertificate, bob: IssuedCertificate
 ) -> None:
-    """A WebSocket without a dependency needs `default`; a denied handshake is not accepted."""
+    """A WebSocket without a dependency needs `default`, and a denied handshake is not accepted."""
 
     @app.websocket("/chat")
     async def chat(socket: WebSocket) -> None:
@@ -138,7 +138,7 @@ def test_websocket_needs_default(
 
 
 def test_identity_without_a_dependency(app: FastAPI, visit: Any, alice: IssuedCertificate) -> None:
-    """The scope holds who entered, also where no dependency is; on exempt paths it holds None."""
+    """The scope holds the identity without any dependency, and None on exempt paths."""
 
     def who(request: Request) -> PlainTextResponse:
         identity = request.scope["arrcert.identity"]
@@ -170,7 +170,7 @@ def test_start_tells_what_only_the_gate_guards(
 def test_start_is_silent_if_every_endpoint_says_its_policy(
     app: FastAPI, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """With a dependency on every endpoint the start warns of nothing."""
+    """The start warns of nothing if every endpoint has a dependency."""
     app.get("/a", dependencies=[Depends(RequireClientCertificate())])(lambda: "in")
     with TestClient(app):
         pass
@@ -192,7 +192,7 @@ def test_start_tells_of_unknown_policies(
 def test_start_tells_of_missing_parentheses(
     app: FastAPI, visit: Any, alice: IssuedCertificate, bob: IssuedCertificate, caplog: Any
 ) -> None:
-    """`Depends` of the class itself is an ERROR; the gate checks `default` in its place."""
+    """`Depends` with the class itself is an ERROR, and the gate checks `default` instead."""
     app.get("/a", dependencies=[Depends(RequireClientCertificate)])(lambda: "in")
     assert visit("/a").status_code == visit("/a", bob).status_code == 403
     assert visit("/a", alice).json() == "in"
@@ -221,7 +221,7 @@ def test_fault_while_finding_the_route_opens_nothing(
 def test_client_cannot_bring_an_authorizer(
     app: FastAPI, visit: Any, bob: IssuedCertificate
 ) -> None:
-    """The identity and the authorizer in the scope come from the gate alone."""
+    """Only the gate can set the identity and the authorizer in the scope."""
     app.get("/partners", dependencies=[PARTNERS])(lambda: "in")
     headers = {"arrcert.authorizer": "x", "arrcert.identity": "x"}
     assert visit("/partners", None, headers=headers).status_code == 403
@@ -240,7 +240,7 @@ def test_app_of_an_older_fastapi(
 
 
 def test_middleware_that_is_added_later_stands_around_the_gate(settings: dict[str, Any]) -> None:
-    """A CORS preflight is answered by a `CORSMiddleware` that is added after `Arrcert(app)`."""
+    """A `CORSMiddleware` that is added after `Arrcert(app)` answers a preflight."""
     from fastapi.middleware.cors import CORSMiddleware
 
     app = FastAPI()

@@ -41,7 +41,7 @@ def _environment(monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any]) -> N
 
 
 def test_first_app(alice: IssuedCertificate, bob: IssuedCertificate) -> None:
-    """The first block is a whole app; `/orders` is for partners with the role."""
+    """The first block is a complete app whose `/orders` accepts only partners with the role."""
     client = TestClient(run("app = FastAPI()", __name__="site")["app"])
     assert client.get("/orders", headers=bob.headers).json() == {"partner": "bob"}
     for headers in (alice.headers, {}):
@@ -51,7 +51,7 @@ def test_first_app(alice: IssuedCertificate, bob: IssuedCertificate) -> None:
 
 @pytest.mark.parametrize("line", ["arrcert routes shop.main:app", "arrcert explain client.pem"])
 def test_commands(tmp_path: Path, bob: IssuedCertificate, line: str) -> None:
-    """The commands about open endpoints and about a certificate read the first app."""
+    """The commands about open endpoints and about a certificate work with the first app."""
     pytest.importorskip("rich", reason="rich is missing: pip install 'arrcert[dev]'")
     [code] = [block for block in BLOCKS if "app = FastAPI()" in block]
     (tmp_path / "shop").mkdir()
@@ -68,7 +68,7 @@ def test_commands(tmp_path: Path, bob: IssuedCertificate, line: str) -> None:
         timeout=120,
         check=False,
     )
-    # `default`, of which explain tells, does not accept bob.
+    # `explain` reports on `default`, which does not accept bob.
     assert done.returncode == (1 if "explain" in line else 0), done.stderr
     if "explain" in line:
         assert "fingerprint_not_allowed" in done.stdout
@@ -78,7 +78,7 @@ def test_commands(tmp_path: Path, bob: IssuedCertificate, line: str) -> None:
 
 
 def test_cors(alice: IssuedCertificate) -> None:
-    """The lines about CORS answer a preflight, and let nobody else in."""
+    """The lines about CORS answer a preflight, and accept no other request."""
     app = FastAPI()
     run("CORSMiddleware", app=app, Arrcert=Arrcert)
     client = TestClient(app)
@@ -98,7 +98,7 @@ def test_override(alice: IssuedCertificate) -> None:
 
 
 def test_starlette(alice: IssuedCertificate, bob: IssuedCertificate) -> None:
-    """The ASGI middleware protects a Starlette app, which finds who entered."""
+    """The ASGI middleware protects a Starlette app, which finds the identity."""
 
     def who(request: Request) -> PlainTextResponse:
         return PlainTextResponse(request.scope["arrcert.identity"].name)

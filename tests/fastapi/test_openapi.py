@@ -11,7 +11,7 @@ from arrcert_fastapi import RequireClientCertificate
 
 
 def test_document_has_mutual_tls(app: FastAPI) -> None:
-    """The document asks for `mutualTLS` everywhere, beside an operation's own schemes."""
+    """The document requires `mutualTLS` everywhere, and keeps an operation's own schemes."""
 
     @app.get("/plain", dependencies=[Depends(RequireClientCertificate("partners"))])
     def plain() -> None: ...

@@ -83,7 +83,7 @@ def test_denial_is_a_forbidden_that_handlers_restyle(
 
 
 def test_no_hook_lets_the_view_run(app: Flask, impostor: IssuedCertificate) -> None:
-    """An error handler that returns a 200, or a receiver's result, does not let the view run.
+    """The view does not run if an error handler returns a 200, or if a receiver returns a result.
 
     (authlib: an overridden error hook that returned let the view run.)
     """
@@ -139,7 +139,7 @@ def test_receiver_that_fails_changes_nothing(site: Flask, caplog: pytest.LogCapt
 
 
 def test_only_an_accepted_certificate_is_given(site: Flask, alice: IssuedCertificate) -> None:
-    """A certificate that was not checked is not returned."""
+    """A certificate that no policy checked is not returned."""
     client = site.test_client()
     assert client.get("/protected", headers=alice.headers).text == "alice"
     assert client.get("/open", headers=alice.headers).text == "nobody"
@@ -149,7 +149,7 @@ def test_only_an_accepted_certificate_is_given(site: Flask, alice: IssuedCertifi
 def test_the_last_check_of_a_request_counts(
     app: Flask, alice: IssuedCertificate, bob: IssuedCertificate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Asked under A, B and A again, a request is decided twice and has the last certificate."""
+    """Policies A, B and A again are two decisions, and the last one sets the certificate."""
     asked: list[str] = []
     original = Authorizer.identify_wsgi
 
@@ -175,7 +175,7 @@ def test_the_last_check_of_a_request_counts(
 
 
 def test_nothing_is_carried_over_to_the_next_request(site: Flask, alice: IssuedCertificate) -> None:
-    """A certificate is not kept for the next request, even in the same application context."""
+    """A request never gets the certificate of the one before, even in the same app context."""
     with site.app_context():
         client = site.test_client()
         assert client.get("/protected", headers=alice.headers).status_code == 200
@@ -198,7 +198,7 @@ CACHING = ["public", "public, max-age=60", "max-age=60, s-maxage=60", 'private="
 def test_what_a_certificate_opened_is_private(
     site: Flask, alice: IssuedCertificate, said: str | None
 ) -> None:
-    """A response to an authorized request is private, whatever the app has set."""
+    """A response to an authorized request is private, for any headers that the app sets."""
 
     @site.after_request
     def cacheable(response: Response) -> Response:
@@ -217,7 +217,7 @@ def test_what_a_certificate_opened_is_private(
 def test_a_response_that_is_not_stored_says_so_as_the_app_wrote_it(
     site: Flask, alice: IssuedCertificate
 ) -> None:
-    """A response with no-store is not changed."""
+    """A response with `no-store` is not changed."""
 
     @site.after_request
     def cacheable(response: Response) -> Response:
@@ -231,7 +231,7 @@ def test_a_response_that_is_not_stored_says_so_as_the_app_wrote_it(
 def test_a_hook_from_before_the_extension_makes_nothing_public(
     config: dict[str, Any], alice: IssuedCertificate
 ) -> None:
-    """An after_request hook that was added before init_app cannot make a response public."""
+    """An after_request hook from before init_app cannot make a response public."""
     app = Flask(__name__)
     app.config.update(config)
 
@@ -246,13 +246,13 @@ def test_a_hook_from_before_the_extension_makes_nothing_public(
     assert answer.headers["Cache-Control"] == "private"
 
 
-# Authorization where no decorator can stand. ------------------------------------------------------
+# Authorization without a decorator. ---------------------------------------------------------------
 
 
 def test_authorize_request_decides_now(
     app: Flask, alice: IssuedCertificate, bob: IssuedCertificate
 ) -> None:
-    """It returns the identity, which the request then has, or raises the 403."""
+    """`authorize_request` returns the identity and sets it on the request, or raises the 403."""
     with app.test_request_context(headers=alice.headers):
         assert get_client_identity() is None
         identity = authorize_request()
@@ -262,7 +262,7 @@ def test_authorize_request_decides_now(
         with pytest.raises(ClientCertificateForbidden) as caught:
             authorize_request(policy="partners")
         assert isinstance(caught.value.__cause__, CertificateDenied)
-        # A denial takes nothing away that another policy has accepted.
+        # A denial does not remove an earlier acceptance by another policy.
         assert get_client_identity() is identity
     with app.test_request_context(headers=bob.headers):
         assert authorize_request("partners").policy == "partners"
@@ -271,7 +271,7 @@ def test_authorize_request_decides_now(
 def test_a_view_may_choose_the_policy(
     protected_app: Flask, alice: IssuedCertificate, bob: IssuedCertificate
 ) -> None:
-    """A denial in a view is a 403, and one that the view catches is the view's business."""
+    """A denial in a view is a 403, unless the view catches the exception."""
 
     @protected_app.get("/choose")
     def choose() -> str:
@@ -300,14 +300,14 @@ def test_authorize_request_takes_a_name(app: Flask, policy: Any) -> None:
 
 
 def test_authorize_request_needs_a_request(app: Flask) -> None:
-    """Outside of a request it is an error, and nobody is identified."""
+    """`authorize_request` outside of a request is an error, and there is no identity."""
     with app.app_context(), pytest.raises(RuntimeError, match="outside of request context"):
         authorize_request()
     assert get_client_identity() is None
 
 
 def test_authorizer_of_an_app(app: Flask, alice: IssuedCertificate) -> None:
-    """It is the authorizer that Arrcert(app) made; without Arrcert(app) there is none."""
+    """`authorizer_of` returns the authorizer of Arrcert(app), or raises an error without one."""
     assert authorizer_of(app).authorize(alice.header_value) == alice.certificate
     assert authorizer_of(app).policy_names == ("default", "partners")
     with pytest.raises(ConfigurationError, match=r"never called for this app; call it before"):
@@ -320,7 +320,7 @@ def test_authorizer_of_an_app(app: Flask, alice: IssuedCertificate) -> None:
 def test_a_handler_that_turns_the_403_into_a_500_is_told_once(
     site: Flask, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The log says once that the site answers 500 instead, and which lines keep the 403."""
+    """If an error handler turns the 403 into a 500, the log says so once, with the lines to add."""
 
     @site.errorhandler(Exception)
     def failed(_: Exception) -> tuple[str, int]:
@@ -340,7 +340,7 @@ def test_a_handler_that_turns_the_403_into_a_500_is_told_once(
 
 
 def test_the_two_lines_keep_the_403(site: Flask, caplog: pytest.LogCaptureFixture) -> None:
-    """With the lines of the log, a site that handles every exception answers 403."""
+    """With the lines from the log, a site that handles every exception answers 403."""
 
     @site.errorhandler(Exception)
     def failed(_: Exception) -> tuple[str, int]:

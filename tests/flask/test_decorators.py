@@ -54,7 +54,7 @@ def test_bare_decorator_checks_default(
 def test_called_decorator_checks_its_policy(
     app: Flask, alice: IssuedCertificate, bob: IssuedCertificate
 ) -> None:
-    """The called decorator checks only the named policy, which is "default" if it names none."""
+    """The called decorator checks only the named policy, or `default` without a name."""
 
     @app.get("/partner")
     @authorize_certificate(policy="partners")
@@ -87,7 +87,7 @@ def test_async_views_stay_async(app: Flask, alice: IssuedCertificate) -> None:
 
 
 def test_view_does_not_run_for_the_denied(app: Flask, impostor: IssuedCertificate) -> None:
-    """No view runs for a denied request, for all methods."""
+    """No view runs for a denied request, for any method."""
     ran = []
 
     @app.route("/x", methods=["GET", "POST", "OPTIONS"])
@@ -182,7 +182,7 @@ def test_class_based_views_take_it_in_decorators(
 def test_single_method_of_a_class_may_be_decorated(
     app: Flask, alice: IssuedCertificate, bob: IssuedCertificate
 ) -> None:
-    """A method can have its own policy; OPTIONS requires the policies of all methods."""
+    """A method can have its own policy, and OPTIONS requires the policies of all methods."""
 
     class Report(MethodView):
         def get(self) -> str:
@@ -210,7 +210,7 @@ def test_decorating_as_view(app: Flask, alice: IssuedCertificate) -> None:
 
 
 def test_wrong_use_is_a_type_error() -> None:
-    """Decorating a class or a wrong object is an error that says what to write."""
+    """Decorating a class or an object that is not a view is an error that says what to write."""
     with pytest.raises(TypeError, match=r"decorators = \[authorize_certificate\]"):
         authorize_certificate(MethodView)
     with pytest.raises(TypeError, match=r"policy='partners'"):
@@ -230,7 +230,7 @@ def test_policy_is_a_name(policy: Any) -> None:
 
 
 def test_mark_that_is_no_name_is_no_policy(protected_app: Flask, alice: IssuedCertificate) -> None:
-    """A view whose attribute is not a string names no policy."""
+    """A view whose attribute has another type names no policy."""
 
     class Obliging:
         __name__ = "obliging"
@@ -269,7 +269,7 @@ def test_decorator_without_the_extension_denies(
 def test_unknown_policy_denies(
     app: Flask, alice: IssuedCertificate, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A policy that does not exist denies each request. The log tells once where it is named."""
+    """An unknown policy denies each request, and the log says once where it is named."""
 
     @app.get("/x")
     @authorize_certificate(policy="partnrs")
@@ -332,7 +332,7 @@ def test_decorator_above_a_blueprints_route_is_refused(app: Flask) -> None:
 
 
 def test_decorator_above_a_decorated_route_is_refused(app: Flask) -> None:
-    """Another decorator between the two does not hide the mistake."""
+    """A decorator above a decorated route is found through the other decorator."""
 
     def plain(view: Any) -> Any:
         @functools.wraps(view)
@@ -353,7 +353,7 @@ def test_decorator_above_a_decorated_route_is_refused(app: Flask) -> None:
 def test_decorator_above_the_route_of_a_memoized_view_is_refused(
     app: Flask, remembering: Any
 ) -> None:
-    """The mistake is found for a memoized view too."""
+    """A decorator above the route of a memoized view is refused too."""
 
     @authorize_certificate
     @app.get("/lost")
@@ -403,7 +403,7 @@ def module_level() -> str:
 
 
 def test_decorator_above_the_route_of_a_module(app: Flask) -> None:
-    """The mistake is found at module level, where the decorator replaces the view's name."""
+    """The mistake is found at module level too, where the decorator replaces the view's name."""
     app.add_url_rule("/lost", "lost", _routes[0])
     with pytest.raises(ConfigurationError, match="'lost'"):
         app.test_client().get("/lost")
@@ -512,7 +512,7 @@ def test_exempt_as_view(protected_app: Flask) -> None:
 
 
 def test_exemption_does_not_disable_the_decorator(protected_app: Flask) -> None:
-    """An exempt view with the decorator is still checked, in any order of the two."""
+    """An exempt view with the decorator is still checked, in either order of the two."""
 
     @protected_app.get("/a")
     @certificate_exempt

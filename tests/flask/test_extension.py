@@ -51,7 +51,7 @@ def too_late(name: str) -> str:
 
 
 def test_bad_configuration_stops_the_start(config: dict[str, Any]) -> None:
-    """init_app raises an error that lists every mistake."""
+    """A wrong configuration raises an error in init_app that lists every mistake."""
     app = Flask(__name__)
     app.config.update(config, ARRCERT_PROTECT_AL=True, ARRCERT_FRONT_END="iis")
     with pytest.raises(ConfigurationError) as caught:
@@ -111,7 +111,7 @@ def test_two_apps_in_one_process(
 
 
 def test_initialising_twice_is_refused(app: Flask) -> None:
-    """A second Arrcert for the same app is an error that says what to do."""
+    """A second Arrcert for one app is an error that says what to do."""
     with pytest.raises(RuntimeError, match=r"twice for the same app; remove one of the two calls"):
         Arrcert(app)
 
@@ -119,7 +119,7 @@ def test_initialising_twice_is_refused(app: Flask) -> None:
 def test_site_wide_protection_that_comes_too_late_is_refused(
     app: Flask, alice: IssuedCertificate
 ) -> None:
-    """ARRCERT_PROTECT_ALL that is set after init_app is an error at every request."""
+    """ARRCERT_PROTECT_ALL that is set after init_app makes every request an error."""
     app.config["ARRCERT_PROTECT_ALL"] = True
     app.config["ARRCERT_EXEMPT_PATHS"] = ["/health"]
     for _ in range(2):
@@ -189,7 +189,7 @@ def test_exempt_paths_that_sites_share_are_no_warning(
 def test_what_the_configuration_warns_of_is_logged_at_the_start(
     config: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """An expired trust anchor does not stop the start and is a warning in the log."""
+    """An expired trust anchor does not stop the start, and is a warning in the log."""
     past = datetime.now(UTC) - timedelta(hours=1)
     authority = CertificateAuthority("Past CA", not_after=past)
     config["ARRCERT"]["past"] = {"trust_anchors": authority.certificate_pem.decode()}
@@ -221,7 +221,7 @@ def test_protect_all_checks_every_endpoint(
 
 
 def test_exempt_paths(protected_app: Flask) -> None:
-    """Exempt paths need no certificate; the same paths in another spelling need one."""
+    """Exempt paths need no certificate, and other spellings of these paths need one."""
     protected_app.add_url_rule("/health", "health", lambda: "ok")
     protected_app.add_url_rule("/public/<path:rest>", "public", lambda rest: rest)
     protected_app.add_url_rule("/healthz", "healthz", lambda: "ok")
@@ -299,7 +299,7 @@ def test_gate_stands_before_the_body_is_read(config: dict[str, Any], tmp_path: P
 
 
 def test_known_and_unknown_paths_are_denied_alike(protected_app: Flask) -> None:
-    """Status, headers and body of a 403 do not tell which paths exist."""
+    """The 403 of a known path and of an unknown path have equal status, headers and body."""
     blueprint = Blueprint("bp", __name__, url_prefix="/bp")
     blueprint.add_url_rule("/known", "known", lambda: "")
     protected_app.register_blueprint(blueprint)
@@ -326,7 +326,7 @@ def test_static_files_that_a_certificate_opened_are_private(
     assert set(directives) == {"private", "max-age=60"}
 
 
-# Nothing of the site runs for a stranger. ---------------------------------------------------------
+# Denied requests and the site's own code. ---------------------------------------------------------
 
 
 class Counter:
@@ -358,7 +358,7 @@ class CountingSessions(SecureCookieSessionInterface):
 
 
 def counting_app(config: dict[str, Any], counter: Counter, **more: Any) -> Flask:
-    """Return an app in which everything that a site can write counts itself."""
+    """Return an app in which every kind of site code counts its calls."""
     app = Flask(__name__)
     app.config.update(config, SECRET_KEY="x", **more)
     app.session_interface = CountingSessions(counter)
@@ -380,7 +380,7 @@ def counting_app(config: dict[str, Any], counter: Counter, **more: Any) -> Flask
 
 
 OUTSIDE = ["open_session", "after_request", "teardown_request", "teardown_appcontext"]
-"""What Flask itself runs for each request, denied or not."""
+"""The parts of Flask that run for each request, even a denied one."""
 
 SIGNALS = (appcontext_pushed, request_started, request_finished, request_tearing_down)
 
@@ -389,7 +389,7 @@ SIGNALS = (appcontext_pushed, request_started, request_finished, request_tearing
 def test_a_strangers_post_reaches_nothing_of_the_site(
     config: dict[str, Any], alice: IssuedCertificate, impostor: IssuedCertificate, path: str
 ) -> None:
-    """No hook, preprocessor or view runs for a stranger, only what Flask runs by itself."""
+    """For a stranger no hook, preprocessor or view runs, but only Flask's own code."""
     counter = Counter()
     app = counting_app(config, counter, ARRCERT_PROTECT_ALL=True)
     for client in (None, impostor):
@@ -404,7 +404,7 @@ def test_a_strangers_post_reaches_nothing_of_the_site(
 def test_a_hook_of_the_whole_app_decides_first(
     config: dict[str, Any], alice: IssuedCertificate
 ) -> None:
-    """A hook that checks a policy is asked before hooks and preprocessors that stand before it."""
+    """A hook that checks a policy runs before hooks and preprocessors of earlier lines."""
     counter = Counter()
     app = counting_app(config, counter)
     app.before_request(require_client_certificate())
@@ -418,7 +418,7 @@ def test_a_hook_of_the_whole_app_decides_first(
 def test_inside_the_wsgi_middleware_flask_does_not_run(
     config: dict[str, Any], alice: IssuedCertificate, impostor: IssuedCertificate
 ) -> None:
-    """With the middleware around the app not even a session, a signal or a teardown runs."""
+    """Inside the middleware, a denied request opens no session, and runs no signal or teardown."""
     counter = Counter()
     app = counting_app(config, counter, ARRCERT_PROTECT_ALL=True)
     app.wsgi_app = WSGIMiddleware(app.wsgi_app, authorizer_of(app))  # type: ignore[method-assign]
@@ -458,7 +458,7 @@ def flask_command(folder: Path, *words: str) -> subprocess.CompletedProcess[str]
 
 
 def test_flask_commands_that_serve_nothing_work_without_settings(tmp_path: Path) -> None:
-    """Without any policies an app's commands run, and elsewhere the app does not start."""
+    """An app without policies runs `flask` commands, and does not start anywhere else."""
     (tmp_path / "site_of_test.py").write_text(UNCONFIGURED)
     done = flask_command(tmp_path, "work")
     assert (done.returncode, done.stdout) == (0, "worked\n")
@@ -472,7 +472,7 @@ def test_flask_commands_that_serve_nothing_work_without_settings(tmp_path: Path)
 
 
 def test_other_mistakes_stop_flask_commands_too(tmp_path: Path) -> None:
-    """Only the lack of policies is forgiven, not what is written wrongly."""
+    """Under the `flask` command only missing policies are allowed, and not other mistakes."""
     text = UNCONFIGURED.replace("ARRCERT_PROTECT_ALL", "ARRCERT_PROTECT_AL")
     (tmp_path / "site_of_test.py").write_text(text)
     done = flask_command(tmp_path, "work")
@@ -483,7 +483,7 @@ def test_other_mistakes_stop_flask_commands_too(tmp_path: Path) -> None:
 def test_an_unconfigured_app_serves_nobody(
     monkeypatch: pytest.MonkeyPatch, alice: IssuedCertificate, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Under the `flask` command every request is a `misconfigured` denial, exempt ones too."""
+    """Under the `flask` command without policies every request is a `misconfigured` denial."""
     monkeypatch.setenv("FLASK_RUN_FROM_CLI", "true")
     app = Flask(__name__)
     app.config["ARRCERT_EXEMPT_PATHS"] = ["/health"]
@@ -502,7 +502,7 @@ def test_an_unconfigured_app_serves_nobody(
 
 
 def test_only_the_flask_command_forgives(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another value of Flask's variable, and any other way to start, stops the start."""
+    """Any other way to start than the `flask` command stops without policies."""
     for value in ("false", ""):
         monkeypatch.setenv("FLASK_RUN_FROM_CLI", value)
         with pytest.raises(ConfigurationError, match="ARRCERT: is not set"):
@@ -525,7 +525,7 @@ def test_a_file_of_policies(
 
 
 def test_a_file_among_static_files_is_an_error(tmp_path: Path) -> None:
-    """A file that visitors can read as a static file does not start the app."""
+    """A file of policies below the static folder stops the start."""
     file = tmp_path / "static" / "partners.toml"
     file.parent.mkdir()
     file.write_bytes(sealed(f'[default]\nfingerprints = ["{"A" * 64}"]\n'.encode()))

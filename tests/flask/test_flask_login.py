@@ -1,4 +1,4 @@
-"""The code of docs/flask-login.md works, and gives nobody a user that is not theirs."""
+"""The code of docs/flask-login.md works, and logs each client in only as its own user."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class User(flask_login.UserMixin):  # type: ignore[misc, name-defined, unused-ig
 
 
 class Rows:
-    """A database that ignores case and spaces at the end, as some do."""
+    """A database that ignores case and spaces at the end, as some databases do."""
 
     users = (User("alice"), User("mallory", is_active=False), User("admin"))
 
@@ -46,7 +46,7 @@ User.query = Rows()
 
 
 def run(containing: str, names: dict[str, Any]) -> None:
-    """Run the one block of the page that contains a text, with these names and into them."""
+    """Run the one block of the page that contains a text, in a namespace with these names."""
     blocks = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
     [code] = [block for block in blocks if containing in block]
     exec(compile(code, "docs/flask-login.md", "exec"), names)
@@ -54,7 +54,7 @@ def run(containing: str, names: dict[str, Any]) -> None:
 
 @pytest.fixture
 def clients(authority: CertificateAuthority) -> dict[str, IssuedCertificate]:
-    """Clients by name; the device has the name of a user, and comes from another CA."""
+    """Clients by name. The device has the name of a user, and comes from another CA."""
     named = ("alice", "mallory", "stranger", "ALICE", "admin ")
     issued = {name: authority.issue(name) for name in named}
     issued["nameless"] = self_signed("nameless")
@@ -70,16 +70,16 @@ def app(clients: dict[str, IssuedCertificate], monkeypatch: pytest.MonkeyPatch) 
         for name, issued in clients.items()
         if name in ("alice", "mallory", "stranger", "ALICE")
     ]
-    # No identity can end with a space, so this one enters without a name.
+    # No identity can end with a space, so this client has no identity.
     pins += [clients[name].certificate.sha256_fingerprint for name in ("nameless", "admin ")]
-    pins[2]["roles"] = ["orders"]  # The stranger's.
+    pins[2]["roles"] = ["orders"]  # The pin of the stranger.
     device = {
         "fingerprints": [clients["device"].certificate.sha256_fingerprint],
         "identity": "{common_name}",
     }
     names: dict[str, Any] = {"__name__": __name__, "User": User}
     run("def find_user", names)
-    # The settings that the page leaves to the reader.
+    # The settings that a reader of the page provides.
     defaults = {**Flask.default_config, "SECRET_KEY": "x"}
     defaults["ARRCERT"] = {"default": {"fingerprints": pins}, "devices": device}
     monkeypatch.setattr(Flask, "default_config", defaults)
@@ -113,7 +113,7 @@ def ask(app: Flask, clients: dict[str, IssuedCertificate]) -> Callable[..., Any]
 
 
 def test_user_of_the_certificate(ask: Callable[..., Any]) -> None:
-    """The user is the one whose name the policy gives, on each view."""
+    """The user of each view is the user with the name that the policy gives."""
     assert ask("alice") == {"user": "alice"}
     assert ask("alice", "/report") == {"for": "alice"}
     assert ask(None) == 403
@@ -121,18 +121,18 @@ def test_user_of_the_certificate(ask: Callable[..., Any]) -> None:
 
 @pytest.mark.parametrize("who", ["mallory", "stranger", "ALICE", "admin ", "nameless"])
 def test_nobody_is_logged_in(ask: Callable[..., Any], who: str) -> None:
-    """An inactive or unknown user, another spelling, and a client without a name are nobody."""
+    """An inactive or unknown user, another spelling and a nameless client are not logged in."""
     assert ask(who) == 401
 
 
 def test_device_with_the_name_of_a_user(ask: Callable[..., Any]) -> None:
-    """A name that another policy gives is no name of a user."""
+    """An identity from another policy is not the user of that name."""
     assert ask("device", "/device") == {"user": False}
     assert ask("device") == 403
 
 
 def test_session_of_another_user(app: Flask, ask: Callable[..., Any]) -> None:
-    """A session that somebody has brought along does not count."""
+    """An existing session of another user is ignored."""
     client = app.test_client()
     assert ask("alice", "/old-session", client=client) == 200
     with client.session_transaction() as session:
@@ -142,6 +142,6 @@ def test_session_of_another_user(app: Flask, ask: Callable[..., Any]) -> None:
 
 
 def test_roles_need_no_user(ask: Callable[..., Any]) -> None:
-    """A view that asks for a role lets a client in that has it, and no user without it."""
+    """A role gives access without a user, and a user gives no access without the role."""
     assert ask("stranger", "/orders", "POST") == {"from": "stranger"}
     assert ask("alice", "/orders", "POST") == 403

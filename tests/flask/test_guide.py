@@ -35,14 +35,14 @@ def statuses(app: Flask, path: str, *clients: IssuedCertificate | None, **kwargs
 
 
 def test_view(app: Flask, alice: IssuedCertificate, bob: IssuedCertificate) -> None:
-    """A view with a policy is for the clients of that policy."""
+    """A view with a policy accepts only the clients of that policy."""
     run("def partners", app=app)
     assert statuses(app, "/partners", None, alice, bob) == [403, 403, 200]
     assert statuses(app, "/partners", None, method="OPTIONS") == [403]
 
 
 def test_blueprint(app: Flask, alice: IssuedCertificate, bob: IssuedCertificate) -> None:
-    """The hook of a blueprint protects all its views, and no other."""
+    """The hook of a blueprint protects all of its views, and no other view."""
     blueprint = run("bp.before_request", Blueprint=Blueprint, __name__=__name__)["bp"]
     blueprint.add_url_rule("/", "list", lambda: "the list")
     app.register_blueprint(blueprint)
@@ -52,14 +52,14 @@ def test_blueprint(app: Flask, alice: IssuedCertificate, bob: IssuedCertificate)
 
 
 def test_class_based_view(app: Flask, alice: IssuedCertificate) -> None:
-    """The decorator in the list of a class protects each of its methods."""
+    """The decorator in a class's list protects each of its methods."""
     view = run("class Report", MethodView=MethodView)["Report"]
     app.add_url_rule("/report", view_func=view.as_view("report"))
     assert statuses(app, "/report", None, alice) == [403, 200]
 
 
 def test_whole_app(config: dict[str, Any], alice: IssuedCertificate) -> None:
-    """The lines protect every path, and leave the exempt path and the exempt view open."""
+    """The lines protect every path, except the exempt path and the exempt view."""
     app = Flask(__name__)
     app.config.update(config)
     run('config["ARRCERT_PROTECT_ALL"] = True', app=app)
@@ -82,14 +82,14 @@ def test_signal(app: Flask, caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_middleware_around_the_app(protected_app: Flask, alice: IssuedCertificate) -> None:
-    """The lines of the guide put the middleware around the app; it knows no exempt paths."""
+    """The guide's lines put the middleware around the app, and it has no exempt paths."""
     run("app.wsgi_app = ClientCertificateMiddleware", app=protected_app)
     assert statuses(protected_app, "/", None, alice) == [403, 404]
     assert statuses(protected_app, "/health", None, alice) == [403, 404]
 
 
 def test_admin(app: Flask, alice: IssuedCertificate, bob: IssuedCertificate) -> None:
-    """The front page of the admin is for whoever the policy admits."""
+    """The front page of the admin accepts only the clients that the policy accepts."""
     app.secret_key = "x"
     held = run(
         "AdminIndexView",
@@ -101,10 +101,10 @@ def test_admin(app: Flask, alice: IssuedCertificate, bob: IssuedCertificate) -> 
 
 
 def test_handler_of_socket_io(app: Flask, alice: IssuedCertificate, bob: IssuedCertificate) -> None:
-    """The handler refuses whoever the policy denies, and admits the others."""
+    """The handler refuses a client that the policy denies, and accepts the others."""
 
     class Server:
-        """Takes handlers as Socket.IO does."""
+        """A stand-in for Socket.IO that takes handlers."""
 
         def on(self, _: str) -> Any:
             return lambda handler: handler
@@ -116,13 +116,13 @@ def test_handler_of_socket_io(app: Flask, alice: IssuedCertificate, bob: IssuedC
 
 
 def test_websocket_of_flask_sock(app: Flask) -> None:
-    """A stranger does not get a handshake."""
+    """A stranger's WebSocket handshake is denied."""
     run("sock.route", sock=Sock(app))
     assert statuses(app, "ws://localhost/ws", None) == [403]
 
 
 def test_two_lines(app: Flask) -> None:
-    """A site that handles every exception keeps the 403."""
+    """With the two lines, a site that handles every exception keeps the 403."""
     app.errorhandler(Exception)(lambda _: ("sorry", 500))
     app.add_url_rule("/x", "x", arrcert_flask.authorize_certificate(lambda: ""))
     run("register_error_handler", app=app)
@@ -140,7 +140,7 @@ def test_two_lines(app: Flask) -> None:
     ],
 )
 def test_json_handler(app: Flask, accept: str | None, is_json: bool) -> None:
-    """A client that asks for JSON gets JSON, and every other client the page."""
+    """A client that asks for JSON gets a JSON error, and every other client gets the page."""
     run("best_match", app=app, request=request)
     app.add_url_rule("/x", "x", arrcert_flask.authorize_certificate(lambda: ""))
     headers = {} if accept is None else {"Accept": accept}
@@ -166,7 +166,7 @@ def cors_app(config: dict[str, Any], *, answers_preflights: bool) -> Flask:
         if "class AnswerPreflights" in block
     ]
     held: dict[str, Any] = {}
-    # The page on browsers shows the headers of the app's own answers too; Flask-CORS sets those.
+    # The page on browsers adds CORS headers to the app's own answers. Flask-CORS does that here.
     exec(class_of_browsers.split("@app.after_request")[0], held)
     app = Flask(__name__)
     app.config.update(config, ARRCERT_PROTECT_ALL=True)
@@ -179,7 +179,7 @@ def cors_app(config: dict[str, Any], *, answers_preflights: bool) -> Flask:
 def test_preflight_is_answered_before_the_check(
     config: dict[str, Any], alice: IssuedCertificate, impostor: IssuedCertificate
 ) -> None:
-    """A preflight, which carries no certificate, is answered; the request itself is checked."""
+    """A preflight without a certificate is answered, and the request itself is checked."""
     app = cors_app(config, answers_preflights=True)
     answer = app.test_client().options("/orders", headers=PREFLIGHT)
     assert answer.status_code == 204
@@ -191,7 +191,7 @@ def test_preflight_is_answered_before_the_check(
     )
     assert other.status_code == 403
     assert "Access-Control-Allow-Origin" not in other.headers
-    # An OPTIONS request that is no preflight is checked.
+    # An OPTIONS request that is not a preflight is checked.
     assert app.test_client().options("/orders", headers={"Origin": ORIGIN}).status_code == 403
 
     from_page = {"Origin": ORIGIN, "Sec-Fetch-Site": "cross-site"}
@@ -205,7 +205,7 @@ def test_preflight_is_answered_before_the_check(
 
 
 def test_flask_cors_alone_does_not_help(config: dict[str, Any]) -> None:
-    """Flask-CORS leaves the preflight to Flask's own answer, which is a 403."""
+    """With Flask-CORS alone the preflight is a 403, because Flask itself answers it."""
     app = cors_app(config, answers_preflights=False)
     answer = app.test_client().options("/orders", headers=PREFLIGHT)
     assert answer.status_code == 403

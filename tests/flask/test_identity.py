@@ -1,4 +1,4 @@
-"""Who entered a Flask app, and the roles that its views ask for."""
+"""The identity of a request in a Flask app, and the roles that its views require."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from arrcert_flask import (
 
 @pytest.fixture
 def app(alice: IssuedCertificate, bob: IssuedCertificate) -> Flask:
-    """An app that both may enter; alice has the role `admin` beside the common one."""
+    """An app that accepts both clients. alice has the role `admin` as well as the common role."""
     app = Flask(__name__)
     app.config.update(
         TESTING=True,
@@ -50,7 +50,7 @@ def app(alice: IssuedCertificate, bob: IssuedCertificate) -> Flask:
 
 
 def who() -> str:
-    """Return the name and roles of whoever entered."""
+    """Return the name and roles of the accepted client."""
     identity = get_client_identity()
     if identity is None:
         return "nobody"
@@ -71,7 +71,7 @@ def answers(app: Flask, path: str, *clients: IssuedCertificate | None, method: s
 def test_view_reads_who_entered(
     app: Flask, alice: IssuedCertificate, bob: IssuedCertificate
 ) -> None:
-    """The identity is that of the pin, else of the policy; the roles are added."""
+    """The identity is the pin's or else the policy's, and the roles of both are added."""
     app.get("/")(who)
     assert answers(app, "/", alice, bob, None) == [
         "alice ['admin', 'orders'] laptop",
@@ -84,7 +84,7 @@ def test_view_reads_who_entered(
 def test_decorator_asks_for_a_role(
     app: Flask, alice: IssuedCertificate, bob: IssuedCertificate, method: str
 ) -> None:
-    """A client without the role is denied before any code of the site, for every method."""
+    """A client without the role is denied before any code of the site runs, for every method."""
     seen: list[str] = []
 
     @app.before_request
@@ -103,7 +103,7 @@ def test_decorator_asks_for_a_role(
 def test_hook_method_and_async_view_ask_for_a_role(
     app: Flask, alice: IssuedCertificate, bob: IssuedCertificate
 ) -> None:
-    """A blueprint's hook, a method of a class and an async view do the same."""
+    """A blueprint's hook, a method of a class and an async view require their roles."""
     blueprint = Blueprint("bp", __name__)
     blueprint.before_request(require_client_certificate(role="admin"))
     blueprint.get("/hook")(who)
@@ -129,7 +129,7 @@ def test_hook_method_and_async_view_ask_for_a_role(
 def test_each_decorator_asks_for_its_own_role(
     app: Flask, alice: IssuedCertificate, bob: IssuedCertificate, roles: tuple[str, str]
 ) -> None:
-    """Of two decorators both hold, in either order."""
+    """Two decorators both apply, in either order, each with its own role."""
     view: Any = lambda: "in"  # noqa: E731
     for role in roles:
         view = authorize_certificate(role=role)(view)
@@ -140,7 +140,7 @@ def test_each_decorator_asks_for_its_own_role(
 def test_role_is_asked_for_inside_a_view(
     app: Flask, alice: IssuedCertificate, bob: IssuedCertificate
 ) -> None:
-    """`authorize_request` denies, or returns who it is; who had entered before stays."""
+    """`authorize_request` returns the identity, and a denial keeps the earlier identity."""
 
     @app.get("/")
     def view() -> str:
@@ -155,7 +155,7 @@ def test_role_is_asked_for_inside_a_view(
 def test_denial_for_a_role_is_logged_and_signalled_once(
     app: Flask, bob: IssuedCertificate, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The record names the client and the view's role."""
+    """A denial for a role is one record, with the client and the role, and one signal."""
     app.get("/")(authorize_certificate(role="admin")(who))
     reasons = []
 
@@ -173,7 +173,7 @@ def test_denial_for_a_role_is_logged_and_signalled_once(
 
 @pytest.mark.parametrize("role", ["", 7, ["admin"]])
 def test_role_that_is_no_name_is_a_type_error(app: Flask, role: Any) -> None:
-    """A decorator or hook is refused when it is made."""
+    """A role that is not a name is a TypeError where the decorator or hook is made."""
     for make in (authorize_certificate, require_client_certificate):
         with pytest.raises(TypeError, match="role is"):
             make(role=role)
@@ -182,7 +182,7 @@ def test_role_that_is_no_name_is_a_type_error(app: Flask, role: Any) -> None:
 
 
 def test_view_reads_the_roles(app: Flask, alice: IssuedCertificate, bob: IssuedCertificate) -> None:
-    """A view may decide by the roles without a denial of arrcert."""
+    """A view can read the roles of the identity and decide by itself."""
 
     @app.get("/")
     @authorize_certificate

@@ -1,4 +1,4 @@
-"""The route audit of Flask apps, held against what a client without a certificate gets."""
+"""The route audit of Flask apps, compared with the answers to a client without a certificate."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def is_denied(app: Flask, path: str, method: str) -> bool:
             raise
         except Exception:
             status = 500  # The view ran.
-    # The middleware around the app sends no signal; its page is its own.
+    # The middleware around the app sends no signal, and its 403 has its own page.
     return status == 403 and (bool(denials) or _is_page_of_middleware(app, path, method))
 
 
@@ -60,7 +60,7 @@ def _is_page_of_middleware(app: Flask, path: str, method: str) -> bool:
 
 
 def requests_of(app: Flask) -> Iterator[tuple[str, str, str, str]]:
-    """Yield the text, a path, a method and the endpoint of each route, from the URL map itself."""
+    """Yield the text, path, method and endpoint of each route in the URL map."""
     matcher = app.url_map.bind("localhost")
     for rule in app.url_map.iter_rules():
         kinds = {name: type(one).__name__ for name, one in rule._converters.items()}
@@ -74,7 +74,7 @@ def requests_of(app: Flask) -> Iterator[tuple[str, str, str, str]]:
 
 
 def differences(app: Flask) -> tuple[list[str], int]:
-    """Return where the audit and the app differ, and how many requests were compared."""
+    """Return the differences between the audit and the app, and the number of compared requests."""
     found, compared = report(app), 0
     wrong = []
     for text, path, method, endpoint in requests_of(app):
@@ -107,29 +107,29 @@ def protected(policy: str, by: str) -> Decision:
     return Decision(Verdict.PROTECTED, (policy,), by)
 
 
-# Third-party apps and sites of well-known shapes. -------------------------------------------------
+# Third-party apps and sites of common shapes. -----------------------------------------------------
 
 
 class Guarded(AdminIndexView):
-    """The front page of an admin that asks arrcert."""
+    """The front page of an admin that checks with arrcert."""
 
     def is_accessible(self) -> bool:
-        """Ask whether the client may enter."""
+        """Check whether the client is accepted."""
         return bool(authorize_request("partners"))
 
 
 class Reports(BaseView):
-    """A page of the admin that asks nobody."""
+    """A page of the admin without a check."""
 
     @expose("/")
     def index(self) -> str:
-        """Answer anybody."""
+        """Answer every client."""
         return "reports"
 
     @expose("/decorated", methods=["GET", "POST"])
     @authorize_certificate
     def decorated(self) -> str:
-        """Answer clients alone."""
+        """Answer accepted clients only."""
         return "decorated"
 
 
@@ -180,7 +180,7 @@ def flask_smorest(app: Flask) -> None:
 
 
 def flaskr(app: Flask) -> None:
-    """A site of the shape of Flask's tutorial: two blueprints, forms, a login."""
+    """A site like the one of Flask's tutorial: two blueprints, forms, a login."""
     app.secret_key = "x"
     auth = Blueprint("auth", __name__, url_prefix="/auth")
 
@@ -234,7 +234,7 @@ def flaskr(app: Flask) -> None:
 
 
 def quick_start_of_microsoft(app: Flask) -> None:
-    """A site of the shape of Microsoft's sample for Flask: three routes and a form."""
+    """A site like Microsoft's sample for Flask: three routes and a form."""
 
     @app.route("/")
     def index() -> str:
@@ -256,7 +256,7 @@ def quick_start_of_microsoft(app: Flask) -> None:
 def test_audit_is_what_a_client_gets(
     config: dict[str, Any], build: Callable[[Flask], None], kind: str
 ) -> None:
-    """For each route and method, arrcert denies if and only if the audit says so."""
+    """For each route and method, arrcert denies exactly if the audit says so."""
     app = Flask(__name__)
     app.config.update(config, ARRCERT_PROTECT_ALL=kind == "gate")
     Arrcert(app)
@@ -273,7 +273,7 @@ def test_audit_is_what_a_client_gets(
 def test_audit_inside_the_middleware(
     config: dict[str, Any], build: Callable[[Flask], None]
 ) -> None:
-    """The WSGI middleware decides for what the app itself leaves open."""
+    """The WSGI middleware decides about the routes that the app leaves open."""
     app = Flask(__name__)
     app.config.update(config)
     Arrcert(app)
@@ -284,11 +284,11 @@ def test_audit_inside_the_middleware(
     assert {route.decision.verdict for route in report(app).routes} == {Verdict.PROTECTED}
 
 
-# Who decides. -------------------------------------------------------------------------------------
+# What decides about a route. ----------------------------------------------------------------------
 
 
 def test_who_decides(config: dict[str, Any]) -> None:
-    """The gate, a decorator, hooks and exemptions are told apart."""
+    """The audit distinguishes the gate, a decorator, a hook and an exemption."""
     app = Flask(__name__)
     app.config.update(config, ARRCERT_PROTECT_ALL=True, ARRCERT_EXEMPT_PATHS=["/health"])
     Arrcert(app)
@@ -309,7 +309,7 @@ def test_who_decides(config: dict[str, Any]) -> None:
 
 
 def test_hook_of_the_app(app: Flask) -> None:
-    """A hook of the app decides for each route, and for paths that lead to none."""
+    """A hook of the app decides about each route, and about paths without a route."""
     app.before_request(require_client_certificate(policy="partners"))
     app.add_url_rule("/", "index", authorize_certificate(lambda: ""))
     found = report(app)
@@ -321,7 +321,7 @@ def test_hook_of_the_app(app: Flask) -> None:
 
 
 def test_roles(app: Flask) -> None:
-    """The row names the role that a decorator or a hook asks for."""
+    """The row names the role that a decorator or a hook requires."""
     members = Blueprint("members", __name__, url_prefix="/members")
     members.before_request(require_client_certificate(role="staff"))
     members.add_url_rule("/", "index", lambda: "")
@@ -333,7 +333,7 @@ def test_roles(app: Flask) -> None:
 
 
 def test_methods_of_a_class_based_view(app: Flask) -> None:
-    """Each method has its own row; OPTIONS is checked under the policies of all of them."""
+    """Each method has its own row, and OPTIONS is checked under the policies of all of them."""
 
     class Orders(MethodView):
         @authorize_certificate
@@ -367,7 +367,7 @@ def test_websocket_of_flask_sock(app: Flask, protected_app: Flask) -> None:
 
 
 def test_host_and_subdomain_are_a_part_of_the_path(config: dict[str, Any]) -> None:
-    """Routes of another host are told apart."""
+    """Routes of another host or subdomain have their own rows."""
     app = Flask(__name__, host_matching=True, static_host="static.contoso.com")
     app.config.update(config)
     Arrcert(app)
@@ -387,7 +387,7 @@ def test_host_and_subdomain_are_a_part_of_the_path(config: dict[str, Any]) -> No
 def test_exempt_paths_of_routes_with_variables(
     config: dict[str, Any], path: str, paths: list[str]
 ) -> None:
-    """Where a part of a route's paths is exempt, that part has a row."""
+    """A part of a route whose paths are exempt has its own row."""
     app = Flask(__name__)
     exempt = ["/health", "/public/*", "/files/public/*", "/files/one.txt"]
     app.config.update(config, ARRCERT_PROTECT_ALL=True, ARRCERT_EXEMPT_PATHS=exempt)
@@ -400,7 +400,7 @@ def test_exempt_paths_of_routes_with_variables(
         assert is_denied(app, concrete, "GET") is (decision.verdict is Verdict.PROTECTED), found
 
 
-# What cannot be seen. -----------------------------------------------------------------------------
+# Checks that the audit cannot read. ---------------------------------------------------------------
 
 
 def _own_check() -> str:
@@ -434,13 +434,13 @@ class _CallsInDispatch(MethodView):
     ],
 )
 def test_hidden_checks_are_unknown(app: Flask, view: Callable[..., Any]) -> None:
-    """A check that the audit cannot judge is unknown, not open and not protected."""
+    """A check that the audit cannot read is unknown, and neither open nor protected."""
     app.add_url_rule("/", "index", view)
     assert decision_at(report(app), "/").verdict is Verdict.UNKNOWN
 
 
 def test_hook_that_calls_authorize_request(app: Flask) -> None:
-    """A hook of the site may check some requests, so each route is unknown."""
+    """A hook may call `authorize_request` for some requests, so each route is unknown."""
 
     @app.before_request
     def hook() -> None:
@@ -452,7 +452,7 @@ def test_hook_that_calls_authorize_request(app: Flask) -> None:
 
 
 def test_is_accessible_of_the_site(app: Flask) -> None:
-    """An `is_accessible` that fails, or that denies by itself, is unknown."""
+    """An `is_accessible` that raises, or that denies by itself, is unknown."""
 
     class Failing(BaseView):
         def is_accessible(self) -> bool:
@@ -518,7 +518,7 @@ class _Endless:
 
 
 def test_hostile_views(config: dict[str, Any]) -> None:
-    """A view whose attributes raise is unknown, and an endless one ends."""
+    """A view whose attributes raise is unknown, and the search in an endless view ends."""
     app = Flask(__name__)
     app.config.update(config)
     Arrcert(app)
@@ -530,7 +530,7 @@ def test_hostile_views(config: dict[str, Any]) -> None:
     assert "ValueError" in as_text(found, 200)
 
 
-# What stands around. ------------------------------------------------------------------------------
+# The layers around an app. ------------------------------------------------------------------------
 
 
 class _Wrapper:
@@ -542,7 +542,7 @@ class _Wrapper:
 
 
 def test_layers_around_an_app(app: Flask) -> None:
-    """Each layer says what it does, from the outside to the inside."""
+    """The report says what each layer does, from the outside to the inside."""
     app.wsgi_app = _Wrapper(app.wsgi_app)
     app.wsgi_app = ClientCertificateMiddleware(
         app.wsgi_app, authorizer_of(app), exempt_paths=["/health"]
@@ -565,7 +565,7 @@ def test_layers_around_an_app(app: Flask) -> None:
 
 
 def test_mounts_of_a_dispatcher(app: Flask, config: dict[str, Any]) -> None:
-    """Each mounted app has a row; a check around it, or around the dispatcher, decides."""
+    """Each mounted app has rows, and a check around it or around the dispatcher decides."""
     other: Any = lambda environ, start: []  # noqa: E731
     guarded = ClientCertificateMiddleware(other, authorizer_of(app), policy="partners")
     app.wsgi_app = DispatcherMiddleware(app.wsgi_app, {"/open": other, "/guarded": guarded})
@@ -576,7 +576,7 @@ def test_mounts_of_a_dispatcher(app: Flask, config: dict[str, Any]) -> None:
 
 
 def test_app_without_the_extension(authority: Any) -> None:
-    """Without `Arrcert(app)` decorators deny, and Flask's automatic OPTIONS answer is open."""
+    """Without `Arrcert(app)` decorators deny, but Flask's automatic OPTIONS answer is open."""
     app = Flask(__name__)
     app.add_url_rule("/", "index", authorize_certificate(lambda: ""))
     app.add_url_rule("/open", "open", lambda: "")
@@ -597,7 +597,7 @@ def run(app: Flask, *arguments: str) -> tuple[int, str, str]:
 
 
 def test_command_prints_a_plain_table(protected_app: Flask) -> None:
-    """It is plain text of at most 80 columns."""
+    """The table of the command is plain text of at most 80 columns."""
     protected_app.add_url_rule("/health", "health", lambda: "")
     code, out, _ = run(protected_app)
     assert code == 0
@@ -607,14 +607,14 @@ def test_command_prints_a_plain_table(protected_app: Flask) -> None:
 
 
 def test_command_prints_json(protected_app: Flask) -> None:
-    """`--json` is for programs."""
+    """`--json` prints the report as JSON."""
     code, out, _ = run(protected_app, "--json")
     assert code == 0
     assert json.loads(out)["routes"][0]["verdict"] == "protected"
 
 
 def test_command_fails_on_open(app: Flask) -> None:
-    """`--fail-on-open` exits with 1 if a route is open that is not allowed."""
+    """`--fail-on-open` exits with 1 if a route is open and not allowed by name."""
     app.add_url_rule("/open", "open", lambda: "")
     code, _, err = run(app, "--fail-on-open", "--allow", "/static/*")
     assert code == 1
@@ -632,7 +632,7 @@ def test_bad_usage_of_the_command(app: Flask, arguments: list[str]) -> None:
 
 
 def test_app_that_refuses_to_serve(protected_app: Flask) -> None:
-    """An app that serves nothing has no routes: the command says why, and exits with 2."""
+    """For an app that refuses to serve, the command says why and exits with 2."""
     protected_app.wsgi_app = DispatcherMiddleware(protected_app.wsgi_app, {})
     code, _, err = run(protected_app)
     assert code == 2
@@ -640,7 +640,7 @@ def test_app_that_refuses_to_serve(protected_app: Flask) -> None:
 
 
 def test_app_without_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Under the `flask` command an app without policies denies everything, and has no audit."""
+    """Under the `flask` command an app without policies has no audit: it denies everything."""
     monkeypatch.setenv("FLASK_RUN_FROM_CLI", "true")
     app = Flask(__name__)
     Arrcert(app)
@@ -649,7 +649,7 @@ def test_app_without_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_ends_is_reported() -> None:
-    """The report tells which pins end."""
+    """The report lists the pins that end."""
     app = Flask(__name__)
     app.config["ARRCERT"] = {
         "default": {"fingerprints": [{"fingerprint": "AA" * 32, "not_after": "2099-01-31"}]}

@@ -1,4 +1,4 @@
-"""The signals of Flask: who entered, and whose certificate ends soon."""
+"""The signals of Flask about an accepted client, and about a certificate that ends soon."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Told = list[tuple[str, Any, dict[str, Any]]]
 
 @pytest.fixture
 def told() -> Iterator[Told]:
-    """What the three signals send, in order: name, sender, arguments."""
+    """The signals that were sent, in order: name, sender, arguments."""
     found: Told = []
     connected: list[tuple[Any, Callable[..., None]]] = []
     for name, signal in (
@@ -48,7 +48,7 @@ def told() -> Iterator[Told]:
 
 
 def app_of(config: dict[str, Any], **more: Any) -> Flask:
-    """Return an app whose endpoints ask in several ways."""
+    """Return an app whose endpoints check in several ways."""
     app = Flask(__name__)
     app.config.update(config, ARRCERT_PROTECT_ALL=True, **more)
     Arrcert(app)
@@ -70,7 +70,7 @@ def app_of(config: dict[str, Any], **more: Any) -> Flask:
 def test_an_entry_is_sent_once_a_request(
     config: dict[str, Any], told: Told, alice: IssuedCertificate
 ) -> None:
-    """The gate, a middleware, a decorator and the view decide; one signal tells the identity."""
+    """The gate, a middleware, a decorator and the view decide, and one signal has the identity."""
     app = app_of(config)
     app.wsgi_app = ClientCertificateMiddleware(  # type: ignore[method-assign]
         app.wsgi_app, authorizer_of(app), policy=None
@@ -87,7 +87,7 @@ def test_an_entry_is_sent_once_a_request(
 def test_a_view_with_its_own_policy_sends_that_identity(
     config: dict[str, Any], told: Told, bob: IssuedCertificate
 ) -> None:
-    """The identity is that of the policy which the view names."""
+    """The signal has the identity of the policy that the view names."""
     assert app_of(config).test_client().get("/partners", headers=bob.headers).status_code == 200
     [(name, _, sent)] = told
     assert (name, sent["identity"].policy) == ("accepted", "partners")
@@ -96,7 +96,7 @@ def test_a_view_with_its_own_policy_sends_that_identity(
 def test_several_policies_send_one_signal(
     config: dict[str, Any], told: Told, bob: IssuedCertificate
 ) -> None:
-    """If a view and a hook ask for two policies, the signal is sent for the first."""
+    """If a view and a hook check two policies, the signal is sent for the first."""
     config["ARRCERT"]["more"] = {"fingerprints": [bob.certificate.sha256_fingerprint]}
     app = app_of(config)
     app.before_request(require_client_certificate(policy="more"))
@@ -107,7 +107,7 @@ def test_several_policies_send_one_signal(
 def test_a_denial_sends_no_entry(
     config: dict[str, Any], told: Told, alice: IssuedCertificate
 ) -> None:
-    """A denied request sends `certificate_denied` alone."""
+    """A denied request sends only `certificate_denied`."""
     assert app_of(config).test_client().get("/partners", headers=alice.headers).status_code == 403
     assert [name for name, _, _ in told] == ["denied"]
 
@@ -116,7 +116,7 @@ def test_a_denial_sends_no_entry(
 def test_a_certificate_that_ends_soon_is_sent_once_a_day(
     authority: CertificateAuthority, told: Told, has_middleware: bool
 ) -> None:
-    """The signal is sent with the warning, with identity and days left; whoever decides first."""
+    """The signal has identity and days left, and is sent with each warning, by any decider."""
     soon = authority.issue("soon", not_after=datetime.now(UTC) + timedelta(days=9.5))
     pins = {"fingerprints": [soon.certificate.sha256_fingerprint], "identity": "fabrikam"}
     app = app_of({"ARRCERT": {"default": pins}})

@@ -38,7 +38,7 @@ def statuses(app: Flask, path: str, *clients: IssuedCertificate | None, **kwargs
 
 
 def test_decorator_above_a_route_of_flask_sock_is_an_error_at_import(app: Flask) -> None:
-    """The route of flask-sock returns None, and None is not a view."""
+    """A decorator above a route of flask-sock is an error, because that route returns None."""
     sock = Sock(app)
     with pytest.raises(TypeError, match="decorates a view, not None"):
 
@@ -51,7 +51,7 @@ def test_decorator_above_a_route_of_flask_sock_is_an_error_at_import(app: Flask)
 def test_websocket_of_flask_sock_is_denied_before_its_handshake(
     app: Flask, protected_app: Flask, alice: IssuedCertificate
 ) -> None:
-    """A decorated handler, and each one of a protected app, is behind the check."""
+    """A stranger's handshake is denied for a decorated handler, and in a protected app."""
     for site in (app, protected_app):
         sock = Sock(site)
         view: Any = lambda _: None  # noqa: E731
@@ -105,7 +105,7 @@ class Chat:
 def test_socket_io_without_a_middleware_is_refused(
     protected_app: Flask, alice: IssuedCertificate
 ) -> None:
-    """Socket.IO answers around the app: the first request is refused, and then Socket.IO too."""
+    """Socket.IO answers around the app, so the first request and then Socket.IO are refused."""
     protected_app.secret_key = "x"
     chat = Chat(protected_app)
     with pytest.raises(
@@ -120,7 +120,7 @@ def test_socket_io_without_a_middleware_is_refused(
 def test_socket_io_inside_the_middleware(
     protected_app: Flask, alice: IssuedCertificate, bob: IssuedCertificate
 ) -> None:
-    """A stranger gets the 403, and a handler of `connect` can ask for a policy."""
+    """Inside the middleware a stranger gets the 403, and a handler can check a policy."""
     protected_app.secret_key = "x"
     chat = Chat(protected_app, "partners")
     protected_app.wsgi_app = ClientCertificateMiddleware(
@@ -141,7 +141,7 @@ class Index(AdminIndexView):
     """The front page of the admin, for alice."""
 
     def is_accessible(self) -> bool:
-        """Ask whether the client may enter."""
+        """Check whether the client is accepted."""
         return bool(authorize_request())
 
 
@@ -150,19 +150,19 @@ class Partners(BaseView):
 
     @expose("/")
     def index(self) -> str:
-        """Answer who came."""
+        """Answer with the name of the client."""
         identity = get_client_identity()
         return identity.policy if identity else "nobody"
 
     def is_accessible(self) -> Any:
-        """Ask whether the client may enter; the identity is true in a condition."""
+        """Check whether the client is accepted. The identity is true in a condition."""
         return authorize_request("partners")
 
 
 def test_is_accessible_of_flask_admin(
     app: Flask, alice: IssuedCertificate, bob: IssuedCertificate
 ) -> None:
-    """`authorize_request` decides in `is_accessible`, under the policy that it is given."""
+    """`authorize_request` in `is_accessible` decides under the policy of its argument."""
     app.secret_key = "x"
     admin = Admin(app, index_view=Index())
     admin.add_view(Partners(endpoint="partners"))
@@ -177,7 +177,7 @@ def test_is_accessible_of_flask_admin(
 def test_views_of_flask_smorest(
     app: Flask, alice: IssuedCertificate, bob: IssuedCertificate
 ) -> None:
-    """Methods keep their decorators, in either order; other methods stay open without them."""
+    """Methods keep their decorators in either order, and undecorated methods stay open."""
     app.config.update(API_TITLE="x", API_VERSION="1", OPENAPI_VERSION="3.0.2")
     pets = Blueprint("pets", "pets")
 
@@ -204,7 +204,7 @@ def test_views_of_flask_smorest(
 
 
 def test_decorator_above_a_route_of_flask_smorest_is_refused(app: Flask) -> None:
-    """The view below the decorator, which flask-smorest wraps, is found."""
+    """A decorator above a route of flask-smorest is found, although the route wraps the view."""
     app.config.update(API_TITLE="x", API_VERSION="1", OPENAPI_VERSION="3.0.2")
     pets = Blueprint("pets", "pets")
 
@@ -227,7 +227,7 @@ def test_decorator_above_a_route_of_flask_smorest_is_refused(app: Flask) -> None
 def test_decorator_above_a_route_of_flask_openapi3_is_refused(
     config: dict[str, Any], alice: IssuedCertificate
 ) -> None:
-    """flask-openapi3 registers a wrapper of the undecorated view, which is found."""
+    """A decorator above a route of flask-openapi3 is found, although the route wraps the view."""
     flask_openapi3 = pytest.importorskip("flask_openapi3")
     lost_app, kept_app = (flask_openapi3.OpenAPI(__name__) for _ in range(2))
     for app in (lost_app, kept_app):
@@ -262,7 +262,7 @@ SPECIFICATION = {
 
 
 def who() -> str:
-    """Return the policy that accepted the client, and what the ASGI middleware found."""
+    """Return the policy that accepted the client, and the identity from the ASGI middleware."""
     identity, found = get_client_identity(), request.environ["asgi.scope"].get("arrcert.identity")
     return f"{identity.policy if identity else None} {found.policy if found else None}"
 
@@ -319,7 +319,7 @@ def test_connexion_without_the_middleware_is_refused(
 def test_connexion_inside_the_middleware(
     config: dict[str, Any], alice: IssuedCertificate, bob: IssuedCertificate
 ) -> None:
-    """Inside the ASGI middleware nothing is open, and Flask's own checks hold."""
+    """Inside the ASGI middleware every path of Connexion is protected, and Flask's checks apply."""
     app = in_connexion(config)
     guarded = ASGIMiddleware(app, authorizer_of(app.app), policy=None, exempt_paths=["/health"])
     clients = (None, alice, bob)

@@ -1,4 +1,4 @@
-"""What stands around app.wsgi_app."""
+"""The layers around app.wsgi_app."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Unknown:
 
 
 class OfTheSite(ProxyFix):
-    """A subclass of a harmless wrapper, which may do anything."""
+    """A subclass of a harmless wrapper. It may do anything."""
 
 
 ANSWERING: dict[str, Wrap] = {
@@ -82,7 +82,7 @@ PASSING: dict[str, Wrap] = {
 def test_a_wrapper_that_answers_by_itself_is_refused(
     protected_app: Flask, alice: IssuedCertificate, name: str, around: Wrap
 ) -> None:
-    """The first request is an error that names the wrapper and the remedy, whatever is around."""
+    """A wrapper that answers by itself makes the first request an error, which names the remedy."""
     protected_app.wsgi_app = around(ANSWERING[name](protected_app.wsgi_app))
     for _ in range(2):
         with pytest.raises(ConfigurationError) as caught:
@@ -97,7 +97,7 @@ def test_a_wrapper_that_answers_by_itself_is_refused(
 
 
 def test_the_debugger_is_refused(protected_app: Flask, alice: IssuedCertificate) -> None:
-    """The debugger shows errors by itself, so the refusal is the page of the error."""
+    """The debugger shows errors by itself, so its page shows the refusal."""
     protected_app.wsgi_app = DebuggedApplication(protected_app.wsgi_app)
     response = protected_app.test_client().get("/", headers=alice.headers)
     assert response.status_code == 500
@@ -105,13 +105,13 @@ def test_the_debugger_is_refused(protected_app: Flask, alice: IssuedCertificate)
 
 
 def test_the_wrapper_is_refused_too(protected_app: Flask, alice: IssuedCertificate) -> None:
-    """Once a request of the app was refused, what the wrapper would answer is refused too."""
+    """After a request of the app was refused, the wrapper's own answers are refused too."""
     protected_app.wsgi_app = DispatcherMiddleware(protected_app.wsgi_app, {"/open": mounted})
     protected_app.testing = False
     assert status(protected_app, "/", alice) == 500
     with pytest.raises(ConfigurationError, match="DispatcherMiddleware"):
         status(protected_app, "/open")
-    # The remedy that the error names works, also now.
+    # The remedy in the error works even now.
     protected_app.wsgi_app = ClientCertificateMiddleware(
         protected_app.wsgi_app, authorizer_of(protected_app)
     )
@@ -123,7 +123,7 @@ def test_the_wrapper_is_refused_too(protected_app: Flask, alice: IssuedCertifica
 def test_a_middleware_around_the_wrapper_protects_it(
     protected_app: Flask, alice: IssuedCertificate, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Inside ClientCertificateMiddleware any wrapper may stand, and a stranger reaches none."""
+    """Any wrapper may stand inside ClientCertificateMiddleware, and a stranger reaches none."""
     protected_app.wsgi_app = ProxyFix(
         ClientCertificateMiddleware(
             ANSWERING[name](protected_app.wsgi_app),
@@ -142,7 +142,7 @@ def test_a_middleware_around_the_wrapper_protects_it(
 def test_a_harmless_wrapper_is_not_mentioned(
     protected_app: Flask, alice: IssuedCertificate, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A wrapper that passes every request on is neither an error nor in the log."""
+    """A wrapper that passes every request on causes no error and no log record."""
     protected_app.wsgi_app = PASSING[name](protected_app.wsgi_app)
     assert status(protected_app, "/", alice) == 404
     assert caplog.records == []
@@ -175,7 +175,7 @@ UNKNOWN: dict[str, Wrap] = {
 def test_an_unknown_wrapper_is_an_error_in_the_log(
     protected_app: Flask, alice: IssuedCertificate, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A wrapper that may answer by itself is one ERROR that names it and the remedy."""
+    """A wrapper that may answer by itself is one ERROR, which names it and the remedy."""
     protected_app.wsgi_app = UNKNOWN[name](protected_app.wsgi_app)
     for _ in range(2):
         assert status(protected_app, "/", alice) == 404
@@ -190,7 +190,7 @@ def test_an_unknown_wrapper_is_an_error_in_the_log(
 def test_what_an_unknown_wrapper_wraps_is_found(
     protected_app: Flask, alice: IssuedCertificate
 ) -> None:
-    """The search goes on inside wrappers that are not known, functions included."""
+    """The search continues inside unknown wrappers, functions included."""
     inner = DispatcherMiddleware(protected_app.wsgi_app, {})
     protected_app.wsgi_app = by_function(Unknown(inner))
     with pytest.raises(ConfigurationError, match="DispatcherMiddleware"):
@@ -200,7 +200,7 @@ def test_what_an_unknown_wrapper_wraps_is_found(
 def test_a_subclass_that_overrides_wsgi_app_is_an_error_in_the_log(
     config: dict[str, Any], alice: IssuedCertificate, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A class of the site may answer in its own wsgi_app; another subclass is not mentioned."""
+    """A subclass with its own wsgi_app is an error in the log, and any other subclass is not."""
 
     class Plain(Flask):
         pass
@@ -233,7 +233,7 @@ def test_a_wrapper_that_wraps_itself_ends_the_search(
 def test_only_an_app_that_is_protected_as_a_whole_is_examined(
     app: Flask, alice: IssuedCertificate, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Without site-wide protection wrappers are the site's own; a hook of the app asks for it."""
+    """Wrappers are examined only if the whole app is protected, by the setting or by a hook."""
     app.wsgi_app = Unknown(DispatcherMiddleware(app.wsgi_app, {}))
     assert status(app, "/", alice) == 404
     assert caplog.records == []
@@ -248,7 +248,7 @@ def test_only_an_app_that_is_protected_as_a_whole_is_examined(
 
 
 def test_each_wrapper_is_reported_once(protected_app: Flask) -> None:
-    """Wrappers that answer and wrappers that are not known are told apart."""
+    """Each wrapper is reported once, as one that answers or as an unknown one."""
     protected_app.wsgi_app = Unknown(DispatcherMiddleware(protected_app.wsgi_app, {}))
     [answering] = problems_of_answering_wrappers(protected_app)
     [unknown] = problems_of_unknown_wrappers(protected_app)
@@ -259,7 +259,7 @@ def test_each_wrapper_is_reported_once(protected_app: Flask) -> None:
 def test_an_asgi_app_around_flask_is_an_error_in_the_log(
     protected_app: Flask, alice: IssuedCertificate, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Inside an ASGI app that nothing guards, the log says what to write; inside ours it does not.
+    """An ASGI app around Flask is an error in the log, unless it is arrcert's middleware.
 
     a2wsgi puts the scope into the environ.
     """
@@ -279,7 +279,7 @@ def test_an_asgi_app_around_flask_is_an_error_in_the_log(
 
 
 def test_connexion_around_flask_is_refused(protected_app: Flask, alice: IssuedCertificate) -> None:
-    """Connexion, which answers by itself, is recognized by what it leaves in the scope."""
+    """Connexion answers by itself, and is recognized by its entries in the scope."""
     protected_app.testing = True
     header = (b"x-arr-clientcert", alice.header_value.encode())
     scope = {

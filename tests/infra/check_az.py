@@ -27,10 +27,10 @@ SOURCES = (
     "sample_sites/*.sh",
 )
 
-# A shell's variable, with its default where it has one.
+# A shell's variable, with its default if it has one.
 VARIABLE = re.compile(r"\$(?:\w+|\{\w+(?::-([^}]*))?\})")
 
-# Fewer means that the search no longer finds what is there.
+# A smaller number means that the search misses commands.
 FEWEST_COMMANDS = 10
 
 
@@ -42,7 +42,7 @@ class Command(NamedTuple):
 
 
 class Parsed(BaseException):
-    """The CLI has accepted a command's arguments: the way out before it runs them."""
+    """The CLI has accepted a command's arguments. This exception stops it before it runs them."""
 
 
 def commands_in(path: Path) -> Iterator[Command]:
@@ -57,7 +57,7 @@ def commands_in(path: Path) -> Iterator[Command]:
     It knows commands that begin a line or stand behind `$(`, `|`, `&&` or `;`.
     """
     text = path.read_text(encoding="utf-8")
-    # A continued line becomes one; the lines that it took stay, so that numbers hold.
+    # A continued line becomes one line. Empty lines keep the line numbers right.
     text = re.sub(
         r"(?:[^\n]*\\\n)+[^\n]*",
         lambda found: found[0].replace("\\\n", " ") + "\n" * found[0].count("\n"),
@@ -74,7 +74,8 @@ def commands_in(path: Path) -> Iterator[Command]:
             found = re.findall(r"(?:^\s*|\$\(\s*|[|;&]\s*)(?=(az [a-z].*))", line)
         if not in_block:
             inline = re.findall(r"`(az [a-z][^`]*)`", line)
-            # Prose names commands without what they need: the CLI has help for those that exist.
+            # Prose names commands without their arguments, so the CLI shows the help of those that
+            # exist.
             found += [code if " -" in code else f"{code} --help" for code in inline]
         for command in found:
             yield Command(f"{path.relative_to(ROOT)}:{number}", split(command))
@@ -90,18 +91,18 @@ def split(command: str) -> list[str]:
         if word and set(word) <= set("();<>|&"):
             break
         word = VARIABLE.sub(lambda found: found[1] or "value", word)
-        # `@file` makes the CLI read a file, which is not here.
+        # `@file` makes the CLI read a file, which does not exist here.
         arguments.append("{}" if word.startswith("@") else word)
     return arguments[1:]
 
 
-# The CLI's loggers keep the stream that they find first, so all commands share one.
+# The CLI's loggers keep the first stream that they find, so all commands share one.
 _said = io.StringIO()
 
 
 def refusal(arguments: list[str]) -> str:
-    """Return why the Azure CLI refuses a command, empty where it does not."""
-    # Imported here: without azure-cli the rest can still be read and tested.
+    """Return why the Azure CLI refuses a command, or an empty text."""
+    # Imported here, so that the other functions can be tested without azure-cli.
     from azure.cli.core import get_default_cli
     from knack.events import EVENT_INVOKER_POST_PARSE_ARGS
 
@@ -141,7 +142,7 @@ def main() -> int:
             "AZURE_CORE_NO_COLOR": "true",
             "AZURE_EXTENSION_USE_DYNAMIC_INSTALL": "no",
         }
-        # A parser that takes everything would prove nothing.
+        # A parser that accepts everything proves nothing, so the controls must fail.
         for control in (
             "webapp deploy --name x --resource-group y --no-such-option z",
             "webapp no",

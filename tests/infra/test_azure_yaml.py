@@ -1,4 +1,4 @@
-"""azd finds what `azure.yaml` names, and the workflow and the codespace fit it."""
+"""azd finds the files that `azure.yaml` names, and the workflow and the codespace agree with it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PROJECT = yaml.safe_load((SAMPLES / "azure.yaml").read_text(encoding="utf-8"))
 
 
 def test_services() -> None:
-    """The services are the sites that the template tags, Python on App Service."""
+    """The services are the sites that the template tags, with Python on App Service."""
     assert set(PROJECT["services"]) == {"flask", "django", "fastapi"}
     for service in PROJECT["services"].values():
         assert (service["language"], service["host"]) == ("python", "appservice")
@@ -46,20 +46,20 @@ def test_paths_exist(name: str) -> None:
 
 @pytest.mark.parametrize("folder", [".", "container_app"])
 def test_ends_with_a_verdict(folder: str) -> None:
-    """After a deployment azd runs the script that probes the sites, where one can read it."""
+    """After a deployment azd runs the script that probes the sites, and shows its output."""
     project = yaml.safe_load((SAMPLES / folder / "azure.yaml").read_text(encoding="utf-8"))
     for system in ("posix", "windows"):
         hook = project["hooks"]["postdeploy"][system]
         # A hook of the project runs in the project's folder.
         _, script, *_ = shlex.split(hook["run"])
         assert (SAMPLES / folder / script).resolve() == SAMPLES / "verify.py"
-        # Else azd shows the table for a moment only.
+        # Otherwise azd shows the table for only a moment.
         assert hook["interactive"] is True
         assert "continueOnError" not in hook
 
 
 def test_pipeline_hands_over_what_the_template_reads() -> None:
-    """Every value that one may set is a variable or a secret of the workflow."""
+    """Every optional value of the template is a variable or a secret of the workflow."""
     pipeline = PROJECT["pipeline"]
     text = (SAMPLES / "infra" / "main.parameters.json").read_text(encoding="utf-8")
     read = set(re.findall(r"\$\{(\w+)", text)) - {"AZURE_ENV_NAME", "AZURE_LOCATION"}
@@ -84,7 +84,7 @@ def test_workflow_gets_each_value(workflow: dict[Any, Any]) -> None:
 
 
 def test_workflow_holds_no_secret_of_azure(workflow: dict[Any, Any]) -> None:
-    """It signs in by OIDC: the job asks for a token, and no password is stored."""
+    """The workflow signs in by OIDC: the job requests a token, and no password is stored."""
     [job] = workflow["jobs"].values()
     assert job["permissions"] == {"contents": "read", "id-token": "write"}
     assert workflow["permissions"] == {}
@@ -96,7 +96,7 @@ def test_workflow_holds_no_secret_of_azure(workflow: dict[Any, Any]) -> None:
 
 
 def test_workflow_runs_in_the_projects_folder(workflow: dict[Any, Any]) -> None:
-    """It runs where azure.yaml is, only when somebody starts it, with actions that are pinned."""
+    """The workflow runs in the folder of azure.yaml, only by hand, with pinned actions."""
     [job] = workflow["jobs"].values()
     assert job["defaults"]["run"]["working-directory"] == "sample_sites"
     # YAML 1.1 reads the word `on` as true.

@@ -1,7 +1,7 @@
-"""The template says what the documents promise, and hands the sites settings that arrcert takes.
+"""The template keeps the promises of the documents, and its settings are valid for arrcert.
 
-No compiler of Bicep is at hand: `pycep` parses it, and what a compiler would find besides is looked
-for here as far as it goes.
+No compiler of Bicep is available here. `pycep` parses the template, and these tests look for some
+of the errors that a compiler finds.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ INFRA = SAMPLES / "infra"
 FILES = ("main.bicep", "resources.bicep", "site.bicep", "vault.bicep")
 POLICIES = yaml.safe_load((INFRA / "arrcert.yaml").read_text(encoding="utf-8"))
 SITES = ("flask", "django", "fastapi")
-# The log's line, as the sites write it.
+# A line of the log, in the format of the sites.
 LINE = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
 
 
@@ -45,7 +45,7 @@ MAIN, RESOURCES, SITE, VAULT = (TEMPLATE[file] for file in FILES)
 
 
 def value_of(expression: Any, *, use_key_vault: bool) -> str:
-    """Return what a setting of a site is, with the parameters of an example."""
+    """Return the value of a setting of a site, with example parameters."""
     if isinstance(expression, dict):
         operator = expression["operator"]
         assert operator["type"] == "conditional"
@@ -66,7 +66,7 @@ def value_of(expression: Any, *, use_key_vault: bool) -> str:
 
 
 def settings_of(site: str, *, use_key_vault: bool = False) -> dict[str, str]:
-    """Return the app settings of a site, with the parameters of an example."""
+    """Return the app settings of a site, with example parameters."""
     settings = RESOURCES["modules"][site]["config"]["params"]["settings"]
     return {
         name: value_of(expression, use_key_vault=use_key_vault)
@@ -75,7 +75,7 @@ def settings_of(site: str, *, use_key_vault: bool = False) -> dict[str, str]:
 
 
 def module_calls() -> dict[str, dict[str, Any]]:
-    """Return every use of one file by another, by the name it has there."""
+    """Return each use of a file as a module, by the name of the module."""
     return {
         name: module
         for template in TEMPLATE.values()
@@ -89,19 +89,19 @@ def decorators(parameter: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_every_file_is_parsed() -> None:
-    """No file of the template lies beside those that are looked at here."""
+    """These tests read each file of the template."""
     assert sorted(path.name for path in INFRA.glob("*.bicep")) == sorted(FILES)
 
 
 def test_a_broken_template_is_found() -> None:
-    """What is no Bicep is refused by the parser: the tests below are about what was read."""
+    """The parser refuses text that is not Bicep."""
     broken = text_of("site.bicep").replace("properties: {", "properties: ", 1)
     with pytest.raises(lark.exceptions.LarkError):
         pycep.BicepParser().parse(text=broken)
 
 
 def test_each_call_gives_what_the_file_asks_for() -> None:
-    """A file gets every parameter that it declares, and none that it does not."""
+    """Each module call gives exactly the parameters that its file declares."""
     calls = module_calls()
     assert sorted(calls) == ["django", "fastapi", "flask", "resources", "vault"]
     for name, call in calls.items():
@@ -112,7 +112,7 @@ def test_each_call_gives_what_the_file_asks_for() -> None:
 
 @pytest.mark.parametrize("file", FILES)
 def test_every_parameter_and_variable_is_used(file: str) -> None:
-    """What is declared is used: a misspelt name would leave one over."""
+    """Every declared parameter and variable is used, so that a misspelt name is found."""
     for name in [*TEMPLATE[file]["parameters"], *TEMPLATE[file].get("variables", {})]:
         code = re.sub(r"^\s*//.*$", "", text_of(file), flags=re.MULTILINE)
         assert len(re.findall(rf"\b{name}\b(?!:)", code)) > 1, name
@@ -128,7 +128,7 @@ def test_subscription_scope_with_a_group_that_azd_finds() -> None:
 
 
 def test_api_versions() -> None:
-    """Everything of App Service is made by an API version that is known to be safe."""
+    """Every resource of App Service has an API version that is known to be safe."""
     versions = {
         resource["api_version"]
         for template in TEMPLATE.values()
@@ -139,7 +139,7 @@ def test_api_versions() -> None:
 
 
 def test_plan() -> None:
-    """The plan is Linux, and no size below Basic can be chosen: none has client certificates."""
+    """The plan is Linux, and excludes sizes below Basic, which have no client certificates."""
     plan = RESOURCES["resources"]["plan"]["config"]
     assert plan["properties"]["reserved"] is True
     sku = MAIN["parameters"]["planSku"]
@@ -149,7 +149,7 @@ def test_plan() -> None:
 
 
 def test_site() -> None:
-    """The site asks for certificates over TLS 1.2 alone, has no FTP, and is probed at /health."""
+    """The site requests certificates, needs TLS 1.2, has no FTP, and is probed at /health."""
     [site] = [r for r in SITE["resources"].values() if r["type"] == "Microsoft.Web/sites"]
     properties = site["config"]["properties"]
     assert properties["clientCertEnabled"] is True
@@ -175,7 +175,7 @@ def test_site() -> None:
 
 
 def test_no_password_deploys() -> None:
-    """The user name and password of a site are switched off, for code and for FTP."""
+    """Deployment by user name and password is disabled, for code and for FTP."""
     policies = {
         resource["config"]["name"]: resource["config"]["properties"]["allow"]
         for resource in SITE["resources"].values()
@@ -185,7 +185,7 @@ def test_no_password_deploys() -> None:
 
 
 def test_all_sites_are_made_by_the_one_file() -> None:
-    """What holds for the site's file holds for all sites, with the name that azd looks for."""
+    """Each site is made by the same file, with the name that azd looks for."""
     made = {
         name: module
         for name, module in RESOURCES["modules"].items()
@@ -200,14 +200,14 @@ def test_all_sites_are_made_by_the_one_file() -> None:
 
 
 def test_certificate_mode() -> None:
-    """The mode is one of the platform's three, and Required unless somebody chooses."""
+    """The mode is one of the platform's three, and Required by default."""
     mode = MAIN["parameters"]["clientCertMode"]
     assert mode["default"] == "Required"
     assert decorators(mode)["allowed"] == ["Required", "Optional", "OptionalInteractiveUser"]
 
 
 def test_exclusion_paths_are_empty_and_the_reason_stands_there() -> None:
-    """No path is excluded by default, and the comment says what an exclusion costs."""
+    """No path is excluded by default, and the comment states the risk of an exclusion."""
     assert MAIN["parameters"]["clientCertExclusionPaths"]["default"] == ""
     before, _, _ = text_of("main.bicep").partition("param clientCertExclusionPaths")
     comment = before.rpartition("\n\n")[2]
@@ -216,7 +216,7 @@ def test_exclusion_paths_are_empty_and_the_reason_stands_there() -> None:
 
 
 def test_secrets_are_secure() -> None:
-    """Whatever holds the secret key is marked, so that the platform neither shows nor logs it."""
+    """Each parameter with the secret key is secure, so that the platform never shows or logs it."""
     for template, name in (
         (MAIN, "djangoSecretKey"),
         (RESOURCES, "djangoSecretKey"),
@@ -240,14 +240,14 @@ def test_arrcert_takes_the_settings(site: str) -> None:
 
 @pytest.mark.parametrize("site", SITES)
 def test_an_unresolved_key_vault_reference_stops_the_site(site: str) -> None:
-    """Where the platform could not read the vault, the reference itself is no policy."""
+    """A Key Vault reference that the platform could not read stops the site."""
     settings = settings_of(site, use_key_vault=True)
     with pytest.raises(ConfigurationError, match=r"ARRCERT.*KeyVault"):
         load({}, settings)
 
 
 def test_key_vault_holds_what_the_sites_refer_to() -> None:
-    """Each reference names a secret that the vault gets, and the sites' identity may read it."""
+    """Each reference names a secret of the vault, and the identity of the sites may read it."""
     referred = {
         found[1]
         for site in SITES
@@ -274,7 +274,7 @@ def test_key_vault_holds_what_the_sites_refer_to() -> None:
 @pytest.mark.parametrize("mode", ["Required", "Optional", "OptionalInteractiveUser"])
 @pytest.mark.parametrize("exclusions", ["", "/health"])
 def test_http2_follows_from_renegotiation(mode: str, exclusions: str) -> None:
-    """HTTP/2 is on where nothing makes the front end renegotiate, and else off."""
+    """HTTP/2 is enabled exactly if nothing makes the front end renegotiate."""
     [site] = [r for r in SITE["resources"].values() if r["type"] == "Microsoft.Web/sites"]
     enabled = site["config"]["properties"]["siteConfig"]["http20Enabled"]
     names = {"clientCertMode": mode, "clientCertExclusionPaths": exclusions}
@@ -306,17 +306,17 @@ def truth_of(expression: Any, names: dict[str, Any]) -> Any:
     ("site", "worker"), [("flask", None), ("django", None), ("fastapi", "asgi")]
 )
 def test_gunicorn_settings(site: str, worker: str | None) -> None:
-    """Without a start command gunicorn.conf.py holds the limit, the hook and the worker."""
+    """gunicorn.conf.py sets the limit, the hook and the worker, without a start command."""
     settings = runpy.run_path(str(SAMPLES / f"{site}_site" / "gunicorn.conf.py"))
     assert settings["limit_request_field_size"] > 16_384 + len("X-ARR-ClientCert: ")
     assert settings["pre_request"] is pre_request
     assert settings.get("worker_class") == worker
-    # The platform's own number holds where nothing is set here.
+    # The platform sets the number of workers if the file does not.
     assert "workers" not in settings
 
 
 def test_parameters_file() -> None:
-    """Whatever has no default gets its value from azd, and nothing else is given."""
+    """Each parameter without a default gets a value from azd, and no unknown one is given."""
     given = json.loads(text_of("main.parameters.json"))["parameters"]
     declared = MAIN["parameters"]
     needed = {name for name, parameter in declared.items() if parameter["default"] is None}
@@ -329,7 +329,7 @@ def test_parameters_file() -> None:
 
 
 def test_logs_arrive() -> None:
-    """What a site writes to stderr goes to the workspace in which the query lies."""
+    """What a site writes to stderr is sent to the workspace that has the query."""
     diagnostics = SITE["resources"]["diagnostics"]["config"]
     assert diagnostics["scope"] == "site"
     categories = {log["category"]: log["enabled"] for log in diagnostics["properties"]["logs"]}
@@ -344,7 +344,7 @@ def test_logs_arrive() -> None:
 def test_query_finds_the_reason(
     reason: DenialReason, request_line: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The query's expression finds the reason in the line that arrcert really writes."""
+    """The query's expression finds the reason in a log line of arrcert."""
     query = text_of("denials.kql")
     expression, _ = re.findall(r'extract\(@"(.+?)", 1, ResultDescription\)', query)
     needles = re.findall(r'ResultDescription contains "(.+?)"', query)

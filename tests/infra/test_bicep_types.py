@@ -1,8 +1,8 @@
-"""Every property and value of the templates is one that the API's types know.
+"""The types of the API know every property and value of the templates.
 
-No compiler of Bicep is at hand. The table `bicep_types.json` is taken from the type files that the
-compiler reads, and what is reported here is what it would report: a property that does not exist or
-is read-only, one that is missing, a value of another kind, or one that is not among the known ones.
+No compiler of Bicep is available here. The table `bicep_types.json` comes from the type files that
+the compiler reads. These tests report what the compiler would report: a property that does not
+exist or is read-only, a missing property, a value of another kind, and a value that is not known.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ import pytest
 from tests.infra.bicep_types import SAMPLES, TABLE, TEMPLATES, parsed_templates, used_types
 
 TYPES: dict[str, Any] = json.loads(TABLE.read_text(encoding="utf-8"))
-# What Bicep itself takes in every resource.
+# Properties that Bicep accepts in every resource.
 OF_BICEP = {"parent", "scope", "dependsOn"}
 
 
 def values_by_name(folder: Path) -> dict[str, list[Any] | None]:
-    """Return the names of a folder's templates with the values that they can have, where known."""
+    """Return each template's names with their possible values, if these are known."""
     names: dict[str, list[Any] | None] = {}
     for path, template in parsed_templates().items():
         if path.parent != folder:
@@ -42,7 +42,7 @@ def values_by_name(folder: Path) -> dict[str, list[Any] | None]:
 
 
 def problems(kind: Any, value: Any, path: str, names: dict[str, Any]) -> Iterator[str]:
-    """Yield what is wrong with a value of a template; expressions that are not literal pass."""
+    """Yield the mistakes in a value of a template. Expressions that are not literal pass."""
     if isinstance(value, str) and value in names:
         for possible in names[value] or []:
             yield from problems(kind, possible, f"{path} ({value})", {})
@@ -61,7 +61,7 @@ def problems(kind: Any, value: Any, path: str, names: dict[str, Any]) -> Iterato
 
 
 def literal_problems(kind: Any, value: Any, path: str, names: dict[str, Any]) -> Iterator[str]:
-    """Yield what is wrong with a literal."""
+    """Yield the mistakes in a literal."""
     if kind == "any":
         return
     if isinstance(kind, list):
@@ -88,7 +88,7 @@ def literal_problems(kind: Any, value: Any, path: str, names: dict[str, Any]) ->
 def object_problems(
     kind: dict[str, Any], value: dict[str, Any], path: str, names: dict[str, Any]
 ) -> Iterator[str]:
-    """Yield what is wrong with an object, and with each of its properties."""
+    """Yield the mistakes in an object and in each of its properties."""
     for name, inner in value.items():
         if name in kind["properties"]:
             yield from problems(kind["properties"][name], inner, f"{path}.{name}", names)
@@ -102,7 +102,7 @@ def object_problems(
 
 
 def problems_of(resource: dict[str, Any], names: dict[str, Any]) -> list[str]:
-    """Return what is wrong with a resource."""
+    """Return the mistakes in a resource."""
     config = {name: inner for name, inner in resource["config"].items() if name not in OF_BICEP}
     kind = TYPES[f"{resource['type']}@{resource['api_version']}"]
     return list(problems(kind, config, resource["type"], names))
@@ -116,14 +116,14 @@ RESOURCES = {
 
 
 def test_every_template_is_read() -> None:
-    """The templates of the sites and of the container are looked at."""
+    """The tests read the templates of the sites and of the container."""
     folders = {str(path.parent.relative_to(SAMPLES)) for path in TEMPLATES}
     assert folders == {"infra", "container_app/infra"}
     assert len(RESOURCES) > 15
 
 
 def test_table_is_of_these_resources() -> None:
-    """The table has each type and version that a template uses, and names its source."""
+    """The table has each type and version in the templates, and names its source."""
     used = {f"{type_}@{version}" for type_, version in used_types()}
     assert set(TYPES) == used | {"source"}
     assert TYPES["source"].startswith("Azure/bicep-types-az@")
@@ -131,14 +131,14 @@ def test_table_is_of_these_resources() -> None:
 
 @pytest.mark.parametrize("name", RESOURCES)
 def test_resource(name: str) -> None:
-    """Each property exists and may be written, and each literal is one that the API takes."""
+    """Each property exists and can be written, and the API accepts each literal."""
     path, resource = RESOURCES[name]
     assert problems_of(resource, values_by_name(path.parent)) == []
 
 
 @pytest.mark.parametrize("mode", ["clientCertMode", "clientCertificateMode"])
 def test_allowed_values_are_followed(mode: str) -> None:
-    """The values that a parameter allows are held against the type where it is used."""
+    """The values that a parameter allows are checked against the type at each use."""
     [folder] = {
         path.parent for path, template in parsed_templates().items() if mode in str(template)
     }
@@ -181,7 +181,7 @@ def test_allowed_values_are_followed(mode: str) -> None:
     ],
 )
 def test_mistakes_are_found(right: str, wrong: str, problem: str) -> None:
-    """Each kind of mistake is one that these tests can find."""
+    """These tests find each kind of mistake."""
     folder = SAMPLES / "infra"
     text = (folder / "site.bicep").read_text(encoding="utf-8")
     assert right in text

@@ -1,4 +1,4 @@
-"""`make check-az` finds the commands it is to check, and refuses what the Azure CLI does."""
+"""`make check-az` finds the commands to check, and refuses what the Azure CLI refuses."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_finds_every_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_every_document_is_searched() -> None:
-    """The deployment guide, the samples' README and the script all have commands to check."""
+    """Commands are found in the deployment guide, the samples' README and the script."""
     places = {
         command.place.partition(":")[0]
         for pattern in FUNCTIONS["SOURCES"]
@@ -58,7 +58,7 @@ def test_every_document_is_searched() -> None:
 
 
 def test_the_real_parser() -> None:
-    """The Azure CLI takes every command of the documents and refuses the controls."""
+    """The Azure CLI accepts every command of the documents, and refuses the controls."""
     python = os.environ.get("AZURE_CLI_PYTHON")
     if not python:
         pytest.skip("AZURE_CLI_PYTHON does not name a Python with azure-cli; run make check-az")

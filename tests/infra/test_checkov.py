@@ -1,7 +1,7 @@
-"""checkov, a scanner of infrastructure, has read both templates whole and found nothing.
+"""checkov, a scanner of infrastructure, reads both templates and finds nothing.
 
-Its exit code proves neither: it is 0 where files could not be parsed, and where no check ran. So
-the results are read one by one, beside two copies of the site's file that are wrong on purpose.
+Its exit code proves neither: it is 0 if files cannot be parsed, and if no check runs. So these
+tests read each result, also for two copies of the site's file that are wrong on purpose.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ NAMED = {
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What checkov says of the template, a copy without protection, and one that is no Bicep."""
+    """The results for the template, a copy without protection, and one that is not Bicep."""
     checkov = os.environ.get("CHECKOV")
     if not checkov:
         pytest.skip("CHECKOV does not name the program checkov, which needs its own environment")
@@ -45,7 +45,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         (folder / name).mkdir()
         (folder / name / "site.bicep").write_text(site.replace(right, wrong))
     done = subprocess.run(
-        # Without --skip-download checkov asks its makers' server about each check.
+        # Without --skip-download checkov sends a request to its vendor for each check.
         [checkov, "--skip-download", "--framework=bicep", "--output=json", "--directory", folder],
         capture_output=True,
         text=True,
@@ -62,7 +62,7 @@ def of_template(results: dict[str, Any], kind: str) -> list[dict[str, Any]]:
 
 
 def test_every_file_was_parsed(results: dict[str, Any]) -> None:
-    """The broken copy is a parsing error, and it is the only one."""
+    """The only parsing error is the one in the broken copy."""
     errors = [Path(path).parts[-2:] for path in results["parsing_errors"]]
     assert errors == [("broken", "site.bicep")]
 
@@ -75,7 +75,7 @@ def test_nothing_was_found(results: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("check_id", NAMED)
 def test_named_checks_ran_and_passed(check_id: str, results: dict[str, Any]) -> None:
-    """Each check that matters here ran on the template of the sites, and passed."""
+    """Each check of the list ran on the template of the sites, and passed."""
     passed = {
         (check["check_id"], check["resource"]) for check in of_template(results, "passed_checks")
     }
@@ -83,14 +83,14 @@ def test_named_checks_ran_and_passed(check_id: str, results: dict[str, Any]) -> 
 
 
 def test_a_site_without_client_certificates_fails(results: dict[str, Any]) -> None:
-    """The check on client certificates is one that can fail."""
+    """The check on client certificates fails for a site without them."""
     assert ("/unprotected/site.bicep", "CKV_AZURE_17") in {
         (check["file_path"], check["check_id"]) for check in results["failed_checks"]
     }
 
 
 def test_each_skip_is_explained(results: dict[str, Any]) -> None:
-    """What is skipped says why, and every skip in the template skips something."""
+    """Each skip has a reason, and skips at least one check."""
     skipped = of_template(results, "skipped_checks")
     assert all(len(check["check_result"]["suppress_comment"]) > 20 for check in skipped)
     written = [

@@ -1,4 +1,4 @@
-"""The files of the Container Apps sample fit together, and its page says what they do."""
+"""The files of the Container Apps sample agree with each other and with its page."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ def shell_lines() -> list[str]:
 
 
 def test_every_file_is_looked_at() -> None:
-    """No template lies beside those that are read here."""
+    """These tests read each template of the sample."""
     assert sorted(path.name for path in INFRA.glob("*.bicep")) == ["main.bicep", "resources.bicep"]
 
 
 def test_resources_get_what_they_ask_for() -> None:
-    """The one call gives every parameter that its file declares, and none that it does not."""
+    """The module call gives exactly the parameters that its file declares."""
     [call] = MAIN["modules"].values()
     assert call["detail"]["path"] == "resources.bicep"
     assert set(call["config"]["params"]) == set(RESOURCES["parameters"])
@@ -50,7 +50,7 @@ def test_resources_get_what_they_ask_for() -> None:
 
 @pytest.mark.parametrize(("file", "template"), [("main", MAIN), ("resources", RESOURCES)])
 def test_every_parameter_and_variable_is_used(file: str, template: dict[str, Any]) -> None:
-    """What is declared is used: a misspelt name would leave one over."""
+    """Every declared parameter and variable is used, so that a misspelt name is found."""
     text = (INFRA / f"{file}.bicep").read_text(encoding="utf-8")
     code = re.sub(r"^\s*//.*$", "", text, flags=re.MULTILINE)
     for name in [*template["parameters"], *template.get("variables", {})]:
@@ -58,20 +58,20 @@ def test_every_parameter_and_variable_is_used(file: str, template: dict[str, Any
 
 
 def test_ingress_asks_over_https_alone() -> None:
-    """The ingress asks for a certificate, takes no plain HTTP, and is the way from outside."""
+    """The ingress requests a certificate, refuses plain HTTP, and is external."""
     ingress = SITE["properties"]["configuration"]["ingress"]
     assert ingress["clientCertificateMode"] == "clientCertificateMode"
     assert ingress["allowInsecure"] is False
     assert ingress["transport"] == "http"
     mode = MAIN["parameters"]["clientCertificateMode"]
     [allowed] = [entry["argument"] for entry in mode["decorators"] if entry["type"] == "allowed"]
-    # `ignore` would deny everybody.
+    # With `ignore` the site denies every client.
     assert allowed == ["require", "accept"]
     assert mode["default"] == "require"
 
 
 def test_no_password_of_the_registry() -> None:
-    """The app pulls its image by its identity, and the registry has no user with a password."""
+    """The app pulls its image by its identity, and the registry has no admin user."""
     registry = RESOURCES["resources"]["registry"]["config"]
     assert registry["properties"]["adminUserEnabled"] is False
     [credentials] = SITE["properties"]["configuration"]["registries"]
@@ -80,7 +80,7 @@ def test_no_password_of_the_registry() -> None:
 
 
 def test_arrcert_takes_the_settings() -> None:
-    """The settings of the container and of the compose file are those that arrcert reads."""
+    """Each setting of the container and of the compose file is one that arrcert reads."""
     [container] = SITE["properties"]["template"]["containers"]
     settings = {entry["name"]: entry["value"] for entry in container["env"]}
     policies = yaml.safe_load((SAMPLES / "infra" / "arrcert.yaml").read_text(encoding="utf-8"))
@@ -97,7 +97,7 @@ def test_arrcert_takes_the_settings() -> None:
 
 
 def test_one_port_everywhere() -> None:
-    """Ingress, probe, Dockerfile and Envoy name the port on which the container listens."""
+    """Ingress, probe, Dockerfile and Envoy name the port of the container."""
     ingress = SITE["properties"]["configuration"]["ingress"]
     assert ingress["targetPort"]["operator"]["operands"]["true_value"] == 8000
     [container] = SITE["properties"]["template"]["containers"]
@@ -118,7 +118,7 @@ def test_container_runs_without_root() -> None:
 
 
 def test_paths_of_the_compose_file() -> None:
-    """The image is built of what package.py lays out, and Envoy gets files that exist."""
+    """The image is built from the folder of package.py, and each file for Envoy exists."""
     build = COMPOSE["services"]["site"]["build"]
     context = (FOLDER / build["context"]).resolve()
     assert context == (SAMPLES / "flask_site" / "dist").resolve()
@@ -146,7 +146,7 @@ def test_azd_finds_the_files() -> None:
 
 
 def test_parameters_file() -> None:
-    """Whatever has no default gets its value from azd, and the page names what one may set."""
+    """Each parameter without a default gets a value from azd; the page names optional ones."""
     text = (INFRA / "main.parameters.json").read_text(encoding="utf-8")
     given = json.loads(text)["parameters"]
     declared = MAIN["parameters"]
@@ -158,14 +158,14 @@ def test_parameters_file() -> None:
 
 
 def test_page_names_what_is_known_to_go_wrong() -> None:
-    """The page links both reports of users, and says what is uncertain."""
+    """The page links both reports of users, and states what is uncertain."""
     for number in (880, 279):
         assert f"https://github.com/microsoft/azure-container-apps/issues/{number})" in PAGE
     assert PAGE.count("*uncertain*") > 5
 
 
 def test_fingerprint_of_the_page(tmp_path: Path) -> None:
-    """The line that reads the fingerprint prints one that a policy takes."""
+    """The page's command prints a fingerprint that a policy accepts."""
     [line] = [line for line in shell_lines() if line.startswith("export ALLOWED=")]
     folder = tmp_path / "container_app"
     folder.mkdir()
@@ -186,11 +186,10 @@ def test_fingerprint_of_the_page(tmp_path: Path) -> None:
 
 
 def test_files_of_the_page_exist() -> None:
-    """Each folder that the page enters, and each file of the demonstration's PKI, is a real one."""
-    for line in shell_lines():
-        if line.startswith("cd "):
-            folder = ROOT / line.removeprefix("cd ")
-            assert folder.is_dir() or folder.name == "demo_pki"
+    """Each folder that the page enters, and each file of the demonstration's PKI, exists."""
+    folders = [ROOT / line.removeprefix("cd ") for line in shell_lines() if line[:3] == "cd "]
+    assert folders
+    assert all(folder.is_dir() or folder.name == "demo_pki" for folder in folders)
     demo = (SAMPLES / "demo.py").read_text(encoding="utf-8")
     for name in ("allowed", "stranger", "server"):
         assert f'"{name}": ' in demo

@@ -1,4 +1,4 @@
-"""The script for those without azd: sound shell, and the steps that it announces."""
+"""The deployment script for users without azd: valid shell, and the steps that it announces."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SECRET = "s" * 50
 
 
 def run(*arguments: str, script: Path = SCRIPT, **environ: str) -> subprocess.CompletedProcess[str]:
-    """Run the script with nothing in its environment but the path and what is given."""
+    """Run the script in an environment that holds only PATH and the given variables."""
     return subprocess.run(
         ["bash", str(script), *arguments],
         env={"PATH": os.environ["PATH"]} | environ,
@@ -29,7 +29,7 @@ def run(*arguments: str, script: Path = SCRIPT, **environ: str) -> subprocess.Co
 
 
 def test_shellcheck() -> None:
-    """The linter finds nothing in the script, and does find a fault where one is."""
+    """The linter finds no fault in the script, and finds one in a faulty script."""
     shellcheck = Path(sysconfig.get_path("scripts")) / "shellcheck"
     subprocess.run([shellcheck, SCRIPT], check=True)
     fault = subprocess.run(
@@ -43,13 +43,13 @@ def test_shellcheck() -> None:
 
 
 def test_stops_at_the_first_fault() -> None:
-    """The script ends where a command fails or a variable is missing."""
+    """The script stops if a command fails or a variable is missing."""
     assert "\nset -euo pipefail\n" in SCRIPT.read_text()
     assert os.access(SCRIPT, os.X_OK)
 
 
 def test_help() -> None:
-    """--help says what to give, and everything that the script reads from the environment."""
+    """--help names the arguments, and every variable that the script reads."""
     done = run("--help")
     assert done.returncode == 0
     read = set(re.findall(r"\$\{([A-Z_]+)", SCRIPT.read_text()))
@@ -68,7 +68,7 @@ def test_help() -> None:
     ],
 )
 def test_refuses_before_it_begins(arguments: tuple[str, ...], secret: str, complaint: str) -> None:
-    """A missing argument or secret is said before anything is packaged or asked of Azure."""
+    """A missing argument or secret is an error before the first step."""
     done = run(*arguments, DJANGO_SECRET_KEY=secret)
     assert done.returncode == 2
     assert complaint in done.stderr
@@ -76,7 +76,7 @@ def test_refuses_before_it_begins(arguments: tuple[str, ...], secret: str, compl
 
 
 def test_steps(tmp_path: Path) -> None:
-    """It makes the infrastructure, then deploys each site's archive to that site.
+    """The script makes the infrastructure, and then deploys each site's archive to that site.
 
     In place of the Azure CLI stands a program that writes down what it was asked: nothing here
     reaches Azure. `make check-az` holds the same lines against the real CLI's parser.

@@ -1,4 +1,4 @@
-"""What the deployment guide and the ten steps tell the reader to type does what they say."""
+"""The commands of the deployment guide and of the ten steps work."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def steps() -> dict[int, str]:
 
 
 def shell(text: str) -> str:
-    """Return what a text's shell blocks hold, without the list's indentation."""
+    """Return the content of a text's shell blocks, without the list's indentation."""
     blocks = re.findall(r"^( *)```sh\n(.*?)^ *```$", text, re.MULTILINE | re.DOTALL)
     return "".join(re.sub(rf"^{indent}", "", code, flags=re.MULTILINE) for indent, code in blocks)
 
@@ -52,13 +52,13 @@ def curl_lines() -> list[tuple[str, str]]:
     return re.findall(r"^(curl .*?)\s+# (\d{3})$", code, re.MULTILINE)
 
 
-# What App Service's own front end answers on its port 80; the local one speaks TLS alone.
+# App Service's front end gives this answer on port 80. The local one speaks only TLS.
 OVER_TLS = [line for line in curl_lines() if "http://" not in line[0]]
 
 
 @contextmanager
 def serving(folder: Path, mode: str, fingerprint: str) -> Iterator[str]:
-    """Run the Flask site behind the local front end, and give its address."""
+    """Run the Flask site behind the local front end, and return its address."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     policies = {"default": {"fingerprints": [fingerprint]}}
@@ -104,7 +104,7 @@ def site(
 
 
 def test_the_checklist_has_every_case() -> None:
-    """With and without a certificate, both forgeries with either, and plain HTTP are there."""
+    """The checklist has requests with and without a certificate, both forgeries, and plain HTTP."""
     told = [(command, status) for command, status in curl_lines()]
     assert len(told) == len(re.findall(r"^curl ", section(GUIDE, "What to verify"), re.MULTILINE))
     for header in ("X-ARR-ClientCert:", "X_ARR_ClientCert:"):
@@ -116,7 +116,7 @@ def test_the_checklist_has_every_case() -> None:
 
 @pytest.mark.parametrize(("command", "status"), OVER_TLS)
 def test_curl(command: str, status: str, site: tuple[Path, str]) -> None:
-    """Each command of the checklist gets the status that stands behind it, in either mode."""
+    """Each command of the checklist gets the status in its comment, in either mode."""
     folder, url = site
     command = command.replace("https://site.example", url)
     done = subprocess.run(
@@ -137,12 +137,12 @@ def test_the_query_is_the_saved_one() -> None:
 
 
 def test_no_start_command() -> None:
-    """The guide takes the start command away, as the template does."""
+    """The guide removes the start command, as the template does."""
     assert re.findall(r"--startup-file (\S+)", GUIDE) == ['""']
 
 
 def test_no_document_writes_a_default_host_name() -> None:
-    """Default host names hold a hash: whoever needs one reads it, and no document makes one up."""
+    """No document writes a default host name, because such a name has a hash."""
     pages = [ROOT / "README.md", *ROOT.glob("docs/**/*.md"), *SAMPLES.rglob("*.*")]
     suffixes = {".md", ".py", ".sh", ".yaml", ".bicep", ".json", ".example"}
     for page in pages:
@@ -151,15 +151,17 @@ def test_no_document_writes_a_default_host_name() -> None:
 
 
 def test_names_of_the_modes() -> None:
-    """Each mode of the template stands beside its names in the portal."""
+    """Each mode of the template is listed with its names in the portal."""
     template = (SAMPLES / "infra" / "main.bicep").read_text(encoding="utf-8")
     [modes] = re.findall(r"@allowed\(\[([^]]+)\]\)\nparam clientCertMode", template)
-    for mode in re.findall(r"'(\w+)'", modes):
+    names = re.findall(r"'(\w+)'", modes)
+    assert len(names) == 3
+    for mode in names:
         assert re.search(rf"^\| `{mode}` \| \*.+\* \| \*.+\* \|$", GUIDE, re.MULTILINE), mode
 
 
 def test_values_for_azd_are_parameters() -> None:
-    """Whatever the documents set with azd is read by the template's parameters file."""
+    """The parameters file of the template reads each value that the documents set with azd."""
     text = (SAMPLES / "infra" / "main.parameters.json").read_text(encoding="utf-8")
     read = set(re.findall(r"\$\{(\w+)", text))
     told = set(re.findall(r"azd env set (\w+)", GUIDE + README))
@@ -169,7 +171,7 @@ def test_values_for_azd_are_parameters() -> None:
 
 
 def test_ten_steps() -> None:
-    """There are ten steps, each with a command and what one must see."""
+    """There are ten steps, each with a command and its expected result."""
     assert list(steps()) == list(range(1, 11))
     for number, text in steps().items():
         assert shell(text).strip(), number
@@ -177,7 +179,7 @@ def test_ten_steps() -> None:
 
 
 def test_the_steps_before_azd(tmp_path: Path) -> None:
-    """The certificate that is made in step 3 is the one that step 4 admits, and no other."""
+    """The certificate that step 3 makes is the only one that step 4 accepts."""
     shutil.copytree(SAMPLES / "infra", tmp_path / "infra")
     shown = [
         subprocess.run(
@@ -204,12 +206,12 @@ def test_the_steps_before_azd(tmp_path: Path) -> None:
 
 
 def example() -> str:
-    """Return the policies as they stand in the clone."""
+    """Return the policies in the clone."""
     return json.dumps(yaml.safe_load((SAMPLES / "infra" / "arrcert.yaml").read_text()))
 
 
 def test_step_five_packages_the_sites() -> None:
-    """Step 5 runs the script that azd runs, for all sites."""
+    """Step 5 runs the packaging script, as azd does, for all sites."""
     assert shell(steps()[5]).split() == [
         *("python3", "package.py", "flask_site", "django_site", "fastapi_site")
     ]

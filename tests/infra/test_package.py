@@ -1,4 +1,4 @@
-"""What is deployed from a clone holds the clone's own arrcert."""
+"""A deployment from a clone contains the clone's own arrcert."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SITES = ("flask_site", "django_site", "fastapi_site")
 
 @pytest.fixture(scope="module")
 def laid_out(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The samples of a clone, all sites laid out as for a deployment."""
+    """The samples of a clone, with each site prepared for a deployment."""
     if not (ROOT / "arrcert").is_dir():
         pytest.skip("the source of arrcert is not here, so no wheel can be built of it")
     clone = tmp_path_factory.mktemp("clone")
@@ -36,7 +36,7 @@ def laid_out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("site", SITES)
 def test_pip_takes_the_wheel_that_lies_beside(site: str, laid_out: Path, tmp_path: Path) -> None:
-    """The requirement names the wheel and keeps its extras: pip installs it without an index."""
+    """The requirement names the wheel and its extras, and pip installs it without an index."""
     dist = laid_out / site / "dist"
     lines = (dist / "requirements.txt").read_text().splitlines()
     before = (laid_out / site / "requirements.txt").read_text().splitlines()
@@ -58,12 +58,12 @@ def test_pip_takes_the_wheel_that_lies_beside(site: str, laid_out: Path, tmp_pat
 
 @pytest.mark.parametrize("site", SITES)
 def test_uv_takes_the_wheel_too(site: str, laid_out: Path, tmp_path: Path) -> None:
-    """App Service's build tries uv before pip, in the folder of requirements.txt."""
+    """uv, which App Service tries before pip, installs the wheel too."""
     uv = shutil.which("uv", path=sysconfig.get_path("scripts")) or shutil.which("uv")
     if uv is None:
         pytest.skip("the program uv is missing; the group `functions` has it")
     dist = laid_out / site / "dist"
-    # The build hands over the whole file; the other packages need an index.
+    # App Service installs all requirements, but the other packages need an index.
     offline = ["--offline", "--no-index", "--no-deps", "--no-cache", "--quiet"]
     [requirement] = [
         line
@@ -85,7 +85,7 @@ def test_uv_takes_the_wheel_too(site: str, laid_out: Path, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("site", SITES)
 def test_the_zip_holds_the_site_and_nothing_else(site: str, laid_out: Path) -> None:
-    """The archive has the code at its root, where the build looks, and nothing of this machine."""
+    """The archive has the code at its root, and nothing of this machine."""
     with zipfile.ZipFile(laid_out / site / "dist.zip") as archive:
         names = archive.namelist()
     assert "requirements.txt" in names
@@ -99,7 +99,7 @@ def test_the_zip_holds_the_site_and_nothing_else(site: str, laid_out: Path) -> N
 
 
 def test_a_site_without_arrcert_is_refused(tmp_path: Path) -> None:
-    """Where requirements.txt does not name arrcert, the message says so; nothing is guessed."""
+    """A requirements.txt without arrcert is an error that says so."""
     samples = tmp_path / "sample_sites"
     site = samples / "flask_site"
     site.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Workflows, release recipe, SBOM and security policy say and do what they should."""
+"""The workflows, the release recipe, the SBOM and the security policy."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_one_version_of_each_action() -> None:
 
 @pytest.mark.parametrize("name", OURS)
 def test_permissions_are_least(name: str) -> None:
-    """A workflow has no permissions; a job has what it needs, and writes only to sign."""
+    """A workflow has no permissions, and a job has only those that it needs."""
     assert yaml.safe_load(text_of(name))["permissions"] == {}
     for job, described in jobs_of(name).items():
         writes = {what for what, how in described["permissions"].items() if how == "write"}
@@ -77,7 +77,7 @@ def test_permissions_are_least(name: str) -> None:
 
 @pytest.mark.parametrize("name", OURS)
 def test_checkouts_keep_no_token(name: str) -> None:
-    """What a build runs cannot read the token of the checkout."""
+    """A build cannot read the token of the checkout."""
     checkouts = [s for s in steps_of(name) if s.get("uses", "").startswith("actions/checkout@")]
     assert checkouts
     assert all(step["with"]["persist-credentials"] is False for step in checkouts)
@@ -85,7 +85,7 @@ def test_checkouts_keep_no_token(name: str) -> None:
 
 @pytest.mark.parametrize("name", OURS)
 def test_no_text_of_a_request_reaches_a_shell(name: str) -> None:
-    """A step takes nothing of an event into its script, such as the title of a pull request."""
+    """No step puts text of an event, such as a pull request's title, into its script."""
     scripts = [step["run"] for step in steps_of(name) if "run" in step]
     assert scripts
     assert not [script for script in scripts if "${{" in script]
@@ -114,7 +114,7 @@ def test_steps_call_what_exists(name: str) -> None:
 
 
 def test_release_waits_for_ci_and_a_person() -> None:
-    """What is published was tested by the same workflow, and an environment guards it."""
+    """A release is tested by the same workflow, and waits for a person's approval."""
     jobs = jobs_of("release.yml")
     assert jobs["ci"]["uses"] == "./.github/workflows/ci.yml"
     assert set(jobs["publish"]["needs"]) == {"ci", "build"}
@@ -136,7 +136,7 @@ def test_release_waits_for_ci_and_a_person() -> None:
 def test_release_refuses_another_version(
     version: str, url: str, status: int, tmp_path: Path
 ) -> None:
-    """The tag must be the version of the project, whose addresses must be real."""
+    """The tag must be the version of the project, and the project's addresses must be real."""
     script = next(step["run"] for step in steps_of("release.yml") if "arrcert.example" in str(step))
     (tmp_path / "pyproject.toml").write_text(f'version = "{version}"\nSource = "{url}"\n')
     bash = shutil.which("bash")
@@ -153,7 +153,7 @@ def test_release_refuses_another_version(
 
 
 def test_dependabot_moves_the_pins_on() -> None:
-    """The pinned actions are kept up to date."""
+    """Dependabot updates the pinned actions."""
     text_of("ci.yml")
     described = yaml.safe_load((ROOT / ".github" / "dependabot.yml").read_text(encoding="utf-8"))
     assert "github-actions" in {update["package-ecosystem"] for update in described["updates"]}
@@ -171,7 +171,7 @@ def test_addresses_of_the_project() -> None:
 
 @pytest.mark.parametrize("document", ["SECURITY.md", "docs/releasing.md"])
 def test_links_lead_somewhere(document: str) -> None:
-    """Each link to a file of the project has its file."""
+    """The target of each link to a file of the project exists."""
     path = ROOT / document
     links = re.findall(r"\]\(([^)#\s]+)", path.read_text(encoding="utf-8"))
     assert links
@@ -180,7 +180,7 @@ def test_links_lead_somewhere(document: str) -> None:
 
 
 def test_security_policy_is_whole() -> None:
-    """The policy has its parts, and names only tests that exist."""
+    """The security policy has all of its sections, and names only tests that exist."""
     headings = re.findall(r"^## (.+)", SECURITY, re.MULTILINE)
     assert headings == [
         "Supported versions",
@@ -193,14 +193,10 @@ def test_security_policy_is_whole() -> None:
     named = re.findall(r"`(tests/[\w/.]+)`", SECURITY)
     assert len(named) == 2
     assert all((ROOT / path).exists() for path in named)
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    for anchor in re.findall(r"\]\(README\.md#([\w-]+)\)", SECURITY):
-        headings_of_readme = re.findall(r"^#+ (.+)", readme, re.MULTILINE)
-        assert anchor in {heading.lower().replace(" ", "-") for heading in headings_of_readme}
 
 
 def test_recipe_names_what_exists() -> None:
-    """Each `make` command of the recipe is a target, each workflow is there, and so is each pin."""
+    """Each `make` command, workflow and pin of the recipe exists."""
     blocks = re.findall(r"^ *```sh\n(.*?)^ *```$", RELEASING, re.MULTILINE | re.DOTALL)
     commands = [line.split() for line in "".join(blocks).splitlines()]
     called = {word for command in commands if command[0] == "make" for word in command[1:]}

@@ -1,4 +1,4 @@
-"""The script that ends a deployment with a verdict."""
+"""The script that probes the sites after a deployment."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SCRIPT = Path(__file__).parent.parent.parent / "sample_sites" / "verify.py"
 
 @pytest.fixture
 def client(tmp_path: Path) -> Path:
-    """The certificate of a client that may enter, with its key beside it."""
+    """The certificate of an allowed client, with its key."""
     issued = CertificateAuthority("CA").issue("alice")
     certificate = tmp_path / "client.pem"
     certificate.write_bytes(issued.certificate_pem)
@@ -30,7 +30,7 @@ def client(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def verify(monkeypatch: pytest.MonkeyPatch, client: Path) -> Callable[..., int]:
-    """The script's main function, with probes that exit as told, one after the other."""
+    """The script's main function, with probes that end with the given exit codes in order."""
     names = runpy.run_path(str(SCRIPT))
     main: Any = names["main"]
     for name in names["URLS"]:
@@ -54,7 +54,7 @@ def verify(monkeypatch: pytest.MonkeyPatch, client: Path) -> Callable[..., int]:
     [([0, 0], 0), ([0, 1], 1), ([1, 2], 1), ([2, 0], 2), ([0, 5], 2)],
 )
 def test_exit_code(verify: Callable[..., int], codes: list[int], exit_code: int) -> None:
-    """One entry is the verdict of all, and a site that could not be probed is no success."""
+    """One entry is the verdict for all sites, and a site that could not be probed is a failure."""
     urls = {"FLASK_URL": "https://a.example", "DJANGO_URL": "https://b.example"}
     assert verify(codes, **urls) == exit_code
 
@@ -76,14 +76,14 @@ def test_without_addresses(verify: Callable[..., int], capsys: pytest.CaptureFix
 def test_without_a_certificate(
     verify: Callable[..., int], client: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Without the key of a client nothing is claimed, and the deployment goes on."""
+    """Without a client's key there is no verdict, and the deployment continues."""
     client.with_suffix(".key").unlink()
     assert verify([], FLASK_URL="https://a.example") == 0
     assert capsys.readouterr().out.startswith("NOT VERIFIED: ")
 
 
 def test_against_a_site(client: Path, tmp_path: Path) -> None:
-    """The script probes a real site over TLS, and the verdict is that nobody gets in."""
+    """The script probes a real site over TLS and finds no entry."""
     fingerprint = subprocess.run(
         ["openssl", "x509", "-in", client, "-noout", "-fingerprint", "-sha256"],
         capture_output=True,

@@ -134,7 +134,7 @@ def test_no_header_exempts(header: str, stack: int) -> None:
 
 
 def test_script_name_that_a_client_sends(stack: int, alice: IssuedCertificate) -> None:
-    """If a server uses a client's SCRIPT_NAME header, the checked path is the routed one.
+    """The checked path is the routed one, even if a server uses a client's SCRIPT_NAME header.
 
     (gunicorn accepts the header SCRIPT_NAME from its own machine.)
     """

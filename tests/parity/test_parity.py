@@ -43,7 +43,7 @@ CHUNKED = "Transfer-Encoding: chunked"
 ALICE = "X-ARR-ClientCert: {alice}"
 
 TABLE = [
-    # Which client is accepted.
+    # Who is accepted.
     Row("no certificate", [], DENIED),
     Row("the allowed one", [ALICE], ADMITTED),
     Row("the header's name in lower case", ["x-arr-clientcert: {alice}"], ADMITTED),
@@ -178,7 +178,7 @@ def test_verdict(
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "OPTIONS"])
 def test_known_and_unknown_paths_are_denied_alike(stack: int, method: str) -> None:
-    """A 403 does not tell which paths exist: status, headers and body are the same."""
+    """The 403 of a known and of an unknown path have equal status, headers and body."""
     answers = set()
     for path in ("/sync", "/async", "/partner/sync", "/plain/sync", "/plain/async", "/unknown"):
         request = f"{method} {path} HTTP/1.1\r\nHost: parity\r\nConnection: close\r\n\r\n"

@@ -1,4 +1,4 @@
-"""The lines of a project's configuration become certificates and policies."""
+"""The clients in a project's configuration become certificates and policies."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def authorizer(clients: Clients) -> Authorizer:
 
 
 def test_each_line_is_a_client() -> None:
-    """A client enters under the policy of its line, with the identity and the roles of it."""
+    """A client is accepted under the policy of its line, with that line's identity and roles."""
     clients = Clients(
         [
             "alice",
@@ -39,7 +39,7 @@ def test_each_line_is_a_client() -> None:
 
 
 def test_nobody_else_enters() -> None:
-    """Another policy, the same name from the same CA, and the CA itself do not enter."""
+    """Another policy's client, another certificate of the name, and the CA are denied."""
     clients = Clients(["alice", "bob policy=partners"])
     ask = authorizer(clients)
     for header in (
@@ -67,7 +67,7 @@ def test_nobody_else_enters() -> None:
     ],
 )
 def test_mistakes(lines: list[str], said: str) -> None:
-    """A line that is not understood is told, with the option and what to write."""
+    """The error for a line that is not understood names the option and what to write."""
     with pytest.raises(pytest.UsageError) as raised:
         Clients(lines)
     text = str(raised.value)
@@ -77,7 +77,7 @@ def test_mistakes(lines: list[str], said: str) -> None:
 
 
 def test_environment_holds_these_policies_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Policies of the shell are removed, other settings stay, and all of it is restored."""
+    """Policies of the shell are removed, other settings stay, and all are restored afterwards."""
     monkeypatch.setenv("ARRCERT_FINGERPRINTS", "AB" * 32)
     monkeypatch.setenv("ARRCERT_FILE", "partners.toml")
     monkeypatch.setenv("ARRCERT_PROTECT_ALL", "true")

@@ -1,4 +1,4 @@
-"""The plugin in projects of their own, and in those that do not use it."""
+"""The plugin in separate projects that use it, and in projects that do not."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_entry_point() -> None:
 
 
 def test_project_that_does_not_use_it(run: Run) -> None:
-    """Neither arrcert nor a framework is imported, and the environment stays as it is."""
+    """In a project without the option, nothing is imported and the environment stays the same."""
     tests = PRINTS_HEAVY + (
         "def test_environment():\n"
         "    import os\n"
@@ -72,7 +72,7 @@ def test_project_that_does_not_use_it(run: Run) -> None:
 
 
 def test_project_that_uses_it_imports_no_framework(run: Run) -> None:
-    """With the option and every fixture, no framework is imported that the project does not."""
+    """With the option and every fixture, only the project's own frameworks are imported."""
     names = HEAVY[2:]
     tests = (
         "def test(as_client, certificate_denials, client_certificates):\n"
@@ -85,7 +85,7 @@ def test_project_that_uses_it_imports_no_framework(run: Run) -> None:
 
 
 def test_policies_are_there_before_conftest(run: Run) -> None:
-    """A conftest that imports the app finds the policies, and each worker of xdist has its own."""
+    """A conftest that imports the app finds the policies, and each xdist worker has its own."""
     conftest = "from arrcert import Authorizer\nauthorizer = Authorizer.from_environment()\n"
     tests = (
         "from conftest import authorizer\n"
@@ -105,7 +105,7 @@ def test_policies_are_there_before_conftest(run: Run) -> None:
 
 
 def test_environment_stays_if_the_project_says_so(run: Run) -> None:
-    """With `arrcert_environment = false` the fixtures hold the policies, the environment none."""
+    """With `arrcert_environment = false` the fixtures hold policies, and the environment none."""
     tests = (
         "import os\n"
         "def test(client_certificate_policies):\n"
@@ -118,7 +118,7 @@ def test_environment_stays_if_the_project_says_so(run: Run) -> None:
 
 
 def test_mistake_in_the_option(run: Run) -> None:
-    """A mistake in a line stops pytest with one sentence, without a traceback."""
+    """A mistake in the option stops pytest with one sentence and no traceback."""
     done = run(tests="def test(): pass\n", options="arrcert_clients = alice role=orders\n")
     assert done.returncode == pytest.ExitCode.USAGE_ERROR
     assert "ERROR: arrcert_clients: the line 'alice role=orders' holds 'role=orders'" in done.stderr
@@ -126,7 +126,7 @@ def test_mistake_in_the_option(run: Run) -> None:
 
 
 def test_without_the_option(run: Run) -> None:
-    """The authority is there without the option; a name says that it must be listed."""
+    """Without the option the authority works, and a client's name is an error that says why."""
     tests = (
         "import pytest\n"
         "def test(as_client, client_certificate_authority, client_certificate_policies):\n"
@@ -140,7 +140,7 @@ def test_without_the_option(run: Run) -> None:
 
 
 def test_denials_are_told_whatever_logging_is_configured(run: Run) -> None:
-    """The reasons are there if the project switches loggers off, and the next test begins anew."""
+    """The reasons are captured even if the project disables loggers, anew for each test."""
     tests = (
         "import logging, logging.config, pytest\n"
         "from arrcert import Authorizer, CertificateDenied\n"

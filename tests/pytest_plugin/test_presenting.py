@@ -1,4 +1,4 @@
-"""The test client of each framework presents the certificate, and mistakes are told."""
+"""The test client of each framework presents the certificate, and mistakes are reported."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def clients() -> Clients:
 
 @pytest.fixture
 def as_client(request: pytest.FixtureRequest, clients: Clients) -> AsClient:
-    """Where it is not known as a plugin, the function is made here."""
+    """The fixture's function, made here in case the plugin is not installed."""
     return AsClient(request, clients.issued)
 
 
 @pytest.fixture
 def flask_app(clients: Clients) -> Flask:
-    """An app that says who entered."""
+    """An app that answers with the client's name."""
     app = Flask(__name__)
     app.config["ARRCERT"] = clients.policies
     Arrcert(app)
@@ -42,7 +42,7 @@ def flask_app(clients: Clients) -> Flask:
 
 
 def test_flask(as_client: AsClient, clients: Clients, flask_app: Flask) -> None:
-    """Flask's client presents the certificate on every call, and only that one."""
+    """Flask's client presents the certificate on every call, and no other certificate."""
     alice, bob = as_client("alice", flask_app), as_client("bob", flask_app)
     for _ in range(2):
         assert alice.get("/").text == "alice"
@@ -62,13 +62,13 @@ def test_flask(as_client: AsClient, clients: Clients, flask_app: Flask) -> None:
     ],
 )
 def test_mistakes(as_client: AsClient, who: Any, app: Any, said: str) -> None:
-    """A name that is not listed, and an app of another kind, are told."""
+    """An unlisted name, or an app of another kind, is an error that says what to write."""
     with pytest.raises((LookupError, TypeError), match=said):
         as_client(who, app)
 
 
 class TestFixture:
-    """A project may have a fixture that is called `app`."""
+    """A project may have a fixture with the name `app`."""
 
     @pytest.fixture
     def app(self, flask_app: Flask) -> Flask:
@@ -76,19 +76,19 @@ class TestFixture:
         return flask_app
 
     def test_it_is_used(self, as_client: AsClient) -> None:
-        """Without a second argument, that fixture is the app."""
+        """The fixture `app` is used if there is no second argument."""
         assert as_client("alice").get("/").text == "alice"
 
 
 class TestBrokenFixture:
-    """The fixture `app` may need one that does not exist."""
+    """The fixture `app` may require a fixture that does not exist."""
 
     @pytest.fixture
     def app(self, no_such_fixture: Any) -> Any:
         """Fails."""
 
     def test_it_is_told(self, as_client: AsClient) -> None:
-        """The mistake in the project's own fixture is not hidden."""
+        """The error of the project's own fixture is shown."""
         with pytest.raises(pytest.FixtureLookupError, match="no_such_fixture"):
             as_client("alice")
 

@@ -11,7 +11,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "cli.md").read_text(encoding="utf-8
 
 
 def test_page_holds_the_help_of_each_command() -> None:
-    """docs/cli.md is what the generator writes; releases of click may break lines elsewhere."""
+    """docs/cli.md equals the output of the generator, except for the line breaks of click."""
     assert "".join(PAGE.split()) == "".join(command_page.page().split())
 
 

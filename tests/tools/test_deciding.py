@@ -20,7 +20,7 @@ def test_a_new_module_decides() -> None:
 
 
 def test_a_folder_is_excepted_with_its_modules() -> None:
-    """An exception is a whole path: `arrcert/cli` is not `arrcert/client.py`."""
+    """An exception is a whole path, so `arrcert/cli` does not except `arrcert/client.py`."""
     assert not is_deciding("arrcert/cli/commands.py")
     assert is_deciding("arrcert/client.py")
     assert not is_deciding("sample_sites/demo.py")
@@ -44,6 +44,6 @@ def test_real_modules() -> None:
 
 @pytest.mark.parametrize("name", NOT_DECIDING)
 def test_exceptions_exist(name: str) -> None:
-    """Each exception names a module or a folder that is there, and gives a reason."""
+    """Each exception names an existing module or folder, and gives a reason."""
     assert (INSTALLED / name).exists()
     assert NOT_DECIDING[name].endswith(".")

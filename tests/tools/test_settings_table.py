@@ -29,12 +29,12 @@ def script() -> Any:
 
 
 def test_page_holds_the_generated_tables(script: Any) -> None:
-    """The tables in docs/settings.md are equal to the generated ones."""
+    """The tables in docs/settings.md equal the generated ones."""
     assert script.with_tables(PAGE) == PAGE
 
 
 def test_each_key_and_setting_has_a_line(script: Any) -> None:
-    """Every key of a policy and every setting has one line with a description."""
+    """Every policy key and every setting has one line with a description."""
     for key in PARAMETERS:
         assert (
             f"| `{key}` | {KEYS[key].document} | `ARRCERT_{key.upper()}` |" in script.keys_table()
@@ -44,6 +44,6 @@ def test_each_key_and_setting_has_a_line(script: Any) -> None:
 
 
 def test_a_document_without_the_table_is_an_error(script: Any) -> None:
-    """If the document does not contain the table, it is an error. The table is not added."""
+    """A document without the table is an error, and the table is not added."""
     with pytest.raises(SystemExit, match="found 0"):
         script.with_tables("# arrcert\n")

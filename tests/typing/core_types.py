@@ -1,4 +1,4 @@
-"""What a type checker must say about the core; checked by `make types`, never run."""
+"""The types of the core for a type checker; only `make types` reads this file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a type checker must say about a Django site; checked by `make types`, never run."""
+"""The types of a Django site for a type checker; only `make types` reads this file."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def bare(request: HttpRequest, number: int) -> HttpResponse:
 
 @authorize_certificate(policy="partners", role="orders")
 async def called(request: HttpRequest) -> HttpResponse:
-    """So does an async one."""
+    """A decorated async view keeps its signature too."""
     return HttpResponse()
 
 
 @certificate_exempt
 def exempt(request: HttpRequest) -> HttpResponse:
-    """And an exempt one."""
+    """An exempt view keeps its signature too."""
     return HttpResponse()
 
 
@@ -42,20 +42,20 @@ class Page(View):
 
 
 class Report(ClientCertificateRequiredMixin, View):
-    """The mixin's policy is a name."""
+    """The policy of the mixin is a string."""
 
     certificate_policy = "partners"
     certificate_role = "orders"
 
 
 class Wrong(ClientCertificateRequiredMixin, View):
-    """And nothing else."""
+    """Another type of policy is an error."""
 
     certificate_policy = 7  # type: ignore[assignment]
 
 
 async def identities(request: HttpRequest) -> None:
-    """Both forms of `authorize_request` say who entered."""
+    """Both forms of `authorize_request` return the identity."""
     assert_type(authorize_request(request), ClientIdentity)
     assert_type(await aauthorize_request(request, policy="partners"), ClientIdentity)
     assert_type(authorize_request(request, "partners", "orders"), ClientIdentity)

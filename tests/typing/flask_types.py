@@ -1,4 +1,4 @@
-"""What a type checker must say about a Flask site; checked by `make types`, never run.
+"""The types of a Flask site for a type checker; only `make types` reads this file.
 
 A line that must be an error carries `type: ignore[code]`, and mypy complains where it is none.
 """
@@ -42,13 +42,13 @@ def bare(number: int) -> str:
 @app.get("/b")
 @authorize_certificate(policy="partners", role="orders")
 async def called(number: int) -> str:
-    """So does an async one."""
+    """A decorated async view keeps its signature too."""
     return str(number)
 
 
 @certificate_exempt
 def exempt(number: int) -> str:
-    """And an exempt one."""
+    """An exempt view keeps its signature too."""
     return str(number)
 
 

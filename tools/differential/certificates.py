@@ -68,7 +68,7 @@ class Certificate:
     def sign(self, issuer: Certificate) -> bytes:
         """Return the DER, signed by an issuer."""
         signer = self.signer or issuer.key
-        # The algorithm is part of what is signed, and only signing tells it.
+        # The algorithm is part of the signed bytes, but only signing determines it.
         algorithm = self.inner_algorithm or _algorithm(signer, self.digest, self.scheme)
         body = self._body(algorithm, issuer.subject if self.issuer is None else self.issuer)
         for change in self.before_signing:

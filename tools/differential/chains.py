@@ -1,4 +1,4 @@
-"""A chain: a leaf, the CA certificates above it, and what is wrong or odd about it."""
+"""A chain: a leaf, the CA certificates above it, and its variations."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tools.differential.keys import key
 
 
 class Chain(NamedTuple):
-    """What every implementation is given, and what was done to it.
+    """A chain, as each implementation gets it, with its variations.
 
     Attributes:
         number: the number of the chain; with the seed it makes the chain again.
@@ -51,7 +51,7 @@ class Draft:
         path: the leaf, the intermediates and the anchor.
         more_intermediates: certificates beside the path, each with its issuer.
         more_anchors: likewise.
-        left_out: certificates of the path that nobody is given.
+        left_out: certificates of the path that no implementation gets.
         root: the issuer of an anchor that is not self-signed, else None.
         random: the source of every choice.
     """
@@ -88,7 +88,7 @@ class Draft:
         return self.path[-1]
 
     def issuer_of(self, certificate: Certificate) -> Certificate:
-        """Return the certificate above one of the path; the anchor's is itself."""
+        """Return the certificate above one of the path. The anchor is above itself."""
         if certificate is self.anchor:
             return self.root or certificate
         return self.path[self.path.index(certificate) + 1]

@@ -1,4 +1,4 @@
-"""One chain through all implementations: are the verdicts explained?"""
+"""Check one chain with all implementations, and whether the verdicts are explained."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Failure(NamedTuple):
 
 
 class Result(NamedTuple):
-    """What one chain showed.
+    """The result for one chain.
 
     Attributes:
         differences: (class, other implementation) of each difference that is explained.

@@ -30,7 +30,7 @@ class Class(NamedTuple):
         kind: `STRICTER` (arrcert denies), `DECIDED` (arrcert accepts, as documented), or `THEIRS`
             (arrcert accepts, and the other one applies a rule of its own or reads less).
         others: the implementations that it is about.
-        words: a regular expression for the denial of whoever denies.
+        words: a regular expression for the text of the denial.
         done: a regular expression for the name of a variation of the chain.
         why: the reason, for the table.
         also: a regular expression for another variation, where the difference needs two.
@@ -315,7 +315,7 @@ CLASSES = (
         r"self-issued below",
         "RFC 5280 section 6.1.4 (l) does not count it. Go, GnuTLS and arrcert do.",
     ),
-    # --- arrcert accepts, as decided -----------------------------------------------------------
+    # --- arrcert accepts, by a decision of its design ------------------------------------------
     Class(
         "the key usage of a leaf",
         DECIDED,
@@ -351,7 +351,7 @@ CLASSES = (
         "Documented: certificate policies are not checked. If policyConstraints are critical, as"
         " RFC 5280 wants them, arrcert refuses the chain.",
     ),
-    # --- arrcert accepts, they have another rule -----------------------------------------------
+    # --- arrcert accepts, and the other implementation has another rule ------------------------
     Class(
         "anyExtendedKeyUsage in a CA",
         THEIRS,

@@ -1,9 +1,9 @@
-"""What arrcert must say to each variation, read from `expected.txt`.
+"""The verdict that arrcert must give on each variation, read from `expected.txt`.
 
-The comparison alone would not notice a fault that all implementations share, nor one of ours that
-looks like a known difference. So the verdict on each variation is written down. A chain with one
-variation that must be denied must be denied, and a chain whose variations must all be accepted must
-be accepted.
+The comparison alone does not notice a fault that all implementations share, or one of arrcert's
+that looks like a known difference. So the file states the verdict on each variation. A chain with a
+variation that must be denied must be denied. A chain whose variations must all be accepted must be
+accepted.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def expectations() -> dict[str, str]:
 
 
 def expected(variations: Sequence[str]) -> str:
-    """Return what arrcert must say to a chain with some variations."""
+    """Return the verdict that arrcert must give on a chain with some variations."""
     verdicts = {expectations()[name] for name in variations}
     for verdict in (DENY, EITHER):
         if verdict in verdicts:

@@ -1,6 +1,6 @@
-"""Keys, made from fixed numbers, so that the same seed gives the same certificates.
+"""Keys from fixed numbers, so that the same seed gives the same certificates.
 
-Nobody trusts these keys: every number that they come from is in this file.
+These keys are public: this file has every number that they come from.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _CURVES: dict[str, tuple[ec.EllipticCurve, str]] = {
     "secp256k1": (ec.SECP256K1(), "sha256"),
     "brainpoolP256r1": (ec.BrainpoolP256R1(), "sha256"),
 }
-# How far the next primes lie above two numbers that are derived from a size.
+# The distance to the next primes above two numbers that are derived from a size.
 _PRIMES = {1024: (340, 194), 2048: (566, 870), 3072: (792, 898)}
 
 

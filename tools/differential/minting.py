@@ -60,7 +60,7 @@ def mint_with(chance: random.Random, number: int, chosen: Sequence[Variation]) -
     if not depth and any(each.role == "intermediate" for each in chosen):
         depth = 1
     draft = Draft(chance, depth)
-    # All targets are chosen before a variation inserts another CA, and that is done first.
+    # All targets are chosen first, because a variation may insert another CA.
     targets = [(each, _target(each, draft)) for each in chosen]
     targets.sort(key=lambda pair: f"{pair[0].role}.shape" not in pair[0].claims)
     for each, target in targets:

@@ -1,4 +1,4 @@
-"""How far a run is: a bar on a terminal, else a line from time to time."""
+"""The progress of a run: a bar on a terminal, or else a line from time to time."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any
 
 SECONDS_BETWEEN_LINES = 20.0
-"""How often a line is printed where the output is no terminal."""
+"""The seconds between two lines if the output is not a terminal."""
 
 
 class Progress:

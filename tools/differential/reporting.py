@@ -19,7 +19,7 @@ from tools.differential.state import State
 OTHERS = (OPENSSL, GO, GNUTLS, PYHANKO)
 
 BEGIN, END = "<!-- figures -->", "<!-- end of figures -->"
-"""What stands before and after the figures in a document."""
+"""The lines before and after the figures in a document."""
 
 
 def compared_table(state: State) -> Iterator[str]:

@@ -24,7 +24,7 @@ from tools.differential.reporting import failure_lines, figures, written_into
 from tools.differential.state import State
 
 BLOCK = 500
-"""How many chains a worker checks before the state is written."""
+"""The number of chains that a worker checks before the state is written."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -67,7 +67,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def prepare(given: argparse.Namespace) -> tuple[dict[str, str], workers.Plan]:
-    """Return the versions of what is installed, and the plan for the workers."""
+    """Return the versions of the installed implementations, and the plan for the workers."""
     program = golang.build(given.folder) if golang.compiler() else None
     found = {
         OPENSSL: openssl.version(),
@@ -100,7 +100,7 @@ def compare(plan: workers.Plan, blocks: list[int], state: State, path: Path, job
 
 
 def look_again(plan: workers.Plan, state: State) -> None:
-    """Compare the chains of an interrupted run again that nothing explained.
+    """Compare the unexplained chains of an interrupted run again.
 
     So a run can go on after arrcert was mended or a class was added.
     """

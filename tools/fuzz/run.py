@@ -1,7 +1,7 @@
 """Fuzz arrcert with coverage-guided inputs (atheris, libFuzzer) and print one table.
 
-Each target runs in a process of its own, in an empty folder, with five seconds and 1 GB of memory
-for an input. `docs/fuzzing.md` says what is held against each.
+Each target runs in its own process, in an empty folder, with five seconds and 1 GB of memory for
+each input. `docs/fuzzing.md` says what each target checks.
 """
 
 from __future__ import annotations
@@ -152,11 +152,12 @@ def report(outcomes: list[Outcome]) -> int:
 
 
 def mutator(seeds: Sequence[bytes]) -> Callable[[bytes, int, int], bytes]:
-    """Return what makes a new input of one that led somewhere, or of a seed.
+    """Return a function that makes a new input from an input or a seed.
 
-    libFuzzer's own changes of single bytes are a third. The others move whole words between
-    separators, or start at a seed and write a character in another way: what is decided on stands
-    there, and where an extension module compares it, no coverage leads there.
+    One third of the changes are libFuzzer's own changes of single bytes. The others move whole
+    words between separators, or start at a seed and write a character in another way. Seeds hold
+    the values that decisions compare, and coverage cannot find these values if an extension module
+    compares them.
     """
     import atheris
 
@@ -196,7 +197,7 @@ def _rearranged(data: bytes, draw: random.Random) -> bytes:
 
 
 def _written_otherwise(data: bytes, draw: random.Random) -> bytes:
-    """Change a few characters into what may be the same in another writing, or something else."""
+    """Write a few characters in another form, which may have the same meaning or another one."""
     for _ in range(draw.choice((1, 1, 1, 2, 8))):
         at = draw.randint(0, len(data))
         before, one, after = data[:at], data[at : at + 1], data[at + 1 :]

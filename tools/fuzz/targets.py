@@ -1,7 +1,7 @@
-"""What is fuzzed: for each target what one input does, what must hold of it, and where to begin.
+"""The fuzzing targets: what each does with an input, what must be true, and its seeds.
 
-A target fails by any exception. The seeds are made at start by `arrcert.testing`; the keys differ
-from run to run, the inputs of a finding do not depend on them.
+A target fails by any exception. `arrcert.testing` makes the seeds at the start. The keys differ
+from run to run, but the inputs of a finding do not depend on them.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Target(NamedTuple):
 
 
 class _OneLine(logging.Handler):
-    """Formats every record, as a handler in production does, and holds it to one printable line."""
+    """A handler that formats every record, and checks that it is one printable line."""
 
     def emit(self, record: logging.LogRecord) -> None:
         message = record.getMessage()

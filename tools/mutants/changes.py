@@ -138,7 +138,7 @@ def _header(statement: ast.stmt) -> str:
 
 
 def _around_change(before: str, after: str) -> tuple[str, str]:
-    """Cut what is alike at both ends but for a few words."""
+    """Return both texts without their equal beginnings and ends, except for a few words."""
     start = 0
     while start < min(len(before), len(after)) and before[start] == after[start]:
         start += 1

@@ -81,7 +81,7 @@ class Baseline(NamedTuple):
             seen |= lines.get(line, frozenset())
         own = own_test_file(mutant.module)
         if mutant.runs_at_import or not seen - {""} or "" in seen:
-            # The line runs before the tests, and any test may use its result.
+            # The line runs before the tests, so each test may depend on its result.
             seen = set().union(*lines.values()) | {
                 test for test in self.seconds if test.startswith(f"{own}::")
             }
@@ -104,14 +104,14 @@ def own_test_file(module: str) -> str:
 def module_of(test_file: str) -> str:
     """Return the module that a test file under `tests/core` belongs to, as a path below the root.
 
-    It need not exist: `tests/core/test_threats.py` belongs to no module.
+    The module may not exist: `tests/core/test_threats.py` belongs to no module.
     """
     folder, _, name = test_file.removeprefix("tests/core/").rpartition("/")
     return "/".join(filter(None, ("arrcert", folder, name.removeprefix("test_"))))
 
 
 def selected(modules: Sequence[str], wanted: Sequence[str]) -> list[str]:
-    """Return the modules that somebody asks for; all of them where nothing is asked for.
+    """Return the wanted modules, or all modules without a name.
 
     Args:
         modules: all that there are, as paths below `arrcert` without `.py`: `trust/pem`.
@@ -328,7 +328,7 @@ def _fork(run: Callable[[], int], log: Path | None = None) -> int:
         sink = os.open(log or os.devnull, os.O_WRONLY | os.O_CREAT)
         os.dup2(sink, 1)
         os.dup2(sink, 2)
-        # A mutant may run for ever, or take all memory.
+        # A mutant may never end, or use all memory.
         resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
         code = run()
     finally:

@@ -173,7 +173,7 @@ class _Search:
         return []
 
     def goes_to_text(self, argument: ast.AST, call: ast.Call, function: Function) -> bool:
-        """Tell whether the parameter that takes an argument is used for text alone."""
+        """Tell whether the parameter that takes an argument is used only for text."""
         if isinstance(argument, ast.keyword):
             return (function, argument.arg or "") in self.names
         names = [parameter.arg for parameter in (*function.args.posonlyargs, *function.args.args)]

@@ -1,4 +1,4 @@
-"""What the tests of the command share."""
+"""Fixtures that the tests of the command share."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def make_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[st
 
 
 class CRLServer(ThreadingHTTPServer):
-    """Serves what a test puts into `answers`: path -> (status, headers, body)."""
+    """A web server that serves what a test puts into `answers`: path -> (status, headers, body)."""
 
     def __init__(self) -> None:
         self.answers: dict[str, tuple[int, dict[str, str], bytes]] = {}

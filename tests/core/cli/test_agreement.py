@@ -42,14 +42,14 @@ NAMES = ["alice", "bob", "Alice"]
 
 
 class Subject(NamedTuple):
-    """A certificate, and which of the rules without a key it fails."""
+    """A certificate, and the rules without a key that it fails."""
 
     certificate: ClientCertificate
     fails: frozenset[DenialReason] = frozenset()
 
 
 class World(NamedTuple):
-    """The certificates, and the values that random policies are made of."""
+    """The certificates, and the values that random policies use."""
 
     subjects: list[Subject]
     values: dict[str, list[Any]]
@@ -156,11 +156,11 @@ CHANCES = {
     "intermediates": 0.6,
     "crls": 0.4,
 }
-"""How often a random policy holds a key."""
+"""How often a random policy has each key."""
 
 
 def random_policy(chance: random.Random) -> dict[str, Any]:
-    """Return what a random policy is made of. Most of them, but not all, can be built."""
+    """Return the arguments of a random policy. Most of them make a valid policy, but not all."""
     values = world().values
     written: dict[str, Any] = {
         key: chance.sample(values[key], chance.randint(1, min(3, len(values[key]))))
@@ -191,7 +191,7 @@ def policies(seed: int, count: int) -> list[tuple[dict[str, Any], Policy]]:
 
 
 def decided(policy: Policy, certificate: ClientCertificate, at: datetime) -> DenialReason | None:
-    """Return what the decision says: the reason, None if it accepts."""
+    """Return the reason of the decision, or None if it accepts."""
     try:
         policy.check(certificate, at)
     except CertificateDenied as denied:
@@ -202,7 +202,7 @@ def decided(policy: Policy, certificate: ClientCertificate, at: datetime) -> Den
 def check_pair(
     written: dict[str, Any], policy: Policy, subject: Subject, at: datetime
 ) -> DenialReason | None:
-    """Hold what `explain` says about a pair against the decision, and return the reason."""
+    """Compare what `explain` says about a pair with the decision, and return the reason."""
     reason = decided(policy, subject.certificate, at)
     [result] = explain(subject.certificate, {"default": [policy]}, at).values()
     [alternative] = result.alternatives
@@ -214,7 +214,7 @@ def check_pair(
         assert result.denial is not None
         assert result.denial.detail == failed[0].detail.partition("; within its validity")[0]
     if at == world().now:
-        # The rules without a key, of which the decision names only the first.
+        # The rules without a key. The decision names only the first one that fails.
         assert {rule.reason for rule in failed} & HIDING == subject.fails
     return reason
 
@@ -226,7 +226,7 @@ HIDING = {*DATES, DenialReason.WRONG_USAGE, DenialReason.WEAK_KEY}
 
 
 def check_every_failure(written: dict[str, Any], subject: Subject, at: datetime) -> int:
-    """Hold every rule of a key against a policy of that key alone; return how many fail."""
+    """Compare each rule of a key with a policy of that key alone, and return how many fail."""
     policy = Policy(**written)
     [result] = explain(subject.certificate, {"p": [policy]}, at).values()
     said = {rule.key: rule for rule in result.alternatives[0].rules}
@@ -242,13 +242,13 @@ def check_every_failure(written: dict[str, Any], subject: Subject, at: datetime)
     for key, parameters in alone.items():
         reason = decided(Policy(**parameters), subject.certificate, at)
         if key == "revocation" and reason in DATES:
-            # Within its validity the certificate is on a list, so explain must say so.
+            # The certificate was revoked before it expired, so explain must report that.
             begin = subject.certificate.not_valid_before_utc
             moment = begin if at < begin else subject.certificate.not_valid_after_utc
             if decided(Policy(**parameters), subject.certificate, moment) is DenialReason.REVOKED:
                 assert said[key].holds is False
                 count += 1
-        # A date, the usage or the size of the key comes before the rule, and hides it.
+        # The date, the usage or the size of the key fails first, and hides the rule.
         if reason in HIDING or (reason is DenialReason.UNTRUSTED and key != "trust_anchors"):
             continue
         assert (said[key].holds is False) is (reason is not None), (key, reason)
@@ -257,7 +257,7 @@ def check_every_failure(written: dict[str, Any], subject: Subject, at: datetime)
 
 
 def check_suggestions(result: PolicyResult, policy: Policy, subject: Subject, at: datetime) -> int:
-    """Hold each suggestion against the decision; return how many there are."""
+    """Compare each suggestion with the decision, and return the number of suggestions."""
     presented = Presented(subject.certificate)
     now = world().now
     if why_to_suggest_nothing(presented, {"default": result}, at, now):
@@ -271,7 +271,7 @@ def check_suggestions(result: PolicyResult, policy: Policy, subject: Subject, at
 
 
 def check_pairs(count: int, seed: int, report: Callable[[int], None]) -> Counter[Any]:
-    """Check random pairs, and return how often each reason came."""
+    """Check random pairs, and return the number of pairs for each reason."""
     chance = random.Random(seed)
     subjects, now = world().subjects, world().now
     moments = [now] * 6 + [now + timedelta(days=days) for days in (-150, -2, 3, 30, 400)]
@@ -307,18 +307,18 @@ WANTED = {
     DenialReason.REVOKED,
     DenialReason.REVOCATION_UNKNOWN,
 }
-"""What must come up among the pairs. Otherwise they are not the pairs that this test needs."""
+"""The reasons that the pairs must contain. Without them the test proves too little."""
 
 
 def test_explain_and_the_decision_agree() -> None:
-    """On random pairs the verdict and the first reason are those of the decision."""
+    """For random pairs, `explain` gives the verdict and the first reason of the decision."""
     seen = check_pairs(PAIRS_EVERY_DAY, 13, lambda _: None)
     assert seen.keys() >= WANTED
 
 
 @pytest.mark.matrix
 def test_explain_and_the_decision_agree_on_many(capsys: pytest.CaptureFixture[str]) -> None:
-    """The same on 100,000 pairs, with other policies on each run."""
+    """`explain` agrees with the decision on 100,000 pairs, with other policies in each run."""
     seed = random.SystemRandom().getrandbits(32)
     began = time.monotonic()
 
@@ -336,7 +336,7 @@ def test_explain_and_the_decision_agree_on_many(capsys: pytest.CaptureFixture[st
 
 
 def test_alternatives_agree() -> None:
-    """Of several alternatives the same one lets a client in, and `revoked` ends the search."""
+    """`explain` and the decision choose the same alternative, and `revoked` ends both."""
     chance = random.Random(5)
     built = policies(13, 200)
     subjects, now = world().subjects, world().now

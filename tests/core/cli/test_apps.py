@@ -1,4 +1,4 @@
-"""The app that a command loads, and why an app cannot be loaded."""
+"""The app that a command loads, and the errors for an app that cannot be loaded."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ APP = """
 
 
 def failure_of(reference: str) -> str:
-    """Try to load an app. It must fail; return the message, which must be one line."""
+    """Load an app, which must fail, and return the message, which must be one line."""
     with pytest.raises(Failure) as caught:
         load_app(reference)
     message = caught.value.format_message()
@@ -65,7 +65,7 @@ def test_what_was_meant(make_module: Any, reference: str, meant: str) -> None:
 
 @pytest.mark.parametrize("module", ["no_such_module", "no_such_package.module", "json.nothing"])
 def test_a_missing_module(make_module: Any, module: str) -> None:
-    """A module that does not exist is named as it was written."""
+    """The error about a missing module has the module's name as the user wrote it."""
     assert f"no module named '{module}'; write it as in" in failure_of(f"{module}:app")
 
 
@@ -104,7 +104,7 @@ def test_an_asgi_app(make_module: Any, name: str) -> None:
 
 @pytest.mark.parametrize("name", ["number", "factory", "coroutine"])
 def test_what_is_no_app(make_module: Any, name: str) -> None:
-    """An object that can be called as neither kind of app is refused, with a hint for factories."""
+    """An object that is neither a WSGI nor an ASGI app is refused, with a hint for factories."""
     module = make_module(
         """
         number = 1

@@ -1,4 +1,4 @@
-"""Certificates are read in every form that people have."""
+"""Each form of a certificate that users have can be read."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ ENVOY = FRONT_ENDS["envoy"]
 
 
 def given(data: bytes, password: bytes | None = None) -> Given:
-    """Return what some bytes hold."""
+    """Return the certificates in some bytes."""
     return certificate_in(data, "'file'", APP_SERVICE, password)
 
 
@@ -74,7 +74,7 @@ def test_pem_and_der(alice: IssuedCertificate) -> None:
 def test_pem_with_a_key_and_its_chain(
     alice: IssuedCertificate, authority: CertificateAuthority
 ) -> None:
-    """Of several certificates the client's counts, in any order; a key beside it is not used."""
+    """Of several certificates in a file the client's is read, in any order; a key is ignored."""
     bundle = authority.certificate_pem + alice.certificate_pem + alice.private_key_pem
     found = given(bundle)
     assert (found.certificate, found.others) == (alice.certificate, (authority.x509,))
@@ -112,7 +112,7 @@ def test_xfcc_of_the_front_end(alice: IssuedCertificate, authority: CertificateA
 def test_pkcs12(
     alice: IssuedCertificate, authority: CertificateAuthority, password: bytes | None
 ) -> None:
-    """PKCS#12 opens with its password, or without one, also in base64 as in Key Vault."""
+    """PKCS#12 opens with its password or without one, also as the base64 of Key Vault."""
     data = p12(alice, authority.x509, password=password)
     found = given(data, password)
     assert found == (alice.certificate, "PKCS#12", (), (authority.x509,))
@@ -133,7 +133,7 @@ def test_pkcs12_without_the_client(authority: CertificateAuthority) -> None:
 
 
 def test_what_is_no_certificate(alice: IssuedCertificate, authority: CertificateAuthority) -> None:
-    """An error says what the bytes hold instead; none shows a private key."""
+    """An error says what the bytes hold instead of a certificate, and never shows a private key."""
     assert "it is empty" in problem(b"")
     assert "it is a revocation list" in problem(authority.revocation_list())
     assert "UTF-16" in problem("-----BEGIN".encode("utf-16"))
@@ -150,7 +150,7 @@ def test_what_is_no_certificate(alice: IssuedCertificate, authority: Certificate
 def test_where_the_argument_leads(
     alice: IssuedCertificate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The argument is a path, - for standard input, or a value."""
+    """The argument is a path, `-` for standard input, or the value itself."""
     path = tmp_path / "alice.pem"
     path.write_bytes(alice.certificate_pem)
     assert read_given(str(path), APP_SERVICE).certificate == alice.certificate
@@ -164,7 +164,7 @@ def test_where_the_argument_leads(
 
 
 def test_der_of_a_certificate_that_is_ascii_in_part(alice: IssuedCertificate) -> None:
-    """The same certificate has the same fingerprint, whatever it was read from."""
+    """A certificate has the same fingerprint in every form, even if part of its DER is ASCII."""
     pem = x509.load_der_x509_certificate(alice.certificate.der).public_bytes(Encoding.PEM)
     fingerprints = {
         given(data).certificate.sha256_fingerprint

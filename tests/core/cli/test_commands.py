@@ -436,14 +436,14 @@ class TestUpstreams:
 
     @pytest.mark.parametrize("arguments", [(), ("{port}",)])
     def test_a_command(self, make_module: Any, visit: Any, arguments: tuple[str, ...]) -> None:
-        """The command gets a free port in PORT or in place of {port}, and ends with `serve`."""
+        """The command gets a free port in PORT or in place of {port}, and `serve` stops it."""
         module = make_module(COMMAND)
         result, answer = visit("--", sys.executable, f"{module}.py", *arguments)
         assert answer == (200, b"/a https")
         assert f"Serving {sys.executable} {module}.py" in result.stdout
 
     def test_a_running_server(self, make_module: Any, visit: Any) -> None:
-        """--to names a server that runs already."""
+        """--to names a server that is already running."""
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
         path = f"{make_module(COMMAND)}.py"
@@ -522,7 +522,7 @@ class TestUpstreams:
         ],
     )
     def test_a_url_of_another_form(self, url: str) -> None:
-        """--to takes http://HOST:PORT alone."""
+        """--to accepts only http://HOST:PORT."""
         result = run("serve", "--to", url)
         assert result.exit_code == 2
         assert "is not http://HOST:PORT" in " ".join(result.stderr.split())
@@ -568,7 +568,7 @@ class TestFetchCRLs:
     def test_outcome_is_printed(
         self, crl_server: Any, folder: Path, authority: CertificateAuthority
     ) -> None:
-        """A download that succeeds is one line on stdout, and the exit code is 0."""
+        """A successful download prints one line on stdout, and the exit code is 0."""
         crl_server.answers["/a"] = (200, {}, authority.revocation_list())
         result = run("fetch-crls", "--issuer=ca.pem", "--crl", f"{crl_server.url}/a", "a.crl")
         assert (result.exit_code, result.stderr) == (0, "")
@@ -615,7 +615,7 @@ class TestFetchCRLs:
     def test_partitions(
         self, crl_server: Any, folder: Path, authority: CertificateAuthority
     ) -> None:
-        """--urls fetches each URL of a file into a folder, under a name of its own."""
+        """--urls downloads each URL of a file into a folder, each under its own name."""
         urls = [f"{crl_server.url}/crl?partition={number}" for number in range(4)]
         for number, url in enumerate(urls):
             path = url.removeprefix(crl_server.url)
@@ -635,7 +635,7 @@ class TestFetchCRLs:
             for file in files
         }
         assert numbers == {0, 1, 2, 3}
-        # The same names again, and one partition that is gone does not keep the others back.
+        # The second run uses the same names. One missing partition does not stop the others.
         crl_server.answers["/crl?partition=2"] = (404, {}, b"")
         result = run(*arguments, "--crl", f"{crl_server.url}/crl?partition=0", "a.crl")
         assert result.exit_code == 1

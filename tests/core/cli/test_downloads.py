@@ -203,7 +203,7 @@ def test_redirects(
     ],
 )
 def test_where_a_redirect_may_lead(url: str, target: str, why: str | None) -> None:
-    """From http to https on the default ports is the only change of scheme that is followed."""
+    """A redirect may change the scheme only from http to https, on the default ports."""
     if why is None:
         downloads._require_same_host(url, target)
     else:
@@ -278,7 +278,7 @@ def test_dripped_bytes_do_not_extend_the_download(
     authority: CertificateAuthority,
     answer: bytes,
 ) -> None:
-    """The timeout is for the whole download, even if the server sends a byte now and then."""
+    """The timeout is for the whole download, even if the server sends a byte from time to time."""
     url = dripping_server(answer)
     begin = time.monotonic()
     with pytest.raises(NotFetchedError, match=r"/a did not finish within 0\.3 seconds"):
@@ -379,12 +379,12 @@ def test_web_addresses(url: str, why: str | None) -> None:
     ],
 )
 def test_url_for_a_log(url: str, expected: str) -> None:
-    """A URL for a log has no user, password, query or fragment, wherever the password stands."""
+    """A URL in a log has no user, password, query or fragment, in any form of the URL."""
     assert without_secrets(url) == expected
 
 
 def test_file_names() -> None:
-    """Each URL has a file name of its own, which is safe in a folder of `crls`."""
+    """Each URL has its own file name, which is safe in a folder of `crls`."""
     urls = [
         "http://ca.example/crl/1.crl",
         "http://ca.example/other/1.crl",

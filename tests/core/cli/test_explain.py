@@ -44,13 +44,13 @@ def words(result: Result) -> str:
 
 @pytest.fixture(autouse=True)
 def _folder(folder: Path, alice: IssuedCertificate, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A folder with Alice's certificate, for which the environment holds another pin."""
+    """A folder with Alice's certificate. The environment has the pin of another one."""
     (folder / "alice.pem").write_bytes(alice.certificate_pem)
     monkeypatch.setenv("ARRCERT", json.dumps({"default": {"fingerprints": [PIN]}}))
 
 
 def test_exit_codes(alice: IssuedCertificate, monkeypatch: pytest.MonkeyPatch) -> None:
-    """0 if the certificate may enter, 1 if not, 2 if it cannot be told."""
+    """The exit code is 0 if the certificate may enter, 1 if not, and 2 if there is no verdict."""
     assert run("alice.pem").exit_code == 1
     assert run("missing.pem").exit_code == 2
     assert run("ca.pem", "--policy", "other").exit_code == 2
@@ -68,7 +68,7 @@ def test_exit_codes(alice: IssuedCertificate, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_every_rule_is_printed() -> None:
-    """The output tells what the certificate is, each rule, the verdict, and what to write."""
+    """The output shows the certificate, each rule, the verdict, and what to write."""
     result = run("alice.pem")
     text = words(result)
     assert "subject 'CN=alice' issuer 'CN=Contoso Issuing CA,O=Contoso'" in text
@@ -83,7 +83,7 @@ def test_every_rule_is_printed() -> None:
 
 
 def test_json_is_what_the_decision_says(alice: IssuedCertificate) -> None:
-    """JSON holds the certificate, the rules and what to paste, which then lets it in."""
+    """The JSON holds the certificate, the rules and a suggestion, and the suggestion accepts it."""
     answer = told("alice.pem")
     assert answer["certificate"]["sha256_fingerprint"] == alice.certificate.sha256_fingerprint
     policy = answer["policies"]["default"]
@@ -97,7 +97,7 @@ def test_json_is_what_the_decision_says(alice: IssuedCertificate) -> None:
 
 
 def test_what_is_pasted_lets_it_in(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With what the command says to paste, the command says that the certificate may enter."""
+    """With the suggested settings, the command says that the certificate may enter."""
     printed = run("alice.pem").stdout
     value = printed[printed.index("the value of ARRCERT is:") :].partition("\n")[2]
     monkeypatch.setenv("ARRCERT", value.partition("  Another way")[0])
@@ -106,7 +106,7 @@ def test_what_is_pasted_lets_it_in(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_is_pasted_for_flat_variables(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A pin is added to the variable of pins; other keys move into ARRCERT."""
+    """A suggested pin goes into the variable of pins. Other suggested keys go into ARRCERT."""
     monkeypatch.delenv("ARRCERT")
     monkeypatch.setenv("ARRCERT_FINGERPRINTS", PIN)
     printed = run("alice.pem").stdout
@@ -121,7 +121,7 @@ def test_what_is_pasted_for_flat_variables(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_toml_file(folder: Path, alice: IssuedCertificate) -> None:
-    """The alternatives for a file are TOML with paths that are relative to it."""
+    """The suggestions for a file are TOML, with paths relative to the file."""
     (folder / "etc").mkdir()
     file = folder / "etc" / "partners.toml"
     file.write_text('[[default]]\ntrust_anchors = "../ca.pem"\ncommon_names = ["bob"]\n')
@@ -142,7 +142,7 @@ def test_toml_file(folder: Path, alice: IssuedCertificate) -> None:
 
 
 def test_long_settings_are_not_printed_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of many partners only the new alternative is printed."""
+    """For a long list of partners only the new alternative is printed."""
     many = {f"p{number}": {"fingerprints": [PIN]} for number in range(40)}
     monkeypatch.setenv("ARRCERT", json.dumps({"default": {"fingerprints": [PIN]}, **many}))
     text = words(run("alice.pem", "--policy", "default"))
@@ -151,7 +151,7 @@ def test_long_settings_are_not_printed_whole(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_path_that_breaks(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The output tells where the path breaks, and which certificate is missing."""
+    """The output shows where the path breaks, and which certificate is missing."""
     root = CertificateAuthority("Root")
     issuing = CertificateAuthority("Issuing", issuer=root)
     (folder / "root.pem").write_bytes(root.certificate_pem)
@@ -177,7 +177,7 @@ def test_path_that_breaks(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_expired_certificate(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An expired certificate gets no suggestion, and its path is judged within its validity."""
+    """An expired certificate gets no suggestion, and its path is checked within its validity."""
     now = whole_second()
     old = CertificateAuthority("Old", not_before=now - 90 * DAY)
     (folder / "old.pem").write_bytes(old.certificate_pem)
@@ -198,7 +198,7 @@ def test_expired_certificate(folder: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_another_day(folder: Path, alice: IssuedCertificate) -> None:
-    """--at judges for another day, in UTC, or for a moment with its zone."""
+    """--at decides for another day in UTC, or for a moment with its zone."""
     answer = told("alice.pem", "--at", "2150-01-31")
     assert answer["at"] == "2150-01-31T00:00:00Z"
     assert answer["policies"]["default"]["reason"] == "expired"
@@ -209,7 +209,7 @@ def test_another_day(folder: Path, alice: IssuedCertificate) -> None:
 
 
 def test_policies(monkeypatch: pytest.MonkeyPatch, alice: IssuedCertificate) -> None:
-    """All policies are shown, and `default` or the one of --policy decides about the exit code."""
+    """All policies are shown. The exit code is that of --policy, or of `default`."""
     pinned = {"fingerprint": alice.certificate.sha256_fingerprint, "note": "Fabrikam\x1b[1m"}
     policies = {
         "default": {"fingerprints": [PIN]},
@@ -230,7 +230,7 @@ def test_policies(monkeypatch: pytest.MonkeyPatch, alice: IssuedCertificate) -> 
 
 
 def test_hostile_certificate(folder: Path) -> None:
-    """Terminal escapes, bidirectional marks and markup in a certificate stay visible text."""
+    """Terminal escapes, bidirectional marks and markup in a certificate are shown as text."""
     name = "\x1b[31m[bold red]x[/] :smile: \u202egnp\x07\r\nPolicy 'default': accepted"
     (folder / "hostile.pem").write_bytes(self_signed(name[:60]).certificate_pem)
     for arguments in (("hostile.pem",), ("--all", ".")):
@@ -244,7 +244,7 @@ def test_hostile_certificate(folder: Path) -> None:
 
 
 def test_password(folder: Path, alice: IssuedCertificate) -> None:
-    """A .p12 is opened by the password that is typed, or by that of --password-file."""
+    """A .p12 is opened with a password that is typed, or that --password-file holds."""
     bundle = pkcs12.serialize_key_and_certificates(
         None, alice.private_key, alice.certificate.x509, None, BestAvailableEncryption(b"secret")
     )
@@ -262,7 +262,7 @@ def test_password(folder: Path, alice: IssuedCertificate) -> None:
 
 
 def test_value_of_another_front_end(alice: IssuedCertificate) -> None:
-    """A value in another encoding than the front end's is judged, and told."""
+    """A value in another encoding than the front end's is explained, and the output says so."""
     notes = told(f":{alice.header_value}:")["notes"]
     assert any(
         "the value is rfc9440, but the site reads X-ARR-ClientCert" in note for note in notes
@@ -293,7 +293,7 @@ class TestFolder:
     def test_all_accepted(
         self, folder: Path, alice: IssuedCertificate, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """The exit code is 0 if all are accepted, and the table tells by which alternative."""
+        """The exit code is 0 if all are accepted, and the table names the alternatives."""
         (folder / "ca.pem").rename(folder / ".ca.pem")
         pin = {"fingerprint": alice.certificate.sha256_fingerprint, "note": "old gateway"}
         policies = [{"trust_anchors": ".ca.pem", "common_names": ["bob"]}, {"fingerprints": [pin]}]
@@ -303,7 +303,7 @@ class TestFolder:
         assert "alternative 2: fingerprints (old gateway)" in words(result)
 
     def test_files_without_a_certificate(self, folder: Path, alice: IssuedCertificate) -> None:
-        """What holds no certificate is listed and not accepted; a folder without any is exit 2."""
+        """A file without a certificate is not accepted, and a folder without any is exit code 2."""
         bundle = pkcs12.serialize_key_and_certificates(
             None, alice.private_key, alice.certificate.x509, None, BestAvailableEncryption(b"x")
         )

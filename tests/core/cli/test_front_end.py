@@ -344,7 +344,7 @@ REFUSED = [
     SMUGGLED[form]
     for form in ("space before the colon", "tab before the colon", "form feed around the name")
 ]
-"""The forms that are no headers by RFC 9112; the answer to them is 400."""
+"""The lines that are not headers by RFC 9112. The answer to them is 400."""
 
 
 class TestHeaders:
@@ -402,7 +402,7 @@ class TestHeaders:
         }
 
     def test_trailers_reach_nobody(self, serve: Any, client_context: Any) -> None:
-        """Trailers of a chunked body become neither headers nor the start of the next request."""
+        """Trailers of a chunked body become neither headers nor part of the next request."""
         chunked = (
             "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n"
             "Trailer: X-ARR-ClientCert, X_ARR_ClientCert\r\n\r\n"
@@ -420,7 +420,7 @@ class TestHeaders:
     def test_a_chunked_body_that_the_app_does_not_read(
         self, serve: Any, client_context: Any
     ) -> None:
-        """A chunked body that the app did not read is not taken for the next request."""
+        """The unread rest of a chunked body is not parsed as the next request."""
 
         def ignore(environ: Any, start_response: Any) -> list[bytes]:
             start_response("200 OK", [("Content-Length", "1")])
@@ -640,7 +640,7 @@ class TestBadClients:
     def test_a_client_that_leaves_in_the_middle(
         self, server: FrontEndServer, client_context: Any, request_bytes: bytes
     ) -> None:
-        """A client may disconnect in the middle of a request."""
+        """A client that disconnects in the middle of a request leaves the server working."""
         with tls_connection(server, client_context()) as connection:
             connection.sendall(request_bytes)
             time.sleep(0.1)
@@ -730,7 +730,7 @@ class TestApps:
         caplog: pytest.LogCaptureFixture,
         error: BaseException,
     ) -> None:
-        """An exception is a 500 for the client and a traceback in the log; the server goes on."""
+        """An exception is a 500 and a traceback in the log, and the server keeps running."""
 
         def app(environ: Any, start_response: Any) -> list[bytes]:
             start_response("200 OK", [("Content-Length", "1000")])
@@ -867,7 +867,7 @@ class TestUpstreams:
 
     @pytest.fixture
     def before(self) -> Iterator[Callable[..., FrontEndServer]]:
-        """A function that starts a front end before an address."""
+        """A function that starts a front end in front of an address."""
         with contextlib.ExitStack() as resources:
 
             def start(address: tuple[str, int], **options: Any) -> FrontEndServer:
@@ -897,7 +897,7 @@ class TestUpstreams:
             server.close()
 
     def test_nobody_listens(self, before: Any, client_context: Any) -> None:
-        """Where nobody listens, the answer is 502."""
+        """The answer is 502 if nothing listens at the server's address."""
         with socket.create_server(("127.0.0.1", 0)) as free:
             address = free.getsockname()
         assert get(before(address), client_context())[0] == 502
@@ -914,13 +914,13 @@ class TestUpstreams:
     def test_an_answer_that_cannot_be_parsed(
         self, before: Any, upstream: Any, client_context: Any, response: bytes
     ) -> None:
-        """Where the server's answer is not HTTP, or ends too early, the answer is 502."""
+        """The answer is 502 if the server's answer is not HTTP or ends too early."""
         assert get(before(upstream(response).address), client_context())[0] == 502
 
     def test_a_response_that_ends_too_early(
         self, before: Any, upstream: Any, client_context: Any
     ) -> None:
-        """If the server breaks off in the body, the client notices that it is incomplete."""
+        """If the server closes within the body, the client notices that the body is incomplete."""
         behind = upstream(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\nhalf")
         with pytest.raises((http.client.IncompleteRead, ssl.SSLEOFError)):
             get(before(behind.address), client_context())
@@ -932,13 +932,13 @@ class TestUpstreams:
         client_context: Any,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        """If the server takes too long, the answer is 504. App Service waits for 230 seconds."""
+        """If the server takes too long, the answer is 504. App Service's limit is 230 seconds."""
         assert front_end.ANSWER_SECONDS == 230
         monkeypatch.setattr(front_end, "ANSWER_SECONDS", 0.2)
         assert get(before(upstream(None).address), client_context())[0] == 504
 
     def test_what_the_server_gets(self, before: Any, upstream: Any, client_context: Any) -> None:
-        """The server gets the client's Host, and no header of the client's connection."""
+        """The server receives the client's Host, and no header of the client's own connection."""
         behind = upstream(b"HTTP/1.1 204 No Content\r\nConnection: X-Own\r\nX-Own: 1\r\n\r\n")
         server = before(behind.address)
         with tls_connection(server, client_context(der_and_key(CLIENT))) as connection:
@@ -971,7 +971,7 @@ class TestUpstreams:
     def test_a_client_that_waits_for_100(
         self, before: Any, serve: Any, client_context: Any
     ) -> None:
-        """A client that sends `Expect: 100-continue` is told to go on."""
+        """A client that sends `Expect: 100-continue` receives `100 Continue`."""
         with tls_connection(serve(), client_context()) as connection:
             connection.sendall(
                 b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n"
@@ -1002,7 +1002,7 @@ class TestUpstreams:
             assert exchange(connection, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
 
     def test_a_websocket_is_a_tunnel(self, before: Any, upstream: Any, client_context: Any) -> None:
-        """After the answer 101 bytes pass in both directions; the handshake has the certificate."""
+        """After a 101, bytes pass in both directions. The handshake carries the certificate."""
         with socket.create_server(("127.0.0.1", 0)) as listener:
             server = before(listener.getsockname())
             with tls_connection(server, client_context(der_and_key(CLIENT))) as connection:
@@ -1120,10 +1120,10 @@ class TestLife:
     def test_ipv6(self, host: str) -> None:
         """In the URL an IPv6 address is in brackets."""
         try:
-            server = self.make(bind=(host, 0))
+            socket.create_server(("::1", 0), family=socket.AF_INET6).close()
         except OSError:
             pytest.skip("this machine has no IPv6")
-        with server:
+        with self.make(bind=(host, 0)) as server:
             assert server.url.startswith("https://[::1]:")
             socket.create_connection(("::1", port_of(server))).close()
 

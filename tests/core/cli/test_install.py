@@ -1,4 +1,4 @@
-"""`arrcert install-file`: what is installed, and what stays when it cannot be."""
+"""`arrcert install-file`: what it installs, and what stays unchanged after a failure."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def new(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def target(tmp_path: Path) -> Path:
-    """The file that it replaces; it does not exist yet, but its folder does."""
+    """The path of the installed file. Its folder exists, but the file does not."""
     (tmp_path / "site").mkdir()
     return tmp_path / "site" / "partners.toml"
 
@@ -44,7 +44,7 @@ def mode(path: Path) -> int:
 
 
 def test_file_is_sealed(new: Path, target: Path) -> None:
-    """The installed file holds the checksum of the new one in its first line, and its text."""
+    """The installed file has the checksum in its first line, and then the text of the new file."""
     result = run(new, target)
     assert result.exit_code == 0, result.output
     assert target.read_bytes() == sealed(TEXT.encode())
@@ -59,7 +59,7 @@ def test_file_is_sealed(new: Path, target: Path) -> None:
 
 
 def test_sealed_file_is_installed_again(new: Path, target: Path) -> None:
-    """A file with a checksum is checked and written with the same one."""
+    """A file with a checksum is verified, and is written with the same checksum."""
     new.write_bytes(sealed(TEXT.encode()))
     assert run(new, target).exit_code == 0
     assert target.read_bytes() == new.read_bytes()
@@ -95,7 +95,7 @@ def test_bad_file_is_refused(new: Path, target: Path, text: str, what: str) -> N
 def test_paths_are_relative_to_the_target(
     new: Path, target: Path, authority: CertificateAuthority
 ) -> None:
-    """Trust files are loaded from where the site will read them."""
+    """Relative paths of trust files are relative to the target's folder."""
     new.write_text('[[default]]\ntrust_anchors = "ca.pem"\n')
     (new.parent / "ca.pem").write_bytes(authority.certificate_pem)
     assert run(new, target).exit_code == 1
@@ -104,7 +104,7 @@ def test_paths_are_relative_to_the_target(
 
 
 def test_link_stays(new: Path, target: Path) -> None:
-    """The file that a link leads to is replaced, in its folder, and the link stays."""
+    """If the target is a link, the file that it points to is replaced and the link stays."""
     real = target.parent / "real.toml"
     real.write_text("old")
     target.symlink_to(real.name)
@@ -115,7 +115,7 @@ def test_link_stays(new: Path, target: Path) -> None:
 
 @pytest.mark.parametrize(("before", "after"), [(0o600, 0o600), (0o640, 0o640), (0o666, 0o644)])
 def test_mode_is_kept(new: Path, target: Path, before: int, after: int) -> None:
-    """The new file has the mode of the old one, but only its owner may write it."""
+    """The new file has the mode of the old file, without write permission for others."""
     target.write_text("old")
     target.chmod(before)
     assert run(new, target).exit_code == 0
@@ -137,7 +137,7 @@ def test_owner_is_kept(new: Path, target: Path) -> None:
 def test_owner_that_cannot_be_kept(
     new: Path, target: Path, monkeypatch: pytest.MonkeyPatch, before: int, exit_code: int
 ) -> None:
-    """Without the right to keep the owner, only a file that everybody may read is replaced."""
+    """If the owner cannot be kept, only a file that everybody may read is replaced."""
     target.write_text("old")
     target.chmod(before)
 
@@ -160,7 +160,7 @@ def test_owner_that_cannot_be_kept(
 
 
 def test_share_without_modes(new: Path, target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where modes cannot be set, the file is installed anyway."""
+    """The file is installed even if its modes cannot be set."""
 
     def not_permitted(*_: object) -> None:
         raise PermissionError(1, "Operation not permitted", "file")
@@ -183,7 +183,7 @@ def test_files_that_cannot_be_read_or_written(new: Path, target: Path) -> None:
 def test_failure_leaves_nothing_behind(
     new: Path, target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If the last step fails, the target and its folder are as before."""
+    """If the last step fails, the target and its folder do not change."""
     target.write_text("old")
 
     def full(*_: object) -> None:
@@ -200,7 +200,7 @@ def test_failure_leaves_nothing_behind(
 def test_content_reaches_the_disk_before_it_replaces(
     new: Path, target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The file is synced, then it takes the place of the target, then the folder is synced."""
+    """The file is synced, then renamed to the target, and then the folder is synced."""
     done: list[str] = []
     fsync, replace = os.fsync, os.replace
 
@@ -222,7 +222,7 @@ def test_content_reaches_the_disk_before_it_replaces(
 def test_folder_that_cannot_be_synced(
     new: Path, target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Some shares cannot sync a folder; the file is installed."""
+    """The file is installed even if its folder cannot be synced, as on some shares."""
     fsync = os.fsync
 
     def no_folders(descriptor: int) -> None:
@@ -235,7 +235,7 @@ def test_folder_that_cannot_be_synced(
 
 
 def test_warnings_are_printed(new: Path, target: Path) -> None:
-    """What is probably a mistake, or what the site will refuse, is said on stderr."""
+    """A probable mistake, and a path that the site will refuse, is a warning on stderr."""
     pin = self_signed("a").certificate.sha256_fingerprint
     new.write_text(
         f'[[default]]\nfingerprints = [{{fingerprint = "{pin}", not_after = 2020-01-01}}]\n'
@@ -248,6 +248,6 @@ def test_warnings_are_printed(new: Path, target: Path) -> None:
 
 
 def test_help_of_install_file() -> None:
-    """The help tells what the exit codes mean."""
+    """The help states the meaning of each exit code."""
     result = CliRunner().invoke(main, ["install-file", "--help"])
     assert "0 if TARGET was replaced, 1 if NEW is refused" in " ".join(result.output.split())

@@ -1,4 +1,4 @@
-"""`arrcert routes`: the kinds of apps that it takes, its exit codes, its table."""
+"""`arrcert routes`: the kinds of apps that it accepts, its exit codes, and its table."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def rows(*arguments: str) -> dict[str, str]:
 
 
 def test_flask_app(make_module: Any) -> None:
-    """A Flask app, what a factory returns, and an app in a middleware."""
+    """`arrcert routes` accepts a Flask app, the result of a factory, and an app in a middleware."""
     module = make_module(FLASK)
     assert rows(f"{module}:app")["/hello GET"] == "open"
     assert rows(f"{module}:create_app()")["/hello GET"] == "open"
@@ -128,7 +128,7 @@ def test_flask_app(make_module: Any) -> None:
 
 
 def test_fastapi_app(make_module: Any) -> None:
-    """A FastAPI app by itself and in a middleware: its endpoints, and what its gate guards."""
+    """`arrcert routes` shows a FastAPI app's endpoints, and what its gate protects."""
     pytest.importorskip("fastapi", reason="fastapi is missing: pip install 'arrcert[fastapi]'")
     module = make_module(FASTAPI)
     expected = {
@@ -151,14 +151,14 @@ def test_fastapi_app(make_module: Any) -> None:
 
 
 def test_app_that_refuses_to_serve(make_module: Any) -> None:
-    """The error says why; the exit code is 2."""
+    """An app that refuses to serve is exit code 2, and the error says why."""
     result = invoke(f"{make_module(FLASK)}:refusing")
     assert result.exit_code == 2
     assert "the app refuses to serve: the WSGI middleware" in result.stderr
 
 
 def test_any_other_app(make_module: Any) -> None:
-    """An app of another framework is one row, HTTP and WebSockets apart."""
+    """An app of another framework has one row for HTTP and one for WebSockets."""
     module = make_module(PLAIN)
     assert rows(f"{module}:wsgi_app") == {"/*": "open"}
     assert rows(f"{module}:guarded_wsgi") == {"/*": "protected", "/public/*": "exempt"}
@@ -171,7 +171,7 @@ def test_any_other_app(make_module: Any) -> None:
     [[], ["no_such_module:app"], ["json"], ["--allow", "/x", "app:app"], ["--no-such-option"]],
 )
 def test_bad_usage(make_module: Any, monkeypatch: pytest.MonkeyPatch, arguments: list[str]) -> None:
-    """Bad usage, and what is no app, exit with 2."""
+    """Bad usage, and an object that is not an app, are exit code 2."""
     monkeypatch.delenv("DJANGO_SETTINGS_MODULE", raising=False)
     module = make_module(PLAIN)
     arguments = [argument.replace("app:app", f"{module}:wsgi_app") for argument in arguments]
@@ -180,7 +180,7 @@ def test_bad_usage(make_module: Any, monkeypatch: pytest.MonkeyPatch, arguments:
 
 
 def test_fail_on_open(make_module: Any) -> None:
-    """`--fail-on-open` exits with 1 unless all that is open is allowed."""
+    """`--fail-on-open` exits with 1 if any open route is not allowed by name."""
     module = make_module(FLASK)
     assert invoke(f"{module}:app", "--fail-on-open").exit_code == 1
     allowed = ["--allow", "/static/*", "--allow", "/hello"]
@@ -199,7 +199,7 @@ def test_table_is_plain_and_narrow(make_module: Any, monkeypatch: pytest.MonkeyP
 
 
 def test_table_needs_rich(make_module: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without rich the error says what to install; JSON needs nothing."""
+    """Without rich, the error says what to install, and JSON works."""
     module = make_module(FLASK)
     monkeypatch.setitem(sys.modules, "rich.console", None)
     result = invoke(f"{module}:app")
@@ -226,7 +226,7 @@ def run(folder: Path, *arguments: str, **environ: str) -> subprocess.CompletedPr
 
 
 def test_django_site(make_module: Any, tmp_path: Path) -> None:
-    """A Django site by its application, its settings module, or the environment."""
+    """A Django site is given by its application, its settings module, or the environment."""
     settings = make_module(DJANGO_SETTINGS)
     (tmp_path / "urls_of_routes.py").write_text(
         "from django.urls import path\nurlpatterns = [path('x', print)]\n"

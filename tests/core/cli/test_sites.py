@@ -20,7 +20,7 @@ PIN = "AB" * 32
 
 
 def error_of(site: Callable[[], Site]) -> str:
-    """Return the error that the reading of a site ends with."""
+    """Return the error with which reading a site ends."""
     with pytest.raises(ClickException) as caught:
         site()
     assert caught.value.exit_code == 2
@@ -38,7 +38,7 @@ def _modules() -> Iterator[None]:
 
 
 def test_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The environment holds JSON or flat variables, and what is written is kept for pasting."""
+    """Policies are JSON or flat variables, and their text is kept for suggestions."""
     assert "ARRCERT: is not set" in error_of(site_of_environment)
     monkeypatch.setenv("ARRCERT_FINGERPRINTS", PIN)
     monkeypatch.setenv("ARRCERT_FRONT_END", "envoy")
@@ -53,7 +53,7 @@ def test_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Paths in a file are relative to it, and the policies of the environment do not count."""
+    """Paths in a file are relative to it, and the policies in the environment are ignored."""
     monkeypatch.setenv("ARRCERT_FINGERPRINTS", PIN)
     monkeypatch.setenv("ARRCERT_FRONT_END", "nginx")
     (folder / "etc").mkdir()
@@ -90,7 +90,7 @@ def test_file_with_mistakes(folder: Path, text: str, error: str) -> None:
 def test_file_beside_a_front_end_with_mistakes(
     folder: Path, monkeypatch: pytest.MonkeyPatch, front_end: str
 ) -> None:
-    """The front end of the environment is validated beside a file, too."""
+    """The front end from the environment is validated even if the policies come from a file."""
     monkeypatch.setenv("ARRCERT_FRONT_END", front_end)
     file = folder / "partners.toml"
     file.write_text(f'[default]\nfingerprints = ["{PIN}"]\n')
@@ -98,7 +98,7 @@ def test_file_beside_a_front_end_with_mistakes(
 
 
 def test_missing_file(folder: Path) -> None:
-    """A file that is not there is an error."""
+    """A missing file is an error."""
     assert "--file: cannot read" in error_of(lambda: site_of_file(folder / "no.toml"))
 
 
@@ -107,7 +107,7 @@ class TestApps:
     def test_flask(
         self, make_module: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """A Flask app has its settings in its config, or in the environment."""
+        """A Flask app has its settings in its config or in the environment."""
         pytest.importorskip("flask")
         name = make_module(
             f"""
@@ -133,7 +133,7 @@ class TestApps:
     def test_flask_without_policies(
         self, make_module: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """A Flask app that denies every request for want of policies is an error."""
+        """A Flask app that denies every request because it has no policies is an error."""
         pytest.importorskip("flask")
         monkeypatch.setenv("FLASK_RUN_FROM_CLI", "true")
         name = make_module(
@@ -180,7 +180,7 @@ class TestApps:
         assert (site.language, site.folder) == ("toml", tmp_path)
 
     def test_middleware(self, make_module: Callable[[str], str]) -> None:
-        """A plain middleware shows its authorizer, below other wrappers too."""
+        """The authorizer of a plain middleware is found, also below other wrappers."""
         name = make_module(
             f"""
             from arrcert import Authorizer, Policy
@@ -215,7 +215,7 @@ class TestApps:
     def test_flask_with_a_file(
         self, make_module: Callable[[str], str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
-        """The policies of an app that follows a file are those of the file."""
+        """An app that follows a file has the policies of the file."""
         pytest.importorskip("flask")
         file = tmp_path / "etc" / "partners.toml"
         file.parent.mkdir(mode=0o700)

@@ -1,4 +1,4 @@
-"""What is suggested admits the certificate, and never one that nobody should let in."""
+"""A suggestion accepts the certificate, and no suggestion accepts a certificate that is unsafe."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def asked(
     at: datetime | None = None,
     now: datetime | None = None,
 ) -> tuple[list[str], list[Suggestion]]:
-    """Return why nothing is suggested, and what is suggested under the policies."""
+    """Return why there is no suggestion, and the suggestions under the policies."""
     presented, moment = Presented(certificate), whole_second(at)
     results = explain(certificate, {"p": policies}, moment)
     reasons = why_to_suggest_nothing(presented, results, moment, whole_second(now))
@@ -83,7 +83,7 @@ def _with_algorithm(certificate: ClientCertificate, last: int) -> ClientCertific
 
 
 def test_pin_comes_first(alice: IssuedCertificate) -> None:
-    """The pin of the one certificate is suggested first, and admits it."""
+    """The first suggestion is a pin of this one certificate, and the pin accepts it."""
     reasons, [pin] = asked(alice.certificate, OTHER_PIN)
     assert not reasons
     assert pin.policy == {"fingerprints": [alice.certificate.sha256_fingerprint]}
@@ -92,7 +92,7 @@ def test_pin_comes_first(alice: IssuedCertificate) -> None:
 
 
 def test_path_and_name_come_second(authority: CertificateAuthority) -> None:
-    """If the path holds, the name is suggested with the anchors and lists of that alternative."""
+    """If the path is valid, the second suggestion is the name, with that alternative's files."""
     pem, crl = authority.certificate_pem.decode(), authority.revocation_list().decode()
     alice = authority.issue("alice").certificate
     policy = Policy(trust_anchors=pem, crls=crl, common_names=["bob"], dns_names=["b.example"])
@@ -134,7 +134,7 @@ def test_other_names(key: str | None, name: x509.GeneralName) -> None:
 def test_path_that_breaks_is_not_suggested(
     authority: CertificateAuthority, impostor: IssuedCertificate
 ) -> None:
-    """A name is suggested only with a path that holds, and only one that can be written."""
+    """A name is suggested only with a valid path, and only if settings can hold the name."""
     pem = authority.certificate_pem.decode()
     _, found = asked(impostor.certificate, Policy(trust_anchors=pem, common_names=["alice"]))
     assert [list(suggestion.policy) for suggestion in found] == [["fingerprints"]]
@@ -148,7 +148,7 @@ def test_certificates_that_nobody_should_let_in(authority: CertificateAuthority)
     now = whole_second()
     expired = authority.issue("a", not_after=now - DAY).certificate
     assert "it has expired" in asked(expired, OTHER_PIN)[0][0]
-    # Not for a moment at which it had not expired, either.
+    # Nor is it suggested for a moment before it expired.
     assert "it has expired" in asked(expired, OTHER_PIN, at=now - DAY - timedelta(hours=1))[0][0]
     alice = authority.issue("alice")
     assert "it has expired" in asked(alice.certificate, OTHER_PIN, at=now + 900 * DAY)[0][0]
@@ -157,7 +157,7 @@ def test_certificates_that_nobody_should_let_in(authority: CertificateAuthority)
     weak = signed(rsa.generate_private_key(65537, 1024), hashes.SHA256())
     assert "RSA key of 1024 bits" in asked(weak, OTHER_PIN)[0][0]
     strong = signed(rsa.generate_private_key(65537, 2048), hashes.SHA256())
-    # SHA-1, and an algorithm that does not exist, in the place of SHA-256.
+    # SHA-1, and an algorithm that does not exist, replace SHA-256.
     sha1 = _with_algorithm(strong, 0x05)
     assert "signed with sha1" in asked(sha1, OTHER_PIN)[0][0]
     unknown = _with_algorithm(strong, 0x7F)
@@ -170,12 +170,12 @@ def test_certificates_that_nobody_should_let_in(authority: CertificateAuthority)
     ):
         policy = Policy(trust_anchors=pem, crls=crl.decode())
         assert len(asked(alice.certificate, policy)[0]) == 1
-        # A list of any policy counts.
+        # A CRL of any policy counts.
         assert len(asked(alice.certificate, OTHER_PIN, policy)[0]) == 1
 
 
 def test_revoked_without_a_path() -> None:
-    """The list of a CA counts even if no path leads through it."""
+    """The CRL of a CA counts even if no certification path goes through that CA."""
     root = CertificateAuthority("Root")
     issuing = CertificateAuthority("Issuing", issuer=root)
     other = CertificateAuthority("Other")
@@ -191,7 +191,7 @@ def test_revoked_without_a_path() -> None:
 
 
 def test_template_is_copied(authority: CertificateAuthority) -> None:
-    """A template names the client by its own certificate, so the suggestion keeps it."""
+    """The suggestion keeps a template, because it names each client by its certificate."""
     pem = authority.certificate_pem.decode()
     alice = authority.issue("alice").certificate
     policy = Policy(trust_anchors=pem, common_names=["bob"], identity="contoso:{common_name}")
@@ -208,7 +208,7 @@ def test_template_is_copied(authority: CertificateAuthority) -> None:
 
 
 def test_name_and_roles_of_another_client_are_not_copied(authority: CertificateAuthority) -> None:
-    """A literal identity and roles are told, not copied: they belong to another client."""
+    """A literal identity and roles belong to another client: they are shown, not copied."""
     pem = authority.certificate_pem.decode()
     alice = authority.issue("alice").certificate
     policies = [
@@ -221,13 +221,13 @@ def test_name_and_roles_of_another_client_are_not_copied(authority: CertificateA
         *_, of_name, of_roles = suggestion.warnings
         assert 'write "identity" with the name of this client' in of_name
         assert f"the policy grants roles ({roles})" in of_roles
-    # A policy that gives nothing gives no warning.
+    # A policy without an identity and without roles gives no warning.
     _, [pin] = asked(alice, OTHER_PIN)
     assert len(pin.warnings) == 1
 
 
 def test_warnings_of_a_pin(authority: CertificateAuthority) -> None:
-    """A pin that has retired, or that an alternative does not admit, is told before another."""
+    """An expired pin, or one that an alternative denies, is reported before a new pin."""
     alice = authority.issue("alice").certificate
     retired = {"fingerprint": alice.sha256_fingerprint, "not_after": "2020-01-01"}
     _, [pin] = asked(alice, Policy(fingerprints=[retired]))
@@ -242,7 +242,7 @@ def test_warnings_of_a_pin(authority: CertificateAuthority) -> None:
 
 
 def test_certificate_that_is_not_valid_yet(authority: CertificateAuthority) -> None:
-    """A certificate of tomorrow is suggested for tomorrow."""
+    """A certificate that is valid from tomorrow is suggested for tomorrow."""
     early = authority.issue("alice", not_before=whole_second() + DAY).certificate
     reasons, [pin] = asked(early, OTHER_PIN)
     assert not reasons
@@ -263,13 +263,13 @@ def test_certificate_that_is_not_valid_yet(authority: CertificateAuthority) -> N
     ],
 )
 def test_whole_setting(written: Mapping[str, Any] | None, whole: dict[str, Any]) -> None:
-    """The whole setting keeps what is written, and gets one more alternative."""
+    """The whole setting keeps the written policies, and has one more alternative."""
     assert merged(written, "p", {"fingerprints": ["x"]}) == whole
     json.dumps(whole)
 
 
 def test_what_is_pasted_shows_every_character() -> None:
-    """What is to be pasted holds no invisible character, and means the same text."""
+    """A suggestion has no invisible character, and means the same as the original text."""
     policy = {"common_names": [HOSTILE, "M\u00fcller"], "clock_skew": [1, True]}
     name = f"p {HOSTILE}"
     toml = as_toml(name, {"common_names": [HOSTILE, "M\u00fcller"]})
@@ -283,7 +283,7 @@ def test_what_is_pasted_shows_every_character() -> None:
 
 
 def test_self_signed_strangers_get_only_a_pin() -> None:
-    """Nothing but the pin lets a self-signed certificate in."""
+    """The only suggestion for a self-signed certificate is its pin."""
     stranger = self_signed("alice").certificate
     ca = CertificateAuthority("CA").certificate_pem.decode()
     _, found = asked(stranger, Policy(trust_anchors=ca, common_names=["alice"]))

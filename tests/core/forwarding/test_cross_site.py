@@ -19,7 +19,7 @@ CROSS_SITE = {"Sec-Fetch-Site": "cross-site", "Origin": OTHER, "Host": SITE}
 
 @pytest.fixture
 def authorizer(alice: IssuedCertificate) -> Authorizer:
-    """An authorizer that knows alice, and one other site that may act for her."""
+    """An authorizer that accepts alice, and allows one other site to send her requests."""
     return Authorizer(
         {"default": Policy(fingerprints=[alice.certificate.sha256_fingerprint])},
         cross_site_origins=["https://app.example"],
@@ -87,7 +87,7 @@ def reasons(
 def test_unsafe_request_from_another_site_is_denied(
     authorizer: Authorizer, alice: IssuedCertificate, method: str, headers: dict[str, str]
 ) -> None:
-    """An unsafe or unknown method is denied if a browser sends it from a page of another site."""
+    """A request with an unsafe or unknown method from a page of another site is denied."""
     assert reasons(authorizer, headers, method, alice) == {DenialReason.CROSS_SITE}
 
 
@@ -110,7 +110,7 @@ def test_unsafe_request_from_another_site_is_denied(
 def test_own_pages_listed_origins_and_other_clients_pass(
     authorizer: Authorizer, alice: IssuedCertificate, headers: dict[str, str]
 ) -> None:
-    """The site's own pages, listed origins and clients that are no browsers may change things."""
+    """Unsafe methods pass from the site's own pages, from listed origins, and from non-browsers."""
     assert reasons(authorizer, headers, "POST", alice) == {None}
 
 
@@ -118,7 +118,7 @@ def test_own_pages_listed_origins_and_other_clients_pass(
 def test_safe_methods_are_not_checked(
     authorizer: Authorizer, alice: IssuedCertificate, method: str
 ) -> None:
-    """A link on another site may lead to the site."""
+    """A GET from a link on another site passes."""
     assert reasons(authorizer, CROSS_SITE, method, alice) == {None}
 
 
@@ -140,7 +140,7 @@ def test_websocket_is_held_against_its_origin(
     headers: dict[str, str],
     expected: DenialReason | None,
 ) -> None:
-    """A WebSocket handshake is a GET, and its Origin must be the site's or listed."""
+    """A WebSocket handshake passes only if its Origin is the site's own or listed."""
     scope = {"type": "websocket", "path": "/", "headers": pairs(headers, alice)}
     upgrade = {**headers, "Upgrade": "websocket"}
     for call in (
@@ -159,7 +159,7 @@ def test_websocket_is_held_against_its_origin(
 def test_unknown_method_of_header_pairs_is_unsafe(
     authorizer: Authorizer, alice: IssuedCertificate
 ) -> None:
-    """Header pairs without a method are checked as a request that changes something."""
+    """A request given as header pairs without a method is checked as an unsafe one."""
     with pytest.raises(CertificateDenied, match="a request with an unknown method") as caught:
         authorizer.authorize_headers(pairs(CROSS_SITE, alice))
     assert caught.value.reason is DenialReason.CROSS_SITE
@@ -205,7 +205,7 @@ def test_remembered_certificate_is_checked_again(
     ],
 )
 def test_origin_that_can_never_match_stops_the_start(entry: Any) -> None:
-    """An entry that no browser sends as an origin is a mistake."""
+    """An entry that no browser sends as an origin stops the start."""
     with pytest.raises(ConfigurationError, match="is no origin"):
         origins_from([entry])
 

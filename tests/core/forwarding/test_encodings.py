@@ -1,4 +1,4 @@
-"""Each encoding of a certificate header has one strict reading, and nothing is repaired."""
+"""Each encoding of a certificate header is parsed strictly, and no value is repaired."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_bare_base64_is_of_a_sequence(data: bytes) -> None:
 
 
 def with_padding(text: str) -> str:
-    """Return base64 of the same kind that ends with one padding character."""
+    """Return base64 of the same length class that ends with one padding character."""
     return base64.b64encode(base64.b64decode(text) + b"\x00" * 2)[:-4].decode() + "AAA="
 
 
@@ -100,7 +100,7 @@ def test_anything_but_canonical_base64_is_malformed(change: Any, alice: IssuedCe
 
 @pytest.mark.parametrize("joint", [",", ", ", ",,"])
 def test_comma_is_ambiguous(joint: str, alice: IssuedCertificate) -> None:
-    """Of two values joined by a comma none is chosen."""
+    """Two values that are joined by a comma are ambiguous, and neither is chosen."""
     for value in (alice.header_value + joint + alice.header_value, joint + alice.header_value):
         assert reason(base64_der, value) is DenialReason.AMBIGUOUS
     assert reason(base64_der, alice.header_value + joint) is DenialReason.AMBIGUOUS
@@ -139,7 +139,7 @@ def test_certificate_has_one_text(data: bytes) -> None:
     ],
 )
 def test_percent_encoded_pem(safe: str) -> None:
-    """Percent-encoded PEM is read whichever characters the front end escapes."""
+    """Percent-encoded PEM is decoded with any choice of escaped characters."""
     assert percent_encoded_pem(quote(PEM, safe=safe)) == [DER]
     assert percent_encoded_pem(quote(PEM.strip(), safe=safe)) == [DER]
     assert percent_encoded_pem(quote(PEM.replace("\n", "\r\n"), safe=safe)) == [DER]
@@ -247,7 +247,7 @@ def element(pem: str, chain: str = "", more: str = "Hash=ab;") -> str:
 
 
 def test_xfcc_element_is_counted_from_the_right() -> None:
-    """The trusted element is counted from the right, since anybody can write the first ones."""
+    """The trusted element is counted from the right, because clients can write the first ones."""
     value = f"{element(OTHER_PEM)},{element(PEM)}"
     assert xfcc(value, 1) == [DER]
     assert xfcc(value, 2) == [OTHER_DER]
@@ -267,7 +267,7 @@ def test_xfcc_quoted_text_is_not_split() -> None:
 
 
 def test_xfcc_backslash_quotes_the_next_character() -> None:
-    """A backslash before a character of the certificate stands for that character."""
+    """A backslash in an XFCC value stands for the character after it."""
     text = quote(PEM, safe="")
     assert xfcc(f'Cert="\\{text[:9]}\\{text[9:]}"', 1) == [DER]
 
@@ -289,7 +289,7 @@ def test_ten_intermediates_in_xfcc_are_read() -> None:
 
 
 def test_xfcc_element_may_end_with_a_semicolon(authority: CertificateAuthority) -> None:
-    """Container Apps end an element with a semicolon; it changes nothing, in any element."""
+    """An element may end with a semicolon, as in Container Apps, and its meaning stays the same."""
     ca = authority.certificate_pem.decode()
     [_, der] = xfcc(element(PEM, ca), 1)
     assert xfcc(element(PEM) + ";", 1) == [DER]
@@ -343,7 +343,7 @@ def test_other_than_xfcc(value: str, why: DenialReason) -> None:
     ("value", "character"), [('Cert="%2D', 6), ("Hash=ab;%", 9), ('a="b" x', 6)]
 )
 def test_xfcc_mistake_is_located(value: str, character: int) -> None:
-    """The operator reads at which character the first mistake is."""
+    """The detail states the position of the first mistake."""
     detail = finding(xfcc, value, 1).detail
     assert detail == (
         f"it is not x-forwarded-client-cert; the first mistake is at character {character}"
@@ -371,7 +371,7 @@ def test_xfcc_mistake_is_located(value: str, character: int) -> None:
     ],
 )
 def test_refusal_names_the_form_that_was_found(value: str, detail: str) -> None:
-    """The operator reads which other well-known form the header has."""
+    """The detail names the other well-known form that the header has."""
     assert detail in finding(base64_der, value).detail
 
 
@@ -392,7 +392,7 @@ def test_refusal_names_the_form_that_was_found(value: str, detail: str) -> None:
 def test_form_of_the_declared_encoding_is_no_explanation(
     encoding: str, value: str, detail: str
 ) -> None:
-    """A mistake in the declared encoding is not explained by a form that this encoding has."""
+    """The detail about a mistake in the declared encoding names no other form."""
     assert detail in finding(decode, encoding, value).detail
 
 
@@ -416,14 +416,14 @@ def test_encoding_is_found_by_its_name(encoding: str, value: str) -> None:
 
 
 def test_every_encoding_is_listed() -> None:
-    """The names of the encodings are stable, since settings hold them."""
+    """The names of the encodings are exactly these, because settings hold them."""
     assert ENCODINGS == ("base64-der", "percent-encoded-pem", "rfc9440", "xfcc")
     assert ENCODINGS_WITH_CHAIN_HEADER == ("rfc9440",)
 
 
 @given(st.text(max_size=200) | st.text(alphabet='":;,=\\%Cert-BEGIN \n+AQ', max_size=60))
 def test_hostile_text_is_bytes_or_a_finding(text: str) -> None:
-    """Each decoder answers any text with bytes or a finding, and raises nothing."""
+    """Each decoder returns bytes or a finding for any text, and raises nothing."""
     for decoded in (*(decode(encoding, text) for encoding in ENCODINGS), byte_sequence_list(text)):
         if isinstance(decoded, Finding):
             assert decoded.detail

@@ -1,4 +1,4 @@
-"""Exempt paths, and what an attacker cannot do with them."""
+"""Exempt paths, and the paths with which an attacker tries to use them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def covers(path: str, raw: str | None = None) -> bool:
     "path", ["/", "/health", "/public/", "/public/site.css", "/public/a/b.c", "/public/é"]
 )
 def test_exact_paths_and_folders_are_exempt(path: str) -> None:
-    """An entry is one path; an entry with /* is the folder and everything below it."""
+    """An entry is one path, and an entry with /* is the folder and everything below it."""
     assert covers(path)
     assert covers(path, f"{path.encode().decode('latin-1')}?next=//x/../%2f")
 
@@ -113,7 +113,7 @@ def test_tricks_are_not_exempt(path: str) -> None:
     ],
 )
 def test_path_as_sent_counts_against(raw: str) -> None:
-    """A path is not exempt if the path as the client sent it looks unsafe."""
+    """A path is not exempt if the client sent it in a form that looks unsafe."""
     assert covers("/public/x", "/public/x")
     assert not covers("/public/x", raw)
 
@@ -176,7 +176,7 @@ HOSTILE = st.text(alphabet="/.%2fFpublicheat\\;\x00#?", max_size=30)
 
 @given(HOSTILE)
 def test_exempt_paths_have_no_tricks(path: str) -> None:
-    """For any text, an exempt path is an entry, or lies below a folder and holds nothing unsafe."""
+    """For any text, an exempt path is an entry, or is below a folder and has nothing unsafe."""
     if covers(path):
         assert path in ("/", "/health") or path.startswith("/public/")
         segments = path.split("/")[1:]
@@ -187,7 +187,7 @@ def test_exempt_paths_have_no_tricks(path: str) -> None:
 
 @given(HOSTILE)
 def test_exempt_targets_decode_to_one_path(raw: str) -> None:
-    """For any text: if a sent path is exempt, decoding it a second time changes nothing."""
+    """For any text, a sent path that is exempt does not change if it is decoded a second time."""
     for path in ("/", "/health", "/public/page"):
         if covers(path, raw):
             once = unquote(raw.partition("?")[0])
@@ -199,7 +199,7 @@ def test_exempt_targets_decode_to_one_path(raw: str) -> None:
 
 @pytest.mark.parametrize("slash", ["%2f", "%2F"])
 def test_an_encoded_slash_in_either_case_is_not_exempt(slash: str) -> None:
-    """A server may decode it, so that another path is served than the one that was compared."""
+    """A path with an encoded slash is not exempt, because a server may decode the slash."""
     assert covers("/public/a/b", "/public/a/b")
     assert not covers("/public/a/b", f"/public/a{slash}b")
 

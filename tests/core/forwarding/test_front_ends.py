@@ -65,7 +65,7 @@ def test_known_front_ends(name: str, checks: bool) -> None:
 
 
 def test_known_front_ends_are_what_their_documentation_says() -> None:
-    """The headers and values are exact, since a small mistake in one would deny everybody."""
+    """The headers and values are exact, because a small mistake in one denies all clients."""
     facts = {
         name: (known.header, known.encoding, known.chain_header, known.trusted_hops)
         for name, known in FRONT_ENDS.items()
@@ -94,7 +94,7 @@ def test_known_front_ends_are_what_their_documentation_says() -> None:
 
 
 def test_text_of_a_front_end_names_header_and_encoding() -> None:
-    """A denial shows which header was read, and how."""
+    """A denial shows the header that was read, and its encoding."""
     assert str(APP_SERVICE) == "X-ARR-ClientCert, read as base64-der"
 
 
@@ -129,7 +129,7 @@ def test_up_to_ten_hops_may_be_trusted() -> None:
 
 
 def test_described_front_end_promises_nothing_about_tls(alice: IssuedCertificate) -> None:
-    """Plain HTTP between a described front end and the app is no reason to deny."""
+    """A request over plain HTTP from a described front end is not denied for its transport."""
     policy = Policy(fingerprints=[alice.certificate.sha256_fingerprint])
     pairs = [("X-Client", alice.header_value), ("X-Forwarded-Proto", "http")]
     for front_end in ({"header": "X-Client"}, FrontEnd("mine", "X-Client")):
@@ -242,7 +242,7 @@ def test_described_front_end_promises_nothing_about_tls(alice: IssuedCertificate
     ],
 )
 def test_bad_front_end_is_a_configuration_error(value: object, setting: str, message: str) -> None:
-    """Each mistake names its place and the offending value.
+    """Each mistake in a front end names its place and the offending value.
 
     (npm client-certificate-auth 1.1.1: half a verify pair.)
     """
@@ -302,7 +302,7 @@ def test_header_name_has_letters_digits_and_dashes(name: str, is_one: bool) -> N
 
 
 def test_error_shows_the_header_that_was_meant() -> None:
-    """The error about a WSGI key or a name with a colon shows the header's name."""
+    """The error about a WSGI key, or about a name with a colon, shows the correct header name."""
     assert why_no_header_name("http_x_cert").endswith("; write 'x-cert'")
     assert why_no_header_name(" X-Cert: ").endswith("; write 'X-Cert'")
     assert why_no_header_name(7) == (
@@ -312,14 +312,14 @@ def test_error_shows_the_header_that_was_meant() -> None:
 
 
 def test_names_fold_as_servers_fold_them() -> None:
-    """Case, underscores, dots and white space do not tell two names apart."""
+    """Two names that differ only in case, underscores, dots or white space are the same name."""
     for name in ("X_ARR.ClientCert ", "x-arr-clientcert", " X_ARR_CLIENTCERT"):
         assert fold_header_name(name) == fold_header_name(HEADER)
     assert fold_header_name("X-ARR-ClientCerts") != fold_header_name(HEADER)
 
 
 def test_mapping_that_names_the_header_of_app_service_keeps_the_https_rule() -> None:
-    """App Service sends no certificate over plain HTTP, however its header is declared."""
+    """A mapping that names X-ARR-ClientCert denies plain HTTP, like the front end `app-service`."""
     for header in ("X-ARR-ClientCert", "x-arr-clientcert"):
         assert front_end_from({"header": header}).only_over_https
     assert not front_end_from({"header": "X-Client-Cert"}).only_over_https
@@ -334,7 +334,7 @@ def test_known_front_end_may_be_declared_to_speak_http2() -> None:
 
 
 def test_line_ends_are_a_declared_fact() -> None:
-    """Nothing is assumed of a front end that nobody measured; whoever knows it may say so."""
+    """A described front end has unknown line ends, unless its description states them."""
     assert front_end_from("app-service").normalizes_line_ends is True
     assert front_end_from("rfc9440").normalizes_line_ends is None
     assert front_end_from({"header": "X-C"}).normalizes_line_ends is None

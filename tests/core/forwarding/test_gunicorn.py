@@ -1,4 +1,4 @@
-"""What is known of the running gunicorn."""
+"""The facts that are found about the running gunicorn."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from arrcert.forwarding.gunicorn import (
 
 @pytest.fixture(autouse=True)
 def _new_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process that runs under gunicorn 27 and knows nothing of it yet."""
+    """Make the process look like one under gunicorn 27 that has found no facts yet."""
     module = ModuleType("gunicorn")
     module.version_info = (27, 0, 1)  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "gunicorn", module)
@@ -30,7 +30,7 @@ def _new_process(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def seen_from_worker(settings: object) -> RunningGunicorn:
-    """Return what an app finds out if a gunicorn worker with these settings calls it."""
+    """Return what an app finds when a gunicorn worker with these settings calls it."""
     code = "def handle_request(self):\n    return ask()\n"
     frame: dict[str, Any] = {"__name__": "gunicorn.workers.sync", "ask": running_gunicorn}
     exec(code, frame)
@@ -61,7 +61,7 @@ def test_worker_that_imports_the_app_is_seen() -> None:
     """The settings are found during the import, when the worker is on the stack."""
 
     def load() -> ModuleType:
-        # A module of its own: the facts of this process stay unknown.
+        # A separate module keeps the facts of this process unknown.
         spec = gunicorn.__spec__
         assert spec is not None
         assert spec.loader is not None
@@ -80,7 +80,7 @@ def test_worker_that_imports_the_app_is_seen() -> None:
 
 
 def test_facts_are_found_once() -> None:
-    """Facts that were found stay known, also to code that no worker calls."""
+    """Facts that were found once stay known, even for code that no worker calls."""
     found = seen_from_worker(SimpleNamespace(header_map="dangerous"))
     assert running_gunicorn() is found
 
@@ -101,7 +101,7 @@ def test_version_may_be_unknown(monkeypatch: pytest.MonkeyPatch, module: ModuleT
 
 
 def test_hook_replaces_what_was_known() -> None:
-    """After the hook ran, the version and the settings no longer matter."""
+    """After the hook has run, the version and the settings do not matter."""
     seen_from_worker(SimpleNamespace(header_map="dangerous"))
     gunicorn_hook_ran()
     found = running_gunicorn()
@@ -110,7 +110,7 @@ def test_hook_replaces_what_was_known() -> None:
 
 
 def test_settings_are_found_from_another_thread() -> None:
-    """The worker's settings are read from its own thread if the app asks in another one."""
+    """An app that asks from another thread gets the settings from the worker's own thread."""
     found: list[RunningGunicorn] = []
 
     def ask_elsewhere() -> None:
@@ -150,7 +150,7 @@ def test_http2_of_some_versions_is_unsafe(
     [(False, False), ("off", False), (True, True), ("auto", True), ("v2", True)],
 )
 def test_proxy_protocol_is_read_from_the_worker(mode: object, speaks: bool) -> None:
-    """The setting was a truth value before gunicorn 24.1 and is the name of a mode since."""
+    """The setting is a boolean before gunicorn 24.1, and the name of a mode from 24.1 on."""
     assert not gunicorn_speaks_proxy_protocol()
     code = "def run(self):\n    return ask()\n"
     frame = {"__name__": "gunicorn.workers.gasgi", "ask": gunicorn_speaks_proxy_protocol}

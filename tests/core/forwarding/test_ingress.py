@@ -1,4 +1,4 @@
-"""What is checked of each request before its certificate is read."""
+"""The checks on each request before its certificate is read."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ HEADER = "X-ARR-ClientCert"
 
 
 def finding(answer: object) -> Finding:
-    """Return the answer, which must say why a request is denied."""
+    """Return the answer, which must be a finding that denies a request."""
     assert isinstance(answer, Finding), answer
     return answer
 
@@ -48,7 +48,7 @@ def reason(answer: object) -> DenialReason:
 
 
 def as_environ(pairs: list[tuple[str, str]]) -> dict[str, str]:
-    """Return what a WSGI server makes of headers."""
+    """Return headers as a WSGI server writes them into the environ."""
     return {wsgi_key(name): value for name, value in pairs}
 
 
@@ -92,7 +92,7 @@ def test_absent_forwarded_proto_passes() -> None:
     ],
 )
 def test_insecure_transport_says_what_was_found(proto: str, message: str) -> None:
-    """The operator can tell two values from a request without TLS."""
+    """The detail distinguishes two values from a request without TLS."""
     assert message in finding(APP_SERVICE.from_wsgi({"HTTP_X_FORWARDED_PROTO": proto})).detail
     pairs = [("X-Forwarded-Proto", value) for value in proto.split(",")]
     assert message in finding(APP_SERVICE.from_pairs(pairs)).detail
@@ -115,14 +115,14 @@ def test_transport_is_checked_only_if_the_front_end_promises_it() -> None:
 
 
 def test_transport_is_the_first_reason() -> None:
-    """Over plain HTTP the reason is the transport, even if a look-alike header came as well."""
+    """The reason of a plain HTTP request is the transport, even beside a look-alike header."""
     look_alike = [(HEADER, "v"), ("X_ARR_ClientCert", "w")]
     plain = [*look_alike, ("X-Forwarded-Proto", "http")]
     assert reason(APP_SERVICE.from_pairs(plain)) is DenialReason.INSECURE_TRANSPORT
 
 
 def test_look_alike_of_forwarded_proto_is_ignored() -> None:
-    """A look-alike of `X-Forwarded-Proto` gives nobody an advantage and is not read."""
+    """A look-alike of `X-Forwarded-Proto` is ignored."""
     pairs = [(HEADER, "v"), ("X_Forwarded_Proto", "http")]
     assert APP_SERVICE.from_pairs(pairs) == ("v", None)
 
@@ -140,7 +140,7 @@ def test_pairs_are_read_in_any_case_and_kind() -> None:
 
 
 def test_text_and_bytes_are_never_compared() -> None:
-    """Where Python makes such comparisons an error, names as text are read all the same."""
+    """Names as text are read even if Python treats a comparison of text and bytes as an error."""
     program = (
         "from arrcert.forwarding.front_ends import FRONT_ENDS\n"
         "from arrcert.forwarding.ingress import Ingress\n"
@@ -177,7 +177,7 @@ def test_every_header_is_looked_at() -> None:
     ],
 )
 def test_repetition_and_look_alikes_are_ambiguous(pairs: list[tuple[Any, Any]]) -> None:
-    """A second value, or a name that some server folds into ours, is denied, even if it is alone.
+    """A second value is denied, and so is a name that some server folds into ours, even alone.
 
     (Django CVE-2015-0219 and CVE-2026-3902, oauth2-proxy CVE-2025-64484: `_` and `-` fold.)
     """
@@ -185,7 +185,7 @@ def test_repetition_and_look_alikes_are_ambiguous(pairs: list[tuple[Any, Any]]) 
 
 
 def test_look_alike_is_named() -> None:
-    """The operator reads which header came, and which one it looks like."""
+    """The detail names the look-alike, and the header that it looks like."""
     assert finding(APP_SERVICE.from_pairs([("X_ARR_ClientCert\n", "a")])).detail == (
         r"the header 'x_arr_clientcert\n' looks like X-ARR-ClientCert, which the front end sets;"
         " nobody but an attacker sends it"
@@ -205,7 +205,7 @@ def test_asgi_headers_are_pairs() -> None:
 
 
 def test_text_alone_is_taken_as_it_is() -> None:
-    """The text of the header needs no check if the configuration declares none."""
+    """Header text without a request is accepted if the configuration declares no further check."""
     assert APP_SERVICE.why_text_is_not_enough is None
 
 
@@ -236,21 +236,21 @@ def test_verify_header_must_hold_its_value() -> None:
 
 
 def test_verify_header_said_twice_or_imitated_is_ambiguous() -> None:
-    """Of two verify headers none is chosen, and a look-alike of it is denied."""
+    """Two verify headers are ambiguous, and a look-alike of the verify header is denied."""
     for second in ("X-Client-Verify", "X_Client_Verify"):
         pairs = [("X-Client-Cert", "v"), ("X-Client-Verify", "SUCCESS"), (second, "SUCCESS")]
         assert reason(NGINX.from_pairs(pairs)) is DenialReason.AMBIGUOUS
 
 
 def test_without_a_certificate_nothing_is_to_be_verified() -> None:
-    """A client without a certificate is missing one, whatever the verify header says."""
+    """A request without a certificate is `missing`, for every value of the verify header."""
     assert NGINX.from_pairs([("X-Client-Verify", "NONE")]) == (None, None)
     assert NGINX.from_pairs([("X-Client-Cert", ""), ("X-Client-Verify", "NONE")]) == ("", None)
 
 
 @pytest.mark.parametrize("name", ["nginx", "haproxy", "application-gateway"])
 def test_text_alone_is_refused_if_a_verify_header_is_declared(name: str) -> None:
-    """The text of the certificate header does not show what the verify header says."""
+    """Header text without a request is denied if a verify header is declared."""
     answer = Ingress(FRONT_ENDS[name]).why_text_is_not_enough
     assert answer is not None
     assert answer.reason is DenialReason.MISCONFIGURED
@@ -299,7 +299,7 @@ def test_peer_elsewhere_or_unknown_is_denied(address: str | None) -> None:
 
 
 def test_peer_is_named() -> None:
-    """The operator reads which address the peer has, or that a Unix socket has none."""
+    """The detail names the peer's address, or says that a Unix socket has none."""
     elsewhere = finding(PROXIED.from_wsgi({"REMOTE_ADDR": "10.2.0.1"}))
     assert elsewhere.detail == (
         "the request did not come through the front end: the direct peer 10.2.0.1 is in none of the"
@@ -309,7 +309,7 @@ def test_peer_is_named() -> None:
 
 
 def test_peer_is_asked_before_proxyfix() -> None:
-    """The peer is the one that the server saw, not what ProxyFix took from X-Forwarded-For."""
+    """The peer is the address that the server saw, and not the one from ProxyFix."""
     fixed = {"REMOTE_ADDR": "10.1.0.1", "werkzeug.proxy_fix.orig": {"REMOTE_ADDR": "192.0.2.1"}}
     assert reason(PROXIED.from_wsgi(fixed)) is DenialReason.NOT_THROUGH_FRONT_END
     behind = {"REMOTE_ADDR": "192.0.2.1", "werkzeug.proxy_fix.orig": {"REMOTE_ADDR": "10.1.0.1"}}
@@ -317,7 +317,7 @@ def test_peer_is_asked_before_proxyfix() -> None:
 
 
 def test_peer_that_the_server_has_rewritten_is_denied() -> None:
-    """The port 0 shows that uvicorn took the peer's address from X-Forwarded-For."""
+    """A peer with port 0 is denied, because uvicorn took its address from X-Forwarded-For."""
     answer = finding(PROXIED.from_asgi({"client": ("10.1.2.3", 0)}))
     assert answer.reason is DenialReason.NOT_THROUGH_FRONT_END
     assert "--no-proxy-headers" in answer.detail
@@ -325,7 +325,7 @@ def test_peer_that_the_server_has_rewritten_is_denied() -> None:
 
 @pytest.mark.parametrize("networks", [PROXIED._trusted_proxies, ()])
 def test_peer_cannot_be_seen_in_headers(networks: Any) -> None:
-    """If a peer is to be checked, a call that does not show the peer denies every request."""
+    """If peers are checked, a call that does not show the peer denies every request."""
     ingress = Ingress(FRONT_ENDS["app-service"], trusted_proxies=networks)
     assert reason(ingress.from_pairs([])) is DenialReason.MISCONFIGURED
     assert reason(ingress.why_text_is_not_enough) is DenialReason.MISCONFIGURED
@@ -350,7 +350,7 @@ SECRET = Ingress(
 
 @pytest.mark.parametrize("secret", [OLD, NEW])
 def test_either_secret_passes(secret: str) -> None:
-    """While a secret is changed, the old and the new one pass."""
+    """While a secret is being changed, the old and the new one pass."""
     pairs = [("X-Secret", secret), (HEADER, "v")]
     assert SECRET.from_pairs(pairs) == ("v", None)
     assert SECRET.from_wsgi(as_environ(pairs)) == ("v", None)
@@ -389,7 +389,7 @@ def test_secret_of_any_type_is_compared_as_text(presented: Any) -> None:
 
 
 def test_secret_said_twice_is_denied() -> None:
-    """A second secret header means that somebody guesses."""
+    """A request with two secret headers is denied, because a guess looks like that."""
     pairs = [("X-Secret", OLD), ("X-Secret", "guess")]
     assert reason(SECRET.from_pairs(pairs)) is DenialReason.NOT_THROUGH_FRONT_END
     imitated = [("X-Secret", OLD), ("X_Secret", OLD)]
@@ -409,7 +409,7 @@ def test_secret_said_twice_is_denied() -> None:
 def test_a_plain_request_is_judged_as_every_other(
     method: str | None, headers: dict[str, str], version: str | None, proto: object
 ) -> None:
-    """The short way of most WSGI requests gives the answer of the long way."""
+    """The fast path for most WSGI requests gives the same answer as the full check."""
     environ: dict[str, Any] = as_environ(list(headers.items()))
     if proto != "absent":
         environ["HTTP_X_FORWARDED_PROTO"] = proto
@@ -423,7 +423,7 @@ def test_a_plain_request_is_judged_as_every_other(
 
 
 def test_a_safe_request_without_tls_is_denied_too() -> None:
-    """A GET that did not come over TLS takes the long way, and is denied there."""
+    """A GET that did not come over TLS takes the full check, and is denied."""
     environ = {
         "REQUEST_METHOD": "GET",
         **as_environ([(HEADER, "v"), ("X-Forwarded-Proto", "http")]),
@@ -437,7 +437,7 @@ FOLDING = Server("folder/1", is_safe=False, remedy="use another")
 
 
 def run_on(server: Server | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let every environ look as if a server had made it."""
+    """Make every environ look as if it came from a given server."""
 
     def known(environ: Mapping[str, Any]) -> Server | None:
         return server
@@ -458,7 +458,7 @@ def test_unsafe_server_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_real_headers_on_a_strict_server(
     is_declared: bool | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No server with loose line ends is known here, so nothing depends on the front end's."""
+    """On a server without loose line ends, the front end's line ends do not matter."""
     monkeypatch.setattr(module, "asgi_server_with_loose_line_ends", lambda: None)
     front_end = FRONT_ENDS["app-service"]._replace(normalizes_line_ends=is_declared)
     environ = {REAL_HEADERS: [(HEADER, "v")], "REQUEST_METHOD": "GET"}
@@ -486,7 +486,7 @@ def test_safe_and_unknown_servers_pass(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_trailer_among_the_headers_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """If the server appends trailers to the headers, what may be a trailer is denied (uvicorn)."""
+    """If the server appends trailers to the headers, a possible trailer is denied (uvicorn)."""
     monkeypatch.setitem(sys.modules, "uvicorn.protocols.http.httptools_impl", sys)
     header, chunked = (b"x-arr-clientcert", b"v"), (b"transfer-encoding", b"chunked")
     assert APP_SERVICE.from_asgi({"headers": [header, chunked]}) == ("v", None)
@@ -503,7 +503,7 @@ def test_trailer_among_the_headers_is_refused(monkeypatch: pytest.MonkeyPatch) -
 def test_real_headers_are_read_in_place_of_the_folded_ones(
     monkeypatch: pytest.MonkeyPatch, as_bytes: bool
 ) -> None:
-    """If an adapter provides the real names, the folded ones are not read, on any server."""
+    """Real names from an adapter are read instead of the folded ones, on any server."""
     run_on(FOLDING, monkeypatch)
 
     def read(*pairs: tuple[str, str]) -> Forwarded | Finding:
@@ -545,7 +545,7 @@ def test_peer_is_checked_beside_the_real_headers() -> None:
 
 
 def test_trailer_among_the_real_headers_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An adapter may have the real names from a server that appends trailers (uvicorn)."""
+    """A possible trailer is denied even if an adapter provides the real names (uvicorn)."""
     monkeypatch.setitem(sys.modules, "uvicorn.protocols.http.httptools_impl", sys)
     behind = {REAL_HEADERS: [("Transfer-Encoding", "chunked"), (HEADER, "v")]}
     assert reason(APP_SERVICE.from_wsgi(behind)) is DenialReason.AMBIGUOUS
@@ -569,7 +569,7 @@ def test_certificates_are_decoded_as_the_front_end_declares(alice: IssuedCertifi
 
 
 def test_trusted_hops_choose_the_element(alice: IssuedCertificate) -> None:
-    """The element of XFCC is the one that the front end's `trusted_hops` says."""
+    """`trusted_hops` of the front end selects the element of XFCC."""
     cert = quote(alice.certificate_pem.decode(), safe="")
     front_end = FrontEnd("mine", "X-C", "xfcc", trusted_hops=2)
     assert certificates_in(front_end, (f'Cert="{cert}",Hash=ab', None)) == [alice.certificate.der]
@@ -627,7 +627,7 @@ def test_chain_is_read_beside_the_leaf() -> None:
     ],
 )
 def test_bad_chain_is_denied(chain: str, why: DenialReason) -> None:
-    """A chain that cannot be decoded denies the request, although the leaf can be decoded."""
+    """A request with a chain that cannot be decoded is denied, even if the leaf is valid."""
     answer = finding(certificates_in(FRONT_ENDS["rfc9440"], (":AAAA:", chain)))
     assert answer.reason is why
     assert answer.detail.startswith("Client-Cert, read as rfc9440: ")
@@ -643,7 +643,7 @@ def test_chain_header_is_read_only_if_it_is_declared() -> None:
 @pytest.mark.parametrize("value", ["MI_B", "MIIB,MIIB", "A" * (MAX_HEADER_CHARACTERS + 1)])
 @pytest.mark.parametrize("name", ["app-service", "nginx", "rfc9440", "envoy"])
 def test_denial_names_the_header_and_how_it_was_read(name: str, value: str) -> None:
-    """The operator reads which header is wrong, and in which encoding it was read."""
+    """The detail names the wrong header, and the encoding in which it was read."""
     front_end = FRONT_ENDS[name]
     answer = finding(certificates_in(front_end, (value, None)))
     assert answer.detail.startswith(f"{front_end.header}, read as {front_end.encoding}: ")
@@ -654,7 +654,7 @@ HOSTILE = st.text(max_size=200) | st.text(alphabet='":;,=\\%Cert-BEGIN \n+AQM', 
 
 @given(st.sampled_from(sorted(FRONT_ENDS)), HOSTILE, st.none() | HOSTILE)
 def test_hostile_headers_are_decoded_or_denied(name: str, value: str, chain: str | None) -> None:
-    """Any text in the headers gives certificates or a finding, and never an exception."""
+    """Any header text gives certificates or a finding, and never an exception."""
     answer = certificates_in(FRONT_ENDS[name], (value, chain))
     if isinstance(answer, Finding):
         assert answer.detail.isprintable()
@@ -691,7 +691,7 @@ def test_hostile_pairs_are_read_or_denied(pairs: list[tuple[str, str]], name: st
 
 @pytest.mark.parametrize("version", ["2", "2.0"])
 def test_http2_is_denied_unless_the_front_end_speaks_it(version: str) -> None:
-    """A client that upgrades to h2c through the front end writes every header itself."""
+    """HTTP/2 is denied unless the front end speaks it: an h2c client writes every header."""
     scope = {"type": "http", "http_version": version, "headers": [(b"x-arr-clientcert", b"v")]}
     environ = {"SERVER_PROTOCOL": f"HTTP/{version}", "HTTP_X_ARR_CLIENTCERT": "v"}
     for found in (APP_SERVICE.from_asgi(scope), APP_SERVICE.from_wsgi(environ)):
@@ -703,20 +703,20 @@ def test_http2_is_denied_unless_the_front_end_speaks_it(version: str) -> None:
 
 @pytest.mark.parametrize("version", ["1.0", "1.1", None])
 def test_other_http_versions_pass(version: str | None) -> None:
-    """HTTP/1 passes, and so does a server that does not tell the version."""
+    """HTTP/1 passes, and so does a request whose server does not state the version."""
     scope = {"type": "http", "http_version": version, "headers": [(b"x-arr-clientcert", b"v")]}
     assert APP_SERVICE.from_asgi({**scope, "method": "GET"}) == ("v", None)
 
 
 def test_real_headers_of_a_websocket_handshake_are_unsafe() -> None:
-    """A WebSocket handshake that an adapter describes by its real headers is held to its Origin."""
+    """A WebSocket handshake that has only its real headers passes only from an allowed Origin."""
     pairs = [(HEADER, "v"), ("Upgrade", "websocket"), ("Origin", "https://evil.example")]
     environ = {"REQUEST_METHOD": "GET", REAL_HEADERS: pairs}
     assert reason(APP_SERVICE.from_wsgi(environ)) is DenialReason.CROSS_SITE
 
 
 LOOSE = {"werkzeug.socket": None, "REQUEST_METHOD": "GET", "HTTP_X_ARR_CLIENTCERT": "v"}
-"""A request on a server that takes a bare LF for the end of a header line."""
+"""A request on a server that accepts a bare LF as the end of a header line."""
 
 
 @pytest.mark.parametrize("as_real_headers", [True, False])
@@ -729,7 +729,7 @@ def test_loose_line_ends_of_a_server(
     level: int | None,
     as_real_headers: bool,
 ) -> None:
-    """A front end that passes a bare LF on makes such a server unsafe; in doubt the log says so."""
+    """A server with loose line ends is unsafe behind a front end that passes a bare LF on."""
     front_end = FRONT_ENDS["app-service"]._replace(normalizes_line_ends=normalizes)
     environ = LOOSE | ({"arrcert.headers": [("X-ARR-ClientCert", "v")]} if as_real_headers else {})
     answer = Ingress(front_end).from_wsgi(environ)
@@ -748,7 +748,7 @@ def test_loose_line_ends_of_a_server(
 def test_loose_line_ends_of_an_asgi_server(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The same holds for ASGI, where the server is known by its modules."""
+    """An ASGI server with loose line ends is recognized by its modules, and is unsafe likewise."""
     monkeypatch.setitem(sys.modules, "hypercorn.protocol.h11", ModuleType("h11"))
     scope = {"type": "http", "method": "GET", "headers": [(b"x-arr-clientcert", b"v")]}
     strict = FRONT_ENDS["app-service"]
@@ -762,7 +762,7 @@ def test_loose_line_ends_of_an_asgi_server(
 
 
 def test_websocket_on_an_old_daphne_is_misconfigured(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A handshake whose headers may be forged is denied, or reported where unsafe servers serve."""
+    """A handshake on an unsafe daphne is denied, unless unsafe servers are allowed."""
     monkeypatch.setattr(module, "why_daphne_is_unsafe", lambda scope: "old")
     scope = {"type": "websocket", "headers": [(b"x-arr-clientcert", b"v")]}
     denied = finding(Ingress(FRONT_ENDS["app-service"]).from_asgi(scope))

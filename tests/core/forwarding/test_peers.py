@@ -57,7 +57,7 @@ def replaced(finding: Finding | None) -> bool:
 def test_address_and_port_from_headers(
     address: str, port: object, values: list[str], expected: bool
 ) -> None:
-    """An address was taken from the headers if they name the port of the connection too."""
+    """The address comes from the headers if they name the port of the connection too."""
     assert is_in_headers(address, port, values) is expected
 
 
@@ -74,7 +74,7 @@ def test_asgi_peer() -> None:
 
 @pytest.mark.parametrize("client", [None, ("192.0.2.1", 50000), ("", 50000), ("testclient", 50000)])
 def test_asgi_peer_elsewhere(client: tuple[str, int] | None) -> None:
-    """A peer that is unknown or in no trusted network is denied, and not for its port."""
+    """A peer that is unknown, or in no trusted network, is denied for its address."""
     finding = check_asgi_peer({"client": client, "headers": []}, TRUSTED)
     assert finding is not None
     assert finding.reason is DenialReason.NOT_THROUGH_FRONT_END
@@ -82,7 +82,7 @@ def test_asgi_peer_elsewhere(client: tuple[str, int] | None) -> None:
 
 
 def test_proxy_protocol_over_asgi(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Under gunicorn's ASGI worker no address is believed while it speaks the PROXY protocol."""
+    """Under gunicorn's ASGI worker with the PROXY protocol, every peer is denied."""
     scope = {"client": ("10.1.0.1", 4711), "headers": []}
     assert check_asgi_peer(scope, TRUSTED) is None
     monkeypatch.setattr(gunicorn, "_speaks_proxy_protocol", True)
@@ -97,7 +97,7 @@ def test_proxy_protocol_over_wsgi() -> None:
 
 
 class Channel(SimpleNamespace):
-    """What waitress's key `waitress.client_disconnected` is bound to."""
+    """A stand-in for the channel of waitress, which has a method `check`."""
 
     def check(self) -> bool:
         """Tell whether the client is gone."""
@@ -106,7 +106,7 @@ class Channel(SimpleNamespace):
 
 @pytest.mark.parametrize("peer", [("10.1.0.1", 4711), ("192.0.2.1", 50000)])
 def test_waitress_knows_the_real_peer(peer: tuple[str, int]) -> None:
-    """An address that is not the one of waitress's channel was taken from a header."""
+    """An address that differs from the address of waitress's channel comes from a header."""
     environ = {
         "REMOTE_ADDR": "10.1.0.1",
         "REMOTE_PORT": "50000",
@@ -116,7 +116,7 @@ def test_waitress_knows_the_real_peer(peer: tuple[str, int]) -> None:
 
 
 def test_wsgi_headers_may_name_address_and_port() -> None:
-    """Headers of a WSGI request count, and other keys of the environ do not."""
+    """Headers of a WSGI request are searched for the peer's address, and other keys are not."""
     environ = {"REMOTE_ADDR": "10.1.0.1", "REMOTE_PORT": "4711", "SERVER_NAME": "10.1.0.1:4711"}
     assert check_wsgi_peer(environ, TRUSTED) is None
     environ["HTTP_X_REAL_IP"] = "10.1.0.1:4711"

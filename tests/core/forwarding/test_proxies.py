@@ -1,4 +1,4 @@
-"""The settings that keep out requests which did not come through the front end."""
+"""The settings that deny requests from other ways than through the front end."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def test_all_mistakes_of_a_secret_header_are_reported() -> None:
     ],
 )
 def test_every_secret_is_long_and_printable(secrets: object, is_good: bool) -> None:
-    """Each of the secrets has at least 16 printable characters."""
+    """Each secret must have at least 16 printable characters."""
     assert len(SECRET) == SHORTEST_SECRET
     value = {"header": "X-Secret", "secrets": secrets}
     if is_good:
@@ -130,7 +130,7 @@ def test_every_secret_is_long_and_printable(secrets: object, is_good: bool) -> N
 
 
 def test_repr_does_not_show_the_secret() -> None:
-    """A secret does not appear where the configuration is printed."""
+    """The repr of a configuration does not contain the secret."""
     assert repr(SecretHeader("X-S", (OLD,))) == "<SecretHeader X-S>"
     assert str(SecretHeader("X-S", (OLD,))) == "<SecretHeader X-S>"
 

@@ -72,7 +72,7 @@ def name_of(environ: dict[str, Any]) -> str | None:
     ],
 )
 def test_server_is_known_by_its_signs(environ: dict[str, Any], name: str, is_safe: bool) -> None:
-    """A server is recognized by its own keys and classes, else by its name, else by its shape."""
+    """A server is recognized by its keys and classes, then by its name, then by its shape."""
     server = wsgi_server(environ)
     assert server is not None
     assert (server.name, server.is_safe) == (name, is_safe)
@@ -80,7 +80,7 @@ def test_server_is_known_by_its_signs(environ: dict[str, Any], name: str, is_saf
 
 
 def test_classes_count_before_keys_and_names() -> None:
-    """A class outweighs a key or a name, and the class of wsgi.errors outweighs wsgi.input's."""
+    """A class outweighs a key or a name, and wsgi.errors' class outweighs wsgi.input's."""
     waitress = {"waitress.client_disconnected": None, "SERVER_SOFTWARE": "waitress"}
     body = {"wsgi.input": of_module("cheroot.server")}
     errors = {"wsgi.errors": of_module("gevent.pywsgi")}
@@ -95,7 +95,7 @@ def test_asgiref_is_known_by_the_body() -> None:
 
 
 def test_hypercorn_and_tornado_are_known_by_the_stream_of_errors() -> None:
-    """Neither hypercorn nor tornado sets a key of its own; they differ in wsgi.errors."""
+    """Hypercorn and tornado set no key of their own, and are recognized by their wsgi.errors."""
     shape = {"wsgi.input": io.BytesIO(), "wsgi.multiprocess": True}
     assert name_of(shape | {"wsgi.errors": sys.stdout}) == "the WSGI mode of hypercorn or uvicorn"
     assert name_of(shape | {"wsgi.errors": sys.stderr}) == "tornado's WSGIContainer"
@@ -118,7 +118,7 @@ def test_two_servers_of_one_name_are_told_apart() -> None:
     [{}, {"SERVER_SOFTWARE": "brand-new/1.0", "wsgi.errors": sys.stdout}, {"SERVER_SOFTWARE": ""}],
 )
 def test_unknown_server_is_none(environ: dict[str, Any]) -> None:
-    """A server that was not tested is unknown.
+    """A server that was never tested is unknown.
 
     If SERVER_SOFTWARE has an unknown name, the other values are not used.
     """
@@ -182,7 +182,7 @@ def test_settings_that_let_underscores_pass(running: Callable[..., None], settin
 
 
 def test_gunicorn_with_the_hook_is_safe(running: Callable[..., None]) -> None:
-    """The hook makes every version of gunicorn safe, whatever its settings."""
+    """With the hook, every version of gunicorn is safe with any settings."""
     running(version=(19, 9), unsafe_setting="header_map=dangerous")
     gunicorn_hook_ran()
     server = wsgi_server(GUNICORN)
@@ -238,7 +238,7 @@ def test_a_scope_without_headers_is_not_suspicious(monkeypatch: pytest.MonkeyPat
     ],
 )
 def test_one_sign_is_enough(environ: dict[str, Any], name: str) -> None:
-    """A server with several signs is recognized by each of them alone."""
+    """Each sign of a server is enough to recognize it."""
     assert name_of(environ) == name
 
 
@@ -283,7 +283,7 @@ def package(monkeypatch: pytest.MonkeyPatch, name: str, version: str | None) -> 
 
 @pytest.fixture(autouse=True)
 def _versions_are_not_remembered() -> Iterator[None]:
-    """What one test makes of a package's version is not known to the next."""
+    """Forget the versions of packages, which another test may have changed."""
     yield
     servers._version_of.cache_clear()
 
@@ -314,7 +314,7 @@ def test_eventlet_is_judged_by_its_version(
     name: str,
     is_safe: bool,
 ) -> None:
-    """Eventlet before 0.37 folds names, and so may one that does not say its version."""
+    """Eventlet before 0.37 is unsafe, and so is an eventlet without a version."""
     package(monkeypatch, "eventlet", version)
     server = wsgi_server(environ)
     assert server is not None
@@ -351,7 +351,7 @@ def test_gunicorn_that_checks_no_names_over_http2(running: Callable[..., None]) 
     ],
 )
 def test_servers_with_loose_line_ends(environ: dict[str, Any], is_loose: bool) -> None:
-    """Servers that take a bare LF for the end of a header line are known."""
+    """Servers that accept a bare LF as the end of a header line have loose line ends."""
     server = wsgi_server(environ)
     assert server is not None
     assert server.has_loose_line_ends is is_loose

@@ -1,4 +1,4 @@
-"""The bytes of the file of policies: its checksum, its text, and where it may lie."""
+"""The bytes of the file of policies: its checksum, its text, and its place."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_first_line_holds_the_checksum_of_the_rest() -> None:
 
 
 def test_file_without_a_checksum_is_not_sealed() -> None:
-    """A file without the line is taken as it is, and counts as not sealed."""
+    """A file without the checksum line is read unchanged, and counts as not sealed."""
     assert unsealed(TEXT) == (TEXT, False)
     assert unsealed(b"# arrcerts\n" + TEXT)[1] is False
 
@@ -56,7 +56,7 @@ def test_byte_order_mark_is_ignored() -> None:
 
 @given(st.integers(min_value=0, max_value=len(sealed(TEXT)) - 1))
 def test_no_part_of_a_sealed_file_is_whole(length: int) -> None:
-    """A sealed file that is cut anywhere is never accepted as sealed, and holds no policy."""
+    """A sealed file that is cut is refused, or is not sealed and holds no policy."""
     part = sealed(TEXT)[:length]
     try:
         text, is_sealed = unsealed(part)
@@ -75,7 +75,7 @@ def test_no_part_of_a_sealed_file_is_whole(length: int) -> None:
     ],
 )
 def test_changed_file_does_not_match(change) -> None:
-    """Any other byte below the first line is refused, with what to do."""
+    """A change of any byte below the first line is refused, and the error says what to do."""
     with pytest.raises(ValueError, match="install"):
         unsealed(change(sealed(TEXT)))
 
@@ -90,7 +90,7 @@ def test_changed_file_does_not_match(change) -> None:
     ],
 )
 def test_line_that_is_nearly_a_checksum_is_refused(line: bytes) -> None:
-    """A checksum that is written otherwise, or not on the first line, is never overlooked."""
+    """A checksum in another form, or on another line than the first, is refused."""
     with pytest.raises(ValueError, match="but its first line is not"):
         unsealed(line + TEXT)
 
@@ -113,7 +113,7 @@ def test_text_is_toml() -> None:
     ],
 )
 def test_text_that_is_no_toml(text: bytes, what: str) -> None:
-    """Whatever is no TOML is refused with its place, in one line."""
+    """Text that is not TOML is refused with its place, in one line."""
     with pytest.raises(ValueError, match=what) as caught:
         parsed(text)
     assert "\n" not in str(caught.value)
@@ -123,7 +123,7 @@ def test_text_that_is_no_toml(text: bytes, what: str) -> None:
 
 
 def test_content_of_a_file(file: Path) -> None:
-    """A look gives the path without links, the digest of all bytes, and the text."""
+    """Reading the file gives its path without links, the digest of all bytes, and the text."""
     link = file.with_name("link.toml")
     link.symlink_to(file)
     content = read_content(str(link))
@@ -133,7 +133,7 @@ def test_content_of_a_file(file: Path) -> None:
 
 
 def test_equal_bytes_at_another_time_are_another_content(file: Path) -> None:
-    """Equal bytes that were written again are seen as a change."""
+    """Equal bytes with another modification time are a change."""
     before = read_content(str(file))
     os.utime(file, ns=(0, 0))
     after = read_content(str(file))
@@ -153,7 +153,7 @@ def test_file_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize("mode", [0o664, 0o646, 0o666])
 def test_file_that_others_may_write_is_refused(file: Path, mode: int) -> None:
-    """Whoever can write the file is everybody, so only its owner may write it."""
+    """A file that others may write is refused."""
     file.chmod(mode)
     said = why(file)
     assert f"(mode {mode:04o})" in said
@@ -163,7 +163,7 @@ def test_file_that_others_may_write_is_refused(file: Path, mode: int) -> None:
 
 @pytest.mark.parametrize("mode", [0o777, 0o770])
 def test_folder_that_others_may_write_is_refused(file: Path, mode: int) -> None:
-    """Whoever can write the folder can replace the file."""
+    """A file in a folder that others may write is refused, because they can replace it."""
     file.parent.chmod(mode)
     assert f"is in the folder '{file.parent}'" in why(file)
     file.parent.chmod(0o1777)
@@ -171,7 +171,7 @@ def test_folder_that_others_may_write_is_refused(file: Path, mode: int) -> None:
 
 
 def test_folder_of_a_link_that_others_may_write_is_refused(file: Path) -> None:
-    """Whoever can write the folder of the link can let it lead to another file."""
+    """A link in a folder that others may write is refused, because they can change its target."""
     links = file.parent / "links"
     links.mkdir()
     links.chmod(0o777)
@@ -180,14 +180,14 @@ def test_folder_of_a_link_that_others_may_write_is_refused(file: Path) -> None:
 
 
 def test_modes_say_nothing_on_windows(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where modes do not say who may write a file, they are not checked."""
+    """On Windows the modes of a file are not checked."""
     file.chmod(0o666)
     monkeypatch.setattr(contents, "HAS_MODES", False)
     assert read_content(str(file)).text == TEXT
 
 
 def test_file_in_a_served_folder_is_refused(file: Path) -> None:
-    """A file below a folder that the site serves is refused, however the path is written."""
+    """A file below a folder that the site serves is refused, for every notation of the path."""
     folder = file.parent
     assert "is below MEDIA_ROOT" in why(file, Served("MEDIA_ROOT", str(folder)))
     assert "is below MEDIA_ROOT" in why(file, Served("MEDIA_ROOT", f"{folder}/"))
@@ -198,7 +198,7 @@ def test_file_in_a_served_folder_is_refused(file: Path) -> None:
 
 
 def test_link_in_a_served_folder_is_refused(file: Path) -> None:
-    """A link that visitors could replace is refused, wherever it leads."""
+    """A link that visitors may replace is refused, for any target."""
     media = file.parent / "media"
     media.mkdir()
     (media / "partners.toml").symlink_to(file)

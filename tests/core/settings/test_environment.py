@@ -30,7 +30,7 @@ def mistake(text: str, form: Form) -> str:
 @pytest.mark.parametrize("form", Form)
 @pytest.mark.parametrize("text", ["", " ", "\n\t"])
 def test_empty_variable_is_a_mistake(text: str, form: Form) -> None:
-    """A variable that is set to nothing is neither a value nor left out."""
+    """An empty variable is a mistake."""
     assert mistake(text, form) == "the environment variable is empty; set it or remove it"
 
 
@@ -39,7 +39,7 @@ def test_empty_variable_is_a_mistake(text: str, form: Form) -> None:
     "text", ["@Microsoft.KeyVault(SecretUri=x)", "  @microsoft.keyvault(VaultName=v;SecretName=s)"]
 )
 def test_unresolved_reference_is_a_mistake(text: str, form: Form) -> None:
-    """A Key Vault reference that App Service left in place is not a value of any form."""
+    """A Key Vault reference that App Service did not resolve is a mistake in every form."""
     assert mistake(text, form).startswith(
         f"{text!r} is a Key Vault reference that App Service did not resolve"
     )
@@ -88,7 +88,7 @@ def test_text_becomes_a_value(text: str, form: Form, value: Any) -> None:
     ],
 )
 def test_other_text_is_left_to_the_setting(text: str, form: Form) -> None:
-    """Text that is not a number or a truth value is not guessed at; the setting refuses it."""
+    """Text that is not a number or a truth value stays text, and the setting refuses it."""
     assert value_of(text, form, EXAMPLE) == text
 
 
@@ -109,7 +109,7 @@ def test_other_text_is_left_to_the_setting(text: str, form: Form) -> None:
     ],
 )
 def test_what_is_no_list_is_told(text: str, message: str) -> None:
-    """A list has entries between semicolons, or is a JSON list with entries."""
+    """A text that is not a list is an error, which says how to write one."""
     assert message in mistake(text, Form.LIST)
     if text != "a,b":
         assert message in mistake(text, Form.LIST_WITH_COMMAS)

@@ -1,4 +1,4 @@
-"""The file of policies: what the start accepts, and what counts after a change."""
+"""The file of policies: what the start accepts, and when a change takes effect."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def policies(*clients: IssuedCertificate, name: str = "default") -> bytes:
 
 
 class Site:
-    """An authorizer that follows a file, and looks only when the test says so."""
+    """An authorizer that follows a file, and reads it only when the test calls `look`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -47,7 +47,7 @@ class Site:
         new.replace(self.path)
 
     def look(self, seconds: float = 0) -> None:
-        """Look at the file, some seconds after the last look."""
+        """Poll the file, some seconds after the last poll."""
         self.file._seen_at -= seconds
         self.file.look()
 
@@ -66,7 +66,7 @@ class Site:
 
 @pytest.fixture(autouse=True)
 def _by_hand(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
-    """Start no thread, so that the test takes the looks, except with the marker usefixtures."""
+    """Start no thread, so that the test polls by hand, except with the marker usefixtures."""
     if "threads" not in request.fixturenames:
         monkeypatch.setattr(PolicyFile, "_start", lambda self: None)
         monkeypatch.setattr(file.time, "sleep", lambda _: None)
@@ -74,13 +74,13 @@ def _by_hand(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) ->
 
 @pytest.fixture
 def threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let threads take the looks, twenty a second."""
+    """Let threads poll the file, twenty times a second."""
     monkeypatch.setattr(file, "SECONDS_BETWEEN_LOOKS", 0.05)
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """A sealed file that lets Alice and Bob in."""
+    """A sealed file that accepts Alice and Bob."""
     path = tmp_path / "partners.toml"
     path.write_bytes(sealed(policies(ALICE, BOB)))
     return path
@@ -118,7 +118,7 @@ def problems(**settings: Any) -> list[str]:
 
 
 def test_policies_come_from_the_file(site: Site) -> None:
-    """The policies of the file decide, and nobody else enters."""
+    """The policies of the file decide, and all other clients are denied."""
     assert site.verdicts() == (True, True)
     assert site.verdict(self_signed("alice")) == "fingerprint_not_allowed"
     assert list(site.settings.policies) == ["default"]
@@ -142,7 +142,7 @@ def test_path_object_names_the_file(path: Path) -> None:
 
 @pytest.mark.parametrize("value", [1, "", ["a"], True])
 def test_value_that_is_no_path(value: object) -> None:
-    """Anything but a path is refused."""
+    """A value that is not a path is refused."""
     [said] = problems(ARRCERT_FILE=value)
     assert said.startswith("ARRCERT_FILE: ")
     assert "is not the path of a file" in said
@@ -192,7 +192,7 @@ def test_front_end_proves_no_names_in_a_file(path: Path) -> None:
 
 
 def test_protect_all_needs_a_default_policy(path: Path) -> None:
-    """A file without the policy `default` does not start a site that is protected whole."""
+    """A file without the policy `default` stops the start if the whole site is protected."""
     path.write_bytes(sealed(policies(ALICE, name="partners")))
     [said] = problems(ARRCERT_FILE=str(path), ARRCERT_PROTECT_ALL=True)
     assert said.startswith('ARRCERT_FILE: there is no policy "default"')
@@ -212,7 +212,7 @@ def test_unsafe_place_stops_the_start(path: Path) -> None:
 def test_start_waits_for_a_file_without_a_checksum(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without a checksum the start looks twice, and takes what did not change in between."""
+    """The start reads a file without a checksum twice, and accepts it if it did not change."""
     path.write_bytes(policies(ALICE, BOB))
     waits: list[float] = []
 
@@ -230,7 +230,7 @@ def test_start_waits_for_a_file_without_a_checksum(
 
 
 def test_start_does_not_wait_for_a_sealed_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file with its checksum is known to be whole."""
+    """The start reads a sealed file once, because its checksum shows that it is complete."""
     monkeypatch.setattr(file.time, "sleep", lambda _: pytest.fail("it waits"))
     Site(path)
 
@@ -238,7 +238,7 @@ def test_start_does_not_wait_for_a_sealed_file(path: Path, monkeypatch: pytest.M
 def test_file_that_is_broken_for_a_moment_does_not_stop_the_start(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A worker that starts while somebody writes the file waits for the next look."""
+    """A worker that starts while the file is being written waits for the next poll."""
     data = path.read_bytes()
     path.write_bytes(b"")
     monkeypatch.setattr(file.time, "sleep", lambda _: path.write_bytes(data))
@@ -248,7 +248,7 @@ def test_file_that_is_broken_for_a_moment_does_not_stop_the_start(
 
 
 def test_file_that_never_rests_stops_the_start(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file that is different at every look is refused."""
+    """A file that changes at every poll stops the start."""
     path.write_bytes(policies(ALICE))
 
     def write_more(_: float) -> None:
@@ -265,7 +265,7 @@ def test_file_that_never_rests_stops_the_start(path: Path, monkeypatch: pytest.M
 def test_sealed_change_counts_at_the_first_look(
     site: Site, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A partner who is removed or added is out or in after one look, and the log says so."""
+    """A sealed change takes effect after one poll, for added and removed partners."""
     caplog.set_level(logging.INFO, "arrcert")
     assert site.verdicts() == (True, True)
     site.replace(sealed(policies(ALICE)))
@@ -279,7 +279,7 @@ def test_sealed_change_counts_at_the_first_look(
 
 
 def test_memory_ends_with_the_generation(site: Site) -> None:
-    """What is remembered belongs to one content: a new one starts with an empty memory."""
+    """Each new content of the file starts with an empty memory."""
     site.verdicts()
     before = site.authorizer._current()
     assert len(before.candidates["default"][0].memory()._accepted) == 2
@@ -293,7 +293,7 @@ def test_memory_ends_with_the_generation(site: Site) -> None:
 
 
 def test_change_of_identity_or_roles_counts_at_once(site: Site) -> None:
-    """After a change of a name or of roles, a client that is remembered has the new ones."""
+    """A changed name or role takes effect at once, even for a remembered client."""
     for line, name, roles in (
         ('identity = "fabrikam"\nroles = ["orders"]', "fabrikam", {"orders"}),
         ('identity = "fabrikam"\nroles = ["invoices"]', "fabrikam", {"invoices"}),
@@ -307,7 +307,7 @@ def test_change_of_identity_or_roles_counts_at_once(site: Site) -> None:
 
 
 def test_change_without_a_checksum_counts_at_the_second_look(site: Site) -> None:
-    """Without a checksum, the same bytes must be there two seconds later."""
+    """A change without a checksum takes effect when the same bytes are there two seconds later."""
     site.replace(policies(ALICE))
     site.look()
     assert site.verdicts() == (True, True)
@@ -318,7 +318,7 @@ def test_change_without_a_checksum_counts_at_the_second_look(site: Site) -> None
 
 
 def test_bytes_that_change_between_looks_do_not_count(site: Site) -> None:
-    """Every change starts the two seconds again, also one that writes the same bytes."""
+    """Each write of the file starts the two seconds again, even with the same bytes."""
     for number in range(5):
         site.path.write_bytes(policies(ALICE))
         os.utime(site.path, (number, number))
@@ -331,7 +331,7 @@ def test_bytes_that_change_between_looks_do_not_count(site: Site) -> None:
 def test_every_truncation_of_a_file_admits_nobody_new(
     tmp_path: Path, authority: CertificateAuthority
 ) -> None:
-    """A file that is cut after `trust_anchors` is valid TOML and lets everybody of that CA in.
+    """A file that is cut after `trust_anchors` is valid TOML and accepts every client of that CA.
 
     It never counts at one look, and with a checksum it never counts at all.
     """
@@ -352,7 +352,7 @@ def test_every_truncation_of_a_file_admits_nobody_new(
 
 
 def test_broken_file_keeps_the_last_good_one(site: Site, errors: list[str]) -> None:
-    """A broken change is one error that names its place, and nothing else changes."""
+    """A broken change logs one error with its place, and the last good content stays in use."""
     site.replace(sealed(policies(ALICE) + b'[[default]]\nfingerprints = ["12:34"]\n'))
     for _ in range(3):
         site.look(file.SECONDS_BETWEEN_LOOKS)
@@ -369,7 +369,7 @@ def test_broken_file_keeps_the_last_good_one(site: Site, errors: list[str]) -> N
 def test_file_that_vanishes_or_breaks(
     site: Site, data: bytes | None, errors: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A file that is missing, empty, no TOML or changed below its checksum is a bad file."""
+    """A file that is missing, empty, not TOML, or changed below its checksum is a bad file."""
     caplog.set_level(logging.INFO, "arrcert")
     good = site.path.read_bytes()
     if data is None:
@@ -388,7 +388,7 @@ def test_file_that_vanishes_or_breaks(
 
 
 def test_file_that_is_missing_at_one_look_is_no_error(site: Site, errors: list[str]) -> None:
-    """Some programs remove a file before they write it again, so one look is no reason to alarm."""
+    """A file that is missing at one poll is no error: some programs remove and rewrite it."""
     data = site.path.read_bytes()
     site.path.unlink()
     site.look()
@@ -398,7 +398,7 @@ def test_file_that_is_missing_at_one_look_is_no_error(site: Site, errors: list[s
 
 
 def test_place_that_becomes_unsafe(site: Site, errors: list[str]) -> None:
-    """A file that others may write from now on is an error, and its changes do not count."""
+    """If others may write the file from now on, an error is logged and its changes are ignored."""
     site.replace(sealed(policies(ALICE)))
     site.path.chmod(0o666)
     for _ in range(2):
@@ -411,7 +411,7 @@ def test_place_that_becomes_unsafe(site: Site, errors: list[str]) -> None:
 
 
 def test_policy_that_vanishes_denies(site: Site, caplog: pytest.LogCaptureFixture) -> None:
-    """Requests under a policy that the file does not hold any more are `misconfigured`."""
+    """A request under a policy that the file no longer holds is denied as `misconfigured`."""
     site.replace(sealed(policies(ALICE, name="partners")))
     site.look()
     assert site.verdict(ALICE) == DenialReason.MISCONFIGURED
@@ -421,7 +421,7 @@ def test_policy_that_vanishes_denies(site: Site, caplog: pytest.LogCaptureFixtur
 
 
 def test_new_warnings_are_logged_once(site: Site, caplog: pytest.LogCaptureFixture) -> None:
-    """A change that is probably a mistake is a warning, once."""
+    """A change that is probably a mistake logs one warning."""
     pin = ALICE.certificate.sha256_fingerprint
     retired = f'[default]\nfingerprints = [{{fingerprint = "{pin}", not_after = 2020-01-01}}]\n'
     for comment in ("", "#\n"):
@@ -435,7 +435,7 @@ def test_new_warnings_are_logged_once(site: Site, caplog: pytest.LogCaptureFixtu
 def test_unexpected_fault_keeps_the_last_good_one(
     site: Site, monkeypatch: pytest.MonkeyPatch, errors: list[str]
 ) -> None:
-    """An unexpected exception is logged once, and the next look tries again."""
+    """An unexpected exception is logged once, and the next poll tries again."""
     site.replace(sealed(policies(ALICE)))
 
     def broken(*_: object, **__: object) -> object:
@@ -464,7 +464,7 @@ def generation(folder: Path, authority: CertificateAuthority) -> None:
 def test_siblings_belong_to_the_same_generation(
     tmp_path: Path, authority: CertificateAuthority, other_authority: CertificateAuthority
 ) -> None:
-    """Links are resolved once: a folder that is exchanged as a whole is one change."""
+    """Links are resolved once, so replacing a whole folder is one change."""
     generation(tmp_path / "1", authority)
     generation(tmp_path / "2", other_authority)
     (tmp_path / "data").symlink_to("1")
@@ -482,7 +482,7 @@ def test_siblings_belong_to_the_same_generation(
 def test_file_that_comes_later_completes_a_change(
     tmp_path: Path, authority: CertificateAuthority, errors: list[str]
 ) -> None:
-    """A change that names a file which is not there yet is an error until the file comes."""
+    """A change that names a missing file is an error until that file exists."""
     generation(tmp_path / "site", authority)
     site = Site(tmp_path / "site" / "partners.toml")
     site.replace(sealed(b'[default]\ntrust_anchors = "new.pem"\n'))
@@ -496,7 +496,7 @@ def test_file_that_comes_later_completes_a_change(
 
 
 def test_trust_files_are_taken_over(tmp_path: Path, authority: CertificateAuthority) -> None:
-    """A change of the policies counts although a file that they name is broken now.
+    """A change of the policies takes effect even if a file that they name is broken now.
 
     The last good content of that file stays in use, and is held once for all policies.
     """
@@ -527,7 +527,7 @@ def eventually(site: Site, expected: tuple[bool, bool]) -> bool:
 
 @pytest.mark.usefixtures("threads")
 def test_thread_follows_the_file_without_requests(path: Path) -> None:
-    """A worker that gets no requests knows the new content too."""
+    """The thread reads the new content even in a worker that gets no requests."""
     site = Site(path)
     site.replace(policies(ALICE))
     assert eventually(site, (True, False))
@@ -535,7 +535,7 @@ def test_thread_follows_the_file_without_requests(path: Path) -> None:
 
 @pytest.mark.usefixtures("threads")
 def test_thread_ends_with_its_file(path: Path) -> None:
-    """A configuration that nobody uses any more is not followed."""
+    """The thread ends when its configuration is garbage."""
     site = Site(path)
     thread = site.file._thread
     assert thread is not None
@@ -562,7 +562,7 @@ def test_forked_process_follows_the_file(path: Path) -> None:
 
 
 def test_late_look_is_waited_for(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A request waits a moment for a look that is overdue, at most once in two seconds."""
+    """A request waits a moment for an overdue poll, at most once in two seconds."""
     waits: list[float] = []
 
     class Looked(threading.Event):
@@ -577,7 +577,7 @@ def test_late_look_is_waited_for(site: Site, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_without_a_thread_the_request_looks(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If no thread can be started, the request takes the look itself."""
+    """If no thread can be started, the request polls the file itself."""
 
     def none_left(_: object) -> None:
         raise RuntimeError("can't start new thread")
@@ -589,7 +589,7 @@ def test_without_a_thread_the_request_looks(site: Site, monkeypatch: pytest.Monk
 
 
 def test_share_that_does_not_answer_is_an_error(site: Site, errors: list[str]) -> None:
-    """If no look ends for a minute, the log says so, once."""
+    """If no poll ends within a minute, the log says so once."""
     site.file._thread = threading.current_thread()
     for _ in range(2):
         site.file._looked_at = time.monotonic() - file.SECONDS_WITHOUT_A_LOOK - 1

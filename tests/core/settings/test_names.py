@@ -58,7 +58,7 @@ def test_settings_and_flat_variables_have_different_names() -> None:
     ],
 )
 def test_closest_key(name: object, meant: str | None) -> None:
-    """A misspelt key, or the name that other software uses, leads to the key."""
+    """The suggestion for a misspelt key, or for another software's name of it, is the right key."""
     assert closest(name, PARAMETERS) == meant
 
 
@@ -76,12 +76,12 @@ def test_closest_key(name: object, meant: str | None) -> None:
     ],
 )
 def test_closest_setting(name: str, meant: str | None) -> None:
-    """The prefix that all settings share does not make their names similar."""
+    """The prefix that all settings share does not count as a similarity."""
     assert closest(name, SETTINGS) == meant
 
 
 def test_closest_name_is_a_known_one() -> None:
-    """A synonym does not lead to a name that is not among the known ones."""
+    """A synonym suggests only names that are in the list of known names."""
     assert closest("thumbprints", ["issuers"]) is None
     assert closest("thumbprints", []) is None
 
@@ -100,7 +100,7 @@ def test_closest_name_is_a_known_one() -> None:
     ],
 )
 def test_hint_says_what_to_write(key: object, text: str) -> None:
-    """The hint names the key or setting that was meant, or else every key."""
+    """The hint names the intended key or setting, or else lists every key."""
     assert hint(key) == text
 
 
@@ -125,7 +125,7 @@ def test_hint_says_what_to_write(key: object, text: str) -> None:
     ],
 )
 def test_stray_key_is_not_a_name_of_a_policy(name: object, held: Any, found: str | None) -> None:
-    """A key in place of a policy's name is known by its name and by what it holds."""
+    """A key in the place of a policy's name is recognized by its name and its value."""
     assert stray_key(name, held) == found
 
 

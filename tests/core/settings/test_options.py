@@ -1,4 +1,4 @@
-"""The settings beside the policies: what each of them accepts, and what a mistake in it says."""
+"""The settings other than the policies: the values they accept, and their errors."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_telemetry_is_a_truth_value() -> None:
 
 
 def test_option_must_say_how_it_is_read() -> None:
-    """A setting without a reading of its own is an error of the program, not an accepted value."""
+    """A setting that does not define how it is read is an error of the program."""
     with pytest.raises(NotImplementedError):
         Option.read("x", Notation.PYTHON)
 
@@ -123,7 +123,7 @@ def test_defaults(option: type[Option], default: object) -> None:
 def test_environment_and_framework_give_the_same_value(
     option: type[Option], text: str, written: Any, value: Any
 ) -> None:
-    """The text of a variable is read to the value that the framework's setting gives."""
+    """The text of a variable is read as the same value that a framework's setting has."""
     from_text = value_of(text, option.form, option.example)
     assert from_text == written
     assert option.read(from_text, Notation.JSON) == value

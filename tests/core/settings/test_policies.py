@@ -18,14 +18,14 @@ PIN = "A" * 64
 
 
 def read(text: str, **options: Any) -> PolicyReader:
-    """Return the reader of a TOML text, after it was read."""
+    """Return the reader of a TOML text, after it has read the text."""
     reader = PolicyReader("ARRCERT_FILE", Notation.TOML, **options)
     reader.read(tomllib.loads(text))
     return reader
 
 
 def test_tables_and_lists_of_tables() -> None:
-    """`[name]` is one policy, `[[name]]` one of several alternatives."""
+    """`[name]` is one policy, and `[[name]]` is one of several alternatives."""
     reader = PolicyReader("ARRCERT_FILE", Notation.TOML)
     policies = reader.read(
         tomllib.loads(
@@ -98,7 +98,7 @@ def test_bad_entry_is_named() -> None:
 
 
 def test_refused_key() -> None:
-    """A key that may not stand here is a mistake with its reason."""
+    """A key that is not allowed in TOML is a mistake that says why."""
     text = "[default]\nnames_proven_by_front_end = true\ncommon_names = ['a']"
     [problem] = read(text, refused={"names_proven_by_front_end": "is not allowed"}).problems
     assert problem == ('ARRCERT_FILE["default"]["names_proven_by_front_end"]', "is not allowed")

@@ -1,4 +1,4 @@
-"""A configuration is validated whole, and every mistake is reported with its place."""
+"""A configuration is validated completely, and each mistake is reported with its place."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_flat_variables_are_the_default_policy(
 
 
 def test_flat_list_may_be_json(authority: CertificateAuthority) -> None:
-    """An entry that holds a comma or a semicolon is written in a JSON list."""
+    """A flat list may be JSON, so that an entry can hold a comma or a semicolon."""
     client = authority.issue("alice, of sales; west")
     settings = load(
         {},
@@ -129,7 +129,7 @@ def test_no_source_stops_the_start() -> None:
 
 
 def test_variables_of_the_platforms_recipe_are_answered() -> None:
-    """The variables of the platform's recipe are answered with the page that says what to write."""
+    """The error about a variable of the platform's recipe names the page with the answer."""
     for name in ("ALLOWED_CLIENT_CERT_THUMBPRINTS", "ALLOWED_CLIENT_CERT_COMMON_NAMES"):
         first, second = problems({}, {name: "x"})
         assert first == NOT_CONFIGURED
@@ -143,7 +143,7 @@ def test_variables_of_the_platforms_recipe_are_answered() -> None:
     "name", ["ARRCERT", "ARRCERT_FRONT_END", "ARRCERT_EXEMPT_PATHS", "ARRCERT_PROTECT_ALL"]
 )
 def test_none_is_no_value(name: str) -> None:
-    """None, as `os.environ.get("TYPO")` returns it, is an error and not a setting left out."""
+    """None, as `os.environ.get("TYPO")` returns it, is an error for every setting."""
     framework = {"ARRCERT": POLICY, name: None}
     assert only_problem(framework) == (name, "is None; write a value, or leave it out")
     if name != "ARRCERT":
@@ -163,7 +163,7 @@ def test_none_is_no_value(name: str) -> None:
     ],
 )
 def test_two_sources_stop_the_start(framework: dict[str, Any], environ: dict[str, str]) -> None:
-    """If there are two sources of policies, none is chosen."""
+    """Two sources of policies are an error, and neither is chosen."""
     setting, message = only_problem(framework, environ)
     assert setting == "ARRCERT"
     assert "more than one source" in message
@@ -191,7 +191,7 @@ def test_other_settings_have_one_source_too(name: str, value: object, text: str)
     assert "two sources" in message
 
 
-# --- what the other settings hold ----------------------------------------------------------------
+# --- the values of the other settings -------------------------------------------------------------
 
 
 def test_defaults() -> None:
@@ -219,7 +219,7 @@ def test_settings_from_the_framework() -> None:
 
 
 def test_settings_from_the_environment() -> None:
-    """In the environment a mapping is JSON, a list is split at semicolons, and truth is a word."""
+    """In the environment a mapping is JSON, a list has semicolons, and a boolean is a word."""
     settings = load(
         {},
         {
@@ -569,7 +569,7 @@ def test_a_misspelt_variable_is_one_mistake() -> None:
     ],
 )
 def test_synonyms_are_known(key: str, meant: str) -> None:
-    """The name that other software uses for a key leads to the key."""
+    """The error about another software's name for a key names the right key."""
     assert f"did you mean {meant}?" in only_problem({"ARRCERT": {"default": {key: "x"}}})[1]
 
 
@@ -617,7 +617,7 @@ SECRET = "a-secret-of-the-front-end"
 def test_unguarded_header_is_warned_of(
     framework: dict[str, Any], environ: dict[str, str], debug: bool, guarded: bool
 ) -> None:
-    """Outside App Service the start warns if nothing is known to guard the header."""
+    """Outside App Service the start warns if nothing is known to protect the header."""
     settings = load({"ARRCERT": POLICY, **framework}, environ, debug=debug)
     warned = [problem.setting for problem in settings.warnings()]
     assert warned == ([] if guarded else ["ARRCERT_FRONT_END"])
@@ -698,7 +698,7 @@ def test_unsafe_servers_are_refused_outside_debug(
 def test_how_many_are_remembered(
     framework: dict[str, Any], environ: dict[str, str], most: int
 ) -> None:
-    """The size of the memory is a whole number, in the framework or in the environment."""
+    """The framework or the environment sets the number of remembered certificates."""
     environ = {**ON_APP_SERVICE, "ARRCERT_FINGERPRINTS": PIN, **environ}
     assert load(framework, environ).most_remembered == most
 
@@ -714,7 +714,7 @@ def test_what_is_no_number_to_remember(wrong: object) -> None:
 
 
 def test_names_may_be_proven_by_a_front_end_that_checks() -> None:
-    """Names need no other proof if the front end says in a header that it has checked them."""
+    """A front end that reports its check in a header proves names without another proof."""
     policies = {"default": {"common_names": ["a"], "names_proven_by_front_end": True}}
     front_end = {"header": "X-Client", "checks_certificates": True}
     verified = {"verify_header": "X-Client-Verify", "verify_value": "SUCCESS"}
@@ -725,7 +725,7 @@ def test_names_may_be_proven_by_a_front_end_that_checks() -> None:
 
 
 def test_all_mistakes_come_together() -> None:
-    """One error shows every mistake of the whole configuration."""
+    """One error shows all mistakes of the whole configuration."""
     found = problems(
         {
             "ARRCERT": {"default": {"fingerprints": ["zz"]}, "partners": {"common_names": ["a"]}},

@@ -1,4 +1,4 @@
-"""Revocation lists: which lists can be used, and what they contain."""
+"""Revocation lists: which of them can be used, and what they contain."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def key_usage(*, crl_sign: bool) -> x509.KeyUsage:
 
 
 def limited(**limits: Any) -> x509.IssuingDistributionPoint:
-    """Make an issuing distribution point; what is not given is no limit."""
+    """Make an issuing distribution point. An absent argument is no limit."""
     kinds = ("user_certs", "ca_certs", "attribute_certs")
     facts: dict[str, Any] = {f"only_contains_{kind}": False for kind in kinds}
     facts |= {"indirect_crl": False, "full_name": None, "relative_name": None}
@@ -170,7 +170,7 @@ def intermediate(authority: CertificateAuthority) -> CertificateAuthority:
 
 class TestReading:
     def test_facts(self, authority: CertificateAuthority, alice: IssuedCertificate) -> None:
-        """A list knows its source, issuer, number, dates and revoked serial numbers."""
+        """A list has a source, an issuer, a number, dates and revoked serial numbers."""
         held = read(
             authority.revocation_list(
                 alice, number=7, last_update=NOW - HOUR, next_update=NOW + HOUR
@@ -227,7 +227,7 @@ class TestReading:
         ],
     )
     def test_what_is_no_list(self, authority: CertificateAuthority, data: bytes, why: str) -> None:
-        """An invalid list never counts as an empty one, and the error says what is wrong.
+        """An invalid list never counts as an empty list, and the error says what is wrong.
 
         (Tomcat CVE-2026-24734, CVE-2026-53434; Vault #26091; Keycloak #35983: it counted as good.)
         """
@@ -251,7 +251,7 @@ class TestReading:
 
     @given(st.data())
     def test_hostile_bytes(self, authority: CertificateAuthority, data: Any) -> None:
-        """Random and corrupted bytes either are a list or raise ValueError."""
+        """Random and corrupted bytes are a list, or raise ValueError."""
         good = bytearray(sign(builder(authority.name, [entry(5), entry(6)]), authority))
         for _ in range(data.draw(st.integers(1, 4))):
             good[data.draw(st.integers(0, 9999)) % len(good)] = data.draw(st.integers(0, 255))
@@ -266,7 +266,7 @@ class TestReading:
                 assert str(error).startswith(SOURCE)
 
     def test_serial_numbers_of_any_size(self, authority: CertificateAuthority) -> None:
-        """Serial numbers that RFC 5280 forbids (zero, negative, very long) are found, too."""
+        """Serial numbers that RFC 5280 forbids (zero, negative, very long) are found too."""
         numbers = [1, 127, 128, (1 << 159) - 1]
         held = read(sign(builder(authority.name, map(entry, numbers)), authority), authority)
         assert all(map(held.revokes, numbers))
@@ -293,7 +293,7 @@ class TestReading:
         assert [number for number in range(900, 5100) if held.revokes(number)] == list(numbers)
 
     def test_bytes_across_two_entries_are_no_entry(self, authority: CertificateAuthority) -> None:
-        """A serial number whose bytes stand across two entries is not found, and ends the search.
+        """A serial number whose bytes cross two entries is not found, and ends the search.
 
         Also one that is an entry and stands across two others before it is found.
         """
@@ -325,7 +325,7 @@ class TestReading:
 
     @pytest.mark.parametrize("size", [126, 127, 128, 129])
     def test_lists_of_every_small_size(self, size: int) -> None:
-        """DER writes a length below 128 in one byte, and a longer one in several."""
+        """Lists of every small size are read, with a length in one byte and in several bytes."""
 
         def made(letters: int) -> tuple[CertificateAuthority, bytes, int]:
             ca = CertificateAuthority("x" * letters, organization="y" * 40)
@@ -341,7 +341,7 @@ class TestReading:
     def test_ordinary_entries_are_not_parsed(
         self, authority: CertificateAuthority, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """The extensions of each entry are parsed only if some entry can have a critical one."""
+        """The extensions of entries are parsed only if one of them can be critical."""
         parsed: list[int] = []
         monkeypatch.setattr(
             "arrcert.trust.crls._require_plain", lambda entry: parsed.append(entry.serial_number)
@@ -457,7 +457,7 @@ class TestSigner:
 
 class TestOrder:
     def test_numbers(self, authority: CertificateAuthority) -> None:
-        """The list with the higher number is newer, whatever the dates."""
+        """The list with the higher number is newer, for any dates."""
         old = read(authority.revocation_list(number=2, last_update=NOW), authority)
         new = read(authority.revocation_list(number=10, last_update=NOW - HOUR), authority)
         assert old.is_older_than(new)
@@ -535,7 +535,7 @@ class TestScope:
         assert "broken" in why_not(data, authority)
 
     def test_limits_that_are_empty_limit_to_nothing(self, authority: CertificateAuthority) -> None:
-        """An empty set of reasons or names is not the same as none."""
+        """An empty set of reasons or names is a limit, and differs from an absent one."""
         oid = limited(full_name=[URL]).oid
         for der, scope in (
             ("3007 8101ff 83020780", Scope(only_user_certificates=True, reasons=frozenset())),
@@ -546,7 +546,7 @@ class TestScope:
             assert read(data, authority).scope == scope
 
     def test_stated_point(self, authority: CertificateAuthority) -> None:
-        """A statement counts for one list whose distribution point is exactly that URL."""
+        """A statement of a distribution point counts for one list with exactly that URL."""
         data = authority.revocation_list(extensions=[(limited(full_name=[URL]), True)])
         whole = authority.revocation_list()
 
@@ -606,7 +606,7 @@ class TestScope:
             assert "an entry ('8') with the critical extension" in sentence
 
     def test_what_looks_like_a_critical_extension(self, authority: CertificateAuthority) -> None:
-        """Serial numbers that look like a critical extension in DER do not make a list unusable."""
+        """Serial numbers whose bytes look like a critical extension do not make a list unusable."""
         numbers = [0x0603551D150101FF, 0x0603551D1D, 0x0101FF]
         plain = [entry(number, STRANGE) for number in numbers]
         for extensions in ([], [(x509.CRLNumber(1), True)]):
@@ -616,7 +616,7 @@ class TestScope:
     def test_critical_extension_with_a_long_identifier(
         self, authority: CertificateAuthority
     ) -> None:
-        """A critical extension of an entry is found whatever the length of its OID."""
+        """A critical extension of an entry is found with an OID of any length."""
         for length in (3, 40, 63, 64, 70, 127, 128, 200):
             oid = tlv(0x06, b"\x2a" + b"\x01" * (length - 1))
             extension = tlv(0x30, oid, b"\x01\x01\xff", tlv(0x04, b"\x05\x00"))

@@ -36,7 +36,7 @@ def problems(make: Callable[[], object]) -> list[tuple[str, str]]:
 
 @pytest.fixture
 def looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make every request check the files for changes."""
+    """Make every request poll the files."""
     monkeypatch.setattr(module, "SECONDS_BETWEEN_LOOKS", 0.0)
 
 
@@ -173,7 +173,7 @@ def test_changed_file_is_a_new_store(
 def test_looks_are_limited(
     tmp_path: Path, authority: CertificateAuthority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Between two looks no request uses the file system."""
+    """No request uses the file system between two polls."""
     path = tmp_path / "roots.pem"
     path.write_bytes(authority.certificate_pem)
     files = TrustFiles([path])
@@ -233,7 +233,7 @@ def test_new_and_removed_lists(tmp_path: Path, authority: CertificateAuthority) 
 
 
 def point(*urls: str, **limits: bool) -> tuple[x509.ExtensionType, bool]:
-    """Make an issuing distribution point; what is not given is no limit."""
+    """Make an issuing distribution point. An absent argument is no limit."""
     kinds = ("only_contains_user_certs", "only_contains_ca_certs", "only_contains_attribute_certs")
     facts: dict[str, Any] = dict.fromkeys((*kinds, "indirect_crl"), False)
     facts |= {"full_name": [x509.UniformResourceIdentifier(url) for url in urls] or None}
@@ -249,7 +249,7 @@ def issued_for(ca: CertificateAuthority, url: str) -> IssuedCertificate:
 
 @pytest.mark.usefixtures("looks")
 def test_partitions_in_a_folder(tmp_path: Path, authority: CertificateAuthority) -> None:
-    """Each partition in a folder is held, and its missing list denies its certificates alone."""
+    """Each partition in a folder is kept, and a missing list denies only its own certificates."""
     urls = [f"https://ca.example/{number}.crl" for number in range(4)]
     clients = [issued_for(authority, url) for url in urls]
     for number, url in enumerate(urls[:3]):
@@ -267,7 +267,7 @@ def test_partitions_in_a_folder(tmp_path: Path, authority: CertificateAuthority)
 def test_stated_distribution_point(
     tmp_path: Path, authority: CertificateAuthority, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The statement about a file holds for every content of it, and another point is refused."""
+    """The stated point is compared with each content of the file, and another point is refused."""
     url, path = "https://ca.example/1.0/crl", tmp_path / "ca.crl"
     client = authority.issue("client")
     path.write_bytes(authority.revocation_list(number=1, extensions=[point(url)]))
@@ -283,7 +283,7 @@ def test_stated_distribution_point(
 
 
 def test_statements_that_do_not_fit(tmp_path: Path, authority: CertificateAuthority) -> None:
-    """A statement on a folder, on several lists, or on a list of another point is an error."""
+    """A stated point for a folder, several lists, or a list of another point is an error."""
     url = "https://ca.example/1.0/crl"
     scoped = authority.revocation_list(extensions=[point(url)])
     for name, data in (
@@ -312,7 +312,7 @@ def test_statements_that_do_not_fit(tmp_path: Path, authority: CertificateAuthor
 def test_earlier_list_of_another_scope_does_not_count(
     tmp_path: Path, authority: CertificateAuthority, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """An earlier list of another scope does not replace a list, since it may miss its entries."""
+    """An earlier list of another scope does not replace a list, because it may lack its entries."""
     client, now = authority.issue("client"), datetime.now(UTC).replace(microsecond=0)
     path, hour = tmp_path / "ca.crl", timedelta(hours=1)
     for_clients = point(only_contains_user_certs=True)
@@ -323,7 +323,7 @@ def test_earlier_list_of_another_scope_does_not_count(
     path.write_bytes(authority.revocation_list(number=9, last_update=now - 2 * hour))
     assert not is_trusted(settled(files), client)
     assert "is earlier than the list for certificates that are no CA that was there" in caplog.text
-    # A later list of another scope is what the CA publishes now, and so is one of another CA.
+    # A later list of another scope does: the CA publishes it now. So does a list of another CA.
     path.write_bytes(authority.revocation_list(number=1, last_update=now - hour))
     assert is_trusted(settled(files), client)
     other = authority.revocation_list(last_update=now - 2 * hour, extensions=[for_clients])
@@ -383,7 +383,7 @@ def test_requests_keep_the_old_store_while_a_file_is_read(
     other_authority: CertificateAuthority,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """During a slow reload requests use the old store, and no second reload starts."""
+    """During a slow reload, requests use the old store, and no second reload starts."""
     path = tmp_path / "roots.pem"
     path.write_bytes(authority.certificate_pem)
     files = TrustFiles([path])
@@ -441,7 +441,7 @@ def test_a_passing_fault_is_not_the_end(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """A file that cannot be read for a while is read at a later look, and is logged once."""
+    """A file that cannot be read for a while is logged once, and is read at a later poll."""
     path = tmp_path / "roots.pem"
     path.write_bytes(authority.certificate_pem)
     files = TrustFiles([path])
@@ -467,7 +467,7 @@ def test_a_passing_fault_is_not_the_end(
 def test_without_a_thread_the_change_is_seen_later(
     tmp_path: Path, authority: CertificateAuthority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If no thread can be started, the change is noticed again at the next look."""
+    """If no thread can be started, the change is noticed again at the next poll."""
     path = tmp_path / "roots.pem"
     path.write_bytes(authority.certificate_pem)
     files = TrustFiles([path])
@@ -548,7 +548,7 @@ def test_intermediates_are_followed(tmp_path: Path, authority: CertificateAuthor
 def test_a_bad_file_is_logged_on_our_logger(
     tmp_path: Path, authority: CertificateAuthority, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A file that cannot be used is a record on the logger `arrcert`."""
+    """A file that cannot be used is logged on the logger `arrcert`."""
     path = tmp_path / "roots.pem"
     path.write_bytes(authority.certificate_pem)
     files = TrustFiles([path])
@@ -558,7 +558,7 @@ def test_a_bad_file_is_logged_on_our_logger(
 
 
 def test_the_last_moment_is_no_warning() -> None:
-    """The end of a certificate and of a list is inclusive (RFC 5280 sections 4.1.2.5, 5.1.2.5)."""
+    """A certificate or list in its last valid second is no warning (RFC 5280)."""
     end = datetime.now(UTC).replace(microsecond=0) + timedelta(days=1)
     ca = CertificateAuthority("CA", not_after=end)
     files = TrustFiles(
@@ -573,7 +573,7 @@ def test_the_last_moment_is_no_warning() -> None:
 def test_one_unreadable_file_among_several_is_read_again(
     tmp_path: Path, authority: CertificateAuthority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A file that could not be read for a moment is read at the next look, beside good files."""
+    """A file that could not be read is read at the next poll, even beside good files."""
     path, other = tmp_path / "roots.pem", tmp_path / "others.pem"
     path.write_bytes(authority.certificate_pem)
     other.write_bytes(CertificateAuthority("Other").certificate_pem)
@@ -594,7 +594,7 @@ def test_one_unreadable_file_among_several_is_read_again(
 
 
 def test_folder_places_paths(tmp_path: Path, authority: CertificateAuthority) -> None:
-    """Relative paths are relative to the folder; whole paths and PEM texts stay as they are."""
+    """Relative paths are relative to the folder, and absolute paths and PEM texts are unchanged."""
     pem = authority.certificate_pem.decode()
     folder = TrustFolder(str(tmp_path))
     assert folder.place("ca.pem") == str(tmp_path / "ca.pem")

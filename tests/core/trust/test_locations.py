@@ -1,4 +1,4 @@
-"""Where the certificate of a missing issuer can be had, as text."""
+"""The text that says where the certificate of a missing issuer is."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def uri(text: str) -> x509.GeneralName:
 
 
 def test_url_is_shown(authority: CertificateAuthority) -> None:
-    """The URL of the issuer is shown, and that nothing is fetched from it."""
+    """The text shows the URL of the issuer, and says that nothing is fetched from it."""
     certificate = with_access(
         authority,
         (OCSP, uri("http://ocsp.example")),
@@ -50,7 +50,7 @@ def test_many_urls_are_cut(authority: CertificateAuthority) -> None:
 
 
 def test_nothing_to_show(authority: CertificateAuthority) -> None:
-    """A certificate without such a URL adds nothing."""
+    """A certificate without such a URL adds no text."""
     assert where_issuer_is(authority.issue("alice").certificate.x509) == ""
     others = with_access(
         authority, (OCSP, uri("http://ocsp.example")), (CA_ISSUERS, x509.DNSName("ca.example"))
@@ -60,10 +60,10 @@ def test_nothing_to_show(authority: CertificateAuthority) -> None:
 
 @pytest.mark.parametrize("der", ["0500", "3000", "300f300d06082b0601050507300286 01e9"])
 def test_hostile_extension(authority: CertificateAuthority, der: str) -> None:
-    """An extension that cannot be read adds nothing."""
+    """An extension that cannot be read adds no text."""
     broken = x509.UnrecognizedExtension(
         x509.AuthorityInformationAccess.oid, bytes.fromhex(der.replace(" ", ""))
     )
-    # The certificate of a CA, because one of a client is read whole before it is judged.
+    # A CA certificate, because a client's certificate is read completely first.
     issued = CertificateAuthority("Issuing", issuer=authority, extensions=[(broken, False)])
     assert where_issuer_is(issued.x509) == ""

@@ -23,7 +23,7 @@ def made(
     constraints: x509.NameConstraints | x509.UnrecognizedExtension | None = None,
     issuer: str = "CA",
 ) -> x509.Certificate:
-    """Make a certificate; nothing here checks who signed it."""
+    """Make a certificate. Its signature is not checked here."""
     attributes = [x509.NameAttribute(NameOID.COMMON_NAME, text) for text in common_names]
     attributes += [x509.NameAttribute(NameOID.EMAIL_ADDRESS, text) for text in emails or []]
     builder = (
@@ -119,7 +119,7 @@ def test_email_address_of_the_subject_is_constrained() -> None:
 
 @pytest.mark.parametrize("address", ["contoso.example", "@contoso.example", "ops@", "@"])
 def test_malformed_address_is_refused(address: str) -> None:
-    """A malformed address is in every excluded subtree and in no permitted one."""
+    """A malformed address is in every excluded subtree, and in no permitted one."""
     base = x509.RFC822Name("contoso.example")
     assert not permits(base, made(["alice"], [address]))
     assert excludes(base, made(["alice"], [address]))
@@ -202,7 +202,7 @@ def test_unsupported_kinds_are_told() -> None:
 def test_hosts_have_no_case_and_mailboxes_may_hold_an_at(
     base: x509.GeneralName, leaf: x509.Certificate, within: bool
 ) -> None:
-    """Hosts are compared without case, the last @ ends a mailbox, and prose is not a DNS name."""
+    """Hosts are compared without case, the last @ ends a mailbox, and prose is no DNS name."""
     assert permits(base, leaf) is within
 
 
@@ -244,7 +244,7 @@ def test_ca_without_constraints_does_not_lift_those_above() -> None:
 
 
 def test_ca_is_not_bound_by_its_own_constraints() -> None:
-    """Constraints apply below a CA, and not to the common names of CAs."""
+    """The constraints of a CA apply below it, and not to the common names of CAs."""
     limits = x509.NameConstraints([x509.RFC822Name("a.example"), dns("a.example")], None)
     ca = made(["Issuing"], emails=["ca@b.example"], constraints=limits, issuer="Root")
     assert violation([made(["x"]), ca]) is None

@@ -99,7 +99,7 @@ def root(extensions: Extensions = ((CA, True),), **kwargs: Any) -> x509.Certific
 def leaf(
     extensions: Extensions = (), subject: x509.Name | None = None, **kwargs: Any
 ) -> ClientCertificate:
-    """Make a client's certificate, issued by CA."""
+    """Make a client certificate that CA issued."""
     return client(
         sign(subject or name("alice"), KEYS["client"], name("CA"), KEYS["ca"], extensions, **kwargs)
     )
@@ -117,7 +117,7 @@ def why_not(
     at: datetime = NOW,
     clock_skew: timedelta = timedelta(),
 ) -> str | None:
-    """Return why no path leads to the anchors, None if one does."""
+    """Return why no path leads to the anchors, or None if one does."""
     path = TrustStore(anchors, intermediates).authenticate(certificate, at, clock_skew)
     if isinstance(path, Finding):
         assert path.reason is DenialReason.UNTRUSTED
@@ -310,7 +310,7 @@ def test_weak_signatures_prove_nothing(tmp_path: Path, digest: str) -> None:
 
 
 def test_version_1_is_refused_with_the_remedy(tmp_path: Path) -> None:
-    """`openssl x509 -req` without extensions may make X.509 v1, and the denial says so."""
+    """X.509 v1, which `openssl x509 -req` may make, is denied, and the detail names the remedy."""
     openssl(
         *(tmp_path, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=CA"),
         *("-keyout", "ca.key", "-out", "ca.pem"),
@@ -341,7 +341,7 @@ def test_only_the_anchors_key_makes_a_path(
     look_alike: IssuedCertificate,
     impostor: IssuedCertificate,
 ) -> None:
-    """A certificate of another CA of the same name has no path, and the denial says why."""
+    """A certificate of another CA with the same name has no path, and the denial says why."""
     assert why_not(alice.certificate, [authority.x509]) is None
     for stranger in (look_alike, impostor):
         why = str(why_not(stranger.certificate, [authority.x509]))
@@ -377,7 +377,7 @@ def test_nothing_hangs_below_a_leaf() -> None:
 
 
 def test_ca_certificate_is_no_client(authority: CertificateAuthority) -> None:
-    """A CA certificate as a client's certificate is denied, and the denial says what to do."""
+    """A CA certificate that a client presents is denied, and the denial says what to do."""
     certificate = ClientCertificate.from_pem(authority.certificate_pem)
     assert "pin its fingerprint" in str(why_not(certificate, [authority.x509]))
 
@@ -414,7 +414,7 @@ def test_ca_certificate_is_no_client(authority: CertificateAuthority) -> None:
     ],
 )
 def test_what_breaks_a_path(ca: Extensions, end: Extensions) -> None:
-    """Wrong basic constraints, key usages and critical extensions that are unknown break a path.
+    """Wrong basic constraints, wrong key usages and unknown critical extensions break a path.
 
     (Envoy CVE-2022-21657: EKU ignored.)
     """
@@ -435,7 +435,7 @@ def test_unknown_signature_algorithm_proves_nothing() -> None:
 
 
 def test_path_length_is_enforced() -> None:
-    """A CA that is deeper than the path length of its issuer makes no path."""
+    """A CA that is deeper than its issuer's path length allows breaks the path."""
     top = root([(x509.BasicConstraints(True, 0), True)])
     issuing = sign(name("Issuing"), KEYS["issuing"], name("CA"), KEYS["ca"], [(CA, True)])
     certificate = client(sign(name("alice"), KEYS["client"], name("Issuing"), KEYS["issuing"]))
@@ -458,7 +458,7 @@ def test_every_link_is_valid_at_the_moment() -> None:
 
 
 def test_clock_skew_applies_to_the_path() -> None:
-    """The clock skew applies at both ends of the path's validity, and not one second more."""
+    """The clock skew applies to both ends of the path's validity, to the second."""
     certificate = leaf()
     late = root(not_before=NOW + timedelta(seconds=60))
     early = root(not_after=NOW - timedelta(seconds=60))
@@ -593,7 +593,7 @@ def test_usable_authorities(authority: CertificateAuthority) -> None:
 
 
 def changed(certificate: x509.Certificate, old: str, new: str) -> x509.Certificate:
-    """Return a certificate with other bytes; its signature no longer holds."""
+    """Return a certificate with some bytes replaced. Its signature becomes invalid."""
     der = certificate.public_bytes(Encoding.DER)
     replaced = der.replace(bytes.fromhex(old), bytes.fromhex(new))
     assert replaced != der
@@ -623,7 +623,7 @@ def test_signer_has_the_name_and_the_key(
     other_authority: CertificateAuthority,
     alice: IssuedCertificate,
 ) -> None:
-    """A CA has signed a certificate only if both its name and its key fit."""
+    """A CA has signed a certificate only if its name and its key match."""
     renamed = sign(name("CA"), KEYS["client"], name("Other"), KEYS["ca"])
     assert has_signed(authority.x509, alice.certificate.x509)
     assert not has_signed(other_authority.x509, alice.certificate.x509)
@@ -643,7 +643,7 @@ def path_of(store: TrustStore, certificate: ClientCertificate) -> list[x509.Cert
 def test_without_lists_no_revocation_is_checked(
     authority: CertificateAuthority, alice: IssuedCertificate
 ) -> None:
-    """A trust store without revocation lists has nothing to say about revocation."""
+    """A trust store without revocation lists checks no revocation."""
     store = TrustStore([authority.x509])
     path = path_of(store, alice.certificate)
     assert store.check_revocation(path, NOW) is None
@@ -653,7 +653,7 @@ def test_without_lists_no_revocation_is_checked(
 def test_lists_of_a_trust_store_are_asked(
     authority: CertificateAuthority, alice: IssuedCertificate
 ) -> None:
-    """A trust store with revocation lists returns what they say, and until when it holds."""
+    """A trust store with revocation lists returns their result, and until when it is valid."""
     bob = authority.issue("bob")
     end = NOW + timedelta(hours=1)
     pem = authority.revocation_list(bob, next_update=end)
@@ -711,7 +711,7 @@ def test_path_is_searched_once_for_each_set_of_authorities(
 def test_client_that_names_its_only_issuers_key_costs_one_signature(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """`cryptography` is asked at once about a leaf that names the key of its only issuer."""
+    """A leaf that names the key of its only possible issuer costs one signature."""
     ca = root([(CA, True), (CA_SKI, False)])
     named = client(sign(name("alice"), KEYS["client"], name("CA"), KEYS["ca"], [(AKI, False)]))
     counted = Counted(monkeypatch)
@@ -722,7 +722,7 @@ def test_client_that_names_its_only_issuers_key_costs_one_signature(
 def test_client_that_may_be_an_impostor_costs_a_signature_before_the_search(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A leaf without a key identifier, or with several CAs of its issuer's name, is tried first."""
+    """A leaf without a key identifier, or with several possible CAs, is tried before the search."""
     ca, renewed = (root([(CA, True), (CA_SKI, False)]) for _ in range(2))
     named = client(sign(name("alice"), KEYS["client"], name("CA"), KEYS["ca"], [(AKI, False)]))
     for end, anchors in ((leaf(), [ca]), (named, [root()]), (named, [ca, renewed])):
@@ -733,7 +733,7 @@ def test_client_that_may_be_an_impostor_costs_a_signature_before_the_search(
 
 
 def test_impostor_who_names_a_key_costs_one_search_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever key a stranger names, `cryptography` is asked at once for the first store alone."""
+    """A stranger who names a CA's key costs one search and one signature, even at ten moments."""
     ca = root([(CA, True), (CA_SKI, False)])
     impostor = sign(name("alice"), KEYS["client"], name("CA"), KEYS["client"], [(AKI, False)])
     counted = Counted(monkeypatch)
@@ -748,7 +748,7 @@ def test_impostor_who_names_a_key_costs_one_search_more(monkeypatch: pytest.Monk
 def test_impostor_who_names_a_key_costs_one_signature_with_a_clock_skew(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """With a clock skew one search is three, so a stranger's key is tried before any search."""
+    """With a clock skew, a stranger who names a CA's key costs one signature and no search."""
     ca = root([(CA, True), (CA_SKI, False)])
     impostor = sign(name("alice"), KEYS["client"], name("CA"), KEYS["client"], [(AKI, False)])
     counted = Counted(monkeypatch)
@@ -796,7 +796,9 @@ def test_forwarded_authorities_are_bounded_in_signatures(
         for _ in range(trust.MOST_FORWARDED_EFFORT + 10)
     ]
     search = PathSearch(stranger, forwarded)
-    assert isinstance(search.find(TrustStore([authority.x509]), datetime.now(UTC)), Finding)
+    found = search.find(TrustStore([authority.x509]), datetime.now(UTC))
+    assert isinstance(found, Finding)
+    assert "the CA certificates that came with it cost more to verify than is" in found.detail
     assert counted.signatures == trust.MOST_FORWARDED_EFFORT + 1
     assert counted.searches == 0
 
@@ -804,8 +806,8 @@ def test_forwarded_authorities_are_bounded_in_signatures(
 def test_configured_authorities_of_one_name_are_bounded_in_signatures(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The signatures that one request can cost are bounded, however many CAs have one name."""
-    monkeypatch.setattr(trust, "MOST_CONFIGURED_EFFORT", 5)
+    """The signatures that one request costs are bounded, for any number of CAs of one name."""
+    monkeypatch.setattr(trust, "MOST_UNNAMED_EFFORT", 5)
     counted = Counted(monkeypatch)
     authorities = [CertificateAuthority("One Name") for _ in range(8)]
     stranger = self_signed("alice", issuer=authorities[0])
@@ -820,8 +822,8 @@ def test_configured_authorities_of_one_name_are_bounded_in_signatures(
 def test_authority_that_a_certificate_names_by_its_key_is_always_tried(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A client enters whose certificate names the CA's key, however many CAs have one name."""
-    monkeypatch.setattr(trust, "MOST_CONFIGURED_EFFORT", 2)
+    """A CA whose key a certificate names is always tried, for any number of CAs of one name."""
+    monkeypatch.setattr(trust, "MOST_UNNAMED_EFFORT", 2)
     counted = Counted(monkeypatch)
     authorities = [CertificateAuthority("One Name") for _ in range(5)]
     search = PathSearch(authorities[4].issue("alice").certificate)
@@ -834,7 +836,7 @@ def test_authorities_that_a_certificate_names_by_their_key_are_bounded_too(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A stranger who writes the identifier of a CA's key costs a bounded number of signatures."""
-    monkeypatch.setattr(trust, "MOST_NAMED_EFFORT", 3)
+    monkeypatch.setattr(trust, "MOST_EFFORT", 3)
     counted = Counted(monkeypatch)
     renewed = [root([(CA, True), (CA_SKI, False)]) for _ in range(5)]
     impostor = sign(name("alice"), KEYS["client"], name("CA"), KEYS["client"], [(AKI, False)])
@@ -851,8 +853,8 @@ def large_authorities(number: int) -> list[x509.Certificate]:
 
 
 def test_slow_keys_of_configured_authorities_count_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The limit is one of time. CAs and clients without key identifiers fall under it."""
-    monkeypatch.setattr(trust, "MOST_CONFIGURED_EFFORT", 13)
+    """Configured CAs with slow keys and without key identifiers reach the limit sooner."""
+    monkeypatch.setattr(trust, "MOST_UNNAMED_EFFORT", 13)
     counted = Counted(monkeypatch)
     search = PathSearch(leaf())
     for ca in large_authorities(4):
@@ -868,16 +870,95 @@ def test_slow_keys_of_forwarded_authorities_count_more(monkeypatch: pytest.Monke
     assert counted.signatures == 10
 
 
+def test_forwarded_authority_is_verified_once_for_all_alternatives(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """That a path ends at a CA that signed itself is found once, not once for each policy."""
+    counted = Counted(monkeypatch)
+    key = ec.generate_private_key(ec.SECP384R1())
+    ca = sign(name("CA"), key, name("CA"), key, [(CA, True)])
+    search = PathSearch(client(sign(name("alice"), KEYS["client"], name("CA"), key)), [ca])
+    for _ in range(10):
+        found = search.find(TrustStore([root()]), NOW)
+        assert isinstance(found, Finding)
+        assert "it ends at the CA certificate 'CN=CA', which signed itself" in found.detail
+    # The leaf and the forwarded CA, and for each configured CA the two of them.
+    assert counted.signatures == 2 + 10 * 2
+
+
+def test_forwarded_authority_that_is_too_slow_is_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An RSA key with an exponent as long as the key, which a stranger makes, is left out."""
+    counted = Counted(monkeypatch)
+    holder = SimpleNamespace(
+        public_key=lambda: rsa.RSAPublicNumbers(2**3070 + 1, 2**3071 + 1).public_key()
+    )
+    slow = sign(name("CA"), holder, name("CA"), KEYS["ca"], [(CA, True)])
+    for signed_by in ("ca", "client"):
+        end = client(sign(name("alice"), KEYS["client"], name("CA"), KEYS[signed_by]))
+        found = PathSearch(end, [slow]).find(TrustStore([root()]), NOW)
+        assert isinstance(found, list) == (signed_by == "ca")
+    assert isinstance(found, Finding)
+    assert "let the front end forward the certificate's own chain alone" in found.detail
+    assert counted.signatures == 2
+
+
+def test_all_that_one_request_may_cost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forwarded CAs, configured ones and those that are named by their key share one limit."""
+    counted = Counted(monkeypatch)
+    forwarded = large_authorities(10)
+    end = client(sign(name("alice"), KEYS["client"], name("CA"), KEYS["client"], [(AKI, False)]))
+    search = PathSearch(end, forwarded)
+    # One with the identifier counts 1, others 6.
+    for ca in large_authorities(10) + [root([(CA, True), (CA_SKI, False)]) for _ in range(50)]:
+        found = search.find(TrustStore([ca]), NOW)
+    assert isinstance(found, Finding)
+    assert "are configured than are tried for one request" in found.detail
+    assert counted.signatures == 10 + 6 + (trust.MOST_EFFORT - 60 - 36)
+
+
+def test_denial_of_a_broken_path_says_what_was_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If a path was found that is not valid, and others were not tried, the denial says both."""
+    monkeypatch.setattr(trust, "MOST_UNNAMED_EFFORT", 1)
+    top = root([(x509.BasicConstraints(ca=True, path_length=0), True)])
+    middle = sign(name("Issuing"), KEYS["issuing"], name("CA"), KEYS["ca"], [(CA, True)])
+    end = sign(name("alice"), KEYS["client"], name("Issuing"), KEYS["issuing"])
+    found = PathSearch(client(end)).find(TrustStore([top], [middle]), NOW)
+    assert isinstance(found, Finding)
+    assert "; more CAs of the name 'CN=CA' are configured than are tried" in found.detail
+
+
+@pytest.mark.parametrize("length", [4, 8])
+def test_no_path_within_the_limits_is_lost(length: int) -> None:
+    """A chain of P-521 keys leads to the last of forty CAs of one name, without key identifiers.
+
+    Eight is the longest that `cryptography` follows. Its lowest and its highest CA are also
+    cross-signed, and those certificates are forwarded too.
+    """
+    keys = [ec.generate_private_key(ec.SECP521R1()) for _ in range(length)]
+    cas = [(name(f"Level {number}"), key) for number, key in enumerate(keys)]
+    issuers = [*cas[1:], (name("CA"), KEYS["ca"])]
+    chain = [sign(*ca, *issuer, [(CA, True)]) for ca, issuer in zip(cas, issuers, strict=True)]
+    crossed = [sign(*ca, name("Elsewhere"), keys[0], [(CA, True)]) for ca in (cas[0], cas[-1])]
+    end = client(sign(name("alice"), KEYS["client"], *cas[0]))
+    search = PathSearch(end, [*crossed, *reversed(chain)])
+    key = KEYS["client"]
+    for _ in range(39):
+        found = search.find(TrustStore([sign(name("CA"), key, name("CA"), key, [(CA, True)])]), NOW)
+        assert isinstance(found, Finding)
+    top = root()
+    assert search.find(TrustStore([top]), NOW) == [end.x509, *chain, top]
+
+
 def test_forwarded_certificate_is_tried_until_it_has_its_place(
     authority: CertificateAuthority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A root that is forwarded does not sign itself again, and the leaf is no CA of its own."""
+    """A forwarded certificate that already has its place on the path is not tried again."""
     counted = Counted(monkeypatch)
     lower = CertificateAuthority("Lower", issuer=authority)
     certificate = lower.issue("alice").certificate
     search = PathSearch(certificate, [certificate.x509, authority.x509, lower.x509])
     assert isinstance(search.find(TrustStore([CertificateAuthority("Other").x509]), NOW), Finding)
-    # The third tells the operator that the path ends at a certificate that signed itself.
+    # The third signature tells the operator that the path ends at a self-signed certificate.
     assert counted.signatures == 3
     stranger = self_signed("alice").certificate
     search = PathSearch(stranger, [stranger.x509])
@@ -886,29 +967,33 @@ def test_forwarded_certificate_is_tried_until_it_has_its_place(
 
 
 def test_effort_of_a_signature_follows_the_key() -> None:
-    """Keys that are slow to verify with count more, so that time is bounded and not only number."""
+    """A slow key counts as several signatures, so that time is bounded and not only number."""
 
     def effort(key: Any) -> int:
         holder = SimpleNamespace(public_key=lambda: key)
         return Signer.of(sign(name("CA"), holder, name("CA"), KEYS["ca"])).effort
 
-    rsa_key = rsa.generate_private_key(65537, 2048).public_key()
-    modulus = rsa_key.public_numbers().n
-    assert effort(rsa_key) == 1
-    assert effort(rsa.RSAPublicNumbers(2**64 + 1, modulus).public_key()) == trust.MOST_NAMED_EFFORT
-    assert effort(rsa.RSAPublicNumbers(2**63 + 1, modulus).public_key()) == 1
-    assert effort(rsa.RSAPublicNumbers(65537, 2**4095 + 1).public_key()) == 1
-    assert effort(rsa.RSAPublicNumbers(65537, 2**8191 + 1).public_key()) == 9
+    def rsa_effort(exponent: int, bits: int) -> int:
+        return effort(rsa.RSAPublicNumbers(exponent, 2 ** (bits - 1) + 1).public_key())
+
+    assert rsa_effort(65537, 2048) == 1
+    assert rsa_effort(65537, 4096) == 1
+    assert rsa_effort(65537, 8192) == 4
+    assert rsa_effort(2**63 + 1, 16384) == 46
+    # FIPS 186-5 allows exponents up to this length, so a forwarded CA may have one.
+    assert rsa_effort(2**255 + 1, 3072) == 7
+    assert trust.MOST_FORWARDED_EFFORT < rsa_effort(2**3070 + 1, 3072) <= trust.MOST_UNNAMED_EFFORT
     assert effort(ec.generate_private_key(ec.SECP256R1()).public_key()) == 1
     assert effort(ec.generate_private_key(ec.SECP384R1()).public_key()) == 6
     assert effort(ec.generate_private_key(ec.SECP521R1()).public_key()) == 6
-    assert effort(ed25519.Ed25519PrivateKey.generate().public_key()) == 6
+    assert effort(ec.generate_private_key(ec.BrainpoolP512R1()).public_key()) == 16
+    assert effort(ed25519.Ed25519PrivateKey.generate().public_key()) == 16
     unreadable = changed(root(), "06072a8648ce3d0201", "06072a8648ce3d0209")
     assert Signer.of(unreadable).effort == 1
 
 
 def test_key_identifier_that_is_missing_or_broken_names_no_key() -> None:
-    """Without a subject key identifier a CA is tried as one of those that have the name."""
+    """A CA without a readable subject key identifier is tried like every CA of that name."""
     garbage = x509.UnrecognizedExtension(ObjectIdentifier("2.5.29.17"), b"\xff\xff")
     assert Signer.of(root([(CA_SKI, False)])).key_id == CA_SKI.digest
     assert Signer.of(root()).key_id is None
@@ -916,17 +1001,17 @@ def test_key_identifier_that_is_missing_or_broken_names_no_key() -> None:
 
 
 def said_to_be_at(url: str) -> tuple[x509.ExtensionType, bool]:
-    """Make an extension that says where the issuer's certificate can be had."""
+    """Make an extension with the address of the issuer's certificate."""
     location = x509.UniformResourceIdentifier(url)
     description = x509.AccessDescription(AuthorityInformationAccessOID.CA_ISSUERS, location)
     return x509.AuthorityInformationAccess([description]), False
 
 
 class TestMissingLink:
-    """What the detail of `untrusted` says about a path that breaks."""
+    """The detail of `untrusted` for a path that breaks."""
 
     def test_above_the_leaf(self, authority: CertificateAuthority) -> None:
-        """If the issuer of the leaf is missing, the detail says where the leaf says it is."""
+        """If the issuer of the leaf is missing, the detail shows the leaf's address for it."""
         issuing = CertificateAuthority("Issuing", issuer=authority)
         leaf = issuing.issue("alice", extensions=[said_to_be_at("http://ca.example/i.crt")])
         store = TrustStore([authority.x509])
@@ -943,7 +1028,7 @@ class TestMissingLink:
     def test_above_an_intermediate(
         self, authority: CertificateAuthority, is_forwarded: bool
     ) -> None:
-        """If the issuer of an intermediate is missing, the detail names both."""
+        """If the issuer of an intermediate is missing, the detail names both certificates."""
         middle = CertificateAuthority("Middle", issuer=authority)
         issuing = CertificateAuthority(
             "Issuing", issuer=middle, extensions=[said_to_be_at("http://ca.example/m.crt")]
@@ -962,7 +1047,7 @@ class TestMissingLink:
 
     @pytest.mark.parametrize("is_forwarded", [True, False])
     def test_another_root(self, authority: CertificateAuthority, is_forwarded: bool) -> None:
-        """A path that ends at a root that is not trusted says so."""
+        """The detail for a path that ends at an unknown root says so."""
         root = CertificateAuthority("Other Root")
         issuing = CertificateAuthority("Issuing", issuer=root)
         cas = [root.x509, issuing.x509]
@@ -978,7 +1063,7 @@ class TestMissingLink:
     def test_renewed_root(
         self, authority: CertificateAuthority, other_authority: CertificateAuthority
     ) -> None:
-        """A path that ends below a CA of a configured name and another key says so."""
+        """The detail for a path below a renewed CA says that another key has its name."""
         issuing = CertificateAuthority("Issuing", issuer=other_authority)
         store = TrustStore([authority.x509], [issuing.x509])
         found = PathSearch(issuing.issue("alice").certificate).find(store, datetime.now(UTC))
@@ -989,7 +1074,7 @@ class TestMissingLink:
         ) in found.detail
 
     def test_weak_signature(self) -> None:
-        """A path that ends at a CA that is signed over SHA-1 says so, and blames no other key."""
+        """The detail for a path that ends at a CA signed over SHA-1 names no other key."""
         key = rsa.generate_private_key(65537, 2048)
         strong = sign(name("Issuing"), KEYS["issuing"], name("CA"), key, [(CA, True)])
         # cryptography does not sign over SHA-1. RSA with SHA-1 has an identifier as long as that
@@ -1007,7 +1092,7 @@ class TestMissingLink:
         ) in found.detail
 
     def test_no_link_is_missing(self, authority: CertificateAuthority) -> None:
-        """If all links are there, the reason is another one: here a path that is too long."""
+        """If no certificate is missing, the detail names another reason: a path too long."""
         top = root([(x509.BasicConstraints(ca=True, path_length=0), True)])
         middle = sign(name("Issuing"), KEYS["issuing"], name("CA"), KEYS["ca"], [(CA, True)])
         end = sign(name("alice"), KEYS["client"], name("Issuing"), KEYS["issuing"])
@@ -1017,7 +1102,7 @@ class TestMissingLink:
         assert "path length" in found.detail
 
     def test_cas_that_certify_each_other(self, authority: CertificateAuthority) -> None:
-        """Two CAs that have signed each other, with nothing above them, end the search."""
+        """The search ends if two CAs have certified each other and no CA is above them."""
         one, two = (name("One"), KEYS["ca"]), (name("Two"), KEYS["issuing"])
         crossed = [sign(*one, *two, [(CA, True)]), sign(*two, *one, [(CA, True)])]
         end = client(sign(name("alice"), KEYS["client"], *one))
@@ -1028,7 +1113,7 @@ class TestMissingLink:
 
 
 def test_forwarded_chain_leads_to_an_anchor(authority: CertificateAuthority) -> None:
-    """Forwarded CA certificates that signed each other are used, in any order, and no others."""
+    """Forwarded CA certificates that form a chain are used in any order, and stray ones are not."""
     middle = CertificateAuthority("Middle", issuer=authority)
     lower = CertificateAuthority("Lower", issuer=middle)
     leaf = lower.issue("alice").certificate

@@ -1,4 +1,4 @@
-"""Certificates in files, and hints about files that hold something else."""
+"""Certificates in files, and hints about files with other contents."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_certificates_are_read_as_pem_or_der(data: bytes, count: int) -> None:
     ],
 )
 def test_what_is_no_certificate_is_told(data: bytes, message: str) -> None:
-    """The error names the file, what it holds, and what to write instead."""
+    """The error names the file, its contents, and what to write instead."""
     with pytest.raises(ValueError, match="the file 'ca'") as caught:
         parse_certificates(data, "the file 'ca'")
     assert message in str(caught.value)
@@ -132,7 +132,7 @@ def test_hint_is_the_same_for_pem_and_der() -> None:
     ],
 )
 def test_pasted_text_is_told_from_a_path(setting: str, hint: str | None) -> None:
-    """Text that cannot be a path is recognized without the file system."""
+    """Text that cannot be a path is recognized without access to the file system."""
     found = pasted(setting)
     assert found is None if hint is None else hint in (found or "")
 
@@ -156,5 +156,5 @@ def test_hostile_bytes_raise_value_errors(data: bytes) -> None:
 
 
 def test_text_before_a_block_may_begin_with_zero() -> None:
-    """A file with PEM blocks is no DER, although DER begins with the byte of the digit 0."""
+    """A file of PEM blocks is not taken for DER, even if its text begins with the digit 0."""
     assert parse_certificates(b"0 is the root\n" + PEM, "the file") == [CA.x509]

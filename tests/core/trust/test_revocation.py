@@ -1,4 +1,4 @@
-"""What revocation lists say about a certification path."""
+"""The revocation check of a certification path by lists."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def url(number: int) -> str:
 
 
 def limited(*names: str | x509.GeneralName, **limits: Any) -> x509.IssuingDistributionPoint:
-    """Make an issuing distribution point; what is not given is no limit."""
+    """Make an issuing distribution point. An absent argument is no limit."""
     kinds = ("user_certs", "ca_certs", "attribute_certs")
     facts: dict[str, Any] = {f"only_contains_{kind}": False for kind in kinds}
     facts |= {"indirect_crl": False, "relative_name": None, "only_some_reasons": None}
@@ -68,7 +68,7 @@ def scoped(
 def client_of(
     ca: CertificateAuthority, *urls: str, reasons: frozenset[x509.ReasonFlags] | None = None
 ) -> IssuedCertificate:
-    """Issue a client's certificate that names distribution points, each of them for reasons."""
+    """Issue a client certificate with distribution points, each with its reasons."""
     points = [
         x509.DistributionPoint([x509.UniformResourceIdentifier(url)], None, reasons, None)
         for url in urls
@@ -83,7 +83,7 @@ def verdict(
     *cas: CertificateAuthority,
     at: datetime | None = None,
 ) -> str | None:
-    """Return the reason for which a client's path is denied, None if it is not."""
+    """Return the reason for which a client's path is denied, or None."""
     path = [client.certificate.x509, *(ca.x509 for ca in cas)]
     found = lists.check(path, at or datetime.now(UTC))
     return None if found is None else found.reason.value
@@ -155,7 +155,7 @@ def ca_certificate(key: ec.EllipticCurvePrivateKey, *, crl_sign: bool) -> x509.C
 
 class TestReplacement:
     def test_newest_of_a_signer_counts(self, authority: CertificateAuthority) -> None:
-        """If a CA has several lists, the newest one counts, whatever their order."""
+        """Of several lists of one CA the newest one counts, in any order."""
         old = read(authority.revocation_list(number=2, last_update=NOW), authority)
         new = read(authority.revocation_list(number=10, last_update=NOW - HOUR), authority)
         for order in ([old, new], [new, old]):
@@ -169,7 +169,7 @@ class TestReplacement:
         alice: IssuedCertificate,
         intermediate: CertificateAuthority,
     ) -> None:
-        """An older list does not replace a newer one, and the caller learns which list it is."""
+        """An older list does not replace a newer one, and is returned to the caller."""
         held = read(authority.revocation_list(alice, number=2), authority)
         older = read(authority.revocation_list(number=1), authority)
         other = read(intermediate.revocation_list(), intermediate)
@@ -226,7 +226,7 @@ class TestCheck:
     def test_both_ends_belong_to_it(
         self, authority: CertificateAuthority, alice: IssuedCertificate
     ) -> None:
-        """Neither an expired list nor one that is not current yet counts as good.
+        """An expired list, and one that is not valid yet, does not count as good.
 
         (Tomcat CVE-2026-24734, CVE-2026-53434; Vault #26091; Keycloak #35983: it counted as good.)
         """
@@ -297,7 +297,7 @@ class TestCheck:
         intermediate: CertificateAuthority,
         chain: list[x509.Certificate],
     ) -> None:
-        """Every CA of the path needs a list: a missing list never counts as good.
+        """Every CA of the path needs a list, and a missing list never counts as good.
 
         (Tomcat CVE-2026-24734, CVE-2026-53434; Vault #26091; Keycloak #35983: it counted as good.)
         """
@@ -362,7 +362,7 @@ class TestScopes:
     """Lists that are limited to some certificates (RFC 5280 section 6.3.3)."""
 
     def test_kinds_of_certificates(self, authority: CertificateAuthority) -> None:
-        """A list for clients says nothing about CAs, and a list for CAs nothing about clients."""
+        """A list for clients does not cover CAs, nor a list for CAs to clients."""
         issuing = CertificateAuthority("Issuing", issuer=authority)
         client = issuing.issue("client")
         for_users, for_cas = (
@@ -383,12 +383,12 @@ class TestScopes:
         assert "it is for certificates that are no CA, and this is a CA certificate" in found.detail
         revoking = scoped(issuing, for_users, client)
         assert verdict(RevocationLists([revoking, fitting[1]]), client, *path) == "revoked"
-        # The same serial number on the list for CAs is no word about a client.
+        # The same serial number on the list for CAs does not revoke a client.
         silent = RevocationLists([scoped(issuing, for_cas, client), *fitting])
         assert verdict(silent, client, *path) is None
 
     def test_attribute_certificates(self, authority: CertificateAuthority) -> None:
-        """A list for attribute certificates covers nobody."""
+        """A list for attribute certificates covers no certificate."""
         client = authority.issue("client")
         held = scoped(authority, limited(only_contains_attribute_certs=True), client)
         text = detail(RevocationLists([held]), client, authority)
@@ -398,14 +398,14 @@ class TestScopes:
     def test_a_list_without_point_speaks_for_every_certificate(
         self, authority: CertificateAuthority
     ) -> None:
-        """A complete list covers certificates of every partition."""
+        """A list without a distribution point covers the certificates of every partition."""
         good, bad = (client_of(authority, url(number)) for number in (1, 2))
         lists = RevocationLists([read(authority.revocation_list(bad), authority)])
         assert verdict(lists, good, authority) is None
         assert verdict(lists, bad, authority) == "revoked"
 
     def test_one_partition_never_speaks_for_another(self, authority: CertificateAuthority) -> None:
-        """Of four partitions each decides about its own certificates; one is missing.
+        """Each of four partitions covers only its own certificates, and one is missing.
 
         (aws-lc #3105: one partition counted for all, and revoked certificates passed.)
         """
@@ -429,7 +429,7 @@ class TestScopes:
             assert "names no distribution point" not in text
 
     def test_entry_of_another_partition(self, authority: CertificateAuthority) -> None:
-        """An entry in another partition decides nothing, but the detail tells of it."""
+        """An entry in another partition decides nothing, but the detail mentions it."""
         client = client_of(authority, url(1))
         other = scoped(authority, limited(url(2)), client)
         own = scoped(authority, limited(url(1)))
@@ -438,7 +438,7 @@ class TestScopes:
         assert "; it names the serial number, but does not cover the certificate" in text
 
     def test_urls_are_compared_byte_for_byte(self, authority: CertificateAuthority) -> None:
-        """A URL that differs in anything is another distribution point."""
+        """A URL that differs in any byte is another distribution point."""
         client = client_of(authority, url(1))
         assert (
             verdict(RevocationLists([scoped(authority, limited(url(1)))]), client, authority)
@@ -454,12 +454,12 @@ class TestScopes:
         ):
             lists = RevocationLists([scoped(authority, limited(other))])
             assert verdict(lists, client, authority) == "revocation_unknown"
-        # The same text as a name of another kind.
+        # The same text, as a name of another kind.
         kind = RevocationLists([scoped(authority, limited(x509.DNSName(url(1))))])
         assert verdict(kind, client, authority) == "revocation_unknown"
 
     def test_one_of_several_names_suffices(self, authority: CertificateAuthority) -> None:
-        """One common name of list and certificate suffices, and every list in scope is asked."""
+        """One distribution point that list and certificate share is enough."""
         client = client_of(authority, url(1), url(2))
         good = scoped(authority, limited(url(2), url(3)))
         assert verdict(RevocationLists([good]), client, authority) is None
@@ -468,7 +468,7 @@ class TestScopes:
             assert verdict(RevocationLists(order), client, authority) == "revoked"
 
     def test_certificate_without_points(self, authority: CertificateAuthority) -> None:
-        """A list for a URL is not for a certificate that names none; one for the issuer's name is.
+        """A list for a URL does not cover a certificate without distribution points.
 
         (openssl PR #32553.)
         """
@@ -479,26 +479,26 @@ class TestScopes:
         assert '{"file": "...", "distribution_point": "https://..."} in crls' in text
         by_name = scoped(authority, limited(x509.DirectoryName(authority.name)))
         assert verdict(RevocationLists([by_url, by_name]), client, authority) is None
-        # A certificate that names points belongs to those alone.
+        # A certificate with distribution points belongs only to those.
         elsewhere = client_of(authority, url(2))
         lists = RevocationLists([by_url, by_name])
         assert verdict(lists, elsewhere, authority) == "revocation_unknown"
 
     def test_stated_point(self, authority: CertificateAuthority) -> None:
-        """With the operator's statement a list covers certificates that name no point."""
+        """A list with a stated point covers certificates without distribution points."""
         client, elsewhere = authority.issue("client"), client_of(authority, url(2))
         good = scoped(authority, limited(url(1)), stated=url(1))
         bad = scoped(authority, limited(url(1)), client, stated=url(1), number=2)
         assert verdict(RevocationLists([good]), client, authority) is None
         assert verdict(RevocationLists([bad]), client, authority) == "revoked"
         assert verdict(RevocationLists([good]), elsewhere, authority) == "revocation_unknown"
-        # The statement does not widen the list in any other way.
+        # The statement widens the list in no other way.
         for_cas = limited(url(1), only_contains_ca_certs=True)
         lists = RevocationLists([scoped(authority, for_cas, stated=url(1))])
         assert verdict(lists, client, authority) == "revocation_unknown"
 
     def test_stated_list_is_read_twice(self, authority: CertificateAuthority) -> None:
-        """The newest list of a scope counts, and a statement about one copy is about both."""
+        """The newest list of a scope counts, and a statement about one copy holds for both."""
         client = authority.issue("client")
         old = scoped(authority, limited(url(1)), stated=url(1), number=1)
         new = scoped(authority, limited(url(1)), client, number=2)
@@ -515,13 +515,13 @@ class TestScopes:
         late = scoped(authority, limited(url(2)), stated=url(2), next_update=now - HOUR)
         assert verdict(RevocationLists([first, second]), client, authority) is None
         assert " expired at 20" in detail(RevocationLists([first, late]), client, authority)
-        # Certificates that name their point need that list alone.
+        # A certificate with a distribution point needs only the list of that point.
         assert (
             verdict(RevocationLists([first, late]), client_of(authority, url(1)), authority) is None
         )
 
     def test_stated_lists_for_some_reasons(self, authority: CertificateAuthority) -> None:
-        """Stated lists cover the reasons that each of them covers, since only one is the right one.
+        """A stated list covers only its own reasons, because only one stated list is the right one.
 
         Another list in scope may cover the others.
         """
@@ -550,7 +550,7 @@ class TestScopes:
             assert verdict(RevocationLists(lists), client, authority) == "revoked"
 
     def test_reasons_of_a_point(self, authority: CertificateAuthority) -> None:
-        """A point that is for some reasons makes its lists count for those reasons alone."""
+        """A list of a point with some reasons counts only for those reasons."""
         client = client_of(authority, url(1), reasons=HOLD)
         own = scoped(authority, limited(url(1)))
         assert "cover the reasons certificateHold and" in detail(
@@ -560,7 +560,7 @@ class TestScopes:
         assert verdict(RevocationLists([own, rest]), client, authority) is None
 
     def test_no_reasons_at_all(self, authority: CertificateAuthority) -> None:
-        """A list whose set of reasons is empty covers nothing."""
+        """A list with an empty set of reasons covers nothing."""
         client = authority.issue("client")
         oid = limited(url(1)).oid
         point = x509.UnrecognizedExtension(oid, bytes.fromhex("30078101ff83020780"))
@@ -569,7 +569,7 @@ class TestScopes:
         assert "cover the reasons (none) and" in detail(lists, client, authority)
 
     def test_no_names_at_all(self, authority: CertificateAuthority) -> None:
-        """A list whose distribution point has no name covers nobody."""
+        """A list whose distribution point has no name covers no certificate."""
         point = x509.UnrecognizedExtension(limited(url(1)).oid, bytes.fromhex("3007a002a0008101ff"))
         data = authority.revocation_list(extensions=[(point, True)])
         lists = RevocationLists([read(data, authority)])
@@ -578,7 +578,7 @@ class TestScopes:
             assert f"{SOURCE} is a list for certificates that are no CA, for the" in text
 
     def test_each_scope_has_its_own_numbers(self, authority: CertificateAuthority) -> None:
-        """A CA counts the lists of each scope by themselves, so they never replace each other."""
+        """The lists of each scope have their own numbers, so they never replace each other."""
         first = [scoped(authority, limited(url(number)), number=number) for number in (1, 9)]
         lists = RevocationLists(first)
         assert list(lists) == first
@@ -615,7 +615,7 @@ class TestScopes:
         assert lists.next_update_of(path, now) == now + 2 * HOUR
 
     def test_many_partitions_in_a_detail(self, authority: CertificateAuthority) -> None:
-        """The detail explains three lists and counts the others; one with an entry comes first."""
+        """The detail explains three lists, first one with an entry, and counts the others."""
         client = client_of(authority, url(1000))
         lists = [scoped(authority, limited(url(number))) for number in range(20)]
         lists.append(scoped(authority, limited(url(99)), client))

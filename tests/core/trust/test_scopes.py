@@ -53,7 +53,7 @@ def test_without_limits_a_list_is_for_every_certificate() -> None:
     ],
 )
 def test_kinds(scope: Scope, for_cas: bool, for_others: bool) -> None:
-    """A list for one kind of certificate is for no other kind (RFC 5280 section 6.3.3, b, 2)."""
+    """A list for one kind of certificate covers no other (RFC 5280 section 6.3.3, b, 2)."""
     assert (scope.why_not_this_kind(is_ca=True) is None) is for_cas
     assert (scope.why_not_this_kind(is_ca=False) is None) is for_others
 
@@ -73,7 +73,7 @@ def test_scope_in_words() -> None:
 
 
 def test_kind_of_a_certificate(authority: CertificateAuthority) -> None:
-    """A CA certificate is one whose basicConstraints say so; without the extension it is none."""
+    """A certificate is a CA only if its basicConstraints say so."""
     assert is_ca(authority.x509)
     leaf = authority.issue("alice").certificate.x509
     assert not is_ca(leaf)
@@ -92,7 +92,7 @@ def test_kind_of_a_certificate(authority: CertificateAuthority) -> None:
 
 
 def test_certificate_without_points(authority: CertificateAuthority) -> None:
-    """The point of a certificate that names none is the name of its issuer."""
+    """The distribution point of a certificate without one is the name of its issuer."""
     points = points_of(authority.issue("alice").certificate.x509)
     assert points.reasons == {x509.DirectoryName(authority.name): ALL_REASONS}
     assert not points.are_written
@@ -100,7 +100,7 @@ def test_certificate_without_points(authority: CertificateAuthority) -> None:
 
 
 def test_points_of_a_certificate(authority: CertificateAuthority) -> None:
-    """Each name of each point counts, for the reasons of its points together."""
+    """Each name of each point counts, with the reasons of all points together."""
     superseded = frozenset([x509.ReasonFlags.superseded])
     points = points_of(
         with_points(
@@ -126,7 +126,7 @@ def test_points_of_a_certificate(authority: CertificateAuthority) -> None:
 
 
 def test_points_of_other_crl_issuers_do_not_count(authority: CertificateAuthority) -> None:
-    """A point whose lists another issuer signs is left out, since indirect lists are refused."""
+    """A point whose lists another issuer signs is ignored, because indirect lists are refused."""
     other = x509.DirectoryName(CertificateAuthority("Other").name)
     points = points_of(with_points(authority, point(full_name=[ONE], crl_issuer=[other])))
     assert points.reasons == {}
@@ -136,11 +136,11 @@ def test_points_of_other_crl_issuers_do_not_count(authority: CertificateAuthorit
 
 @pytest.mark.parametrize("der", ["3000", "0500", "30 0b 3009 a007 a005 8603 68e974"])
 def test_points_that_cannot_be_read(authority: CertificateAuthority, der: str) -> None:
-    """A certificate whose points are broken or empty names points, and no list matches them."""
+    """A certificate with broken or empty points matches no list."""
     broken = x509.UnrecognizedExtension(
         x509.CRLDistributionPoints.oid, bytes.fromhex(der.replace(" ", ""))
     )
-    # The certificate of a CA, because one of a client is read whole before it is judged.
+    # A CA certificate, because a client's certificate is read completely first.
     issued = CertificateAuthority("Issuing", issuer=authority, extensions=[(broken, False)])
     points = points_of(issued.x509)
     assert (dict(points.reasons), points.are_written) == ({}, True)

@@ -1,4 +1,4 @@
-"""`tools/differential/checking.py`: what counts as explained."""
+"""`tools/differential/checking.py`: which verdicts and differences are explained."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PURPOSE = Verdict(False, "unsuitable certificate purpose (depth 0)")
 
 
 def chain(*variations: str) -> Chain:
-    """Return a chain whose certificates nobody reads."""
+    """Return a chain whose certificates are not read."""
     return Chain(7, b"", [], [], variations)
 
 
@@ -37,13 +37,13 @@ def chain(*variations: str) -> Chain:
 def test_what_is_explained(
     variations: tuple[str, ...], ours: Verdict, others: dict[str, Verdict], kinds: list[str]
 ) -> None:
-    """A verdict of ours needs its expectation, and a difference its class."""
+    """A verdict of arrcert is explained by its expectation, and a difference by its class."""
     result = check(chain(*variations), ours, others)
     assert [failure.kind for failure in result.failures] == kinds
     assert all(failure.number == 7 for failure in result.failures)
 
 
 def test_an_explained_difference_is_counted() -> None:
-    """A difference with a class is told with the class and the implementation."""
+    """A difference with a class is counted under the class and the implementation."""
     result = check(chain(ENCIPHERMENT), ACCEPTED, {OPENSSL: PURPOSE})
     assert result.differences == [("the key usage of a leaf", OPENSSL)]

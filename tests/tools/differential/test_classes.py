@@ -1,4 +1,4 @@
-"""`tools/differential/classes.py`: a difference has a class only if words and chain fit."""
+"""`tools/differential/classes.py`: a difference has a class only if its text and chain match."""
 
 from __future__ import annotations
 
@@ -64,13 +64,13 @@ LEAF_IS_CA = Verdict(False, "untrusted: it is a CA certificate (CA:TRUE, ...)")
 def test_a_class_needs_the_side_the_words_and_the_variation(
     variation: str, other: str, ours: Verdict, theirs: Verdict, name: str | None
 ) -> None:
-    """Who denies, with which words, and what was done to the chain: all must fit a class."""
+    """A class matches by the denying side, the text of the denial, and the variations together."""
     found = classify([variation], other, ours, theirs)
     assert (found and found.name) == name
 
 
 def test_some_classes_need_two_variations() -> None:
-    """A difference that two variations make together has its class with both alone."""
+    """A difference of two variations together has its class only with both of them."""
     constraint = (
         "anchor: nameConstraints permit the DNS name example.com; the leaf has an IP address"
     )
@@ -91,7 +91,7 @@ def test_a_chain_without_variations_has_no_class() -> None:
 
 
 def test_no_class_explains_every_denial() -> None:
-    """No pattern of words matches everything, and each class fits some variation."""
+    """No pattern of text matches everything, and each class matches some variation."""
     assert len({each.name for each in CLASSES}) == len(CLASSES)
     for each in CLASSES:
         assert each.kind in (STRICTER, DECIDED, THEIRS)

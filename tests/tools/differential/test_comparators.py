@@ -1,4 +1,4 @@
-"""`tools/differential/comparators/`: each implementation is really asked."""
+"""`tools/differential/comparators/`: each implementation gives a real verdict."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Ask = Callable[[Chain], Verdict]
 
 @pytest.fixture(scope="module")
 def go(tmp_path_factory: pytest.TempPathFactory) -> Iterator[golang.Go]:
-    """Start a Go process that is compiled once."""
+    """Start a Go process, which is compiled once."""
     if golang.compiler() is None:
         pytest.skip("there is no Go compiler; the dependency group `differential` has one")
     folder = os.path.relpath(tmp_path_factory.mktemp("go"))
@@ -79,7 +79,7 @@ def test_each_implementation_decides(ask: Ask, name: str, accepted: bool) -> Non
 
 
 def test_go_answers_in_order(go: golang.Go) -> None:
-    """Several chains that are sent at once come back in their order."""
+    """Go answers several chains in the order in which they are sent."""
     names = ["leaf: ends at this second", "leaf: expired one second ago"] * 5
     go.send([minted(name) for name in names])
     assert [verdict.accepted for verdict in go.receive(10)] == [True, False] * 5

@@ -1,4 +1,4 @@
-"""`tools/differential/der.py` and `keys.py`: pieces are what others read."""
+"""`tools/differential/der.py` and `keys.py`: the encoded parts can be decoded."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ def test_integers(number: int) -> None:
 
 @pytest.mark.parametrize("length", [0, 1, 127, 128, 255, 256, 70_000])
 def test_lengths(length: int) -> None:
-    """A value is as long as its length says."""
+    """The length of a value is the number of its bytes."""
     encoded = der.tlv(der.OCTETS, bytes(length))
     assert der.split(encoded) == (der.OCTETS, len(encoded) - length, len(encoded))
 
 
 def test_object_identifiers() -> None:
-    """Components above 127 take several bytes."""
+    """A component of an object identifier above 127 is encoded in several bytes."""
     assert der.oid("1.2.840.113549.1.1.11").hex() == "06092a864886f70d01010b"
 
 
 def test_children() -> None:
-    """The parts of a SEQUENCE are found."""
+    """The elements of a SEQUENCE are found."""
     whole = der.sequence(der.TRUE, der.integer(5))
     assert der.children(whole, 2, len(whole)) == [(2, 5), (5, 8)]
 
 
 @pytest.mark.parametrize("kind", ["P-256", "P-521", "RSA-1024", "RSA-2048", "Ed25519", "Ed448"])
 def test_keys_are_always_the_same(kind: str) -> None:
-    """A key can be loaded, and the same name gives the same key."""
+    """A key can be loaded, and a name always gives the same key."""
     load_der_public_key(key(kind).info)
     assert key(kind).info == key.__wrapped__(kind).info

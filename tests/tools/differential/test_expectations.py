@@ -1,4 +1,4 @@
-"""`tools/differential/expectations.py`: what arrcert must say is written down."""
+"""`tools/differential/expectations.py`: the verdict that arrcert must give is written down."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ UNUSED_BITS = "intermediate: the signature has unused bits"
 
 
 def test_every_variation_has_an_expectation() -> None:
-    """The file names each variation once; what may go either way depends on random bytes."""
+    """The file has each variation once, and `either` only for variations with random bytes."""
     assert set(expectations()) == set(VARIATIONS)
     assert set(Counter(expectations().values())) == {"accept", "deny", "either"}
     for name, verdict in expectations().items():
@@ -36,5 +36,5 @@ def test_every_variation_has_an_expectation() -> None:
     ],
 )
 def test_one_denial_suffices(variations: list[str], verdict: str) -> None:
-    """A chain is denied if one of its variations must be denied."""
+    """A chain is denied if at least one of its variations must be denied."""
     assert expected(variations) == verdict

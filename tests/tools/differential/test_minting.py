@@ -1,4 +1,4 @@
-"""`tools/differential/minting.py`: a number makes a chain, always the same one."""
+"""`tools/differential/minting.py`: a number always makes the same chain."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tools.differential.registry import VARIATIONS
 
 
 def test_a_number_always_makes_the_same_chain() -> None:
-    """The same seed and number give the same bytes, and another seed other ones.
+    """A seed and a number always give the same bytes, and another seed gives others.
 
     RSA PSS is the exception: its signatures hold random bytes.
     """
@@ -24,7 +24,7 @@ def test_a_number_always_makes_the_same_chain() -> None:
 
 
 def test_a_plain_chain_is_a_chain() -> None:
-    """Without a variation each certificate is signed by the next, up to the anchor."""
+    """Without variations, the next certificate signs each certificate, up to the anchor."""
     chain = mint_with(random.Random(3), 0, [])
     names = [chain.leaf, *chain.intermediates, *chain.anchors]
     path = [x509.load_der_x509_certificate(der) for der in names]
@@ -33,7 +33,7 @@ def test_a_plain_chain_is_a_chain() -> None:
 
 
 def test_every_variation_makes_a_chain() -> None:
-    """Each variation changes something and leaves a chain with a leaf."""
+    """Each variation changes something, and leaves a chain with a leaf."""
     for name, variation in VARIATIONS.items():
         seed = random.Random(name).random()
         chain = mint_with(random.Random(seed), 0, [variation])
@@ -43,7 +43,7 @@ def test_every_variation_makes_a_chain() -> None:
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_variations_of_a_chain_do_not_touch_the_same(seed: int) -> None:
-    """Two variations of one chain share no claim, and `alone` stands alone."""
+    """Two variations of one chain share no claim, and a variation `alone` is the only one."""
     combined = 0
     for number in range(400):
         chosen = [VARIATIONS[name] for name in mint(seed, number).variations]

@@ -1,4 +1,4 @@
-"""`tools/differential/reporting.py`: the figures, and the page that holds them."""
+"""`tools/differential/reporting.py`: the figures, and the page that contains them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PAGE = (Path(__file__).parents[3] / "docs" / "differential.md").read_text(encodi
 
 
 def test_a_count_stands_in_its_row_and_column() -> None:
-    """Each class has a row with a number for each implementation that it is about."""
+    """Each class has a row with a number for each implementation that it concerns."""
     state = State(1, 500)
     state.counts["difference", "the key usage of a leaf", OPENSSL] = 1234
     state.counts["compared", GO, "denies", "accepts"] = 77
@@ -27,7 +27,7 @@ def test_a_count_stands_in_its_row_and_column() -> None:
 
 
 def test_figures_are_written_between_the_markers() -> None:
-    """The rest of a document stays, and a document without markers is an error."""
+    """Figures replace the text between the markers, and a document without markers is an error."""
     document = f"before\n{BEGIN}\n(stale)\n{END}\nafter\n"
     once = written_into(document, State(1, 500))
     assert once.startswith(f"before\n{BEGIN}\n")
@@ -39,7 +39,7 @@ def test_figures_are_written_between_the_markers() -> None:
 
 
 def test_the_page_explains_every_class() -> None:
-    """The page has a row with the reason of each class, and no others."""
+    """The page has one row for each class, with its reason, and no other row."""
     rows = re.findall(r"^\| (.+?) \|(?: [\d,]* \|){4} (\D.*) \|$", PAGE, re.MULTILINE)
     assert rows == [(each.name, each.why) for each in CLASSES]
     for each in CLASSES:
@@ -48,14 +48,14 @@ def test_the_page_explains_every_class() -> None:
 
 
 def test_the_page_counts_the_variations() -> None:
-    """The page tells how many variations there are, and names each area."""
+    """The page states the number of variations, and names each area."""
     assert f"There are {len(VARIATIONS):,} variations of" in PAGE
     for area in {variation.area for variation in VARIATIONS.values()}:
         assert f"- **{area}**: " in PAGE
 
 
 def test_the_commands_of_the_page_exist() -> None:
-    """Each option that the page shows is one of the program's."""
+    """Each option on the page is an option of the program."""
     program = (Path(__file__).parents[3] / "tools" / "differential" / "run.py").read_text("utf-8")
     options = re.findall(r"differential\.run (--[a-z-]+)", PAGE)
     assert len(options) == 3

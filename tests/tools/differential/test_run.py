@@ -1,4 +1,4 @@
-"""`tools/differential/run.py`: a small run, from the start to the table."""
+"""`tools/differential/run.py`: a small run, from its start to its table."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from tools.differential.state import State
 
 @pytest.fixture(autouse=True)
 def without_go(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave Go out, because compiling takes long; `test_comparators` asks it."""
+    """Leave Go out, because compiling it takes long. `test_comparators` covers it."""
     monkeypatch.setattr(golang, "compiler", lambda: None)
 
 
 def test_a_run_explains_every_verdict_and_is_continued(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A run ends with 0 and its figures; the same command continues where it stopped."""
+    """A run exits with 0 and its figures, and the same command continues an interrupted run."""
     arguments = ["--folder", str(tmp_path), "--jobs", "1", "--seed", "5", "--pyhanko-every", "100"]
     assert run.main([*arguments, "--chains", "1"]) == 0
     first = capsys.readouterr().out
@@ -41,7 +41,7 @@ def test_a_run_explains_every_verdict_and_is_continued(
 
 
 def test_failures_are_looked_at_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A run that goes on drops the failures that are explained by now, and counts their class."""
+    """A continued run removes failures that are explained now, and counts their class."""
     plan = run.workers.Plan(5, run.BLOCK, {OPENSSL: 1}, None)
     worker = run.workers.Worker(plan)
     number, name = next(
@@ -61,7 +61,7 @@ def test_failures_are_looked_at_again(tmp_path: Path, capsys: pytest.CaptureFixt
 
 
 def test_a_failure_ends_with_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """What nothing explains is printed, and the exit status is 1."""
+    """A verdict that nothing explains is printed, and the exit code is 1."""
     state = State(5, run.BLOCK)
     state.counts["failure", "unexplained accept"] = 1
     state.failures = [Failure("unexplained accept", 77, "[x] arrcert: accepted")]
@@ -73,7 +73,7 @@ def test_a_failure_ends_with_1(tmp_path: Path, capsys: pytest.CaptureFixture[str
 
 
 def test_one_chain_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A chain is printed as PEM, with what was done to it and every verdict."""
+    """A chain is printed as PEM, with its variations and every verdict."""
     assert run.main(["--folder", str(tmp_path), "--seed", "5", "--show", "12"]) == 0
     printed = capsys.readouterr().out
     assert printed.count("-----BEGIN CERTIFICATE-----") >= 2

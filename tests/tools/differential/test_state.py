@@ -10,7 +10,7 @@ from tools.differential.state import MOST_FAILURES, State
 
 
 def test_a_state_is_read_as_it_was_written(tmp_path: Path) -> None:
-    """What was counted, done and found is the same after a restart."""
+    """The counts, the progress and the failures are the same after a restart."""
     path = tmp_path / "state.json"
     state = State(3, 500)
     state.add(4, Counter({("chains", "accepted"): 2}), [Failure("exception", 9, "text")])
@@ -23,7 +23,7 @@ def test_a_state_is_read_as_it_was_written(tmp_path: Path) -> None:
 
 
 def test_a_failure_that_is_explained_is_removed() -> None:
-    """A failure that is removed is not counted."""
+    """A failure that was removed is not counted."""
     state = State(3, 500)
     failures = [Failure("unexplained accept", number, "text", "Go") for number in (1, 2)]
     state.add(0, Counter({("failure", "unexplained accept"): 2}), failures)

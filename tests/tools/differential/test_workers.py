@@ -1,4 +1,4 @@
-"""`tools/differential/workers.py`: a block of chains, and faults that it must find."""
+"""`tools/differential/workers.py`: a block of chains, and the faults that it must find."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PLAN = Plan(seed=1, size=240, every={OPENSSL: 1}, go_program=None)
 
 
 def counted(kind: str, block: int = 0) -> dict[CountKey, int]:
-    """Run one block and return what was counted under a word."""
+    """Run one block, and return the counts under a word."""
     done, counts, _ = Worker(PLAN).run(block)
     assert done == block
     return {key: number for key, number in counts.items() if key[0] == kind}
@@ -32,14 +32,14 @@ def test_every_chain_is_asked_about_and_explained() -> None:
 def test_a_missing_check_is_found(
     monkeypatch: pytest.MonkeyPatch, owner: object, name: str
 ) -> None:
-    """If arrcert leaves a check out, chains are accepted that nothing explains."""
+    """A check that arrcert lacks is found, because it accepts chains that nothing explains."""
     monkeypatch.setattr(owner, name, lambda *_arguments: None)
     wanted = ("failure", "unexplained accept")
     assert any(wanted in counted("failure", block) for block in range(6))
 
 
 def test_a_denial_without_reason_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """If arrcert denies good chains, that is reported, too."""
+    """A denial of a good chain by arrcert is found."""
     monkeypatch.setattr(paths.TrustStore, "verify", lambda *_arguments: "no reason")
     assert counted("failure")["failure", "unexplained denial"] > 0
     assert counted("failure")["failure", "unexplained difference"] > 0

@@ -1,4 +1,4 @@
-"""`tools/mutants/run.py`: which modules and tests meet, and what the run says."""
+"""`tools/mutants/run.py`: which tests run for a module, and the result of a run."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ MODULES = ["authorizer", "pins", "trust/crls", "trust/pem"]
     ],
 )
 def test_selected_modules(wanted: list[str], expected: list[str]) -> None:
-    """A module has several spellings, a folder is all of its modules, nothing is all."""
+    """A module has several spellings, a folder selects all its modules, and no name selects all."""
     assert run.selected(MODULES, wanted) == expected
 
 
 @pytest.mark.parametrize("wanted", ["pin", "trust/files", "outbound"])
 def test_an_unknown_module_is_an_error(wanted: str) -> None:
-    """A name that selects nothing does not pass for a clean run."""
+    """A name that selects no module is an error."""
     with pytest.raises(ValueError, match="is no module that decides"):
         run.selected(MODULES, [wanted])
 
 
 def test_own_tests_follow_the_folders() -> None:
-    """A module's own test file lies in the same folder below `tests/core`."""
+    """The test file of a module has the same folder below `tests/core`."""
     assert run.own_test_file("pins") == "tests/core/test_pins.py"
     assert run.own_test_file("trust/pem") == "tests/core/trust/test_pem.py"
     for name in ("pins", "trust/pem"):
@@ -50,7 +50,7 @@ def test_own_tests_follow_the_folders() -> None:
 
 
 def test_a_mutant_meets_the_tests_of_its_lines() -> None:
-    """Tests that run through a changed line meet the mutant, own ones first, slow ones never."""
+    """A mutant gets the tests of its line, the module's own ones first, and never slow ones."""
     own, other = "tests/core/test_m.py::test_own", "tests/core/test_n.py::test_other"
     slow = "tests/core/test_n.py::test_slow"
     seconds = {own: 0.02, other: 0.01, slow: 60.0, "tests/core/test_m.py::test_else": 0.01}
@@ -87,7 +87,7 @@ class House:
         (self.folder / name).write_text(text)
 
     def tested_with(self, *ages: int) -> None:
-        """Write a test that asks for these ages."""
+        """Write a test that calls the module with these ages."""
         tests = "".join(f"    assert may_enter({age}) is {age >= 18}\n" for age in ages)
         head = "from arrcert.gates.age import may_enter\n\n\ndef test_age():\n"
         self.write("tests/core/gates/test_age.py", head + tests)
@@ -113,14 +113,14 @@ def house(tmp_path: Path) -> House:
 
 
 def test_good_tests_kill_everything(house: House) -> None:
-    """Where every change makes a test fail, the run succeeds with 100%."""
+    """A run in which every mutant makes a test fail succeeds with 100%."""
     house.tested_with(17, 18, 19)
     code, said = house.runs()
     assert (code, "100.0%" in said) == (0, True), said
 
 
 def test_a_survivor_needs_a_reason(house: House) -> None:
-    """A change that no test notices is printed, and without a reason the run fails."""
+    """A survivor is printed, and without a reason in the table the run fails."""
     house.tested_with(17, 19)
     code, said = house.runs()
     assert code == 1
@@ -129,7 +129,7 @@ def test_a_survivor_needs_a_reason(house: House) -> None:
 
 
 def test_a_row_without_survivor_is_an_error(house: House) -> None:
-    """A row of the table that names no survivor any more makes the run fail."""
+    """A row of the table without a survivor makes the run fail."""
     house.tested_with(17, 18, 19)
     row = "| `gates.age.may_enter` | `return age >= 18` | `return age > 18` | It is old. |\n"
     house.write("docs/mutants.md", row)

@@ -1,4 +1,4 @@
-"""`tools/mutants/text.py`: what is text for people, and is not mutated."""
+"""`tools/mutants/text.py`: which strings are text for people, which mutants leave unchanged."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def text_of(source: str) -> list[str]:
     ],
 )
 def test_messages_are_known_by_their_form(expression: str, is_text: bool) -> None:
-    """A sentence is text, and so is what is put together from one; a bare word decides."""
+    """A sentence and its parts are text, and a single word is not."""
     is_found = text_of(f"def f():\n    return {expression}\n") == [expression]
     assert is_found is is_text
 
@@ -62,12 +62,12 @@ def test_messages_are_known_by_their_form(expression: str, is_text: bool) -> Non
     ],
 )
 def test_arguments_for_people(call: str, text: list[str]) -> None:
-    """Exceptions and log records take text; of a problem and a finding the first part decides."""
+    """Arguments of exceptions and logs are text, except the first one of a problem or finding."""
     assert text_of(f"def f(word, other, setting, reason, one):\n    x = {call}\n") == text
 
 
 def test_a_variable_is_judged_by_its_uses() -> None:
-    """Its name says nothing: it is text if each use is, and decides if one use does."""
+    """A variable is text if each of its uses is text."""
     text = "def f():\n    x = ', '.join(known)\n    raise ValueError(x)\n"
     assert text_of(text)[0] == "x = ', '.join(known)"
     both = "def f():\n    hint = ', '.join(known)\n    if hint:\n        raise ValueError(hint)\n"
@@ -75,7 +75,7 @@ def test_a_variable_is_judged_by_its_uses() -> None:
 
 
 def test_a_choice_between_texts_is_text() -> None:
-    """An `if` that only chooses a text is text; one that does anything else is not."""
+    """An `if` that only chooses between texts is text."""
     lines = "    if y:\n        x = 'a'\n    else:\n        x = 'b'\n    raise ValueError(x)\n"
     assert text_of(f"def f(y):\n{lines}")[0].startswith("if y:")
     other = lines.replace("x = 'b'", "act()")
@@ -83,14 +83,14 @@ def test_a_choice_between_texts_is_text() -> None:
 
 
 def test_a_private_function_is_judged_by_its_uses() -> None:
-    """It is text if every use of it is; a public one may be used elsewhere to decide."""
+    """A private function is text if each of its uses is text, and a public one is not."""
     source = "def {0}(x):\n    return x[0]\ndef f(x):\n    raise ValueError({0}(x))\n"
     assert text_of(source.format("_name"))[0].startswith("def _name")
     assert text_of(source.format("name")) == ["name(x)"]
 
 
 def test_a_function_that_returns_messages_is_text() -> None:
-    """It returns `str`, always a message, and does nothing else."""
+    """A function is text if it only returns messages, as `str`."""
     pure = "def f(x) -> str:\n    return f'it is {x}'\n"
     assert len(text_of(pure)) == 1
     assert text_of(pure)[0].startswith("def f")
@@ -101,7 +101,7 @@ def test_a_function_that_returns_messages_is_text() -> None:
 
 
 def test_a_parameter_is_judged_by_its_uses() -> None:
-    """What a caller in the module gives to a parameter that is only printed is text."""
+    """An argument is text if the parameter is only printed."""
     source = (
         "def complain(setting, message):\n"
         "    problems.append(Problem(setting, message))\n"
@@ -112,5 +112,5 @@ def test_a_parameter_is_judged_by_its_uses() -> None:
 
 
 def test_what_quote_does_is_no_text() -> None:
-    """`quote()` keeps logs safe, so it is mutated, although what it returns is for people."""
+    """`quote()` is no text, because it keeps logs safe."""
     assert not text_of("def quote(x) -> str:\n    return repr(x)\n")[0].startswith("def")

@@ -1,1 +1,1 @@
-"""The implementations that are compared; each turns a chain into a verdict."""
+"""The implementations that are compared. Each returns a verdict on a chain."""

@@ -12,11 +12,11 @@ from tools.differential.chains import Chain
 from tools.differential.verdicts import ACCEPTED, Verdict
 
 RAISED = "raised: "
-"""The begin of the text if arrcert raised anything but its own exceptions."""
+"""How the text begins if arrcert raised an exception that is not its own."""
 
 
 def verdict(chain: Chain) -> Verdict:
-    """Ask a policy as a site does. A policy that does not start accepts nobody."""
+    """Ask a policy as a site does. A policy that cannot be made accepts no certificate."""
     try:
         with warnings.catch_warnings():
             # cryptography warns of serial numbers that are not positive.
@@ -30,7 +30,7 @@ def verdict(chain: Chain) -> Verdict:
         return Verdict(False, f"{denied.reason}: {denied.detail}")
     except ConfigurationError as error:
         return Verdict(False, f"configuration: {error.problems[0]}")
-    # Nothing else may be raised. `checking` reports it.
+    # arrcert must raise no other exception. `checking` reports it.
     except Exception as error:
         return Verdict(False, f"{RAISED}{error!r}")
     return ACCEPTED

@@ -109,6 +109,6 @@ def _array(pointers: list[ctypes.c_void_p]) -> Any:
 
 
 def _text(status: int) -> str:
-    """Return the names of the status bits; bit 1 says only that some other is set."""
+    """Return the names of the status bits. Bit 1 only says that another bit is set."""
     numbers = [number for number in range(2, 32) if status >> number & 1]
     return ", ".join(_STATUS.get(number, f"status {number}") for number in numbers) or "invalid"

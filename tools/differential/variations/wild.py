@@ -1,6 +1,6 @@
 """Random changes of the encoding, before the certificate is signed.
 
-Nobody can tell the verdict beforehand. The mutations work on the tree of DER values, so that most
+The verdict is not known in advance. The mutations work on the tree of DER values, so that most
 of the result is still DER: the point is to reach the readers of each field.
 """
 

@@ -1,4 +1,4 @@
-"""What the tests of the probe share."""
+"""Fixtures that the tests of the probe share."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[4]
 
 
 class Probed(NamedTuple):
-    """What the command said.
+    """The output of the command.
 
     Attributes:
         exit_code: of the command.
@@ -53,7 +53,7 @@ def client_files(tmp_path_factory: pytest.TempPathFactory, alice: IssuedCertific
 
 @pytest.fixture(scope="session")
 def probe(client_files: list[str]) -> Callable[..., Probed]:
-    """A function that probes a URL, quickly, and holds its JSON against the documented schema."""
+    """A function that probes a URL quickly, and validates its JSON by the documented schema."""
     jsonschema = pytest.importorskip("jsonschema", reason="the group `test` has jsonschema")
     schema = json.loads((ROOT / "docs" / "probe.schema.json").read_text())
 

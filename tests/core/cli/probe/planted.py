@@ -1,7 +1,7 @@
 """A front end with a site behind it, in this process, into which a test plants holes.
 
 Without holes it behaves as App Service should: it takes any certificate, removes what a client sent
-by the header's name, writes its own header, and the site lets in one certificate alone.
+by the header's name, writes its own header, and the site accepts only one certificate.
 """
 
 from __future__ import annotations
@@ -143,7 +143,7 @@ class PlantedSite:
         raw.setblocking(False)
         while connection.get_finished() == before:
             select.select([raw], [], [], 5)
-            # Reading makes OpenSSL look at the handshake.
+            # Reading lets OpenSSL process the handshake.
             with contextlib.suppress(SSL.WantReadError):
                 connection.recv(1, socket.MSG_PEEK)
         raw.setblocking(True)
@@ -213,14 +213,14 @@ class PlantedSite:
         return "passes on" not in self.holes and not (is_excluded and "excluded" in self.holes)
 
     def _cleaned(self, text: str, path: str) -> str:
-        """What the front end passes on: without the lines that begin with the exact name."""
+        """Return the forwarded lines: all except those that begin with the exact name."""
         lines = text.split("\r\n")
         if self._removes(path):
             lines = [line for line in lines if line.partition(":")[0].lower() != HEADER]
         return "\r\n".join(lines)
 
     def _parsed(self, text: str) -> Headers | None:
-        """What a server makes of it."""
+        """Return how a server parses it."""
         ends = {"lone CR": "\r", "lone LF": "\n", "0B": "\x0b", "85": "\x85"}
         found = [end for hole, end in ends.items() if hole in self.holes]
         text = text.replace("\r\n ", "\n ").replace("\r\n", "\0")
@@ -302,7 +302,7 @@ class PlantedSite:
         return found
 
     def _status(self, path: str, headers: Headers, value: str | None) -> int:
-        """What the front end makes of a request, and then the site."""
+        """Return the status with which the front end, or else the site, answers a request."""
         path = path.partition("?")[0]
         is_excluded = path.lower().startswith("/public")
         connection = dict(headers).get("connection", "").lower()
@@ -375,11 +375,11 @@ class Wire:
         self._buffer = b""
 
     def wait(self) -> None:
-        """Wait until something is there."""
+        """Wait until bytes have arrived."""
         self._buffer += self._connection.recv(65536)
 
     def some(self) -> bytes:
-        """Return what is there, or the next bytes."""
+        """Return the bytes that have arrived, or wait for the next ones."""
         rest, self._buffer = self._buffer, b""
         data = rest or self._connection.recv(65536)
         if not data:
@@ -387,7 +387,7 @@ class Wire:
         return data
 
     def until(self, end: bytes) -> str:
-        """Return text up to an end, with it; of a head only the first of its two line ends."""
+        """Return text up to and including an end. A head may have either of the two line ends."""
         while end not in self._buffer:
             data = self._connection.recv(65536)
             if not data:
@@ -397,7 +397,7 @@ class Wire:
         return (text + b"\r\n").decode("latin-1")
 
     def exactly(self, size: int) -> None:
-        """Read a body."""
+        """Read a body of a given length."""
         while len(self._buffer) < size:
             data = self._connection.recv(65536)
             if not data:

@@ -1,4 +1,4 @@
-"""The options of `arrcert probe`, their errors, and what a person and a program see."""
+"""The options of `arrcert probe`, their errors, and its output for people and for programs."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def run(*arguments: str, **options: Any) -> Result:
     ],
 )
 def test_urls_that_cannot_be_probed(client_files: list[str], url: str, words: str) -> None:
-    """The URL names a page over HTTPS; anything else is a usage error."""
+    """The URL names a page over HTTPS. Any other URL is a usage error."""
     result = run(url, *client_files)
     assert result.exit_code == 2
     assert words in " ".join(result.stderr.split())
@@ -72,7 +72,7 @@ def test_cacert_and_insecure(client_files: list[str]) -> None:
 
 
 def test_files_that_cannot_be_used(client_files: list[str], tmp_path: Path) -> None:
-    """A file that is missing, holds something else or another's key is an error of one line."""
+    """A file that is missing, of another kind, or for another key is an error of one line."""
     certificate, key = client_files
     (tmp_path / "nothing").write_text("nothing")
     other = self_signed("other")
@@ -145,7 +145,7 @@ def test_only_packages_of_the_extra_are_named(
 def test_a_site_whose_certificate_is_not_trusted(
     alice: IssuedCertificate, client_files: list[str]
 ) -> None:
-    """Without --cacert or --insecure the site's own certificate must be of a known CA."""
+    """Without --cacert and --insecure, a known CA must have issued the site's own certificate."""
     with PlantedSite(alice) as site:
         result = run(site.url, *client_files, "--json", "--rate=1000")
     assert result.exit_code == 2
@@ -153,7 +153,7 @@ def test_a_site_whose_certificate_is_not_trusted(
 
 
 def test_cacert(probe: Any, alice: IssuedCertificate, tmp_path: Path) -> None:
-    """With --cacert the site's own certificate must be of that CA."""
+    """With --cacert, that CA must have issued the site's own certificate."""
     with PlantedSite(alice, "open") as site:
         (tmp_path / "ca.pem").write_bytes(site.authority.certificate_pem)
         probed = probe(site.url, f"--cacert={tmp_path / 'ca.pem'}")
@@ -165,7 +165,7 @@ def test_cacert(probe: Any, alice: IssuedCertificate, tmp_path: Path) -> None:
     ["nginx", "rfc9440", "envoy", "application-gateway", '{"header": "X-Client-Cert"}'],
 )
 def test_another_front_end(probe: Any, alice: IssuedCertificate, front_end: str) -> None:
-    """The header of the declared front end is forged, in its encoding."""
+    """The probe forges the header of the declared front end, in the encoding of that front end."""
     with PlantedSite(alice) as site:
         probed = probe(site.url, f"--front-end={front_end}")
     assert probed.entries == set()
@@ -175,13 +175,13 @@ def test_another_front_end(probe: Any, alice: IssuedCertificate, front_end: str)
 
 @pytest.fixture
 def seen(alice: IssuedCertificate, client_files: list[str]) -> Result:
-    """What a person sees who pipes the report of a site with a hole."""
+    """Return the piped report of a site with a hole, as a person reads it."""
     with PlantedSite(alice, "folds", "names CAs") as site:
         return run(site.url, *client_files, "--insecure", "--rate=1000")
 
 
 def test_piped_output_is_plain(seen: Result) -> None:
-    """Where the output is no terminal it has no control characters, and 80 columns."""
+    """Output that is not to a terminal has no control characters, and at most 80 columns."""
     assert seen.exit_code == 1
     for text in (seen.stdout, seen.stderr):
         assert max(map(len, text.splitlines())) <= 80
@@ -189,7 +189,7 @@ def test_piped_output_is_plain(seen: Result) -> None:
 
 
 def test_what_is_announced(seen: Result) -> None:
-    """Before it starts, the probe says what, how many, how long, and that it smuggles nothing."""
+    """The probe first prints its target, its requests, its duration, and that it smuggles none."""
     said = " ".join(seen.stderr.split())
     assert re.search(r"It sends at most 1\d\d requests, one at a time", said)
     assert "1000 a second" in said
@@ -209,7 +209,7 @@ def test_what_is_reported(seen: Result) -> None:
 def test_colours_in_a_terminal(
     alice: IssuedCertificate, client_files: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In a terminal an entry is red, and the progress is shown on stderr alone."""
+    """In a terminal an entry is red, and the progress is shown only on stderr."""
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "80")
@@ -220,7 +220,7 @@ def test_colours_in_a_terminal(
 
 
 def test_no_calibration_on_the_screen(alice: IssuedCertificate, client_files: list[str]) -> None:
-    """Without a calibration the reason is the last line."""
+    """Without a calibration, the last line is the reason for that."""
     with PlantedSite(alice, "open") as site:
         result = run(site.url, *client_files, "--insecure")
     assert result.exit_code == 2

@@ -1,4 +1,4 @@
-"""What a server may answer, and how the probe reads it."""
+"""The answers that a server may give, and how the probe reads them."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_bodies(ask: Ask, answer: bytes, body: bytes) -> None:
 
 
 def test_interim_answers(ask: Ask) -> None:
-    """Answers below 200 are passed over and remembered."""
+    """The probe skips answers with a status below 200, and records them."""
     answer = ask(b"HTTP/1.1 103 Hints\r\n\r\nHTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n")
     assert (answer.status, answer.interim) == (403, (103,))
     assert not answer.entered
@@ -84,7 +84,7 @@ def test_interim_answers(ask: Ask) -> None:
     ],
 )
 def test_answers_that_are_none(ask: Ask, answer: bytes, failure: str) -> None:
-    """What is no whole answer of HTTP/1.1 is a failure in a few words, and no exception."""
+    """An answer that is not complete HTTP/1.1 is a short failure text, and no exception."""
     found = ask(answer)
     assert found.status is None
     assert found.failure == str(found) == failure
@@ -92,7 +92,7 @@ def test_answers_that_are_none(ask: Ask, answer: bytes, failure: str) -> None:
 
 
 def test_why() -> None:
-    """Each way to get no answer has words of its own."""
+    """Each way to fail to get an answer has its own text."""
     assert why(TimeoutError()) == "timed out"
     assert why(ConnectionRefusedError()) == "nothing listens"
     assert why(ConnectionResetError()) == "closed"

@@ -1,4 +1,4 @@
-"""The table of front ends and planted holes: each is found, and what is right is not accused.
+"""Each hole that is planted in a front end or a site is found, and a site without holes passes.
 
 The front ends here are Python, in this process; `tests/e2e/test_probe.py` has the real ones.
 """
@@ -108,18 +108,18 @@ RIGHT: dict[str, tuple[tuple[str, ...], set[str]]] = {
         {"TLS versions", "bodies over 100 KB", "chunked request", "hop-by-hop"},
     ),
 }
-"""For each right site: what is peculiar about it, and the checks that note something."""
+"""For each site without holes: what is unusual about it, and the checks that note something."""
 
 
 @pytest.mark.parametrize("name", HOLES)
 def test_a_planted_hole_is_found(probe, alice: IssuedCertificate, name: str) -> None:
-    """The checks that are for a hole find the entry, and no other check does."""
+    """The checks for a hole find an entry, and the other checks find none."""
     holes, expected = HOLES[name]
     with PlantedSite(alice, *holes) as site:
         probed = probe(site.url, f"--http-port={site.plain_port}")
     found = probed.entries
     if "remembers" in holes:
-        # Whoever comes behind the allowed client gets in, so other checks may be struck too.
+        # Each request behind the allowed client enters, so other checks may find an entry too.
         assert expected <= found
     else:
         assert found == expected
@@ -130,7 +130,7 @@ def test_a_planted_hole_is_found(probe, alice: IssuedCertificate, name: str) -> 
 
 @pytest.mark.parametrize("name", RIGHT)
 def test_a_right_site_is_not_accused(probe, alice: IssuedCertificate, name: str) -> None:
-    """A site that lets nobody in gives no entry, whatever else is peculiar about it."""
+    """A site that accepts no forged request gives no entry, even if it is otherwise unusual."""
     holes, expected = RIGHT[name]
     with PlantedSite(alice, *holes) as site:
         probed = probe(site.url, f"--http-port={site.plain_port}")
@@ -152,7 +152,7 @@ def test_a_right_site_is_not_accused(probe, alice: IssuedCertificate, name: str)
     ],
 )
 def test_no_calibration(probe, alice: IssuedCertificate, hole: str, why: str) -> None:
-    """Where the allowed client does not enter, or everybody does, there is no verdict."""
+    """The probe gives no verdict if the allowed client is denied, or if every client enters."""
     with PlantedSite(alice, hole) as site:
         probed = probe(site.url)
         assert len(site.requests) <= 3
@@ -162,14 +162,14 @@ def test_no_calibration(probe, alice: IssuedCertificate, hole: str, why: str) ->
 
 
 def test_a_site_that_is_not_there(probe) -> None:
-    """Without an answer there is no calibration."""
+    """If the site does not answer, there is no calibration."""
     probed = probe("https://127.0.0.1:9/")
     assert probed.exit_code == 2
     assert "without a certificate / gives nothing listens and not 403" in probed.verdict
 
 
 def test_any_certificate(probe, alice: IssuedCertificate) -> None:
-    """A site that lets in any certificate is found by the stranger of the calibration."""
+    """A site that accepts any certificate is found by the stranger of the calibration."""
     with PlantedSite(alice, "any certificate") as site:
         probed = probe(site.url)
     assert probed.exit_code == 1
@@ -178,7 +178,7 @@ def test_any_certificate(probe, alice: IssuedCertificate) -> None:
 
 
 def test_excluded_paths(probe, alice: IssuedCertificate) -> None:
-    """A header that the front end passes on at an exclusion path is found there alone."""
+    """A header that the front end forwards only below an exclusion path is found only there."""
     with PlantedSite(alice, "excluded") as site:
         probed = probe(site.url, "--excluded=/public")
     assert {"excluded", "excluded, below", "excluded, longer name"} <= probed.entries
@@ -192,14 +192,14 @@ def test_excluded_paths(probe, alice: IssuedCertificate) -> None:
 
 
 def test_a_protected_page_by_way_of_an_excluded_path(probe, alice: IssuedCertificate) -> None:
-    """A path that leads out of an excluded folder to the protected page is an entry."""
+    """A path that leads from an excluded folder to the protected page is an entry."""
     with PlantedSite(alice, "dots") as site:
         probed = probe(site.url, "--excluded=/public", "--open=/health")
     assert probed.entries == {"excluded, dots out of it", "open page, its edges"}
 
 
 def test_an_excluded_page_that_everybody_sees(probe, alice: IssuedCertificate) -> None:
-    """A folder that is open to everybody is no entry, whatever stands behind its name."""
+    """An excluded folder that is open to all clients is no entry, for every path below it."""
     with PlantedSite(alice, "public is open") as site:
         probed = probe(site.url, "--excluded=/public")
     assert probed.entries == set()
@@ -218,7 +218,7 @@ def test_an_excluded_page_that_everybody_sees(probe, alice: IssuedCertificate) -
     ],
 )
 def test_open_pages(probe, alice, holes, path, verdict, words) -> None:
-    """A page that is meant to be open is asked for, and what closes it is named."""
+    """The probe requests each page that is meant to be open, and names what denies it."""
     with PlantedSite(alice, *holes) as site:
         probed = probe(site.url, f"--open={path}")
     assert probed.rows["open page"]["verdict"] == verdict
@@ -226,14 +226,14 @@ def test_open_pages(probe, alice, holes, path, verdict, words) -> None:
 
 
 def test_a_prefix_that_is_exempt(probe, alice: IssuedCertificate) -> None:
-    """Where everything below an open page shows the same, that is no way to the protected page."""
+    """If every path below an open page shows that page, none of them is a hole."""
     with PlantedSite(alice, "prefix exempt") as site:
         probed = probe(site.url, "--open=/health")
     assert probed.entries == set()
 
 
 def test_a_site_that_falls_silent(probe, alice: IssuedCertificate, monkeypatch) -> None:
-    """If the site stops answering, the probe stops asking, and says which rows it did not try."""
+    """The probe stops when the site stops answering, and names the rows that it did not try."""
     from arrcert.cli.probe import connection
 
     monkeypatch.setattr(connection, "SECONDS", 0.1)
@@ -247,7 +247,7 @@ def test_a_site_that_falls_silent(probe, alice: IssuedCertificate, monkeypatch) 
 
 
 def test_a_site_that_stumbles(probe, alice: IssuedCertificate) -> None:
-    """An answer of 500 is noted."""
+    """An answer with status 500 is noted."""
     with PlantedSite(alice, "stumbles", "passes on") as site:
         probed = probe(site.url)
     assert probed.rows["twice"]["verdict"] == "note"
@@ -255,7 +255,7 @@ def test_a_site_that_stumbles(probe, alice: IssuedCertificate) -> None:
 
 
 def test_renegotiation_is_seen(probe, alice: IssuedCertificate) -> None:
-    """A certificate that is asked for behind the request is reported, with what that costs."""
+    """The probe reports that a site requests the certificate late, and what that costs."""
     with PlantedSite(alice, "renegotiates", "no TLS 1.3") as site:
         probed = probe(site.url)
     assert probed.rows["mode"]["verdict"] == "note"
@@ -272,7 +272,7 @@ def test_renegotiation_is_seen(probe, alice: IssuedCertificate) -> None:
     ],
 )
 def test_the_mode_is_seen(probe, alice: IssuedCertificate, holes, got: str) -> None:
-    """The mode is told by who refuses a client without a certificate."""
+    """The probe finds the mode by what refuses a client without a certificate."""
     with PlantedSite(alice, *holes) as site:
         probed = probe(site.url)
     assert probed.rows["mode"]["got"] == got
@@ -280,7 +280,7 @@ def test_the_mode_is_seen(probe, alice: IssuedCertificate, holes, got: str) -> N
 
 
 def test_rows_are_found_in_the_sites_log(probe, alice: IssuedCertificate) -> None:
-    """The site sees a certificate for each check, whose common name begins with the check's row."""
+    """Each check presents a certificate whose common name begins with the check's row."""
     with PlantedSite(alice, "passes on") as site:
         probed = probe(site.url)
     assert all(name == "alice" or name.startswith("arrcert probe ") for name in site.seen)
@@ -295,7 +295,7 @@ def test_rows_are_found_in_the_sites_log(probe, alice: IssuedCertificate) -> Non
 def test_without_handshake_messages(
     probe, alice: IssuedCertificate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where Python shows no handshake messages, the rows that need them say so."""
+    """If Python shows no handshake messages, the rows that need them say so."""
     from arrcert.cli.probe import calibration, connection
 
     for module in (calibration, connection):
@@ -311,7 +311,7 @@ def test_without_handshake_messages(
 def test_a_version_that_this_computer_does_not_speak(
     probe, alice: IssuedCertificate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A version of TLS that OpenSSL here has not is not called closed."""
+    """A TLS version that the local OpenSSL does not support is not reported as refused."""
     from arrcert.cli.probe import connection
 
     context_of = connection._context
@@ -328,7 +328,7 @@ def test_a_version_that_this_computer_does_not_speak(
 
 
 def test_nothing_listens_for_plain_http(probe, alice: IssuedCertificate) -> None:
-    """Where nothing answers plain HTTP, that is as it should be; elsewhere it is noted."""
+    """A site without plain HTTP is accepted, and an answer over plain HTTP is noted."""
     with PlantedSite(alice) as site:
         probed = probe(site.url, "--http-port=9")
     assert probed.rows["plain HTTP"]["meaning"] == "Nothing answers there."

@@ -1,4 +1,4 @@
-"""What the probe announces is what it sends: how many requests, how fast, and framed in one way."""
+"""The probe sends what it announces: the number of requests, their rate, and one framing."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def site_of(alice: IssuedCertificate, client_files: list[str], tmp_path: Path) -
 def test_no_check_sends_more_than_it_says(
     alice: IssuedCertificate, site_of: Any, holes: tuple[str, ...]
 ) -> None:
-    """Each check sends at most as many requests as it is counted with before the start."""
+    """Each check sends at most the number of requests that the probe announces for it."""
     with PlantedSite(alice, *holes) as planted:
         site = site_of(planted)
         assert len(list(calibrate(site))) == site.pace.count == 3
@@ -66,7 +66,7 @@ def test_no_check_sends_more_than_it_says(
 def test_no_second_request_hides_in_a_first(
     alice: IssuedCertificate, site_of: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each request has one length at most, and its body is as long as it says."""
+    """Each request has at most one length, and its body has exactly that length."""
     sent: list[tuple[bytes, bytes]] = []
     exchange = Connection.exchange
 
@@ -98,7 +98,7 @@ def test_no_second_request_hides_in_a_first(
 
 
 def test_the_rate_is_kept() -> None:
-    """Requests are no closer together than the rate says."""
+    """The time between two requests is at least the time that the rate allows."""
     pace = Pace(50)
     began = time.monotonic()
     for _ in range(6):
@@ -116,7 +116,7 @@ def test_common_names_fit() -> None:
 
 
 def test_a_site_that_vanishes(alice: IssuedCertificate, site_of: Any) -> None:
-    """If nothing listens after the calibration, no check fails, and none finds an entry."""
+    """If the server vanishes after the calibration, no check fails and none finds an entry."""
     with PlantedSite(alice) as planted:
         site = site_of(planted)
         list(calibrate(site))

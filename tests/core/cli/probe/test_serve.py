@@ -1,4 +1,4 @@
-"""`arrcert serve` in each of its modes, before a site that arrcert guards."""
+"""`arrcert serve` in each of its modes, in front of a site that arrcert protects."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def page(environ: dict[str, Any], start_response: Any) -> list[bytes]:
 
 @pytest.fixture
 def serve(alice: IssuedCertificate) -> Iterator[Serve]:
-    """A function that puts the front end before the site, and returns the page's URL."""
+    """A function that starts the front end in front of the site, and returns the page's URL."""
     servers: list[Any] = []
 
     def serve(**options: Any) -> str:
@@ -55,7 +55,7 @@ def serve(alice: IssuedCertificate) -> Iterator[Serve]:
 
 @pytest.mark.parametrize(("mode", "by"), [("required", "the front end"), ("optional", "the site")])
 def test_serve_is_not_accused(probe: Any, serve: Serve, mode: str, by: str) -> None:
-    """In the modes that ask for a certificate nobody gets in, and the mode is told."""
+    """In the modes that request a certificate, the probe finds no entry and names the mode."""
     url = serve(client_cert_mode=mode, excluded_paths="/public")
     port = url.split(":")[2].partition("/")[0]
     probed = probe(url, f"--http-port={port}", "--excluded=/public", "--open=/health")
@@ -68,7 +68,7 @@ def test_serve_is_not_accused(probe: Any, serve: Serve, mode: str, by: str) -> N
 
 
 def test_a_front_end_that_ignores_certificates(probe: Any, serve: Serve) -> None:
-    """In the mode `ignore` the allowed client does not enter, and the probe says why."""
+    """In the mode `ignore` the allowed client is denied, and the probe says why."""
     probed = probe(serve(client_cert_mode="ignore"))
     assert probed.exit_code == 2
     assert "change the mode from Ignore to Required" in probed.verdict
