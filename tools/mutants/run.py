@@ -30,7 +30,7 @@ from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any, NamedTuple
 
-from tools.deciding import deciding_modules
+from tools.deciding import PACKAGES, deciding_modules
 from tools.mutants.changes import Mutant, mutants_of
 
 ROOT = Path(__file__).parents[2]
@@ -204,7 +204,9 @@ def main() -> int:
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         tree = Path(folder, "tree")
-        for name in ("arrcert", "tests", "docs"):
+        # The tests of the core import other packages too, which fit only this core.
+        names = {*PACKAGES, "tests", "docs"} & set(os.listdir(ROOT))
+        for name in sorted(names):
             shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
         for name in ("pyproject.toml", "README.md", "Makefile"):
             shutil.copy(ROOT / name, tree)
