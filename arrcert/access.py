@@ -1,6 +1,6 @@
 """The log of entries: one INFO record on the logger `arrcert.access` for each accepted request.
 
-A DEBUG record on the logger `arrcert` for each acceptance stands beside it.
+Each acceptance is also a DEBUG record on the logger `arrcert`.
 """
 
 from __future__ import annotations
@@ -21,13 +21,14 @@ ENTERED = "arrcert.entered"
 a request that is decided twice is recorded once. Clients cannot set it."""
 
 DAYS_LEFT = "arrcert.days_left"
-"""The key of a WSGI environ and of an ASGI scope that holds the days that the client's certificate
-has left. It is there only if this request wrote the day's warning about it. Clients cannot set it.
+"""The key of a WSGI environ and of an ASGI scope for the number of days until the client's
+certificate expires. It is set only if this request logged the daily warning about the certificate.
+Clients cannot set it.
 """
 
 
 def is_first_entry(request: Mapping[str, Any] | None) -> bool:
-    """Return whether no entry was recorded for a request yet, and mark the request.
+    """Return whether this is the first entry of a request, and mark the request.
 
     Args:
         request: the WSGI environ or the ASGI scope; None without one, which counts as new.
@@ -46,7 +47,7 @@ def write_acceptance(identity: ClientIdentity) -> None:
     """Write the DEBUG record of one acceptance; a request can have several.
 
     Args:
-        identity: who was accepted.
+        identity: the identity of the client.
     """
     if not decisions.isEnabledFor(logging.DEBUG):
         return
@@ -69,10 +70,10 @@ def write_entry(
     environ: Mapping[str, Any] | None = None,
     scope: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write the record of one accepted request. The caller asks for the level of the logger.
+    """Write the record of one accepted request. The caller checks the level of the logger first.
 
     Args:
-        identity: who entered.
+        identity: the identity of the client.
         environ: the WSGI environ of the request, if it has one.
         scope: the ASGI scope of the request, if it has one.
 

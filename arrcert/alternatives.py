@@ -15,7 +15,7 @@ from arrcert.presented import Presented
 from arrcert.trust.paths import TrustStore
 
 MOST_DETAILS = 20
-"""How many alternatives a denial describes; of the others it tells the reasons."""
+"""The number of alternatives that a denial describes. Of the others it lists only the reasons."""
 
 
 class Alternatives:
@@ -61,7 +61,7 @@ class Alternatives:
 
         Args:
             presented: the client certificate and what came with it.
-            at: the moment, aware, in whole seconds.
+            at: the time of the decision, a timezone-aware `datetime` in whole seconds.
             trust_stores: the trust store of each policy.
         """
         findings: list[Finding] = []
@@ -90,7 +90,7 @@ class Alternatives:
         )
 
     def _detail_of(self, findings: Sequence[Finding]) -> str:
-        """Return the details of the first alternatives, and how many more there are."""
+        """Return the details of the first alternatives, and the reasons of the others."""
         if len(self.policies) == 1:
             return findings[0].detail
         details = [

@@ -31,7 +31,7 @@ ASGIApplication = Callable[[Scope, Receive, Send], Awaitable[None]]
 _PRIVATE = (b"cache-control", PRIVATE.encode())
 
 _DENIAL_RESPONSE = "websocket.http.response"
-"""The extension by which a server lets an app answer a WebSocket handshake with a response."""
+"""The ASGI extension that lets an app answer a WebSocket handshake with an HTTP response."""
 
 POLICY_VIOLATION = 1008
 """The close code of RFC 6455 section 7.4.1. Before the handshake is accepted, a server answers 403
@@ -42,21 +42,22 @@ class ClientCertificateMiddleware:
     """Require an authorized client certificate for everything that an ASGI app answers.
 
     Make it the outermost layer. It decides before the app runs, for every HTTP method and for
-    WebSocket handshakes. What entered stands in `scope["arrcert.identity"]`, an
-    `arrcert.ClientIdentity`, and in `scope["state"]["client_identity"]` if the server gives a
-    state; on exempt paths both are None. A denied request gets a constant 403, and the denial is
-    logged. A WebSocket is denied before it is accepted: with the same 403 if the server offers
-    `websocket.http.response`, else by `websocket.close`, which servers send as a 403. The response
-    to an authorized request is sent with `Cache-Control: private`, unless it says `no-store`.
+    WebSocket handshakes. The identity of the client, an `arrcert.ClientIdentity`, is in
+    `scope["arrcert.identity"]`. If the server provides a state, it is also in
+    `scope["state"]["client_identity"]`. On exempt paths both are None. A denied request gets a
+    constant 403, and the denial is logged. A WebSocket is denied before it is accepted. If the
+    server supports `websocket.http.response`, the client gets the same 403. Otherwise the
+    middleware sends `websocket.close`, which servers turn into a 403. The response to an authorized
+    request is sent with `Cache-Control: private`, unless it says `no-store`.
 
     Args:
-        app: the ASGI app, with all other middlewares around it.
-        authorizer: an `Authorizer`, a callable that returns the current one, or None: then the
-            environment variables are the configuration, with their exempt paths.
+        app: the ASGI app, including all its other middlewares.
+        authorizer: an `Authorizer`, or a callable that returns the current one. With None, the
+            default, the configuration and the exempt paths come from the environment variables.
         policy: the name of the policy, `default` by default; None for any configured policy,
             `default` first.
         exempt_paths: paths that are not checked, as in `ARRCERT_EXEMPT_PATHS`; none by default.
-            They are compared without `root_path`, and hold for WebSockets too.
+            They are compared without `root_path`, and also apply to WebSockets.
 
     Attributes:
         app: the app inside.
@@ -64,13 +65,14 @@ class ClientCertificateMiddleware:
 
     Raises:
         ConfigurationError: the environment, the exempt paths or the policy's name are wrong. If
-            `authorizer` is a callable, mistakes that it hides deny every request instead.
+            `authorizer` is a callable, mistakes that are found only later deny every request.
         TypeError: an argument is of another type.
 
-    The scope `lifespan` passes. Any other kind of scope raises `NotImplementedError`, as the ASGI
-    specification asks. A WebSocket is checked once, at its handshake; it is not closed when the
-    certificate expires. It does not know views: exemptions and policies of views have no effect on
-    it. If the framework inside asks the same `Authorizer` again, that is one look-up.
+    A `lifespan` scope is passed on. Any other type of scope raises `NotImplementedError`, as the
+    ASGI specification requires. A WebSocket is checked once, at its handshake; it is not closed
+    when the certificate expires. It does not know views, so exemptions and policies of views have
+    no effect on it. If the framework inside uses the same `Authorizer` again, the second decision
+    is only a look-up.
     """
 
     def __init__(
@@ -82,13 +84,13 @@ class ClientCertificateMiddleware:
         exempt_paths: Collection[str] | None = None,
     ) -> None:
         if not callable(app):
-            raise TypeError(f"app is {app!r}, which is no ASGI app")
+            raise TypeError(f"app is {app!r}, which is not an ASGI app")
         self.app = app
         self.gate = Gate(authorizer, policy, exempt_paths)
 
     @property
     def authorizer(self) -> Authorizer:
-        """The authorizer that decides now."""
+        """The current authorizer."""
         return self.gate.current()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -99,7 +101,7 @@ class ClientCertificateMiddleware:
             return
         if kind not in ("http", "websocket"):
             raise NotImplementedError(
-                f"arrcert guards the ASGI scopes http and websocket, and does not know {kind!r}"
+                f"arrcert supports the ASGI scopes http and websocket, but not {kind!r}"
             )
         set_identity(scope, None)
         exempt_paths = self.gate.exempt_paths
@@ -116,16 +118,16 @@ class ClientCertificateMiddleware:
 
 
 def is_guarded(app: object, kind: str = "websocket") -> bool:
-    """Return whether connections meet `ClientCertificateMiddleware` before an ASGI app.
+    """Return whether `ClientCertificateMiddleware` checks the connections to an ASGI app.
 
     Args:
         app: the ASGI app, such as the one that `ASGI_APPLICATION` names.
         kind: the type of the scope: `websocket` or `http`.
 
-    This looks through what Channels stacks around consumers: `ProtocolTypeRouter`, `URLRouter`
-    (each of its routes must be guarded) and its middlewares. A protocol that a `ProtocolTypeRouter`
-    does not list counts as guarded, because Channels refuses it. It does not look through other
-    layers, which may answer by themselves.
+    This looks through the layers of Channels: `ProtocolTypeRouter`, `URLRouter` (each of its routes
+    must be guarded) and its middlewares. A protocol that a `ProtocolTypeRouter` does not list
+    counts as guarded, because Channels refuses it. It does not look through other layers, because
+    they may answer requests themselves.
     """
     for _ in range(DEEPEST_STACK):
         if isinstance(app, ClientCertificateMiddleware):
@@ -141,7 +143,7 @@ def is_guarded(app: object, kind: str = "websocket") -> bool:
         routes = getattr(app, "routes", None)
         if isinstance(routes, list | tuple):
             return all(is_guarded(getattr(route, "callback", None), kind) for route in routes)
-        # OriginValidator calls it `application`, every other middleware `inner`.
+        # The inner app is `application` in OriginValidator, and `inner` in every other middleware.
         app = getattr(app, "inner", getattr(app, "application", None))
     return False
 
@@ -155,7 +157,7 @@ def path_of(scope: Scope) -> str:
 
 
 def set_identity(scope: Scope, identity: ClientIdentity | None) -> None:
-    """Set who entered, in the scope and in its state; None for nobody."""
+    """Set the identity of the client in the scope and in its state."""
     scope[IDENTITY] = identity
     state = scope.get("state")
     if isinstance(state, MutableMapping):
@@ -207,7 +209,7 @@ def privately(send: Send) -> Send:
 
 
 def kept_private(message: Message) -> Message:
-    """Return the start of a response that keeps it out of shared caches.
+    """Return the start of a response with a `Cache-Control` that keeps it out of shared caches.
 
     Args:
         message: the message `http.response.start`. It is not changed.

@@ -39,11 +39,12 @@ if TYPE_CHECKING:
 logger = logging.getLogger("arrcert")
 
 _DEFAULT = "default"
-"""The policy that is asked first, and under which a denial by all policies is logged."""
+"""The policy that is tried first. If all policies deny a request, the denial is logged under this
+one."""
 
 
 class _Settings(Protocol):
-    """The attributes of `arrcert.settings.Settings` that an authorizer is made of."""
+    """The attributes of `arrcert.settings.Settings` that an authorizer needs."""
 
     @property
     def policies(self) -> Mapping[str, Sequence[Policy]]: ...
@@ -60,14 +61,14 @@ class _Settings(Protocol):
 
 
 class _Snapshot:
-    """The policies at one moment, and what is remembered under them. It is never changed.
+    """The policies at one time, and the certificates remembered for them. It is never changed.
 
     Args:
         policies: the alternatives of each policy, by its name.
         most_remembered: how many accepted certificates are remembered for each policy.
 
     Attributes:
-        policies: the same.
+        policies: the argument.
         candidates: for each name, the alternatives of that policy.
         default_first: the alternatives of all policies, `default` first, for a request that any
             policy may accept.
@@ -87,22 +88,24 @@ class Authorizer:
     """Decides whether a request may enter, and logs why not.
 
     An authorizer may be shared by threads and tasks. It remembers accepted certificates by the
-    exact text of the header, never past a date that the decision depends on, nor past a change of
-    the policy's files. Each denial is one record on the logger `arrcert`. The record has the
-    attributes `arrcert_reason`, `arrcert_policy`, `arrcert_request`, `arrcert_fingerprint` and
-    `arrcert_identity` for structured logs. In a flood one record with `arrcert_count` stands for
-    many denials. Each accepted request is one INFO record on the logger `arrcert.access`.
+    exact text of the header. It forgets a certificate at the next date that can change the
+    decision, and when a file of the policy changes. Each denial is one record on the logger
+    `arrcert`. The record has the attributes `arrcert_reason`, `arrcert_policy`, `arrcert_request`,
+    `arrcert_fingerprint` and `arrcert_identity` for structured logs. If there are very many
+    denials, one record with `arrcert_count` counts them. Each accepted request is one INFO record
+    on the logger `arrcert.access`.
 
     Args:
         policies: the `Policy` of each name, or a list of alternatives in order.
         front_end: the name of a known front end, or a mapping that describes one (see the
-            settings); an `Ingress` to check the peer or a secret as well.
+            settings); "app-service" by default. Pass an `Ingress` to check the peer or a secret as
+            well.
         most_remembered: how many accepted certificates are remembered for each policy; 1024 by
             default.
         cross_site_origins: origins whose pages may send unsafe requests and open WebSockets, such
             as `https://app.contoso.com`; none by default. An `Ingress` has its own.
-        expiry_warning_days: a certificate that is accepted and ends within so many days is a
-            WARNING once a day; 30 by default, 0 for never.
+        expiry_warning_days: if an accepted certificate expires within this number of days, a
+            WARNING is logged once a day; 30 by default, 0 for never.
         telemetry: whether decisions are counted by the OpenTelemetry API; False by default.
 
     Raises:
@@ -111,7 +114,7 @@ class Authorizer:
             `expiry_warning_days` is out of range.
         ImportError: `telemetry` is True, and the extra `telemetry` is not installed.
 
-    This does not know whether requests can reach the app around the front end.
+    It does not check whether requests can reach the app without passing the front end.
     """
 
     def __init__(
@@ -187,8 +190,8 @@ class Authorizer:
         Raises:
             ConfigurationError: lists all mistakes in the configuration, or says that there is none.
 
-        A setting that is valid but probably a mistake is a warning in the log. Later changes of the
-        environment have no effect. This does not read the settings of a framework.
+        A setting that is valid but is probably a mistake is logged as a WARNING. Later changes of
+        the environment have no effect. This does not read the settings of a framework.
         """
         # Imported here, because an authorizer that is made in code needs no settings.
         from arrcert.settings import load_environment
@@ -218,22 +221,23 @@ class Authorizer:
         *,
         at: datetime | None = None,
     ) -> ClientIdentity:
-        """Decide on the text of the certificate header alone, and say who it is.
+        """Decide only on the text of the certificate header, and return the identity of the client.
 
         Args:
             header_value: the value of the front end's header; None if it is absent.
             policy: the policy's name; None for any policy, `default` first.
-            role: the role that whoever is accepted must have; None for any role, and for none.
-            at: the moment, aware; now by default.
+            role: the role that the accepted client must have; None, the default, to require no
+                role.
+            at: the time of the decision, a timezone-aware `datetime`; now by default.
 
         Returns:
-            Who may enter.
+            The identity of the client.
 
         Raises:
-            CertificateDenied: nobody may enter; the denial is logged.
+            CertificateDenied: the request is denied. The denial is already logged.
             ValueError: `at` is naive.
 
-        This does not see other headers. Only the methods below check repeated and look-alike
+        It does not check other headers. Only the methods below check repeated and look-alike
         headers, `X-Forwarded-Proto`, and whether a request comes from another site.
         """
         moment = None if at is None else whole_second(at)
@@ -257,23 +261,25 @@ class Authorizer:
         at: datetime | None = None,
         hint: str = "",
     ) -> ClientIdentity:
-        """Decide on a WSGI request (PEP 3333), and say who it is.
+        """Decide on a WSGI request (PEP 3333), and return the identity of the client.
 
         Args:
             environ: the WSGI environ.
             policy: the policy's name; None for any policy, `default` first.
-            role: the role that whoever is accepted must have; None for any role, and for none.
-            at: the moment, aware; now by default.
-            hint: for the operator: what a denial's detail ends with.
+            role: the role that the accepted client must have; None, the default, to require no
+                role.
+            at: the time of the decision, a timezone-aware `datetime`; now by default.
+            hint: a hint for the operator, which is added to the detail of a denial.
 
         Returns:
-            Who may enter.
+            The identity of the client.
 
         Raises:
-            CertificateDenied: nobody may enter; the denial is logged.
+            CertificateDenied: the request is denied. The denial is already logged.
             ValueError: `at` is naive.
 
-        This cannot see look-alike names that a server has folded into one key of the environ.
+        It cannot notice look-alike header names that the server has folded into one key of the
+        environ.
         """
         moment = None if at is None else whole_second(at)
         try:
@@ -294,23 +300,24 @@ class Authorizer:
         at: datetime | None = None,
         hint: str = "",
     ) -> ClientIdentity:
-        """Decide on an ASGI request or WebSocket handshake, and say who it is.
+        """Decide on an ASGI request or WebSocket handshake, and return the identity of the client.
 
         Args:
             scope: the ASGI connection scope.
             policy: the policy's name; None for any policy, `default` first.
-            role: the role that whoever is accepted must have; None for any role, and for none.
-            at: the moment, aware; now by default.
-            hint: for the operator: what a denial's detail ends with.
+            role: the role that the accepted client must have; None, the default, to require no
+                role.
+            at: the time of the decision, a timezone-aware `datetime`; now by default.
+            hint: a hint for the operator, which is added to the detail of a denial.
 
         Returns:
-            Who may enter.
+            The identity of the client.
 
         Raises:
-            CertificateDenied: nobody may enter; the denial is logged.
+            CertificateDenied: the request is denied. The denial is already logged.
             ValueError: `at` is naive.
 
-        Without `trusted_proxies` this does not check who the direct peer is.
+        Without `trusted_proxies`, it does not check the direct peer.
         """
         moment = None if at is None else whole_second(at)
         try:
@@ -331,24 +338,25 @@ class Authorizer:
         at: datetime | None = None,
         method: str | None = None,
     ) -> ClientIdentity:
-        """Decide on the headers of a request of any other framework, and say who it is.
+        """Decide on the headers of a request of another framework; return the client's identity.
 
         Args:
             pairs: every header of the request as (name, value), repeated headers included.
             policy: the policy's name; None for any policy, `default` first.
-            role: the role that whoever is accepted must have; None for any role, and for none.
-            at: the moment, aware; now by default.
-            method: the method of the request. Without it, the request is checked for a cross-site
-                request as if it changed something.
+            role: the role that the accepted client must have; None, the default, to require no
+                role.
+            at: the time of the decision, a timezone-aware `datetime`; now by default.
+            method: the method of the request. With None, the default, the method counts as unsafe,
+                so the request is denied if another site may have caused it.
 
         Returns:
-            Who may enter.
+            The identity of the client.
 
         Raises:
-            CertificateDenied: nobody may enter; the denial is logged.
+            CertificateDenied: the request is denied. The denial is already logged.
             ValueError: `at` is naive.
 
-        This does not see what the framework has merged or dropped before.
+        It cannot notice headers that the framework has merged or removed.
         """
         moment = None if at is None else whole_second(at)
         try:
@@ -368,7 +376,7 @@ class Authorizer:
         *,
         role: str | None = None,
     ) -> ClientCertificate:
-        """Return the certificate of whoever `identify` lets in."""
+        """Return the certificate of the client that `identify` accepts."""
         return self.identify(header_value, policy, role, at=at).certificate
 
     def authorize_wsgi(
@@ -379,7 +387,7 @@ class Authorizer:
         *,
         role: str | None = None,
     ) -> ClientCertificate:
-        """Return the certificate of whoever `identify_wsgi` lets in."""
+        """Return the certificate of the client that `identify_wsgi` accepts."""
         return self.identify_wsgi(environ, policy, role, at=at).certificate
 
     def authorize_asgi(
@@ -390,7 +398,7 @@ class Authorizer:
         *,
         role: str | None = None,
     ) -> ClientCertificate:
-        """Return the certificate of whoever `identify_asgi` lets in."""
+        """Return the certificate of the client that `identify_asgi` accepts."""
         return self.identify_asgi(scope, policy, role, at=at).certificate
 
     def authorize_headers(
@@ -402,18 +410,18 @@ class Authorizer:
         role: str | None = None,
         method: str | None = None,
     ) -> ClientCertificate:
-        """Return the certificate of whoever `identify_headers` lets in."""
+        """Return the certificate of the client that `identify_headers` accepts."""
         return self.identify_headers(pairs, policy, role, at=at, method=method).certificate
 
     def find_wsgi(self, environ: Mapping[str, Any]) -> ClientIdentity | None:
-        """Return who enters a WSGI request under any policy, None if nobody does.
+        """Return the identity that any policy accepts for a WSGI request, None if none accepts it.
 
         Args:
             environ: the WSGI environ.
 
         This logs nothing. It is for a site-wide gate that then decides under the policy of the
-        path; that decision logs the denial. Who enters without a further decision is recorded by
-        `entered_wsgi`.
+        path. That second decision logs the denial. If there is no second decision, call
+        `entered_wsgi` to record the entry.
         """
         try:
             decided = self._decide(self._ingress.from_wsgi(environ), None, None, None)
@@ -422,12 +430,12 @@ class Authorizer:
         return decided if isinstance(decided, ClientIdentity) else None
 
     def find_asgi(self, scope: Mapping[str, Any]) -> ClientIdentity | None:
-        """Return who enters an ASGI request under any policy, None if nobody does.
+        """Return the identity that any policy accepts for an ASGI request, None if none accepts it.
 
         Args:
             scope: the ASGI connection scope.
 
-        This logs nothing, as `find_wsgi`.
+        Like `find_wsgi`, this logs nothing.
         """
         try:
             decided = self._decide(self._ingress.from_asgi(scope), None, None, None)
@@ -436,22 +444,22 @@ class Authorizer:
         return decided if isinstance(decided, ClientIdentity) else None
 
     def entered_wsgi(self, environ: Mapping[str, Any], identity: ClientIdentity) -> None:
-        """Record that somebody whom `find_wsgi` returned enters.
+        """Record the entry of a client that `find_wsgi` returned.
 
         Args:
             environ: the WSGI environ.
-            identity: who enters.
+            identity: the identity that `find_wsgi` returned.
 
         A request is recorded once: after `identify_wsgi` or an earlier call, this does nothing.
         """
         self._entered(identity, environ, None, None)
 
     def entered_asgi(self, scope: Mapping[str, Any], identity: ClientIdentity) -> None:
-        """Record that somebody whom `find_asgi` returned enters, as `entered_wsgi`."""
+        """Record the entry of a client that `find_asgi` returned, as `entered_wsgi` does."""
         self._entered(identity, None, scope, None)
 
     def _current(self) -> _Snapshot:
-        """Return the snapshot that counts now. A change of the file of policies makes a new one."""
+        """Return the current snapshot. A change of the file of policies makes a new one."""
         snapshot = self._snapshot
         if self._file is None:
             return snapshot
@@ -472,8 +480,8 @@ class Authorizer:
         Args:
             forwarded: the text of the headers, or why the request itself is denied.
             policy: the policy's name; None for any policy, `default` first.
-            role: the role that whoever is accepted must have; None for any.
-            at: the moment, aware; None for now.
+            role: the role that the accepted client must have; None to require no role.
+            at: the time of the decision, a timezone-aware `datetime`; None for now.
         """
         snapshot = self._snapshot if self._file is None else self._current()
         candidates = snapshot.default_first if policy is None else snapshot.candidates.get(policy)
@@ -483,11 +491,13 @@ class Authorizer:
                 f"no policy is called {quote(policy)}; there is"
                 f" {', '.join(quote(name) for name in snapshot.policies)}",
             )
-        # The checks of the request itself come before the memory. `isinstance` is slow to say no.
+        # The checks of the request come before the look-up in memory. `isinstance` is slow when the
+        # answer is False.
         if type(forwarded) is Finding:
             return Denial(*forwarded)
-        # With several candidates, memory may know a later one before the first one that accepts.
-        # Their roles may differ, and a role must not depend on what is remembered.
+        # If there are several candidates, the memory may have the result of a later one, although
+        # an earlier one would also accept. Their roles may differ, and a role must not depend on
+        # what is remembered.
         if at is None and (role is None or len(candidates) == 1):
             for alternatives in candidates:
                 follows = alternatives.follows_files
@@ -510,13 +520,13 @@ class Authorizer:
         role: str | None,
         at: datetime | None,
     ) -> ClientIdentity | Denial:
-        """Decide by the rules of the policies, and remember who is accepted.
+        """Decide by the rules of the policies, and remember an accepted certificate.
 
         Args:
             forwarded: the text of the headers.
             candidates: the policies that are tried in order.
-            role: the role that whoever is accepted must have; None for any.
-            at: the moment, aware; None for now.
+            role: the role that the accepted client must have; None to require no role.
+            at: the time of the decision, a timezone-aware `datetime`; None for now.
         """
         presented = self._read(forwarded)
         if isinstance(presented, Finding):
@@ -557,10 +567,10 @@ class Authorizer:
         scope: Mapping[str, Any] | None,
         at: datetime | None,
     ) -> None:
-        """Record who enters, once a request: the log, the metrics, and what ends soon.
+        """Record an entry once for each request: in the logs, the metrics and the expiry warnings.
 
-        Nothing is raised: who enters is decided already. If the logger of entries does not write
-        INFO records, acceptances are not logged at all.
+        It raises no exception, because the decision is already made. If the logger of entries does
+        not write INFO records, acceptances are not logged at all.
         """
         request = environ if scope is None else scope
         try:
@@ -592,7 +602,7 @@ class Authorizer:
         exc_info: bool = False,
     ) -> CertificateDenied:
         """Log and count a denial, and return its exception."""
-        # After a fault `policy` may be of any type.
+        # After an error, `policy` may be of any type.
         name = str(policy or _DEFAULT)
         if self._telemetry is not None:
             self._telemetry.count_denied(denial, name)
@@ -607,13 +617,13 @@ class Authorizer:
         environ: Mapping[str, Any] | None = None,
         scope: Mapping[str, Any] | None = None,
     ) -> CertificateDenied:
-        """Log an unexpected error and return its denial, so that no error lets a request in."""
+        """Log an unexpected error and return a denial, so that an error never lets a request in."""
         denial = Denial(DenialReason.MISCONFIGURED, f"an unexpected error: {quote(error)}")
         return self._denied(denial, policy, environ=environ, scope=scope, exc_info=True)
 
 
 def _with_role(identity: ClientIdentity, role: str | None) -> ClientIdentity | Denial:
-    """Check the role of whoever a policy accepts. This is no part of what is remembered."""
+    """Check the role of an accepted client. The result is not remembered."""
     if role is None or (isinstance(role, str) and role in identity.roles):
         return identity
     who = "a client without an identity" if identity.name is None else quote(identity.name)
@@ -634,7 +644,7 @@ _NO_POLICY = "is neither a Policy nor a list of alternatives; write Policy(...),
 class UnconfiguredAuthorizer(Authorizer):
     """The authorizer of an app without policies. It denies every request as `misconfigured`.
 
-    With it, commands that import an app and serve nothing work without settings.
+    With it, commands that import an app but do not serve requests work without settings.
 
     Args:
         problem: what is missing and what to write, for the log.
@@ -655,7 +665,7 @@ class UnconfiguredAuthorizer(Authorizer):
 def _telemetry(
     policies: Mapping[str, Sequence[Policy]], file: PolicyFile | None = None
 ) -> Telemetry:
-    """Return what counts the decisions about some policies."""
+    """Return the object that counts the decisions of the policies."""
     # Imported here, because it needs an extra.
     from arrcert.telemetry import Telemetry
 
@@ -663,7 +673,7 @@ def _telemetry(
 
 
 def _are_policies(value: object) -> bool:
-    """Tell whether a value is a non-empty list or tuple of policies."""
+    """Return whether a value is a non-empty list or tuple of policies."""
     if not isinstance(value, list | tuple) or not value:
         return False
     return all(isinstance(policy, Policy) for policy in value)

@@ -1,4 +1,7 @@
-"""The lookahead: warns once a day of what ends soon and lets somebody in today."""
+"""Warns once a day about certificates, pins and revocation lists that expire soon.
+
+Only those on which the acceptance of a client depends are reported.
+"""
 
 from __future__ import annotations
 
@@ -24,29 +27,29 @@ from arrcert.trust.crls import RevocationList
 logger = logging.getLogger("arrcert")
 
 EXPIRY_WARNING_DAYS = 30
-"""How many days before its end a certificate is reported by default."""
+"""How many days before it expires a certificate is reported by default."""
 
 MOST_WARNING_DAYS = 3650
 """The largest number of days that can be configured."""
 
 MOST_TOLD = 10_000
-"""How many certificates, pins and lists are known to be reported. If more end soon, the oldest is
-forgotten and may be reported twice a day."""
+"""The number of reported certificates, pins and lists that are remembered. If more of them expire
+soon, the oldest is forgotten and may be reported twice a day."""
 
 PART_OF_A_LIST = 4
-"""A revocation list is reported in the last quarter of its life. A list lives for days, so one that
-is replaced in time would otherwise be reported every day."""
+"""A revocation list is reported in the last quarter of its validity. A list is valid for only some
+days, so otherwise every list would be reported, even if it is replaced in time."""
 
 SECONDS_A_DAY = 86400
 
 
 class Ending(NamedTuple):
-    """Something that an acceptance rests on, and its end.
+    """Something that an acceptance depends on, and when it expires.
 
     Attributes:
-        held: what ends: the client's certificate, a CA certificate of its path, a revocation list
-            or a pin.
-        at: the last moment for which it counts, aware.
+        held: the object that expires: the client's certificate, a CA certificate of its path, a
+            revocation list or a pin.
+        at: the last time at which it is valid, a timezone-aware `datetime`.
         is_anchor: whether it is the trust anchor of the path.
     """
 
@@ -55,10 +58,10 @@ class Ending(NamedTuple):
     is_anchor: bool = False
 
     def begin(self, days: int) -> float:
-        """Return the moment from which it is reported, in seconds since the epoch.
+        """Return the time from which it is reported, in seconds since the epoch.
 
         Args:
-            days: how many days before the end.
+            days: how many days before it expires.
         """
         seconds = float(days * SECONDS_A_DAY)
         if isinstance(self.held, RevocationList):
@@ -77,25 +80,25 @@ class Ending(NamedTuple):
 
     @property
     def key(self) -> tuple[type, str]:
-        """What tells it apart from everything else that ends."""
+        """A key that identifies the object."""
         name = self.fingerprint
         if isinstance(self.held, RevocationList):
             name = self.held.source
         return type(self.held), str(name)
 
     def days_left(self, now: float) -> int:
-        """Return how many whole days are left; negative after the end.
+        """Return how many whole days are left; negative after the expiry.
 
         Args:
-            now: the moment, in seconds since the epoch.
+            now: the current time, in seconds since the epoch.
         """
         return math.floor((self.at.timestamp() - now) / SECONDS_A_DAY)
 
     def described(self, identity: ClientIdentity | None = None) -> str:
-        """Return the name of what ends, escaped.
+        """Return a description of the object that expires, escaped.
 
         Args:
-            identity: who was accepted by it; None if nobody was.
+            identity: the identity of the client that was accepted with it; None if there is none.
         """
         if isinstance(self.held, ClientCertificate):
             name = None if identity is None else identity.name
@@ -109,26 +112,29 @@ class Ending(NamedTuple):
 
     @property
     def consequence(self) -> str:
-        """What follows from the end, and what to do."""
+        """The consequence of the expiry, and what to do."""
         if isinstance(self.held, ClientCertificate):
-            return "from then on it is denied; its holder needs a new one"
+            return "then the client is denied, and needs a new certificate"
         if isinstance(self.held, Pin):
-            return "from then on it lets nobody in"
+            return "then it does not match any certificate"
         if isinstance(self.held, RevocationList):
-            return "from then on it does not count; fetch a new one (arrcert fetch-crls does)"
+            return "then it is not used; fetch a new one (arrcert fetch-crls does)"
         setting = "trust_anchors" if self.is_anchor else "intermediates"
-        return f"from then on no client below it is accepted; add its successor to {setting}"
+        return (
+            "then no client with a certificate of this CA is accepted; add the new CA certificate"
+            f" to {setting}"
+        )
 
 
 class Expiry:
-    """The ends of what one acceptance rests on.
+    """Everything that one acceptance depends on and that expires.
 
     Args:
-        endings: everything that ends, the client's certificate first.
+        endings: everything that expires, the client's certificate first.
 
     Attributes:
-        endings: the same.
-        is_due: whether something is to be reported when the client enters.
+        endings: the argument.
+        is_due: whether something must be reported when the client enters.
     """
 
     __slots__ = ("endings", "is_due")
@@ -138,14 +144,14 @@ class Expiry:
         self.is_due = False
 
     def look(self, now: float, days: int) -> float:
-        """Find out whether something is to be reported, and when that may change.
+        """Find out whether something must be reported, and when that may change.
 
         Args:
-            now: the moment, in seconds since the epoch.
-            days: how many days before the end something is reported; 0 for never.
+            now: the current time, in seconds since the epoch.
+            days: how many days before it expires something is reported; 0 for never.
 
         Returns:
-            The first moment at which the next look may find something, in seconds since the epoch.
+            The first time at which the next check may find something, in seconds since the epoch.
         """
         look_again = math.inf
         for ending in self.endings if days else ():
@@ -159,15 +165,16 @@ class Expiry:
         return look_again
 
     def report(self, identity: ClientIdentity, now: float, days: int) -> int | None:
-        """Warn of what ends within some days and was not reported for a day.
+        """Log a warning for each object that expires soon and was not reported in the last day.
 
         Args:
-            identity: who was accepted.
-            now: the moment, in seconds since the epoch.
-            days: how many days before the end something is reported; 0 for never.
+            identity: the identity of the client.
+            now: the current time, in seconds since the epoch.
+            days: how many days before it expires something is reported; 0 for never.
 
         Returns:
-            The days that the client's certificate has left, if this call has warned of it.
+            The days left of the client's certificate, if this call has logged a warning about it;
+            else None.
         """
         self.is_due = False
         days_left = None
@@ -181,12 +188,12 @@ class Expiry:
 
 def _write(ending: Ending, identity: ClientIdentity, now: float) -> int:
     """Write the warning, and return how many whole days are left."""
-    # With a clock skew, a certificate is accepted for some minutes after its end.
+    # With a clock skew, a certificate is accepted for some minutes after it expired.
     days = max(0, ending.days_left(now))
     is_of_client = isinstance(ending.held, ClientCertificate | Pin)
     fingerprint = ending.fingerprint
     logger.warning(
-        "%s ends in %d %s, at %s: %s (policy %s%s%s)",
+        "%s expires in %d %s, at %s: %s (policy %s%s%s)",
         ending.described(identity),
         days,
         "day" if days == 1 else "days",
@@ -206,13 +213,13 @@ def _write(ending: Ending, identity: ClientIdentity, now: float) -> int:
 
 
 class _Told:
-    """What was reported in this process, and when it may be reported again."""
+    """Remembers what was reported in this process, and when it may be reported again."""
 
     def __init__(self) -> None:
         self.reset()
 
     def reset(self) -> None:
-        """Forget everything, and make a new lock. A forked process reports by itself."""
+        """Forget everything, and make a new lock. A forked process reports independently."""
         self._lock = threading.Lock()
         self._next: dict[tuple[type, str], float] = {}
 
@@ -220,19 +227,19 @@ class _Told:
         """Return when something may be reported again, at the earliest now.
 
         Args:
-            key: what it is.
-            now: the moment, in seconds since the epoch.
+            key: the key of the object.
+            now: the current time, in seconds since the epoch.
         """
         next_time = self._next.get(key, now)
-        # A next time that is further away than a day is from a clock that was set back.
+        # If the next time is more than a day away, the clock was set back.
         return next_time if now < next_time <= now + SECONDS_A_DAY else now
 
     def take(self, key: tuple[type, str], now: float) -> bool:
-        """Return whether something is to be reported now. If so, it counts as reported.
+        """Return whether something must be reported now. If so, it counts as reported.
 
         Args:
-            key: what it is.
-            now: the moment, in seconds since the epoch.
+            key: the key of the object.
+            now: the current time, in seconds since the epoch.
         """
         with self._lock:
             if self.next_time(key, now) > now:
@@ -251,7 +258,7 @@ if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has none, and
 
 
 def is_number_of_days(value: object) -> bool:
-    """Tell whether a value is a number of days for `ARRCERT_EXPIRY_WARNING_DAYS`."""
+    """Return whether a value is a number of days for `ARRCERT_EXPIRY_WARNING_DAYS`."""
     return is_whole_number(value, MOST_WARNING_DAYS)
 
 

@@ -1,6 +1,6 @@
 """What the WSGI and the ASGI middleware share: their arguments, and the denial.
 
-`private` is for the framework adapters too.
+The framework adapters also use `private`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ FORBIDDEN_TYPE = "text/plain; charset=utf-8"
 """The `Content-Type` of every denial."""
 
 PRIVATE = "private"
-"""The `Cache-Control` of a response to an authorized request that has none of its own."""
+"""The `Cache-Control` of a response to an authorized request, if the app does not set one."""
 
 _EXEMPT_PATHS = "ARRCERT_EXEMPT_PATHS"
 
@@ -39,15 +39,15 @@ class Gate:
         authorizer: an `Authorizer`, a callable that returns the current one, or None for the one
             that the environment describes.
         policy: the name of the policy; None for any policy, `default` first.
-        exempt_paths: as in `ARRCERT_EXEMPT_PATHS`. None for no path, or for those of the
-            environment if `authorizer` is None.
+        exempt_paths: paths that are not checked, as in `ARRCERT_EXEMPT_PATHS`. None means no path;
+            if `authorizer` is None, it means the paths in the environment.
 
     Raises:
         ConfigurationError: the environment, the exempt paths or the policy's name are wrong.
         TypeError: `authorizer` or `policy` is of another type.
 
     Attributes:
-        exempt_paths: the paths that the check leaves out.
+        exempt_paths: the paths that are not checked.
         policy: the name of the policy; None for any policy.
     """
 
@@ -70,8 +70,8 @@ class Gate:
                     [
                         Problem(
                             _EXEMPT_PATHS,
-                            "is set in the environment, while the middleware is given exempt_paths:"
-                            " two sources; keep one of the two",
+                            "is set in the environment, and the middleware has the argument"
+                            " exempt_paths: two sources; keep one of the two",
                         )
                     ]
                 )
@@ -93,7 +93,7 @@ class Gate:
         """Decide on a WSGI request (PEP 3333).
 
         Raises:
-            CertificateDenied: nobody may enter; the denial is logged.
+            CertificateDenied: the request is denied. The denial is already logged.
         """
         authorizer = self._fixed
         if authorizer is None:
@@ -104,7 +104,7 @@ class Gate:
         """Decide on an ASGI request or WebSocket handshake.
 
         Raises:
-            CertificateDenied: nobody may enter; the denial is logged.
+            CertificateDenied: the request is denied. The denial is already logged.
         """
         authorizer = self._fixed
         if authorizer is None:
@@ -117,7 +117,7 @@ class Gate:
         environ: Mapping[str, Any] | None = None,
         scope: Mapping[str, Any] | None = None,
     ) -> Authorizer:
-        """Return the authorizer that decides now.
+        """Return the current authorizer.
 
         Raises:
             CertificateDenied: the callable that returns it failed; the denial is logged.
@@ -130,7 +130,7 @@ class Gate:
             current = self._authorizer()
             if isinstance(current, Authorizer):
                 return current
-            why = f"the callable returned {quote(current)}, which is no Authorizer"
+            why = f"the callable returned {quote(current)}, which is not an Authorizer"
         except ConfigurationError as error:
             raise deny_unconfigured(error, name, environ=environ, scope=scope) from error
         except Exception as error:
@@ -162,7 +162,7 @@ def private(cache_control: Sequence[str]) -> str | None:
         cache_control: the values of the response's own header, in order.
 
     Returns:
-        The one value to send, or None if the response says enough.
+        The value to send, or None if the response does not need another one.
 
     It does not affect caches inside the app.
     """

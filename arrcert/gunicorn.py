@@ -49,7 +49,7 @@ def pre_request(_worker: Any, req: Any) -> None:
                 logging.WARNING if imitates else logging.DEBUG,
                 "removed the header %s%s",
                 quote(_text(name)),
-                ": nobody but an attacker sends it" if imitates else "",
+                ": only an attacker sends such a header" if imitates else "",
             )
     req.headers = kept
 

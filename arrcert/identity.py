@@ -1,4 +1,4 @@
-"""Who entered, and how a policy names whoever it accepts."""
+"""The identity of a client, and the settings `identity` and `roles` of a policy."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from arrcert.key_vault import UNRESOLVED_REFERENCE, is_unresolved_reference
 from arrcert.names import require_plain
 
 FINGERPRINT_FIELD = "sha256_fingerprint"
-"""The one field of a template that is no name: nobody can choose it."""
+"""The only field of a template that is not a name. The holder of a certificate cannot choose it."""
 
 FIELDS = ("common_name", "dns_name", "uri", "email_address", FINGERPRINT_FIELD)
 """The fields of identity templates."""
@@ -32,7 +32,7 @@ _ATTRIBUTES = (*_PUBLIC, "label", "expiry")
 
 @final
 class ClientIdentity:
-    """Who entered, and what let it in.
+    """The identity of an accepted client, and the policy that accepted it.
 
     An identity is made by an `Authorizer` and is immutable. It is always true in a condition.
 
@@ -43,10 +43,10 @@ class ClientIdentity:
         policy: the name of the policy that accepted it.
         alternative: the index of the alternative that accepted it, from 0.
         note: the note of the matching pin; None without one.
-        label: the name as the settings write it, for metrics: a template stays a template,
-            "device:{common_name}". None without a name.
-        expiry: an `arrcert.expiry.Expiry`, which knows when something that lets the client in
-            ends; None if nothing does. It is internal.
+        label: the value of `identity` in the settings, for metrics. For a template it is the
+            template, such as "device:{common_name}". None without a name.
+        expiry: internal: an `arrcert.expiry.Expiry`, which knows when the certificates, pins and
+            lists expire on which the acceptance depends; None if nothing expires.
     """
 
     __slots__ = _ATTRIBUTES
@@ -137,7 +137,7 @@ def identity_from(value: object) -> IdentityTemplate:
         value: as it is written in the settings.
 
     Raises:
-        ValueError: with what is wrong and what to write instead.
+        ValueError: the value is not valid. The message says why, and what to write instead.
     """
     if not isinstance(value, str):
         raise ValueError(f"is not text; write {_EXAMPLES}")
@@ -159,7 +159,7 @@ def identity_from(value: object) -> IdentityTemplate:
         raise ValueError(f"holds {len(fields)} fields; write one: {_EXAMPLES}")
     why = why_no_name("x".join(texts))
     if why is not None:
-        raise ValueError(f"is no name, because it {why}; write {_EXAMPLES}")
+        raise ValueError(f"is not a valid name, because it {why}; write {_EXAMPLES}")
     return IdentityTemplate(before, fields[0], texts[1]) if fields else IdentityTemplate(before)
 
 
@@ -170,7 +170,7 @@ def literal_identity_from(value: object) -> str:
         value: as it is written in the settings.
 
     Raises:
-        ValueError: with what is wrong and what to write instead.
+        ValueError: the value is not valid. The message says why, and what to write instead.
     """
     template = identity_from(value)
     if template.field is not None:
@@ -187,7 +187,7 @@ def roles_from(value: object) -> frozenset[str]:
         value: as it is written in the settings.
 
     Raises:
-        ValueError: with what is wrong and what to write instead.
+        ValueError: the value is not valid. The message says why, and what to write instead.
     """
     if not isinstance(value, list | tuple | set | frozenset):
         what = f"[{quote(value)}]" if isinstance(value, str) else '["orders"]'
@@ -196,7 +196,9 @@ def roles_from(value: object) -> frozenset[str]:
         raise ValueError("is empty and grants nothing; write a role, or leave it out")
     for role in value:
         if not isinstance(role, str) or not role.strip():
-            raise ValueError(f"holds {quote(role)}, which is no role; write its name as text")
+            raise ValueError(
+                f"holds {quote(role)}, which is not a role; write the name of a role as text"
+            )
         try:
             if is_unresolved_reference(role):
                 raise ValueError(UNRESOLVED_REFERENCE)
@@ -216,8 +218,8 @@ def why_no_name(name: str) -> str | None:
         The end of a sentence that begins with the name.
 
     A name is refused if some software may read it as another name: Unicode normalization would
-    change it (NFKC, UAX #15), or it holds characters that are not seen. This does not compare
-    letters of different scripts that look alike.
+    change it (NFKC, UAX #15), or it contains invisible characters. It does not detect letters of
+    different scripts that look the same.
     """
     if not name:
         return "is empty"

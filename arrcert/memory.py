@@ -1,4 +1,4 @@
-"""The memory of accepted certificates, so that the next request needs only a look-up."""
+"""The memory of accepted certificates: the next request of a client needs only a look-up."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ MOST_REMEMBERED = 1024
 """How many accepted certificates are remembered for each policy by default."""
 
 LARGEST_MEMORY = 1_000_000
-"""The largest number that can be configured. A remembered certificate takes 3 KB, at most 10 KB."""
+"""The largest number that can be configured. A remembered certificate usually takes 3 KB of memory,
+and at most 10 KB."""
 
 LONGEST_KEY = 8 * 1024
 """The longest header text that is remembered, in characters. Some encodings let a client write more
@@ -26,17 +27,17 @@ than the certificate, and write one certificate in many ways."""
 
 
 _ONE_OF = 8
-"""A full memory remembers one of so many newcomers. If it remembered all, clients that come in turn
-or only once would push out the clients that come often."""
+"""A full memory stores only one of this number of new certificates. If it stored all of them,
+clients that come only once would replace clients that come often."""
 
 
 class _Acceptance:
-    """What is remembered for one text.
+    """The remembered decision for one header text.
 
     Args:
-        identity: who was accepted.
-        since: the moment of the decision, in seconds since the epoch.
-        until: the first moment for which the acceptance does not hold.
+        identity: the identity of the client.
+        since: the time of the decision, in seconds since the epoch.
+        until: the first time at which the decision is not valid, in seconds since the epoch.
     """
 
     __slots__ = ("identity", "is_in_use", "since", "until")
@@ -52,7 +53,7 @@ class Memory:
     """The certificates that were accepted under one snapshot of the files, by the header's text.
 
     A result computed during a reload is stored with the old snapshot and discarded with it. Reading
-    takes no lock. A full memory drops entries by the CLOCK algorithm: an entry that was recalled
+    takes no lock. A full memory replaces entries by the CLOCK algorithm: an entry that was used
     since the hand passed it stays.
 
     Args:
@@ -71,7 +72,7 @@ class Memory:
         self._writing = threading.Lock()
 
     def recall(self, forwarded: Forwarded) -> ClientIdentity | None:
-        """Return who was accepted for this text, None if nobody is remembered now."""
+        """Return the identity that was accepted for this text, None if it is not remembered."""
         found = self._accepted.get(forwarded)
         # `since` can be in the future if the clock was set back.
         if found is None or not found.since <= time.time() < found.until:
@@ -86,18 +87,19 @@ class Memory:
         until: datetime,
         look_again: float = math.inf,
     ) -> None:
-        """Remember an accepted certificate. A full memory remembers one of eight newcomers.
+        """Remember an accepted certificate. A full memory stores only one of eight new ones.
 
         Args:
             forwarded: the text that the front end forwarded.
-            identity: who was accepted.
-            until: the last second for which the acceptance holds, aware.
-            look_again: the moment from which the client is decided about anew, in seconds since
-                the epoch, because something may be about to end; never by default.
+            identity: the identity of the client.
+            until: the last second at which the certificate is accepted, a timezone-aware
+                `datetime`.
+            look_again: the time from which the certificate is checked again, in seconds since the
+                epoch, because something may expire soon; never by default.
         """
         if not self._most_remembered or sum(map(len, filter(None, forwarded))) > LONGEST_KEY:
             return
-        # `until` itself still counts, as notAfter does. Add one second for the comparison with `<`.
+        # `until` is included, as notAfter is. Add one second for the comparison with `<`.
         acceptance = _Acceptance(identity, time.time(), min(until.timestamp() + 1, look_again))
         with self._writing:
             if forwarded in self._accepted:
@@ -112,7 +114,8 @@ class Memory:
 
     def _replace(self, forwarded: Forwarded, acceptance: _Acceptance) -> None:
         """Put an acceptance into the next place that is not in use. The caller holds the lock."""
-        # After one turn the hand takes the next one in any case: readers mark entries meanwhile.
+        # After one turn the hand takes the next entry, even if it is marked, because readers mark
+        # entries at the same time.
         for _ in range(len(self._circle)):
             passed = self._accepted[self._circle[self._hand]]
             if not passed.is_in_use:
@@ -126,7 +129,7 @@ class Memory:
 
 
 def is_number_to_remember(value: object) -> bool:
-    """Tell whether a value is a number of certificates that can be remembered."""
+    """Return whether a value is a number of certificates that can be remembered."""
     return is_whole_number(value, LARGEST_MEMORY)
 
 

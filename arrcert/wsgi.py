@@ -24,15 +24,15 @@ class ClientCertificateMiddleware:
 
         app.wsgi_app = ClientCertificateMiddleware(app.wsgi_app, authorizer_of(app))
 
-    It decides before the app and its framework run, for every method. What entered stands in
-    `environ["arrcert.identity"]`, an `arrcert.ClientIdentity`; on exempt paths it is None. A denied
-    request gets a constant 403, and the denial is logged. The response to an authorized request is
-    sent with `Cache-Control: private`, unless it says `no-store`.
+    It decides before the app and its framework run, for every method. The identity of the client,
+    an `arrcert.ClientIdentity`, is in `environ["arrcert.identity"]`. On exempt paths it is None. A
+    denied request gets a constant 403, and the denial is logged. The response to an authorized
+    request is sent with `Cache-Control: private`, unless it says `no-store`.
 
     Args:
-        app: the WSGI app, with all other middlewares around it.
-        authorizer: an `Authorizer`, a callable that returns the current one, or None: then the
-            environment variables are the configuration, with their exempt paths.
+        app: the WSGI app, including all its other middlewares.
+        authorizer: an `Authorizer`, or a callable that returns the current one. With None, the
+            default, the configuration and the exempt paths come from the environment variables.
         policy: the name of the policy, `default` by default; None for any configured policy,
             `default` first.
         exempt_paths: paths that are not checked, as in `ARRCERT_EXEMPT_PATHS`; none by default.
@@ -44,12 +44,13 @@ class ClientCertificateMiddleware:
 
     Raises:
         ConfigurationError: the environment, the exempt paths or the policy's name are wrong. If
-            `authorizer` is a callable, mistakes that it hides deny every request instead.
+            `authorizer` is a callable, mistakes that are found only later deny every request.
         TypeError: an argument is of another type.
 
-    It does not know views: exemptions and policies of views have no effect on it. If the framework
-    inside asks the same `Authorizer` again, that is one look-up. Requests that never reach this
-    middleware, such as those that a layer around it answers, are not checked.
+    It does not know views, so exemptions and policies of views have no effect on it. If the
+    framework inside uses the same `Authorizer` again, the second decision is only a look-up.
+    Requests that never reach this middleware, such as those that a layer around it answers, are not
+    checked.
     """
 
     def __init__(
@@ -61,13 +62,13 @@ class ClientCertificateMiddleware:
         exempt_paths: Collection[str] | None = None,
     ) -> None:
         if not callable(app):
-            raise TypeError(f"app is {app!r}, which is no WSGI app")
+            raise TypeError(f"app is {app!r}, which is not a WSGI app")
         self.app = app
         self.gate = Gate(authorizer, policy, exempt_paths)
 
     @property
     def authorizer(self) -> Authorizer:
-        """The authorizer that decides now."""
+        """The current authorizer."""
         return self.gate.current()
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -86,7 +87,7 @@ class ClientCertificateMiddleware:
 
 
 def _path(environ: WSGIEnvironment) -> str:
-    """Return the decoded path without `SCRIPT_NAME`; bytes that are no UTF-8 become U+FFFD."""
+    """Return the decoded path without `SCRIPT_NAME`. Bytes that are not UTF-8 become U+FFFD."""
     path = str(environ.get("PATH_INFO", "")).encode("latin-1", "replace")
     return path.decode("utf-8", "replace") or "/"
 

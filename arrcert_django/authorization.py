@@ -40,14 +40,14 @@ class Decisions:
 
     Attributes:
         scope: the ASGI scope of the request, None under WSGI.
-        accepted: who was accepted, by the policy's name.
+        accepted: the accepted identities, by the policy's name.
         denied: the denials, by the policy's name and the role; the role is None if the policy
             itself denies the request.
-        found_by: the authorizer that found for the middleware whom a policy accepts, and recorded
-            nothing; None without the middleware.
-        is_told: whether it was told who entered.
+        found_by: the authorizer that found an accepted identity for the middleware and did not
+            record the entry; None without the middleware.
+        is_told: whether the entry was recorded and signalled.
         view_was_seen: whether the middleware has seen the view before it runs.
-        required: what that view asks for; None if the view or the path is exempt.
+        required: the policy and role of that view; None if the view or the path is exempt.
         is_released: whether the request meets it, so that the response may be sent.
     """
 
@@ -72,27 +72,27 @@ def authorize_request(
 ) -> ClientIdentity:
     """Authorize a request under a policy now, or deny it.
 
-    Use it where no decorator fits, such as django-ninja's `auth=` or a permission of Django REST
-    framework. On success `request.client_identity` and `request.client_certificate` are set, and
-    the response is kept out of Django's caches.
+    Use it if a decorator cannot be used, for example in django-ninja's `auth=` or in a permission
+    of Django REST framework. On success `request.client_identity` and `request.client_certificate`
+    are set, and the response is kept out of Django's caches.
 
     Args:
         request: Django's request, or Django REST framework's.
         policy: the policy's name.
         role: the role that the policy must grant; None, the default, for any.
-        hint: for the operator: what the detail of a denial ends with; escaped, one line.
+        hint: a hint for the operator, which is added to the detail of a denial: one escaped line.
 
     Returns:
-        Who may enter. It is always true in a condition.
+        The identity of the client. It is always true in a condition.
 
     Raises:
-        PermissionDenied: its `__cause__` is the `CertificateDenied`. Its text says nothing about
-            the reason, because a 403 page would show it.
-        TypeError: `role` is not a name.
+        PermissionDenied: its `__cause__` is the `CertificateDenied`. Its text does not contain the
+            reason, because a 403 page would show it.
+        TypeError: `role` is not a non-empty string.
 
-    Each policy is decided and each denial is logged and signalled once for a request;
-    `certificate_accepted` is sent once a request. This does not set
-    `Cache-Control: private`; the middleware and the decorator do.
+    For one request, each policy is decided once, and each denial is logged and signalled once.
+    `certificate_accepted` is sent once for each request. This does not set `Cache-Control:
+    private`; the middleware and the decorator do.
     """
     ours = request if isinstance(request, HttpRequest) else _of_django(request)
     decisions = decisions_for(ours)
@@ -107,7 +107,8 @@ def authorize_request(
             # send_robust() itself fails on an async receiver inside a running event loop, and on
             # a failing receiver without a __qualname__.
             _logger.exception(_RECEIVER_FAILED)
-        # The request keeps the denial. The frames of its traceback would lead back to the request.
+        # The request keeps the denial, so remove the traceback: its frames would refer to the
+        # request and keep it in memory.
         raise _forbidden(request) from denied.with_traceback(None)
     if not decisions.is_told:
         tell_accepted(ours, decisions, identity)
@@ -121,7 +122,7 @@ async def aauthorize_request(
     *,
     hint: str = "",
 ) -> ClientIdentity:
-    """Do the same as `authorize_request`, in an event loop. The decision does not use a thread."""
+    """Do the same as `authorize_request`, for async code. The decision does not use a thread."""
     ours = request if isinstance(request, HttpRequest) else _of_django(request)
     decisions = decisions_for(ours)
     try:
@@ -133,7 +134,8 @@ async def aauthorize_request(
             )
         except Exception:
             _logger.exception(_RECEIVER_FAILED)
-        # The request keeps the denial. The frames of its traceback would lead back to the request.
+        # The request keeps the denial, so remove the traceback: its frames would refer to the
+        # request and keep it in memory.
         raise _forbidden(request) from denied.with_traceback(None)
     if not decisions.is_told:
         await atell_accepted(ours, decisions, identity)
@@ -141,12 +143,12 @@ async def aauthorize_request(
 
 
 def tell_accepted(request: HttpRequest, decisions: Decisions, identity: ClientIdentity) -> None:
-    """Record that somebody enters, and send the signals of it. The caller asks `is_told`.
+    """Record the entry of a client, and send its signals. The caller checks `is_told` first.
 
     Args:
         request: Django's own request.
         decisions: those about the request.
-        identity: who enters.
+        identity: the identity of the client.
     """
     for signal, name, sent in _signals_of(request, decisions, identity):
         try:
@@ -182,8 +184,8 @@ def decisions_for(request: HttpRequest) -> Decisions:
     """Return the decisions about a request of Django. `authorize_request` adds to them."""
     decisions: Decisions | None = getattr(request, "_arrcert_decisions", None)
     if decisions is None:
-        # Only Django's WSGI request has `environ`. It is asked for first, because sites put a
-        # `scope` of their own on requests, such as the scope of an OAuth token.
+        # Only Django's WSGI request has `environ`. It is checked first, because sites set
+        # their own attribute `scope` on requests, such as the scope of an OAuth token.
         is_wsgi = hasattr(request, "environ")
         decisions = Decisions(None if is_wsgi else getattr(request, "scope", None))
         request._arrcert_decisions = decisions  # type: ignore[attr-defined]
@@ -204,9 +206,9 @@ def set_identity(
     ours.client_identity = identity
     ours.client_certificate = None if identity is None else identity.certificate
     if decisions.accepted:
-        # Django's site-wide cache, and a cache_page above the check, must not store the page. They
-        # would serve it without another check. They read this attribute and Cache-Control, but the
-        # middleware sets Cache-Control too late for the site-wide cache.
+        # Django's site-wide cache, and a `cache_page` above the check, must not store the page,
+        # because they would serve it without a check. They read this attribute and `Cache-Control`,
+        # but the middleware sets `Cache-Control` too late for the site-wide cache.
         ours._cache_update_cache = False
 
 
@@ -237,7 +239,8 @@ def keep_private(response: _Response) -> _Response:
     if not isinstance(response, HttpResponseBase):
         return response
     said = response.headers.get("Cache-Control")
-    # The gate comes after the decorator, which has already set it.
+    # The middleware handles the response after the decorator, which may have set the header
+    # already.
     if said == PRIVATE:
         return response
     cache_control = private(() if said is None else (said,))
@@ -247,7 +250,7 @@ def keep_private(response: _Response) -> _Response:
 
 
 def _of_django(request: HttpRequest) -> HttpRequest:
-    """Return Django's own request: that of Django REST framework keeps what is set on it."""
+    """Return Django's own request. Django REST framework's request does not pass attributes on."""
     wrapped: HttpRequest = getattr(request, "_request", request)
     return wrapped
 
@@ -320,7 +323,7 @@ def _ask(
 
 
 def _forbidden(request: HttpRequest) -> PermissionDenied:
-    """Return the exception of a denial."""
+    """Return the exception for a denial."""
     match = getattr(request, "resolver_match", None)
     if match is not None and is_ninja_view(match.func):
         return _class_for_ninja(sys.modules["ninja.errors"].HttpError)()
@@ -331,8 +334,8 @@ def _forbidden(request: HttpRequest) -> PermissionDenied:
 def _class_for_ninja(http_error: Any) -> type[PermissionDenied]:
     """Return a `PermissionDenied` that django-ninja answers with its own 403, in JSON.
 
-    In debug mode django-ninja answers exceptions that it does not know with 500. A handler that the
-    site has registered for `PermissionDenied` comes first.
+    In debug mode, django-ninja answers 500 to exceptions that it does not know. If the site has
+    registered a handler for `PermissionDenied`, that handler is used.
     """
 
     class PermissionDeniedInNinja(PermissionDenied, http_error):  # type: ignore[misc]

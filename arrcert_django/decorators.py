@@ -38,12 +38,13 @@ def authorize_certificate(
 ) -> Any:
     """Run a view only if a policy accepts the request's client certificate.
 
-    Use it bare (`@authorize_certificate`) or called (`@authorize_certificate(policy="partners")`),
-    on sync and async views, on the result of `as_view()`, and on methods through Django's
-    `method_decorator`. The view finds the certificate in `request.client_certificate`. Behind the
-    middleware, the view is checked only under this policy. The response is sent with
-    `Cache-Control: private`, and a `cache_page` above the decorator does not store it. A
-    `cache_page` below it gives the same page to every client that the policy accepts.
+    Use it without arguments (`@authorize_certificate`) or with arguments
+    (`@authorize_certificate(policy="partners")`). It works on sync and async views, on the result
+    of `as_view()`, and on methods with Django's `method_decorator`. The view finds the certificate
+    in `request.client_certificate`. If the middleware is installed, the view is checked only under
+    this policy. The response is sent with `Cache-Control: private`, and a `cache_page` above the
+    decorator does not store it. A `cache_page` below it gives the same page to every client that
+    the policy accepts.
 
     Args:
         view: the view.
@@ -51,11 +52,11 @@ def authorize_certificate(
         role: the role that the policy must grant; None, the default, for any.
 
     Raises:
-        TypeError: it decorates a class, a bare method, None or another object that is not a view,
-            or `policy` or `role` is not a name.
+        TypeError: the decorated object is a class, a method without `method_decorator`, None or
+            another object that is not a view, or `policy` or `role` is not a non-empty string.
 
     Source: Django's documentation, "Decorating class-based views". It does not check that the
-    policy exists. If it does not exist, every request is denied and the log says so.
+    policy exists. If it does not exist, every request is denied, and the log says why.
     """
     require_policy_name(policy)
     require_role(role)
@@ -67,8 +68,8 @@ def authorize_certificate(
 def certificate_exempt(view: _View) -> _View:
     """Exempt a view from the middleware's check.
 
-    The exemption belongs to exactly this function. Another decorator above it makes a different
-    function, which is not exempt. A policy that the view names is still checked.
+    Only this function object is exempt. Another decorator above it creates a different function,
+    which is not exempt. A policy that the view names is still checked.
 
     A page from Django's site-wide cache does not come from a view, so the exemption does not cover
     it: from the second visit on, the response is a 403. Use an exempt path for cached pages
@@ -81,7 +82,7 @@ def certificate_exempt(view: _View) -> _View:
         The view, unchanged.
 
     Raises:
-        TypeError: it is not a function, or it is decorated through `method_decorator`.
+        TypeError: `view` is not a function, or the decorator is used through `method_decorator`.
     """
     if getattr(view, "__module__", None) == "django.utils.decorators":
         # method_decorator makes a new function for every request, which would not be exempt.

@@ -36,8 +36,7 @@ PROTECT_ALL_IS_FALSE = Problem(
     f"is False, and MIDDLEWARE contains {startup.MIDDLEWARE}, which protects the whole site; remove"
     " one of the two",
 )
-"""The mistake of a site with the middleware whose settings say that not the whole site is to be
-protected."""
+"""The mistake of a site that has the middleware, although `ARRCERT_PROTECT_ALL` is False."""
 
 _logger = logging.getLogger("arrcert")
 
@@ -49,18 +48,19 @@ class ClientCertificateMiddleware:
 
     List it directly after `SecurityMiddleware`. A request that no policy accepts is denied before
     the middleware after this one runs. Then a view that names a policy is checked only under that
-    policy, every other view under `default`, for all methods. Exempt are the paths in
-    `ARRCERT_EXEMPT_PATHS` and the views with `certificate_exempt`, unless they name a policy.
+    policy. Every other view is checked under `default`. This is true for all methods. The paths in
+    `ARRCERT_EXEMPT_PATHS` are exempt. Views with `certificate_exempt` are exempt, too, unless they
+    name a policy.
 
     Some responses do not come from a view: unknown paths, other middleware, cached pages. They are
-    sent only if the request is accepted by the policy of the view at that path, or by `default` if
-    there is no such view or it names no policy. Responses to authorized requests are sent with
-    `Cache-Control: private`. All denials get their 403 page in `__call__`, so the 403 does not show
+    sent only if the policy of the view at that path accepts the request. If there is no view, or it
+    names no policy, `default` must accept the request. Responses to authorized requests are sent
+    with `Cache-Control: private`. All 403 pages are created in `__call__`, so a 403 does not show
     which paths exist. If the site's `handler403` fails, the 403 has a constant text.
 
-    `request.client_identity` and `request.client_certificate` are what `default` has accepted, or
-    None, until the view is known. Then they are what the view's policy has accepted; for exempt
-    paths and views they are None.
+    Until the view is known, `request.client_identity` and `request.client_certificate` are those
+    that `default` has accepted, or None. After that they are those that the policy of the view has
+    accepted. For exempt paths and views they are None.
 
     A subclass may override `process_view` with a sync method, and call `super().process_view(...)`.
 
@@ -80,7 +80,7 @@ class ClientCertificateMiddleware:
 
     def __init__(self, get_response: Callable[[HttpRequest], _Response]) -> None:
         # System checks do not run under get_wsgi_application(), so a mistake must stop the start
-        # here. The result is not kept here, because each request uses the current settings.
+        # here. The result is not stored, because each request uses the current settings.
         if not conf.refresh().settings.protect_all:
             raise ConfigurationError([PROTECT_ALL_IS_FALSE])
         startup.remember_active()
@@ -160,8 +160,8 @@ class ClientCertificateMiddleware:
     ) -> HttpResponseBase | None:
         """Decide before the view runs. If a response is returned, Django does not run the view.
 
-        `__call__` replaces that response by the 403 page. Raised here, the denial would get headers
-        from the middleware inside this one, and `handler403` and Django's log would report it
+        `__call__` replaces that response by the 403 page. An exception raised here would get
+        headers from the middleware inside this one, and Django would log it and call `handler403`
         twice.
         """
         try:
@@ -186,10 +186,10 @@ class ClientCertificateMiddleware:
 
 
 def _policy_to_enter(request: HttpRequest, decisions: Decisions) -> str | None:
-    """Return the policy under which a request is denied that no policy accepts, or None.
+    """Return the policy under which to deny a request that no policy accepts, or None.
 
-    It is the policy of the view at the request's path, so that the log has the reason that matters.
-    It is None if the request may go on: a policy accepts it, or the path or its view is exempt.
+    It is the policy of the view at the request's path, so that the log has the relevant reason. The
+    result is None if a policy accepts the request, or if the path or its view is exempt.
     """
     exempt = False
     try:
@@ -224,8 +224,8 @@ def _required_before_view(
 ) -> tuple[Requirement | None, str]:
     """Return what to check before the view runs, and a hint for the log.
 
-    Nothing is to check if the request is exempt. The decisions keep it, because the response is
-    released under the same policy.
+    If the request is exempt, there is nothing to check. The decisions keep the result, because the
+    response is sent under the same policy.
     """
     decisions.is_released = False
     required, hint = requirement_of(view, request.method), ""
@@ -246,7 +246,7 @@ def _is_exempt_path(request: HttpRequest, decisions: Decisions) -> bool:
 
 
 def _hint(decisions: Decisions, view: object) -> str:
-    """Return what the log says if `default` denies a request that another policy accepts."""
+    """Return a hint for the log if `default` denies a request that another policy accepts."""
     accepted = decisions.accepted
     if not accepted or DEFAULT_POLICY in accepted:
         return ""
@@ -267,8 +267,9 @@ def _hint(decisions: Decisions, view: object) -> str:
 def _required_to_release(request: HttpRequest, decisions: Decisions) -> Requirement | None:
     """Return what must accept the request before the response is sent, or None if nothing must.
 
-    It is what was checked before the view. If no view was checked (an unknown path, another
-    middleware's response, a cached page), it is what the view at this path names, or `default`.
+    It is the policy that was checked before the view. If no view was checked (an unknown path, a
+    response of another middleware, a cached page), it is the policy of the view at this path, or
+    `default`.
     """
     if decisions.view_was_seen:
         return decisions.required
@@ -287,7 +288,7 @@ def _view_at_path(request: HttpRequest) -> object:
 
 
 def _named_by(request: HttpRequest, view: object) -> Requirement | None:
-    """Return what a view names; None also if reading it fails, which opens nothing."""
+    """Return the policy that a view names, None if it names none or if reading it fails."""
     try:
         return requirement_of(view, request.method)
     except Exception:
@@ -341,8 +342,8 @@ async def _aforbidden(
 
 def _discard(response: HttpResponseBase) -> None:
     """Close a response that will not be sent. The server closes only responses that it sends."""
-    # close() sends request_finished, and Django then resets the URLconf. The 403 page still needs
-    # it.
+    # close() sends request_finished, and then Django resets the URLconf, which the 403 page still
+    # needs.
     urlconf = get_urlconf()
     try:
         response.close()

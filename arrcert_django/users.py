@@ -20,7 +20,7 @@ from arrcert_django.startup import imported
 __all__ = ["ClientCertificateUserMiddleware"]
 
 AUTHENTICATION = "django.contrib.auth.middleware.AuthenticationMiddleware"
-"""What must stand before the middleware, beside the gate."""
+"""The middleware that must come before this one, in addition to the gate."""
 
 _logger = logging.getLogger("arrcert")
 
@@ -28,11 +28,11 @@ _Response = HttpResponseBase | Awaitable[HttpResponseBase]
 
 
 class _Missing:
-    """Stands for a class that cannot be imported."""
+    """Used in place of a class that cannot be imported."""
 
 
 class _Before(NamedTuple):
-    """What the request had before the middleware.
+    """The attributes of the request before the middleware.
 
     Attributes:
         user: the user of the session; Django loads it when it is used.
@@ -46,29 +46,30 @@ class _Before(NamedTuple):
 class ClientCertificateUserMiddleware:
     """Set `request.user` to the user whose name is the name of the client identity.
 
-    List it after `AuthenticationMiddleware`. It sets `request.user` and `request.auser` for this
-    request alone: there is no login and nothing is written to the session. If there is no active
+    List it after `AuthenticationMiddleware`. It sets `request.user` and `request.auser` only for
+    this request. There is no login, and nothing is written to the session. If there is no active
     user with exactly this name, the user is `AnonymousUser`, even if there is a session. If the
     session belongs to another user, the request is a 403. A request without an identity of
-    `policies` keeps the user of its session. This is so on exempt paths and in exempt views.
+    `policies` keeps the user of its session. This is also true on exempt paths and in exempt views.
 
-    The user is set twice: first for what the policy `default` has accepted, then, before the view
-    runs, for what the policy of the view has accepted.
+    The user is set twice: first to that of the policy `default`, and then, before the view runs, to
+    that of the policy of the view.
 
     Attributes:
-        policies: the policies whose identities are users. Override it in a subclass. Add a policy
-            only if all its identities may act as the users of these names.
+        policies: the names of the policies whose identities are users; `("default",)` by default.
+            Override it in a subclass. Add a policy only if each of its identities may act as the
+            user of the same name.
 
     Args:
         get_response: the rest of the site.
 
     Raises:
-        ConfigurationError: at the start, if it stands before `AuthenticationMiddleware` or before
+        ConfigurationError: at the start, if it is listed before `AuthenticationMiddleware` or
             `ClientCertificateMiddleware` in `MIDDLEWARE`, if one of them is missing, or if
             `policies` is not a list of names.
 
-    Source: Django's documentation, "Writing your own middleware". It does not replace CSRF tokens:
-    see docs/django-users.md.
+    Source: Django's documentation, "Writing your own middleware". It does not replace CSRF tokens
+    (see docs/django-users.md).
     """
 
     sync_capable = True
@@ -148,7 +149,7 @@ class ClientCertificateUserMiddleware:
         bound: ClientIdentity | None = getattr(request, "_arrcert_bound", None)
         if identity is bound:
             return None
-        # Until the look-up has ended well, the request has no user.
+        # Until the look-up succeeds, the user is anonymous.
         _set_user(request, _anonymous())
         request._arrcert_bound = identity  # type: ignore[attr-defined]
         if identity is None:
@@ -179,7 +180,7 @@ def refuse_other_user(session_user: Any, user: Any, identity: ClientIdentity) ->
 
 
 def bound_user(request: HttpRequest, identity: ClientIdentity) -> Any:
-    """Return the user to which the middleware has set the request for an identity, or None."""
+    """Return the user that the middleware has set for this identity, or None."""
     if getattr(request, "_arrcert_bound", None) is not identity:
         return None
     user = request.user

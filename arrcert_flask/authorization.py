@@ -51,8 +51,8 @@ class Decisions:
     """What was decided about one request. The request keeps it as `_arrcert_decisions`.
 
     Attributes:
-        accepted: who was accepted, by the policy's name.
-        last: who was accepted in the last check that accepted the request; None if none did.
+        accepted: the accepted identities, by the policy's name.
+        last: the identity from the last check that accepted the request; None if none did.
         is_denied: whether a policy has denied the request.
     """
 
@@ -83,7 +83,8 @@ def authorize(
         authorizer: makes the decision; the default is the current app's.
 
     Returns:
-        Who may enter. The signal `certificate_accepted` is sent once a request.
+        The identity of the client. The signal `certificate_accepted` is sent only once for each
+        request.
 
     Raises:
         ClientCertificateForbidden: the request is denied. The denial is already logged, and the
@@ -127,25 +128,26 @@ def authorize(
 
 
 def authorize_request(policy: str = "default", role: str | None = None) -> ClientIdentity:
-    """Authorize the current request now, where no decorator or hook can stand.
+    """Authorize the current request now, where no decorator or hook can be used.
 
     Use it inside a request: in `is_accessible` of Flask-Admin, in a handler of Socket.IO, or in a
-    view that chooses the policy by itself.
+    view that chooses the policy itself.
 
     Args:
         policy: the policy's name.
         role: the role that the policy must grant; None, the default, for any.
 
     Returns:
-        Who may enter. It is always true in a condition.
+        The identity of the client. It is always true in a condition.
 
     Raises:
         ClientCertificateForbidden: the request is denied. The denial is already logged, and the
             signal is sent. Flask answers 403.
-        TypeError: `policy` or `role` is not a name.
+        TypeError: `policy` or `role` is not a non-empty string.
         RuntimeError: there is no current request.
 
-    It decides when it is called: code that ran before in the same request was not checked by it.
+    The request is checked when this is called. Code that ran earlier in the same request was not
+    protected by it.
     """
     require_policy_name(policy)
     require_role(role)
@@ -161,9 +163,9 @@ def authorizer_of(app: Flask) -> Authorizer:
         app: the app.
 
     Raises:
-        ConfigurationError: `Arrcert(app)` was not called for this app before.
+        ConfigurationError: `Arrcert(app)` was not called for this app.
 
-    The middleware does not take the exempt paths of the app; it has its own `exempt_paths`.
+    The middleware does not use the exempt paths of the app. It has its own argument `exempt_paths`.
     """
     extension: Extension | None = app.extensions.get("arrcert")
     if extension is None:
@@ -177,15 +179,15 @@ def get_client_certificate() -> ClientCertificate | None:
     """Return the certificate that was accepted for the current request, or None.
 
     If several policies accepted the request, it is the certificate of the last check. It never
-    returns a certificate that the request carries but that no decorator, hook or
-    `ARRCERT_PROTECT_ALL` has checked.
+    returns a certificate that no decorator, hook or `ARRCERT_PROTECT_ALL` has checked, even if the
+    request has one.
     """
     identity = get_client_identity()
     return None if identity is None else identity.certificate
 
 
 def get_client_identity() -> ClientIdentity | None:
-    """Return who was accepted for the current request, or None.
+    """Return the identity of the accepted client of the current request, or None.
 
     If several policies accepted the request, it is the identity of the last check, as in
     `get_client_certificate`.
@@ -205,8 +207,8 @@ def guarded_scope(environ: Mapping[str, Any]) -> Mapping[str, Any] | None:
     Returns:
         The scope, or None if there is no such middleware.
 
-    Connexion runs Flask inside an ASGI app, by a2wsgi. Its WSGI environ does not show the real
-    names of headers, but holds the scope, which does.
+    Connexion runs Flask inside an ASGI app with a2wsgi. The WSGI environ of a2wsgi does not have
+    the real names of headers, but it has the ASGI scope, which has them.
     """
     scope = environ.get(ASGI_SCOPE)
     return scope if scope is not None and IDENTITY in scope else None

@@ -29,24 +29,26 @@ def authorize_certificate(
 ) -> Any:
     """Run a view only if a policy accepts the request's client certificate.
 
-    Use it bare or called, on sync and async views, below the route:
+    Use it with or without arguments, on sync and async views, below the route decorator:
 
         @app.get("/hellocert")
         @authorize_certificate
         def hellocert(): ...
 
     Args:
-        view: the view function. A class-based view takes the decorator in `decorators`.
+        view: the view function. For a class-based view, put the decorator into the class attribute
+            `decorators`.
         policy: the policy's name.
         role: the role that the policy must grant; None, the default, for any.
 
     Raises:
-        TypeError: it decorates a class, None or another object that is not a view, or `policy` or
-            `role` is not a name.
+        TypeError: the decorated object is a class, None or another object that is not a view, or
+            `policy` or `role` is not a non-empty string.
 
     A denied request raises `ClientCertificateForbidden`. The decorator does not check calls of the
-    undecorated function. Above the route it would protect nothing; this mistake is an error before
-    the first request, unless a decorator between the two does not use `functools.wraps`.
+    undecorated function. Above the route decorator it protects nothing. arrcert reports this
+    mistake as an error before the first request, unless a decorator between the two does not use
+    `functools.wraps`.
     """
     require_policy_name(policy)
     require_role(role)
@@ -88,11 +90,11 @@ def certificate_exempt(view: _F) -> _F:
         The view, unchanged.
 
     Raises:
-        TypeError: it is not a function.
+        TypeError: `view` is not a function.
 
-    The exemption belongs to exactly this function. Another decorator above it makes a different
-    function, which is not exempt. It does not disable `authorize_certificate` or a blueprint's
-    hook.
+    Only this function object is exempt. Another decorator above it creates a different function,
+    which is not exempt. The exemption does not disable `authorize_certificate` or the hook of a
+    blueprint.
     """
     exempt_view(view)
     return view
@@ -112,7 +114,7 @@ def require_client_certificate(
     Raises:
         TypeError: `policy` or `role` is not a name.
 
-    It does not replace other hooks: each of them still runs for the blueprint's views.
+    It does not replace other hooks, which still run for the views of the blueprint.
     """
     require_policy_name(policy)
     require_role(role)
@@ -127,7 +129,7 @@ def require_client_certificate(
 def hooks_without_parentheses(
     hooks: Mapping[str | None, Iterable[Callable[..., Any]]],
 ) -> Iterator[str | None]:
-    """Yield the blueprint's name (None for the app) of each hook that was passed but not called.
+    """Yield the blueprint (None for the app) of each hook that is registered without parentheses.
 
     Args:
         hooks: an app's `before_request_funcs`.

@@ -72,19 +72,21 @@ class Arrcert:
 
         With `ARRCERT_PROTECT_ALL` every endpoint is checked, including unknown paths, static files
         and automatic OPTIONS responses. Responses to authorized requests are sent with
-        `Cache-Control: private`. A setting that is valid but probably a mistake is a warning in the
-        log.
+        `Cache-Control: private`. A setting that is valid but is probably a mistake is logged as a
+        WARNING.
 
-        Under the `flask` command an app without any policies is no error: then every request is
-        denied, and commands that serve nothing work.
+        Under the `flask` command, an app without policies is not an error. Then every request is
+        denied, but commands that do not serve requests work.
 
         It does not check requests that never reach this app, such as those that a WSGI middleware
-        answers. With `ARRCERT_PROTECT_ALL`, one around `app.wsgi_app` that is known to answer by
-        itself is an error at the first request, and one that is not known is an error in the log;
-        an `arrcert.wsgi.ClientCertificateMiddleware` around it checks them.
+        answers. With `ARRCERT_PROTECT_ALL`, a middleware around `app.wsgi_app` that is known to
+        answer requests itself causes an error at the first request. An unknown middleware causes an
+        ERROR in the log. Put an `arrcert.wsgi.ClientCertificateMiddleware` around it to check these
+        requests.
 
         A blueprint's own `after_request` and error handlers see only the 403 of that blueprint's
-        views. If they change it, a client without a certificate can tell which paths exist.
+        views. If they change the 403, a client without a certificate can find out which paths
+        exist.
         """
         if "arrcert" in app.extensions:
             raise RuntimeError(
@@ -104,11 +106,11 @@ class Arrcert:
 
 
 class _Known(NamedTuple):
-    """What was found out about an endpoint.
+    """The known facts about an endpoint.
 
     Attributes:
         view: its view. The app may replace it later.
-        required: what its requests must meet before anything of the app runs.
+        required: the policies and roles that a request must meet before any code of the app runs.
         is_by_setting: whether `ARRCERT_PROTECT_ALL` alone requires it: exempt paths are open.
     """
 
@@ -143,7 +145,7 @@ class _Gate:
         known = self._known.get(endpoint)
         if known is None or known.view is not view:
             known = _find_out(view, endpoint, settings)
-            # What a class-based view asks for depends on the method of the request.
+            # The policies of a class-based view depend on the method of the request.
             if getattr(view, "view_class", None) is None:
                 self._known[endpoint] = known
         if known.is_by_setting and _is_exempt_path(settings):
@@ -152,7 +154,7 @@ class _Gate:
             authorize(policy, self._authorizer, role=role)
 
     def after_request(self, response: Response) -> Response:
-        """Keep the response private, and tell once if the site turns a 403 into a 5xx."""
+        """Keep the response private. Log once if the site turns a 403 into a 5xx."""
         decisions = current_decisions()
         if decisions is None:
             return response
@@ -195,8 +197,8 @@ class _Gate:
 def _extension_for(app: Flask, read: dict[str, Any]) -> Extension:
     """Return what the settings of an app describe.
 
-    Under the `flask` command, an app without any policies is one that denies every request, so that
-    commands that serve nothing work.
+    Under the `flask` command, an app without policies denies every request, so that commands that
+    do not serve requests work.
 
     Raises:
         ConfigurationError: lists all mistakes in the configuration.
@@ -242,7 +244,7 @@ def _warnings(settings: Settings, read: dict[str, Any]) -> Iterator[Problem]:
 
 
 def _find_out(view: _View | None, endpoint: str, settings: Settings) -> _Known:
-    """Return what the current request must meet before anything of the app runs.
+    """Return the policies that the current request must meet before any code of the app runs.
 
     It is named by the view, by its methods, and by the hooks of its blueprints and of the app.
     """

@@ -31,6 +31,8 @@ from arrcert.trust.paths import TrustStore
 from arrcert.trust.revocation import RevocationLists
 
 FEW, MANY = 10, 1_000_000
+WIDTH = 20
+"""Bytes of the longest serial number that RFC 5280 section 4.1.2.2 allows."""
 ROUNDS, LOADS = 60, 3
 
 
@@ -114,6 +116,7 @@ def main() -> int:
         _, taken, stood = longest_stall(lambda: read(data, "many"))
         seconds, stall = min(taken, seconds), min(stood, stall)
     numbers = min(longest_stall(lambda: numbers_in(data))[1] for _ in range(LOADS))
+    table = min(longest_stall(lambda: table_of(data))[1] for _ in range(LOADS))
 
     stores = {
         "none": TrustStore([root.x509], [issuing.x509]),
@@ -148,6 +151,12 @@ def main() -> int:
                 beside=f"{seconds:.2f} s / {numbers:.2f} s CPU time, {len(data) / 1e6:.0f} MB",
             ),
             Row(
+                f"loading {MANY:,} entries / a table that Python code fills",
+                seconds / table,
+                0.4,
+                beside=f"{seconds:.2f} s / {table:.2f} s CPU time",
+            ),
+            Row(
                 "longest stall of another thread / that of load_der_x509_crl alone",
                 stall / bare_stall,
                 1.2,
@@ -157,6 +166,24 @@ def main() -> int:
         ],
     )
     return 0
+
+
+def table_of(data: bytes) -> bytearray:
+    """Parse a list, and put each serial number into one block of memory by code in Python.
+
+    It is a hash table with open addressing, of which a quarter is empty. This is the usual way to
+    load a list into little memory. It does not check the signature or the extensions of the list.
+    """
+    crl = load_der_x509_crl(data)
+    size = (len(crl) * 4 // 3 + 1) * WIDTH
+    table, empty = bytearray(size), bytes(WIDTH)
+    for entry in crl:
+        key = entry.serial_number.to_bytes(WIDTH, "big")
+        at = hash(key) % (size // WIDTH) * WIDTH
+        while table[at : at + WIDTH] not in (empty, key):
+            at = (at + WIDTH) % size
+        table[at : at + WIDTH] = key
+    return table
 
 
 def numbers_in(data: bytes) -> int:

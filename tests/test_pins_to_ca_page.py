@@ -93,7 +93,7 @@ def explained(*, expected: int) -> dict[str, bool]:
 def masked(text: str) -> str:
     """Replace what differs from run to run by the page's placeholders."""
     text = re.sub(r"\b[0-9A-F]{64}\b", "<SHA-256>", text)
-    text = re.sub(r"ends in \d+ days", "ends in <days> days", text)
+    text = re.sub(r"expires in \d+ days", "expires in <days> days", text)
     return re.sub(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "<time>", text)
 
 

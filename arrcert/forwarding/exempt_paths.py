@@ -10,7 +10,8 @@ from urllib.parse import unquote
 from arrcert.exceptions import ConfigurationError, Problem, quote
 
 _UNSAFE = re.compile(r"^[^/]|//|[\\;?#%\x00-\x1f\x7f\ufffd]|/\.{1,2}(?:/|$)")
-"""What a decoded path must not contain, because another program may read such a path differently.
+"""Matches what a decoded path must not contain, because another program may interpret such a path
+differently.
 
 No slash at the start (`http://...`, `*`), double slashes, backslashes, `;params`, the start of a
 query or fragment, a percent sign (the path was encoded twice, or wrongly), control characters,
@@ -32,8 +33,8 @@ class ExemptPaths:
     Attributes:
         entries: the entries as they are written, sorted.
 
-    In doubt a path is not exempt. It does not know views: a decorator still protects a view on an
-    exempt path.
+    If it is not clear whether a path is exempt, the path is not exempt. Exempt paths do not affect
+    decorators: a decorator still protects a view on an exempt path.
     """
 
     def __init__(self, entries: object = (), *, setting: str = "exempt_paths") -> None:
@@ -61,19 +62,19 @@ class ExemptPaths:
         )
 
     def covers_wsgi(self, environ: Mapping[str, Any], path: str) -> bool:
-        """Tell whether a WSGI request is exempt.
+        """Return whether a WSGI request is exempt.
 
         Args:
-            environ: the WSGI environ. The path that the client sent is read from it if the server
-                provides that (`RAW_URI`, `REQUEST_URI`), and `PATH_INFO`, which frameworks
-                normalize.
+            environ: the WSGI environ. `PATH_INFO` is read from it and, if the server provides it,
+                the path as the client sent it (`RAW_URI`, `REQUEST_URI`). Frameworks normalize
+                `PATH_INFO`.
             path: the framework's decoded path, without `SCRIPT_NAME`.
         """
         sent = (environ.get("RAW_URI"), environ.get("REQUEST_URI"))
         return self._covers(path, (environ.get("PATH_INFO"),), sent)
 
     def covers_asgi(self, scope: Mapping[str, Any], path: str) -> bool:
-        """Tell whether an ASGI request is exempt.
+        """Return whether an ASGI request is exempt.
 
         Args:
             scope: the ASGI scope. `raw_path` is read from it if the server provides it, and `path`.
@@ -87,7 +88,8 @@ class ExemptPaths:
         if path not in self._paths and not path.startswith(self._folders):
             return False
         paths_sent = [text.partition("?")[0] for text in sent if text is not None]
-        # After decoding, an encoded slash looks like a normal one, so refuse it before.
+        # After decoding, an encoded slash looks like a normal slash, so refuse it in the undecoded
+        # path.
         if any("%2f" in text.lower() for text in paths_sent):
             return False
         read = (path, *decoded, *map(unquote, paths_sent))

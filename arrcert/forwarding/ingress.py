@@ -1,4 +1,4 @@
-"""The way of a request to the app: what is checked of each request before its certificate is read.
+"""The checks of a request before its certificate is read: the headers, the peer and the server.
 
 A certificate is public. The header that holds it proves nothing unless the request came through the
 front end: from a trusted peer, with a secret that only the front end knows, and over a server that
@@ -30,13 +30,13 @@ logger = logging.getLogger("arrcert")
 
 MAX_HEADER_CHARACTERS = 16 * 1024
 """The longest header value that is decoded, in characters: 12 KB of DER, several times the size of
-a real client certificate. App Service passes on up to 64 KB of headers; the limit keeps small what
-a stranger can make arrcert parse."""
+a real client certificate. App Service passes on up to 64 KB of headers. The limit reduces the
+amount of data that a stranger can make arrcert parse."""
 
 REAL_HEADERS = "arrcert.headers"
 """The key of a WSGI environ for the request's headers as (name, value) pairs with their real names.
-Code in front of the app puts them there if a server or an adapter folds names. A client cannot set
-this key: the headers of a client get keys that begin with `HTTP_`."""
+If a server or an adapter folds header names, code around the app can set this key. A client cannot
+set this key: the headers of a client get keys that begin with `HTTP_`."""
 
 _FORWARDED_PROTO = "X-Forwarded-Proto"
 
@@ -52,7 +52,7 @@ _HTTP_1 = frozenset({"HTTP/1.1", "HTTP/1.0", "1.1", "1.0"})
 """The usual versions of HTTP, as a WSGI environ and an ASGI scope write them."""
 
 _WHITE_SPACE = b" \t\n\r\x0b\x0c\x1c\x1d\x1e\x1f\x85\xa0"
-"""What `str.strip` takes for white space, as bytes of Latin-1."""
+"""The bytes that `str.strip` removes as white space in Latin-1."""
 
 _HTTPS, _ABSENT = ["https"], [None]
 
@@ -67,16 +67,15 @@ Forwarded = tuple[str | None, str | None]
 and the value of the chain header, None if there is none."""
 
 _Headers = dict[str, list[str]]
-"""The values of each header that matters, by the name that the configuration gives it."""
+"""The values of each relevant header, by its name in the configuration."""
 
 
 class Ingress:
-    """The declared way from the client to the app.
+    """The declared front end, proxies and secret of an app, and the checks of a request.
 
     Args:
         front_end: the front end before the app.
-        trusted_proxies: networks, one of which must hold the address of the direct peer; None to
-            check no peer.
+        trusted_proxies: the direct peer must be in one of these networks; None to accept any peer.
         secret_header: the header that the front end adds to each request; None to check none.
         cross_site_origins: origins from which browsers may send unsafe methods and open WebSockets;
             none by default.
@@ -118,11 +117,11 @@ class Ingress:
             if name
         ]
         self._lower = {name.lower(): name for name in self._names}
-        # Servers hand over most names like this, so that nothing need be decoded.
+        # Servers pass most names in this form, so no decoding is needed.
         self._raw = {name.encode("latin-1"): wanted for name, wanted in self._lower.items()}
         self._lengths = frozenset(map(len, self._lower))
         self._shortest = min(self._lengths)
-        # An attacker gains nothing with a trailer named X-Forwarded-Proto.
+        # A trailer named X-Forwarded-Proto gives an attacker no advantage.
         self._no_trailers = [name for name in self._names if name != _FORWARDED_PROTO]
         self._environ_keys = {name: wsgi_key(name) for name in self._names}
         self._environ_key = wsgi_key(front_end.header)
@@ -148,9 +147,9 @@ class Ingress:
             What the front end forwarded, or why the request is denied.
 
         A server joins repeated headers with commas. The decoders refuse commas, except for `xfcc`.
-        This method cannot tell header names apart that the server stores under one key; the module
-        `servers` knows which servers do that. If the environ contains `REAL_HEADERS`, only those
-        are read and the server is not checked.
+        This method cannot distinguish header names that the server stores under the same key. The
+        module `servers` knows which servers do that. If the environ contains `REAL_HEADERS`, only
+        those are read and the server is not checked.
         """
         finding = None
         real_headers, server = environ.get(REAL_HEADERS), wsgi_server(environ)
@@ -176,7 +175,7 @@ class Ingress:
             and not self._checks_other_headers
             and environ.get(_PROTO_KEY, "https") == "https"
         ):
-            # Nearly every request. None of the checks below denies it.
+            # This is the case for nearly every request. None of the checks below would deny it.
             return environ.get(self._environ_key), None
         headers = {
             name: [environ[key]] for name, key in self._environ_keys.items() if key in environ
@@ -223,13 +222,12 @@ class Ingress:
 
         Args:
             pairs: every header as (name, value), text or bytes, repeated headers included.
-            method: the method of the request; without it the request is checked as one that changes
-                something.
+            method: the method of the request; None, the default, counts as an unsafe method.
 
         Returns:
             What the front end forwarded, or why the request is denied.
 
-        This cannot see what the framework has merged or dropped before.
+        It cannot notice headers that the framework has merged or removed.
         """
         if self._trusted_proxies is not None:
             return Finding(
@@ -249,11 +247,11 @@ class Ingress:
     def _from_pairs(
         self, pairs: Iterable[tuple[str | bytes, str | bytes]], unsafe: str | None
     ) -> Forwarded | Finding:
-        """Collect the headers that matter and check them; deny what looks like one of them.
+        """Collect and check the relevant headers. Deny a request that imitates one of them.
 
         Args:
             pairs: the headers; they are read more than once.
-            unsafe: what the request is, if it may change something; None for a safe method.
+            unsafe: a description of the request if its method is unsafe; None for a safe method.
         """
         headers: _Headers = {} if unsafe is None else _headers_of_browsers(pairs)
         look_alike: tuple[str, str] | None = None
@@ -278,7 +276,7 @@ class Ingress:
                 headers.setdefault(wanted, []).append(_text(raw_value))
                 continue
             imitated = self._lower.get(fold_header_name(name))
-            # A look-alike of X-Forwarded-Proto gives nobody an advantage.
+            # A look-alike of X-Forwarded-Proto gives an attacker no advantage.
             if imitated is not None and imitated != _FORWARDED_PROTO:
                 look_alike = (name, imitated)
         if look_alike is None:
@@ -289,22 +287,22 @@ class Ingress:
                 and headers.get(_FORWARDED_PROTO, _HTTPS) == _HTTPS
                 and len(values) == 1
             ):
-                # Nearly every request. None of the checks below denies it.
+                # This is the case for nearly every request. None of the checks below would deny it.
                 return values[0], None
             return self._check_headers(headers, unsafe)
         # If X-Forwarded-Proto is wrong, report that first.
         return _check_transport(headers) or Finding(
             DenialReason.AMBIGUOUS,
             f"the header {quote(look_alike[0])} looks like {look_alike[1]}, which the front end"
-            " sets; nobody but an attacker sends it",
+            " sets; only an attacker sends such a header",
         )
 
     def _check_headers(self, headers: _Headers, unsafe: str | None) -> Forwarded | Finding:
-        """Check the headers of a request in the order of the reasons.
+        """Check the headers of a request. The order of the checks is the order of the reasons.
 
         Args:
             headers: the headers that matter.
-            unsafe: what the request is, if it may change something; None for a safe method.
+            unsafe: a description of the request if its method is unsafe; None for a safe method.
         """
         front_end = self.front_end
         value = _value(headers, front_end.header)
@@ -341,8 +339,8 @@ class Ingress:
         """
         if server is not None and not server.is_safe and not has_real_headers:
             finding = self._refuse_server(
-                f"the WSGI server {server.name} hands a look-alike header to the app under the"
-                f" front end's own name, so anybody can forge a certificate; {server.remedy}",
+                f"the WSGI server {server.name} passes a look-alike header to the app under the"
+                f" front end's header name, so anybody can forge a certificate; {server.remedy}",
                 server.name,
             )
             if finding is not None:
@@ -355,7 +353,7 @@ class Ingress:
         return self._check_line_ends(loose)
 
     def _check_http_version(self, version: object) -> Finding | None:
-        """Deny HTTP/2 unless the front end is declared to speak it.
+        """Deny HTTP/2 unless the front end is declared to use it.
 
         A front end that passes on `Upgrade: h2c` becomes a tunnel, in which the client writes every
         header itself (RFC 7540 section 3.2). Servers do not agree on the scheme of such a request.
@@ -363,15 +361,17 @@ class Ingress:
         if self.front_end.http2 or not str(version).removeprefix("HTTP/").startswith("2"):
             return None
         return not_through(
-            "it came over HTTP/2, which the front end is not declared to speak; a client can reach"
-            " the server so through a front end that passes on Upgrade: h2c. Turn HTTP/2 off in the"
-            ' server, or write "http2": true into ARRCERT_FRONT_END if the front end speaks it'
+            "it came over HTTP/2, but the front end is not declared to use HTTP/2; a client can"
+            " reach the server in this way through a front end that passes on Upgrade: h2c. Turn"
+            ' HTTP/2 off in the server, or write "http2": true into ARRCERT_FRONT_END if the front'
+            " end uses it"
         )
 
     def _check_line_ends(self, server: str | None) -> Finding | None:
         """Deny a request if a bare LF from the client may have become the end of a header line.
 
-        No request shows that. What is known of the server and of the front end decides.
+        The request does not show that, so the known facts about the server and the front end
+        decide.
 
         Args:
             server: the name of a server that takes a bare LF for the end of a line; None if the
@@ -393,14 +393,14 @@ class Ingress:
         return None
 
     def _refuse_server(self, why: str, server: str) -> Finding | None:
-        """Deny a request because of its server; only report it if unsafe servers may serve."""
+        """Deny a request because of its server. If unsafe servers are allowed, only log it."""
         if self.refuse_unsafe_servers:
             return Finding(DenialReason.MISCONFIGURED, why)
         self._report_server(why, server, logging.ERROR)
         return None
 
     def _report_server(self, why: str, server: str, level: int) -> None:
-        """Log once what is wrong with a server."""
+        """Log once why a server is unsafe."""
         if server not in self._reported_servers:
             self._reported_servers.add(server)
             logger.log(level, "%s", why)
@@ -470,7 +470,7 @@ def _unsafe_in(pairs: Iterable[tuple[str | bytes, str | bytes]], method: object)
 
 
 def _unsafe(method: object, upgrade: object = None) -> str | None:
-    """Return what a request is if it may change something, None for a safe method."""
+    """Return a description of a request with an unsafe method, None for a safe method."""
     if str(upgrade).lower() == "websocket":
         return WEBSOCKET
     if method in SAFE_METHODS:
@@ -492,8 +492,8 @@ def _check_transport(headers: _Headers) -> Finding | None:
         "which is more than one value: somebody sent the header a second time, or a second proxy"
         " added one"
         if "," in proto
-        else "so the request did not come over TLS and no certificate can have come with it; turn"
-        " on HTTPS Only for the app"
+        else "so the request did not come over TLS, and without TLS there is no client certificate;"
+        " turn on HTTPS Only for the app"
     )
     return Finding(DenialReason.INSECURE_TRANSPORT, f"{_FORWARDED_PROTO} is {quote(proto)}, {why}")
 

@@ -1,9 +1,9 @@
-"""Which server runs the app, and whether it lets a client imitate the front end's header.
+"""Finds the server that runs the app, and whether its clients can imitate the front end's header.
 
 CGI writes `-` in a header's name as `_` (RFC 3875 section 4.1.18), and WSGI does the same
 (PEP 3333). A client that sends `X_ARR_ClientCert: <somebody's certificate>` therefore sets
 `HTTP_X_ARR_CLIENTCERT`, unless the server drops such names. `docs/servers.md` lists what each
-server does; every entry was measured on the real server.
+server does; every entry was tested on the real server.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ _USE_THE_HOOK = "write `from arrcert.gunicorn import pre_request` into gunicorn.
 
 
 class Server(NamedTuple):
-    """What is known of a WSGI server.
+    """The known facts about a WSGI server.
 
     Attributes:
         name: the name of the server. If a server can be safe or unsafe, the name says which of its
             variants this is.
         is_safe: True if the value in the environ comes from a header with exactly the front end's
             header name, not from a similar name or a trailer.
-        remedy: what the operator can do, as one sentence without a full stop; empty for a safe
+        remedy: what the operator can do, as a sentence without a full stop; empty for a safe
             server.
         has_loose_line_ends: whether it takes a bare LF, or a lone CR, for the end of a header line
             (RFC 9112 section 2.2 allows the first).
@@ -111,14 +111,14 @@ _BY_SOFTWARE = {
 def wsgi_server(environ: Mapping[str, Any]) -> Server | None:
     """Return which server runs the app, or None if it is not known.
 
-    The class of `wsgi.errors` or `wsgi.input` counts first, since nobody configures it. Then come
-    keys that only one server sets, then the name in `SERVER_SOFTWARE`. A server without any of
-    these is recognized by the shape of its environ.
+    The class of `wsgi.errors` or `wsgi.input` is checked first, because it cannot be configured.
+    Then come keys that only one server sets, then the name in `SERVER_SOFTWARE`. A server without
+    any of these is recognized by the shape of its environ.
 
     Args:
-        environ: the WSGI environ of a request. Nothing in it that a client can send counts.
+        environ: the WSGI environ of a request. Values that a client can send are not used.
 
-    A server that nobody measured is unknown, and so are test clients. It does not see through
+    A server that was not tested is unknown, and so are test clients. It does not see through
     middleware that wraps `wsgi.input` and `wsgi.errors`: such middleware can hide a server.
     """
     errors: Any = type(environ.get("wsgi.errors"))
@@ -158,11 +158,11 @@ def _gunicorn_server() -> Server:
     if running.unsafe_setting == "http_protocols=h2":
         return _unsafe(
             "gunicorn before 26.2 with http_protocols=h2",
-            f"upgrade gunicorn to 26.2 or newer, drop that setting, or {_USE_THE_HOOK}",
+            f"upgrade gunicorn to 26.2 or newer, remove that setting, or {_USE_THE_HOOK}",
         )
     if running.unsafe_setting:
         return _unsafe(
-            f"gunicorn with {running.unsafe_setting}", f"drop that setting, or {_USE_THE_HOOK}"
+            f"gunicorn with {running.unsafe_setting}", f"remove that setting, or {_USE_THE_HOOK}"
         )
     return _GUNICORN
 
@@ -185,12 +185,12 @@ def _version_of(package: str) -> tuple[int, ...]:
 
 
 def _is_runserver(environ: Mapping[str, Any]) -> bool:
-    """Tell Django's runserver from wsgiref: both call themselves `WSGIServer/0.2`."""
+    """Return whether the server is Django's runserver. wsgiref has the same `SERVER_SOFTWARE`."""
     return type(environ.get("wsgi.input")).__module__ == "django.core.handlers.wsgi"
 
 
 def _server_of_shape(environ: Mapping[str, Any]) -> Server | None:
-    """Recognize a server that sets nothing of its own in the environ."""
+    """Recognize a server that sets no special key in the environ."""
     if _is_bjoern(environ):
         return _BJOERN
     if _is_fastwsgi(environ):
@@ -249,7 +249,7 @@ def asgi_server_with_loose_line_ends() -> str | None:
     """Return the name of the ASGI server if it takes a bare LF for the end of a header line.
 
     A scope does not say which server made it, so this looks at the modules that are loaded. It does
-    not see a server that nobody measured.
+    not recognize a server that was not tested.
     """
     for module, name in _ASGI_SERVERS_WITH_LOOSE_LINE_ENDS.items():
         if module in sys.modules:
@@ -258,7 +258,7 @@ def asgi_server_with_loose_line_ends() -> str | None:
 
 
 def why_daphne_is_unsafe(scope: Mapping[str, Any]) -> str | None:
-    """Return why a WebSocket handshake on daphne is not believed, None if that does not apply.
+    """Return why a WebSocket handshake on daphne is not trusted, None if it is.
 
     Daphne before 4.2.2 hands the headers of a handshake to autobahn, which splits a value at 0B,
     0C, 1C to 1E and 85. Such a value forges a header under any name.
@@ -266,7 +266,7 @@ def why_daphne_is_unsafe(scope: Mapping[str, Any]) -> str | None:
     Args:
         scope: the ASGI connection scope.
     """
-    # Other servers say the HTTP version, and test clients say no server address.
+    # Other servers set the HTTP version, and test clients set no server address.
     if (
         scope.get("type") != "websocket"
         or "http_version" in scope
@@ -287,14 +287,14 @@ def asgi_suspicion(scope: Mapping[str, Any], headers: Iterable[str]) -> str | No
     uvicorn with httptools, which it uses if httptools is installed, appends the trailers of a
     chunked body to `scope["headers"]`, whether they are declared or not (RFC 9110 section 6.5.1
     forbids that). It appends them after all headers. A header before `Transfer-Encoding` is
-    therefore a real header; a header after it may be a trailer. The other servers that were
-    measured drop trailers.
+    therefore a real header; a header after it may be a trailer. The other servers that were tested
+    drop trailers.
 
     Args:
         scope: the ASGI connection scope.
         headers: the names of the headers that must not be trailers.
 
-    It does not check a server that nobody measured.
+    It does not check servers that were not tested.
     """
     if "uvicorn.protocols.http.httptools_impl" not in sys.modules:
         return None
@@ -302,8 +302,8 @@ def asgi_suspicion(scope: Mapping[str, Any], headers: Iterable[str]) -> str | No
     is_chunked = False
     for name, _ in scope.get("headers", ()):
         lower = name.lower()
-        # A trailer of this name changes nothing: a body is chunked because of a real header, which
-        # comes before every trailer.
+        # A trailer of this name has no effect: if a body is chunked, the real header
+        # Transfer-Encoding comes before every trailer.
         if lower == b"transfer-encoding":
             is_chunked = True
         elif is_chunked and lower in wanted:

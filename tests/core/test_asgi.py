@@ -278,7 +278,7 @@ def test_lifespan_passes(authorizer: Authorizer) -> None:
 def test_an_unknown_scope_does_not_pass(authorizer: Authorizer, alice: IssuedCertificate) -> None:
     """A connection of an unknown kind does not reach the app."""
     site = Site()
-    with pytest.raises(NotImplementedError, match="http and websocket, and does not know 'mqtt'"):
+    with pytest.raises(NotImplementedError, match="http and websocket, but not 'mqtt'"):
         call(ClientCertificateMiddleware(site, authorizer), alice, type="mqtt")
     assert site.scopes == []
 
@@ -355,7 +355,7 @@ def test_a_page_that_is_open_may_be_public(authorizer: Authorizer) -> None:
 
 def test_an_app_is_wrapped(authorizer: Authorizer) -> None:
     """An object that is not an app is an error at the start, and a wrapped app is an attribute."""
-    with pytest.raises(TypeError, match="app is None, which is no ASGI app"):
+    with pytest.raises(TypeError, match="app is None, which is not an ASGI app"):
         ClientCertificateMiddleware(cast("Any", None), authorizer)
     site = Site()
     assert ClientCertificateMiddleware(site, authorizer).app is site

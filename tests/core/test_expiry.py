@@ -60,9 +60,9 @@ def test_a_certificate_that_ends_soon_is_one_warning_a_day(
     fingerprint = soon.certificate.sha256_fingerprint
     assert (record.name, record.levelname) == ("arrcert", "WARNING")
     assert record.getMessage() == (
-        "the client certificate of 'fabrikam' ends in 12 days, at"
-        f" {soon.certificate.not_valid_after_utc:%Y-%m-%dT%H:%M:%SZ}: from then on it is denied;"
-        " its holder needs a new one (policy 'default', identity 'fabrikam', fingerprint"
+        "the client certificate of 'fabrikam' expires in 12 days, at"
+        f" {soon.certificate.not_valid_after_utc:%Y-%m-%dT%H:%M:%SZ}: then the client is"
+        " denied, and needs a new certificate (policy 'default', identity 'fabrikam', fingerprint"
         f" {fingerprint})"
     )
     attributes = {
@@ -84,7 +84,7 @@ def test_a_client_without_an_identity_is_named_by_its_subject(
     policy = Policy(fingerprints=[soon.certificate.sha256_fingerprint])
     Authorizer({"default": policy}).identify(soon.header_value)
     [record] = warnings(caplog)
-    assert "certificate of 'CN=gateway' ends in 1 day, at" in record.getMessage()
+    assert "certificate of 'CN=gateway' expires in 1 day, at" in record.getMessage()
     assert ", identity" not in record.getMessage()
 
 
@@ -207,7 +207,7 @@ def test_authorities_of_the_path_are_reported(caplog: pytest.LogCaptureFixture) 
         authorizer.identify(client.header_value)
     records = warnings(caplog)
     found = {
-        record.getMessage().split(" ends in ")[0]: vars(record)["arrcert_days_left"]
+        record.getMessage().split(" expires in ")[0]: vars(record)["arrcert_days_left"]
         for record in records
     }
     assert len(records) == 3
@@ -220,8 +220,8 @@ def test_authorities_of_the_path_are_reported(caplog: pytest.LogCaptureFixture) 
     digest = anchor.x509.fingerprint(hashes.SHA256()).hex().upper()
     assert vars(by_anchor)["arrcert_fingerprint"] == digest
     assert vars(by_anchor)["arrcert_identity"] is None
-    assert "add its successor to trust_anchors" in by_anchor.getMessage()
-    assert any("add its successor to intermediates" in r.getMessage() for r in records)
+    assert "add the new CA certificate to trust_anchors" in by_anchor.getMessage()
+    assert any("the new CA certificate to intermediates" in r.getMessage() for r in records)
 
 
 def test_a_pin_that_retires_is_reported(caplog: pytest.LogCaptureFixture) -> None:
@@ -236,8 +236,8 @@ def test_a_pin_that_retires_is_reported(caplog: pytest.LogCaptureFixture) -> Non
     Authorizer({"default": Policy(fingerprints=[pin])}).identify(client.header_value)
     [record] = warnings(caplog)
     assert re.match(
-        r"the pin '[0-9A-F]{64} \(old gateway\)' ends in 6 days, at .*: from then on it lets nobody"
-        r" in \(policy 'default', identity 'fabrikam', fingerprint [0-9A-F]{64}\)$",
+        r"the pin '[0-9A-F]{64} \(old gateway\)' expires in 6 days, at .*: then it does not match"
+        r" any certificate \(policy 'default', identity 'fabrikam', fingerprint [0-9A-F]{64}\)$",
         record.getMessage(),
     )
 
@@ -261,7 +261,7 @@ def test_a_list_is_reported_in_the_last_quarter_of_its_life(
     found = [record.getMessage() for record in warnings(caplog)]
     assert len(found) == is_told
     if is_told:
-        assert found[0].startswith("the revocation list in PEM text ends in 1 day, at ")
+        assert found[0].startswith("the revocation list in PEM text expires in 1 day, at ")
         assert "arrcert fetch-crls" in found[0]
         assert vars(warnings(caplog)[0])["arrcert_fingerprint"] is None
 

@@ -152,7 +152,7 @@ def nothing() -> Any:
     [
         (broken, "the configuration has mistakes: policies: is empty"),
         (failing, "the callable that returns the authorizer failed: 'no app\\nhere'"),
-        (nothing, "the callable returned 'None', which is no Authorizer"),
+        (nothing, "the callable returned 'None', which is not an Authorizer"),
     ],
 )
 def test_a_callable_that_fails_denies(

@@ -322,7 +322,7 @@ def test_exc_info_and_write_reach_the_server(
 
 def test_an_app_is_wrapped(authorizer: Authorizer) -> None:
     """An object that is not an app is an error at the start, and a wrapped app is an attribute."""
-    with pytest.raises(TypeError, match="app is None, which is no WSGI app"):
+    with pytest.raises(TypeError, match="app is None, which is not a WSGI app"):
         ClientCertificateMiddleware(cast("Any", None), authorizer)
     site = Site()
     assert ClientCertificateMiddleware(site, authorizer).app is site

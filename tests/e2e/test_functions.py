@@ -218,7 +218,7 @@ def test_library_alone_cannot_host_flask_safely(
     for name in (HEADER, "X_ARR_ClientCert"):
         req = host.request("GET", "https://s.example/hellocert", [(name, alice.header_value)])
         assert ask(app, req, host.Context()).status_code == (403 if refuses else 200)
-    assert "hands a look-alike header to the app" in caplog.text
+    assert "passes a look-alike header to the app" in caplog.text
 
 
 # --- over HTTP -----------------------------------------------------------------------------------

@@ -200,4 +200,4 @@ def test_library_alone_folds_names(serve, python: str, tmp_path: Path, alice) ->
                     f"{header}: {alice.header_value}\r\n\r\n"
                 )
                 assert running.exchange(request.encode()).status == status
-            assert "hands a look-alike header to the app" in running.log.read_text()
+            assert "passes a look-alike header to the app" in running.log.read_text()

@@ -131,7 +131,7 @@ def test_nobody_enters_by_an_upgrade_to_h2c(serve, alice, front_end: str, name: 
         # gunicorn needs the token that nginx's usual lines remove.
         if name == "hypercorn" or front_end != "nginx":
             assert decisions(site) == ["not_through_front_end tunnel"] * 2
-            assert "the front end is not declared to speak" in site.log.read_text()
+            assert "the front end is not declared to use HTTP/2" in site.log.read_text()
         else:
             assert decisions(site) == []
 

@@ -188,7 +188,7 @@ def test_look_alike_is_named() -> None:
     """The detail names the look-alike, and the header that it looks like."""
     assert finding(APP_SERVICE.from_pairs([("X_ARR_ClientCert\n", "a")])).detail == (
         r"the header 'x_arr_clientcert\n' looks like X-ARR-ClientCert, which the front end sets;"
-        " nobody but an attacker sends it"
+        " only an attacker sends such a header"
     )
     assert finding(APP_SERVICE.from_pairs([(HEADER, "a")] * 3)).detail == (
         "X-ARR-ClientCert came 3 times"
@@ -450,7 +450,7 @@ def test_unsafe_server_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     run_on(FOLDING, monkeypatch)
     answer = finding(APP_SERVICE.from_wsgi({}))
     assert answer.reason is DenialReason.MISCONFIGURED
-    assert answer.detail.startswith("the WSGI server folder/1 hands a look-alike header")
+    assert answer.detail.startswith("the WSGI server folder/1 passes a look-alike header")
     assert answer.detail.endswith("; use another")
 
 
