@@ -379,16 +379,16 @@ def names_in_one_list() -> tuple[float, float]:
 def main() -> int:
     """Measure, and print the tables."""
     logging.disable(logging.CRITICAL)
-    print("The dearest request of a stranger, CPU time\n")
+    print("The most expensive request of a stranger, CPU time\n")
     head = [f"{count:,} alternatives" for count in COUNTS]
     print(f"{'request':80}" + "".join(f"{text:>19}" for text in head))
-    dearest = dict.fromkeys(COUNTS, (0.0, ""))
+    most_expensive = dict.fromkeys(COUNTS, (0.0, ""))
     for case in cases():
         cells = []
         for count in COUNTS:
             authorizer = Authorizer({"default": case.policies[count]}, front_end=case.front_end)
             found = seconds(authorizer, case.headers)
-            dearest[count] = max(dearest[count], (found, case.name))
+            most_expensive[count] = max(most_expensive[count], (found, case.name))
             cells.append(f"{found * 1e3:>16.2f} ms")
         print(f"{case.name:80}" + "".join(cells), flush=True)
     one, thousand = names_in_one_list()
@@ -403,11 +403,11 @@ def main() -> int:
     ]
     rows += [
         Row(
-            f"dearest request of a stranger, {count:,} alternatives",
-            dearest[count][0] * 1e3,
+            f"most expensive request of a stranger, {count:,} alternatives",
+            most_expensive[count][0] * 1e3,
             goal and goal * 1e3,
             unit="ms",
-            beside=dearest[count][1],
+            beside=most_expensive[count][1],
         )
         for count, goal in GOALS.items()
     ]

@@ -57,7 +57,7 @@ def main() -> int:
             5,
             beside=f"{seconds:.2f} s / {bare_seconds:.2f} s",
         ),
-        Row("memory held, the settings' own texts apart", grown, 130, unit="MB"),
+        Row("memory held, without the texts of the settings", grown, 130, unit="MB"),
         Row("loading, each pin with an identity", named_seconds, None, unit="s"),
         Row("memory held, each pin with an identity", named_grown, None, unit="MB"),
     ]

@@ -204,7 +204,7 @@ def markdown(tables: list[Table]) -> str:
     lines = [
         f"{where()}",
         "",
-        "| measure | found | goal | | of | beside |",
+        "| measure | result | goal | reached? | what is compared | the two values |",
         "|---|---:|---:|---|---|---|",
     ]
     for table in tables:

@@ -44,7 +44,9 @@ def main() -> int:
     after = medians(statement, names, rounds=rounds)["hot"]
     rows = [
         Row(f"resident memory, {STRANGERS:,} strangers", grown, 8, unit="MB"),
-        Row("the hot client: after / before", after / before, 1.5, beside=f"{after * 1e6:.2f} us"),
+        Row(
+            "a frequent client: after / before", after / before, 1.5, beside=f"{after * 1e6:.2f} us"
+        ),
     ]
     print_table("Strangers", rows)
     return 0

@@ -324,13 +324,16 @@ def test_comparison_with_the_sample(authority: CertificateAuthority) -> None:
     documented_sample = pytest.importorskip(
         "benchmarks.sample", reason="the folder benchmarks is missing: run this from a clone"
     ).documented_sample
-    rows = dict(re.findall(r"^\| (a (?:pinned|renewed)[^|]+) \| ([^|]+) \|", README, re.MULTILINE))
+    rows = dict(
+        re.findall(r"^\| (a (?:cert.+ list|renewed) [^|]+) \| ([^|]+) \|", README, re.MULTILINE)
+    )
     servers = authority.issue("alice", extended_key_usages=("serverAuth",)).certificate
     weak = weak_certificate("alice", authority)
     first, renewed = (authority.issue("alice").certificate for _ in range(2))
+    listed = "a certificate on your list"
     cases = {
-        "a pinned certificate for servers only": (servers, servers, "wrong_usage"),
-        "a pinned certificate with an RSA key of 1024 bits": (weak, weak, "weak_key"),
+        f"{listed} that was issued for servers only": (servers, servers, "wrong_usage"),
+        f"{listed} with an RSA key of 1024 bits": (weak, weak, "weak_key"),
         "a renewed certificate of a partner's CA": (first, renewed, None),
     }
     assert rows.keys() == cases.keys()
@@ -345,7 +348,7 @@ def test_comparison_with_the_sample(authority: CertificateAuthority) -> None:
         with pytest.raises(CertificateDenied) as denied:
             Policy(fingerprints=[pinned.sha256_fingerprint]).check(presented)
         assert denied.value.reason == reason
-        assert f"`{reason}` |" in README
+        assert f"| denied (`{reason}`) |" in README
 
 
 def test_numbers_of_the_readme() -> None:

@@ -19,7 +19,8 @@ from arrcert.settings import load
 from arrcert.testing import CertificateAuthority, IssuedCertificate
 
 GUIDE = (Path(__file__).parent.parent / "docs" / "identity.md").read_text(encoding="utf-8")
-NEW, OLD = "<SHA-256 of the new one>", "<SHA-256 of the old one>"
+NEW = re.compile("<SHA-256 of (?:the new|fabrikam's) certificate>")
+OLD = re.compile("<SHA-256 of (?:the old|contoso's) certificate>")
 
 
 def block(containing: str, language: str = "python") -> str:
@@ -41,9 +42,8 @@ class Partners:
 
     def filled(self, text: str) -> str:
         """Return the text with fingerprints."""
-        return text.replace(NEW, self.new.certificate.sha256_fingerprint).replace(
-            OLD, self.old.certificate.sha256_fingerprint
-        )
+        text = NEW.sub(self.new.certificate.sha256_fingerprint, text)
+        return OLD.sub(self.old.certificate.sha256_fingerprint, text)
 
 
 @pytest.fixture

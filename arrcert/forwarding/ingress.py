@@ -361,10 +361,10 @@ class Ingress:
         if self.front_end.http2 or not str(version).removeprefix("HTTP/").startswith("2"):
             return None
         return not_through(
-            "it came over HTTP/2, but the front end is not declared to use HTTP/2; a client can"
-            " reach the server in this way through a front end that passes on Upgrade: h2c. Turn"
-            ' HTTP/2 off in the server, or write "http2": true into ARRCERT_FRONT_END if the front'
-            " end uses it"
+            "it came over HTTP/2, but the front end is not declared to use HTTP/2; if the front"
+            " end passes on the header Upgrade: h2c (HTTP/2 without TLS), a client can use it to"
+            " send requests past the front end. Turn HTTP/2 off in the server, or write"
+            ' "http2": true into ARRCERT_FRONT_END if the front end uses it'
         )
 
     def _check_line_ends(self, server: str | None) -> Finding | None:
