@@ -51,7 +51,7 @@ fuzz: $(VENV)/fuzz ## coverage-guided fuzzing of all code that reads hostile byt
 	@$(BIN)/python tools/fuzz/run.py $(if $(RUNS),--runs $(RUNS),--seconds $(SECONDS)) $(if $(ONLY),--only $(ONLY))
 
 mutants: $(VENV)/test ## mutation testing of the modules that decide: make mutants ONLY=trust/pem
-	@$(BIN)/python -m tools.mutants.run $(ONLY)
+	@$(BIN)/python -m tools.mutants.run $(if $(JOBS),--jobs $(JOBS)) $(ONLY)
 
 CHAINS := 10000
 differential: $(VENV)/differential ## other implementations' verdicts on minted chains: make differential CHAINS=1000000

@@ -365,3 +365,33 @@ def test_a_wrong_setup_without_a_request_is_logged_too(caplog: pytest.LogCapture
     """The denial is logged even if nothing is known of the request."""
     deny_misconfigured("it is not set up", "default")
     assert "under policy 'default': misconfigured: it is not set up" in caplog.text
+
+
+class EqualToAll:
+    """A view that is equal to every other one."""
+
+    def __call__(self) -> str:
+        """Return the page."""
+        return "hello"
+
+    def __eq__(self, other: object) -> bool:
+        return True
+
+    def __hash__(self) -> int:
+        return 1
+
+
+def test_view_that_equals_a_protected_one() -> None:
+    """A view has lost its decorator only if it is itself below one, and not if it equals one."""
+    view, other = EqualToAll(), EqualToAll()
+    decorated = protect(view)
+    assert not list(lost_decorators({"other": other}))
+    assert list(lost_decorators({"view": view}))
+    assert not list(lost_decorators({"view": view, "decorated": decorated}))
+
+
+def test_method_that_its_class_still_holds() -> None:
+    """A method that its class binds undecorated was not replaced by a decorator."""
+    decorated = protect(Page.get)
+    assert not list(lost_decorators({"page": Page.get}))
+    assert decorated(Page()) == "hello"

@@ -143,3 +143,13 @@ def test_change_of_any_file_begins_an_empty_memory(
     assert after.trust_stores[position] is followed.trust_store()
     assert after.trust_stores[1 - position] is before.trust_stores[1 - position]
     assert alternatives.memory() is after
+
+
+def test_detail_of_many_alternatives_is_short(impostor: IssuedCertificate) -> None:
+    """The detail holds twenty findings, and counts the others by their reason."""
+    policies = [Policy(fingerprints=[f"{number:040X}"]) for number in range(25)]
+    decided = decide(impostor.certificate, *policies)
+    assert isinstance(decided, Denial)
+    assert "alternative 20: " in decided.detail
+    assert "alternative 21: " not in decided.detail
+    assert decided.detail.endswith("; 5 more alternatives: 5 x fingerprint_not_allowed")

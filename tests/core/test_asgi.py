@@ -22,6 +22,7 @@ from arrcert.asgi import (
     Scope,
     Send,
     is_guarded,
+    path_of,
 )
 from arrcert.testing import CertificateAuthority, IssuedCertificate
 
@@ -511,3 +512,18 @@ def test_authorizer_that_decides_is_shown(authorizer: Authorizer) -> None:
 
     assert ClientCertificateMiddleware(app, authorizer).authorizer is authorizer
     assert ClientCertificateMiddleware(app, lambda: authorizer).authorizer is authorizer
+
+
+@pytest.mark.parametrize(
+    ("scope", "path"),
+    [
+        ({}, "/"),
+        ({"path": "/x", "root_path": "/"}, "/x"),
+        ({"path": "/appX/x", "root_path": "/appX/"}, "/x"),
+        ({"path": "/app", "root_path": "/app"}, "/"),
+        ({"path": "/apps/x", "root_path": "/app"}, "/apps/x"),
+    ],
+)
+def test_path_without_the_root(scope: dict[str, str], path: str) -> None:
+    """The root path is removed only as whole segments, and an empty path is the root."""
+    assert path_of(scope) == path

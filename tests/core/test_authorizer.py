@@ -1016,3 +1016,17 @@ def test_an_app_without_policies_denies_every_request(
     assert authorizer.find_wsgi({"HTTP_X_ARR_CLIENTCERT": alice.header_value}) is None
     assert authorizer.find_asgi(scope) is None
     assert len(caplog.records) == len(decisions)
+
+
+def test_role_does_not_depend_on_what_is_remembered(alice: IssuedCertificate) -> None:
+    """Among several policies the first that accepts gives the roles, whichever is remembered."""
+    pin = alice.certificate.sha256_fingerprint
+    policies = {
+        "default": Policy(fingerprints=[pin], roles=["orders"]),
+        "partners": Policy(fingerprints=[pin], roles=["admin"]),
+    }
+    authorizer = Authorizer(policies)
+    assert authorizer.identify(alice.header_value, "partners", role="admin").roles == {"admin"}
+    with pytest.raises(CertificateDenied) as caught:
+        authorizer.identify(alice.header_value, None, role="admin")
+    assert caught.value.reason is DenialReason.ROLE_NOT_GRANTED

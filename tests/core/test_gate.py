@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from arrcert import Authorizer, CertificateDenied, ConfigurationError, DenialReason, Policy
+from arrcert.authorizer import UnconfiguredAuthorizer
 from arrcert.gate import FORBIDDEN, Gate, forbidden_headers, private
-from arrcert.settings import load
+from arrcert.settings import NOT_CONFIGURED, load
 from arrcert.testing import IssuedCertificate
 
 
@@ -177,6 +178,23 @@ def test_unknown_policy_behind_a_callable_denies(
     gate = Gate(lambda: authorizer, "x", None)
     with pytest.raises(CertificateDenied, match=r"misconfigured: no policy is called 'x'"):
         gate.identify_wsgi(environ_of(alice))
+
+
+def test_denial_names_the_policy_of_the_gate(
+    alice: IssuedCertificate, caplog: pytest.LogCaptureFixture
+) -> None:
+    """If the callable fails, the denial is logged under the policy that was asked for."""
+    with pytest.raises(CertificateDenied):
+        Gate(failing, "partners", None).identify_wsgi(environ_of(alice))
+    assert "under policy 'partners'" in caplog.text
+
+
+def test_policy_of_an_app_that_is_not_configured(alice: IssuedCertificate) -> None:
+    """An app without a configuration starts with any policy, and denies every request."""
+    gate = Gate(UnconfiguredAuthorizer(NOT_CONFIGURED), "partners", None)
+    with pytest.raises(CertificateDenied) as caught:
+        gate.identify_wsgi(environ_of(alice))
+    assert caught.value.reason is DenialReason.MISCONFIGURED
 
 
 # Responses. ---------------------------------------------------------------------------------------

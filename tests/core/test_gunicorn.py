@@ -44,7 +44,7 @@ def test_underscored_names_are_removed() -> None:
 
 def test_gunicorns_own_names_stay() -> None:
     """SCRIPT_NAME and PATH_INFO are kept, because gunicorn itself uses them."""
-    headers = [("SCRIPT_NAME", "/app"), ("PATH_INFO", "/x")]
+    headers = [("SCRIPT_NAME", "/app"), ("PATH_INFO", "/x"), ("script_name", "/app")]
     request = SimpleNamespace(headers=headers)
     pre_request(None, request)
     assert request.headers is headers

@@ -829,6 +829,7 @@ def test_identity_is_a_value(alice: IssuedCertificate, impostor: IssuedCertifica
     ):
         assert ClientIdentity(*values[:index], changed, *values[index + 1 :]) != one
     assert one != values
+    assert (one == values) is False
     assert repr(one) == (
         f"ClientIdentity(name='alice', roles=frozenset({{'orders'}}),"
         f" certificate={alice.certificate!r}, policy='default', alternative=1, note='gateway')"

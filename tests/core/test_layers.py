@@ -91,3 +91,57 @@ def test_layers_of_channels() -> None:
     """A class of Channels is known by its module."""
     assert is_of_channels(type("Router", (), {"__module__": "channels.routing"})())
     assert not is_of_channels(type("Router", (), {"__module__": "channelsx"})())
+
+
+@pytest.mark.parametrize("attribute", ["other_asgi_app", "__wrapped__"])
+def test_attributes_of_engineio_and_functools(attribute: str) -> None:
+    """Engine.IO and `functools.wraps` keep what they wrap under names of their own."""
+    assert inner(Layer(attribute, app)) is app
+
+
+def of_class(name: str) -> Any:
+    """Return an object of a class with a dotted name."""
+    module, _, qualname = name.rpartition(".")
+    return type(qualname, (), {"__module__": module, "__qualname__": qualname})()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "django.contrib.staticfiles.handlers.ASGIStaticFilesHandler",
+        "django.contrib.staticfiles.handlers.StaticFilesHandler",
+        "engineio.async_drivers.asgi.ASGIApp",
+        "engineio.middleware.WSGIApp",
+        "werkzeug.middleware.shared_data.SharedDataMiddleware",
+        "werkzeug.middleware.http_proxy.ProxyMiddleware",
+        "werkzeug.debug.DebuggedApplication",
+        "whitenoise.base.WhiteNoise",
+    ],
+)
+def test_classes_that_answer(name: str) -> None:
+    """These classes answer requests by themselves, so they are not known to pass them on."""
+    assert answers_of(of_class(name))
+    assert not passes_on(of_class(name))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "channels.auth.AuthMiddleware",
+        "channels.sessions.CookieMiddleware",
+        "channels.sessions.SessionMiddleware",
+        "channels.security.websocket.OriginValidator",
+        "opentelemetry.instrumentation.asgi.OpenTelemetryMiddleware",
+        "opentelemetry.instrumentation.wsgi.OpenTelemetryMiddleware",
+        "sentry_sdk.integrations.asgi.SentryAsgiMiddleware",
+        "sentry_sdk.integrations.wsgi.SentryWsgiMiddleware",
+        "uvicorn.middleware.proxy_headers.ProxyHeadersMiddleware",
+        "werkzeug.middleware.lint.LintMiddleware",
+        "werkzeug.middleware.profiler.ProfilerMiddleware",
+        "werkzeug.middleware.proxy_fix.ProxyFix",
+    ],
+)
+def test_classes_that_pass_requests_on(name: str) -> None:
+    """These classes pass every request on, and answer none by themselves."""
+    assert passes_on(of_class(name))
+    assert answers_of(of_class(name)) is None

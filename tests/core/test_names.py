@@ -402,3 +402,11 @@ def test_folder_is_not_deeper_than_can_be_looked_up() -> None:
     assert allows(uris(f"{folder}*"), f"{folder}y")
     assert allows(uris(f"{folder}*"), f"{folder}{'y/' * 100}z")
     assert "has more than 32 slashes" in why_not(uris, f"{folder}x/*")
+
+
+def test_matching_names_are_those_that_are_allowed() -> None:
+    """The names that match are exactly those of the certificate that an entry allows."""
+    allowed = uris("urn:a", FOLDER)
+    below, ambiguous = "spiffe://partner.example/ns/gw", "spiffe://partner.example/ns/../gw"
+    presented = names.PresentedNames(uris=["urn:a", "urn:b", below, ambiguous])
+    assert allowed.matching(presented) == {"urn:a", below}

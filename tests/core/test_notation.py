@@ -14,9 +14,10 @@ def test_truth_values_have_the_words_of_their_notation() -> None:
 
 
 def test_no_value_has_the_word_of_its_notation() -> None:
-    """Python writes None, and JSON writes null."""
+    """Python writes None, JSON writes null, and in TOML a key without a value is left out."""
     assert Notation.PYTHON.none == "None"
     assert Notation.JSON.none == "null"
+    assert Notation.TOML.none == "nothing"
 
 
 def test_every_form_is_used() -> None:

@@ -1587,3 +1587,67 @@ def test_anchor_as_a_client_needs_no_list(authority: CertificateAuthority) -> No
     anchors = [client.x509.public_bytes(Encoding.PEM).decode(), authority.certificate_pem.decode()]
     policy = Policy(trust_anchors=anchors, crls=authority.revocation_list().decode())
     assert said(policy, Presented(client))["revocation"].startswith("not revoked | ")
+
+
+def test_anchor_as_a_client_is_an_allowed_issuer(authority: CertificateAuthority) -> None:
+    """A client that is its own trust anchor, and its own issuer, needs no other configured one."""
+    client = made()
+    anchors = [client.x509.public_bytes(Encoding.PEM).decode(), authority.certificate_pem.decode()]
+    assert reason(Policy(trust_anchors=anchors, issuers=["alice"]), client) is None
+
+
+# --- several pins, pins of another length, roles and names ---------------------------------------
+
+
+def test_first_pin_that_matches_names_the_holder(alice: IssuedCertificate) -> None:
+    """Of two pins that match, the first gives identity and note, and the roles of both count."""
+    decision = Decision(Presented(alice.certificate), datetime.now(UTC), None)
+    ends = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=1)
+    first = Pin("A" * 64, ends, "first note", "first", frozenset({"a"}))
+    second = Pin("B" * 64, None, "second note", "second", frozenset({"b"}))
+    decision.match(first)
+    decision.match(second)
+    assert decision.pin == first
+    assert (decision.name, decision.label, decision.note) == ("first", "first", "first note")
+    assert decision.roles == {"a", "b"}
+    assert decision.until == ends
+    assert [ending.held for ending in decision.endings] == [first]
+
+
+@pytest.mark.parametrize(
+    ("key", "digits"),
+    [*(("fingerprints", n) for n in (38, 42, 62, 66)), *(("public_keys", n) for n in (40, 62, 66))],
+)
+def test_pin_of_another_length_stops_the_start(key: str, digits: int) -> None:
+    """A pin is 64 hex digits; a certificate's may also be 40."""
+    message = problems(**{"trust_anchors": None, key: ["A" * digits]})[key]
+    assert f"{digits} hex digits" in message
+
+
+def test_only_one_kind_of_pin_has_identities(alice: IssuedCertificate) -> None:
+    """Pins of certificates with identities may stand beside pins of keys without."""
+    certificate = alice.certificate
+    pin = {"fingerprint": certificate.sha256_fingerprint, "identity": "alice"}
+    policy = Policy(fingerprints=[pin], public_keys=[key_of(certificate)])
+    assert reason(policy, certificate) is None
+
+
+def test_identity_is_the_common_name_that_matched(
+    alice: IssuedCertificate, authority: CertificateAuthority
+) -> None:
+    """Of several allowed common names, the identity is the one in the certificate."""
+    policy = Policy(
+        trust_anchors=authority.certificate_pem.decode(),
+        common_names=["alice", "bob"],
+        identity="{common_name}",
+    )
+    moment = datetime.now(UTC).replace(microsecond=0)
+    decided = policy.decide(Presented(alice.certificate), moment, policy.trust_store())
+    assert isinstance(decided, Acceptance)
+    assert decided.name == "alice"
+
+
+@pytest.mark.parametrize("collection", [list, tuple, set, frozenset])
+def test_empty_collection_of_roles_stops_the_start(collection: Any) -> None:
+    """Roles in an empty collection of any kind are a mistake."""
+    assert "the list is empty" in problems(fingerprints=[PIN], roles=collection())["roles"]

@@ -265,6 +265,27 @@ def test_what_a_certificate_opened_is_private(
     assert ("X-Other", "1") in headers
 
 
+def test_cache_control_may_be_in_capitals(authorizer: Authorizer, alice: IssuedCertificate) -> None:
+    """The name of the header is read without regard to case, and replaced once."""
+    site = Site(("CACHE-CONTROL", "public"), ("Cache-Control", "max-age=9"))
+    _, headers, _ = call(ClientCertificateMiddleware(site, authorizer), alice)
+    found = [value for name, value in headers if name.lower() == "cache-control"]
+    assert found == ["max-age=9, private"]
+
+
+def test_environ_without_a_path(authorizer: Authorizer) -> None:
+    """A path that is missing is the root, and one that is no latin-1 is not exempt."""
+    app = ClientCertificateMiddleware(Site(), authorizer, exempt_paths=["/"])
+    answers: list[str] = []
+
+    def start_response(status: str, *_: Any) -> Any:
+        answers.append(status)
+
+    for paths in ({}, {"PATH_INFO": "/\u20ac"}):
+        app({"REQUEST_METHOD": "GET", **paths}, cast("StartResponse", start_response))
+    assert answers == ["200 OK", "403 Forbidden"]
+
+
 def test_a_page_that_is_open_may_be_public(authorizer: Authorizer) -> None:
     """A response on an exempt path does not change."""
     site = Site(("Cache-Control", "public"))

@@ -5,7 +5,8 @@
 
 The source tree is copied first, so you can edit it during the run. A first run of the tests records
 which test runs through which lines. Each mutant then meets these tests only, the quickest first,
-until one fails. Hypothesis is derandomized and the mutants are listed in order, so two runs agree.
+until one fails: the tests in the module's own test file, and, where none of them fails, the others.
+Hypothesis is derandomized and the mutants are listed in order, so two runs agree.
 """
 
 from __future__ import annotations
@@ -23,13 +24,13 @@ import signal
 import sys
 import tempfile
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any, NamedTuple
 
-from tools.deciding import deciding_modules, is_deciding
+from tools.deciding import PACKAGES, deciding_modules
 from tools.mutants.changes import Mutant, mutants_of
 
 ROOT = Path(__file__).parents[2]
@@ -57,6 +58,20 @@ class Baseline(NamedTuple):
 
     seconds: dict[str, float]
     lines: dict[str, dict[int, frozenset[str]]]
+
+    def stages_for(self, mutant: Mutant) -> list[list[str]]:
+        """Return the tests that can detect a mutant, in the groups that run one after the other.
+
+        The module's own tests come first. Most mutants are killed there, and the other test files
+        need not be imported.
+        """
+        own = f"{own_test_file(mutant.module)}::"
+        tests = self.tests_for(mutant)
+        stages = [
+            [test for test in tests if test.startswith(own)],
+            [test for test in tests if not test.startswith(own)],
+        ]
+        return [stage for stage in stages if stage]
 
     def tests_for(self, mutant: Mutant) -> list[str]:
         """Return the tests that can detect a mutant, the fastest first."""
@@ -189,7 +204,9 @@ def main() -> int:
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         tree = Path(folder, "tree")
-        for name in ("arrcert", "tests", "docs"):
+        # The tests of the core import other packages too, which fit only this core.
+        names = {*PACKAGES, "tests", "docs"} & set(os.listdir(ROOT))
+        for name in sorted(names):
             shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
         for name in ("pyproject.toml", "README.md", "Makefile"):
             shutil.copy(ROOT / name, tree)
@@ -225,6 +242,8 @@ def _warm_up() -> None:
     """Import the libraries that every process needs and that are not mutated."""
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     os.environ.pop("ARRCERT", None)
+    # The compiled test files stay in the copy of the tree, for every process.
+    sys.dont_write_bytecode = False
     import hypothesis
     import pytest  # noqa: F401
     from cryptography import x509  # noqa: F401
@@ -245,17 +264,23 @@ def _pytest(files: Sequence[str], plugin: _Plugin) -> int:
     import pytest
 
     options = ["-x", "-q", "--no-header", "--tb=short", "-p", "no:cacheprovider"]
+    # Nobody reads the values in a failed assertion, and pytest would rewrite each test file.
+    options.append("--assert=plain")
     # Ignore the project's pytest options: they may need plugins, and no plugins are loaded here.
     options += ["-o", "addopts=", "--import-mode=importlib"]
     return int(pytest.main([*options, *files], plugins=[plugin]))
 
 
 def _files(tree: Path) -> list[str]:
-    """Return the test files of the core, without those of modules that do not decide."""
+    """Return the test files of the core, without those of the command `arrcert`."""
     files = sorted(
         path.relative_to(tree).as_posix() for path in (tree / "tests" / "core").rglob("test_*.py")
     )
-    return [file for file in files if is_deciding(module_of(file)) and not file.endswith(LEFT_OUT)]
+    return [
+        file
+        for file in files
+        if not file.startswith("tests/core/cli/") and not file.endswith(LEFT_OUT)
+    ]
 
 
 def _baseline(tree: Path, folder: Path) -> Baseline:
@@ -318,23 +343,25 @@ def _run_all(
     """Run each mutant in a process of its own, and `jobs` of them at a time."""
     results: dict[int, str] = {}
     running: dict[int, tuple[int, float]] = {}
-    waiting = iter(enumerate(mutants))
+    stages = [baseline.stages_for(mutant) for mutant in mutants]
+    waiting = deque(range(len(mutants)))
     last = 0.0
     while len(results) < len(mutants):
-        while len(running) < jobs:
-            number, mutant = next(waiting, (None, None))
-            if number is None or mutant is None:
-                break
-            tests = baseline.tests_for(mutant)
-            if not tests:
+        while waiting and len(running) < jobs:
+            number = waiting.popleft()
+            if not stages[number]:
                 results[number] = SURVIVED
                 continue
+            tests = stages[number].pop(0)
             patience = 10 + 5 * sum(baseline.seconds[test] for test in tests)
-            pid = _fork(_one(tree, mutant, tests))
+            pid = _fork(_one(tree, mutants[number], tests))
             running[pid] = (number, time.monotonic() + patience)
         for pid, code in _ended(running):
             number, _ = running.pop(pid)
-            results[number] = SURVIVED if code == 0 else KILLED
+            if code:
+                results[number] = KILLED
+            else:
+                waiting.appendleft(number)
         now = time.monotonic()
         for pid, (number, until) in list(running.items()):
             if now > until:

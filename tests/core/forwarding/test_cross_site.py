@@ -76,6 +76,7 @@ def reasons(
         {"Sec-Fetch-Site": "unheard-of", "Origin": OWN, "Host": SITE},
         {"Origin": OTHER, "Host": SITE},
         {"Origin": "null", "Host": SITE},
+        {"Origin": "null", "Host": ""},
         {"Origin": OWN},
         {"Origin": "https://site.example:8443", "Host": SITE},
         {"Origin": "https://[", "Host": SITE},
@@ -99,6 +100,8 @@ def test_unsafe_request_from_another_site_is_denied(
         {"Sec-Fetch-Site": "none", "Host": SITE},
         {"Origin": OWN, "Host": SITE},
         {"Origin": OWN, "Host": "SITE.example"},
+        {"Origin": "https://SITE.example", "Host": SITE},
+        {"Sec-Fetch-Site": "same-origin", "Origin": OWN, "Host": "internal.example"},
         {"Sec-Fetch-Site": "cross-site", "Origin": "https://app.example", "Host": SITE},
         {"Origin": "https://app.example", "Host": SITE},
     ],
@@ -195,6 +198,7 @@ def test_remembered_certificate_is_checked_again(
         "HTTPS://app.contoso.com",
         "https://App.contoso.com",
         "null",
+        "https://",
         " https://app.contoso.com",
         "",
         7,
@@ -219,3 +223,23 @@ def test_origins_come_from_settings() -> None:
     load({}, environ)
     with pytest.raises(ConfigurationError, match="is not a list of origins"):
         load({**policies, "ARRCERT_CROSS_SITE_ORIGINS": "https://app.contoso.com"}, {})
+
+
+def test_two_origins_are_not_the_sites_own(
+    authorizer: Authorizer, alice: IssuedCertificate
+) -> None:
+    """A request with two Origins is denied, even if one of them is the site's own."""
+    headers = [
+        *pairs({"Host": SITE}, alice),
+        (b"origin", OWN.encode()),
+        (b"origin", OTHER.encode()),
+    ]
+    with pytest.raises(CertificateDenied) as caught:
+        authorizer.authorize_headers(headers, method="POST")
+    assert caught.value.reason is DenialReason.CROSS_SITE
+
+
+@pytest.mark.parametrize("collection", [list, tuple, set, frozenset])
+def test_origins_may_be_in_any_collection(collection: Any) -> None:
+    """Origins are in a list, a tuple or a set, and a scheme may have one letter."""
+    assert origins_from(collection(["x://app.example"])) == {"x://app.example"}

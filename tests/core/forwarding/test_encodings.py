@@ -440,3 +440,10 @@ def test_every_byte_string_survives(data: bytes) -> None:
     pem = f"-----BEGIN CERTIFICATE-----\n{b64(data)[:76]}\n-----END CERTIFICATE-----\n"
     if len(b64(data)) <= 76:
         assert percent_encoded_pem(quote(pem)) == [data]
+
+
+def test_one_hop_is_the_default() -> None:
+    """Without a number of hops, the last element of XFCC is the client's."""
+    value = f'Cert="{quote(OTHER_PEM)}",Cert="{quote(PEM)}"'
+    assert decode("xfcc", value) == decode("xfcc", value, 1)
+    assert decode("xfcc", value) != decode("xfcc", value, 2)

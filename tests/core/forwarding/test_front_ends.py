@@ -343,3 +343,41 @@ def test_line_ends_are_a_declared_fact() -> None:
         assert described.normalizes_line_ends is value
         named = front_end_from({"name": "rfc9440", "normalizes_line_ends": value})
         assert named == FRONT_ENDS["rfc9440"]._replace(normalizes_line_ends=value)
+
+
+def test_which_front_ends_normalize_line_ends() -> None:
+    """Line ends are known to be right behind these front ends; behind others it is not known."""
+    known = {name for name, held in FRONT_ENDS.items() if held.normalizes_line_ends}
+    assert known == {
+        *("app-service", "functions", "container-apps", "envoy"),
+        *("application-gateway", "nginx", "haproxy"),
+    }
+    assert {FRONT_ENDS[name].normalizes_line_ends for name in set(FRONT_ENDS) - known} == {None}
+
+
+def test_setting_has_a_name_of_its_own() -> None:
+    """A mistake is reported under `front_end`, unless the caller names another setting."""
+    with pytest.raises(ConfigurationError) as caught:
+        front_end_from(7)
+    assert [problem.setting for problem in caught.value.problems] == ["front_end"]
+
+
+@pytest.mark.parametrize("encoding", [["xfcc"], {}, 7, None])
+def test_encoding_is_text(encoding: object) -> None:
+    """An encoding that is not text is a mistake like an unknown one."""
+    [problem] = problems_of({"header": "X-C", "encoding": encoding})
+    assert problem.setting == 'S["encoding"]'
+
+
+def test_both_facts_may_stand_beside_a_name() -> None:
+    """A known front end may be given both facts at once."""
+    described = {"name": "nginx", "http2": True, "normalizes_line_ends": False}
+    expected = FRONT_ENDS["nginx"]._replace(http2=True, normalizes_line_ends=False)
+    assert front_end_from(described) == expected
+
+
+def test_verify_header_alone_proves_no_names() -> None:
+    """A front end that does not check certificates proves no names, whatever header it sends."""
+    front_end = FrontEnd("f", "X-C", verify_header="X-V", verify_value="1")
+    assert why_names_are_not_proven(front_end) is not None
+    assert why_names_are_not_proven(front_end._replace(checks_certificates=True)) is None

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import runpy
 import sys
 import threading
+from importlib.util import module_from_spec
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -59,15 +59,23 @@ def test_settings_of_the_worker_are_found(settings: dict[str, Any], unsafe_setti
 
 def test_worker_that_imports_the_app_is_seen() -> None:
     """The settings are found during the import, when the worker is on the stack."""
-    code = "def init_process(self):\n    return load()\n"
-    frame: dict[str, Any] = {
-        "__name__": "gunicorn.workers.gthread",
+
+    def load() -> ModuleType:
         # A separate module keeps the facts of this process unknown.
-        "load": lambda: runpy.run_path(str(gunicorn.__file__)),
-    }
+        spec = gunicorn.__spec__
+        assert spec is not None
+        assert spec.loader is not None
+        module = module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    code = "def init_process(self):\n    return load()\n"
+    frame: dict[str, Any] = {"__name__": "gunicorn.workers.gthread", "load": load}
     exec(code, frame)
-    module = frame["init_process"](SimpleNamespace(cfg=SimpleNamespace(header_map="dangerous")))
-    assert module["running_gunicorn"]().unsafe_setting == "header_map=dangerous"
+    settings = SimpleNamespace(header_map="dangerous", proxy_protocol=True)
+    module = frame["init_process"](SimpleNamespace(cfg=settings))
+    assert module.running_gunicorn().unsafe_setting == "header_map=dangerous"
+    assert module.gunicorn_speaks_proxy_protocol()
     assert running_gunicorn().unsafe_setting == ""
 
 
@@ -79,7 +87,7 @@ def test_facts_are_found_once() -> None:
 
 def test_search_is_repeated_until_the_settings_are_found() -> None:
     """Without a worker on the call stack, or without its settings, the next call looks again."""
-    assert running_gunicorn().unsafe_setting == ""
+    assert running_gunicorn() == RunningGunicorn(False, (27, 0, 1), "")
     assert seen_from_worker(None).unsafe_setting == ""
     dangerous = SimpleNamespace(header_map="dangerous")
     assert seen_from_worker(dangerous).unsafe_setting == "header_map=dangerous"
@@ -150,3 +158,15 @@ def test_proxy_protocol_is_read_from_the_worker(mode: object, speaks: bool) -> N
     worker = SimpleNamespace(cfg=SimpleNamespace(proxy_protocol=mode))
     assert frame["run"](worker) is speaks  # type: ignore[operator]
     assert gunicorn_speaks_proxy_protocol() is speaks
+
+
+def test_proxy_protocol_is_found_once() -> None:
+    """A gunicorn without the setting does not speak it, and what was found stays known."""
+    code = "def run(self):\n    return ask()\n"
+    frame: dict[str, Any] = {
+        "__name__": "gunicorn.workers.gasgi",
+        "ask": gunicorn_speaks_proxy_protocol,
+    }
+    exec(code, frame)
+    assert not frame["run"](SimpleNamespace(cfg=SimpleNamespace()))
+    assert not frame["run"](SimpleNamespace(cfg=SimpleNamespace(proxy_protocol=True)))

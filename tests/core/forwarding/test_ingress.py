@@ -745,12 +745,15 @@ def test_loose_line_ends_of_a_server(
     assert [record.levelno for record in caplog.records] == ([] if level is None else [level])
 
 
-def test_loose_line_ends_of_an_asgi_server(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_loose_line_ends_of_an_asgi_server(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     """An ASGI server with loose line ends is recognized by its modules, and is unsafe likewise."""
     monkeypatch.setitem(sys.modules, "hypercorn.protocol.h11", ModuleType("h11"))
     scope = {"type": "http", "method": "GET", "headers": [(b"x-arr-clientcert", b"v")]}
     strict = FRONT_ENDS["app-service"]
     assert Ingress(strict).from_asgi(scope) == ("v", None)
+    assert not caplog.records
     denied = finding(Ingress(strict._replace(normalizes_line_ends=False)).from_asgi(scope))
     assert denied.reason is DenialReason.MISCONFIGURED
     real = {"arrcert.headers": [("X-ARR-ClientCert", "v")], "REQUEST_METHOD": "GET"}
@@ -766,3 +769,96 @@ def test_websocket_on_an_old_daphne_is_misconfigured(monkeypatch: pytest.MonkeyP
     assert denied == (DenialReason.MISCONFIGURED, "old")
     lenient = Ingress(FRONT_ENDS["app-service"], refuse_unsafe_servers=False)
     assert lenient.from_asgi(scope) == ("v", None)
+
+
+# --- requests that change nothing ----------------------------------------------------------------
+
+
+def safe_answers(
+    ingress: Ingress, pairs: list[tuple[str, str]], version: str = "1.1", address: str = "10.1.0.1"
+) -> list[Forwarded | Finding]:
+    """Return what is read of a GET request over WSGI, over ASGI, and from its header pairs."""
+    environ = {
+        "REQUEST_METHOD": "GET",
+        "SERVER_PROTOCOL": f"HTTP/{version}",
+        "REMOTE_ADDR": address,
+        "REMOTE_PORT": "4711",
+        **as_environ(pairs),
+    }
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "http_version": version,
+        "client": (address, 4711),
+        "headers": [(name.lower().encode(), value.encode()) for name, value in pairs],
+    }
+    return [ingress.from_wsgi(environ), ingress.from_asgi(scope), ingress.from_pairs(pairs, "GET")]
+
+
+@pytest.mark.parametrize(
+    ("proto", "passes"), [("https", True), ("HTTPS", True), ("http", False), ("https,http", False)]
+)
+def test_transport_of_a_safe_request(proto: str, passes: bool) -> None:
+    """A request that changes nothing is denied without TLS too."""
+    for answer in safe_answers(APP_SERVICE, [(HEADER, "v"), ("X-Forwarded-Proto", proto)]):
+        if passes:
+            assert answer == ("v", None)
+        else:
+            assert reason(answer) is DenialReason.INSECURE_TRANSPORT
+
+
+def test_repetition_in_a_safe_request() -> None:
+    """A certificate that comes twice is ambiguous, whatever the method is."""
+    _, asgi, pairs = safe_answers(APP_SERVICE, [(HEADER, "v"), (HEADER, "w")])
+    assert {reason(asgi), reason(pairs)} == {DenialReason.AMBIGUOUS}
+
+
+def test_other_headers_of_a_safe_request() -> None:
+    """The verify header, the secret and the chain count whatever the method is."""
+    secret = SecretHeader("X-Secret", ("s" * 32,))
+    for ingress, name in (
+        (Ingress(FRONT_ENDS["nginx"]), "X-Client-Cert"),
+        (Ingress(FRONT_ENDS["app-service"], secret_header=secret), HEADER),
+    ):
+        for answer in safe_answers(ingress, [(name, "v")]):
+            assert reason(answer) is DenialReason.NOT_THROUGH_FRONT_END
+    chain = [("Client-Cert", "v"), ("Client-Cert-Chain", "w")]
+    assert safe_answers(Ingress(FRONT_ENDS["rfc9440"]), chain) == [("v", "w")] * 3
+
+
+def test_later_check_does_not_undo_a_denial() -> None:
+    """A request that one check denies stays denied if the checks after it find nothing."""
+    networks = [ipaddress.ip_network("10.1.0.0/16")]
+    for name in ("app-service", "api-management"):
+        front_end = FRONT_ENDS[name]
+        pairs = [(front_end.header, "v")]
+        for ingress in (Ingress(front_end), Ingress(front_end, trusted_proxies=networks)):
+            for answer in safe_answers(ingress, pairs, version="2")[:2]:
+                assert reason(answer) is DenialReason.NOT_THROUGH_FRONT_END
+                assert "HTTP/2" in finding(answer).detail
+            assert safe_answers(ingress, pairs)[:2] == [("v", None)] * 2
+    secret = SecretHeader("X-Secret", ("s" * 32,))
+    ingress = Ingress(FRONT_ENDS["app-service"], secret_header=secret)
+    pairs = [(HEADER, "v"), ("X-Secret", "s" * 32), ("X-Forwarded-Proto", "http")]
+    for answer in safe_answers(ingress, pairs):
+        assert reason(answer) is DenialReason.INSECURE_TRANSPORT
+
+
+def test_upgrade_is_read_without_case() -> None:
+    """A handshake is one in any spelling of `websocket` (RFC 6455 section 4.2.1)."""
+    pairs = [
+        (HEADER, "v"),
+        ("Upgrade", "WebSocket"),
+        ("Origin", "https://evil.example"),
+        ("Host", "site.example"),
+    ]
+    wsgi, _, from_pairs = safe_answers(APP_SERVICE, pairs)
+    assert {reason(wsgi), reason(from_pairs)} == {DenialReason.CROSS_SITE}
+
+
+def test_real_headers_on_a_server_with_strict_line_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A strict server is not refused for its line ends, if it has the real headers."""
+    monkeypatch.setattr(module, "asgi_server_with_loose_line_ends", lambda: None)
+    front_end = FRONT_ENDS["api-management"]._replace(normalizes_line_ends=False)
+    environ = {"SERVER_SOFTWARE": "waitress", REAL_HEADERS: [("X-Client-Cert", "v")]}
+    assert Ingress(front_end).from_wsgi(environ) == ("v", None)

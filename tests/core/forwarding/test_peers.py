@@ -42,6 +42,10 @@ def replaced(finding: Finding | None) -> bool:
         ("10.1.0.1", 4711, ['for="10.1.0.1:4711";proto=https'], True),
         ("10.1.0.1", 4711, ["10.1.0.1", "4711"], True),
         ("10.1.0.1", "4711", ["04711", "10.1.0.1, 10.1.0.2"], True),
+        ("10.1.0.1", 4711, ['192.0.2.1, "10.1.0.1:4711" '], True),
+        ("fd00::1", 4711, ["[fd00::1]", "4711"], True),
+        ("10.1.0.1", 4711, ["X10.1.0.1:4711"], False),
+        ("10.1.0.1", 4711, ["X10.1.0.1", "4711"], False),
         ("10.1.0.1", 4711, [], False),
         ("10.1.0.1", 4711, ["10.1.0.1"], False),
         ("10.1.0.1", 4711, ["4711"], False),
@@ -117,3 +121,16 @@ def test_wsgi_headers_may_name_address_and_port() -> None:
     assert check_wsgi_peer(environ, TRUSTED) is None
     environ["HTTP_X_REAL_IP"] = "10.1.0.1:4711"
     assert replaced(check_wsgi_peer(environ, TRUSTED))
+
+
+@pytest.mark.parametrize(
+    ("peer", "expected"), [("10.1.0.1", False), ("/run/x.sock", True), ((), True)]
+)
+def test_waitress_without_an_address_and_a_port(peer: object, expected: bool) -> None:
+    """The address of waitress's channel may be text; one that holds no address is another one."""
+    environ = {
+        "REMOTE_ADDR": "10.1.0.1",
+        "REMOTE_PORT": "50000",
+        "waitress.client_disconnected": Channel(addr=peer).check,
+    }
+    assert replaced(check_wsgi_peer(environ, TRUSTED)) is expected

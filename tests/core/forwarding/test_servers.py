@@ -293,7 +293,11 @@ def _versions_are_not_remembered() -> Iterator[None]:
     [
         ("0.36.1", "eventlet before 0.37", False),
         ("0.37.0", "eventlet", True),
+        ("0.37", "eventlet", True),
         ("0.41.3", "eventlet", True),
+        ("1", "eventlet", True),
+        ("1.", "eventlet", True),
+        ("v1.0", "eventlet before 0.37", False),
         ("1.0rc1", "eventlet", True),
         ("0.0.0", "eventlet before 0.37", False),
         ("unknown", "eventlet before 0.37", False),
@@ -316,6 +320,7 @@ def test_eventlet_is_judged_by_its_version(
     assert server is not None
     assert (server.name, server.is_safe) == (name, is_safe)
     assert ("upgrade eventlet" in server.remedy) is not is_safe
+    assert server.has_loose_line_ends is is_safe
 
 
 def test_gunicorn_that_checks_no_names_over_http2(running: Callable[..., None]) -> None:

@@ -204,3 +204,27 @@ def test_link_in_a_served_folder_is_refused(file: Path) -> None:
     (media / "partners.toml").symlink_to(file)
     assert "is below MEDIA_ROOT" in why(media / "partners.toml", Served("MEDIA_ROOT", str(media)))
     assert read_content(str(file), served=[Served("MEDIA_ROOT", str(media))]).text == TEXT
+
+
+def test_largest_file_is_read(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file may have as many bytes as the limit says."""
+    monkeypatch.setattr(contents, "LARGEST", len(TEXT))
+    assert read_content(str(file)).text == TEXT
+
+
+def test_time_of_the_change(file: Path) -> None:
+    """The time of the last change is the file's, in seconds."""
+    os.utime(file, (1_700_000_000, 1_700_000_001))
+    assert read_content(str(file)).changed_at == 1_700_000_001
+
+
+def test_modes_are_checked_by_default(file: Path) -> None:
+    """A file that others may write is refused if the caller says nothing about modes."""
+    file.chmod(0o666)
+    with pytest.raises(ValueError, match="mode 0666"):
+        read_content(str(file))
+
+
+def test_everything_is_below_the_root(file: Path) -> None:
+    """A site that serves the root folder serves every file."""
+    assert "MEDIA_ROOT ('/')" in why(file, Served("MEDIA_ROOT", "/"))

@@ -427,6 +427,7 @@ def test_new_warnings_are_logged_once(site: Site, caplog: pytest.LogCaptureFixtu
     for comment in ("", "#\n"):
         site.replace(sealed((retired + comment).encode()))
         site.look()
+        assert caplog.text.count("configuration: ARRCERT_FILE") == 1
     assert caplog.text.count("configuration: ARRCERT_FILE") == 1
     assert "expired at 2020-01-01" in caplog.text
 
@@ -443,6 +444,7 @@ def test_unexpected_fault_keeps_the_last_good_one(
     with monkeypatch.context() as patch:
         patch.setattr(file, "read_content", broken)
         site.look()
+        assert len(errors) == 1
         site.look()
     assert errors == ["ARRCERT_FILE: the last good content stays in use"]
     site.look()
@@ -595,3 +597,41 @@ def test_share_that_does_not_answer_is_an_error(site: Site, errors: list[str]) -
         site.verdicts()
     [said] = errors
     assert f"'{site.path}' could not be read for 61 seconds" in said
+
+
+def test_look_at_the_same_content_changes_nothing(site: Site) -> None:
+    """The policies of a file that did not change are not built again."""
+    generation = site.file.current()
+    site.look()
+    assert site.file.current() is generation
+
+
+@pytest.mark.usefixtures("threads")
+def test_thread_that_ended_is_started_again(path: Path) -> None:
+    """If the thread is not alive, the next request that is late starts another one."""
+    site = Site(path)
+    ended = threading.Thread(target=time.monotonic)
+    ended.start()
+    ended.join()
+    site.file._thread = ended
+    site.file._overdue_at = 0
+    site.verdicts()
+    assert site.file._thread is not ended
+    assert site.file._thread.is_alive()
+
+
+def test_late_look_of_some_seconds_is_no_error(site: Site, errors: list[str]) -> None:
+    """The log says nothing if no look ended for less than a minute."""
+    site.file._thread = threading.current_thread()
+    site.file._looked_at = time.monotonic() - 5
+    site.file._overdue_at = 0
+    site.verdicts()
+    assert errors == []
+
+
+def test_modes_are_checked_unless_they_are_to_be_ignored(path: Path) -> None:
+    """A file that others may write is refused by default."""
+    path.chmod(0o666)
+    with pytest.raises(ConfigurationError, match="mode 0666"):
+        PolicyFile(str(path))
+    PolicyFile(str(path), ignore_mode=True)

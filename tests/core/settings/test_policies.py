@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from arrcert.notation import Notation
-from arrcert.settings.policies import PolicyReader
+from arrcert.settings.policies import Place, PolicyReader
 from arrcert.testing import CertificateAuthority
 from arrcert.trust.files import TrustFolder
 
@@ -122,3 +122,43 @@ def test_paths_are_relative_to_the_folder(tmp_path: Path, authority: Certificate
     [problem] = read(text, trust_folder=TrustFolder(str(tmp_path))).problems
     assert problem.setting == 'ARRCERT_FILE["default"]["crls"]'
     assert f"the file '{tmp_path}/absent.crl' cannot be read" in problem.message
+
+
+def test_place_of_the_flat_variables() -> None:
+    """Without a place, a key is called by its environment variable, and the policy ARRCERT."""
+    place = Place("", Notation.PYTHON)
+    assert (place.setting(), place.setting("issuers")) == ("ARRCERT", "ARRCERT_ISSUERS")
+
+
+def test_refused_key_does_not_hide_another_mistake() -> None:
+    """Beside a key that may not stand here, the mistakes of the other keys are reported."""
+    text = "[default]\nnames_proven_by_front_end = true\nclock_skew = -1"
+    found = read(text, refused={"names_proven_by_front_end": "is not allowed"}).problems
+    assert [problem.setting for problem in found] == [
+        'ARRCERT_FILE["default"]["names_proven_by_front_end"]',
+        'ARRCERT_FILE["default"]["clock_skew"]',
+    ]
+
+
+def test_stray_key_does_not_hide_another_mistake() -> None:
+    """Beside a key in place of a policy's name, the mistakes of the policies are reported."""
+    found = read("clock_skew = 5\n[partners]\ncolour = 1").problems
+    assert [problem.setting for problem in found] == [
+        "ARRCERT_FILE",
+        'ARRCERT_FILE["partners"]["colour"]',
+    ]
+
+
+def test_alternatives_may_be_a_tuple() -> None:
+    """In a framework's settings, alternatives may stand in a tuple."""
+    reader = PolicyReader("ARRCERT", Notation.PYTHON)
+    policies = reader.read({"default": ({"fingerprints": [PIN]}, {"public_keys": [PIN]})})
+    assert reader.problems == []
+    assert len(policies["default"]) == 2
+
+
+def test_policy_without_a_condition_is_a_mistake() -> None:
+    """A policy that is whole and has no condition is reported at its own place."""
+    reader = PolicyReader("ARRCERT", Notation.PYTHON)
+    assert reader.build('ARRCERT["default"]', {"clock_skew": 5}) is None
+    assert [problem.setting for problem in reader.problems] == ['ARRCERT["default"]']

@@ -790,3 +790,31 @@ def test_any_text_in_the_environment_is_settings_or_a_configuration_error(text: 
 def test_place_names_a_key_as_it_is_written(where: str, key: str, setting: str) -> None:
     """A key has the name of its variable, or its place in the mapping."""
     assert Place(where, Notation.PYTHON).setting(key) == setting
+
+
+def test_described_front_end_is_guarded() -> None:
+    """Outside App Service a known front end without a check needs a guard; a described one not."""
+    described = {"header": "X-Client-Cert"}
+    assert load({"ARRCERT": POLICY, "ARRCERT_FRONT_END": described}, {}).is_guarded
+    assert not load({"ARRCERT": POLICY, "ARRCERT_FRONT_END": "envoy"}, {}).is_guarded
+    assert not load({"ARRCERT": POLICY}, {}).telemetry
+
+
+def test_mistakes_of_the_file_and_of_settings_are_reported_together(tmp_path: Path) -> None:
+    """A mistake in the file of policies does not hide those of the settings."""
+    path = tmp_path / "partners.toml"
+    path.write_text("[default]\n")
+    found = problems({"ARRCERT_FILE": str(path), "ARRCERT_FRONT_END": "?"})
+    assert {setting for setting, _ in found} == {
+        'ARRCERT_FILE["default"]',
+        "ARRCERT_FRONT_END",
+    }
+
+
+def test_warnings_of_the_file_are_those_of_the_settings(tmp_path: Path) -> None:
+    """What is probably a mistake in the file is a warning at the start."""
+    path = tmp_path / "partners.toml"
+    pin = f'{{fingerprint = "{PIN}", not_after = 2020-01-01}}'
+    path.write_text(f"[default]\nfingerprints = [{pin}]\n")
+    warnings = load({"ARRCERT_FILE": str(path)}, ON_APP_SERVICE).warnings()
+    assert [problem.setting for problem in warnings] == ['ARRCERT_FILE["default"]["fingerprints"]']

@@ -20,6 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arrcert.testing import CertificateAuthority, IssuedCertificate
+from arrcert.trust import crls
 from arrcert.trust.crls import RevocationList, read_revocation_lists
 from arrcert.trust.scopes import Scope
 
@@ -665,3 +666,24 @@ def test_list_made_by_openssl(tmp_path: Path) -> None:
     assert [held.number for held in lists] == [None, None, 0x2A]
     assert all(held.is_signed_by(ca) for held in lists)
     assert not any(held.why_not_current(datetime.now(UTC)) for held in lists)
+
+
+def test_number_between_two_others_is_not_listed() -> None:
+    """A serial number is listed only as a whole, and not if its bytes lie across two others."""
+    width = 20
+    middle = bytes(range(1, width + 1))
+    around = [b"\x63" + middle[:-1], middle[-1:] + b"\x63" * (width - 1)]
+    numbers = crls._SerialNumbers(map(number_of, around), 2)
+    assert number_of(middle) not in numbers
+    assert all(number_of(key) in numbers for key in around)
+
+
+def test_number_after_a_similar_one_is_listed() -> None:
+    """A serial number is found although its bytes also begin within the number before it."""
+    similar, key = b"\x63" + b"\x05" * 19, b"\x05" * 20
+    assert number_of(key) in crls._SerialNumbers(map(number_of, [similar, key]), 2)
+
+
+def number_of(key: bytes) -> int:
+    """Return the serial number of some bytes."""
+    return int.from_bytes(key, "big")

@@ -428,7 +428,8 @@ def test_unexpected_fault_while_reading_keeps_the_old_store(
 
     monkeypatch.setattr(module, "parse_certificates", broken)
     path.write_bytes(b"changed")
-    assert settled(files) is before
+    for _ in range(2):
+        assert settled(files) is before
     [record] = caplog.records
     assert record.exc_info is not None
 

@@ -59,6 +59,7 @@ def test_a_mutant_meets_the_tests_of_its_lines() -> None:
     mutants = mutants_of(ast.parse("def f(x=1):\n    return x < y"), "m")
     in_body = [mutant for mutant in mutants if not mutant.runs_at_import]
     assert baseline.tests_for(in_body[0]) == [own, other]
+    assert baseline.stages_for(in_body[0]) == [[own], [other]]
     at_import = [mutant for mutant in mutants if mutant.runs_at_import]
     assert set(baseline.tests_for(at_import[0])) == {
         own,
@@ -144,3 +145,14 @@ def test_failing_tests_stop_the_run(house: House) -> None:
     code, said = house.runs()
     assert code == 1
     assert "the tests fail in the unchanged tree" in said
+
+
+def test_other_tests_kill_what_the_own_ones_do_not_notice(house: House) -> None:
+    """A mutant that survives the tests of its module meets the other tests."""
+    house.tested_with(17, 19)
+    house.write(
+        "tests/core/gates/test_else.py",
+        "from arrcert.gates.age import may_enter\n\n\ndef test_else():\n    assert may_enter(18)\n",
+    )
+    code, said = house.runs()
+    assert (code, "100.0%" in said) == (0, True), said
