@@ -139,13 +139,13 @@ def main() -> int:
         return Row(measure, found[one] / found["few"], goal, beside=times)
 
     print_table(
-        "A path of two links under revocation lists",
+        "A path with one intermediate, with revocation lists",
         [
             row(f"control: {FEW} entries / {FEW} entries", "few again", None),
             row(f"a decision, {MANY:,} entries / {FEW}", "many", 1.1),
             row(f"a decision, no list / {FEW} entries", "none", None),
             Row(
-                f"loading {MANY:,} entries / parsing and reading each number alone",
+                f"loading {MANY:,} entries / only parsing the list and reading each serial number",
                 seconds / numbers,
                 None,
                 beside=f"{seconds:.2f} s / {numbers:.2f} s CPU time, {len(data) / 1e6:.0f} MB",

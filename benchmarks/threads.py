@@ -40,7 +40,7 @@ def main() -> int:
 
 def row(measure: str, one: float, many: float) -> Row:
     """Return the row that compares the threads with one thread."""
-    beside = f"{many:,.0f} / {one:,.0f} decisions a second; the lock of the interpreter allows 1"
+    beside = f"{many:,.0f} / {one:,.0f} decisions a second; the GIL allows no ratio above 1"
     return Row(measure, many / one, None, beside=beside, of="decisions a second")
 
 
