@@ -175,6 +175,9 @@ def test_gunicorns_settings_are_seen_from_another_thread(serve, forms, words) ->
         assert "gunicorn with header_map=dangerous" in site.log.read_text()
 
 
+WIDE = "\uff14\uff17\uff11\uff11".encode().decode("latin-1")
+"""The number 4711 in full-width digits, as the bytes of UTF-8."""
+
 FORWARDED = {
     "an address": ("X-Forwarded-For: 10.1.0.1",),
     "an address and a port": ("X-Forwarded-For: 10.1.0.1:4711",),
@@ -184,7 +187,18 @@ FORWARDED = {
     "two addresses": ("X-Forwarded-For: 10.1.0.1:4711, 10.1.0.2:4711",),
     "a port of its own": ("X-Forwarded-For: 10.1.0.1", "X-Forwarded-Port: 4711"),
     "a port of its own, signed": ("X-Forwarded-For: 10.1.0.1", "X-Forwarded-Port: +4711"),
+    "a port in other digits": (
+        "X-Forwarded-For: 10.1.0.1",
+        f"X-Forwarded-Port: {WIDE}",
+    ),
+    "a zone with a separator": ("X-Forwarded-For: [::ffff:10.1.0.1%a=b]:4711",),
+    "another separator": ("X-Forwarded-For: [::ffff:10.1.0.1%a;b]:4711",),
+    "a zone and a port of its own": (
+        "X-Forwarded-For: ::ffff:10.1.0.1%a=b",
+        "X-Forwarded-Port: 4711",
+    ),
     "other names": ("X-Real-IP: 10.1.0.1", "X-Real-Port: 4711"),
+    "other names and digits": ("X-Real-IP: 10.1.0.1", f"X-Real-Port: {WIDE}"),
     "Forwarded": ("Forwarded: for=10.1.0.1",),
     "Forwarded with a port": ('Forwarded: for="10.1.0.1:4711"',),
 }
