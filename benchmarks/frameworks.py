@@ -262,7 +262,7 @@ async def async_sample_page(request: HttpRequest) -> HttpResponse:
 def urlconf(name: str, view: Callable[..., Any]) -> str:
     """Make a URLconf of one page: Django tries the patterns of a URLconf in order."""
     module = types.ModuleType(f"urls_of_{name}")
-    module.urlpatterns = [path(PATH[1:], view)]  # type: ignore[attr-defined]
+    module.urlpatterns = [path(PATH[1:], view)]
     sys.modules[module.__name__] = module
     return module.__name__
 

@@ -169,8 +169,7 @@ def cases() -> Iterator[Case]:
     def allowing(key_name: str, entry: str) -> dict[int, list[Policy]]:
         return {
             count: [
-                Policy(trust_anchors=pems[0], **{key_name: [entry.format(n)]})  # type: ignore[arg-type]
-                for n in range(count)
+                Policy(trust_anchors=pems[0], **{key_name: [entry.format(n)]}) for n in range(count)
             ]
             for count in COUNTS
         }

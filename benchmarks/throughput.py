@@ -187,7 +187,7 @@ backend site
 @contextmanager
 def running(command: list[str], environment: dict[str, str], log: object) -> Iterator[int]:
     """Run a server until the block ends, and yield its process."""
-    process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)  # type: ignore[call-overload]
+    process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
     try:
         yield process.pid
     finally:

@@ -509,7 +509,6 @@ def test_commands_of_browsers(operator: Operator) -> None:
 
 def test_commands_of_platform(operator: Operator) -> None:
     """The checks of the platform's unpromised properties run, and a good front end passes them."""
-    pytest.importorskip("rich", reason="the extra `dev` has rich")
     operator.starts_site()
     port = operator.address.rpartition(":")[2]
     operator.replaced["arrcert probe https://site.example"] = (

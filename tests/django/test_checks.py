@@ -257,7 +257,7 @@ class _Odd:
 
 def _urlconf(*routes: Any) -> ModuleType:
     urlconf = ModuleType("urls_of_the_test")
-    urlconf.urlpatterns = list(routes)  # type: ignore[attr-defined]
+    urlconf.urlpatterns = list(routes)
     return urlconf
 
 

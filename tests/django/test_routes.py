@@ -486,7 +486,6 @@ def test_arrcert_routes(
     site: Any, settings: Any, importable: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`arrcert routes` accepts Django's application, its settings module, or the environment."""
-    pytest.importorskip("click")
     from click.testing import CliRunner
 
     from arrcert.cli import main

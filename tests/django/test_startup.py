@@ -41,7 +41,7 @@ def factory(get_response: Any) -> Any:
     return ClientCertificateMiddleware(get_response)
 
 
-factory.async_capable = True  # type: ignore[attr-defined]
+factory.async_capable = True
 
 
 class Subclassed(ClientCertificateMiddleware):

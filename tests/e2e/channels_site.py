@@ -43,7 +43,7 @@ class Consumer(WebsocketConsumer):
 
 def page(request: HttpRequest) -> HttpResponse:
     """Return the identity of the request."""
-    certificate = request.client_certificate  # type: ignore[attr-defined]
+    certificate = request.client_certificate
     return HttpResponse(certificate.common_name if certificate else "nobody")
 
 

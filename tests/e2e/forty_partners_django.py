@@ -29,13 +29,13 @@ def health(request: HttpRequest) -> HttpResponse:
 
 def whoami(request: HttpRequest) -> HttpResponse:
     """Answer with the identity."""
-    return JsonResponse({"name": request.client_identity.name})  # type: ignore[attr-defined]
+    return JsonResponse({"name": request.client_identity.name})
 
 
 @authorize_certificate(role="orders")
 def orders(request: HttpRequest) -> HttpResponse:
     """Answer with the identity, if it has the role."""
-    return JsonResponse({"name": request.client_identity.name})  # type: ignore[attr-defined]
+    return JsonResponse({"name": request.client_identity.name})
 
 
 urlpatterns = [path("health", health), path("whoami", whoami), path("orders", orders)]

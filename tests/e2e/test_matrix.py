@@ -408,7 +408,6 @@ def test_nobody_enters_in_any_form(
     """No form is accepted without the key, over HTTP or WebSocket, and the owner is accepted."""
     server = SERVERS[name]
     variables = variables_of(server, old_release)
-    pytest.importorskip("h2")
     from tests.e2e.http2 import ask
 
     serves = server.serves and not (server.loose and front_end == "pass-through")

@@ -109,7 +109,7 @@ class PlantedSite:
 
     def _guard(self, serve: object, raw: socket.socket) -> None:
         with raw, contextlib.suppress(OSError, SSL.Error, H2Error, EOFError, ValueError):
-            serve(raw)  # type: ignore[operator]
+            serve(raw)
 
     def _serve_tls(self, raw: socket.socket) -> None:
         connection = SSL.Connection(self._context, raw)
