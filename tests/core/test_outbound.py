@@ -662,11 +662,13 @@ def test_missing_thumbprint(platform: Path) -> None:
     assert mistake(wanted).endswith("or *; the folder cannot be read: No such file or directory")
 
 
-def test_file_name_in_lower_case(platform: Path) -> None:
-    """The platform's file is found in any case of its name."""
+def test_file_name_in_lower_case(platform: Path, serving: Running, cafile: Path) -> None:
+    """The platform's file is found in any case of its name, and its certificate is presented."""
     [file] = platform.iterdir()
     file.rename(platform / file.name.lower())
-    client_ssl_context(CALLER.certificate.sha1_fingerprint)
+    context = client_ssl_context(CALLER.certificate.sha1_fingerprint, cafile=cafile)
+    with serving() as port:
+        assert ask(context, port)["thumbprint"] == CALLER.certificate.sha1_fingerprint
 
 
 def test_another_thumbprint(platform: Path) -> None:
