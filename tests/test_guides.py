@@ -784,7 +784,7 @@ def test_runbook_has_what_each_reason_needs() -> None:
     """The runbook lists each reason's causes in order, and what to ask the partner for."""
     _, _, by_reason = guide("403.md").partition("## By reason")
     sections = by_reason.split("\n### ")[1:]
-    assert sections
+    assert len(sections) == len(DenialReason)
     for section in sections:
         assert "\n1. " in section, section[:20]
         assert "sk the partner for: " in section, section[:20]
