@@ -305,7 +305,7 @@ def django_calls(
         settings.configure(
             ARRCERT=POLICIES,
             ALLOWED_HOSTS=["*"],
-            SECRET_KEY="of a benchmark",  # noqa: S106
+            SECRET_KEY="of a benchmark",  # noqa: S106 - it protects nothing.
             INSTALLED_APPS=["arrcert_django"],
         )
         django.setup()

@@ -70,7 +70,7 @@ def main() -> int:
 def telemetry(found: Costs) -> Row:
     """Return the row of the metrics."""
     try:
-        import opentelemetry.sdk  # noqa: F401
+        import opentelemetry.sdk  # noqa: F401 - only to learn whether it is installed.
     except ImportError:
         why = "not measured: opentelemetry-sdk is not installed"
         return Row("with telemetry on / off, warm", None, 1.5, beside=why)

@@ -22,6 +22,7 @@ import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509 import (
     BasicConstraints,
     CertificateBuilder,
@@ -253,7 +254,7 @@ def test_accepted_certificate_is_readable(changes: list[tuple[int, int]]) -> Non
     policy = Policy(fingerprints=[hashlib.sha256(der).hexdigest()])
     with warnings.catch_warnings():
         # cryptography warns of unusual serial numbers and parameters, but reads them.
-        warnings.simplefilter("ignore")
+        warnings.simplefilter("ignore", CryptographyDeprecationWarning)
         try:
             certificate: ClientCertificate | None = Authorizer({"default": policy}).authorize(value)
         except CertificateDenied as error:

@@ -252,7 +252,7 @@ def test_a_base_whose_as_view_takes_arguments(
 
     class ViewSet(View):
         @classonlymethod
-        def as_view(cls: Any, actions: dict[str, str], **initkwargs: Any) -> Any:  # noqa: N805
+        def as_view(cls: Any, actions: dict[str, str], **initkwargs: Any) -> Any:
             def view(request: HttpRequest) -> Any:
                 return getattr(cls(**initkwargs), actions[request.method.lower()])(request)
 

@@ -138,7 +138,7 @@ def test_test_client_is_left_as_it_was(site: Any, settings: Any) -> None:
 
 
 # Django does not close the file of the request's body if a receiver raises.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings("ignore:.*SpooledTemporaryFile:pytest.PytestUnraisableExceptionWarning")
 def test_asgi_application_is_refused_too(site: Any, settings: Any) -> None:
     """Django's own ASGI application raises before it sends anything."""
     site(path("", _hello), middleware=[COMMON])

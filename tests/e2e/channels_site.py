@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from channels.generic.websocket import WebsocketConsumer
+from channels.routing import ProtocolTypeRouter, URLRouter
 from django.conf import settings
+from django.core.asgi import get_asgi_application
+from django.http import HttpRequest, HttpResponse
+from django.urls import path
+
+from arrcert.asgi import ClientCertificateMiddleware
+from arrcert_django.authorization import current_authorizer
 
 settings.configure(
     SECRET_KEY="channels",
@@ -19,15 +27,6 @@ settings.configure(
         "loggers": {"arrcert": {"handlers": ["stderr"], "level": "WARNING"}},
     },
 )
-
-from channels.generic.websocket import WebsocketConsumer  # noqa: E402
-from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
-from django.core.asgi import get_asgi_application  # noqa: E402
-from django.http import HttpRequest, HttpResponse  # noqa: E402
-from django.urls import path  # noqa: E402
-
-from arrcert.asgi import ClientCertificateMiddleware  # noqa: E402
-from arrcert_django.authorization import current_authorizer  # noqa: E402
 
 
 class Consumer(WebsocketConsumer):

@@ -8,6 +8,8 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.urls import path
 from forty_partners import told_by_worker
 
+from arrcert_django.decorators import authorize_certificate
+
 settings.configure(
     SECRET_KEY="forty partners",
     ALLOWED_HOSTS=["*"],
@@ -18,8 +20,6 @@ settings.configure(
         "arrcert_django.middleware.ClientCertificateMiddleware",
     ],
 )
-
-from arrcert_django.decorators import authorize_certificate  # noqa: E402
 
 
 def health(request: HttpRequest) -> HttpResponse:

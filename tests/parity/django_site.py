@@ -8,6 +8,8 @@ from django.core.wsgi import get_wsgi_application
 from django.http import HttpRequest, HttpResponse
 from django.urls import path
 
+from arrcert_django.decorators import authorize_certificate, certificate_exempt
+
 settings.configure(
     SECRET_KEY="parity",
     ALLOWED_HOSTS=["*"],
@@ -27,8 +29,6 @@ settings.configure(
         "loggers": {"arrcert": {"handlers": ["stderr"], "level": "WARNING"}},
     },
 )
-
-from arrcert_django.decorators import authorize_certificate, certificate_exempt  # noqa: E402
 
 
 def body(request: HttpRequest) -> HttpResponse:

@@ -6,6 +6,8 @@ import base64
 import functools
 import warnings
 
+from cryptography.utils import CryptographyDeprecationWarning
+
 from arrcert import CertificateDenied, ClientCertificate, ConfigurationError, Policy
 from tools.differential.certificates import AT
 from tools.differential.chains import Chain
@@ -20,7 +22,7 @@ def verdict(chain: Chain) -> Verdict:
     try:
         with warnings.catch_warnings():
             # cryptography warns of serial numbers that are not positive.
-            warnings.simplefilter("ignore")
+            warnings.simplefilter("ignore", CryptographyDeprecationWarning)
             policy = Policy(
                 trust_anchors=[_pem(anchor) for anchor in chain.anchors],
                 intermediates=[_pem(each) for each in chain.intermediates] or None,

@@ -32,6 +32,7 @@ def verdict(chain: Chain) -> Verdict:
     logging.getLogger("pyhanko_certvalidator").setLevel(logging.CRITICAL)
     try:
         with warnings.catch_warnings():
+            # asn1crypto and cryptography warn of certificates that are not strict.
             warnings.simplefilter("ignore")
             context = ValidationContext(
                 trust_roots=[
