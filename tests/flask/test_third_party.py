@@ -53,12 +53,12 @@ def test_websocket_of_flask_sock_is_denied_before_its_handshake(
     app: Flask, protected_app: Flask, alice: IssuedCertificate
 ) -> None:
     """A stranger's handshake is denied for a decorated handler, and in a protected app."""
-
-    def view(_: Any) -> None:
-        """Do nothing."""
-
     for site in (app, protected_app):
         sock = Sock(site)
+
+        def view(_: Any) -> None:
+            """Do nothing."""
+
         sock.route("/ws")(authorize_certificate(view) if site is app else view)
         # The handshake fails after the check, because the test client offers no socket.
         assert statuses(site, "ws://localhost/ws", None) == [403]

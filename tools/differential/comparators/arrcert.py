@@ -6,8 +6,6 @@ import base64
 import functools
 import warnings
 
-from cryptography.utils import CryptographyDeprecationWarning
-
 from arrcert import CertificateDenied, ClientCertificate, ConfigurationError, Policy
 from tools.differential.certificates import AT
 from tools.differential.chains import Chain
@@ -21,8 +19,8 @@ def verdict(chain: Chain) -> Verdict:
     """Ask a policy as a site does. A policy that cannot be made accepts no certificate."""
     try:
         with warnings.catch_warnings():
-            # cryptography warns of serial numbers that are not positive.
-            warnings.simplefilter("ignore", CryptographyDeprecationWarning)
+            # cryptography warns of serial numbers that are not positive, and of long names.
+            warnings.simplefilter("ignore", UserWarning)
             policy = Policy(
                 trust_anchors=[_pem(anchor) for anchor in chain.anchors],
                 intermediates=[_pem(each) for each in chain.intermediates] or None,
