@@ -3,8 +3,8 @@
 Run it from the project's root: `python benchmarks/flood.py`. It starts the Flask sample site under
 gunicorn on the loopback interface, sends 200,000 requests over keep-alive connections and prints
 one table. The exit code is 1 if a hostile request gets another answer than 403, a legitimate
-request fails or waits, the memory grows, a worker dies, or the log of the site has an error. The run
-takes a few minutes, at most ten.
+request fails or waits, the memory grows, a worker dies, or the log of the site has an error. The
+run takes a few minutes, at most ten.
 """
 
 from __future__ import annotations
