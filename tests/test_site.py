@@ -156,7 +156,9 @@ def test_site_has_each_public_name(site: Path) -> None:
             assert f'id="{module.__name__}.{public}"' in text, public
     others = (site / "api-more" / "index.html").read_text(encoding="utf-8")
     others += (site / "api" / "index.html").read_text(encoding="utf-8")
-    for name in re.findall(r"`(arrcert\.\w+)`", arrcert.__doc__ or ""):
+    modules = re.findall(r"`(arrcert\.\w+)`", arrcert.__doc__ or "")
+    assert modules
+    for name in modules:
         assert name == "arrcert.cli" or f'id="{name}"' in others, name
     text = (site / "api-fastapi" / "index.html").read_text(encoding="utf-8")
     assert all(f'id="arrcert_fastapi.{public}"' in text for public in arrcert_fastapi.__all__)

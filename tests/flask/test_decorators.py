@@ -283,6 +283,7 @@ def test_unknown_policy_denies(
         "configuration: the endpoint 'view': names the policy 'partnrs', which does not exist, so"
         " every request is denied; write one of 'default', 'partners'"
     )
+    assert len(others) == 2
     assert all(text.startswith("denied GET /x under policy 'partnrs': ") for text in others)
 
 
