@@ -69,19 +69,20 @@ class _Snapshot:
 
     Attributes:
         policies: the argument.
-        candidates: for each name, the alternatives of that policy.
-        default_first: the alternatives of all policies, `default` first, for a request that any
-            policy may accept.
+        candidates: for each name, the alternatives of that policy. For None, the alternatives of
+            all policies, `default` first: any of them may accept the request.
     """
 
-    __slots__ = ("candidates", "default_first", "policies")
+    __slots__ = ("candidates", "policies")
 
     def __init__(self, policies: Mapping[str, Sequence[Policy]], most_remembered: int) -> None:
         made = [Alternatives(name, listed, most_remembered) for name, listed in policies.items()]
         self.policies = policies
-        self.candidates = {held.name: (held,) for held in made}
+        self.candidates: dict[str | None, tuple[Alternatives, ...]] = {
+            held.name: (held,) for held in made
+        }
         # Sorting is stable: the others keep their order.
-        self.default_first = tuple(sorted(made, key=lambda held: held.name != _DEFAULT))
+        self.candidates[None] = tuple(sorted(made, key=lambda held: held.name != _DEFAULT))
 
 
 class Authorizer:
@@ -243,7 +244,7 @@ class Authorizer:
         moment = None if at is None else whole_second(at)
         try:
             refused = self._ingress.why_text_is_not_enough
-            forwarded = (header_value, None) if refused is None else refused
+            forwarded = header_value if refused is None else refused
             decided = self._decide(forwarded, policy, role, moment)
         except Exception as error:
             raise self._fault(error, policy) from error
@@ -484,7 +485,7 @@ class Authorizer:
             at: the time of the decision, a timezone-aware `datetime`; None for now.
         """
         snapshot = self._snapshot if self._file is None else self._current()
-        candidates = snapshot.default_first if policy is None else snapshot.candidates.get(policy)
+        candidates = snapshot.candidates.get(policy)
         if candidates is None:
             return Denial(
                 DenialReason.MISCONFIGURED,

@@ -97,7 +97,7 @@ class Memory:
             look_again: the time from which the certificate is checked again, in seconds since the
                 epoch, because something may expire soon; never by default.
         """
-        if not self._most_remembered or sum(map(len, filter(None, forwarded))) > LONGEST_KEY:
+        if not self._most_remembered or _characters_in(forwarded) > LONGEST_KEY:
             return
         # `until` is included, as notAfter is. Add one second for the comparison with `<`.
         acceptance = _Acceptance(identity, time.time(), min(until.timestamp() + 1, look_again))
@@ -126,6 +126,13 @@ class Memory:
         self._circle[self._hand] = forwarded
         self._accepted[forwarded] = acceptance
         self._hand = (self._hand + 1) % len(self._circle)
+
+
+def _characters_in(forwarded: Forwarded) -> int:
+    """Return the number of characters of a forwarded text."""
+    if isinstance(forwarded, tuple):
+        return sum(map(len, filter(None, forwarded)))
+    return len(forwarded or "")
 
 
 def is_number_to_remember(value: object) -> bool:

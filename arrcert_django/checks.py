@@ -10,12 +10,12 @@ from django.conf import settings
 from django.core import checks
 from django.middleware.security import SecurityMiddleware
 
-from arrcert.adapters import policy_named_by
+from arrcert.adapters import requirement_named_by
 from arrcert.exceptions import ConfigurationError, Problem, quote
 from arrcert.settings import NOT_CONFIGURED
 from arrcert_django import conf, startup, websockets
 from arrcert_django.middleware import PROTECT_ALL_IS_FALSE, ClientCertificateMiddleware
-from arrcert_django.urlconf import registered_views
+from arrcert_django.urlconf import registered_views, requirement_of_class
 
 __all__ = [
     "check_configuration",
@@ -124,9 +124,16 @@ def check_views(**_: Any) -> list[checks.CheckMessage]:
     """
     try:
         named = dict.fromkeys(
-            (view.name, policy_named_by(view.function)) for view in registered_views()
+            (view.name, requirement.policy)
+            for view in registered_views()
+            for requirement in (
+                requirement_named_by(view.function),
+                requirement_of_class(view.function),
+            )
+            if requirement is not None
         )
         lost = startup.lost_views()
+        unchecked = startup.unchecked_views()
     except Exception:
         return []  # Django's own checks report a URLconf with errors.
     messages: list[checks.CheckMessage] = [
@@ -137,6 +144,14 @@ def check_views(**_: Any) -> list[checks.CheckMessage]:
         )
         for problem in lost
     ]
+    if not _protects_all():
+        # If it protects all, `check_middleware` reports that the middleware is not active.
+        messages += [
+            checks.Error(
+                str(problem), hint="Until then the site refuses to serve.", id="arrcert.E009"
+            )
+            for problem in unchecked
+        ]
     try:
         policies = conf.build().settings.policies
     except ConfigurationError:
@@ -150,7 +165,7 @@ def check_views(**_: Any) -> list[checks.CheckMessage]:
             id="arrcert.E003",
         )
         for name, policy in named
-        if policy is not None and policy not in policies
+        if policy not in policies
     ]
 
 

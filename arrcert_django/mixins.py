@@ -34,8 +34,9 @@ class ClientCertificateRequiredMixin(_Base):
             `as_view(certificate_role=...)` sets it for one route.
 
     Raises:
-        TypeError: a class lists the mixin after `View`, where it would not run. The error is raised
-            when the class is defined.
+        TypeError: a class lists the mixin after `View`, where it would not run, or it inherits
+            `certificate_policy` or `certificate_role` from a class after the mixin, so the value of
+            the mixin would be used. The error is raised when the class is defined.
 
     Source: Django's documentation, "Using mixins with class-based views". It does not check that
     the policy exists. If it does not exist, every request is denied, and the log says why.
@@ -52,6 +53,15 @@ class ClientCertificateRequiredMixin(_Base):
                 f"{cls.__qualname__} lists ClientCertificateRequiredMixin after View, where it"
                 " would never run; list it first"
             )
+        place = order.index(ClientCertificateRequiredMixin)
+        for name in ("certificate_policy", "certificate_role"):
+            before, after = order[:place], order[place + 1 :]
+            if _is_set_in(after, name) and not _is_set_in(before, name):
+                raise TypeError(
+                    f"{cls.__qualname__} inherits {name} from a class after"
+                    f" ClientCertificateRequiredMixin, whose own {name} would be used; set {name}"
+                    f" on {cls.__qualname__}"
+                )
 
     @classonlymethod
     def as_view(cls: Any, *args: Any, **initkwargs: Any) -> Callable[..., HttpResponseBase]:
@@ -87,3 +97,8 @@ class ClientCertificateRequiredMixin(_Base):
         if isawaitable(response):
             response = await cast("Awaitable[HttpResponseBase]", response)
         return keep_private(response)
+
+
+def _is_set_in(classes: tuple[type, ...], name: str) -> bool:
+    """Return whether one of the classes itself sets an attribute."""
+    return any(name in vars(base) for base in classes)

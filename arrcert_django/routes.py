@@ -14,7 +14,7 @@ from django.http import HttpRequest
 from django.test import RequestFactory
 from django.urls import URLResolver, get_resolver, resolve
 
-from arrcert.adapters import is_exempt_view, policy_named_by
+from arrcert.adapters import is_exempt_view, policy_named_by, requirement_named_by
 from arrcert.exceptions import CertificateDenied, ConfigurationError
 from arrcert.inspection import hides_policy, mentions, questions
 from arrcert.routes import (
@@ -321,6 +321,8 @@ def _decides(view: Any, method: str) -> str:
         return "decorator"
     if ninja_operation(view, method) is not None:
         return "decorator inside django-ninja"
+    if not any(map(requirement_named_by, functions_for(view, method))):
+        return "the class of the view"
     if getattr(view, "cls", None) is not None:
         return "decorator inside Django REST framework"
     return "decorator of a method"

@@ -12,10 +12,11 @@ from django.db import close_old_connections
 from django.dispatch import receiver
 from django.utils.module_loading import import_string
 
-from arrcert.adapters import lost_decorators
+from arrcert.adapters import Requirement, lost_decorators
 from arrcert.exceptions import ConfigurationError, Problem, quote
 from arrcert_django import conf
-from arrcert_django.urlconf import registered_views, unchecked_requirement
+from arrcert_django.mixins import ClientCertificateRequiredMixin
+from arrcert_django.urlconf import registered_views, unchecked_requirement, view_class_of
 
 __all__ = [
     "MIDDLEWARE",
@@ -108,29 +109,38 @@ def unchecked_views() -> list[Problem]:
     Raises:
         Exception: the URLconf cannot be loaded.
 
-    The middleware checks the policy of every view. Without it, a view of Django REST framework that
-    has the attribute, and neither the permission nor a decorator, is open to everybody.
+    The middleware checks the policy of every view. Without it, a view that has the attribute is
+    open to everybody, unless a decorator, the mixin or a permission checks the policy.
     """
     middleware = tuple(conf.setting("MIDDLEWARE"))
     if middleware in _active or _lists_middleware(middleware):
         return []
     problems: dict[Problem, None] = {}
     for view in registered_views():
+        view_class = view_class_of(view.function)
+        if isinstance(view_class, type) and issubclass(view_class, ClientCertificateRequiredMixin):
+            continue  # Its `dispatch` checks the policy, whatever is around it.
         asked = unchecked_requirement(view.function)
         if asked is not None:
-            role = "" if asked.role is None else f", role={quote(asked.role)}"
             problems[
                 Problem(
                     f"the view {view.name} at {view.route!r}",
                     f"names certificate_policy = {quote(asked.policy)}, and nothing that arrcert"
-                    " can see checks it, so clients without a certificate may reach the view; add"
-                    f" HasClientCertificate({quote(asked.policy)}{role}) to its permission_classes,"
-                    f" or add {MIDDLEWARE} to MIDDLEWARE and remove ARRCERT_PROTECT_ALL = False; if"
-                    " its get_permissions() returns that permission, or the view is open on"
-                    " purpose, remove certificate_policy",
+                    " can see checks it, so clients without a certificate may reach the view;"
+                    f" {_remedy(view.function, asked)}, or add {MIDDLEWARE} to MIDDLEWARE and"
+                    " remove ARRCERT_PROTECT_ALL = False; if the view is open on purpose, or its"
+                    " get_permissions() returns that permission, remove certificate_policy",
                 )
             ] = None
     return list(problems)
+
+
+def _remedy(view: object, asked: Requirement) -> str:
+    """Return what to write so that a view checks its own policy."""
+    if getattr(view, "cls", None) is None:
+        return "make ClientCertificateRequiredMixin the first base of its class"
+    role = "" if asked.role is None else f", role={quote(asked.role)}"
+    return f"add HasClientCertificate({quote(asked.policy)}{role}) to its permission_classes"
 
 
 def imported(path: str) -> object:

@@ -20,6 +20,7 @@ __all__ = [
     "MOST_VIEWS",
     "RegisteredView",
     "attribute_of",
+    "entries_of",
     "functions_for",
     "handled_methods",
     "hides_permissions",
@@ -68,7 +69,7 @@ def requirement_of(view: object, method: str | None) -> Requirement | None:
         method: the HTTP method of the request.
 
     The order is: the policy of the view itself, the policy of a function inside it, and the class
-    of the view (`certificate_policy`; in Django REST framework `permission_classes`, then
+    of the view (`certificate_policy`; in Django REST framework also `permission_classes`, then
     `authentication_classes`). It does not see a policy below a wrapper that does not use
     `functools.wraps`, or the result of `get_permissions()`.
     """
@@ -88,15 +89,15 @@ def unchecked_requirement(view: object) -> Requirement | None:
 
     Returns:
         None if the class of the view names no policy, or if a decorator, the mixin or an entry of
-        `permission_classes` checks it. Only views of Django REST framework are looked at. It does
-        not see what `get_permissions()` of a view computes.
+        `permission_classes` of Django REST framework checks it. It does not see what
+        `get_permissions()` of a view computes.
     """
     if not isinstance(attribute_of(view, "certificate_policy"), str):
         return None
     asked = requirement_of_class(view)
     checking = [view]
     if not hides_permissions(view):
-        checking += operands(attribute_of(view, "permission_classes"))
+        checking += entries_of(view, "permission_classes")
     for held in map(requirement_named_by, checking):
         if held == asked or (held is not None and asked == (held.policy, None)):
             return None
@@ -109,7 +110,7 @@ def hides_permissions(view: object) -> bool:
 
 
 def requirement_of_class(view: object) -> Requirement | None:
-    """Return what the class of a Django REST framework view requires, or None.
+    """Return what the class of a class-based view requires, or None.
 
     Args:
         view: the function that is registered.
@@ -123,7 +124,7 @@ def requirement_of_class(view: object) -> Requirement | None:
         ("authentication_classes", "get_authenticators"),
     ):
         if not _overrides(view, method):
-            for entry in operands(attribute_of(view, attribute)):
+            for entry in entries_of(view, attribute):
                 requirement = requirement_named_by(entry)
                 if requirement is not None:
                     return requirement
@@ -131,17 +132,30 @@ def requirement_of_class(view: object) -> Requirement | None:
 
 
 def attribute_of(view: Any, name: str) -> Any:
-    """Return the value of an attribute of a Django REST framework view, or None.
+    """Return the value of an attribute of a class-based view, or None.
 
     Args:
         view: the function that is registered.
         name: the name of the attribute. `as_view(...)` and `@action(...)` may set another value.
     """
-    view_class = getattr(view, "cls", None)
+    view_class = view_class_of(view)
     if not isinstance(view_class, type):
         return None
-    given = getattr(view, "initkwargs", None) or {}
+    # Django REST framework calls them `initkwargs`.
+    given = getattr(view, "initkwargs", None) or getattr(view, "view_initkwargs", None) or {}
     return given.get(name, getattr(view_class, name, None))
+
+
+def entries_of(view: Any, attribute: str) -> list[object]:
+    """Return the classes that Django REST framework asks for each request of a view.
+
+    Args:
+        view: the function that is registered. Django asks no such classes for its own views.
+        attribute: `permission_classes` or `authentication_classes`.
+    """
+    if getattr(view, "cls", None) is None:
+        return []
+    return list(operands(attribute_of(view, attribute)))
 
 
 def operands(classes: Any) -> Iterator[object]:
@@ -209,7 +223,8 @@ def view_class_of(view: object) -> Any:
     Args:
         view: the function that is registered.
     """
-    return _class_of(view)
+    # Django REST framework calls it `cls`.
+    return getattr(view, "view_class", None) or getattr(view, "cls", None)
 
 
 def ninja_operation(view: object, method: str) -> Any:
@@ -265,7 +280,7 @@ def _methods_of(view: Any) -> list[str]:
     path_view = _ninja_path_view(view)
     if path_view is not None:
         return [method for operation in path_view.operations for method in operation.methods]
-    methods = getattr(_class_of(view), "http_method_names", ())
+    methods = getattr(view_class_of(view), "http_method_names", ())
     return [method.upper() for method in methods]
 
 
@@ -293,7 +308,7 @@ def _functions_below(view: Any, method: str) -> Iterator[Callable[..., Any]]:
 
 def _handler(view: Any, method: str) -> Any:
     """Return the method of a class-based view that is called for an HTTP method, or None."""
-    view_class = _class_of(view)
+    view_class = view_class_of(view)
     if method not in getattr(view_class, "http_method_names", ()):
         return None
     # A ViewSet of Django REST framework maps methods to actions.
@@ -302,11 +317,6 @@ def _handler(view: Any, method: str) -> Any:
     if handler is None and method == "head":
         return getattr(view_class, actions.get("get", "get"), None)
     return handler
-
-
-def _class_of(view: Any) -> Any:
-    """Return the class of a class-based view, or None. Django REST framework calls it `cls`."""
-    return getattr(view, "view_class", None) or getattr(view, "cls", None)
 
 
 def _ninja_path_view(view: Any) -> Any:

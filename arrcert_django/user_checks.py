@@ -11,14 +11,12 @@ from django.core import checks
 
 from arrcert.adapters import policy_named_by
 from arrcert.exceptions import ConfigurationError, Problem, quote
-from arrcert_django import conf, startup
+from arrcert_django import conf
 from arrcert_django.startup import imported
 from arrcert_django.urlconf import (
-    attribute_of,
-    operands,
+    entries_of,
     registered_views,
     requirement_of,
-    requirement_of_class,
 )
 from arrcert_django.users import (
     ClientCertificateUserMiddleware,
@@ -78,28 +76,21 @@ def check_authentication(**_: Any) -> list[checks.CheckMessage]:
     """Report views of Django REST framework whose authentication does not fit their policy.
 
     Returns:
-        `arrcert.E003` if the class of a view names a policy that does not exist; `arrcert.E009`
-        if it names a policy that nothing checks; `arrcert.W008` if
-        `SessionAuthentication` comes before the authentication by certificate, or if only
-        `SessionAuthentication` reads the user that `ClientCertificateUserMiddleware` sets;
-        `arrcert.W009` if the authentication requires another policy than the view.
+        `arrcert.W008` if `SessionAuthentication` comes before the authentication by certificate,
+        or if only `SessionAuthentication` reads the user that `ClientCertificateUserMiddleware`
+        sets; `arrcert.W009` if the authentication requires another policy than the view.
 
     Source: Django REST framework's documentation, "Authentication". It does not see what
     `get_authenticators()` computes.
     """
     try:
         found = list(registered_views())
-        unchecked = startup.unchecked_views()
     except Exception:
         return []  # Django's own checks report a URLconf with errors.
     if "rest_framework.views" not in sys.modules:
         return []  # No view uses it.
     views = {view.name: view.function for view in reversed(found)}
-    messages: list[checks.CheckMessage] = [
-        checks.Error(str(problem), hint="Until then the site refuses to serve.", id="arrcert.E009")
-        for problem in unchecked
-        if not _protects_all()
-    ]
+    messages: list[checks.CheckMessage] = []
     for name, view in views.items():
         messages += _messages_of(name, view)
     return messages
@@ -107,7 +98,7 @@ def check_authentication(**_: Any) -> list[checks.CheckMessage]:
 
 def _messages_of(name: str, view: object) -> Iterator[checks.CheckMessage]:
     session = imported_class(_SESSION)
-    listed = [*operands(attribute_of(view, "authentication_classes"))]
+    listed = entries_of(view, "authentication_classes")
     sessions = [n for n, entry in enumerate(listed) if _is_subclass(entry, session)]
     certificates = [n for n, entry in enumerate(listed) if policy_named_by(entry) is not None]
     if sessions and _sets_users() and not certificates:
@@ -124,15 +115,6 @@ def _messages_of(name: str, view: object) -> Iterator[checks.CheckMessage]:
             " so a machine may be asked for a CSRF token.",
             hint="List ClientCertificateAuthentication first.",
             id="arrcert.W008",
-        )
-    asked = requirement_of_class(view)
-    if asked is not None and asked.policy not in _known_policies(asked.policy):
-        yield checks.Error(
-            f"The class of the view {name} names the policy {quote(asked.policy)}, which does not"
-            " exist.",
-            hint="Correct the name, or add the policy to ARRCERT. Until then the view is a 403 for"
-            " all clients.",
-            id="arrcert.E003",
         )
     asked = requirement_of(view, None)
     for position in certificates:
@@ -164,13 +146,6 @@ def _known_policies(policy: str) -> Container[str]:
         return conf.build().settings.policies
     except ConfigurationError:
         return (policy,)  # Another check reports the mistakes.
-
-
-def _protects_all() -> bool:
-    try:
-        return conf.build().settings.protect_all
-    except ConfigurationError:
-        return True  # Another check reports the mistakes.
 
 
 def _sets_users() -> bool:

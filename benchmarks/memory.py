@@ -47,7 +47,7 @@ def row(
     until = datetime.now(UTC) + timedelta(days=1)
     hits = 0
     for number, client in enumerate(itertools.islice(clients(), requests * 5 // 4)):
-        forwarded = (str(client), None)
+        forwarded = str(client)
         if memory.recall(forwarded) is None:
             memory.remember(forwarded, IDENTITY, until)
         elif number >= requests // 4:

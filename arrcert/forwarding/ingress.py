@@ -62,9 +62,10 @@ _TEXT_IS_NOT_ENOUGH = Finding(
     " configuration requires; call authorize_wsgi, authorize_asgi or authorize_headers",
 )
 
-Forwarded = tuple[str | None, str | None]
-"""The text that the front end forwarded: the value of the certificate header, None if it is absent,
-and the value of the chain header, None if there is none."""
+Forwarded = str | tuple[str | None, str] | None
+"""The text that the front end forwarded: the value of the certificate header, None if it is absent.
+If there is also a chain header, it is a pair: the value of the certificate header, and the value of
+the chain header."""
 
 _Headers = dict[str, list[str]]
 """The values of each relevant header, by its name in the configuration."""
@@ -176,7 +177,7 @@ class Ingress:
             and environ.get(_PROTO_KEY, "https") == "https"
         ):
             # This is the case for nearly every request. None of the checks below would deny it.
-            return environ.get(self._environ_key), None
+            return environ.get(self._environ_key)
         headers = {
             name: [environ[key]] for name, key in self._environ_keys.items() if key in environ
         }
@@ -288,7 +289,7 @@ class Ingress:
                 and len(values) == 1
             ):
                 # This is the case for nearly every request. None of the checks below would deny it.
-                return values[0], None
+                return values[0]
             return self._check_headers(headers, unsafe)
         # If X-Forwarded-Proto is wrong, report that first.
         return _check_transport(headers) or Finding(
@@ -324,7 +325,7 @@ class Ingress:
         if finding is not None:
             return finding
         if front_end.chain_header is None or front_end.chain_header not in headers:
-            return value, None
+            return value
         # RFC 9110 section 5.3: a list may come in several headers.
         return value, ",".join(headers[front_end.chain_header])
 
@@ -418,7 +419,9 @@ def certificates_in(front_end: FrontEnd, forwarded: Forwarded) -> list[bytes] | 
 
     This does not parse the DER; `read_certificate` does.
     """
-    value, chain = forwarded
+    value, chain = forwarded, None
+    if front_end.chain_header is not None and isinstance(forwarded, tuple):
+        value, chain = forwarded
     if value is None or value == "":
         return Finding(
             DenialReason.MISSING, f"no {front_end.header}: the client presented no certificate"

@@ -43,6 +43,7 @@ def where_issuer_is(certificate: Certificate) -> str:
     shown = " or ".join(urls[:_MOST_LOCATIONS])
     more = f" and {len(urls) - _MOST_LOCATIONS} more" if len(urls) > _MOST_LOCATIONS else ""
     return (
-        f"; the certificate says that it can be downloaded from {shown}{more}; arrcert never does"
-        " that. Check its fingerprint before you trust it"
+        f"; the certificate says that the CA certificate can be downloaded from {shown}{more};"
+        " arrcert downloads nothing. Check the fingerprint of a downloaded certificate before you"
+        " trust it"
     )

@@ -130,7 +130,7 @@ def test_change_of_any_file_begins_an_empty_memory(
     policies.insert(position, followed)
     alternatives = Alternatives("default", policies, 9)
     before = alternatives.memory()
-    before.remember(("text", None), alice.certificate, alice.certificate.not_valid_after_utc)
+    before.remember("text", alice.certificate, alice.certificate.not_valid_after_utc)
     assert alternatives.memory() is before
     anchors.write_bytes(CertificateAuthority("Another").certificate_pem)
     os.utime(anchors)
@@ -139,7 +139,7 @@ def test_change_of_any_file_begins_an_empty_memory(
         time.sleep(0.01)
     after = alternatives.memory()
     assert after is not before
-    assert after.recall(("text", None)) is None
+    assert after.recall("text") is None
     assert after.trust_stores[position] is followed.trust_store()
     assert after.trust_stores[1 - position] is before.trust_stores[1 - position]
     assert alternatives.memory() is after

@@ -34,10 +34,10 @@ def test_spare_padding_is_no_second_writing(size: int, spare: str) -> None:
     der = b"\x30" + b"x" * (size - 1)
     text = base64.b64encode(der).decode()
     front_end = FRONT_ENDS["app-service"]
-    assert certificates_in(front_end, (text, None)) == [der]
+    assert certificates_in(front_end, text) == [der]
     for other in (text + spare, spare + text, text.rstrip("=") + spare):
         if other != text:
-            answer = certificates_in(front_end, (other, None))
+            answer = certificates_in(front_end, other)
             assert isinstance(answer, Finding) or answer != [der]
 
 

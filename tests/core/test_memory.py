@@ -11,6 +11,7 @@ import pytest
 
 from arrcert import ClientIdentity
 from arrcert import memory as module
+from arrcert.forwarding.ingress import Forwarded
 from arrcert.memory import (
     LARGEST_MEMORY,
     LONGEST_KEY,
@@ -57,51 +58,51 @@ def test_accepted_certificate_is_recalled_by_its_text() -> None:
     memory = Memory([None], 9)
     memory.remember(("leaf", "chain"), IDENTITY, soon())
     assert memory.recall(("leaf", "chain")) == IDENTITY
-    for other in (("leaf", None), ("leaf", "chain "), ("LEAF", "chain"), (None, "leafchain")):
+    for other in ("leaf", ("leaf", "chain "), ("LEAF", "chain"), (None, "leafchain")):
         assert memory.recall(other) is None
 
 
 def test_acceptance_ends_after_its_last_second(clock: Clock) -> None:
     """The last second belongs to the acceptance, and the next one does not."""
     memory, end = Memory([None], 9), clock.now + timedelta(hours=1)
-    memory.remember(("text", None), IDENTITY, end)
+    memory.remember("text", IDENTITY, end)
     clock.now = end + timedelta(milliseconds=999)
-    assert memory.recall(("text", None)) == IDENTITY
+    assert memory.recall("text") == IDENTITY
     clock.now = end + timedelta(seconds=1)
-    assert memory.recall(("text", None)) is None
+    assert memory.recall("text") is None
 
 
 def test_clock_that_is_set_back_recalls_nothing(clock: Clock) -> None:
     """Before the moment of the decision nothing is recalled, so that no acceptance is prolonged."""
     memory = Memory([None], 9)
-    memory.remember(("text", None), IDENTITY, clock.now + timedelta(hours=1))
-    assert memory.recall(("text", None)) == IDENTITY
+    memory.remember("text", IDENTITY, clock.now + timedelta(hours=1))
+    assert memory.recall("text") == IDENTITY
     clock.now -= timedelta(seconds=1)
-    assert memory.recall(("text", None)) is None
+    assert memory.recall("text") is None
 
 
 def fill(memory: Memory, *texts: str) -> None:
     """Remember an acceptance for each text. Repeat it until a full memory takes the text."""
     for text in texts:
-        while memory.recall((text, None)) is None:
-            memory.remember((text, None), IDENTITY, soon())
+        while memory.recall(text) is None:
+            memory.remember(text, IDENTITY, soon())
 
 
 def is_remembered(memory: Memory, text: str) -> bool:
     """Return whether a text is in the memory, without recalling it."""
-    return (text, None) in memory._accepted
+    return text in memory._accepted
 
 
 def test_full_memory_takes_one_of_eight_newcomers() -> None:
     """A full memory ignores seven new certificates, and the eighth takes a place."""
     memory = Memory([None], 2)
     for text in ("a", "b"):
-        memory.remember((text, None), IDENTITY, soon())
+        memory.remember(text, IDENTITY, soon())
     for number in range(7):
-        memory.remember((str(number), None), IDENTITY, soon())
+        memory.remember(str(number), IDENTITY, soon())
         assert is_remembered(memory, "a")
         assert is_remembered(memory, "b")
-    memory.remember(("new", None), IDENTITY, soon())
+    memory.remember("new", IDENTITY, soon())
     assert [is_remembered(memory, text) for text in ("a", "b", "new")] == [False, True, True]
 
 
@@ -109,9 +110,9 @@ def test_what_is_recalled_stays() -> None:
     """A new certificate replaces one that was not recalled since the hand passed it."""
     memory = Memory([None], 3)
     for text in ("a", "b", "c"):
-        memory.remember((text, None), IDENTITY, soon())
+        memory.remember(text, IDENTITY, soon())
     for text in ("a", "c"):
-        assert memory.recall((text, None)) is IDENTITY
+        assert memory.recall(text) is IDENTITY
     fill(memory, "new")
     assert [is_remembered(memory, text) for text in ("a", "b", "c")] == [True, False, True]
     # The hand stands at "c", which it has not passed yet, and has passed "a".
@@ -138,20 +139,20 @@ def test_memory_in_which_all_are_in_use_takes_a_newcomer() -> None:
 def test_certificate_that_is_remembered_again_keeps_its_place(clock: Clock) -> None:
     """A certificate that is remembered again takes no second place; the last decision counts."""
     memory = Memory([None], 2)
-    memory.remember(("a", None), IDENTITY, clock.now)
-    memory.remember(("a", None), IDENTITY, clock.now + timedelta(hours=1))
-    memory.remember(("b", None), IDENTITY, clock.now + timedelta(hours=1))
+    memory.remember("a", IDENTITY, clock.now)
+    memory.remember("a", IDENTITY, clock.now + timedelta(hours=1))
+    memory.remember("b", IDENTITY, clock.now + timedelta(hours=1))
     clock.now += timedelta(minutes=1)
-    assert memory.recall(("a", None)) is IDENTITY
-    assert memory.recall(("b", None)) is IDENTITY
+    assert memory.recall("a") is IDENTITY
+    assert memory.recall("b") is IDENTITY
 
 
 def hit_rate(texts: list[str]) -> float:
     """Return the share of hits of a memory with 1,024 places, in the second half of a sequence."""
     memory, hits, end = Memory([None], 1024), 0, soon()
     for turn, text in enumerate(texts):
-        if memory.recall((text, None)) is None:
-            memory.remember((text, None), IDENTITY, end)
+        if memory.recall(text) is None:
+            memory.remember(text, IDENTITY, end)
         elif turn >= len(texts) // 2:
             hits += 1
     return hits / (len(texts) - len(texts) // 2)
@@ -180,22 +181,20 @@ def test_more_clients_than_places(clients: str, least: float) -> None:
 def test_memory_for_none_remembers_none() -> None:
     """A memory of size 0 is always empty."""
     memory = Memory([None], 0)
-    memory.remember(("text", None), IDENTITY, soon())
-    assert memory.recall(("text", None)) is None
+    memory.remember("text", IDENTITY, soon())
+    assert memory.recall("text") is None
 
 
 @pytest.mark.parametrize(
     ("forwarded", "is_remembered"),
     [
-        (("a" * LONGEST_KEY, None), True),
+        ("a" * LONGEST_KEY, True),
         (("a" * (LONGEST_KEY - 1), "b"), True),
-        (("a" * (LONGEST_KEY + 1), None), False),
+        ("a" * (LONGEST_KEY + 1), False),
         (("a" * LONGEST_KEY, "b"), False),
     ],
 )
-def test_long_text_is_not_remembered(
-    forwarded: tuple[str, str | None], is_remembered: bool
-) -> None:
+def test_long_text_is_not_remembered(forwarded: Forwarded, is_remembered: bool) -> None:
     """Headers of more than 8,192 characters together are not remembered."""
     assert LONGEST_KEY == 8192
     memory = Memory([None], 9)
@@ -206,9 +205,9 @@ def test_long_text_is_not_remembered(
 def test_reading_takes_no_lock() -> None:
     """A certificate can be recalled while another thread writes."""
     memory = Memory([None], 9)
-    memory.remember(("text", None), IDENTITY, soon())
+    memory.remember("text", IDENTITY, soon())
     with memory._writing:
-        assert memory.recall(("text", None)) == IDENTITY
+        assert memory.recall("text") == IDENTITY
 
 
 def test_many_threads_share_one_memory() -> None:
@@ -219,8 +218,8 @@ def test_many_threads_share_one_memory() -> None:
     def knock(offset: int) -> None:
         for turn in range(500):
             number = (turn + offset) % len(IDENTITIES)
-            memory.remember((str(number), None), IDENTITIES[number], soon())
-            found = memory.recall((str(number), None))
+            memory.remember(str(number), IDENTITIES[number], soon())
+            found = memory.recall(str(number))
             if found not in (IDENTITIES[number], None):
                 wrong.append((number, found))
 

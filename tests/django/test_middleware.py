@@ -579,6 +579,12 @@ class _Mixed(ClientCertificateRequiredMixin, _Plain):
     certificate_policy = "partners"
 
 
+class _Named(_Plain):
+    """Names a policy without the mixin, so only the middleware checks it."""
+
+    certificate_policy = "partners"
+
+
 class _OnGet(View):
     @method_decorator(authorize_certificate(policy="partners"))
     def get(self, request: HttpRequest) -> HttpResponse:
@@ -602,6 +608,9 @@ _partners = authorize_certificate(policy="partners")
         _OnGet.as_view(),
         _Mixed.as_view(),
         _wrapped(_Mixed.as_view()),
+        _Named.as_view(),
+        _wrapped(_Named.as_view()),
+        _subclass(_Named, certificate_policy="default").as_view(certificate_policy="partners"),
         _subclass(_Mixed, certificate_policy="default").as_view(certificate_policy="partners"),
     ],
 )

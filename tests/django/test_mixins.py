@@ -233,6 +233,17 @@ def test_listed_after_view_it_is_an_error() -> None:
         type("Later", (View, Another), {})
 
 
+@pytest.mark.parametrize("name", ["certificate_policy", "certificate_role"])
+def test_policy_that_the_mixin_would_hide_is_an_error(name: str) -> None:
+    """A class may not inherit a policy or a role that the mixin's own value would replace."""
+    base = type("Base", (View,), {name: "partners"})
+    with pytest.raises(TypeError, match=f"Hidden inherits {name} from a class after"):
+        type("Hidden", (ClientCertificateRequiredMixin, base), {})
+    named = type("Named", (ClientCertificateRequiredMixin, base), {name: "partners"})
+    below = type("Below", (named,), {})
+    assert getattr(below, name) == "partners"
+
+
 def test_a_policy_that_is_no_name_is_refused() -> None:
     """A policy that is not a name is an error when as_view() is called."""
 

@@ -11,6 +11,7 @@ from django.contrib.auth.models import User
 from django.core.cache import cache
 from django.test import Client, override_settings
 from django.urls import path
+from django.views import View
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.settings import spectacular_settings
 from rest_framework.authentication import (
@@ -29,6 +30,7 @@ from rest_framework.viewsets import ViewSet
 from arrcert import CertificateDenied, ConfigurationError
 from arrcert.adapters import Requirement
 from arrcert.testing import CertificateAuthority, IssuedCertificate, self_signed
+from arrcert_django.checks import check_views
 from arrcert_django.decorators import authorize_certificate
 from arrcert_django.mixins import ClientCertificateRequiredMixin
 from arrcert_django.rest_framework import (
@@ -451,14 +453,15 @@ def test_checks_of_policies(site: Any, settings: Any) -> None:
     site(path("", Fitting.as_view()), path("page", Page.as_view()), middleware=WHOLE)
     assert check_authentication() == []
     site(path("", Mismatched.as_view()), path("misspelt", Misspelt.as_view()))
-    assert sorted(str(message.id) for message in check_authentication()) == [
-        "arrcert.E003",
-        "arrcert.W009",
-    ]
+    assert [message.id for message in check_authentication()] == ["arrcert.W009"]
+    [unknown] = check_views()
+    assert unknown.id == "arrcert.E003"
+    assert "Misspelt names the policy 'partnrs', which does not exist" in unknown.msg
     settings.ARRCERT = {}
     assert [message.id for message in check_authentication()] == ["arrcert.W009"]
+    assert check_views() == []
     settings.ROOT_URLCONF = "no.such.module"
-    assert check_authentication() == []
+    assert check_authentication() == check_views() == []
 
 
 def test_certificate_user() -> None:
@@ -566,6 +569,22 @@ def test_site_with_a_policy_that_nothing_checks_serves_nothing(
     assert f"HasClientCertificate({remedy}" in caplog.text
 
 
+class NotOfTheFramework(View):
+    """A view of Django, which asks no permissions."""
+
+    certificate_policy = "partners"
+    permission_classes = [PARTNERS]
+
+
+def test_django_s_own_views_have_no_permissions(
+    site: Any, visit: Any, partner: IssuedCertificate
+) -> None:
+    """`permission_classes` of a view that is not of the framework checks nothing."""
+    site(path("view", NotOfTheFramework.as_view()), middleware=[COMMON])
+    with pytest.raises(ConfigurationError, match="ClientCertificateRequiredMixin"):
+        visit("/view", partner)
+
+
 def test_policy_of_the_class_is_checked_by_the_gate(
     site: Any, visit: Any, partner: IssuedCertificate
 ) -> None:
@@ -610,21 +629,21 @@ def test_site_whose_views_check_their_policy_serves(
     for url in ("/permission", "/combined", "/decorator", "/mixin", "/role"):
         assert visit(url).status_code == 403
         assert visit(url, partner).status_code == 200
-    assert check_authentication() == []
+    assert check_authentication() == check_views() == []
 
 
 def test_policy_that_nothing_checks(site: Any, settings: Any) -> None:
     """Without the gate, a `certificate_policy` without a permission is an error of the check."""
     routes = (path("", Unchecked.as_view()), path("checked", Checked.as_view()))
     site(*routes)
-    assert check_authentication() == []
+    assert check_views() == []
     site(*routes, middleware=[COMMON])
-    [message] = check_authentication()
+    [message] = check_views()
     assert message.id == "arrcert.E009"
     assert "Unchecked at ''" in message.msg
     assert "names certificate_policy = 'partners'" in message.msg
     settings.ARRCERT = {}
-    assert check_authentication() == []
+    assert check_views() == []
 
 
 def test_checks_without_views_of_the_framework(site: Any, monkeypatch: Any) -> None:

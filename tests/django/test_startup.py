@@ -21,11 +21,13 @@ from django.db import close_old_connections
 from django.http import HttpRequest, HttpResponse
 from django.test import AsyncClient, Client, override_settings
 from django.urls import path
+from django.views import View
 
 from arrcert.exceptions import ConfigurationError
 from arrcert.testing import IssuedCertificate
 from arrcert_django.decorators import authorize_certificate, certificate_exempt
 from arrcert_django.middleware import ClientCertificateMiddleware
+from arrcert_django.mixins import ClientCertificateRequiredMixin
 
 OURS = "arrcert_django.middleware.ClientCertificateMiddleware"
 COMMON = "django.middleware.common.CommonMiddleware"
@@ -183,6 +185,41 @@ def test_view_that_lost_its_decorator_stops_every_request(
     assert "the site refuses to serve" in caplog.text
     site(path("open", _hello), path("lost", view), path("found", decorated))
     assert visit("/open").status_code == 403
+
+
+class _Named(View):
+    """Names a policy, and does not inherit from the mixin."""
+
+    certificate_policy = "partners"
+
+    def get(self, request: HttpRequest) -> HttpResponse:
+        """Answer."""
+        return _hello(request)
+
+
+class _Mixed(ClientCertificateRequiredMixin, _Named):
+    """Checks the policy that it names."""
+
+    certificate_policy = "partners"
+
+
+def test_class_that_names_a_policy_without_the_mixin(site: Any, visit: Any, caplog: Any) -> None:
+    """If only the attribute names a policy, and there is no middleware, nothing is served."""
+    site(path("open", _hello), path("named", _Named.as_view()), middleware=[COMMON])
+    for url in ("/open", "/named"):
+        with pytest.raises(ConfigurationError, match="nothing that arrcert can see checks it"):
+            visit(url)
+    assert "at 'named': names certificate_policy = 'partners'" in caplog.text
+    assert "make ClientCertificateRequiredMixin the first base of its class" in caplog.text
+
+
+def test_mixin_checks_its_policy_below_another_decorator(
+    site: Any, visit: Any, allowed: IssuedCertificate, partner: IssuedCertificate
+) -> None:
+    """A class with the mixin serves without the middleware, whatever decorates the view."""
+    site(path("mixed", authorize_certificate(_Mixed.as_view())), middleware=[COMMON])
+    for who in (None, allowed, partner):
+        assert visit("/mixed", who).status_code == 403
 
 
 def test_view_that_is_open_on_purpose_is_not_lost(site: Any, visit: Any) -> None:

@@ -662,7 +662,7 @@ def test_secret_header_from_either_place() -> None:
         load({"ARRCERT": POLICY, name: header}, {}),
         load({}, {"ARRCERT_FINGERPRINTS": PIN, name: text}),
     ):
-        assert settings.ingress.from_wsgi({"HTTP_X_S": SECRET}) == (None, None)
+        assert settings.ingress.from_wsgi({"HTTP_X_S": SECRET}) is None
         assert isinstance(settings.ingress.from_wsgi({}), Finding)
         assert SECRET not in repr(settings)
     for wrong in (SECRET, text[:-1], json.dumps([SECRET]), json.dumps({"header": SECRET})):

@@ -35,8 +35,9 @@ def test_url_is_shown(authority: CertificateAuthority) -> None:
         (CA_ISSUERS, uri("http://ca.example/ca.crt")),
     )
     assert where_issuer_is(certificate) == (
-        "; the certificate says that it can be downloaded from 'http://ca.example/ca.crt';"
-        " arrcert never does that. Check its fingerprint before you trust it"
+        "; the certificate says that the CA certificate can be downloaded from"
+        " 'http://ca.example/ca.crt'; arrcert downloads nothing. Check the fingerprint of a"
+        " downloaded certificate before you trust it"
     )
 
 
@@ -44,7 +45,7 @@ def test_many_urls_are_cut(authority: CertificateAuthority) -> None:
     """At most two URLs are shown, each escaped and cut."""
     hostile = [(CA_ISSUERS, uri(f"http://{n}/\r\n\x1b[2J" + "x" * 3000)) for n in range(9)]
     text = where_issuer_is(with_access(authority, *hostile))
-    assert " and 7 more; arrcert never does that" in text
+    assert " and 7 more; arrcert downloads nothing" in text
     assert len(text) < 700
     assert text.isprintable()
 

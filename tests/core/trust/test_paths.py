@@ -1022,9 +1022,9 @@ class TestMissingLink:
         assert found == Finding(
             DenialReason.UNTRUSTED,
             "no certification path to a trust anchor: no CA certificate of the name 'CN=Issuing' is"
-            " configured; add it to intermediates; the certificate says that it can be downloaded"
-            " from 'http://ca.example/i.crt'; arrcert never does that. Check its fingerprint before"
-            " you trust it",
+            " configured; add it to intermediates; the certificate says that the CA"
+            " certificate can be downloaded from 'http://ca.example/i.crt'; arrcert downloads"
+            " nothing. Check the fingerprint of a downloaded certificate before you trust it",
         )
 
     @pytest.mark.parametrize("is_forwarded", [True, False])
@@ -1044,7 +1044,7 @@ class TestMissingLink:
         assert (
             "anchor: it ends at the CA certificate 'CN=Issuing': no CA certificate of the name"
             " 'CN=Middle' is configured; add it to intermediates, or to trust_anchors if it is the"
-            " root that you trust; the certificate says that it can be downloaded"
+            " root that you trust; the certificate says that the CA certificate can be downloaded"
             " from 'http://ca.example/m.crt'; "
         ) in found.detail
 
