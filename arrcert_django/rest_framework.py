@@ -115,6 +115,7 @@ class ClientCertificateAuthentication(BaseAuthentication):
         """Return None. Then a request without a certificate gets a 403, not a 401."""
 
 
+# It returns a class, and is written in permission_classes like one.
 def HasClientCertificate(policy: str = "default", role: str | None = None) -> type[BasePermission]:  # noqa: N802
     """Return a permission class that requires a certificate that a policy accepts.
 
@@ -143,6 +144,7 @@ def HasClientCertificate(policy: str = "default", role: str | None = None) -> ty
     return HasCertificate
 
 
+# The metaclass of the framework's class is only known at run time.
 class _NotCombinable(type(BasePermission)):  # type: ignore[misc]
     """The metaclass of the permission, in which `|` and `~` are errors.
 

@@ -14,6 +14,10 @@ from typing import Any
 
 import pytest
 from asgiref.testing import ApplicationCommunicator
+from channels.generic.websocket import WebsocketConsumer
+from channels.routing import ProtocolTypeRouter, URLRouter
+from channels.security.websocket import AllowedHostsOriginValidator
+from channels.testing import WebsocketCommunicator
 from django.core.asgi import get_asgi_application
 from django.core.checks import Tags, run_checks
 from django.http import HttpRequest, HttpResponse
@@ -26,13 +30,6 @@ from arrcert_django.authorization import current_authorizer
 from arrcert_django.routes import report
 from arrcert_django.websockets import problem_of_websockets
 
-pytest.importorskip("channels", reason="channels is missing: pip install --group test")
-
-from channels.generic.websocket import WebsocketConsumer
-from channels.routing import ProtocolTypeRouter, URLRouter
-from channels.security.websocket import AllowedHostsOriginValidator
-from channels.testing import WebsocketCommunicator
-
 
 def _index(request: HttpRequest) -> HttpResponse:
     return HttpResponse()
@@ -44,7 +41,7 @@ def asgi(site: Any, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[
 
     def build(application: object, **options: Any) -> None:
         module = ModuleType("asgi_of_the_test")
-        module.application = application  # type: ignore[attr-defined]
+        module.application = application
         monkeypatch.setitem(sys.modules, module.__name__, module)
         site(path("", _index), **options)
         settings.ASGI_APPLICATION = f"{module.__name__}.application"
@@ -202,7 +199,7 @@ def test_page_of_channels(
     exec(consumer, names)
     routing = ModuleType("shop.routing")
     urlpatterns = [path("ws/orders", names["Orders"].as_asgi())]
-    routing.websocket_urlpatterns = urlpatterns  # type: ignore[attr-defined]
+    routing.websocket_urlpatterns = urlpatterns
     monkeypatch.setitem(sys.modules, "shop", ModuleType("shop"))
     monkeypatch.setitem(sys.modules, "shop.routing", routing)
     exec(asgi_module, names)

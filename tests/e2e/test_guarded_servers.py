@@ -147,7 +147,10 @@ def test_http2_is_served_where_it_is_declared(serve, alice, name: str) -> None:
     with serve(SPEAKS_HTTP2[name], ARRCERT_FRONT_END=front_end) as site:
         assert ask(site.port, "/?h2", certificate) == b"entered"
         assert ask(site.port, "/?h2", [("x-arr_clientcert", alice.header_value)]) != b"entered"
-        assert decisions(site)[0] == "entered h2"
+        # The site has decided about both. A server may merge the names or drop the second one.
+        entered, denied = decisions(site)
+        assert entered == "entered h2"
+        assert denied in ("ambiguous h2", "missing h2")
 
 
 OFF_THREAD = "matrix_site:off_thread_wsgi_app"
