@@ -17,6 +17,9 @@ from arrcert.forwarding.exempt_paths import ExemptPaths
 ANY_OTHER_PATH = "any other path"
 """The path of the row for paths that lead to no route."""
 
+MIDDLEWARES = ("WSGI middleware", "ASGI middleware")
+"""The names of the checks that are a middleware around an app."""
+
 HEADINGS = ("PATH", "METHODS", "VIEW", "POLICY", "DECIDED BY")
 """The columns of the table."""
 
@@ -85,12 +88,14 @@ class Route(NamedTuple):
         methods: HTTP methods, or `WEBSOCKET`; empty for any.
         view: the endpoint or view.
         decision: the decision for the route.
+        missing: those policies of the decision that do not exist, so every client is denied.
     """
 
     path: str
     methods: tuple[str, ...]
     view: str
     decision: Decision
+    missing: tuple[str, ...] = ()
 
     def is_open(self) -> bool:
         """Return whether the route is open, or may be open, but is not exempt."""
@@ -100,7 +105,10 @@ class Route(NamedTuple):
         """Return the texts of the row, in the order of `HEADINGS`."""
         verdict, policies, decided_by = self.decision
         if verdict is Verdict.PROTECTED:
-            policy = " + ".join(policies) or "any"
+            names = [
+                f"{name} (does not exist)" if name in self.missing else name for name in policies
+            ]
+            policy = " + ".join(names) or "any"
         else:
             policy = "OPEN" if verdict is Verdict.OPEN else verdict.value
         texts = (self.path, " ".join(self.methods) or "any", self.view, policy, decided_by)
@@ -262,6 +270,25 @@ def merged(routes: Iterable[Route]) -> list[Route]:
     return [route._replace(methods=tuple(found)) for route, found in methods.items()]
 
 
+def with_missing(routes: Iterable[Route], known: Collection[str]) -> list[Route]:
+    """Return routes that say which of their policies do not exist.
+
+    Args:
+        routes: the rows.
+        known: the names of the policies of the app.
+
+    A middleware around the app may have policies of its own, so its rows are not changed.
+    """
+    return [
+        route
+        if route.decision.decided_by in MIDDLEWARES
+        else route._replace(
+            missing=tuple(name for name in route.decision.policies if name not in known)
+        )
+        for route in routes
+    ]
+
+
 def exact_entries(checks: Iterable[Check]) -> list[str]:
     """Return the exempt paths of some checks, without those that are folders.
 
@@ -299,7 +326,8 @@ def outcome(report: Report, *, fail_on_open: bool, allowed: Collection[str]) -> 
 
     Args:
         report: the result of the audit.
-        fail_on_open: whether a route that is open, and is not allowed, is a failure.
+        fail_on_open: whether a route that is open, and is not allowed, is a failure. A route whose
+            policy does not exist is not open. It has a line in any case.
         allowed: paths of routes and names of layers as the report shows them; `/folder/*` is every
             path below that folder.
     """
@@ -307,8 +335,9 @@ def outcome(report: Report, *, fail_on_open: bool, allowed: Collection[str]) -> 
         return Outcome(["--allow has no effect without --fail-on-open; write both"], 2)
     if "/*" in allowed:
         return Outcome(["--allow '/*' would allow the whole site; name the open paths"], 2)
+    denied = [_line_of_denied(route) for route in report.routes if route.missing]
     if not fail_on_open:
-        return Outcome([], 0)
+        return Outcome(denied, 0)
     lines = left_open(report, allowed)
     names = [layer.name for layer in report.layers if layer.is_open()]
     paths = [route.path for route in report.routes if route.is_open()]
@@ -317,7 +346,7 @@ def outcome(report: Report, *, fail_on_open: bool, allowed: Collection[str]) -> 
         for entry in allowed
         if entry not in names and not any(_is_allowed(path, [entry]) for path in paths)
     ]
-    return Outcome([*lines, *unused], 1 if lines else 0)
+    return Outcome([*lines, *denied, *unused], 1 if lines else 0)
 
 
 def left_open(report: Report, allowed: Collection[str]) -> list[str]:
@@ -344,10 +373,11 @@ def as_json(report: Report) -> str:
     Args:
         report: the result of an audit.
 
-    The keys are `routes` (`path`, `methods`, `view`, `verdict`, `policies`, `decided_by`), `around`
-    (`kind`, `name`, `effect`, `meaning`, `open`), `on_purpose`, and `ends` (`policies`, `what`,
-    `at`, `days_left`). An empty list of methods means any method, and an empty list of policies of
-    a protected route means any policy.
+    The keys are `routes` (`path`, `methods`, `view`, `verdict`, `policies`, `missing`,
+    `decided_by`), `around` (`kind`, `name`, `effect`, `meaning`, `open`), `on_purpose`, and `ends`
+    (`policies`, `what`, `at`, `days_left`). An empty list of methods means any method, and an empty
+    list of policies of a protected route means any policy. `missing` lists the policies that do not
+    exist.
     """
     document = {
         "routes": [
@@ -357,6 +387,7 @@ def as_json(report: Report) -> str:
                 "view": route.view,
                 "verdict": route.decision.verdict.value,
                 "policies": list(route.decision.policies),
+                "missing": list(route.missing),
                 "decided_by": route.decision.decided_by,
             }
             for route in report.routes
@@ -413,6 +444,9 @@ def notes(report: Report) -> list[str]:
         lines.append("")
     verdicts = [route.decision.verdict for route in report.routes]
     counts = [f"{verdicts.count(verdict)} {verdict}" for verdict in Verdict]
+    missing = sum(1 for route in report.routes if route.missing)
+    if missing:
+        counts.append(f"{missing} with a policy that does not exist")
     lines.append(f"{len(verdicts)} rows: {', '.join(counts)}")
     return lines
 
@@ -450,6 +484,11 @@ def _is_allowed(path: str, allowed: Iterable[str]) -> bool:
         path.startswith(entry.removesuffix("*")) if entry.endswith("/*") else path == entry
         for entry in allowed
     )
+
+
+def _line_of_denied(route: Route) -> str:
+    path, methods, view, policy, _ = route.cells()
+    return f"DENIES EVERYBODY: {path} ({methods}), view {view}: policy {policy}"
 
 
 def _line(layer: Layer) -> str:

@@ -14,6 +14,7 @@ from arrcert.expiry import Ending
 from arrcert.layers import DISPATCHER, answers_of, inner, is_of_channels, layers, name_of, passes_on
 from arrcert.moments import timestamp
 from arrcert.routes import (
+    MIDDLEWARES,
     OPEN,
     Check,
     Decision,
@@ -58,8 +59,9 @@ def check_of(layer: object) -> Check | None:
     """
     if not isinstance(layer, wsgi.ClientCertificateMiddleware | asgi.ClientCertificateMiddleware):
         return None
-    kind = "WSGI" if isinstance(layer, wsgi.ClientCertificateMiddleware) else "ASGI"
-    policy, name = layer.gate.policy, f"{kind} middleware"
+    of_wsgi, of_asgi = MIDDLEWARES
+    name = of_wsgi if isinstance(layer, wsgi.ClientCertificateMiddleware) else of_asgi
+    policy = layer.gate.policy
     policies = () if policy is None else (policy,)
     return Check(name, policies, layer.gate.exempt_paths, f"exempt path of the {name}")
 

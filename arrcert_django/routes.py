@@ -33,6 +33,7 @@ from arrcert.routes import (
     extend,
     merged,
     rows,
+    with_missing,
 )
 from arrcert.surroundings import (
     ROOT,
@@ -131,6 +132,7 @@ def report(app: object = None) -> Report:
     routes = [*_Urlconf(checks).routes(), *beside]
     if checks:
         routes += rows(Shape(ANY_OTHER_PATH, "", True), (), "", OPEN, checks)
+    routes = with_missing(routes, configuration.policies)
     return Report(routes, layers, on_purpose(configuration), ends(configuration))
 
 

@@ -27,6 +27,7 @@ from arrcert.routes import (
     exact_entries,
     merged,
     rows,
+    with_missing,
 )
 from arrcert.surroundings import check_of, describe, describe_all, ends, layers_around, on_purpose
 from arrcert_fastapi.dependency import RequireClientCertificate
@@ -73,6 +74,8 @@ class _Place(NamedTuple):
             path.
         overridden: the dependencies that the outermost gate does not check, because tests replace
             them.
+        known: the names of the policies of the app and of the apps around it; empty if none of them
+            has a gate.
         depth: how many apps are around it.
     """
 
@@ -80,6 +83,7 @@ class _Place(NamedTuple):
     checks: Sequence[Check]
     reached: Sequence[tuple[str, MutableMapping[str, Any]]]
     overridden: Collection[object]
+    known: frozenset[str]
     depth: int = 0
 
 
@@ -97,7 +101,8 @@ def report(app: Starlette, around: Sequence[object] = ()) -> Report:
     gate, own_layers = _middlewares(app, _TOP, is_behind=bool(checks))
     reached = list(_requests([*checks, *gate], _TOP))
     overridden = getattr(app, "dependency_overrides", {})
-    found = list(_rows_of_app(app, _Place(_TOP, [*checks, *gate], reached, overridden)))
+    place = _Place(_TOP, [*checks, *gate], reached, overridden, _policies_of(app))
+    found = list(_rows_of_app(app, place))
     if checks or gate:
         found += rows(Shape(ANY_OTHER_PATH, "", True), (), "", OPEN, [*checks, *gate])
     settings = settings_of(app)
@@ -230,7 +235,8 @@ def _rows_of_endpoint(
             if check.name != "gate" or held
         ]
     shown = [method for method in methods if method]
-    return merged(rows(shape, shown, _view(route), decision, checks, exempt))
+    found = merged(rows(shape, shown, _view(route), decision, checks, exempt))
+    return with_missing(found, place.known) if place.known else found
 
 
 def _rows_of_mount(
@@ -248,7 +254,8 @@ def _rows_of_mount(
         inside += _middlewares(layer, shape, is_behind=True)[0]
         if isinstance(getattr(layer, "routes", None), list) and place.depth < _DEEPEST_MOUNT:
             checks, requests = [*place.checks, *inside], [*reached, *_requests(inside, shape)]
-            below = _Place(shape, checks, requests, place.overridden, place.depth + 1)
+            known = place.known | _policies_of(layer)
+            below = _Place(shape, checks, requests, place.overridden, known, place.depth + 1)
             yield from _rows_of_app(layer, below)
             return
     paths = Shape(f"{shape.text}/*", f"{shape.start}/" if shape.is_whole else shape.start, False)
@@ -256,6 +263,12 @@ def _rows_of_mount(
     exempt = dict.fromkeys(entry for entry, _ in reached)
     checks = [*place.checks, *inside]
     yield from rows(paths, (), name_of(around[-1]), decision, checks, list(exempt))
+
+
+def _policies_of(app: Any) -> frozenset[str]:
+    """Return the names of the policies of an app with a gate."""
+    settings = settings_of(app) if hasattr(app, "state") else None
+    return frozenset() if settings is None else frozenset(settings.policies)
 
 
 def _requirements(route: Any, replaced: Collection[object]) -> list[RequireClientCertificate]:

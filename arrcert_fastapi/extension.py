@@ -68,6 +68,8 @@ class Arrcert:
         read = load(given, os.environ, debug=app.debug, protect_all_by_default=True)
         if not read.protect_all:
             raise ConfigurationError([_PROTECT_ALL])
+        if "default" not in read.policies:
+            raise ConfigurationError([_no_default(read)])
         for problem in read.warnings():
             _logger.warning("configuration: %s", problem)
         authorizer = Authorizer.from_settings(read)
@@ -106,6 +108,15 @@ def settings_of(app: Starlette) -> Settings | None:
     """
     settings: Settings | None = getattr(app.state, _SETTINGS, None)
     return settings
+
+
+def _no_default(settings: Settings) -> Problem:
+    return Problem(
+        "ARRCERT" if settings.file is None else "ARRCERT_FILE",
+        'there is no policy "default", which Arrcert(app) uses for every endpoint that names none;'
+        f" there is {', '.join(map(quote, settings.policies))}; rename one of the policies, or add"
+        ' "default"',
+    )
 
 
 _PROTECT_ALL = Problem(

@@ -25,6 +25,7 @@ from arrcert.routes import (
     exact_entries,
     merged,
     rows,
+    with_missing,
 )
 from arrcert.settings import NOT_CONFIGURED
 from arrcert.surroundings import check_of, describe_all, ends, layers_around, on_purpose
@@ -73,6 +74,7 @@ def report(app: Flask, around: Sequence[object] = ()) -> Report:
     routes = [*_mounts(wrappers), *_routes(app, checks)]
     if settings is None:
         return Report(routes, layers, [], [])
+    routes = with_missing(routes, settings.policies)
     return Report(routes, layers, on_purpose(settings), ends(settings))
 
 

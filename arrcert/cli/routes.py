@@ -167,7 +167,7 @@ def _print_table(report: Report) -> None:
     for heading in HEADINGS:
         table.add_column(heading, overflow="fold")
     for route in report.routes:
-        style = "bold red" if route.is_open() else ""
+        style = "bold red" if route.is_open() or route.missing else ""
         table.add_row(*(Text(cell, style=style) for cell in route.cells()))
     console.print(table)
     console.print()

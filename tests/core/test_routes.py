@@ -26,6 +26,7 @@ from arrcert.routes import (
     merged,
     outcome,
     rows,
+    with_missing,
 )
 
 PROTECTED = Decision(Verdict.PROTECTED, ("partners",), "decorator")
@@ -229,6 +230,7 @@ def test_json() -> None:
         "view": "orders",
         "verdict": "protected",
         "policies": ["partners"],
+        "missing": [],
         "decided_by": "decorator",
     }
     assert document["around"][0] == {
@@ -279,3 +281,19 @@ def test_outcome(fail_on_open: bool, allowed: list[str], exit_code: int, lines: 
     """A route or layer that is open or unknown, and not allowed by name, is a failure."""
     found = outcome(REPORT, fail_on_open=fail_on_open, allowed=allowed)
     assert (found.exit_code, found.lines) == (exit_code, lines)
+
+
+def test_policy_that_does_not_exist() -> None:
+    """A policy that does not exist is shown, counted, and reported, and is not an open route."""
+    misspelt = Route("/b", ("GET",), "v", PROTECTED._replace(policies=("partners", "contozo")))
+    fine = Route("/a", ("GET",), "v", PROTECTED)
+    middleware = Route("/c", (), "w", Decision(Verdict.PROTECTED, ("own",), "ASGI middleware"))
+    found = Report(with_missing([fine, misspelt, middleware], {"partners"}), [], [], [])
+    assert [route.missing for route in found.routes] == [(), ("contozo",), ()]
+    text = as_text(found, 200)
+    assert "partners + contozo (does not exist)" in text
+    assert text.endswith("0 unknown, 1 with a policy that does not exist")
+    assert json.loads(as_json(found))["routes"][1]["missing"] == ["contozo"]
+    line = "DENIES EVERYBODY: /b (GET), view v: policy partners + contozo (does not exist)"
+    assert outcome(found, fail_on_open=False, allowed=()) == ([line], 0)
+    assert outcome(found, fail_on_open=True, allowed=()) == ([line], 0)

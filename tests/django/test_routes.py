@@ -455,6 +455,7 @@ def test_command_prints_json(site: Any) -> None:
         "view": f"{_index.__module__}._index",
         "verdict": "protected",
         "policies": ["default"],
+        "missing": [],
         "decided_by": "gate",
     }
 
@@ -525,3 +526,16 @@ def test_what_ends_is_reported(site: Any, settings: Any) -> None:
     site(path("", _index))
     [end] = report().ends
     assert (end.policies, end.at) == (("default",), "2099-01-31T23:59:59Z")
+
+
+def test_policy_that_does_not_exist(site: Any, settings: Any) -> None:
+    """A row says which policy does not exist: that of a view, or `default` of the gate."""
+    contozo = authorize_certificate(policy="contozo")(_index)
+    site(path("orders", contozo), path("partners", _partners(_index)), path("", _index))
+    settings.ARRCERT = {"partners": settings.ARRCERT["partners"]}
+    assert [(route.path, route.missing) for route in report().routes] == [
+        ("/orders", ("contozo",)),
+        ("/partners", ()),
+        ("/", ("default",)),
+        ("any other path", ("default",)),
+    ]

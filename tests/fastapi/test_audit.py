@@ -351,3 +351,19 @@ def test_what_ends_is_reported() -> None:
     )
     [end] = report(app).ends
     assert (end.policies, end.at) == (("default",), "2099-01-31T23:59:59Z")
+
+
+def test_policy_that_does_not_exist(settings: dict[str, Any]) -> None:
+    """A row says which policy does not exist. A mounted app may have policies of its own."""
+    contozo = [Depends(RequireClientCertificate("contozo"))]
+    app, inner, bare = FastAPI(), FastAPI(), FastAPI()
+    Arrcert(app, settings)
+    policies = settings["ARRCERT"]
+    Arrcert(inner, {"ARRCERT": {"default": policies["default"], "contozo": policies["partners"]}})
+    for one in (app, inner, bare):
+        one.get("/orders", dependencies=contozo)(lambda: "in")
+    app.mount("/inner", inner)
+    assert {route.path: route.missing for route in report(app).routes if route.missing} == {
+        "/orders": ("contozo",)
+    }
+    assert not any(route.missing for route in report(bare).routes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -71,3 +72,15 @@ def test_authorizer_of_an_app(app: FastAPI) -> None:
     assert "default" in authorizer.policies
     with pytest.raises(ConfigurationError, match="call it before authorizer_of"):
         authorizer_of(FastAPI())
+
+
+def test_settings_without_default(settings: dict[str, Any], tmp_path: Path) -> None:
+    """Policies without `default` stop the start, because everything else requires `default`."""
+    policies = {"partners": settings["ARRCERT"]["partners"]}
+    with pytest.raises(ConfigurationError, match=r'ARRCERT: there is no policy "default"') as error:
+        Arrcert(FastAPI(), {"ARRCERT": policies})
+    assert "there is 'partners'; rename one of the policies, or add" in str(error.value)
+    file = tmp_path / "partners.toml"
+    file.write_text(f'[partners]\nfingerprints = ["{"A" * 64}"]\n')
+    with pytest.raises(ConfigurationError, match=r'ARRCERT_FILE: there is no policy "default"'):
+        Arrcert(FastAPI(), {"ARRCERT_FILE": str(file)})

@@ -660,3 +660,13 @@ def test_what_ends_is_reported() -> None:
     Arrcert(app)
     [end] = report(app).ends
     assert (end.policies, end.at) == (("default",), "2099-01-31T23:59:59Z")
+
+
+def test_policy_that_does_not_exist(config: dict[str, Any]) -> None:
+    """A row says which policy does not exist."""
+    app = Flask(__name__, static_folder=None)
+    app.config.update(config)
+    Arrcert(app)
+    app.get("/orders", endpoint="orders")(authorize_certificate(policy="contozo")(lambda: "in"))
+    app.get("/hello", endpoint="hello")(authorize_certificate(lambda: "in"))
+    assert [route.missing for route in report(app).routes] == [("contozo",), ()]
