@@ -145,6 +145,15 @@ class GateMiddleware:
                     " it, under the policy 'default'",
                     endpoint,
                 )
+            elif endpoint.lacks_depends is not None:
+                _logger.error(
+                    "configuration: %s has a parameter whose default is RequireClientCertificate"
+                    " without Depends, which checks nothing; write Annotated[ClientIdentity,"
+                    " Depends(%r)] as the annotation of the parameter, and no default; until then"
+                    " only the gate guards it, under the policy 'default'",
+                    endpoint,
+                    endpoint.lacks_depends,
+                )
             elif not endpoint.requirements and not self._is_exempt(endpoint.path):
                 only_gate.append(str(endpoint))
         if only_gate:

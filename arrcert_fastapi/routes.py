@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, MutableMapping
-from typing import Any, NamedTuple
+import inspect
+from collections.abc import Callable, Collection, Iterator, MutableMapping
+from typing import Any, NamedTuple, cast
 
 from fastapi import FastAPI, routing
 from starlette.routing import Match
@@ -19,12 +20,15 @@ class Endpoint(NamedTuple):
         methods: the methods, sorted; empty for a WebSocket.
         requirements: the `RequireClientCertificate` dependencies of the route.
         lacks_parentheses: whether the route has the class itself as a dependency.
+        lacks_depends: the default of a parameter that is a `RequireClientCertificate`, or the class
+            itself, without `Depends`; None if there is no such parameter. FastAPI does not call it.
     """
 
     path: str
     methods: tuple[str, ...]
     requirements: tuple[RequireClientCertificate, ...]
     lacks_parentheses: bool
+    lacks_depends: RequireClientCertificate | None = None
 
     def __str__(self) -> str:
         return f"{','.join(self.methods) or 'WebSocket'} {self.path}"
@@ -46,6 +50,7 @@ def endpoints(app: FastAPI) -> Iterator[Endpoint]:
                 tuple(sorted(getattr(route, "methods", None) or ())),
                 _requirements_in(dependant),
                 RequireClientCertificate in calls_in(dependant),
+                _default_in(dependant),
             )
 
 
@@ -96,6 +101,18 @@ def calls_in(dependant: Any, replaced: Collection[object] = ()) -> Iterator[obje
         yield dependant.call
         for inner in dependant.dependencies:
             yield from calls_in(inner, replaced)
+
+
+def _default_in(dependant: Any) -> RequireClientCertificate | None:
+    """Return the first parameter default of a route that checks nothing, or None."""
+    for call in calls_in(dependant):
+        # FastAPI has read the signature of each call already.
+        for parameter in inspect.signature(cast("Callable[..., Any]", call)).parameters.values():
+            if isinstance(parameter.default, RequireClientCertificate):
+                return parameter.default
+            if parameter.default is RequireClientCertificate:
+                return RequireClientCertificate()
+    return None
 
 
 def _requirements_in(dependant: Any) -> tuple[RequireClientCertificate, ...]:

@@ -227,6 +227,31 @@ def test_start_tells_of_missing_parentheses(
     assert "GET /a has Depends(RequireClientCertificate), which checks nothing" in caplog.text
 
 
+def test_start_tells_of_missing_depends(
+    app: FastAPI, visit: Any, alice: IssuedCertificate, bob: IssuedCertificate, caplog: Any
+) -> None:
+    """A `RequireClientCertificate` as the default of a parameter is an ERROR at the start."""
+
+    def inner(client: Any = RequireClientCertificate) -> None:
+        """Require nothing."""
+
+    @app.get("/a")
+    def bad(client: Any = RequireClientCertificate("partners")) -> str:  # noqa: B008
+        return "in"
+
+    app.get("/b", dependencies=[Depends(inner)])(lambda: "in")
+    app.get("/c")(lambda: "in")
+    assert visit("/a").status_code == visit("/a", bob).status_code == 403
+    assert visit("/a", alice).json() == visit("/b", alice).json() == "in"
+    first, second, third = [r.message for r in caplog.records if "configuration" in r.message]
+    assert "GET /a has a parameter whose default is RequireClientCertificate without" in first
+    write = "write Annotated[ClientIdentity, Depends(RequireClientCertificate({!r}))]"
+    assert write.format("partners") in first
+    assert "GET /b " in second
+    assert write.format("default") in second
+    assert "only the gate guards these endpoints, under the policy 'default': GET /c;" in third
+
+
 def test_fault_while_finding_the_route_opens_nothing(
     app: FastAPI,
     visit: Any,
