@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from arrcert.exceptions import quote
-from arrcert.settings.names import POLICY_VARIABLES
+from arrcert.settings.names import POLICIES, POLICY_VARIABLES, PYTEST_VARIABLE
 from arrcert.testing import CertificateAuthority, IssuedCertificate
 
 LONGEST_NAME = 64
@@ -87,7 +87,8 @@ def set_environment(environment: pytest.MonkeyPatch, policies: Mapping[str, Any]
     """
     for name in POLICY_VARIABLES:
         environment.delenv(name, raising=False)
-    environment.setenv("ARRCERT", json.dumps(policies))
+    for name in (POLICIES, PYTEST_VARIABLE):
+        environment.setenv(name, json.dumps(policies))
 
 
 def _client(line: str) -> Client:

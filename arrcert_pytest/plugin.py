@@ -6,6 +6,7 @@ This module imports only pytest until a project uses an option or a fixture.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from arrcert.testing import CertificateAuthority, IssuedCertificate
     from arrcert_pytest.clients import Clients
+    from arrcert_pytest.django_settings import OneSource
     from arrcert_pytest.presenting import AsClient
 
 _CLIENTS = "arrcert_clients"
@@ -23,6 +25,9 @@ _ENVIRONMENT = "arrcert_environment"
 
 _made: pytest.StashKey[Clients] = pytest.StashKey()
 """The key of the clients in the stash of pytest's configuration."""
+
+_source: pytest.StashKey[OneSource] = pytest.StashKey()
+"""The key of the `OneSource` in the stash. Without `arrcert_environment` there is none."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -55,10 +60,31 @@ def pytest_load_initial_conftests(
 
         clients = early_config.stash[_made] = Clients(lines)
         if early_config.getini(_ENVIRONMENT):
+            from arrcert_pytest.django_settings import OneSource
+
             environment = pytest.MonkeyPatch()
             early_config.add_cleanup(environment.undo)
             set_environment(environment, clients.policies)
+            source = early_config.stash[_source] = OneSource(os.environ["ARRCERT"])
+            early_config.add_cleanup(source.disconnect)
     return (yield)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection(session: pytest.Session) -> None:
+    """Keep one source of policies before a module of tests is imported."""
+    _keep_one_source(session.config)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Keep one source of policies, if a module of the project has configured Django meanwhile."""
+    _keep_one_source(item.config)
+
+
+def _keep_one_source(config: pytest.Config) -> None:
+    if _source in config.stash:
+        config.stash[_source].connect()
 
 
 @pytest.fixture(scope="session")

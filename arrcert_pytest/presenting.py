@@ -16,6 +16,7 @@ import pytest
 from arrcert.exceptions import quote
 from arrcert.settings.names import POLICY_VARIABLES
 from arrcert.testing import IssuedCertificate
+from arrcert_pytest.django_settings import django_is_configured, sources_in_settings
 
 
 class AsClient:
@@ -59,7 +60,7 @@ class AsClient:
             app = self._fixture()
         if app is not None:
             return _client_of_app(app, headers)
-        if _django_is_configured():
+        if django_is_configured():
             return _django_client(headers)
         raise TypeError(
             "as_client does not know the app: write as_client(who, app), or a fixture called app"
@@ -119,11 +120,6 @@ def _is_instance(value: object, module: str, name: str) -> bool:
     return found is not None and isinstance(value, getattr(found, name))
 
 
-def _django_is_configured() -> bool:
-    conf = sys.modules.get("django.conf")
-    return conf is not None and conf.settings.configured
-
-
 def _django_client(headers: Mapping[str, str]) -> Any:
     from django.conf import settings
 
@@ -145,13 +141,13 @@ def django_policies(policies: Mapping[str, Any] | None) -> Iterator[None]:
 
     If Django's settings have no policies, the site reads the environment, and this changes nothing.
     """
-    if policies is None or not _django_is_configured():
+    if policies is None or not django_is_configured():
         yield
         return
     from django.conf import settings
     from django.test import override_settings
 
-    held = [name for name in ("ARRCERT", "ARRCERT_FILE") if hasattr(settings, name)]
+    held = sources_in_settings()
     if not held and "ARRCERT" in os.environ:
         yield
         return

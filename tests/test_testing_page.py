@@ -172,3 +172,52 @@ def test_policy(project: Project) -> None:
     """The test of a policy passes without any option."""
     [tests] = blocks("Your own policies", "python")
     assert "1 passed" in project(test_policy=tests)
+
+
+WITH_CLIENT = """
+def test_stranger(client):
+    assert client.get("/").status_code == 403
+
+def test_plugin(as_client):
+    assert as_client("alice").get("/").status_code == 200
+
+def test_stranger_again(client):
+    assert client.get("/").status_code == 403
+"""
+WITH_POLICIES = """
+from django.test import override_settings
+from arrcert.testing import self_signed
+
+ALICE = self_signed("alice")
+POLICIES = {"default": {"fingerprints": [ALICE.certificate.sha256_fingerprint]}}
+
+@override_settings(ARRCERT=POLICIES)
+def test_policies_of_the_test(client):
+    assert client.get("/", headers=ALICE.headers).status_code == 200
+
+def test_policies_by_the_fixture(client, settings):
+    settings.ARRCERT = POLICIES
+    assert client.get("/", headers=ALICE.headers).status_code == 200
+"""
+
+
+@pytest.mark.parametrize("source", ["", "ARRCERT", "ARRCERT_FILE"])
+def test_django_tests_without_the_fixtures(site: Project, tmp_path: Path, source: str) -> None:
+    """Tests that use Django's own client still pass, wherever the policies of the site are."""
+    file = tmp_path / "partners.toml"
+    file.write_text(f'[default]\nfingerprints = ["{"CD" * 32}"]\n')
+    more = {
+        "": "",
+        "ARRCERT": "ARRCERT = {'default': {'fingerprints': ['CD' * 32]}}\n",
+        "ARRCERT_FILE": f"ARRCERT_FILE = {str(file)!r}\nARRCERT_FILE_IGNORE_MODE = True\n",
+    }[source]
+    [options] = blocks("Django", "toml")
+    said = site(
+        pyproject=options,
+        mysite__settings=SETTINGS + more,
+        mysite__urls=URLS,
+        test_client=WITH_CLIENT,
+        # With ARRCERT_FILE in the settings, ARRCERT is a second source without the plugin too.
+        test_policies=WITH_POLICIES if source != "ARRCERT_FILE" else "",
+    )
+    assert ("5 passed" if source != "ARRCERT_FILE" else "3 passed") in said

@@ -21,6 +21,10 @@ FLAT = {f"ARRCERT_{key.upper()}": key for key in PARAMETERS}
 POLICY_VARIABLES = (POLICIES, FILE, *FLAT)
 """Every environment variable that holds policies, or names the file with them."""
 
+PYTEST_VARIABLE = "PYTEST_ARRCERT"
+"""An environment variable with the same value as `ARRCERT`, if the pytest plugin has set that. Only
+the text of an error depends on it."""
+
 SETTINGS = (POLICIES, FILE, *OPTIONS)
 """Every setting of a framework."""
 

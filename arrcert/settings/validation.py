@@ -24,6 +24,7 @@ from arrcert.settings.names import (
     FILE,
     FLAT,
     POLICIES,
+    PYTEST_VARIABLE,
     SETTINGS,
     closest,
     example_of_key,
@@ -297,8 +298,15 @@ class _Validation:
             *([f"the environment variables {', '.join(flat)}"] if flat else []),
         ]
         if len(sources) > 1:
+            what_to_write = "keep one of them"
+            text = self._ours.get(POLICIES)
+            if text is not None and text == self._environ.get(PYTEST_VARIABLE):
+                what_to_write += (
+                    "; arrcert's pytest plugin has set the environment variable: to turn this off,"
+                    " write arrcert_environment = false into the configuration of pytest"
+                )
             self._add(
-                POLICIES, f"has more than one source: {' and '.join(sources)}; keep one of them"
+                POLICIES, f"has more than one source: {' and '.join(sources)}; {what_to_write}"
             )
         elif POLICIES in self._framework:
             value = self._framework[POLICIES]

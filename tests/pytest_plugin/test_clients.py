@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from arrcert import Authorizer, CertificateDenied
+from arrcert import Authorizer, CertificateDenied, ConfigurationError
 from arrcert.settings import load
 from arrcert_pytest.clients import Clients, set_environment
 
@@ -90,3 +90,18 @@ def test_environment_holds_these_policies_alone(monkeypatch: pytest.MonkeyPatch)
         assert json.loads(os.environ["ARRCERT"]) == clients.policies
         load({}, os.environ)
     assert dict(os.environ) == before
+
+
+def test_second_source_names_the_plugin(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If there are two sources, the error says that the plugin has set one, and how to stop it."""
+    own = {"ARRCERT": {"default": {"fingerprints": ["AB" * 32]}}}
+    with pytest.MonkeyPatch.context() as environment:
+        set_environment(environment, Clients(["alice"]).policies)
+        with pytest.raises(ConfigurationError) as error:
+            load(own, os.environ)
+        assert "arrcert's pytest plugin has set the environment variable" in str(error.value)
+        assert "write arrcert_environment = false into the" in str(error.value)
+    monkeypatch.setenv("ARRCERT_FINGERPRINTS", "AB" * 32)
+    with pytest.raises(ConfigurationError) as error:
+        load(own, os.environ)
+    assert str(error.value).endswith("keep one of them")
