@@ -237,7 +237,7 @@ _KNOWN_FORMS: tuple[tuple[str, str], ...] = (
     (r"(?i)\A0x[0-9a-f]+\Z", "has a prefix; remove the 0x"),
     (
         r"(?i)[/\\].*\.\w+\Z|\.(?:pem|crt|cer|der|pfx|p12|txt)\Z",
-        "looks like a file's path; write the digits themselves, which this prints: {command}",
+        "looks like a file's path; write the digits of the SHA-256, which this prints: {command}",
     ),
 )
 """Patterns of wrong entries, and a hint for each."""
@@ -251,6 +251,8 @@ def _why_no_digits(entry: str, key: str) -> str:
     for pattern, hint in _KNOWN_FORMS:
         found = re.search(pattern, entry)
         if found:
+            if re.fullmatch(r"(?ai)[\w./-]+\.(?:pem|crt|cer|der)", entry):
+                command = command.replace("client.pem", entry)
             return hint.format(command=command, **found.groupdict())
     digits = re.sub(r"[:\s]", "", entry)
     if re.fullmatch(r"[0-9A-Fa-f]*", digits):

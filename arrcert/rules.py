@@ -243,7 +243,13 @@ class ListRule(KeyRule, is_base=True):
         """Read each entry."""
         self.count = 0
         if not isinstance(value, list | tuple | set | frozenset):
-            hint = f"write a list: [{quote(value)}]" if isinstance(value, str) else "write a list"
+            hint = "write a list"
+            if isinstance(value, str):
+                # The text may be no entry of a list either, such as a path in `fingerprints`.
+                self.read_entry(value)
+                mistakes = [f"; in it, {mistake}" for mistake in self.mistakes]
+                hint += "".join(mistakes) or f": [{quote(value)}]"
+                self.mistakes.clear()
             self.mistakes.append(f"{quote(value)} is not a list; {hint}")
             return
         if not value:

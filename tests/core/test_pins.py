@@ -161,7 +161,12 @@ COLONS = ":".join(["AB"] * 20)
         (SHA256 + SHA256, "128 hex digits, which look like two"),
         (SHA1[:-1], "has 39 hex digits; write the 64"),
         (":", "has 0 hex digits"),
-        ("certs/client.pem", "looks like a file's path"),
+        (
+            "pki/anna.pem",
+            "looks like a file's path; write the digits of the SHA-256, which this prints:"
+            " openssl x509 -in pki/anna.pem -noout -fingerprint -sha256",
+        ),
+        ("pki/my anna.pem", "prints: openssl x509 -in client.pem -noout"),
         (r"C:\client.cer", "looks like a file's path"),
         ("client.crt", "looks like a file's path"),
         (f"\u200e{SHA1}", "U+200E"),

@@ -219,7 +219,19 @@ class TestRules:
         message = problems(**{"fingerprints": [PIN], key: value})[key]
         assert "is not a list; write a list" in message
         if isinstance(value, str):
-            assert "write a list: ['alice']" in message
+            # The error also says what is wrong with the text as an entry.
+            entries = {"fingerprints": [PIN], key: [value], "revocation": "wrong"}
+            mistake = problems(**entries).get(key)
+            assert message.endswith(f"write a list; in it, {mistake}" if mistake else ": ['alice']")
+
+    def test_path_in_place_of_fingerprints(self) -> None:
+        """The error for a path in place of the list says what prints the fingerprint."""
+        message = problems(fingerprints="pki/anna.pem")["fingerprints"]
+        assert message == (
+            "'pki/anna.pem' is not a list; write a list; in it, 'pki/anna.pem' looks like a file's"
+            " path; write the digits of the SHA-256, which this prints: openssl x509 -in"
+            " pki/anna.pem -noout -fingerprint -sha256"
+        )
 
     @pytest.mark.parametrize("collection", [list, tuple, set, frozenset])
     def test_any_collection_is_a_list(
