@@ -207,9 +207,13 @@ def problems_of_order() -> list[Problem]:
     return problems
 
 
-def problems_of_policies(middleware: type[ClientCertificateUserMiddleware]) -> list[Problem]:
-    """Return what is wrong with the attribute `policies`, apart from unknown names."""
-    policies: object = middleware.policies
+def problems_of_policies(declaring: Any) -> list[Problem]:
+    """Return what is wrong with the attribute `policies`, apart from unknown names.
+
+    Args:
+        declaring: the class of the middleware, or an authentication of Django REST framework.
+    """
+    policies: object = declaring.policies
     if (
         isinstance(policies, list | tuple | set | frozenset)
         and policies
@@ -218,7 +222,7 @@ def problems_of_policies(middleware: type[ClientCertificateUserMiddleware]) -> l
         return []
     return [
         Problem(
-            f"{middleware.__qualname__}.policies",
+            f"{declaring.__qualname__}.policies",
             f'is {policies!r}; write the names of policies, such as ("default",)',
         )
     ]
