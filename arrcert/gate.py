@@ -133,6 +133,7 @@ class Gate:
             why = f"the callable returned {quote(current)}, which is not an Authorizer"
         except ConfigurationError as error:
             raise deny_unconfigured(error, name, environ=environ, scope=scope) from error
+        # The callable is the site's own, and may raise any exception. Then the request is denied.
         except Exception as error:
             cause = error
             why = f"the callable that returns the authorizer failed: {quote(error)}"

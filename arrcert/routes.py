@@ -206,6 +206,7 @@ def extend(shape: Shape, pattern: object, *, is_endpoint: bool) -> Shape:
         literal, variable, _ = text.partition("<")
         is_whole = not variable
     elif text.startswith("^"):
+        # The expression matches every text that begins with ^.
         literal, rest = _REGEX.fullmatch(text).groups()  # type: ignore[union-attr]
         is_whole = rest in ("$", r"\Z") if is_endpoint else rest == ""
     else:

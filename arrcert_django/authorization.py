@@ -153,6 +153,7 @@ def tell_accepted(request: HttpRequest, decisions: Decisions, identity: ClientId
     for signal, name, sent in _signals_of(request, decisions, identity):
         try:
             signal.send_robust(type(request), request=request, **sent)
+        # As in `authorize_request`. The client is accepted already.
         except Exception:
             _logger.exception(_RECEIVER_OF_ENTRY_FAILED, name)
 
@@ -338,6 +339,7 @@ def _class_for_ninja(http_error: Any) -> type[PermissionDenied]:
     registered a handler for `PermissionDenied`, that handler is used.
     """
 
+    # The second base class is only known at run time.
     class PermissionDeniedInNinja(PermissionDenied, http_error):  # type: ignore[misc]
         def __init__(self) -> None:
             Exception.__init__(self)

@@ -178,6 +178,7 @@ class ClientCertificateAuthentication(BaseAuthentication):
         return user
 
 
+# It returns a class, and is written in permission_classes like one.
 def HasClientCertificate(policy: str = "default", role: str | None = None) -> type[BasePermission]:  # noqa: N802
     """Return a permission class that requires a certificate that a policy accepts.
 
@@ -206,6 +207,7 @@ def HasClientCertificate(policy: str = "default", role: str | None = None) -> ty
     return HasCertificate
 
 
+# The metaclass of the framework's class is only known at run time.
 class _NotCombinable(type(BasePermission)):  # type: ignore[misc]
     """The metaclass of the permission, in which `|` and `~` are errors.
 

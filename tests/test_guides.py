@@ -509,7 +509,6 @@ def test_commands_of_browsers(operator: Operator) -> None:
 
 def test_commands_of_platform(operator: Operator) -> None:
     """The checks of the platform's unpromised properties run, and a good front end passes them."""
-    pytest.importorskip("rich", reason="the extra `dev` has rich")
     operator.starts_site()
     port = operator.address.rpartition(":")[2]
     operator.replaced["arrcert probe https://site.example"] = (
@@ -784,7 +783,9 @@ def test_every_reason_and_its_lines_are_in_the_runbook(
 def test_runbook_has_what_each_reason_needs() -> None:
     """The runbook lists each reason's causes in order, and what to ask the partner for."""
     _, _, by_reason = guide("403.md").partition("## By reason")
-    for section in by_reason.split("\n### ")[1:]:
+    sections = by_reason.split("\n### ")[1:]
+    assert len(sections) == len(DenialReason)
+    for section in sections:
         assert "\n1. " in section, section[:20]
         assert "sk the partner for: " in section, section[:20]
 

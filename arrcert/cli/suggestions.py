@@ -260,7 +260,7 @@ def merged(
     held = whole.get(name)
     before = [] if held is None else list(held) if isinstance(held, list | tuple) else [held]
     whole[name] = [*before, policy] if before else dict(policy)
-    return _plain(whole)  # type: ignore[no-any-return]
+    return {name: _plain(held) for name, held in whole.items()}
 
 
 def _plain(value: Any) -> Any:

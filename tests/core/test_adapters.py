@@ -74,7 +74,7 @@ class Page:
 class Unhashable:
     """A view without a hash."""
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None
 
     def __call__(self) -> str:
         """Return the page."""
@@ -327,7 +327,7 @@ def test_views_without_hash_or_weak_reference_are_not_reported(view: Callable[..
 def test_a_view_that_wraps_itself_ends_the_search() -> None:
     """The search ends at a view whose `__wrapped__` is the view itself."""
     view = new_view()
-    view.__wrapped__ = view  # type: ignore[attr-defined]
+    view.__wrapped__ = view
     protect(view)
     assert list(lost_decorators({"a": view})) == ["a"]
     mark_policy(view, "default")

@@ -184,9 +184,7 @@ def test_certificate_that_cannot_be_read_whole_is_malformed(
     anchored = Policy(fingerprints=pins, trust_anchors=authority.certificate_pem.decode())
     assert Authorizer({"default": by_key}).authorize(alice.header_value)
     for policies in (pinned, by_key, anchored, [anchored, pinned]):
-        error = denied(
-            lambda policies=policies: Authorizer({"default": policies}).authorize(value)  # type: ignore[misc]
-        )
+        error = denied(lambda policies=policies: Authorizer({"default": policies}).authorize(value))
         assert (error.reason, error.certificate) == (DenialReason.MALFORMED, None)
         assert error.reasons == (DenialReason.MALFORMED,)
         assert error.detail.startswith("not a certificate: ")
@@ -255,7 +253,7 @@ def test_accepted_certificate_is_readable(changes: list[tuple[int, int]]) -> Non
     policy = Policy(fingerprints=[hashlib.sha256(der).hexdigest()])
     with warnings.catch_warnings():
         # cryptography warns of unusual serial numbers and parameters, but reads them.
-        warnings.simplefilter("ignore")
+        warnings.simplefilter("ignore", UserWarning)
         try:
             certificate: ClientCertificate | None = Authorizer({"default": policy}).authorize(value)
         except CertificateDenied as error:
@@ -661,7 +659,7 @@ def test_request_is_checked_before_the_memory(
         [(HEADER, value), (HEADER, value)],
         [(HEADER, value), ("X-Forwarded-Proto", "http")],
     ):
-        denied(lambda pairs=pairs: authorizer.authorize_headers(pairs))  # type: ignore[misc]
+        denied(lambda pairs=pairs: authorizer.authorize_headers(pairs))
 
 
 def test_memory_ends_with_the_certificate(
@@ -697,7 +695,7 @@ def test_last_second_counts_in_every_zone(hours: int, authority: CertificateAuth
         authorizer = Authorizer({"default": policy})
         assert authorizer.authorize(client.header_value, at=late) == client.certificate
         error = denied(
-            lambda authorizer=authorizer: authorizer.authorize(  # type: ignore[misc]
+            lambda authorizer=authorizer: authorizer.authorize(
                 client.header_value, at=late + timedelta(seconds=1)
             )
         )
@@ -766,7 +764,7 @@ def test_denials_of_a_flood_are_whole_and_all_told(
     monkeypatch.setattr(denials, "SECONDS_TO_COUNT", 60.0)
     values = [impostor.header_value, None, "no base64"]
     raised = [
-        denied(lambda value=value: authorizer.authorize(value))  # type: ignore[misc]
+        denied(lambda value=value: authorizer.authorize(value))
         for _ in range(5)
         for value in values
     ]

@@ -665,7 +665,7 @@ def test_templates_never_give_a_name_that_did_not_match(
     policy = Policy(
         fingerprints=[certificate.sha256_fingerprint],
         identity=f"x:{{{field}}}:y",
-        **allowed,  # type: ignore[arg-type]
+        **allowed,
     )
     held = {
         "common_name": common_names if len(common_names) == 1 else [],

@@ -355,7 +355,7 @@ def test_classes_are_not_decorated() -> None:
 def test_a_positional_policy_is_refused() -> None:
     """A positional policy is an error that says what to write."""
     with pytest.raises(TypeError, match=r"write @authorize_certificate\(policy='partners'\)"):
-        authorize_certificate("partners")  # type: ignore[call-overload]
+        authorize_certificate("partners")
 
 
 @pytest.mark.parametrize("policy", ["", None, 1, ["partners"]])
@@ -370,7 +370,7 @@ def test_what_cannot_be_called_is_refused() -> None:
     for wrong, shown in ((1, "1"), (None, "None; check that the decorator below it returns")):
         for decorate in (authorize_certificate, authorize_certificate()):
             with pytest.raises(TypeError, match=f"decorates a view, not {shown}"):
-                decorate(wrong)  # type: ignore[arg-type, call-overload]
+                decorate(wrong)
 
 
 def test_a_bare_method_is_refused() -> None:
@@ -490,7 +490,7 @@ def test_an_exemption_is_not_shared_by_equality(site: Any, visit: Any) -> None:
             return hash(_public)
 
     class Unhashable(Equal):
-        __hash__ = None  # type: ignore[assignment]
+        __hash__ = None
 
     certificate_exempt(_public)
     site(path("a", Equal()), path("b", Unhashable()))

@@ -394,9 +394,6 @@ ORIGIN = "https://pages.example"
 @pytest.fixture
 def cors(site: Any, settings: Any) -> None:
     """A usual site with the lines of the guide."""
-    pytest.importorskip(
-        "corsheaders", reason="the package django-cors-headers (group test) is missing"
-    )
     lines = run(
         "corsheaders",
         INSTALLED_APPS=list(settings.INSTALLED_APPS),

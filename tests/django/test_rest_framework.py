@@ -796,7 +796,7 @@ def test_site_whose_views_check_their_policy_serves(
 ) -> None:
     """The permission, the decorator and the mixin each check the policy without the gate."""
 
-    class Mixed(ClientCertificateRequiredMixin, Open):  # type: ignore[misc]
+    class Mixed(ClientCertificateRequiredMixin, Open):
         certificate_policy = "partners"
 
     site(

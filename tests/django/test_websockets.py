@@ -7,12 +7,17 @@ import logging
 import re
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 from asgiref.testing import ApplicationCommunicator
+from channels.generic.websocket import WebsocketConsumer
+from channels.routing import ProtocolTypeRouter, URLRouter
+from channels.security.websocket import AllowedHostsOriginValidator
+from channels.testing import WebsocketCommunicator
 from django.core.asgi import get_asgi_application
 from django.core.checks import Tags, run_checks
 from django.http import HttpRequest, HttpResponse
@@ -25,12 +30,6 @@ from arrcert_django.authorization import current_authorizer
 from arrcert_django.routes import report
 from arrcert_django.websockets import problem_of_websockets
 
-pytest.importorskip("channels", reason="channels is missing: pip install --group test")
-
-from channels.generic.websocket import WebsocketConsumer
-from channels.routing import ProtocolTypeRouter, URLRouter
-from channels.security.websocket import AllowedHostsOriginValidator
-
 
 def _index(request: HttpRequest) -> HttpResponse:
     return HttpResponse()
@@ -42,7 +41,7 @@ def asgi(site: Any, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[
 
     def build(application: object, **options: Any) -> None:
         module = ModuleType("asgi_of_the_test")
-        module.application = application  # type: ignore[attr-defined]
+        module.application = application
         monkeypatch.setitem(sys.modules, module.__name__, module)
         site(path("", _index), **options)
         settings.ASGI_APPLICATION = f"{module.__name__}.application"
@@ -64,6 +63,43 @@ def errors() -> list[str]:
     return [
         message.msg for message in run_checks(tags=[Tags.security]) if message.id == "arrcert.E006"
     ]
+
+
+@pytest.mark.parametrize(
+    ("url", "root_path", "is_open"),
+    [
+        ("/public/news", "", True),
+        ("/app/public/news", "/app", True),
+        ("/admin/ws", "", False),
+        ("/public/xadmin/ws", "/public/x", False),
+        ("/public/x/admin/ws", "/public/x", False),
+        ("/public/admin/ws", "/public/", False),
+    ],
+)
+def test_exempt_paths_of_channels(site: Any, url: str, root_path: str, is_open: bool) -> None:
+    """Daphne takes the root path from a header; no value of it opens a socket that is closed."""
+    site()
+    reached: list[str] = []
+
+    class Consumer(WebsocketConsumer):
+        def connect(self) -> None:
+            reached.append(self.scope["path"])
+            self.accept()
+
+    sockets: Any = URLRouter(
+        [path("public/news", Consumer.as_asgi()), path("admin/ws", Consumer.as_asgi())]
+    )
+    guarded = ClientCertificateMiddleware(sockets, current_authorizer, exempt_paths=["/public/*"])
+
+    async def connect() -> None:
+        communicator = WebsocketCommunicator(guarded, url)
+        communicator.scope |= {"root_path": root_path, "scheme": "wss"}
+        with suppress(ValueError):  # No route.
+            await communicator.connect()
+        await communicator.disconnect()
+
+    asyncio.run(connect())
+    assert reached == [url] * is_open
 
 
 def test_open_websockets_are_an_error(asgi: Any) -> None:
@@ -163,7 +199,7 @@ def test_page_of_channels(
     exec(consumer, names)
     routing = ModuleType("shop.routing")
     urlpatterns = [path("ws/orders", names["Orders"].as_asgi())]
-    routing.websocket_urlpatterns = urlpatterns  # type: ignore[attr-defined]
+    routing.websocket_urlpatterns = urlpatterns
     monkeypatch.setitem(sys.modules, "shop", ModuleType("shop"))
     monkeypatch.setitem(sys.modules, "shop.routing", routing)
     exec(asgi_module, names)

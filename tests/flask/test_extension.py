@@ -276,7 +276,7 @@ def test_gate_stands_before_other_hooks(config: dict[str, Any], alice: IssuedCer
     app = Flask(__name__)
     app.config.update(config, ARRCERT_PROTECT_ALL=True)
     app.url_value_preprocessor(lambda endpoint, values: acted.append("preprocessor"))
-    app.before_request(lambda: acted.append("hook") or "answered")  # type: ignore[func-returns-value]
+    app.before_request(lambda: acted.append("hook") or "answered")
     Arrcert(app)
     assert status(app, "/") == 403
     assert not acted
@@ -421,7 +421,7 @@ def test_inside_the_wsgi_middleware_flask_does_not_run(
     """Inside the middleware, a denied request opens no session, and runs no signal or teardown."""
     counter = Counter()
     app = counting_app(config, counter, ARRCERT_PROTECT_ALL=True)
-    app.wsgi_app = WSGIMiddleware(app.wsgi_app, authorizer_of(app))  # type: ignore[method-assign]
+    app.wsgi_app = WSGIMiddleware(app.wsgi_app, authorizer_of(app))
     receivers = {signal: counter.counts(signal.name) for signal in SIGNALS}
     for signal, receiver in receivers.items():
         signal.connect(receiver, app)

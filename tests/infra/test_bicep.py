@@ -368,7 +368,7 @@ def test_query_counts_a_flood(caplog: pytest.LogCaptureFixture) -> None:
     log.tell()
     line = LINE.format(caplog.records[-1])
     reason, more = re.findall(r'extract\(@"(.+?)", 1, ResultDescription\)', text_of("denials.kql"))
-    assert re.search(reason, line)[1] == "expired"  # type: ignore[index]
-    assert re.search(more, line)[1] == "7"  # type: ignore[index]
+    assert re.search(reason, line)[1] == "expired"
+    assert re.search(more, line)[1] == "7"
     one = LINE.format(caplog.records[0])
     assert re.search(more, one) is None

@@ -16,8 +16,6 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
-pytest.importorskip("click", reason="needs the extra dev")
-
 from arrcert import ClientCertificate, Policy
 from arrcert.cli.suggestions import (
     Suggestion,

@@ -561,6 +561,18 @@ def test_forked_process_follows_the_file(path: Path) -> None:
     assert site.verdicts() == (True, False)
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+def test_fork_replaces_the_locks(site: Site) -> None:
+    """A child process has free locks, and its first request looks at the file."""
+    with site.file._looking, site.file._starting:
+        child = os.fork()
+        if child == 0:
+            locks = (site.file._looking, site.file._starting)
+            are_free = all(lock.acquire(blocking=False) for lock in locks)
+            os._exit(0 if are_free and site.file._overdue_at == 0.0 else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
 def test_late_look_is_waited_for(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """A request waits a moment for an overdue poll, at most once in two seconds."""
     waits: list[float] = []
