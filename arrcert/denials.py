@@ -168,19 +168,20 @@ def describe_request(
 
     Returns:
         The text, from the scope if there are both. It is empty if there is neither, or if the
-        server passed an object that is not a mapping.
+        server passed an object that is not a mapping. Spaces of the client are written as `%20`, so
+        that its path cannot imitate the rest of a record.
     """
     if isinstance(scope, Mapping):
-        return _one_line(f"{scope.get('method', 'WEBSOCKET')} {scope.get('path')}")
+        return _one_line(scope.get("method", "WEBSOCKET"), scope.get("path"))
     if isinstance(environ, Mapping):
         path = str(environ.get("SCRIPT_NAME", "")) + str(environ.get("PATH_INFO", ""))
         path = path.encode("latin-1", "replace").decode("utf-8", "replace")
-        return _one_line(f"{environ.get('REQUEST_METHOD')} {path}")
+        return _one_line(environ.get("REQUEST_METHOD"), path)
     return ""
 
 
-def _one_line(text: str) -> str:
-    """Escape and cut text as `quote` does, without the quotation marks."""
-    quoted = quote(text)
+def _one_line(method: object, path: object) -> str:
+    """Escape and cut a method and a path as `quote` does, without the quotation marks."""
+    quoted = quote(" ".join(str(text).replace(" ", "%20") for text in (method, path)))
     end = quoted.rindex(quoted[0])
     return quoted[1:end] + quoted[end + 1 :]

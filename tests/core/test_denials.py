@@ -356,6 +356,7 @@ os.waitpid(child, 0)
         ({"REQUEST_METHOD": "GET", "PATH_INFO": "/\u20ac"}, "GET /?"),
         ({"REQUEST_METHOD": "G\n", "PATH_INFO": "/\r\n"}, r"G\n /\r\n"),
         ({"REQUEST_METHOD": "GET", "PATH_INFO": "/'\""}, "GET /\\'\""),
+        ({"REQUEST_METHOD": "A B", "PATH_INFO": "/c d\u00a0e"}, "A%20B /c%20d\ufffde"),
         ({}, "None "),
     ],
 )
@@ -370,6 +371,7 @@ def test_wsgi_request_is_described(environ: dict[str, Any], text: str) -> None:
         ({"method": "GET", "path": "/x", "query_string": b"a=1"}, "GET /x"),
         ({"type": "websocket", "path": "/ws"}, "WEBSOCKET /ws"),
         ({"method": "GET", "path": "/\u202e\x1b"}, r"GET /\u202e\x1b"),
+        ({"method": "A B", "path": "/c d\u00a0e\u2003"}, r"A%20B /c%20d\xa0e\u2003"),
         ({}, "WEBSOCKET None"),
     ],
 )
