@@ -108,8 +108,8 @@ class ClientCertificateAuthentication(BaseAuthentication):
         policy: the policy's name, `default` by default. Override it in a subclass.
         policies: the names of the policies whose identities are Django users; `("default",)` by
             default. Override it in a subclass. Add a policy only if each of its identities may act
-            as the user of the same name. A policy that `ClientCertificateUserMiddleware` declares
-            needs no second declaration here.
+            as the user of the same name. With `()`, this class looks up no Django user. A policy
+            that `ClientCertificateUserMiddleware` declares needs no second declaration here.
 
     Raises:
         TypeError: a subclass has a `policy` that is not a name, or `policies` that are not a list
@@ -124,7 +124,7 @@ class ClientCertificateAuthentication(BaseAuthentication):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         require_policy_name(cls.policy)
-        for problem in problems_of_policies(cls):
+        for problem in problems_of_policies(cls, may_be_empty=True):
             raise TypeError(str(problem))
         mark_policy(cls, cls.policy)
 

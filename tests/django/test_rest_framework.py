@@ -144,6 +144,12 @@ class DeclaredAuthentication(DevicesAuthentication):
     policies = ["default", "devices"]
 
 
+class NobodyAuthentication(ClientCertificateAuthentication):
+    """Declares that no client is a user."""
+
+    policies = ()
+
+
 class DeclaringMiddleware(ClientCertificateUserMiddleware):
     """Declares the same for the whole site."""
 
@@ -185,6 +191,15 @@ def test_device_with_the_name_of_the_admin_is_not_the_admin(
     assert "the policy 'devices' is not in DevicesAuthentication.policies" in caplog.text
     assert visit("/any", device).json() == ["admin", "CertificateUser", "devices"]
     assert visit("/declared", device).json() == ["admin", "User", "devices"]
+
+
+def test_no_client_is_a_user_if_no_policy_is_declared(
+    site: Any, visit: Any, alice: IssuedCertificate
+) -> None:
+    """With an empty list every client is a `CertificateUser`, also under `default`."""
+    site(path("", Page.as_view(authentication_classes=[NobodyAuthentication])))
+    assert visit("/", alice).json() == ["alice", "CertificateUser", "default"]
+    assert check_authentication() == []
 
 
 def test_session_beside_a_client_that_is_no_user(site: Any, device: IssuedCertificate) -> None:
@@ -396,7 +411,7 @@ def test_names_are_checked_when_the_class_is_made(arguments: Any) -> None:
         HasClientCertificate(*arguments)
     with pytest.raises(TypeError, match="policy is"):
         type("Wrong", (ClientCertificateAuthentication,), {"policy": None})
-    for policies in ("partners", None, [], [7], [""]):
+    for policies in ("partners", "", None, [7], [""]):
         with pytest.raises(TypeError, match=r"Wrong\.policies: is .*; write the names of policies"):
             type("Wrong", (ClientCertificateAuthentication,), {"policies": policies})
 
