@@ -342,6 +342,26 @@ os.waitpid(child, 0)
     ]
 
 
+def test_disabled_logger_is_reported_once(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`dictConfig` disables the loggers that exist, which the root logger reports once."""
+    denial = Denial(DenialReason.EXPIRED, "late")
+    log = DenialLog()
+    log.write(denial, "default")
+    assert [record.name for record in caplog.records] == ["arrcert"]
+    caplog.clear()
+    monkeypatch.setattr(logging.getLogger("arrcert"), "disabled", True)
+    for _ in range(2):
+        log.write(denial, "default")
+    DenialLog()
+    assert [(record.name, record.levelname) for record in caplog.records] == [
+        ("root", "ERROR"),
+        ("root", "ERROR"),
+    ]
+    assert '"disable_existing_loggers": False' in caplog.messages[0]
+
+
 # --- the description of a request ----------------------------------------------------------------
 
 
