@@ -45,7 +45,8 @@ def authorize_certificate(
     in `request.client_certificate`. If the middleware is installed, the view is checked only under
     this policy. The response is sent with `Cache-Control: private`, and a `cache_page` above the
     decorator does not store it. A `cache_page` below it gives the same page to every client that
-    the policy accepts.
+    the policy accepts. If the view raises an exception such as `Http404`, only the middleware can
+    make the response private.
 
     Args:
         view: the view.
