@@ -500,6 +500,38 @@ def test_the_site_s_cache_keeps_exempt_pages(
 
 
 @pytest.mark.parametrize("middleware", [[OURS], []])
+def test_no_shared_cache_is_told_otherwise(
+    site: Any, visit: Any, middleware: list[str], allowed: IssuedCertificate
+) -> None:
+    """An authorized request gets no header by which a cache ignores `Cache-Control` (RFC 9213)."""
+    targeted = ("CDN-Cache-Control", "Surrogate-Control", "edge-control", "X-Accel-Expires")
+
+    def view(request: HttpRequest) -> HttpResponse:
+        return HttpResponse(headers=dict.fromkeys(targeted, "max-age=600"))
+
+    site(
+        path("", authorize_certificate(view)),
+        path("class", _answering(view)),
+        path("open", certificate_exempt(view)),
+        middleware=middleware,
+    )
+    for url in ("/", "/class"):
+        headers = visit(url, allowed).headers
+        assert not [name for name in targeted if name in headers]
+        assert headers["Cache-Control"] == "private"
+    assert all(name in visit("/open").headers for name in targeted)
+
+
+def _answering(view: Any) -> Any:
+    class Answering(ClientCertificateRequiredMixin, View):  # type: ignore[misc]
+        def get(self, request: HttpRequest) -> HttpResponse:
+            answer: HttpResponse = view(request)
+            return answer
+
+    return Answering.as_view()
+
+
+@pytest.mark.parametrize("middleware", [[OURS], []])
 @pytest.mark.parametrize(
     ("said", "becomes"),
     [
