@@ -7,6 +7,7 @@ import logging
 from fastapi import FastAPI
 
 from arrcert import Authorizer, CertificateDenied
+from arrcert.adapters import deny_misconfigured
 from arrcert.asgi import (
     RESPONSE_STARTS,
     ASGIApplication,
@@ -23,7 +24,7 @@ from arrcert.exceptions import quote
 from arrcert.forwarding.exempt_paths import ExemptPaths
 from arrcert.gate import IDENTITY
 from arrcert_fastapi.dependency import AUTHORIZER, DENIED, RequireClientCertificate
-from arrcert_fastapi.routes import endpoints, requirements_at
+from arrcert_fastapi.routes import default_at, endpoints, requirements_at
 
 _DEFAULT = RequireClientCertificate()
 _FORBIDDEN = b'{"detail":"Forbidden"}'
@@ -57,6 +58,7 @@ class GateMiddleware:
         self._authorizer = authorizer
         self._exempt_paths = exempt_paths
         self._was_examined = False
+        self._lacks_depends = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request or a handshake: with the app, or with the 403."""
@@ -70,12 +72,14 @@ class GateMiddleware:
         scope[AUTHORIZER] = self._authorizer
         set_identity(scope, None)
         exempt = self._exempt_paths
-        if not (exempt.entries and exempt.covers_asgi(scope, path_of(scope))):
-            try:
+        try:
+            if self._lacks_depends:
+                self._deny_default(scope)
+            if not (exempt.entries and exempt.covers_asgi(scope, path_of(scope))):
                 self._enter(scope)
-            except CertificateDenied:
-                await forbid(scope, receive, send, body=_FORBIDDEN, content_type=_JSON)
-                return
+        except CertificateDenied:
+            await forbid(scope, receive, send, body=_FORBIDDEN, content_type=_JSON)
+            return
         await self.app(scope, receive, self._recorded(scope, send))
 
     def _recorded(self, scope: Scope, send: Send) -> Send:
@@ -116,6 +120,21 @@ class GateMiddleware:
                 )
                 set_identity(scope, identity)
 
+    def _deny_default(self, scope: Scope) -> None:
+        """Deny a request to an endpoint whose parameter has a default that checks nothing.
+
+        Raises:
+            CertificateDenied: the endpoint has such a parameter, or cannot be found. The denial is
+                already logged.
+        """
+        try:
+            default = default_at(self._fastapi, scope)
+        except Exception as error:
+            detail = "the route of the request cannot be found"
+            raise deny_misconfigured(detail, _DEFAULT.policy, scope=scope) from error
+        if default is not None:
+            raise deny_misconfigured(_no_depends(default), default.policy, scope=scope)
+
     def _required(self, scope: Scope) -> tuple[RequireClientCertificate, ...]:
         try:
             required = requirements_at(self._fastapi, scope)
@@ -146,13 +165,11 @@ class GateMiddleware:
                     endpoint,
                 )
             elif endpoint.lacks_depends is not None:
+                self._lacks_depends = True
                 _logger.error(
-                    "configuration: %s has a parameter whose default is RequireClientCertificate"
-                    " without Depends, which checks nothing; write Annotated[ClientIdentity,"
-                    " Depends(%r)] as the annotation of the parameter, and no default; until then"
-                    " only the gate guards it, under the policy 'default'",
+                    "configuration: %s: %s; until then every request is denied",
                     endpoint,
-                    endpoint.lacks_depends,
+                    _no_depends(endpoint.lacks_depends),
                 )
             elif not endpoint.requirements and not self._is_exempt(endpoint.path):
                 only_gate.append(str(endpoint))
@@ -166,3 +183,10 @@ class GateMiddleware:
 
     def _is_exempt(self, path: str) -> bool:
         return self._exempt_paths.covers_asgi({"path": path, "raw_path": path.encode()}, path)
+
+
+def _no_depends(default: RequireClientCertificate) -> str:
+    return (
+        f"the default of a parameter is {default!r} without Depends, which FastAPI does not call;"
+        f" write the annotation Annotated[ClientIdentity, Depends({default!r})], and no default"
+    )

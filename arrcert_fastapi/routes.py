@@ -66,15 +66,30 @@ def requirements_at(
     As in FastAPI, the first route that matches is used. A mounted FastAPI app may have its own
     dependencies.
     """
+    return _requirements_in(_dependant_at(app, scope))
+
+
+def default_at(app: FastAPI, scope: MutableMapping[str, Any]) -> RequireClientCertificate | None:
+    """Return the default without `Depends` in the route of a request; see `lacks_depends`.
+
+    Args:
+        app: the app.
+        scope: the ASGI scope. It is not changed.
+    """
+    return _default_in(_dependant_at(app, scope))
+
+
+def _dependant_at(app: FastAPI, scope: MutableMapping[str, Any]) -> Any:
+    """Return FastAPI's `Dependant` of the route of a request, or None."""
     for route in effective_routes(app.routes):
         match, child_scope = route.matches(dict(scope))
         if match is not Match.FULL:
             continue
         inside = getattr(route, "app", None)
         if isinstance(inside, FastAPI):
-            return requirements_at(inside, {**scope, **child_scope})
-        return _requirements_in(getattr(route, "dependant", None))
-    return ()
+            return _dependant_at(inside, {**scope, **child_scope})
+        return getattr(route, "dependant", None)
+    return None
 
 
 def effective_routes(routes: Any) -> Iterator[Any]:

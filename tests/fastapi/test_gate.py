@@ -230,26 +230,47 @@ def test_start_tells_of_missing_parentheses(
 def test_start_tells_of_missing_depends(
     app: FastAPI, visit: Any, alice: IssuedCertificate, bob: IssuedCertificate, caplog: Any
 ) -> None:
-    """A `RequireClientCertificate` as the default of a parameter is an ERROR at the start."""
+    """`RequireClientCertificate` as a parameter's default is an ERROR, and requests are denied."""
 
     def inner(client: Any = RequireClientCertificate) -> None:
         """Require nothing."""
 
+    @app.get("/health")
     @app.get("/a")
     def bad(client: Any = RequireClientCertificate("partners")) -> str:  # noqa: B008
         return "in"
 
     app.get("/b", dependencies=[Depends(inner)])(lambda: "in")
     app.get("/c")(lambda: "in")
-    assert visit("/a").status_code == visit("/a", bob).status_code == 403
-    assert visit("/a", alice).json() == visit("/b", alice).json() == "in"
-    first, second, third = [r.message for r in caplog.records if "configuration" in r.message]
-    assert "GET /a has a parameter whose default is RequireClientCertificate without" in first
-    write = "write Annotated[ClientIdentity, Depends(RequireClientCertificate({!r}))]"
+    for who in (None, alice, bob):
+        assert [visit(path, who).status_code for path in ("/a", "/b", "/health")] == [403] * 3
+    assert visit("/c", alice).json() == "in"
+    write = "write the annotation Annotated[ClientIdentity, Depends(RequireClientCertificate({!r}))"
+    first, second = [r.message for r in caplog.records if "configuration: GET" in r.message][:2]
+    assert first.startswith("configuration: GET /a: the default of a parameter is Require")
     assert write.format("partners") in first
-    assert "GET /b " in second
-    assert write.format("default") in second
-    assert "only the gate guards these endpoints, under the policy 'default': GET /c;" in third
+    assert second.startswith("configuration: GET /health: ")
+    denied = next(record for record in caplog.records if hasattr(record, "arrcert_reason"))
+    assert (denied.arrcert_reason, denied.arrcert_policy) == ("misconfigured", "partners")
+    assert write.format("partners") in denied.message
+    assert write.format("default") in caplog.text
+
+
+def test_fault_while_looking_for_a_missing_depends(
+    app: FastAPI, visit: Any, alice: IssuedCertificate, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    """If the route of a request cannot be found, an endpoint without `Depends` stays closed."""
+
+    @app.get("/health")
+    def bad(client: Any = RequireClientCertificate("partners")) -> str:  # noqa: B008
+        return "in"
+
+    def fail(*_: Any) -> Any:
+        raise RuntimeError("a fault")
+
+    monkeypatch.setattr(module, "default_at", fail)
+    assert visit("/health", alice).status_code == 403
+    assert "misconfigured: the route of the request cannot be found" in caplog.text
 
 
 def test_fault_while_finding_the_route_opens_nothing(
