@@ -24,6 +24,8 @@ from arrcert.rules import (
     Decision,
     KeyRule,
     NamesProvenByFrontEnd,
+    PinRule,
+    Roles,
     Rule,
     TrustAnchors,
 )
@@ -296,6 +298,16 @@ class Policy:
     def endings(self) -> list[Ending]:
         """Return the pins, CA certificates and revocation lists in use that have an end."""
         return [ending for rule in self._key_rules.values() for ending in rule.endings()]
+
+    def granted_roles(self) -> frozenset[str]:
+        """Return the roles that the policy can grant: its own, and those of its pins."""
+        granted: frozenset[str] = frozenset()
+        for rule in self._key_rules.values():
+            if isinstance(rule, Roles):
+                granted |= rule.granted
+            elif isinstance(rule, PinRule):
+                granted = granted.union(*(pin.roles for pin in rule.pins.described()))
+        return granted
 
     def identity_sources(self) -> list[IdentitySource]:
         """Return the keys that give names to clients, for the warning about shared names."""

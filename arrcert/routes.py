@@ -161,12 +161,14 @@ class Report(NamedTuple):
         layers: the layers around the routes, from the outermost to the innermost.
         on_purpose: the settings that open something or switch a check off.
         ends: the pins, CA certificates and revocation lists that expire, the earliest first.
+        mistakes: settings that are probably a mistake.
     """
 
     routes: list[Route]
     layers: list[Layer]
     on_purpose: list[str]
     ends: list[End]
+    mistakes: Sequence[str] = ()
 
 
 class Check(NamedTuple):
@@ -300,6 +302,30 @@ def exact_entries(checks: Iterable[Check]) -> list[str]:
     return sorted(entry for entry in entries if not entry.endswith("/*"))
 
 
+def exact_paths(entries: Iterable[str]) -> list[tuple[str, str]]:
+    """Return each exempt path that is no folder, with the same path with the other final slash.
+
+    Args:
+        entries: the entries of `ARRCERT_EXEMPT_PATHS`.
+    """
+    return [
+        (entry, entry[:-1] if entry.endswith("/") else f"{entry}/")
+        for entry in entries
+        if not entry.endswith("/*") and entry != "/"
+    ]
+
+
+def with_other_slash(path: str, other: str) -> str:
+    """Return what to write for an exempt path that matches no route.
+
+    Args:
+        path: the exempt path.
+        other: the path with the other final slash, which matches a route.
+    """
+    below = f", or {other}* for every path below it" if other.endswith("/") else ""
+    return f"ARRCERT_EXEMPT_PATHS: {path} matches no route, and {other} does; write {other}{below}"
+
+
 def by_role(decided_by: str, role: str | None) -> str:
     """Return who decides, with the required role.
 
@@ -375,10 +401,10 @@ def as_json(report: Report) -> str:
         report: the result of an audit.
 
     The keys are `routes` (`path`, `methods`, `view`, `verdict`, `policies`, `missing`,
-    `decided_by`), `around` (`kind`, `name`, `effect`, `meaning`, `open`), `on_purpose`, and `ends`
-    (`policies`, `what`, `at`, `days_left`). An empty list of methods means any method, and an empty
-    list of policies of a protected route means any policy. `missing` lists the policies that do not
-    exist.
+    `decided_by`), `around` (`kind`, `name`, `effect`, `meaning`, `open`), `on_purpose`, `mistakes`,
+    and `ends` (`policies`, `what`, `at`, `days_left`). An empty list of methods means any method,
+    and an empty list of policies of a protected route means any policy. `missing` lists the
+    policies that do not exist.
     """
     document = {
         "routes": [
@@ -404,6 +430,7 @@ def as_json(report: Report) -> str:
             for layer in report.layers
         ],
         "on_purpose": report.on_purpose,
+        "mistakes": list(report.mistakes),
         "ends": [end._asdict() for end in report.ends],
     }
     return json.dumps(document, indent=2)
@@ -436,6 +463,10 @@ def notes(report: Report) -> list[str]:
     if report.on_purpose:
         lines.append("Open or switched off on purpose:")
         lines += [f"  {_printable(line)}" for line in report.on_purpose]
+        lines.append("")
+    if report.mistakes:
+        lines.append("Probably a mistake:")
+        lines += [f"  {_printable(line)}" for line in report.mistakes]
         lines.append("")
     if report.ends:
         lines.append("What expires, the earliest first:")

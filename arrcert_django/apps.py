@@ -29,7 +29,7 @@ class ArrcertConfig(AppConfig):
 
         Each request has `client_identity` and `client_certificate`: None until it is accepted.
         """
-        from arrcert_django import checks, startup, user_checks
+        from arrcert_django import checks, startup, user_checks, view_checks
 
         ours: Any = HttpRequest
         ours.client_identity = ours.client_certificate = None
@@ -39,6 +39,9 @@ class ArrcertConfig(AppConfig):
             checks.check_middleware,
             checks.check_views,
             checks.check_websockets,
+            view_checks.check_exempt_views,
+            view_checks.check_exempt_paths,
+            view_checks.check_roles,
             user_checks.check_user_middleware,
             user_checks.check_authentication,
         ):

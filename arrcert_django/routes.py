@@ -57,6 +57,7 @@ from arrcert_django.urlconf import (
     requirement_of,
     view_class_of,
 )
+from arrcert_django.view_checks import unmatched_paths
 
 __all__ = ["report"]
 
@@ -133,7 +134,8 @@ def report(app: object = None) -> Report:
     if checks:
         routes += rows(Shape(ANY_OTHER_PATH, "", True), (), "", OPEN, checks)
     routes = with_missing(routes, configuration.policies)
-    return Report(routes, layers, on_purpose(configuration), ends(configuration))
+    mistakes = [] if gate is None else unmatched_paths(configuration)
+    return Report(routes, layers, on_purpose(configuration), ends(configuration), mistakes)
 
 
 def _position_of_gate(middleware: Sequence[object]) -> int | None:

@@ -48,11 +48,13 @@ class RegisteredView(NamedTuple):
         name: the dotted name of the view.
         route: the whole route.
         function: the view itself, or a function below it.
+        view: the view itself, which is registered.
     """
 
     name: str
     route: str
     function: Callable[..., Any]
+    view: Callable[..., Any]
 
 
 def policy_of(view: object, method: str | None) -> str | None:
@@ -261,12 +263,12 @@ def _registered(patterns: Iterable[Any], prefix: str, depth: int) -> Iterator[Re
 
 def _functions_of(pattern: Any, route: str) -> list[RegisteredView]:
     view, name = pattern.callback, pattern.lookup_str
-    found = {id(view): RegisteredView(name, route, view)}
+    found = {id(view): RegisteredView(name, route, view, view)}
     for method in _methods_of(view):
         for function in _functions_below(view, method):
             is_method = function is _handler(view, method.lower())
             found[id(function)] = RegisteredView(
-                name if is_method else _dotted_name(function), route, function
+                name if is_method else _dotted_name(function), route, function, view
             )
     return list(found.values())
 

@@ -25,10 +25,13 @@ from arrcert.routes import (
     Verdict,
     by_role,
     exact_entries,
+    exact_paths,
     merged,
     rows,
     with_missing,
+    with_other_slash,
 )
+from arrcert.settings import Settings
 from arrcert.surroundings import check_of, describe, describe_all, ends, layers_around, on_purpose
 from arrcert_fastapi.dependency import RequireClientCertificate
 from arrcert_fastapi.extension import settings_of
@@ -113,7 +116,26 @@ def report(app: Starlette, around: Sequence[object] = ()) -> Report:
         if isinstance(call, RequireClientCertificate)
     ]
     ending = [] if settings is None else ends(settings)
-    return Report(found, [*layers, *own_layers], purposes, ending)
+    mistakes = [] if settings is None else _unmatched_paths(app, settings)
+    return Report(found, [*layers, *own_layers], purposes, ending, mistakes)
+
+
+def _unmatched_paths(app: Starlette, settings: Settings) -> list[str]:
+    """Return a sentence for each exempt path that only the other final slash would match.
+
+    A mounted app counts as a match for every path below it.
+    """
+    routes = list(effective_routes(app.routes))
+    return [
+        with_other_slash(path, other)
+        for path, other in exact_paths(settings.exempt_paths.entries)
+        if not _is_answered(routes, path) and _is_answered(routes, other)
+    ]
+
+
+def _is_answered(routes: Sequence[Any], path: str) -> bool:
+    """Return whether a route answers a path for any method."""
+    return any(_first(routes, _scope(path, method)) is not None for method in _METHODS)
 
 
 def _middlewares(app: object, shape: Shape, *, is_behind: bool) -> tuple[list[Check], list[Layer]]:

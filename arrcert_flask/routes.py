@@ -23,11 +23,13 @@ from arrcert.routes import (
     Verdict,
     by_role,
     exact_entries,
+    exact_paths,
     merged,
     rows,
     with_missing,
+    with_other_slash,
 )
-from arrcert.settings import NOT_CONFIGURED
+from arrcert.settings import NOT_CONFIGURED, Settings
 from arrcert.surroundings import check_of, describe_all, ends, layers_around, on_purpose
 from arrcert_flask.authorization import (
     ClientCertificateForbidden,
@@ -75,7 +77,8 @@ def report(app: Flask, around: Sequence[object] = ()) -> Report:
     if settings is None:
         return Report(routes, layers, [], [])
     routes = with_missing(routes, settings.policies)
-    return Report(routes, layers, on_purpose(settings), ends(settings))
+    mistakes = _unmatched_paths(app, settings) if settings.protect_all else []
+    return Report(routes, layers, on_purpose(settings), ends(settings), mistakes)
 
 
 def _refuse(app: Flask) -> None:
@@ -263,6 +266,17 @@ def _exempt_paths_by_rule(app: Flask, checks: Iterable[Check]) -> dict[int, list
                 paths = found.setdefault(id(rule), [])
                 paths += [entry] if entry not in paths else []
     return found
+
+
+def _unmatched_paths(app: Flask, settings: Settings) -> list[str]:
+    """Return a sentence for each exempt path that only the other final slash would match."""
+    matcher = app.url_map.bind(app.config.get("SERVER_NAME") or "localhost")
+    return [
+        with_other_slash(path, other)
+        for path, other in exact_paths(settings.exempt_paths.entries)
+        # Without a final slash, a rule with one redirects. It allows no method.
+        if not matcher.allowed_methods(path) and matcher.allowed_methods(other)
+    ]
 
 
 def _type(error: Exception) -> str:

@@ -29,6 +29,7 @@ NOT_DECIDING = {
     "arrcert_django/openapi.py": "It describes the authentication in OpenAPI schemas.",
     "arrcert_django/signals.py": "It declares signals.",
     "arrcert_django/user_checks.py": "It reports mistakes at start-up. No request asks it.",
+    "arrcert_django/view_checks.py": "It reports mistakes at start-up. No request asks it.",
     "arrcert_django/websockets.py": "It reports WebSockets that nothing checks. It denies nothing.",
     "arrcert_fastapi/audit.py": "It is a part of the route audit, which no request meets.",
     "arrcert_flask/commands.py": "It contains the command of the route audit.",

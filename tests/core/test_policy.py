@@ -435,3 +435,12 @@ def test_findings_of_every_rule_are_collected(authority: CertificateAuthority) -
         DenialReason.WRONG_USAGE,
         DenialReason.UNTRUSTED,
     ]
+
+
+def test_granted_roles() -> None:
+    """A policy can grant its own roles and those of its pins of both kinds."""
+    pin = {"fingerprint": "AB" * 32, "roles": ["a"]}
+    key = {"public_key": "CD" * 32, "roles": ["b"]}
+    assert Policy(fingerprints=[pin, "EF" * 32], roles=["c"]).granted_roles() == {"a", "c"}
+    assert Policy(public_keys=[key]).granted_roles() == {"b"}
+    assert Policy(fingerprints=["EF" * 32]).granted_roles() == frozenset()

@@ -22,11 +22,13 @@ from arrcert.routes import (
     as_json,
     as_text,
     exact_entries,
+    exact_paths,
     extend,
     merged,
     outcome,
     rows,
     with_missing,
+    with_other_slash,
 )
 
 PROTECTED = Decision(Verdict.PROTECTED, ("partners",), "decorator")
@@ -297,3 +299,13 @@ def test_policy_that_does_not_exist() -> None:
     line = "DENIES EVERYBODY: /b (GET), view v: policy partners + contozo (does not exist)"
     assert outcome(found, fail_on_open=False, allowed=()) == ([line], 0)
     assert outcome(found, fail_on_open=True, allowed=()) == ([line], 0)
+
+
+def test_exempt_paths_with_the_other_slash() -> None:
+    """Exact exempt paths are compared with and without the final slash; the report says which."""
+    assert exact_paths(["/", "/a", "/b/", "/c/*"]) == [("/a", "/a/"), ("/b/", "/b")]
+    mistake = with_other_slash("/a", "/a/")
+    found = REPORT._replace(mistakes=[mistake])
+    assert f"Probably a mistake:\n  {mistake}\n" in as_text(found, 200)
+    assert json.loads(as_json(found))["mistakes"] == [mistake]
+    assert json.loads(as_json(REPORT))["mistakes"] == []

@@ -367,3 +367,21 @@ def test_policy_that_does_not_exist(settings: dict[str, Any]) -> None:
         "/orders": ("contozo",)
     }
     assert not any(route.missing for route in report(bare).routes)
+
+
+def test_exempt_path_with_the_wrong_slash(settings: dict[str, Any], tmp_path: Path) -> None:
+    """The audit reports exempt paths that only the other final slash would match."""
+    app = FastAPI()
+    exempt = ["/health/", "/ready", "/socket", "/static", "/static/x", "/static/*", "/other"]
+    Arrcert(app, settings | {"ARRCERT_EXEMPT_PATHS": exempt})
+    app.post("/health")(lambda: "in")
+    app.get("/ready/")(lambda: "in")
+    app.websocket("/socket")(plain_socket)
+    app.mount("/static", StaticFiles(directory=tmp_path))
+    assert report(app).mistakes == [
+        "ARRCERT_EXEMPT_PATHS: /health/ matches no route, and /health does; write /health",
+        "ARRCERT_EXEMPT_PATHS: /ready matches no route, and /ready/ does; write /ready/, or"
+        " /ready/* for every path below it",
+        "ARRCERT_EXEMPT_PATHS: /static matches no route, and /static/ does; write /static/, or"
+        " /static/* for every path below it",
+    ]

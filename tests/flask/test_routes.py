@@ -670,3 +670,18 @@ def test_policy_that_does_not_exist(config: dict[str, Any]) -> None:
     app.get("/orders", endpoint="orders")(authorize_certificate(policy="contozo")(lambda: "in"))
     app.get("/hello", endpoint="hello")(authorize_certificate(lambda: "in"))
     assert [route.missing for route in report(app).routes] == [("contozo",), ()]
+
+
+def test_exempt_path_with_the_wrong_slash(config: dict[str, Any]) -> None:
+    """The audit reports exempt paths that only the other final slash would match."""
+    app = Flask(__name__)
+    exempt = ["/health/", "/ready", "/post", "/static", "/static/*", "/other", "/"]
+    app.config.update(config, ARRCERT_EXEMPT_PATHS=exempt, ARRCERT_PROTECT_ALL=True)
+    Arrcert(app)
+    for rule in ("/health", "/ready/", "/post"):
+        app.add_url_rule(rule, rule, lambda: "in", methods=["POST"])
+    assert report(app).mistakes == [
+        "ARRCERT_EXEMPT_PATHS: /health/ matches no route, and /health does; write /health",
+        "ARRCERT_EXEMPT_PATHS: /ready matches no route, and /ready/ does; write /ready/, or"
+        " /ready/* for every path below it",
+    ]
