@@ -42,10 +42,13 @@ def check_configuration(**_: Any) -> list[checks.CheckMessage]:
     try:
         configuration = conf.build().settings
     except ConfigurationError as error:
+        if NOT_CONFIGURED not in error.problems:
+            return list(map(_mistake, error.problems))
         return [
-            _not_configured(checks.Warning, "arrcert.W006")
-            if problem == NOT_CONFIGURED
-            else _mistake(problem)
+            _mistake(problem)
+            if _is_of_another_setting(problem)
+            # Other names are hints, such as a setting whose prefix is misspelt.
+            else _not_configured(checks.Warning, "arrcert.W006", problem)
             for problem in error.problems
         ]
     messages: list[checks.CheckMessage] = [
@@ -219,6 +222,10 @@ def check_deployment(**_: Any) -> list[checks.CheckMessage]:
     return messages
 
 
+def _is_of_another_setting(problem: Problem) -> bool:
+    return problem != NOT_CONFIGURED and problem.setting.startswith("ARRCERT")
+
+
 def _mistake(problem: Problem) -> checks.CheckMessage:
     return checks.Error(
         str(problem),
@@ -228,9 +235,11 @@ def _mistake(problem: Problem) -> checks.CheckMessage:
     )
 
 
-def _not_configured(level: _Level, identifier: str) -> checks.CheckMessage:
+def _not_configured(
+    level: _Level, identifier: str, problem: Problem = NOT_CONFIGURED
+) -> checks.CheckMessage:
     return level(
-        str(NOT_CONFIGURED),
+        str(problem),
         hint="Until then the site refuses to serve. Commands that do not serve requests work.",
         id=identifier,
     )

@@ -67,6 +67,7 @@ def build() -> Snapshot:
         debug=settings.DEBUG,
         protect_all_by_default=True,
         served=served_folders(),
+        others=dir(settings),
     )
     return Snapshot(Authorizer.from_settings(loaded), loaded, ours.get(_PREFIX), generation)
 

@@ -13,6 +13,7 @@ from starlette.applications import Starlette
 from arrcert import Authorizer, ConfigurationError
 from arrcert.exceptions import Problem, quote
 from arrcert.settings import Settings, load
+from arrcert.settings.names import misspelt
 from arrcert_fastapi.gate import GateMiddleware
 from arrcert_fastapi.openapi import with_mutual_tls
 
@@ -56,12 +57,15 @@ class Arrcert:
         if hasattr(app.state, _ARRCERT):
             raise RuntimeError("Arrcert(app) was called twice for the same app; remove one call")
         given = dict(settings or {})
-        unknown = [name for name in given if not str(name).startswith("ARRCERT")]
+        unknown = [str(name) for name in given if not str(name).startswith("ARRCERT")]
         if unknown:
+            meant = misspelt(unknown)
             raise ConfigurationError(
                 Problem(
-                    str(name),
-                    f"is not a setting of arrcert; write {quote('ARRCERT')} and its mapping",
+                    name,
+                    f"is not a setting of arrcert; did you mean {meant[name]}?"
+                    if name in meant
+                    else f"is not a setting of arrcert; write {quote('ARRCERT')} and its mapping",
                 )
                 for name in unknown
             )

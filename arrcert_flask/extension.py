@@ -206,12 +206,15 @@ def _extension_for(app: Flask, read: dict[str, Any]) -> Extension:
     try:
         folder = app.static_folder
         served = [] if folder is None else [Served("the app's static_folder", folder)]
-        settings = load(read, os.environ, debug=app.debug, served=served)
+        settings = load(read, os.environ, debug=app.debug, served=served, others=app.config)
     except ConfigurationError as error:
         ours = [problem for problem in error.problems if problem.setting.startswith("ARRCERT")]
         if os.environ.get("FLASK_RUN_FROM_CLI") != "true" or ours != [NOT_CONFIGURED]:
             raise
         _logger.warning("configuration: %s; until then every request is denied", NOT_CONFIGURED)
+        for problem in error.problems:
+            if problem != NOT_CONFIGURED:
+                _logger.warning("configuration: %s", problem)
         return Extension(UnconfiguredAuthorizer(NOT_CONFIGURED), None)
     for problem in _warnings(settings, read):
         _logger.warning("configuration: %s", problem)

@@ -70,6 +70,26 @@ def closest(name: object, known: Iterable[str]) -> str | None:
     return next((by_word[word] for word in close if word in by_word), None)
 
 
+def misspelt(names: Iterable[str]) -> dict[str, str]:
+    """Return the names that are probably misspelt settings, each with the setting that was meant.
+
+    Args:
+        names: names of any settings or environment variables. Those that begin with `ARRCERT` are
+            left out.
+    """
+    # It is imported here, because a start without mistakes does not need it.
+    from difflib import get_close_matches
+
+    meant = {}
+    for name in names:
+        # Without the first letter, CERT_FILE would be similar enough to ARRCERT_FILE.
+        if name.upper().startswith("A") and not name.startswith(POLICIES):
+            close = get_close_matches(name.upper(), (*SETTINGS, *FLAT), n=1, cutoff=0.85)
+            if close:
+                meant[name] = close[0]
+    return meant
+
+
 def hint(key: object) -> str:
     """Return what to write instead of a key that a policy does not have."""
     close = closest(key, PARAMETERS)

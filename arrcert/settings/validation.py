@@ -28,6 +28,7 @@ from arrcert.settings.names import (
     SETTINGS,
     closest,
     example_of_key,
+    misspelt,
 )
 from arrcert.settings.options import (
     OPTIONS,
@@ -115,6 +116,7 @@ def load(
     debug: bool = False,
     protect_all_by_default: bool = False,
     served: Iterable[Served] = (),
+    others: Iterable[str] = (),
 ) -> Settings:
     """Validate a complete configuration and build its policies.
 
@@ -129,6 +131,8 @@ def load(
         debug: whether the framework is in its debug mode, in which unsafe servers are not refused.
         protect_all_by_default: the value of `ARRCERT_PROTECT_ALL` if it is not set.
         served: folders that visitors can read or write. `ARRCERT_FILE` must not be in them.
+        others: the names of the framework's other settings. If there are no policies, arrcert looks
+            for a misspelt name in them and in the environment.
 
     Raises:
         ConfigurationError: all mistakes together, each with its setting.
@@ -136,7 +140,7 @@ def load(
     The result is immutable, and later changes of the settings have no effect on it. But its `file`
     notices changes of the file of policies.
     """
-    validation = _Validation(framework_settings, environ, served)
+    validation = _Validation(framework_settings, environ, served, others)
     settings = validation.validate(debug=debug, protect_all_by_default=protect_all_by_default)
     if validation.problems:
         raise ConfigurationError(validation.problems)
@@ -165,9 +169,11 @@ class _Validation:
         framework: Mapping[str, Any],
         environ: Mapping[str, str],
         served: Iterable[Served],
+        others: Iterable[str],
     ) -> None:
         self.problems: list[Problem] = []
         self._served = tuple(served)
+        self._others = others
         self._file: PolicyFile | None = None
         self._framework = framework
         self._environ = environ
@@ -323,6 +329,8 @@ class _Validation:
             return self._flat_policy()
         elif not self._is_misspelt:
             self.problems.append(NOT_CONFIGURED)
+            for name, meant in misspelt((*self._others, *self._environ)).items():
+                self._add(name, f"is set, but is not a setting of arrcert; did you mean {meant}?")
             for name in _PLATFORMS:
                 if name in self._environ:
                     self._add(

@@ -84,6 +84,22 @@ def test_no_policy_at_all_is_a_warning(settings: Any) -> None:
     call_command("check", tags=["security"])
 
 
+def test_a_misspelt_prefix_is_a_warning(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without any configuration, similar names in the settings and the environment are hints."""
+    del settings.ARRCERT
+    settings.ARCCERT_FILE = "partners.toml"
+    monkeypatch.setenv("ARCERT_FINGERPRINTS", "AB" * 32)
+    messages = _messages()
+    assert {(message.id, type(message)) for message in messages} == {("arrcert.W006", CheckWarning)}
+    assert [message.msg.partition("; did you mean ")[2] for message in messages] == [
+        "",
+        "ARRCERT_FILE?",
+        "ARRCERT_FINGERPRINTS?",
+    ]
+    settings.ARRCERT_EXEMPT_PATHS = ["health"]
+    assert _ids() == ["arrcert.E001", *["arrcert.W006"] * 3]
+
+
 def test_no_policy_at_all_is_an_error_of_a_deployment(settings: Any) -> None:
     """`check --deploy` fails without any configuration."""
     del settings.ARRCERT

@@ -37,6 +37,8 @@ def test_names_of_settings(settings: dict[str, Any]) -> None:
     """An unknown setting is an error, and so is a policy outside of `ARRCERT`."""
     with pytest.raises(ConfigurationError, match="default: is not a setting of arrcert"):
         Arrcert(FastAPI(), settings["ARRCERT"])
+    with pytest.raises(ConfigurationError, match=r"ARCCERT: .*; did you mean ARRCERT?"):
+        Arrcert(FastAPI(), {"ARCCERT": settings["ARRCERT"]})
     with pytest.raises(ConfigurationError, match="ARRCERT_EXEMPT"):
         Arrcert(FastAPI(), settings | {"ARRCERT_EXEMPT": []})
 

@@ -557,3 +557,18 @@ assert app.test_client().get("/").status_code == 403
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("the logger 'arrcert' is disabled") == 1
+
+
+def test_misspelt_prefix_of_a_setting(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Without policies, a config key with a similar name is reported."""
+    app = Flask(__name__)
+    app.config["ARCCERT_FILE"] = "partners.toml"
+    with pytest.raises(ConfigurationError, match=r"ARCCERT_FILE: .* did you mean ARRCERT_FILE"):
+        Arrcert(app)
+    monkeypatch.setenv("FLASK_RUN_FROM_CLI", "true")
+    Arrcert(app)
+    first, second = (record.message for record in caplog.records)
+    assert "ARRCERT: is not set" in first
+    assert second.startswith("configuration: ARCCERT_FILE: is set, but is not a setting of arrcert")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from flask import Flask
 
 from arrcert.policy import PARAMETERS
 from arrcert.settings.names import (
@@ -14,6 +15,7 @@ from arrcert.settings.names import (
     closest,
     example_of_key,
     hint,
+    misspelt,
     stray_key,
 )
 
@@ -141,3 +143,28 @@ def test_stray_key_is_not_a_name_of_a_policy(name: object, held: Any, found: str
 def test_example_shows_whether_the_key_holds_a_list(key: str, example: str) -> None:
     """The example of a key has brackets only if the key holds a list."""
     assert example_of_key(key) == example
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("ARCCERT_FILE", "ARRCERT_FILE"),
+        ("ARCERT_FINGERPRINTS", "ARRCERT_FINGERPRINTS"),
+        ("ARR_CERT", "ARRCERT"),
+        ("arrcert_file", "ARRCERT_FILE"),
+        ("ACCERT_TRUST_ANCHORS", "ARRCERT_TRUST_ANCHORS"),
+    ],
+)
+def test_misspelt_prefix(name: str, meant: str) -> None:
+    """A name whose prefix is misspelt is recognized."""
+    assert misspelt([name]) == {name: meant}
+
+
+def test_other_names_are_not_misspelt() -> None:
+    """Names of other software are no misspelt settings, and neither are reserved names."""
+    names = ["CERT_FILE", "SSL_CERT_FILE", "ALLOWED_HOSTS", "APP_ROLES", "ADMINS", "PATH", "A", ""]
+    assert misspelt([*names, "ARRCERT", "ARRCERT_FILES", "WEBSITE_SITE_NAME"]) == {}
+    from django.conf import global_settings
+
+    assert misspelt(dir(global_settings)) == {}
+    assert misspelt(Flask("app").config) == {}

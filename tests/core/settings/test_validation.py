@@ -829,3 +829,16 @@ def test_warnings_of_the_file_are_those_of_the_settings(tmp_path: Path) -> None:
     path.write_text(f"[default]\nfingerprints = [{pin}]\n")
     warnings = load({"ARRCERT_FILE": str(path)}, ON_APP_SERVICE).warnings()
     assert [problem.setting for problem in warnings] == ['ARRCERT_FILE["default"]["fingerprints"]']
+
+
+def test_misspelt_prefix_is_told_without_policies() -> None:
+    """If there are no policies, a setting or a variable with a similar name is reported."""
+    told = "{}: is set, but is not a setting of arrcert; did you mean {}?"
+    with pytest.raises(ConfigurationError) as error:
+        load({}, {"ARCCERT_FILE": "a.toml", "PATH": "/bin"}, others=["ARCERT", "ALLOWED_HOSTS"])
+    assert [str(problem) for problem in error.value.problems] == [
+        str(NOT_CONFIGURED),
+        told.format("ARCERT", "ARRCERT"),
+        told.format("ARCCERT_FILE", "ARRCERT_FILE"),
+    ]
+    load({}, {"ARCCERT_FILE": "a.toml", "ARRCERT_FINGERPRINTS": "AB" * 32}, others=["ARCERT"])
