@@ -18,11 +18,12 @@ from arrcert.asgi import (
     path_of,
     set_identity,
 )
+from arrcert.engine_io import log_polling
 from arrcert.exceptions import quote
 from arrcert.forwarding.exempt_paths import ExemptPaths
 from arrcert.gate import IDENTITY
 from arrcert_fastapi.dependency import AUTHORIZER, DENIED, RequireClientCertificate
-from arrcert_fastapi.routes import endpoints, requirements_at
+from arrcert_fastapi.routes import effective_routes, endpoints, requirements_at
 
 _DEFAULT = RequireClientCertificate()
 _FORBIDDEN = b'{"detail":"Forbidden"}'
@@ -126,6 +127,9 @@ class GateMiddleware:
 
     def _examine_routes(self) -> None:
         """Log mistakes in the routes, and the endpoints that only the gate guards."""
+        log_polling(self._fastapi)
+        for route in effective_routes(self._fastapi.routes):
+            log_polling(getattr(route, "app", None))
         only_gate = []
         for endpoint in endpoints(self._fastapi):
             for requirement in endpoint.requirements:

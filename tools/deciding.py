@@ -14,6 +14,7 @@ NOT_DECIDING = {
     "arrcert/cli": "It contains the `arrcert` command. No site imports it.",
     "arrcert/access.py": "It logs entries after they are decided.",
     "arrcert/denials.py": "It logs denials after they are decided.",
+    "arrcert/engine_io.py": "It logs servers of Socket.IO that offer long polling.",
     "arrcert/explanation.py": "It explains a decision, to an operator. It admits no client.",
     "arrcert/inspection.py": "It is a part of the route audit, which no request meets.",
     "arrcert/expiry.py": "It warns of what ends, after it was accepted.",

@@ -76,6 +76,7 @@ ORDER = [
     "settings",
     "authorizer",
     "layers",
+    "engine_io",
     "gate",
     "wsgi",
     "asgi",
