@@ -23,6 +23,7 @@ from arrcert.exceptions import quote
 from arrcert.forwarding.exempt_paths import ExemptPaths
 from arrcert.gate import IDENTITY
 from arrcert_fastapi.dependency import AUTHORIZER, DENIED, RequireClientCertificate
+from arrcert_fastapi.middlewares import problems_of_middlewares
 from arrcert_fastapi.routes import effective_routes, endpoints, requirements_at
 
 _DEFAULT = RequireClientCertificate()
@@ -63,6 +64,8 @@ class GateMiddleware:
         if not self._was_examined:
             # All routes exist at the start, or without a lifespan at the first request.
             self._was_examined = True
+            if IDENTITY not in scope:  # Otherwise a check of arrcert is around the app.
+                self._examine_middlewares()
             self._examine_routes()
         if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
@@ -124,6 +127,11 @@ class GateMiddleware:
             _logger.exception("the route of a request cannot be found; 'default' is required")
             required = ()
         return required or (_DEFAULT,)
+
+    def _examine_middlewares(self) -> None:
+        """Log the middlewares that may answer before the gate."""
+        for problem in problems_of_middlewares(self._fastapi, type(self)):
+            _logger.error("configuration: %s", problem)
 
     def _examine_routes(self) -> None:
         """Log mistakes in the routes, and the endpoints that only the gate guards."""
