@@ -62,8 +62,8 @@ _OF_BROWSERS = {
 _READING = SCRIPT_LIKE | {EMPTY}
 """The values of `Sec-Fetch-Dest` with which the page that sends a request can read the response."""
 
-_DEST_NAME = _FETCH_DEST.lower()
-_DEST_LENGTH = len(_DEST_NAME)
+_DEST_NAME, _SITE_NAME = _FETCH_DEST.lower(), _FETCH_SITE.lower()
+_FETCH_LENGTH = len(_DEST_NAME)  # Both names have the same length.
 
 _HTTP_1 = frozenset({"HTTP/1.1", "HTTP/1.0", "1.1", "1.0"})
 """The usual versions of HTTP, as a WSGI environ and an ASGI scope write them."""
@@ -276,15 +276,19 @@ class Ingress:
             unsafe: a description of the request if its method is unsafe; None for a safe method.
         """
         headers: _Headers = {} if unsafe is None else _headers_of_browsers(pairs)
-        may_read = False
+        is_read = is_foreign = False
         look_alike: tuple[str, str] | None = None
         shortest, lengths, raw = self._shortest, self._lengths, self._raw
         for raw_name, raw_value in pairs:
             # These length checks skip nearly every header. They are safe, because folding a name
             # does not change its length.
             size = len(raw_name)
-            if size == _DEST_LENGTH and _text(raw_name).lower() == _DEST_NAME:
-                may_read = may_read or _text(raw_value) in _READING
+            if size == _FETCH_LENGTH and unsafe is None:
+                name = _text(raw_name).lower()
+                if name == _DEST_NAME:
+                    is_read = is_read or _text(raw_value) in _READING
+                elif name == _SITE_NAME:
+                    is_foreign = is_foreign or _text(raw_value) not in OWN_PAGES
             if size < shortest:
                 continue
             wanted = None
@@ -305,7 +309,8 @@ class Ingress:
             # A look-alike of X-Forwarded-Proto gives an attacker no advantage.
             if imitated is not None and imitated != _FORWARDED_PROTO:
                 look_alike = (name, imitated)
-        if may_read and unsafe is None:
+        may_read = is_read and is_foreign
+        if may_read:
             headers |= _headers_of_browsers(pairs)
         if look_alike is None:
             values = headers.get(self.front_end.header, _ABSENT)
