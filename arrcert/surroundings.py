@@ -119,6 +119,7 @@ def takes_scope(app: object) -> bool:
     Args:
         app: an app.
     """
+    # B004 recommends `callable`, but the function itself is needed.
     return inspect.iscoroutinefunction(app) or inspect.iscoroutinefunction(
         getattr(app, "__call__", None)  # noqa: B004
     )

@@ -190,8 +190,9 @@ class _Urlconf:
         for entry in exact_entries(checks):
             try:
                 self._exempt.setdefault(f"/{resolve(entry).route}", []).append(entry)
+            # The entry leads to no view, or the URLconf cannot be loaded. `routes` reports that.
             except Exception:  # noqa: S112
-                continue  # It leads to no view.
+                continue
 
     def routes(self) -> Iterator[Route]:
         """Yield the rows, in the order in which Django tries the routes."""

@@ -8,6 +8,7 @@ from fastapi import FastAPI
 
 from arrcert import Authorizer, CertificateDenied
 from arrcert.asgi import (
+    RESPONSE_STARTS,
     ASGIApplication,
     Message,
     Receive,
@@ -95,7 +96,7 @@ class GateMiddleware:
             if identity is not None:
                 if DENIED not in scope:
                     self._authorizer.entered_asgi(scope, identity)
-                if kind == "http.response.start":
+                if kind in RESPONSE_STARTS:
                     message = kept_private(message)
             await send(message)
 

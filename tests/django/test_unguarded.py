@@ -7,12 +7,19 @@ import logging
 import re
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 from asgiref.testing import ApplicationCommunicator
+from channels.generic.http import AsyncHttpConsumer
+from channels.generic.websocket import WebsocketConsumer
+from channels.routing import ProtocolTypeRouter, URLRouter
+from channels.security.websocket import AllowedHostsOriginValidator
+from channels.sessions import CookieMiddleware
+from channels.testing import WebsocketCommunicator
 from django.core.asgi import get_asgi_application
 from django.core.checks import Tags, run_checks
 from django.core.wsgi import get_wsgi_application
@@ -29,14 +36,6 @@ from arrcert_django.authorization import current_authorizer
 from arrcert_django.middleware import ClientCertificateMiddleware as GateMiddleware
 from arrcert_django.routes import report
 from arrcert_django.unguarded import problems_of_asgi
-
-pytest.importorskip("channels", reason="channels is missing: pip install --group test")
-
-from channels.generic.http import AsyncHttpConsumer
-from channels.generic.websocket import WebsocketConsumer
-from channels.routing import ProtocolTypeRouter, URLRouter
-from channels.security.websocket import AllowedHostsOriginValidator
-from channels.sessions import CookieMiddleware
 
 
 def _index(request: HttpRequest) -> HttpResponse:
@@ -71,6 +70,43 @@ def errors() -> list[str]:
     return [
         message.msg for message in run_checks(tags=[Tags.security]) if message.id == "arrcert.E006"
     ]
+
+
+@pytest.mark.parametrize(
+    ("url", "root_path", "is_open"),
+    [
+        ("/public/news", "", True),
+        ("/app/public/news", "/app", True),
+        ("/admin/ws", "", False),
+        ("/public/xadmin/ws", "/public/x", False),
+        ("/public/x/admin/ws", "/public/x", False),
+        ("/public/admin/ws", "/public/", False),
+    ],
+)
+def test_exempt_paths_of_channels(site: Any, url: str, root_path: str, is_open: bool) -> None:
+    """Daphne takes the root path from a header; no value of it opens a socket that is closed."""
+    site()
+    reached: list[str] = []
+
+    class Consumer(WebsocketConsumer):
+        def connect(self) -> None:
+            reached.append(self.scope["path"])
+            self.accept()
+
+    sockets: Any = URLRouter(
+        [path("public/news", Consumer.as_asgi()), path("admin/ws", Consumer.as_asgi())]
+    )
+    guarded = ClientCertificateMiddleware(sockets, current_authorizer, exempt_paths=["/public/*"])
+
+    async def connect() -> None:
+        communicator = WebsocketCommunicator(guarded, url)
+        communicator.scope |= {"root_path": root_path, "scheme": "wss"}
+        with suppress(ValueError):  # No route.
+            await communicator.connect()
+        await communicator.disconnect()
+
+    asyncio.run(connect())
+    assert reached == [url] * is_open
 
 
 def test_open_websockets_are_an_error(asgi: Any) -> None:

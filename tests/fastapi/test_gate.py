@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -74,6 +75,33 @@ def test_exempt_path_is_open(
     app.get("/health")(lambda: "ok")
     answer = visit("/health")
     assert (answer.json(), "cache-control" in answer.headers) == ("ok", False)
+
+
+@pytest.mark.parametrize("root_path", ["", "/files", "/files/", "/fi"])
+def test_root_path_of_a_client_exempts_nothing(app: FastAPI, root_path: str) -> None:
+    """Daphne takes the root path from a header; no value of it opens a path that is not exempt."""
+    app.get("/files/{name:path}")(lambda name: f"secret {name}")
+    app.get("/health")(lambda: "ok")
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return {"type": "http.request"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http",
+        "http_version": "1.1",
+        "method": "GET",
+        "scheme": "https",
+        "path": "/files/health",
+        "root_path": root_path,
+        "headers": [],
+        "query_string": b"",
+    }
+    asyncio.run(app(scope, receive, send))
+    assert b"secret" not in b"".join(message.get("body", b"") for message in sent)
 
 
 def test_dependency_of_an_exempt_path_holds(

@@ -53,7 +53,6 @@ def test_first_app(alice: IssuedCertificate, bob: IssuedCertificate) -> None:
 @pytest.mark.parametrize("line", ["arrcert routes shop.main:app", "arrcert explain client.pem"])
 def test_commands(tmp_path: Path, bob: IssuedCertificate, line: str) -> None:
     """The commands about open endpoints and about a certificate work with the first app."""
-    pytest.importorskip("rich", reason="rich is missing: pip install 'arrcert[dev]'")
     [code] = [block for block in BLOCKS if "app = FastAPI()" in block]
     (tmp_path / "shop").mkdir()
     (tmp_path / "shop" / "main.py").write_text(code)

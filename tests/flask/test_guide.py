@@ -174,7 +174,6 @@ PREFLIGHT = {"Origin": ORIGIN, "Access-Control-Request-Method": "PUT"}
 
 def cors_app(config: dict[str, Any], *, answers_preflights: bool) -> Flask:
     """Return an app with the lines of the guide."""
-    pytest.importorskip("flask_cors", reason="the package flask-cors (group test) is missing")
     [class_of_browsers] = [
         block
         for block in re.findall(

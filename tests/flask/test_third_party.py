@@ -10,6 +10,7 @@ import pytest
 from flask import Flask, request
 from flask.views import MethodView
 from flask_admin import Admin, AdminIndexView, BaseView, expose
+from flask_openapi3 import OpenAPI
 from flask_smorest import Api, Blueprint
 from flask_sock import Sock
 from flask_socketio import SocketIO
@@ -54,7 +55,10 @@ def test_websocket_of_flask_sock_is_denied_before_its_handshake(
     """A stranger's handshake is denied for a decorated handler, and in a protected app."""
     for site in (app, protected_app):
         sock = Sock(site)
-        view: Any = lambda _: None  # noqa: E731
+
+        def view(_: Any) -> None:
+            """Do nothing."""
+
         sock.route("/ws")(authorize_certificate(view) if site is app else view)
         # The handshake fails after the check, because the test client offers no socket.
         assert statuses(site, "ws://localhost/ws", None) == [403]
@@ -253,8 +257,7 @@ def test_decorator_above_a_route_of_flask_openapi3_is_refused(
     config: dict[str, Any], alice: IssuedCertificate
 ) -> None:
     """A decorator above a route of flask-openapi3 is found, although the route wraps the view."""
-    flask_openapi3 = pytest.importorskip("flask_openapi3")
-    lost_app, kept_app = (flask_openapi3.OpenAPI(__name__) for _ in range(2))
+    lost_app, kept_app = (OpenAPI(__name__) for _ in range(2))
     for app in (lost_app, kept_app):
         app.config.update(config)
         Arrcert(app)
@@ -294,7 +297,7 @@ def who() -> str:
 
 def in_connexion(config: dict[str, Any]) -> Any:
     """Return a Connexion app with an operation for each policy, protected as a whole."""
-    connexion = pytest.importorskip("connexion")
+    connexion = pytest.importorskip("connexion", reason="run: pip install --group apps")
     from connexion.resolver import Resolver
 
     views = {
@@ -312,8 +315,9 @@ def in_connexion(config: dict[str, Any]) -> Any:
 
 def answers(app: Any, path: str, *clients: IssuedCertificate | None) -> list[Any]:
     """Return the answer to each client: its status, or the text of a 200."""
-    httpx = pytest.importorskip("httpx")
     import asyncio
+
+    import httpx
 
     async def ask() -> list[Any]:
         found = []
