@@ -199,6 +199,24 @@ def test_an_unknown_path_is_403_to_strangers_and_404_to_others(
     assert visit("/known").content == visit("/unknown").content
 
 
+def test_denial_of_an_unknown_path_says_so(
+    site: Any, visit: Any, partner: IssuedCertificate, stranger: IssuedCertificate, caplog: Any
+) -> None:
+    """If no view has the path of a client that another policy accepts, the log says so."""
+    site(path("orders/", _partners(_hello)))
+    assert visit("/orders/", partner).status_code == 200
+    for url, who, is_told in (
+        ("/orders", partner, True),
+        ("/none", partner, True),
+        ("/orders", stranger, False),
+    ):
+        caplog.clear()
+        assert visit(url, who).status_code == 403
+        [record] = [record for record in caplog.records if hasattr(record, "arrcert_reason")]
+        assert record.arrcert_policy == "default"
+        assert ("no view has this path, and the policy 'partners'" in record.message) == is_told
+
+
 def test_an_unknown_path_shows_no_routes_in_debug_mode(site: Any, visit: Any) -> None:
     """A denied client does not get the debug 404 page, which lists all routes."""
     site(path("known-to-few", _hello), DEBUG=True)
