@@ -51,7 +51,7 @@ def test_log_lines(caplog: pytest.LogCaptureFixture, authority: CertificateAutho
     access = logging.getLogger("arrcert.access")
     before = access.handlers[:]
     try:
-        exec(block("arrcert.access"), {})
+        exec(block('getLogger("arrcert.access")'), {})
         assert access.isEnabledFor(logging.INFO)
         soon = self_signed("gateway", not_after=datetime.now(UTC) + timedelta(days=12.5))
         authorizer = Authorizer(
@@ -69,6 +69,29 @@ def test_log_lines(caplog: pytest.LogCaptureFixture, authority: CertificateAutho
         access.setLevel(logging.NOTSET)
     said = [masked(record.getMessage()) for record in caplog.records]
     assert said == [text.rstrip("\n") for text in blocks("log")]
+
+
+def test_logging_of_django() -> None:
+    """The settings for Django write each accepted request as one line with its time."""
+    alice = self_signed("gateway")
+    configured = DJANGO_SITE.replace("settings.configure(", "settings.configure(LOGGING=LOGGING, ")
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            block("LOGGING = {") + configured,
+            alice.certificate.sha256_fingerprint,
+            alice.header_value,
+            "",
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout == "200\n", done.stderr
+    lines = [line for line in done.stderr.splitlines() if "accepted" in line]
+    assert len(lines) == 1
+    assert re.match(r"\d{4}-\d\d-\d\d [\d:,]+ accepted GET / under policy 'default'", lines[0])
 
 
 def test_receivers_of_flask(authority: CertificateAuthority, caplog: Any) -> None:

@@ -15,7 +15,8 @@ from django.core.exceptions import MiddlewareNotUsed, PermissionDenied
 from django.core.signals import request_finished, request_started
 from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
-from django.test import RequestFactory
+from django.middleware.csrf import get_token
+from django.test import Client, RequestFactory
 from django.urls import path, register_converter
 from django.urls.converters import StringConverter
 from django.utils.decorators import sync_and_async_middleware
@@ -403,6 +404,37 @@ def test_the_page_lists_what_runs() -> None:
         "`request_finished`",
     ):
         assert what in section
+
+
+# CSRF. -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("remedy", ["", "SECURE_PROXY_SSL_HEADER", "CSRF_TRUSTED_ORIGINS"])
+def test_form_behind_a_front_end(
+    site: Any, settings: Any, allowed: IssuedCertificate, caplog: Any, remedy: str
+) -> None:
+    """Behind TLS termination, a form gets Django's 403 unless one of the two settings is there."""
+
+    def form(request: HttpRequest) -> HttpResponse:
+        return HttpResponse(get_token(request))
+
+    site(path("form", form), middleware=[OURS, "django.middleware.csrf.CsrfViewMiddleware"])
+    if remedy == "CSRF_TRUSTED_ORIGINS":
+        [line] = re.findall(rf"`({remedy} = .*?)`", GUIDE)
+        setting: dict[str, Any] = {}
+        exec(line, setting)
+        settings.CSRF_TRUSTED_ORIGINS = setting[remedy]
+    elif remedy:
+        settings.SECURE_PROXY_SSL_HEADER = run(remedy)[remedy]
+    sent = {"Host": "shop.example.com", "X-Forwarded-Proto": "https", **allowed.headers}
+    client = Client(enforce_csrf_checks=True, headers=sent)
+    token = client.get("/form").content.decode()
+    origin = {"Origin": "https://shop.example.com"}
+    answer = client.post("/form", {"csrfmiddlewaretoken": token}, headers=origin)
+    assert answer.status_code == (200 if remedy else 403)
+    told = [record for record in caplog.records if record.name == "django.security.csrf"]
+    assert len(told) == (0 if remedy else 1)
+    assert all("Origin checking failed" in record.getMessage() for record in told)
 
 
 # CORS. -------------------------------------------------------------------------------------------

@@ -101,6 +101,17 @@ def test_socket_io(alice: IssuedCertificate, bob: IssuedCertificate, caplog: Any
     assert "offers long polling" not in caplog.text
 
 
+def test_exempt_paths(alice: IssuedCertificate) -> None:
+    """The line with exempt paths takes the policies from the environment."""
+    app = FastAPI()
+    run('{"ARRCERT_EXEMPT_PATHS": ["/health"]}', app=app, Arrcert=Arrcert)
+    app.get("/health")(lambda: "well")
+    app.get("/")(lambda: "in")
+    client = TestClient(app)
+    assert client.get("/health").json() == "well"
+    assert [client.get("/", headers=held).status_code for held in ({}, alice.headers)] == [403, 200]
+
+
 def test_cors(alice: IssuedCertificate) -> None:
     """The lines about CORS answer a preflight, and accept no other request."""
     app = FastAPI()
