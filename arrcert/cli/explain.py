@@ -10,9 +10,10 @@ import io
 import json
 import os
 import re
+import shlex
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -73,8 +74,8 @@ def _parse_moment(
 @click.option(
     "--policy",
     metavar="NAME",
-    help="Judge only by this policy. By default all policies are shown, and the policy 'default'"
-    " decides the exit code.",
+    help="Judge only by this policy: the one in the log line of a denial. By default all policies"
+    " are shown, and one that accepts the certificate is enough.",
 )
 @click.option(
     "--at",
@@ -131,9 +132,9 @@ def explain_command(
     those of the site. Only the certificate is judged. The command does not check the request, the
     front end, or whether the client has the private key.
 
-    The exit code is 0 if the certificate may enter, 1 if it may not, and 2 if there is no
+    The exit code is 0 if a policy accepts the certificate, 1 if none does, and 2 if there is no
     certificate, the settings have mistakes, or the options are wrong. With --all it is 0 only if
-    all certificates may enter.
+    each certificate is accepted. With --policy only that policy counts.
     """
     if (certificate is None) == (folder is None):
         raise click.UsageError("write one of CERT and --all DIR.")
@@ -144,15 +145,13 @@ def explain_command(
     if policy is not None:
         _require(policy, site)
         site = site._replace(policies={policy: site.policies[policy]})
-    judged_by = policy or "default"
     password = None
     if password_file is not None:
         password = read_file("--password-file", password_file).rstrip(b"\r\n")
     if folder is not None:
-        _require(judged_by, site)
-        _explain_all(folder, site, judged_by, at or whole_second(), password, report)
+        _explain_all(folder, site, policy or "default", at or whole_second(), password, report)
     else:
-        _explain_one(str(certificate), site, judged_by, at, password, report)
+        _explain_one(str(certificate), site, at, password, report)
 
 
 def _report() -> Report:
@@ -193,7 +192,6 @@ def _require(policy: str, site: Site) -> None:
 def _explain_one(
     argument: str,
     site: Site,
-    judged_by: str,
     at: datetime | None,
     password: bytes | None,
     report: Report | None,
@@ -201,7 +199,6 @@ def _explain_one(
     given = _given(argument, site, password)
     now = whole_second()
     moment = at or now
-    _require(judged_by, site)
     presented = Presented(given.certificate, given.forwarded)
     results = explain(
         given.certificate,
@@ -210,24 +207,37 @@ def _explain_one(
         forwarded=given.forwarded,
         others=given.others,
     )
-    result = results[judged_by]
+    accepted_by = [name for name in results if results[name].accepted]
     reasons: list[str] = []
     found: list[Suggestion] = []
-    if not result.accepted:
+    if not accepted_by:
         reasons = why_to_suggest_nothing(presented, results, moment, now)
-        found = [] if reasons else suggestions(presented, result, moment)
+        if not reasons and len(results) == 1:
+            [result] = results.values()
+            found = suggestions(presented, result, moment)
         if site.folder is not None:
             found = [_relative(suggestion, site.folder) for suggestion in found]
+    # The operator says under which policy a client may enter: a client of one policy must never be
+    # suggested for another one, such as that of the admin.
+    asked = ""
+    if not accepted_by and not reasons and len(results) > 1:
+        asked = _which_policy(results)
     notes = list(_notes(given, site, moment, now))
     if report is None:
-        paste = merged(site.written, judged_by, found[0].policy) if found else None
+        paste = None
+        if found:
+            [name] = results
+            paste = merged(site.written, name, found[0].policy)
         _print_json(
             {
                 "at": timestamp(moment),
+                "accepted_by": accepted_by,
                 "certificate": certificate_as_json(given.certificate, moment),
                 "policies": {name: policy_as_json(results[name]) for name in results},
                 "notes": notes,
-                "warnings": list(found[0].warnings) if found else reasons,
+                "warnings": list(found[0].warnings)
+                if found
+                else [*reasons, *filter(None, [asked])],
                 "paste": None if paste is None else {"ARRCERT": paste},
             }
         )
@@ -235,9 +245,37 @@ def _explain_one(
         report.certificate(given, moment, notes)
         for policy_result in results.values():
             report.policy(policy_result)
-        if not result.accepted:
-            report.suggestions(given.certificate, judged_by, found, reasons, site)
-    raise SystemExit(ACCEPTED if result.accepted else DENIED)
+        if asked:
+            report.say(asked)
+        elif not accepted_by:
+            report.suggestions(given.certificate, list(results), found, reasons, site)
+        elif len(results) > 1:
+            report.say(_nothing_to_write(accepted_by, results))
+    raise SystemExit(ACCEPTED if accepted_by else DENIED)
+
+
+def _which_policy(results: Mapping[str, PolicyResult]) -> str:
+    names = list(results)
+    return (
+        f"None of the {len(names)} policies accepts it: {', '.join(map(quote, names))}. To see what"
+        " to write, name the policy of the log line of the denial, for example: --policy"
+        f" {shlex.quote(names[-1])}"
+    )
+
+
+def _nothing_to_write(accepted_by: Sequence[str], results: Mapping[str, PolicyResult]) -> str:
+    word = "policy" if len(accepted_by) == 1 else "policies"
+    sentence = (
+        f"This certificate enters under the {word} {', '.join(map(quote, accepted_by))}; there is"
+        " nothing to write."
+    )
+    others = [name for name in results if name not in accepted_by]
+    if others:
+        sentence += (
+            " If the log line of a denial names another policy, first find out whether this client"
+            " may enter there; --policy NAME shows what to write for it."
+        )
+    return sentence
 
 
 def _given(argument: str, site: Site, password: bytes | None) -> Given:

@@ -175,17 +175,24 @@ class Report:
             )
         self._print(steps, 4)
 
+    def say(self, sentence: str) -> None:
+        """Print a sentence after the verdicts."""
+        self._line()
+        self._print(Text(sentence), 0)
+
     def suggestions(
         self,
         certificate: ClientCertificate,
-        name: str,
+        names: Sequence[str],
         found: Sequence[Suggestion],
         reasons: Sequence[str],
         site: Site,
     ) -> None:
-        """Print what to write, or why nothing is suggested."""
+        """Print what to write, or why nothing is suggested. Suggestions are for one policy."""
+        name = names[0]
+        which = f"policy {quote(name)}" if len(names) == 1 else "a policy"
         self._line()
-        self._heading(f"What to write, so that policy {quote(name)} accepts it")
+        self._heading(f"What to write, so that {which} accepts it")
         for reason in reasons:
             self._item("-", Text.assemble(("Nothing: ", f"{STRONG} {BAD}"), reason))
         if not found and not reasons:

@@ -205,7 +205,7 @@ def test_another_day(folder: Path, alice: IssuedCertificate) -> None:
 
 
 def test_policies(monkeypatch: pytest.MonkeyPatch, alice: IssuedCertificate) -> None:
-    """All policies are shown. The exit code is that of --policy, or of `default`."""
+    """All policies are shown. One that accepts is enough, unless --policy names another."""
     pinned = {"fingerprint": alice.certificate.sha256_fingerprint, "note": "Fabrikam\x1b[1m"}
     policies = {
         "default": {"fingerprints": [PIN]},
@@ -213,16 +213,76 @@ def test_policies(monkeypatch: pytest.MonkeyPatch, alice: IssuedCertificate) -> 
     }
     monkeypatch.setenv("ARRCERT", json.dumps(policies))
     result = run("alice.pem")
-    assert result.exit_code == 1
+    assert result.exit_code == 0
     text = words(result)
+    assert "Policy 'default': DENIED" in text
     assert "Policy 'partners': accepted" in text
     assert "note of the pin: 'Fabrikam\\x1b[1m'" in text
     assert "Alternative 1: denies" in text
     assert "Alternative 2: accepts" in text
     result = run("alice.pem", "--policy", "partners")
     assert (result.exit_code, "'default'" in result.stdout) == (0, False)
-    monkeypatch.setenv("ARRCERT", json.dumps({"partners": policies["partners"]}))
-    assert "write one of 'partners' after --policy" in run("alice.pem").stderr
+    assert run("alice.pem", "--policy", "default").exit_code == 1
+    assert (
+        "write one of 'default', 'partners' after --policy"
+        in run("alice.pem", "--policy", "p").stderr
+    )
+    monkeypatch.setenv("ARRCERT", json.dumps({"partners": {"fingerprints": [PIN]}}))
+    assert "so that policy 'partners' accepts it" in words(run("alice.pem"))
+
+
+class TestSeveralPolicies:
+    def test_a_client_of_one_policy_is_not_suggested_for_another(
+        self, alice: IssuedCertificate, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """If a policy accepts the certificate, nothing is suggested for the policy `default`."""
+        fingerprint = alice.certificate.sha256_fingerprint
+        policies = {
+            "default": {"fingerprints": [PIN]},
+            "partners": {"fingerprints": [fingerprint]},
+        }
+        monkeypatch.setenv("ARRCERT", json.dumps(policies))
+        text = words(run("alice.pem"))
+        assert "enters under the policy 'partners'; there is nothing to write" in text
+        assert "What to write" not in text
+        assert '"fingerprints"' not in text
+        answer = told("alice.pem")
+        assert (answer["accepted_by"], answer["paste"]) == (["partners"], None)
+        policies["default"]["fingerprints"].append(fingerprint)
+        monkeypatch.setenv("ARRCERT", json.dumps(policies))
+        assert "under the policies 'default', 'partners'; there is" in words(run("alice.pem"))
+
+    def test_the_operator_names_the_policy(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """If no policy accepts it, a suggestion needs --policy, and is for that policy only."""
+        policies = {"default": {"fingerprints": [PIN]}, "our partners": {"fingerprints": [PIN]}}
+        monkeypatch.setenv("ARRCERT", json.dumps(policies))
+        result = run("alice.pem")
+        assert result.exit_code == 1
+        text = words(result)
+        assert "None of the 2 policies accepts it: 'default', 'our partners'." in text
+        assert "name the policy of the log line of the denial, for example: --policy 'our" in text
+        assert "What to write" not in text
+        assert '"fingerprints"' not in text
+        answer = told("alice.pem")
+        assert (answer["accepted_by"], answer["paste"]) == ([], None)
+        assert "--policy 'our partners'" in answer["warnings"][0]
+        text = words(run("alice.pem", "--policy", "our partners"))
+        assert "What to write, so that policy 'our partners' accepts it" in text
+        pasted = told("alice.pem", "--policy", "our partners")["paste"]["ARRCERT"]
+        assert pasted["default"] == {"fingerprints": [PIN]}
+        assert len(pasted["our partners"]) == 2
+
+    def test_no_policy_may_accept_it(
+        self, folder: Path, authority: CertificateAuthority, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The reason to suggest nothing is printed, and no policy needs to be named."""
+        old = authority.issue("carol", not_after=whole_second() - DAY)
+        (folder / "carol.pem").write_bytes(old.certificate_pem)
+        policies = {"default": {"fingerprints": [PIN]}, "partners": {"fingerprints": [PIN]}}
+        monkeypatch.setenv("ARRCERT", json.dumps(policies))
+        text = words(run("carol.pem"))
+        assert "so that a policy accepts it - Nothing: it has expired at " in text
+        assert "--policy" not in text
 
 
 def test_hostile_certificate(folder: Path) -> None:
