@@ -14,13 +14,12 @@ import shlex
 import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from arrcert.certificate import ClientCertificate
 from arrcert.cli.apps import Failure
 from arrcert.cli.certificates import (
     Given,
@@ -28,6 +27,7 @@ from arrcert.cli.certificates import (
     PasswordNeededError,
     read_given,
 )
+from arrcert.cli.folders import rows_of
 from arrcert.cli.options import read_file
 from arrcert.cli.sites import Site, site_of_app, site_of_environment, site_of_file
 from arrcert.cli.suggestions import (
@@ -50,6 +50,11 @@ if TYPE_CHECKING:
     from arrcert.cli.report import Report
 
 ACCEPTED, DENIED = 0, 1
+
+BY_TODAYS_LISTS = (
+    "revocation is judged by today's revocation lists: a list that is current today counts as"
+    " current at that time, and a later list may revoke more certificates"
+)
 
 
 def _parse_moment(
@@ -82,14 +87,22 @@ def _parse_moment(
     metavar="MOMENT",
     callback=_parse_moment,
     help="Judge for another time: 2027-01-31 (the first second of the day in UTC), or"
-    " 2027-01-31T12:00:00Z.",
+    " 2027-01-31T12:00:00Z. For a later time, the revocation lists of today count as current.",
 )
 @click.option(
     "--all",
     "folder",
     metavar="DIR",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="Judge every certificate in a folder, and print a table.",
+    help="Judge every certificate in a folder, and print a table. Those that expire first are at"
+    " the top.",
+)
+@click.option(
+    "--within",
+    metavar="DAYS",
+    type=click.IntRange(0, 100_000),
+    help="With --all: show only certificates that expire within this number of days, or that have"
+    " expired. The exit code is 1 if there are any.",
 )
 @click.option(
     "--file",
@@ -117,6 +130,7 @@ def explain_command(
     policy: str | None,
     at: datetime | None,
     folder: Path | None,
+    within: int | None,
     file: Path | None,
     app: str | None,
     password_file: Path | None,
@@ -138,6 +152,8 @@ def explain_command(
     """
     if (certificate is None) == (folder is None):
         raise click.UsageError("write one of CERT and --all DIR.")
+    if within is not None and folder is None:
+        raise click.UsageError("--within needs --all DIR.")
     if file is not None and app is not None:
         raise click.UsageError("write one of --file and --app.")
     report = None if is_json else _report()
@@ -149,7 +165,7 @@ def explain_command(
     if password_file is not None:
         password = read_file("--password-file", password_file).rstrip(b"\r\n")
     if folder is not None:
-        _explain_all(folder, site, policy or "default", at or whole_second(), password, report)
+        _explain_all(folder, site, at, within, password, report)
     else:
         _explain_one(str(certificate), site, at, password, report)
 
@@ -199,6 +215,7 @@ def _explain_one(
     given = _given(argument, site, password)
     now = whole_second()
     moment = at or now
+    lists_at = now if moment > now else None
     presented = Presented(given.certificate, given.forwarded)
     results = explain(
         given.certificate,
@@ -206,6 +223,7 @@ def _explain_one(
         moment,
         forwarded=given.forwarded,
         others=given.others,
+        lists_at=lists_at,
     )
     accepted_by = [name for name in results if results[name].accepted]
     reasons: list[str] = []
@@ -214,7 +232,7 @@ def _explain_one(
         reasons = why_to_suggest_nothing(presented, results, moment, now)
         if not reasons and len(results) == 1:
             [result] = results.values()
-            found = suggestions(presented, result, moment)
+            found = suggestions(presented, result, moment, lists_at)
         if site.folder is not None:
             found = [_relative(suggestion, site.folder) for suggestion in found]
     # The operator says under which policy a client may enter: a client of one policy must never be
@@ -318,10 +336,9 @@ def _notes(given: Given, site: Site, moment: datetime, now: datetime) -> Iterato
             " most front ends forward only the client's certificate"
         )
     if moment > now:
-        yield (
-            "revocation lists and files are judged as they are today; at that time there may be"
-            " newer ones"
-        )
+        yield "files are judged as they are today; at that time there may be newer ones"
+        if _checks_revocation(site):
+            yield BY_TODAYS_LISTS
 
 
 def _relative(suggestion: Suggestion, folder: Path) -> Suggestion:
@@ -350,58 +367,54 @@ def _print_json(value: Mapping[str, Any]) -> None:
 def _explain_all(
     folder: Path,
     site: Site,
-    judged_by: str,
-    moment: datetime,
+    at: datetime | None,
+    within: int | None,
     password: bytes | None,
     report: Report | None,
 ) -> NoReturn:
-    rows: list[tuple[str, ClientCertificate | None, dict[str, PolicyResult], str]] = []
-    for path in sorted(folder.iterdir()):
-        if path.name.startswith(".") or not path.is_file() or _holds_a_key_alone(path):
-            continue
-        try:
-            given = read_given(str(path), site.front_end, password)
-        except NoCertificateError as error:
-            rows.append((path.name, None, {}, str(error)))
-        except PasswordNeededError:
-            rows.append((path.name, None, {}, "has a password; write --password-file FILE"))
-        else:
-            results = explain(
-                given.certificate,
-                site.policies,
-                moment,
-                forwarded=given.forwarded,
-                others=given.others,
-            )
-            rows.append((path.name, given.certificate, results, ""))
-    if not any(certificate for _, certificate, _, _ in rows):
-        raise Failure(f"--all: {quote(folder)} holds no certificate")
-    rows.sort(key=lambda row: (row[1] is None, row[1] and row[1].not_valid_after_utc))
+    now = whole_second()
+    moment = at or now
+    rows = rows_of(folder, site, moment, now if moment > now else None, password)
+    total = len(rows)
+    if within is not None:
+        # A file that cannot be read stays: it may hold a certificate that expires.
+        longest = timedelta(days=within)
+        rows = [
+            row
+            for row in rows
+            if row.certificate is None or row.certificate.not_valid_after_utc - moment <= longest
+        ]
+    notes = [BY_TODAYS_LISTS] if moment > now and _checks_revocation(site) else []
+    names = list(site.policies)
     if report is None:
         _print_json(
             {
                 "at": timestamp(moment),
-                "policy": judged_by,
+                "policy": names[0] if len(names) == 1 else None,
                 "certificates": [
                     {
-                        "file": name,
-                        "accepted": bool(results) and results[judged_by].accepted,
-                        "problem": problem or None,
-                        "certificate": certificate and certificate_as_json(certificate, moment),
-                        "policies": {name: policy_as_json(results[name]) for name in results},
+                        "file": row.file,
+                        "accepted": bool(row.accepted_by),
+                        "accepted_by": row.accepted_by,
+                        "problem": row.problem or None,
+                        "certificate": row.certificate
+                        and certificate_as_json(row.certificate, moment),
+                        "policies": {
+                            name: policy_as_json(result) for name, result in row.results.items()
+                        },
                     }
-                    for name, certificate, results, problem in rows
+                    for row in rows
                 ],
+                "notes": notes,
             }
         )
     else:
-        report.folder(folder, judged_by, moment, rows)
-    are_all_accepted = all(results and results[judged_by].accepted for _, _, results, _ in rows)
-    raise SystemExit(ACCEPTED if are_all_accepted else DENIED)
+        report.folder(folder, names, moment, rows, total, within, notes)
+    is_good = not rows if within is not None else all(row.accepted_by for row in rows)
+    raise SystemExit(ACCEPTED if is_good else DENIED)
 
 
-def _holds_a_key_alone(path: Path) -> bool:
-    """Return whether a file holds a private key and no certificate. Such a file is not judged."""
-    with open(path, "rb") as file:
-        data = file.read(64 * 1024)
-    return b"PRIVATE KEY-----" in data and b"CERTIFICATE-----" not in data
+def _checks_revocation(site: Site) -> bool:
+    """Return whether a policy has revocation lists."""
+    trust_stores = (policy.trust_store() for held in site.policies.values() for policy in held)
+    return any(store is not None and store.checks_revocation for store in trust_stores)

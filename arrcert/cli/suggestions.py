@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from cryptography.hazmat.primitives import hashes
 
 from arrcert.exceptions import ConfigurationError, DenialReason, quote
-from arrcert.explanation import AlternativeResult, PolicyResult
+from arrcert.explanation import AlternativeResult, PolicyResult, trust_store_of
 from arrcert.keys import weakness_of_key
 from arrcert.moments import timestamp
 from arrcert.notation import Notation
@@ -107,37 +107,42 @@ def _lists_that_revoke(
                 yield finding.detail
 
 
-def suggestions(presented: Presented, result: PolicyResult, at: datetime) -> list[Suggestion]:
+def suggestions(
+    presented: Presented, result: PolicyResult, at: datetime, lists_at: datetime | None = None
+) -> list[Suggestion]:
     """Return the ways to let a certificate in under a policy, the safest first.
 
     Args:
         presented: a certificate for which `why_to_suggest_nothing` has no reason.
         result: what the policy says. It denies the certificate.
         at: the time in question, a timezone-aware `datetime`.
+        lists_at: as in `arrcert.explanation.explain`.
 
     A certificate that is not valid yet is tested at the first second of its validity.
     """
     moment = max(at, presented.certificate.not_valid_before_utc)
     candidates = [_pin(presented, result)]
     candidates += [
-        _path_and_name(presented, alternative, moment)
+        _path_and_name(presented, alternative, moment, lists_at)
         for alternative in result.alternatives
         if alternative.path is not None
     ]
     found: list[Suggestion] = []
     for suggestion in candidates:
         is_new = all(suggestion.policy != other.policy for other in found)
-        if is_new and _admits(suggestion.policy, presented, moment):
+        if is_new and _admits(suggestion.policy, presented, moment, lists_at):
             found.append(suggestion)
     return found
 
 
-def _admits(written: Mapping[str, Any], presented: Presented, at: datetime) -> bool:
+def _admits(
+    written: Mapping[str, Any], presented: Presented, at: datetime, lists_at: datetime | None
+) -> bool:
     try:
         policy = Policy.from_mapping(written, Notation.PYTHON)
     except ConfigurationError:
         return False
-    return isinstance(policy.decide(presented, at, policy.trust_store()), Acceptance)
+    return isinstance(policy.decide(presented, at, trust_store_of(policy, lists_at)), Acceptance)
 
 
 def _pin(presented: Presented, result: PolicyResult) -> Suggestion:
@@ -206,7 +211,10 @@ def _template_of(policy: Policy) -> str | None:
 
 
 def _path_and_name(
-    presented: Presented, alternative: AlternativeResult, at: datetime
+    presented: Presented,
+    alternative: AlternativeResult,
+    at: datetime,
+    lists_at: datetime | None,
 ) -> Suggestion:
     certificate = presented.certificate
     written: dict[str, Any] = {
@@ -229,7 +237,7 @@ def _path_and_name(
         written["issuers"] = [certificate.issuer]
     template = _template_of(alternative.policy)
     has_identity = template is not None and _admits(
-        {**written, "identity": template}, presented, at
+        {**written, "identity": template}, presented, at, lists_at
     )
     if has_identity:
         written["identity"] = template
