@@ -18,6 +18,7 @@ from arrcert.explanation import AlternativeResult, PolicyResult, trust_store_of
 from arrcert.keys import weakness_of_key
 from arrcert.moments import timestamp
 from arrcert.notation import Notation
+from arrcert.pins import Pin
 from arrcert.policy import Acceptance, Policy
 from arrcert.presented import Presented
 from arrcert.rules import Fingerprints, Identity, PinRule, Roles, SourceRule
@@ -73,7 +74,49 @@ def why_to_suggest_nothing(
         reasons.append("its signature algorithm is unknown; have it issued again")
     if isinstance(algorithm, hashes.SHA1 | hashes.MD5):
         reasons.append(f"it is signed with {algorithm.name}, which is weak; have it issued again")
-    return reasons + _why_revoked(presented, results, at)
+    return reasons + _why_revoked(presented, results, at) + _expired_pins(presented, results, at)
+
+
+def _expired_pins(
+    presented: Presented, results: Mapping[str, PolicyResult], at: datetime
+) -> list[str]:
+    """Return a sentence for each expired pin without which nothing would deny the certificate."""
+    sentences = []
+    for name, result in results.items():
+        for alternative in result.alternatives:
+            failed = {rule.key for rule in alternative.failed}
+            pins = [
+                _expired_pin(presented, rule, at)
+                for rule in alternative.policy.rules
+                if isinstance(rule, PinRule) and rule.key in failed
+            ]
+            if None in pins or len(pins) < len(failed):
+                continue  # A later end date would not be enough.
+            for pin in filter(None, pins):
+                whose = "" if pin.identity is None else f" of {quote(pin.identity)}"
+                sentences.append(
+                    f"policy {quote(name)} has a pin for it already: the pin {quote(pin)}{whose},"
+                    f" which has expired at {timestamp(pin.not_after or at)}; if the partner still"
+                    " uses this certificate, write a later not_after, and no second pin"
+                )
+    return sentences
+
+
+def _expired_pin(presented: Presented, rule: PinRule, at: datetime) -> Pin | None:
+    """Return the pin of a rule for a certificate, if it has expired; else None."""
+    for value in _pinned_values(presented, rule):
+        pin = rule.pins.find(value)
+        if pin is not None and pin.not_after is not None and pin.not_after < at:
+            return pin
+    return None
+
+
+def _pinned_values(presented: Presented, rule: PinRule) -> tuple[str | None, ...]:
+    """Return the values of a certificate that a rule may pin."""
+    certificate = presented.certificate
+    if isinstance(rule, Fingerprints):
+        return (certificate.sha256_fingerprint, certificate.sha1_fingerprint)
+    return (presented.public_key_fingerprint,)
 
 
 def _why_revoked(
@@ -148,13 +191,11 @@ def _admits(
 def _pin(presented: Presented, result: PolicyResult) -> Suggestion:
     certificate = presented.certificate
     warnings = ["first make sure, by another channel, that this certificate belongs to the partner"]
-    fingerprints = (certificate.sha256_fingerprint, certificate.sha1_fingerprint)
     for alternative in result.alternatives:
         for rule in alternative.policy.rules:
             if isinstance(rule, PinRule):
-                known = (presented.public_key_fingerprint,)
-                pins = fingerprints if isinstance(rule, Fingerprints) else known
-                if any(rule.pins.find(pin) for pin in pins):
+                pins = map(rule.pins.find, _pinned_values(presented, rule))
+                if any(pins):
                     warnings.append(
                         "the policy has a pin for it that does not admit it; find out why before"
                         " you add another"
