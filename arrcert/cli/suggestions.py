@@ -203,7 +203,12 @@ def _pin(presented: Presented, result: PolicyResult) -> Suggestion:
         trust_store = alternative.policy.trust_store()
         if trust_store is not None and trust_store.checks_revocation:
             warnings.append("a pin is not checked against revocation lists")
-    if certificate.is_ca:
+    if certificate.is_ca and has_signed(certificate.x509, certificate.x509):
+        warnings.append(
+            "it is self-signed and has CA:TRUE, as `openssl req -x509` makes it; you can pin it if"
+            " it is the client's own certificate, but not the certificate of a CA"
+        )
+    elif certificate.is_ca:
         warnings.append(
             "it is a CA certificate: ask for a certificate that was issued for a client"
         )

@@ -236,6 +236,9 @@ def test_warnings_of_a_pin(authority: CertificateAuthority) -> None:
     assert any("has a pin for it" in warning for warning in pin.warnings)
     ca = ClientCertificate.from_pem(authority.certificate_pem)
     _, [pin] = asked(ca, OTHER_PIN)
+    assert any("you can pin it if it is the client's own" in warning for warning in pin.warnings)
+    below = CertificateAuthority("Issuing", issuer=authority)
+    _, [pin] = asked(ClientCertificate.from_pem(below.certificate_pem), OTHER_PIN)
     assert any("it is a CA certificate" in warning for warning in pin.warnings)
 
 
