@@ -34,6 +34,7 @@ from arrcert.explanation import (
 from arrcert.keys import description_of_key
 from arrcert.moments import timestamp
 from arrcert.presented import Presented
+from arrcert.terminal import UNLIMITED, width_of
 
 MOST_NAMES = 20
 """How many names of a certificate are shown."""
@@ -53,7 +54,9 @@ class Report:
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        self._console = Console(file=stream, highlight=False, markup=False, emoji=False)
+        self._console = Console(
+            file=stream, width=width_of(stream), highlight=False, markup=False, emoji=False
+        )
 
     def certificate(self, given: Given, at: datetime, notes: Sequence[str]) -> None:
         """Print the facts of a certificate."""
@@ -250,7 +253,9 @@ class Report:
         table.add_column("verdict", width=8)
         table.add_column("days", justify="right", width=5)
         # With three such columns, a reason in the last column must still fit into one line.
-        widest = 22 if is_one else max(11, min(22, (self._console.width - 48) // 3))
+        widest: int | None = 22 if is_one else max(11, min(22, (self._console.width - 48) // 3))
+        if self._console.width == UNLIMITED:
+            widest = None
         table.add_column("file", overflow="fold", max_width=widest)
         table.add_column("subject", overflow="fold", max_width=widest)
         if not is_one:
@@ -278,7 +283,7 @@ class Report:
         self._print(Text(text, STRONG), 0)
 
     def _print(self, content: Table | Text, indent: int = 2) -> None:
-        self._write(Padding(content, (0, 0, 0, indent)))
+        self._write(Padding(content, (0, 0, 0, indent), expand=False))
 
     def _item(self, mark: str, content: Text) -> None:
         """Print an entry of a list, with all lines below each other."""

@@ -79,6 +79,7 @@ ORDER = [
     "gate",
     "wsgi",
     "asgi",
+    "terminal",
     "routes",
     "surroundings",
     "gunicorn",

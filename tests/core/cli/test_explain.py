@@ -79,6 +79,21 @@ def test_every_rule_is_printed() -> None:
     assert "\x1b" not in result.stdout
 
 
+def test_nothing_is_wrapped_in_a_pipe(
+    folder: Path, authority: CertificateAuthority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a terminal, no word of the output is broken."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+    name = "gateway-of-a-partner-in-another-country"
+    (folder / f"{name}.pem").write_bytes(authority.issue(name).certificate_pem)
+    invoked = CliRunner().invoke(main, ["explain", "--all", "."])
+    [row] = [line for line in invoked.stdout.splitlines() if f"{name}.pem" in line]
+    assert row.split()[2:] == [f"{name}.pem", name, "fingerprint_not_allowed"]
+    invoked = CliRunner().invoke(main, ["explain", f"{name}.pem"])
+    assert f"wanted: '{PIN}'\n" in invoked.stdout
+    assert not any(line.endswith(" ") for line in invoked.stdout.splitlines())
+
+
 def test_json_is_what_the_decision_says(alice: IssuedCertificate) -> None:
     """The JSON holds the certificate, the rules and a suggestion, and the suggestion accepts it."""
     answer = told("alice.pem")
