@@ -13,6 +13,7 @@ from arrcert.gate import (
     FORBIDDEN_TYPE,
     IDENTITY,
     PRIVATE,
+    SHARED_CACHES,
     Gate,
     forbidden_headers,
     private,
@@ -28,6 +29,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 ASGIApplication = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+_SHARED_CACHES = tuple(name.encode() for name in SHARED_CACHES)
 _PRIVATE = (b"cache-control", PRIVATE.encode())
 
 _DENIAL_RESPONSE = "websocket.http.response"
@@ -227,7 +229,11 @@ def kept_private(message: Message) -> Message:
         message: one of `RESPONSE_STARTS`. It is not changed.
     """
     # An iterable can be read only once.
-    headers = list(message.get("headers", ()))
+    headers = [
+        header
+        for header in message.get("headers", ())
+        if not header[0].lower().endswith(_SHARED_CACHES)
+    ]
     said = [value for name, value in headers if name.lower() == b"cache-control"]
     if said:
         cache_control = private([value.decode("latin-1") for value in said])

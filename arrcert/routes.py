@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from arrcert.forwarding.exempt_paths import ExemptPaths
+from arrcert.invisible import is_visible
 
 ANY_OTHER_PATH = "any other path"
 """The path of the row for paths that lead to no route."""
@@ -467,7 +468,7 @@ def _line_of(end: End) -> str:
 
 def _printable(text: str) -> str:
     """Escape characters that would control a terminal or break a row."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return "".join(c if is_visible(c) else c.encode("unicode_escape").decode() for c in text)
 
 
 def _widths(table: Sequence[Sequence[str]], width: int) -> list[int]:

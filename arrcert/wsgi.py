@@ -8,7 +8,15 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from arrcert.authorizer import Authorizer
 from arrcert.exceptions import CertificateDenied
-from arrcert.gate import FORBIDDEN, IDENTITY, PRIVATE, Gate, forbidden_headers, private
+from arrcert.gate import (
+    FORBIDDEN,
+    IDENTITY,
+    PRIVATE,
+    SHARED_CACHES,
+    Gate,
+    forbidden_headers,
+    private,
+)
 
 __all__ = ["ClientCertificateMiddleware"]
 
@@ -99,6 +107,7 @@ def _privately(start_response: StartResponse) -> StartResponse:
         status: str, headers: list[tuple[str, str]], exc_info: _ExcInfo | None = None, /
     ) -> Callable[[bytes], object]:
         said = [value for name, value in headers if name.lower() == "cache-control"]
+        headers = [header for header in headers if not header[0].lower().endswith(SHARED_CACHES)]
         if not said:
             headers = [*headers, _PRIVATE]
         else:

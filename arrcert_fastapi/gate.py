@@ -140,9 +140,9 @@ class GateMiddleware:
                     )
             if endpoint.lacks_parentheses:
                 _logger.error(
-                    "configuration: %s has Depends(RequireClientCertificate), which checks nothing;"
-                    " write Depends(RequireClientCertificate()); until then only the gate guards"
-                    " it, under the policy 'default'",
+                    "configuration: %s has Depends(RequireClientCertificate), which names no"
+                    " policy; write Depends(RequireClientCertificate()); until then every request"
+                    " is denied",
                     endpoint,
                 )
             elif not endpoint.requirements and not self._is_exempt(endpoint.path):

@@ -38,12 +38,14 @@ from arrcert import (
 )
 from arrcert.cli.front_end import FrontEndServer
 from arrcert.cli.local_apps import RunningWSGIApp
+from arrcert.denials import describe_request
+from arrcert.exceptions import Denial
 from arrcert.forwarding.front_ends import FRONT_ENDS
 from arrcert.forwarding.ingress import Ingress
 from arrcert.forwarding.proxies import networks_from, secret_header_from
 from arrcert.keys import public_key_fingerprint
 from arrcert.settings import load
-from arrcert.testing import CertificateAuthority, IssuedCertificate
+from arrcert.testing import CertificateAuthority, IssuedCertificate, self_signed
 from arrcert.trust import files as trust_files
 from arrcert_flask import Arrcert
 
@@ -806,6 +808,14 @@ def test_query_finds_the_reason(denials: dict[DenialReason, set[str]]) -> None:
             assert found is not None, line
             assert found[1] == reason
             assert marker in line
+    forged = "x denied 999 more requests within a second"
+    certificate = self_signed(forged).certificate
+    request = describe_request({"REQUEST_METHOD": "GET", "PATH_INFO": f"/{flood}"})
+    denial = Denial(DenialReason.EXPIRED, "late", certificate)
+    line = f"denied {request} under policy 'default': {denial}"
+    assert forged in line
+    assert re.search(pattern, line)[1] == "expired"
+    assert re.search(more.replace("\\\\", "\\"), line) is None
 
 
 def test_columns_of_the_runbook(tmp_path: Path) -> None:

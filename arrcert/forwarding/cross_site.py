@@ -45,11 +45,27 @@ def origins_from(value: object, *, setting: str = "cross_site_origins") -> froze
             f" the usual one, without a path; {example}",
         )
         for entry in value
-        if not isinstance(entry, str) or not _ORIGIN.fullmatch(entry) or entry != entry.lower()
+        if not isinstance(entry, str) or not _is_origin(entry)
     ]
     if problems:
         raise ConfigurationError(problems)
     return frozenset(value)
+
+
+def _is_origin(entry: str) -> bool:
+    """Return whether a browser can send an entry as `Origin` (RFC 6454 section 6.2)."""
+    if not _ORIGIN.fullmatch(entry) or entry != entry.lower() or not entry.isascii():
+        return False
+    try:
+        parts = urlsplit(entry)
+        port = parts.port
+    except ValueError:
+        return False
+    # A browser sends the usual port of a scheme only by its absence, and a page has no ws URL.
+    if parts.scheme in ("ws", "wss") or (parts.scheme, port) in (("http", 80), ("https", 443)):
+        return False
+    labels = (parts.hostname or "").removesuffix(".").split(".")
+    return port != 0 and not entry.endswith(":") and "" not in labels
 
 
 def check_cross_site(

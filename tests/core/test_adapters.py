@@ -14,6 +14,7 @@ from arrcert import DenialReason
 from arrcert.adapters import (
     NOT_GIVEN,
     Requirement,
+    decorator_text,
     deny_misconfigured,
     exempt_view,
     is_exempt_view,
@@ -139,6 +140,20 @@ def test_only_views_are_decorated(view: object, message: str) -> None:
     with pytest.raises(TypeError) as caught:
         require_view(view, for_classes="the other decorator")
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("policy", "role", "text"),
+    [
+        ("default", None, "authorize_certificate"),
+        ("partners", None, "authorize_certificate(policy='partners')"),
+        ("default", "orders", "authorize_certificate(role='orders')"),
+        ("it's", "orders", "authorize_certificate(policy=\"it's\", role='orders')"),
+    ],
+)
+def test_decorator_as_code(policy: str, role: str | None, text: str) -> None:
+    """An error message shows the decorator as it must be written."""
+    assert decorator_text(policy, role) == text
 
 
 @pytest.mark.parametrize("view", [bound_view, functools.partial(bound_view), Page().get, Slotted()])

@@ -28,6 +28,7 @@ ORDER = [
     "key_vault",
     "moments",
     "notation",
+    "invisible",
     "exceptions",
     "denials",
     "adapters",

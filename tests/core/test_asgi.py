@@ -343,6 +343,18 @@ def test_what_a_certificate_opened_is_private(
     assert b"Cache-Control" in [name for name, _ in site.headers] or not said
 
 
+def test_no_shared_cache_is_told_otherwise(
+    authorizer: Authorizer, alice: IssuedCertificate
+) -> None:
+    """An accepted request gets no header by which a cache ignores `Cache-Control` (RFC 9213)."""
+    targeted = (b"CDN-Cache-Control", b"Surrogate-Control", b"edge-control", b"x-accel-expires")
+    for said in ((), ((b"cache-control", b"no-store"),)):
+        site = Site(*((name, b"max-age=600") for name in targeted), (b"x-other", b"1"), *said)
+        start, _ = call(ClientCertificateMiddleware(site, authorizer), alice)
+        expected = said or ((b"cache-control", b"private"),)
+        assert start["headers"][1:] == [(b"x-other", b"1"), *expected]
+
+
 @pytest.mark.parametrize(
     ("said", "sent"), [(b"public", b"private"), (b"no-store", b"no-store"), (None, b"private")]
 )

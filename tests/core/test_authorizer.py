@@ -788,7 +788,7 @@ def test_denial_is_not_remembered(authorizer: Authorizer, impostor: IssuedCertif
     for _ in range(3):
         denied(lambda: authorizer.authorize(impostor.header_value))
         denied(lambda: authorizer.authorize(None))
-    assert not authorizer._snapshot.candidates["default"][0].memory()._accepted
+    assert not authorizer._snapshot.candidates["default"].memory()._accepted
 
 
 @pytest.mark.parametrize("policy", ["default", "partners"])
@@ -897,7 +897,7 @@ def test_memory_is_bounded(authority: CertificateAuthority, decisions: list[obje
     assert len(decisions) == 3
     authorizer.authorize(clients[2].header_value)
     assert len(decisions) == 4
-    assert len(authorizer._snapshot.candidates["default"][0].memory()._accepted) == 2
+    assert len(authorizer._snapshot.candidates["default"].memory()._accepted) == 2
 
 
 def test_reload_between_decision_and_remembering(
@@ -1014,6 +1014,39 @@ def test_an_app_without_policies_denies_every_request(
     assert authorizer.find_wsgi({"HTTP_X_ARR_CLIENTCERT": alice.header_value}) is None
     assert authorizer.find_asgi(scope) is None
     assert len(caplog.records) == len(decisions)
+
+
+def test_first_policy_that_accepts_does_not_depend_on_what_is_remembered(
+    authority: CertificateAuthority,
+    alice: IssuedCertificate,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With `policy=None` the identity is that of `default`, also after its file was replaced."""
+    monkeypatch.setattr(trust_files, "SECONDS_BETWEEN_LOOKS", 0.0)
+    anchors = tmp_path / "ca.pem"
+    anchors.write_bytes(authority.certificate_pem)
+    default = Policy(trust_anchors=anchors, identity="employee", roles=["staff"])
+    pins = [alice.certificate.sha256_fingerprint]
+    partners = Policy(fingerprints=pins, identity="partner", roles=["orders"])
+    authorizer = Authorizer({"partners": partners, "default": default})
+    text = alice.header_value
+
+    def names() -> set[str | None]:
+        return {authorizer.identify(text, None).name for _ in range(3)}
+
+    assert authorizer.identify(text, "partners").name == "partner"
+    assert names() == {"employee"}
+    before = default.trust_store()
+    anchors.write_bytes(authority.certificate_pem + b"\n")
+    until = time.monotonic() + 10
+    while default.trust_store() is before and time.monotonic() < until:
+        time.sleep(0.01)
+    assert default.trust_store() is not before
+    assert names() == {"employee"}
+    assert authorizer.identify(text, None, "staff").name == "employee"
+    with pytest.raises(CertificateDenied, match="grants the roles 'staff', not 'orders'"):
+        authorizer.identify(text, None, "orders")
 
 
 def test_role_does_not_depend_on_what_is_remembered(alice: IssuedCertificate) -> None:

@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import re
 import weakref
 from functools import partial, wraps
 from io import BytesIO
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from asgiref.sync import iscoroutinefunction
@@ -104,7 +105,7 @@ def test_a_denial_is_permission_denied_without_text(stranger: IssuedCertificate)
     assert caught.value.args == ()
     assert isinstance(caught.value.__cause__, CertificateDenied)
     assert caught.value.__cause__.reason is DenialReason.FINGERPRINT_NOT_ALLOWED
-    assert not hasattr(request, "client_certificate")
+    assert cast("Any", request).client_certificate is None
 
 
 def test_a_403_page_that_shows_the_exception_shows_nothing(
@@ -371,6 +372,20 @@ def test_what_cannot_be_called_is_refused() -> None:
         for decorate in (authorize_certificate, authorize_certificate()):
             with pytest.raises(TypeError, match=f"decorates a view, not {shown}"):
                 decorate(wrong)
+
+
+def test_advice_repeats_the_arguments() -> None:
+    """The error shows the decorator with the policy and the role that it was given."""
+    decorate = authorize_certificate(policy="partners", role="orders")
+    wanted = "@method_decorator(authorize_certificate(policy='partners', role='orders')"
+    with pytest.raises(TypeError, match=re.escape(f'write {wanted}, name="dispatch")')):
+        decorate(View)
+    with pytest.raises(TypeError, match=re.escape(f"is a method; write {wanted})")):
+
+        class Bare(View):
+            @authorize_certificate(policy="partners", role="orders")
+            def get(self, request: Any) -> HttpResponse:
+                raise AssertionError("not reached")
 
 
 def test_a_bare_method_is_refused() -> None:

@@ -199,6 +199,24 @@ def test_an_unknown_path_is_403_to_strangers_and_404_to_others(
     assert visit("/known").content == visit("/unknown").content
 
 
+def test_denial_of_an_unknown_path_says_so(
+    site: Any, visit: Any, partner: IssuedCertificate, stranger: IssuedCertificate, caplog: Any
+) -> None:
+    """If no view has the path of a client that another policy accepts, the log says so."""
+    site(path("orders/", _partners(_hello)))
+    assert visit("/orders/", partner).status_code == 200
+    for url, who, is_told in (
+        ("/orders", partner, True),
+        ("/none", partner, True),
+        ("/orders", stranger, False),
+    ):
+        caplog.clear()
+        assert visit(url, who).status_code == 403
+        [record] = [record for record in caplog.records if hasattr(record, "arrcert_reason")]
+        assert record.arrcert_policy == "default"
+        assert ("no view has this path, and the policy 'partners'" in record.message) == is_told
+
+
 def test_an_unknown_path_shows_no_routes_in_debug_mode(site: Any, visit: Any) -> None:
     """A denied client does not get the debug 404 page, which lists all routes."""
     site(path("known-to-few", _hello), DEBUG=True)
@@ -497,6 +515,38 @@ def test_the_site_s_cache_keeps_exempt_pages(
     assert visit("/exempt").status_code == 200
     assert visit("/exempt").status_code == 403
     assert visit("/exempt", allowed).status_code == 200
+
+
+@pytest.mark.parametrize("middleware", [[OURS], []])
+def test_no_shared_cache_is_told_otherwise(
+    site: Any, visit: Any, middleware: list[str], allowed: IssuedCertificate
+) -> None:
+    """An authorized request gets no header by which a cache ignores `Cache-Control` (RFC 9213)."""
+    targeted = ("CDN-Cache-Control", "Surrogate-Control", "edge-control", "X-Accel-Expires")
+
+    def view(request: HttpRequest) -> HttpResponse:
+        return HttpResponse(headers=dict.fromkeys(targeted, "max-age=600"))
+
+    site(
+        path("", authorize_certificate(view)),
+        path("class", _answering(view)),
+        path("open", certificate_exempt(view)),
+        middleware=middleware,
+    )
+    for url in ("/", "/class"):
+        headers = visit(url, allowed).headers
+        assert not [name for name in targeted if name in headers]
+        assert headers["Cache-Control"] == "private"
+    assert all(name in visit("/open").headers for name in targeted)
+
+
+def _answering(view: Any) -> Any:
+    class Answering(ClientCertificateRequiredMixin, View):  # type: ignore[misc]
+        def get(self, request: HttpRequest) -> HttpResponse:
+            answer: HttpResponse = view(request)
+            return answer
+
+    return Answering.as_view()
 
 
 @pytest.mark.parametrize("middleware", [[OURS], []])

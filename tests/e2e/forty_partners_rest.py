@@ -44,7 +44,7 @@ class WhoAmI(APIView):
 
     def get(self, request: Request) -> Response:
         """Answer with the user, which has the name of the identity."""
-        assert request.user.pk == request.auth.name
+        assert str(request.user) == request.auth.name
         return Response({"name": request.user.get_username()})
 
 

@@ -202,12 +202,39 @@ def test_remembered_certificate_is_checked_again(
         " https://app.contoso.com",
         "",
         7,
+        "https://app.contoso.com:443",
+        "http://app.contoso.com:80",
+        "https://app.contoso.com:",
+        "https://app.contoso.com:0",
+        "https://app.contoso.com:99999",
+        "https://app.contoso.com:https",
+        "https://app..contoso.com",
+        "https://b\u00fccher.example",
+        "wss://app.contoso.com",
+        "https://[::1",
     ],
 )
 def test_origin_that_can_never_match_stops_the_start(entry: Any) -> None:
     """An entry that no browser sends as an origin stops the start."""
     with pytest.raises(ConfigurationError, match="is no origin"):
         origins_from([entry])
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        "https://app.contoso.com",
+        "https://app.contoso.com.",
+        "https://app.contoso.com:80",
+        "http://app.contoso.com:443",
+        "https://[::1]:8443",
+        "http://[::1]",
+        "chrome-extension://abcdefgh",
+    ],
+)
+def test_origin_that_a_browser_sends(entry: str) -> None:
+    """An origin may have another port than the usual one, an IPv6 address, or another scheme."""
+    assert origins_from([entry]) == {entry}
 
 
 def test_origins_come_from_settings() -> None:

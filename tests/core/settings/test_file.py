@@ -283,12 +283,12 @@ def test_memory_ends_with_the_generation(site: Site) -> None:
     """Each new content of the file starts with an empty memory."""
     site.verdicts()
     before = site.authorizer._current()
-    assert len(before.candidates["default"][0].memory()._accepted) == 2
+    assert len(before.candidates["default"].memory()._accepted) == 2
     site.replace(sealed(policies(BOB, ALICE)))
     site.look()
     after = site.authorizer._current()
     assert after is not before
-    assert not after.candidates["default"][0].memory()._accepted
+    assert not after.candidates["default"].memory()._accepted
     assert site.authorizer.identify(BOB.header_value).alternative == 0
     assert site.authorizer._current() is after
 
