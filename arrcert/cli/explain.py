@@ -44,6 +44,7 @@ from arrcert.explanation import (
     policy_as_json,
 )
 from arrcert.moments import timestamp, whole_second
+from arrcert.policy import Policy
 from arrcert.presented import Presented
 
 if TYPE_CHECKING:
@@ -158,8 +159,10 @@ def explain_command(
         raise click.UsageError("write one of --file and --app.")
     report = None if is_json else _report()
     site = _site(file, app)
+    others: dict[str, Sequence[Policy]] = {}
     if policy is not None:
         _require(policy, site)
+        others = {name: held for name, held in site.policies.items() if name != policy}
         site = site._replace(policies={policy: site.policies[policy]})
     password = None
     if password_file is not None:
@@ -167,7 +170,7 @@ def explain_command(
     if folder is not None:
         _explain_all(folder, site, at, within, password, report)
     else:
-        _explain_one(str(certificate), site, at, password, report)
+        _explain_one(str(certificate), site, others, at, password, report)
 
 
 def _report() -> Report:
@@ -208,6 +211,7 @@ def _require(policy: str, site: Site) -> None:
 def _explain_one(
     argument: str,
     site: Site,
+    others: Mapping[str, Sequence[Policy]],
     at: datetime | None,
     password: bytes | None,
     report: Report | None,
@@ -233,6 +237,10 @@ def _explain_one(
         if not reasons and len(results) == 1:
             [result] = results.values()
             found = suggestions(presented, result, moment, lists_at)
+            elsewhere = explain(
+                given.certificate, others, moment, forwarded=given.forwarded, lists_at=lists_at
+            )
+            found = [_warned(suggestion, result.name, elsewhere) for suggestion in found]
         if site.folder is not None:
             found = [_relative(suggestion, site.folder) for suggestion in found]
     # The operator says under which policy a client may enter: a client of one policy must never be
@@ -270,6 +278,18 @@ def _explain_one(
         elif len(results) > 1:
             report.say(_nothing_to_write(accepted_by, results))
     raise SystemExit(ACCEPTED if accepted_by else DENIED)
+
+
+def _warned(suggestion: Suggestion, name: str, elsewhere: Mapping[str, PolicyResult]) -> Suggestion:
+    """Return a suggestion for a policy, with a warning if other policies accept the certificate."""
+    accepted_by = [other for other, result in elsewhere.items() if result.accepted]
+    if not accepted_by:
+        return suggestion
+    warning = (
+        f"the certificate enters under the policy {', '.join(map(quote, accepted_by))} already; do"
+        f" this only if its owner may also enter everywhere where {quote(name)} is required"
+    )
+    return suggestion._replace(warnings=(warning, *suggestion.warnings))
 
 
 def _which_policy(results: Mapping[str, PolicyResult]) -> str:

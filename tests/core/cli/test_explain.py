@@ -265,6 +265,14 @@ class TestSeveralPolicies:
         assert '"fingerprints"' not in text
         answer = told("alice.pem")
         assert (answer["accepted_by"], answer["paste"]) == (["partners"], None)
+        # The operator may still ask for the other policy, and is warned.
+        warning = (
+            "Warning: the certificate enters under the policy 'partners' already; do this only"
+        )
+        assert warning in words(run("alice.pem", "--policy", "default"))
+        assert (
+            "everywhere where 'default'" in told("alice.pem", "--policy", "default")["warnings"][0]
+        )
         policies["default"]["fingerprints"].append(fingerprint)
         monkeypatch.setenv("ARRCERT", json.dumps(policies))
         assert "under the policies 'default', 'partners'; there is" in words(run("alice.pem"))
@@ -285,6 +293,7 @@ class TestSeveralPolicies:
         assert "--policy 'our partners'" in answer["warnings"][0]
         text = words(run("alice.pem", "--policy", "our partners"))
         assert "What to write, so that policy 'our partners' accepts it" in text
+        assert "enters under" not in text
         pasted = told("alice.pem", "--policy", "our partners")["paste"]["ARRCERT"]
         assert pasted["default"] == {"fingerprints": [PIN]}
         assert len(pasted["our partners"]) == 2
