@@ -7,6 +7,7 @@ from typing import Any
 
 from arrcert.adapters import DEEPEST_STACK
 from arrcert.authorizer import Authorizer
+from arrcert.engine_io import log_polling
 from arrcert.exceptions import CertificateDenied
 from arrcert.gate import (
     FORBIDDEN,
@@ -93,6 +94,7 @@ class ClientCertificateMiddleware:
             raise TypeError(f"app is {app!r}, which is not an ASGI app")
         self.app = app
         self.gate = Gate(authorizer, policy, exempt_paths)
+        self._was_examined = False
 
     @property
     def authorizer(self) -> Authorizer:
@@ -101,6 +103,10 @@ class ClientCertificateMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request or a handshake: with the app, or with the 403."""
+        if not self._was_examined:
+            # All routes exist at the start, or without a lifespan at the first request.
+            self._was_examined = True
+            log_polling(self.app)
         kind = scope["type"]
         if kind == "lifespan":
             await self.app(scope, receive, send)

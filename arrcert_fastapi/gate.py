@@ -19,11 +19,13 @@ from arrcert.asgi import (
     path_of,
     set_identity,
 )
+from arrcert.engine_io import log_polling
 from arrcert.exceptions import quote
 from arrcert.forwarding.exempt_paths import ExemptPaths
 from arrcert.gate import IDENTITY
 from arrcert_fastapi.dependency import AUTHORIZER, DENIED, RequireClientCertificate
-from arrcert_fastapi.routes import endpoints, requirements_at
+from arrcert_fastapi.middlewares import problems_of_middlewares
+from arrcert_fastapi.routes import effective_routes, endpoints, requirements_at
 
 _DEFAULT = RequireClientCertificate()
 _FORBIDDEN = b'{"detail":"Forbidden"}'
@@ -63,6 +65,8 @@ class GateMiddleware:
         if not self._was_examined:
             # All routes exist at the start, or without a lifespan at the first request.
             self._was_examined = True
+            if IDENTITY not in scope:  # Otherwise a check of arrcert is around the app.
+                self._examine_middlewares()
             self._examine_routes()
         if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
@@ -125,8 +129,16 @@ class GateMiddleware:
             required = ()
         return required or (_DEFAULT,)
 
+    def _examine_middlewares(self) -> None:
+        """Log the middlewares that may answer before the gate."""
+        for problem in problems_of_middlewares(self._fastapi, type(self)):
+            _logger.error("configuration: %s", problem)
+
     def _examine_routes(self) -> None:
         """Log mistakes in the routes, and the endpoints that only the gate guards."""
+        log_polling(self._fastapi)
+        for route in effective_routes(self._fastapi.routes):
+            log_polling(getattr(route, "app", None))
         only_gate = []
         for endpoint in endpoints(self._fastapi):
             for requirement in endpoint.requirements:

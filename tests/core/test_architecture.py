@@ -77,6 +77,7 @@ ORDER = [
     "settings",
     "authorizer",
     "layers",
+    "engine_io",
     "gate",
     "wsgi",
     "asgi",

@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from fastapi import Depends, FastAPI, Request, WebSocket
+from fastapi import APIRouter, Depends, FastAPI, Request, WebSocket
 from fastapi.testclient import TestClient
 from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
@@ -265,6 +265,29 @@ def test_app_of_an_older_fastapi(
     app.get("/partners", dependencies=[PARTNERS])(lambda: "in")
     assert visit("/partners", bob).json() == "in"
     assert visit("/partners").status_code == 403
+
+
+@pytest.mark.parametrize("is_included", [False, True])
+def test_long_polling_of_socket_io_is_an_error_in_the_log(
+    app: FastAPI,
+    visit: Any,
+    alice: IssuedCertificate,
+    is_included: bool,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A mounted server of Socket.IO that offers long polling is one ERROR in the log."""
+    socketio = pytest.importorskip(
+        "socketio", reason="python-socketio is missing: pip install --group test"
+    )
+    router = APIRouter() if is_included else app
+    for path, transports in (("/polling", None), ("/websocket", ["websocket"])):
+        server = socketio.AsyncServer(async_mode="asgi", transports=transports)
+        router.mount(path, socketio.ASGIApp(server, socketio_path=""))
+    if is_included:
+        app.include_router(router)
+    for _ in range(2):
+        visit("/", alice)
+    assert caplog.text.count('write transports=["websocket"]') == 1
 
 
 def test_middleware_that_is_added_later_stands_around_the_gate(settings: dict[str, Any]) -> None:

@@ -75,12 +75,15 @@ class Chat:
     Args:
         app: the app.
         policy: the policy that `connect` asks for, None for none.
+        transports: what the server offers, None for long polling and WebSockets.
     """
 
-    def __init__(self, app: Flask, policy: str | None = None) -> None:
+    def __init__(
+        self, app: Flask, policy: str | None = None, transports: list[str] | None = None
+    ) -> None:
         self._app = app
         self.received: list[str] = []
-        server = SocketIO(app, async_mode="threading")
+        server = SocketIO(app, async_mode="threading", transports=transports)
 
         @server.on("connect")
         def connect(_: object = None) -> bool:
@@ -136,6 +139,28 @@ def test_socket_io_inside_the_middleware(
     assert chat.says_hello(bob) == 200
     assert chat.received == ["text"]
     assert statuses(protected_app, "/", alice, bob) == [404, 403]
+
+
+def test_long_polling_of_socket_io_is_an_error_in_the_log(
+    config: dict[str, Any], alice: IssuedCertificate, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A server with long polling is one ERROR, inside the middleware and in an app without it.
+
+    Every client with an accepted certificate that knows a session's id would act in it.
+    """
+    for has_middleware in (True, False):
+        for transports, told in ((None, 1), (["websocket"], 0)):
+            caplog.clear()
+            app = Flask(__name__)
+            app.config.update(config, ARRCERT_PROTECT_ALL=has_middleware, SECRET_KEY="x")
+            Arrcert(app)
+            chat = Chat(app, transports=transports)
+            if has_middleware:
+                app.wsgi_app = ClientCertificateMiddleware(app.wsgi_app, authorizer_of(app))
+            for _ in range(2):
+                assert statuses(app, "/", alice) == [404]
+            assert caplog.text.count('write transports=["websocket"]') == told
+            assert chat.says_hello(alice) == (400 if transports else 200)
 
 
 # Flask-Admin. -------------------------------------------------------------------------------------
