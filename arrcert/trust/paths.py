@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -53,18 +53,29 @@ class Signer(NamedTuple):
 
     Attributes:
         certificate: the certificate.
+        subject: its subject's name, in RFC 4514 form.
+        key: the numbers of its public key; None if no path is validated with such a key.
         key_id: its subject key identifier (RFC 5280 section 4.2.1.2); None without one.
         effort: the cost of one verification with its key, relative to a P-256 key.
     """
 
     certificate: Certificate
+    subject: str
+    key: rsa.RSAPublicNumbers | ec.EllipticCurvePublicNumbers | None
     key_id: bytes | None
     effort: int
 
     @classmethod
     def of(cls, certificate: Certificate) -> Signer:
         """Return the facts of a certificate that are needed before a signature is verified."""
-        return cls(certificate, _subject_key_id(certificate), _effort_of(certificate))
+        subject = certificate.subject.rfc4514_string()
+        key, effort = _key_and_effort_of(certificate)
+        return cls(certificate, subject, key, _subject_key_id(certificate), effort)
+
+    @property
+    def entity(self) -> tuple[object, ...]:
+        """The name and the key. A path in which they occur twice has a loop (RFC 4158, 2.4.2)."""
+        return (self.subject, self.key)
 
     def is_named_by(self, link: _Link) -> bool:
         """Return whether the authority key identifier of a certificate is that of this one."""
@@ -90,15 +101,11 @@ class TrustStore:
     ) -> None:
         self.anchors = frozenset(anchors)
         self.intermediates = frozenset(intermediates)
-        self._builder = (
-            PolicyBuilder()
-            .store(Store(list(self.anchors)))
-            .extension_policies(ca_policy=_CA_EXTENSIONS, ee_policy=_LEAF_EXTENSIONS)
-        )
         self._by_subject: dict[str, list[Signer]] = {}
         for authority in self.anchors | self.intermediates:
-            subject = authority.subject.rfc4514_string()
-            self._by_subject.setdefault(subject, []).append(Signer.of(authority))
+            signer = Signer.of(authority)
+            self._by_subject.setdefault(signer.subject, []).append(signer)
+        self._issuers: dict[Certificate, Sequence[Signer]] = {}
         self._revocation_lists = revocation_lists
 
     @property
@@ -109,6 +116,25 @@ class TrustStore:
     def signers_named(self, name: str) -> Sequence[Signer]:
         """Return the configured certificates whose subject is a name, in RFC 4514 form."""
         return self._by_subject.get(name, ())
+
+    def issuers_of(self, authority: Certificate, issuer: str) -> Sequence[Signer]:
+        """Return the configured certificates that may have signed a configured certificate.
+
+        Args:
+            authority: the configured certificate.
+            issuer: its issuer's name, in RFC 4514 form.
+
+        If there are several of that name, their signatures are verified once for each snapshot. A
+        single one is not verified, because every path is validated anyway.
+        """
+        if authority not in self._issuers:
+            named = self.signers_named(issuer)
+            self._issuers[authority] = (
+                named
+                if len(named) < 2
+                else [ca for ca in named if has_signed(ca.certificate, authority)]
+            )
+        return self._issuers[authority]
 
     def authenticate(
         self,
@@ -168,35 +194,6 @@ class TrustStore:
         names = {authority.subject for authority in path[1:]}
         return [crl for crl in self.revocation_lists if crl.issuer in names]
 
-    def verify(
-        self,
-        certificate: ClientCertificate,
-        at: datetime,
-        clock_skew: timedelta,
-        intermediates: Iterable[Certificate],
-    ) -> Path | str:
-        """Return the path that `cryptography` finds, or its error message.
-
-        Args:
-            certificate: the leaf.
-            at: the time, a timezone-aware `datetime`.
-            clock_skew: the largest difference of clocks.
-            intermediates: CA certificates that came with the leaf.
-        """
-        moments = [at, at - clock_skew, at + clock_skew] if clock_skew else [at]
-        failure = ""
-        for moment in moments:
-            # A verifier checks the dates for only one time.
-            verifier = self._builder.time(moment).build_client_verifier()
-            try:
-                return verifier.verify(
-                    certificate.x509, [*self.intermediates, *intermediates]
-                ).chain
-            # cryptography documents VerificationError; hostile bytes may raise something else.
-            except Exception as error:
-                failure = quote(error)
-        return failure
-
 
 MOST_FORWARDED_EFFORT = 60
 """The part of the limit that forwarded CA certificates may use, in units of `effort`. It allows ten
@@ -207,26 +204,54 @@ MOST_UNNAMED_EFFORT = 100
 certificate names by its authority key identifier (RFC 5280 section 4.2.1.1), in units of
 `effort`."""
 
-MOST_EFFORT = 136
-"""The limit of verifications for one request, over all alternatives, in units of `effort`."""
+MOST_NAMED_EFFORT = 136
+"""The part of the limit after which no further configured CA certificate is tried, in units of
+`effort`."""
+
+MOST_EFFORT = 160
+"""The limit for one request, over all alternatives, in units of `effort`. It includes the
+signatures that `cryptography` verifies again when it validates a path."""
+
+MOST_INTERMEDIATES = 8
+"""How many CA certificates may be between the leaf and the trust anchor."""
+
+MOST_STEPS = 2000
+"""How many times, over all alternatives, the search follows a certificate to an issuer."""
+
+
+class _Issuers(NamedTuple):
+    """The configured issuers of a certificate.
+
+    Attributes:
+        name: the issuer's name, in RFC 4514 form.
+        configured: the configured certificates that signed it; trust anchors are first.
+    """
+
+    name: str
+    configured: Sequence[Signer]
+
+
+_Graph = dict[Certificate, _Issuers]
+"""The issuers of the leaf and of each CA certificate that leads to it."""
 
 
 class PathSearch:
     """The search for certification paths of one presented certificate.
 
-    One search is used for all trust stores. It verifies each signature once, and calls
-    `cryptography` once for each distinct set of CA certificates. It calls `cryptography` only if a
-    configured CA has signed the leaf or a forwarded CA certificate that leads to it. So the cost of
-    a stranger's certificate does not grow with the number of policies. There is one exception. If a
-    leaf names the key of its only possible issuer, it is most likely genuine. Then `cryptography`
-    is called at once, which saves a second verification of the same signature. After `cryptography`
-    has refused the leaf, this is not done again.
+    One search is used for all trust stores. It verifies each signature once, and builds the paths
+    itself. It gives `cryptography` one path at a time, with its trust anchor alone, and each path
+    once for all trust stores. So `cryptography` never searches among certificates that a client
+    chose, and the cost does not grow with the number of policies. A path is built only if a
+    configured CA has signed the leaf or a forwarded CA certificate that leads to it. There is one
+    exception. If a leaf names the key of its only possible issuer, it is most likely genuine. Then
+    `cryptography` is called at once, which saves a second verification of the same signature. After
+    `cryptography` has refused the leaf, this is not done again.
 
-    The cost of the verifications for one request is limited (`MOST_EFFORT`). If a CA was not
-    tried, the denial says so. The limit matters only if more than a hundred configured CAs have the
-    same name, or more than forty if a long chain is forwarded. CAs with P-384 and P-521 keys count
-    as six. Then a client may enter if its certificate names the CA by its authority key identifier.
-    Without the identifier, not every CA is tried.
+    The cost of one request is limited (`MOST_EFFORT`). If a CA or a path was not tried, the denial
+    says so. The limit matters only if more than a hundred configured CAs have the same name, or
+    more than forty if a long chain is forwarded. CAs with P-384 and P-521 keys count as six. Then a
+    client may enter if its certificate names the CA by its authority key identifier. Without the
+    identifier, not every CA is tried.
 
     Args:
         certificate: the leaf.
@@ -240,9 +265,15 @@ class PathSearch:
         self._certificate = certificate
         self._forwarded = forwarded
         self._links: list[_Link] | None = None
+        self._linked_by_subject: dict[str, list[Signer]] = {}
+        self._no_cas: set[str] = set()
         self._signed: dict[tuple[Certificate, Certificate], bool] = {}
+        self._validated: dict[object, Path | Finding | str] = {}
         self._found: dict[object, Path | Finding] = {}
         self._effort = 0
+        self._effort_of_paths = 0
+        self._steps = 0
+        self._locations: dict[Certificate, str] = {}
         self._left_out = ""
 
     def find(
@@ -268,32 +299,152 @@ class PathSearch:
                 "it is a CA certificate (CA:TRUE, what `openssl req -x509` makes), which is not"
                 " accepted as a client's; pin its fingerprint in a policy without trust_anchors",
             )
-        if self._names_its_only_signer(trust_store, clock_skew):
-            verified = trust_store.verify(certificate, at, clock_skew, ())
-            if not isinstance(verified, str):
-                return _within_constraints(verified)
         is_anchor = certificate.x509 in trust_store.anchors
-        if not is_anchor and not self._is_signed_by_any(trust_store):
+        if not is_anchor and self._names_its_only_signer(trust_store):
+            graph = self._graph(trust_store, are_leafs_issuers_verified=False)
+            first = next(self._paths(graph, trust_store.anchors), None)
+            validated = None if first is None else self._validate(first, at, clock_skew)
+            if isinstance(validated, list):
+                return validated
+        graph = self._graph(trust_store)
+        if not is_anchor and not any(issuers.configured for issuers in graph.values()):
             return _no_path(self._why_not_signed(trust_store))
-        forwarded = [link.certificate for link in self._linked()[1:]]
-        verified = trust_store.verify(certificate, at, clock_skew, forwarded)
-        if isinstance(verified, str):
-            why = self._why_not_verified(trust_store, at) or self._missing_link(trust_store)
-            return _no_path("; ".join(filter(None, (why or verified, self._left_out))))
-        return _within_constraints(verified)
+        # The paths depend on those configured certificates alone that lead to the leaf.
+        used = frozenset(ca.certificate for issuers in graph.values() for ca in issuers.configured)
+        if used.isdisjoint(trust_store.anchors) and not is_anchor:
+            return self._none_valid(trust_store, at, "")
+        key = (used, used & trust_store.anchors, is_anchor, at, clock_skew)
+        if key not in self._found:
+            self._found[key] = self._first_valid(trust_store, graph, at, clock_skew)
+        return self._found[key]
 
-    def _names_its_only_signer(self, trust_store: TrustStore, clock_skew: timedelta) -> bool:
+    def _first_valid(
+        self, trust_store: TrustStore, graph: _Graph, at: datetime, clock_skew: timedelta
+    ) -> Path | Finding:
+        """Return the first valid path, or why there is none."""
+        anchors = trust_store.anchors
+        is_anchor = self._certificate.x509 in anchors
+        failure = ""
+        violated: Finding | None = None
+        for above in [()] if is_anchor else self._paths(graph, anchors):
+            validated = self._validate(above, at, clock_skew)
+            if isinstance(validated, list):
+                return validated
+            if validated is None:
+                break
+            if isinstance(validated, Finding):
+                violated = violated or validated
+            else:
+                failure = failure or validated
+        return violated or self._none_valid(trust_store, at, failure)
+
+    def _none_valid(self, trust_store: TrustStore, at: datetime, failure: str) -> Finding:
+        why = self._why_not_verified(trust_store, at) or self._missing_link(trust_store) or failure
+        if not why and not self._left_out:
+            why = (
+                "the CA certificates that lead to it form no path to a trust anchor with at most"
+                f" {MOST_INTERMEDIATES} intermediates"
+            )
+        return _no_path("; ".join(filter(None, (why, self._left_out))))
+
+    def _names_its_only_signer(self, trust_store: TrustStore) -> bool:
         """Return whether the leaf names the key of the only configured CA with its issuer's name.
 
         The answer is False if a signature was already verified or left out. So an attacker who
-        names the key of each CA causes only one more verification. With a clock skew `cryptography`
-        may be called several times, so the answer is False, too.
+        names the key of each CA causes only one more verification.
         """
-        if self._forwarded or self._signed or self._left_out or clock_skew:
+        if self._forwarded or self._signed or self._left_out:
             return False
         [leaf] = self._linked()
         signers = trust_store.signers_named(leaf.issuer)
         return len(signers) == 1 and signers[0].is_named_by(leaf)
+
+    def _graph(
+        self, trust_store: TrustStore, *, are_leafs_issuers_verified: bool = True
+    ) -> _Graph:
+        """Return the issuers of the leaf and of each CA certificate that leads to it.
+
+        Args:
+            trust_store: the anchors and intermediates.
+            are_leafs_issuers_verified: False to take the configured CAs with the name of the leaf's
+                issuer without verifying its signature.
+        """
+        anchors = trust_store.anchors
+        graph: _Graph = {}
+        for link in self._linked():
+            named = trust_store.signers_named(link.issuer)
+            if named and are_leafs_issuers_verified:
+                named = [signer for signer in named if self._has_signed(signer, link)]
+            if link.certificate not in anchors:
+                graph[link.certificate] = _Issuers(link.issuer, _anchors_first(named, anchors))
+        configured = [signer for issuers in graph.values() for signer in issuers.configured]
+        for signer in configured:  # The list grows while it is walked.
+            ca = signer.certificate
+            if ca not in anchors and ca not in graph:
+                name = ca.issuer.rfc4514_string()
+                signers = _anchors_first(trust_store.issuers_of(ca, name), anchors)
+                graph[ca] = _Issuers(name, signers)
+                configured += signers
+        return graph
+
+    def _paths(
+        self, graph: _Graph, anchors: frozenset[Certificate], above: tuple[Signer, ...] = ()
+    ) -> Iterator[tuple[Signer, ...]]:
+        """Yield the CA certificates of each path, from the leaf's issuer to the trust anchor.
+
+        Args:
+            graph: the issuers of each certificate.
+            anchors: the trust anchors.
+            above: the CA certificates to start from; none to start from the leaf.
+        """
+        last = above[-1].certificate if above else self._certificate.x509
+        issuers = graph[last]
+        configured = {signer.certificate for signer in issuers.configured}
+        for signer in (*issuers.configured, *self._linked_by_subject.get(issuers.name, ())):
+            self._steps += 1
+            if self._steps > MOST_STEPS:
+                self._left_out = _TOO_MANY_PATHS
+                return
+            if any(signer.entity == other.entity for other in above):
+                continue
+            if signer.certificate not in configured and not self._verify(
+                signer, last, MOST_FORWARDED_EFFORT
+            ):
+                continue
+            if signer.certificate in anchors:
+                yield (*above, signer)
+            elif len(above) < MOST_INTERMEDIATES:
+                yield from self._paths(graph, anchors, (*above, signer))
+
+    def _validate(
+        self, above: tuple[Signer, ...], at: datetime, clock_skew: timedelta
+    ) -> Path | Finding | str | None:
+        """Return a path if it is valid, else why it is not.
+
+        Args:
+            above: the CA certificates, from the leaf's issuer to the trust anchor.
+            at: the time, a timezone-aware `datetime`.
+            clock_skew: the largest difference of clocks.
+
+        Returns:
+            The path; a finding if it violates name constraints; else the error message of
+            `cryptography`. None if the limit is reached.
+        """
+        path = [self._certificate.x509, *(signer.certificate for signer in above)]
+        moment = _moment_within(path, at, clock_skew)
+        key = (tuple(path), moment)
+        if key not in self._validated:
+            effort = _effort_of_path(above)
+            if self._effort + self._effort_of_paths + effort > MOST_EFFORT:
+                self._left_out = _TOO_MANY_PATHS
+                return None
+            self._effort_of_paths += effort
+            valid = validate(path, moment)
+            violated = None if isinstance(valid, str) else violation(valid)
+            self._validated[key] = (
+                valid if violated is None else Finding(DenialReason.UNTRUSTED, violated)
+            )
+        return self._validated[key]
 
     def _linked(self) -> list[_Link]:
         """Return the leaf and the forwarded CA certificates that signed it, directly or indirectly.
@@ -304,8 +455,11 @@ class PathSearch:
             self._links = [_link(self._certificate.x509, self._certificate.issuer)]
             left: dict[str, list[Signer]] = {}
             for ca in dict.fromkeys(self._forwarded):
-                if ca != self._certificate.x509:
-                    left.setdefault(ca.subject.rfc4514_string(), []).append(Signer.of(ca))
+                if _is_ca(ca):
+                    signer = Signer.of(ca)
+                    left.setdefault(signer.subject, []).append(signer)
+                else:
+                    self._no_cas.add(ca.subject.rfc4514_string())
             for link in self._links:  # The list grows while it is walked.
                 for signer in tuple(left.get(link.issuer, ())):
                     signed = self._verify(signer, link.certificate, MOST_FORWARDED_EFFORT)
@@ -319,19 +473,12 @@ class PathSearch:
                         issuer = signer.certificate.issuer.rfc4514_string()
                         self._links.append(_link(signer.certificate, issuer))
                         left[link.issuer].remove(signer)
+                        self._linked_by_subject.setdefault(signer.subject, []).append(signer)
         return self._links
-
-    def _is_signed_by_any(self, trust_store: TrustStore) -> bool:
-        """Return whether a configured CA has signed the leaf or a certificate that leads to it."""
-        return any(
-            self._has_signed(signer, link)
-            for link in self._linked()
-            for signer in trust_store.signers_named(link.issuer)
-        )
 
     def _has_signed(self, signer: Signer, link: _Link) -> bool:
         """Return whether a configured CA has signed a certificate; False if a limit is reached."""
-        most = MOST_EFFORT if signer.is_named_by(link) else MOST_UNNAMED_EFFORT
+        most = MOST_NAMED_EFFORT if signer.is_named_by(link) else MOST_UNNAMED_EFFORT
         signed = self._verify(signer, link.certificate, most)
         if signed is None:
             self._left_out = (
@@ -347,11 +494,12 @@ class PathSearch:
         Args:
             signer: the CA.
             certificate: the certificate with the signature.
-            most: the effort that the request may have cost afterwards.
+            most: the effort that such signatures may have cost afterwards.
         """
         pair = (signer.certificate, certificate)
         if pair not in self._signed:
-            if self._effort + signer.effort > most:
+            effort = self._effort + signer.effort
+            if effort > most or effort + self._effort_of_paths > MOST_EFFORT:
                 return None
             self._effort += signer.effort
             self._signed[pair] = has_signed(*pair)
@@ -427,20 +575,62 @@ class PathSearch:
             return (
                 f"{begin}a CA of the name {issuer} is configured, but another key signed {signed}"
             )
+        no_ca = "; the one that came with it is no CA" if last.issuer in self._no_cas else ""
         return (
-            f"{begin}no CA certificate of the name {issuer} is configured; add it to {place}"
-            f"{where_issuer_is(link)}"
+            f"{begin}no CA certificate of the name {issuer} is configured{no_ca}; add it to {place}"
+            f"{self._where_issuer_is(link)}"
         )
+
+    def _where_issuer_is(self, certificate: Certificate) -> str:
+        """Return where the issuer's certificate can be downloaded; read once for all policies."""
+        if certificate not in self._locations:
+            self._locations[certificate] = where_issuer_is(certificate)
+        return self._locations[certificate]
 
     def _has_signed_itself(self, ca: Certificate) -> bool:
         """Return whether a CA certificate has signed itself; False if the limit is reached."""
+        if (ca, ca) in self._signed:
+            return self._signed[ca, ca]
         return bool(self._verify(Signer.of(ca), ca, MOST_FORWARDED_EFFORT))
 
 
-def _within_constraints(path: Path) -> Path | Finding:
-    """Return a path, or how it violates the name constraints of its CAs."""
-    violated = violation(path)
-    return path if violated is None else Finding(DenialReason.UNTRUSTED, violated)
+_TOO_MANY_PATHS = (
+    "the CA certificates that lead to it form more paths than are tried for one request, so not all"
+    " of them were tried; let the front end forward the certificate's own chain alone"
+)
+
+
+def _anchors_first(
+    signers: Sequence[Signer], anchors: frozenset[Certificate]
+) -> Sequence[Signer]:
+    if len(signers) < 2:
+        return signers
+    return sorted(signers, key=lambda signer: signer.certificate not in anchors)
+
+
+def _moment_within(path: Path, at: datetime, clock_skew: timedelta) -> datetime:
+    """Return the moment for which a path is validated.
+
+    `cryptography` checks the dates of all certificates for one moment. With a clock skew, this is
+    the first of three moments at which all of them are valid, or `at` if there is none.
+    """
+    begin = max(certificate.not_valid_before_utc for certificate in path)
+    end = min(certificate.not_valid_after_utc for certificate in path)
+    moments = (at, at - clock_skew, at + clock_skew)
+    return next((moment for moment in moments if begin <= moment <= end), at)
+
+
+def _effort_of_path(above: Sequence[Signer]) -> int:
+    """Return what it costs to validate a path.
+
+    Args:
+        above: the CA certificates, from the leaf's issuer to the trust anchor.
+
+    For each signature, `cryptography` may try all keys of CAs with the issuer's name.
+    """
+    return 1 + sum(
+        other.effort for signer in above for other in above if other.subject == signer.subject
+    )
 
 
 def _link(certificate: Certificate, issuer: str) -> _Link:
@@ -469,23 +659,29 @@ _RSA_BITS = 40 * 3072**2
 more."""
 
 
-def _effort_of(certificate: Certificate) -> int:
-    """Return what it costs to verify a signature with a certificate's key; P-256 costs 1."""
+def _key_and_effort_of(
+    certificate: Certificate,
+) -> tuple[rsa.RSAPublicNumbers | ec.EllipticCurvePublicNumbers | None, int]:
+    """Return the numbers of a certificate's key, and what it costs to verify a signature with it.
+
+    A key on P-256 costs 1. Keys with which no path is validated have no numbers here.
+    """
     try:
         key = certificate.public_key()
     # No signature is verified with such a key.
     except Exception:
-        return 1
+        return None, 1
     if isinstance(key, rsa.RSAPublicKey):
         # The exponents of CA keys have at most 17 bits. With an exponent as long as the key, a
         # verification costs as much as signing.
-        return 1 + key.public_numbers().e.bit_length() * key.key_size**2 // _RSA_BITS
+        numbers = key.public_numbers()
+        return numbers, 1 + numbers.e.bit_length() * key.key_size**2 // _RSA_BITS
     if isinstance(key, ec.EllipticCurvePublicKey):
         if isinstance(key.curve, ec.SECP256R1):
-            return 1
+            return key.public_numbers(), 1
         if isinstance(key.curve, ec.SECP384R1 | ec.SECP521R1):
-            return 6
-    return _OTHER_KEY
+            return key.public_numbers(), 6
+    return None, _OTHER_KEY
 
 
 def _no_path(why: str) -> Finding:
@@ -511,6 +707,32 @@ def _weak_digest(certificate: Certificate) -> str | None:
     except Exception:
         return None
     return algorithm.name if isinstance(algorithm, hashes.SHA1 | hashes.MD5) else None
+
+
+def validate(path: Path, at: datetime) -> Path | str:
+    """Return a path if it is valid (RFC 5280 section 6), or the error message of `cryptography`.
+
+    Args:
+        path: the certificates from the leaf to the trust anchor.
+        at: the time, a timezone-aware `datetime`.
+
+    This does not check revocation, and name constraints only for the subject alternative name.
+    """
+    verifier = _BUILDER.store(Store(path[-1:])).time(at).build_client_verifier()
+    try:
+        return verifier.verify(path[0], path[1:-1]).chain
+    # cryptography documents VerificationError; hostile bytes may raise something else.
+    except Exception as error:
+        return quote(error)
+
+
+def _is_ca(certificate: Certificate) -> bool:
+    """Return whether the basic constraints say CA:TRUE; False if they cannot be read."""
+    try:
+        return certificate.extensions.get_extension_for_class(BasicConstraints).value.ca
+    # The extension is missing, or hostile bytes raise any exception.
+    except Exception:
+        return False
 
 
 def has_signed(ca: Certificate, certificate: Certificate) -> bool:
@@ -574,6 +796,11 @@ _LEAF_EXTENSIONS = (
     .may_be_present(SubjectAlternativeName, Criticality.AGNOSTIC, None)
     .may_be_present(AuthorityKeyIdentifier, Criticality.AGNOSTIC, None)
     .may_be_present(ExtendedKeyUsage, Criticality.AGNOSTIC, _require_client_auth)
+)
+_BUILDER = (
+    PolicyBuilder()
+    .extension_policies(ca_policy=_CA_EXTENSIONS, ee_policy=_LEAF_EXTENSIONS)
+    .max_chain_depth(MOST_INTERMEDIATES)
 )
 
 
