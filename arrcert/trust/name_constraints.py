@@ -22,6 +22,7 @@ from cryptography.x509 import (
     IPAddress,
     NameConstraints,
     RFC822Name,
+    SubjectAlternativeName,
     UniformResourceIdentifier,
 )
 from cryptography.x509.oid import NameOID
@@ -91,6 +92,47 @@ def violation(path: Sequence[Certificate]) -> str | None:
                         f" violates the name constraints of the CA {_subject(ca)}"
                     )
     return None
+
+
+_SUBJECT_WEIGHT = 8
+"""How many comparisons of `cryptography` cost as much as one of `violation`."""
+
+
+def comparisons(path: Sequence[Certificate]) -> int:
+    """Return about how many comparisons the name constraints of a path need.
+
+    `cryptography` compares each subject alternative name with each constraint of the CAs above it,
+    and `violation` each name in a subject.
+
+    Args:
+        path: the certificates from the leaf to the trust anchor. They need not be valid.
+    """
+    try:
+        limited = [(depth, _constraints_of(ca)) for depth, ca in enumerate(path[1:], start=1)]
+        return sum(
+            _number_of_names(certificate)
+            * len([*(constraints.permitted_subtrees or ()), *(constraints.excluded_subtrees or ())])
+            for depth, constraints in limited
+            if constraints is not None
+            for certificate in path[:depth]
+        )
+    # Hostile bytes raise any exception. `cryptography` refuses them.
+    except Exception:
+        return 0
+
+
+def _number_of_names(certificate: Certificate) -> int:
+    """Return how many names constraints may apply to; one in the subject counts as several."""
+    subject = certificate.subject
+    in_subject = sum(
+        len(subject.get_attributes_for_oid(oid))
+        for oid in (NameOID.EMAIL_ADDRESS, NameOID.COMMON_NAME)
+    )
+    try:
+        extension = certificate.extensions.get_extension_for_class(SubjectAlternativeName)
+    except ExtensionNotFound:
+        return _SUBJECT_WEIGHT * in_subject
+    return _SUBJECT_WEIGHT * in_subject + len(tuple(extension.value))
 
 
 @functools.lru_cache(maxsize=256)

@@ -27,7 +27,7 @@ from arrcert.exceptions import DenialReason, Finding, quote
 from arrcert.keys import weakness_of_rsa_key
 from arrcert.trust.crls import RevocationList
 from arrcert.trust.locations import where_issuer_is
-from arrcert.trust.name_constraints import unsupported_constraint, violation
+from arrcert.trust.name_constraints import comparisons, unsupported_constraint, violation
 from arrcert.trust.revocation import RevocationLists
 
 Path = list[Certificate]
@@ -35,17 +35,28 @@ Path = list[Certificate]
 
 
 class _Link(NamedTuple):
-    """The leaf, or a forwarded CA certificate that signed it directly or indirectly.
+    """The leaf, or a CA certificate that signed it directly or indirectly.
 
     Attributes:
         certificate: the certificate.
+        digest: its SHA-256. `cryptography` is slow to hash and to compare large certificates.
+        subject: its subject's name, in RFC 4514 form.
         issuer: its issuer's name, in RFC 4514 form.
         issuer_key_id: its authority key identifier; None without one.
     """
 
     certificate: Certificate
+    digest: bytes
+    subject: str
     issuer: str
     issuer_key_id: bytes | None
+
+    @classmethod
+    def of(cls, signer: Signer) -> _Link:
+        """Return the facts of a CA certificate that are needed to find its issuer."""
+        ca = signer.certificate
+        issuer = ca.issuer.rfc4514_string()
+        return cls(ca, signer.digest, signer.subject, issuer, _authority_key_id(ca))
 
 
 class Signer(NamedTuple):
@@ -53,6 +64,7 @@ class Signer(NamedTuple):
 
     Attributes:
         certificate: the certificate.
+        digest: its SHA-256.
         subject: its subject's name, in RFC 4514 form.
         key: the numbers of its public key; None if no path is validated with such a key.
         key_id: its subject key identifier (RFC 5280 section 4.2.1.2); None without one.
@@ -60,6 +72,7 @@ class Signer(NamedTuple):
     """
 
     certificate: Certificate
+    digest: bytes
     subject: str
     key: rsa.RSAPublicNumbers | ec.EllipticCurvePublicNumbers | None
     key_id: bytes | None
@@ -68,9 +81,10 @@ class Signer(NamedTuple):
     @classmethod
     def of(cls, certificate: Certificate) -> Signer:
         """Return the facts of a certificate that are needed before a signature is verified."""
+        digest = certificate.fingerprint(hashes.SHA256())
         subject = certificate.subject.rfc4514_string()
         key, effort = _key_and_effort_of(certificate)
-        return cls(certificate, subject, key, _subject_key_id(certificate), effort)
+        return cls(certificate, digest, subject, key, _subject_key_id(certificate), effort)
 
     @property
     def entity(self) -> tuple[object, ...]:
@@ -102,10 +116,14 @@ class TrustStore:
         self.anchors = frozenset(anchors)
         self.intermediates = frozenset(intermediates)
         self._by_subject: dict[str, list[Signer]] = {}
+        anchor_digests = []
         for authority in self.anchors | self.intermediates:
             signer = Signer.of(authority)
             self._by_subject.setdefault(signer.subject, []).append(signer)
-        self._issuers: dict[Certificate, Sequence[Signer]] = {}
+            if authority in self.anchors:
+                anchor_digests.append(signer.digest)
+        self.anchor_digests = frozenset(anchor_digests)
+        self._issuers: dict[bytes, Sequence[Signer]] = {}
         self._revocation_lists = revocation_lists
 
     @property
@@ -117,24 +135,23 @@ class TrustStore:
         """Return the configured certificates whose subject is a name, in RFC 4514 form."""
         return self._by_subject.get(name, ())
 
-    def issuers_of(self, authority: Certificate, issuer: str) -> Sequence[Signer]:
+    def issuers_of(self, authority: _Link) -> Sequence[Signer]:
         """Return the configured certificates that may have signed a configured certificate.
 
         Args:
             authority: the configured certificate.
-            issuer: its issuer's name, in RFC 4514 form.
 
         If there are several of that name, their signatures are verified once for each snapshot. A
         single one is not verified, because every path is validated anyway.
         """
-        if authority not in self._issuers:
-            named = self.signers_named(issuer)
-            self._issuers[authority] = (
+        if authority.digest not in self._issuers:
+            named = self.signers_named(authority.issuer)
+            self._issuers[authority.digest] = (
                 named
                 if len(named) < 2
-                else [ca for ca in named if has_signed(ca.certificate, authority)]
+                else [ca for ca in named if has_signed(ca.certificate, authority.certificate)]
             )
-        return self._issuers[authority]
+        return self._issuers[authority.digest]
 
     def authenticate(
         self,
@@ -215,6 +232,9 @@ signatures that `cryptography` verifies again when it validates a path."""
 MOST_INTERMEDIATES = 8
 """How many CA certificates may be between the leaf and the trust anchor."""
 
+_COMPARISONS = 1000
+"""How many comparisons of a name with a name constraint cost as much as one P-256 signature."""
+
 MOST_STEPS = 2000
 """How many times, over all alternatives, the search follows a certificate to an issuer."""
 
@@ -223,16 +243,16 @@ class _Issuers(NamedTuple):
     """The configured issuers of a certificate.
 
     Attributes:
-        name: the issuer's name, in RFC 4514 form.
+        link: the certificate.
         configured: the configured certificates that signed it; trust anchors are first.
     """
 
-    name: str
+    link: _Link
     configured: Sequence[Signer]
 
 
-_Graph = dict[Certificate, _Issuers]
-"""The issuers of the leaf and of each CA certificate that leads to it."""
+_Graph = dict[bytes, _Issuers]
+"""The issuers of the leaf and of each CA certificate that leads to it, by the SHA-256 of each."""
 
 
 class PathSearch:
@@ -267,13 +287,13 @@ class PathSearch:
         self._links: list[_Link] | None = None
         self._linked_by_subject: dict[str, list[Signer]] = {}
         self._no_cas: set[str] = set()
-        self._signed: dict[tuple[Certificate, Certificate], bool] = {}
+        self._signed: dict[tuple[bytes, bytes], bool] = {}
         self._validated: dict[object, Path | Finding | str] = {}
         self._found: dict[object, Path | Finding] = {}
         self._effort = 0
         self._effort_of_paths = 0
         self._steps = 0
-        self._locations: dict[Certificate, str] = {}
+        self._locations: dict[bytes, str] = {}
         self._left_out = ""
 
     def find(
@@ -299,10 +319,10 @@ class PathSearch:
                 "it is a CA certificate (CA:TRUE, what `openssl req -x509` makes), which is not"
                 " accepted as a client's; pin its fingerprint in a policy without trust_anchors",
             )
-        is_anchor = certificate.x509 in trust_store.anchors
+        is_anchor = self._linked()[0].digest in trust_store.anchor_digests
         if not is_anchor and self._names_its_only_signer(trust_store):
             graph = self._graph(trust_store, are_leafs_issuers_verified=False)
-            first = next(self._paths(graph, trust_store.anchors), None)
+            first = next(self._paths(graph, trust_store.anchor_digests), None)
             validated = None if first is None else self._validate(first, at, clock_skew)
             if isinstance(validated, list):
                 return validated
@@ -310,23 +330,27 @@ class PathSearch:
         if not is_anchor and not any(issuers.configured for issuers in graph.values()):
             return _no_path(self._why_not_signed(trust_store))
         # The paths depend on those configured certificates alone that lead to the leaf.
-        used = frozenset(ca.certificate for issuers in graph.values() for ca in issuers.configured)
-        if used.isdisjoint(trust_store.anchors) and not is_anchor:
+        used = frozenset(ca.digest for issuers in graph.values() for ca in issuers.configured)
+        anchors = used & trust_store.anchor_digests
+        if not anchors and not is_anchor:
             return self._none_valid(trust_store, at, "")
-        key = (used, used & trust_store.anchors, is_anchor, at, clock_skew)
+        key = (used, anchors, is_anchor, at, clock_skew)
         if key not in self._found:
-            self._found[key] = self._first_valid(trust_store, graph, at, clock_skew)
+            paths = iter([()]) if is_anchor else self._paths(graph, anchors)
+            self._found[key] = self._first_valid(paths, trust_store, at, clock_skew)
         return self._found[key]
 
     def _first_valid(
-        self, trust_store: TrustStore, graph: _Graph, at: datetime, clock_skew: timedelta
+        self,
+        paths: Iterator[tuple[Signer, ...]],
+        trust_store: TrustStore,
+        at: datetime,
+        clock_skew: timedelta,
     ) -> Path | Finding:
         """Return the first valid path, or why there is none."""
-        anchors = trust_store.anchors
-        is_anchor = self._certificate.x509 in anchors
         failure = ""
         violated: Finding | None = None
-        for above in [()] if is_anchor else self._paths(graph, anchors):
+        for above in paths:
             validated = self._validate(above, at, clock_skew)
             if isinstance(validated, list):
                 return validated
@@ -359,9 +383,7 @@ class PathSearch:
         signers = trust_store.signers_named(leaf.issuer)
         return len(signers) == 1 and signers[0].is_named_by(leaf)
 
-    def _graph(
-        self, trust_store: TrustStore, *, are_leafs_issuers_verified: bool = True
-    ) -> _Graph:
+    def _graph(self, trust_store: TrustStore, *, are_leafs_issuers_verified: bool = True) -> _Graph:
         """Return the issuers of the leaf and of each CA certificate that leads to it.
 
         Args:
@@ -369,49 +391,47 @@ class PathSearch:
             are_leafs_issuers_verified: False to take the configured CAs with the name of the leaf's
                 issuer without verifying its signature.
         """
-        anchors = trust_store.anchors
+        anchors = trust_store.anchor_digests
         graph: _Graph = {}
         for link in self._linked():
             named = trust_store.signers_named(link.issuer)
             if named and are_leafs_issuers_verified:
                 named = [signer for signer in named if self._has_signed(signer, link)]
-            if link.certificate not in anchors:
-                graph[link.certificate] = _Issuers(link.issuer, _anchors_first(named, anchors))
+            if link.digest not in anchors:
+                graph[link.digest] = _Issuers(link, _anchors_first(named, anchors))
         configured = [signer for issuers in graph.values() for signer in issuers.configured]
         for signer in configured:  # The list grows while it is walked.
-            ca = signer.certificate
-            if ca not in anchors and ca not in graph:
-                name = ca.issuer.rfc4514_string()
-                signers = _anchors_first(trust_store.issuers_of(ca, name), anchors)
-                graph[ca] = _Issuers(name, signers)
+            if signer.digest not in anchors and signer.digest not in graph:
+                link = _Link.of(signer)
+                signers = _anchors_first(trust_store.issuers_of(link), anchors)
+                graph[signer.digest] = _Issuers(link, signers)
                 configured += signers
         return graph
 
     def _paths(
-        self, graph: _Graph, anchors: frozenset[Certificate], above: tuple[Signer, ...] = ()
+        self, graph: _Graph, anchors: frozenset[bytes], above: tuple[Signer, ...] = ()
     ) -> Iterator[tuple[Signer, ...]]:
         """Yield the CA certificates of each path, from the leaf's issuer to the trust anchor.
 
         Args:
             graph: the issuers of each certificate.
-            anchors: the trust anchors.
+            anchors: the SHA-256 of each trust anchor.
             above: the CA certificates to start from; none to start from the leaf.
         """
-        last = above[-1].certificate if above else self._certificate.x509
-        issuers = graph[last]
-        configured = {signer.certificate for signer in issuers.configured}
-        for signer in (*issuers.configured, *self._linked_by_subject.get(issuers.name, ())):
+        link, issuers = graph[above[-1].digest if above else self._linked()[0].digest]
+        configured = {signer.digest for signer in issuers}
+        for signer in (*issuers, *self._linked_by_subject.get(link.issuer, ())):
             self._steps += 1
             if self._steps > MOST_STEPS:
                 self._left_out = _TOO_MANY_PATHS
                 return
             if any(signer.entity == other.entity for other in above):
                 continue
-            if signer.certificate not in configured and not self._verify(
-                signer, last, MOST_FORWARDED_EFFORT
+            if signer.digest not in configured and not self._verify(
+                signer, link, MOST_FORWARDED_EFFORT
             ):
                 continue
-            if signer.certificate in anchors:
+            if signer.digest in anchors:
                 yield (*above, signer)
             elif len(above) < MOST_INTERMEDIATES:
                 yield from self._paths(graph, anchors, (*above, signer))
@@ -432,9 +452,9 @@ class PathSearch:
         """
         path = [self._certificate.x509, *(signer.certificate for signer in above)]
         moment = _moment_within(path, at, clock_skew)
-        key = (tuple(path), moment)
+        key = (tuple(signer.digest for signer in above), moment)
         if key not in self._validated:
-            effort = _effort_of_path(above)
+            effort = _effort_of_path(above) + comparisons(path) // _COMPARISONS
             if self._effort + self._effort_of_paths + effort > MOST_EFFORT:
                 self._left_out = _TOO_MANY_PATHS
                 return None
@@ -452,7 +472,10 @@ class PathSearch:
         Other forwarded certificates cannot be part of a path.
         """
         if self._links is None:
-            self._links = [_link(self._certificate.x509, self._certificate.issuer)]
+            leaf = self._certificate
+            digest = bytes.fromhex(leaf.sha256_fingerprint)
+            key_id = _authority_key_id(leaf.x509)
+            self._links = [_Link(leaf.x509, digest, leaf.subject, leaf.issuer, key_id)]
             left: dict[str, list[Signer]] = {}
             for ca in dict.fromkeys(self._forwarded):
                 if _is_ca(ca):
@@ -462,7 +485,7 @@ class PathSearch:
                     self._no_cas.add(ca.subject.rfc4514_string())
             for link in self._links:  # The list grows while it is walked.
                 for signer in tuple(left.get(link.issuer, ())):
-                    signed = self._verify(signer, link.certificate, MOST_FORWARDED_EFFORT)
+                    signed = self._verify(signer, link, MOST_FORWARDED_EFFORT)
                     if signed is None:
                         self._left_out = (
                             "the CA certificates that came with it cost more to verify than is"
@@ -470,8 +493,7 @@ class PathSearch:
                             " end forward the certificate's own chain alone"
                         )
                     elif signed:
-                        issuer = signer.certificate.issuer.rfc4514_string()
-                        self._links.append(_link(signer.certificate, issuer))
+                        self._links.append(_Link.of(signer))
                         left[link.issuer].remove(signer)
                         self._linked_by_subject.setdefault(signer.subject, []).append(signer)
         return self._links
@@ -479,7 +501,7 @@ class PathSearch:
     def _has_signed(self, signer: Signer, link: _Link) -> bool:
         """Return whether a configured CA has signed a certificate; False if a limit is reached."""
         most = MOST_NAMED_EFFORT if signer.is_named_by(link) else MOST_UNNAMED_EFFORT
-        signed = self._verify(signer, link.certificate, most)
+        signed = self._verify(signer, link, most)
         if signed is None:
             self._left_out = (
                 f"more CAs of the name {quote(link.issuer)} are configured than are tried for one"
@@ -488,21 +510,21 @@ class PathSearch:
             )
         return bool(signed)
 
-    def _verify(self, signer: Signer, certificate: Certificate, most: int) -> bool | None:
+    def _verify(self, signer: Signer, link: _Link, most: int) -> bool | None:
         """Return whether a CA has signed a certificate; None if it is not tried.
 
         Args:
             signer: the CA.
-            certificate: the certificate with the signature.
+            link: the certificate with the signature.
             most: the effort that such signatures may have cost afterwards.
         """
-        pair = (signer.certificate, certificate)
+        pair = (signer.digest, link.digest)
         if pair not in self._signed:
             effort = self._effort + signer.effort
             if effort > most or effort + self._effort_of_paths > MOST_EFFORT:
                 return None
             self._effort += signer.effort
-            self._signed[pair] = has_signed(*pair)
+            self._signed[pair] = has_signed(signer.certificate, link.certificate)
         return self._signed[pair]
 
     def _why_not_signed(self, trust_store: TrustStore) -> str:
@@ -522,15 +544,16 @@ class PathSearch:
         ends = []
         for link in links:  # The list grows while it is walked.
             signers = [
-                signer.certificate
+                signer
                 for signer in trust_store.signers_named(link.issuer)
                 if self._has_signed(signer, link)
             ]
-            if not trust_store.anchors.isdisjoint(signers):
+            digests = [signer.digest for signer in signers]
+            if not trust_store.anchor_digests.isdisjoint(digests):
                 return None
-            known = [known.certificate for known in links]
-            links += [_link(ca, ca.issuer.rfc4514_string()) for ca in signers if ca not in known]
-            if signers in ([], [link.certificate]):
+            known = {known.digest for known in links}
+            links += [_Link.of(ca) for ca in signers if ca.digest not in known]
+            if digests in ([], [link.digest]):
                 ends.append(link)
         # If CAs certify each other, there may be no end. Then no link is missing.
         return self._where_it_ends(ends[-1], trust_store) if ends else None
@@ -555,9 +578,9 @@ class PathSearch:
         link, issuer = last.certificate, quote(last.issuer)
         signed = "the certificate"
         begin, place = "", "intermediates"
-        if link != self._certificate.x509:
-            subject = quote(link.subject.rfc4514_string())
-            if link.subject == link.issuer and self._has_signed_itself(link):
+        if last != self._linked()[0]:
+            subject = quote(last.subject)
+            if last.subject == last.issuer and self._has_signed_itself(last):
                 return (
                     f"it ends at the CA certificate {subject}, which signed itself and is not among"
                     " the trust anchors; if you trust it, add it to trust_anchors"
@@ -578,34 +601,34 @@ class PathSearch:
         no_ca = "; the one that came with it is no CA" if last.issuer in self._no_cas else ""
         return (
             f"{begin}no CA certificate of the name {issuer} is configured{no_ca}; add it to {place}"
-            f"{self._where_issuer_is(link)}"
+            f"{self._where_issuer_is(last)}"
         )
 
-    def _where_issuer_is(self, certificate: Certificate) -> str:
+    def _where_issuer_is(self, link: _Link) -> str:
         """Return where the issuer's certificate can be downloaded; read once for all policies."""
-        if certificate not in self._locations:
-            self._locations[certificate] = where_issuer_is(certificate)
-        return self._locations[certificate]
+        if link.digest not in self._locations:
+            self._locations[link.digest] = where_issuer_is(link.certificate)
+        return self._locations[link.digest]
 
-    def _has_signed_itself(self, ca: Certificate) -> bool:
+    def _has_signed_itself(self, link: _Link) -> bool:
         """Return whether a CA certificate has signed itself; False if the limit is reached."""
-        if (ca, ca) in self._signed:
-            return self._signed[ca, ca]
-        return bool(self._verify(Signer.of(ca), ca, MOST_FORWARDED_EFFORT))
+        signed = self._signed.get((link.digest, link.digest))
+        if signed is None:
+            signed = self._verify(Signer.of(link.certificate), link, MOST_FORWARDED_EFFORT)
+        return bool(signed)
 
 
 _TOO_MANY_PATHS = (
-    "the CA certificates that lead to it form more paths than are tried for one request, so not all"
-    " of them were tried; let the front end forward the certificate's own chain alone"
+    "the paths of CA certificates that lead to it cost more to validate than is spent on one"
+    " request, because they are many or have many name constraints, so not all of them were tried;"
+    " let the front end forward the certificate's own chain alone"
 )
 
 
-def _anchors_first(
-    signers: Sequence[Signer], anchors: frozenset[Certificate]
-) -> Sequence[Signer]:
+def _anchors_first(signers: Sequence[Signer], anchors: frozenset[bytes]) -> Sequence[Signer]:
     if len(signers) < 2:
         return signers
-    return sorted(signers, key=lambda signer: signer.certificate not in anchors)
+    return sorted(signers, key=lambda signer: signer.digest not in anchors)
 
 
 def _moment_within(path: Path, at: datetime, clock_skew: timedelta) -> datetime:
@@ -633,14 +656,13 @@ def _effort_of_path(above: Sequence[Signer]) -> int:
     )
 
 
-def _link(certificate: Certificate, issuer: str) -> _Link:
+def _authority_key_id(certificate: Certificate) -> bytes | None:
     try:
         extension = certificate.extensions.get_extension_for_class(AuthorityKeyIdentifier)
-        key_id = extension.value.key_identifier
     # The extension is missing or broken. The search reports that to the operator.
     except Exception:
-        key_id = None
-    return _Link(certificate, issuer, key_id)
+        return None
+    return extension.value.key_identifier
 
 
 def _subject_key_id(certificate: Certificate) -> bytes | None:
