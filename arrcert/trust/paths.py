@@ -578,7 +578,7 @@ class PathSearch:
         link, issuer = last.certificate, quote(last.issuer)
         signed = "the certificate"
         begin, place = "", "intermediates"
-        if last != self._linked()[0]:
+        if last is not self._linked()[0]:
             subject = quote(last.subject)
             if last.subject == last.issuer and self._has_signed_itself(last):
                 return (

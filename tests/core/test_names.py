@@ -409,4 +409,4 @@ def test_matching_names_are_those_that_are_allowed() -> None:
     allowed = uris("urn:a", FOLDER)
     below, ambiguous = "spiffe://partner.example/ns/gw", "spiffe://partner.example/ns/../gw"
     presented = names.PresentedNames(uris=["urn:a", "urn:b", below, ambiguous])
-    assert allowed.matching(presented) == {"urn:a", below}
+    assert allowed.matching(presented) == ["urn:a", below]
