@@ -107,18 +107,22 @@ def comparisons(path: Sequence[Certificate]) -> int:
     Args:
         path: the certificates from the leaf to the trust anchor. They need not be valid.
     """
+    limits = [_number_of_constraints(ca) for ca in path]
+    return sum(
+        _number_of_names(certificate) * sum(limits[depth + 1 :])
+        for depth, certificate in enumerate(path if any(limits) else ())
+    )
+
+
+def _number_of_constraints(ca: Certificate) -> int:
     try:
-        limited = [(depth, _constraints_of(ca)) for depth, ca in enumerate(path[1:], start=1)]
-        return sum(
-            _number_of_names(certificate)
-            * len([*(constraints.permitted_subtrees or ()), *(constraints.excluded_subtrees or ())])
-            for depth, constraints in limited
-            if constraints is not None
-            for certificate in path[:depth]
-        )
+        constraints = _constraints_of(ca)
     # Hostile bytes raise any exception. `cryptography` refuses them.
     except Exception:
         return 0
+    if constraints is None:
+        return 0
+    return len(constraints.permitted_subtrees or ()) + len(constraints.excluded_subtrees or ())
 
 
 def _number_of_names(certificate: Certificate) -> int:
@@ -128,11 +132,16 @@ def _number_of_names(certificate: Certificate) -> int:
         len(subject.get_attributes_for_oid(oid))
         for oid in (NameOID.EMAIL_ADDRESS, NameOID.COMMON_NAME)
     )
+    return _SUBJECT_WEIGHT * in_subject + _number_of_alternative_names(certificate)
+
+
+def _number_of_alternative_names(certificate: Certificate) -> int:
     try:
-        extension = certificate.extensions.get_extension_for_class(SubjectAlternativeName)
-    except ExtensionNotFound:
-        return _SUBJECT_WEIGHT * in_subject
-    return _SUBJECT_WEIGHT * in_subject + len(tuple(extension.value))
+        names = certificate.extensions.get_extension_for_class(SubjectAlternativeName).value
+    # The extension is missing, or hostile bytes raise any exception.
+    except Exception:
+        return 0
+    return len(tuple(names))
 
 
 @functools.lru_cache(maxsize=256)
