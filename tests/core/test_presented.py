@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from arrcert import Authorizer, CertificateDenied, DenialReason, Policy, names
 from arrcert import presented as module
@@ -66,7 +69,6 @@ def test_facts_are_worked_out_once(
     ],
 )
 def test_names_for_identities_are_read_once(
-    authority: CertificateAuthority,
     monkeypatch: pytest.MonkeyPatch,
     function: str,
     field: str,
@@ -81,7 +83,20 @@ def test_names_for_identities_are_read_once(
     """
     texts = [held.format(number) for number in range(50)]
     alternative_name = x509.SubjectAlternativeName([kind(text) for text in texts])
-    client = authority.issue("alice", extensions=[(alternative_name, False)])
+    key = ec.generate_private_key(ec.SECP256R1())
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([]))
+        .issuer_name(x509.Name([]))
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(alternative_name, critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    client = IssuedCertificate(certificate, key)
     policies = [
         Policy(
             fingerprints=[client.certificate.sha256_fingerprint],
