@@ -107,10 +107,10 @@ def comparisons(path: Sequence[Certificate]) -> int:
     Args:
         path: the certificates from the leaf to the trust anchor. They need not be valid.
     """
-    limits = [_number_of_constraints(ca) for ca in path]
+    limits = [_number_of_constraints(ca) for ca in path[1:]]
     return sum(
-        _number_of_names(certificate) * sum(limits[depth + 1 :])
-        for depth, certificate in enumerate(path if any(limits) else ())
+        _number_of_names(certificate) * sum(limits[depth:])
+        for depth, certificate in enumerate(path[:-1] if any(limits) else ())
     )
 
 

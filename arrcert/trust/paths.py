@@ -69,6 +69,8 @@ class Signer(NamedTuple):
         key: the numbers of its public key; None if no path is validated with such a key.
         key_id: its subject key identifier (RFC 5280 section 4.2.1.2); None without one.
         effort: the cost of one verification with its key, relative to a P-256 key.
+        store: the certificate alone, as the trust anchor of a path. `cryptography` keeps its key
+            there.
     """
 
     certificate: Certificate
@@ -77,6 +79,7 @@ class Signer(NamedTuple):
     key: rsa.RSAPublicNumbers | ec.EllipticCurvePublicNumbers | None
     key_id: bytes | None
     effort: int
+    store: Store
 
     @classmethod
     def of(cls, certificate: Certificate) -> Signer:
@@ -84,7 +87,8 @@ class Signer(NamedTuple):
         digest = certificate.fingerprint(hashes.SHA256())
         subject = certificate.subject.rfc4514_string()
         key, effort = _key_and_effort_of(certificate)
-        return cls(certificate, digest, subject, key, _subject_key_id(certificate), effort)
+        key_id = _subject_key_id(certificate)
+        return cls(certificate, digest, subject, key, key_id, effort, Store([certificate]))
 
     @property
     def entity(self) -> tuple[object, ...]:
@@ -94,6 +98,18 @@ class Signer(NamedTuple):
     def is_named_by(self, link: _Link) -> bool:
         """Return whether the authority key identifier of a certificate is that of this one."""
         return self.key_id is not None and self.key_id == link.issuer_key_id
+
+
+class _Issuers(NamedTuple):
+    """The configured issuers of a certificate.
+
+    Attributes:
+        link: the certificate.
+        configured: the configured certificates that signed it; trust anchors are first.
+    """
+
+    link: _Link
+    configured: Sequence[Signer]
 
 
 class TrustStore:
@@ -123,7 +139,7 @@ class TrustStore:
             if authority in self.anchors:
                 anchor_digests.append(signer.digest)
         self.anchor_digests = frozenset(anchor_digests)
-        self._issuers: dict[bytes, Sequence[Signer]] = {}
+        self._issuers: dict[bytes, _Issuers] = {}
         self._revocation_lists = revocation_lists
 
     @property
@@ -135,7 +151,7 @@ class TrustStore:
         """Return the configured certificates whose subject is a name, in RFC 4514 form."""
         return self._by_subject.get(name, ())
 
-    def issuers_of(self, authority: _Link) -> Sequence[Signer]:
+    def issuers_of(self, authority: Signer) -> _Issuers:
         """Return the configured certificates that may have signed a configured certificate.
 
         Args:
@@ -145,13 +161,18 @@ class TrustStore:
         single one is not verified, because every path is validated anyway.
         """
         if authority.digest not in self._issuers:
-            named = self.signers_named(authority.issuer)
-            self._issuers[authority.digest] = (
-                named
-                if len(named) < 2
-                else [ca for ca in named if has_signed(ca.certificate, authority.certificate)]
-            )
+            link = _Link.of(authority)
+            signers = self.signers_named(link.issuer)
+            if len(signers) > 1:
+                signers = [ca for ca in signers if has_signed(ca.certificate, link.certificate)]
+            self._issuers[authority.digest] = _Issuers(link, self.anchors_first(signers))
         return self._issuers[authority.digest]
+
+    def anchors_first(self, signers: Sequence[Signer]) -> Sequence[Signer]:
+        """Return configured certificates with the trust anchors first."""
+        if len(signers) < 2:
+            return signers
+        return sorted(signers, key=lambda signer: signer.digest not in self.anchor_digests)
 
     def authenticate(
         self,
@@ -237,18 +258,6 @@ _COMPARISONS = 1000
 
 MOST_STEPS = 2000
 """How many times, over all alternatives, the search follows a certificate to an issuer."""
-
-
-class _Issuers(NamedTuple):
-    """The configured issuers of a certificate.
-
-    Attributes:
-        link: the certificate.
-        configured: the configured certificates that signed it; trust anchors are first.
-    """
-
-    link: _Link
-    configured: Sequence[Signer]
 
 
 _Graph = dict[bytes, _Issuers]
@@ -398,14 +407,12 @@ class PathSearch:
             if named and are_leafs_issuers_verified:
                 named = [signer for signer in named if self._has_signed(signer, link)]
             if link.digest not in anchors:
-                graph[link.digest] = _Issuers(link, _anchors_first(named, anchors))
+                graph[link.digest] = _Issuers(link, trust_store.anchors_first(named))
         configured = [signer for issuers in graph.values() for signer in issuers.configured]
         for signer in configured:  # The list grows while it is walked.
             if signer.digest not in anchors and signer.digest not in graph:
-                link = _Link.of(signer)
-                signers = _anchors_first(trust_store.issuers_of(link), anchors)
-                graph[signer.digest] = _Issuers(link, signers)
-                configured += signers
+                graph[signer.digest] = trust_store.issuers_of(signer)
+                configured += graph[signer.digest].configured
         return graph
 
     def _paths(
@@ -459,7 +466,7 @@ class PathSearch:
                 self._left_out = _TOO_MANY_PATHS
                 return None
             self._effort_of_paths += effort
-            valid = validate(path, moment)
+            valid = validate(path, above[-1].store if above else Store(path), moment)
             violated = None if isinstance(valid, str) else violation(valid)
             self._validated[key] = (
                 valid if violated is None else Finding(DenialReason.UNTRUSTED, violated)
@@ -625,18 +632,14 @@ _TOO_MANY_PATHS = (
 )
 
 
-def _anchors_first(signers: Sequence[Signer], anchors: frozenset[bytes]) -> Sequence[Signer]:
-    if len(signers) < 2:
-        return signers
-    return sorted(signers, key=lambda signer: signer.digest not in anchors)
-
-
 def _moment_within(path: Path, at: datetime, clock_skew: timedelta) -> datetime:
     """Return the moment for which a path is validated.
 
     `cryptography` checks the dates of all certificates for one moment. With a clock skew, this is
     the first of three moments at which all of them are valid, or `at` if there is none.
     """
+    if not clock_skew:
+        return at
     begin = max(certificate.not_valid_before_utc for certificate in path)
     end = min(certificate.not_valid_after_utc for certificate in path)
     moments = (at, at - clock_skew, at + clock_skew)
@@ -731,16 +734,17 @@ def _weak_digest(certificate: Certificate) -> str | None:
     return algorithm.name if isinstance(algorithm, hashes.SHA1 | hashes.MD5) else None
 
 
-def validate(path: Path, at: datetime) -> Path | str:
+def validate(path: Path, anchor: Store, at: datetime) -> Path | str:
     """Return a path if it is valid (RFC 5280 section 6), or the error message of `cryptography`.
 
     Args:
         path: the certificates from the leaf to the trust anchor.
+        anchor: the trust anchor alone.
         at: the time, a timezone-aware `datetime`.
 
     This does not check revocation, and name constraints only for the subject alternative name.
     """
-    verifier = _BUILDER.store(Store(path[-1:])).time(at).build_client_verifier()
+    verifier = _BUILDER.store(anchor).time(at).build_client_verifier()
     try:
         return verifier.verify(path[0], path[1:-1]).chain
     # cryptography documents VerificationError; hostile bytes may raise something else.
