@@ -101,6 +101,16 @@ def require_view(view: object, *, for_classes: str) -> None:
         raise TypeError(f"authorize_certificate decorates a view, not {view!r}")
 
 
+def decorator_text(policy: str, role: str | None) -> str:
+    """Return the decorator with its arguments as code, for an error message."""
+    arguments = [] if policy == "default" else [f"policy={policy!r}"]
+    if role is not None:
+        arguments.append(f"role={role!r}")
+    return (
+        f"authorize_certificate({', '.join(arguments)})" if arguments else "authorize_certificate"
+    )
+
+
 def mark_policy(view: Callable[..., Any], policy: str, role: str | None = None) -> None:
     """Mark a view or hook that checks a policy before it runs.
 

@@ -1,10 +1,11 @@
-"""The policies of one name: alternatives that are tried in order."""
+"""The policies of one name, which are alternatives, and the policies of all names."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
+from operator import is_not
 
 from arrcert.exceptions import Denial, DenialReason, Finding
 from arrcert.expiry import Expiry
@@ -29,6 +30,7 @@ class Alternatives:
     Attributes:
         name: the name of the policies.
         policies: the policies.
+        listed: the object itself, which `AnyPolicy` has several of.
         follows_files: whether a policy has files, which can change.
         latest: the memory of the snapshot of the files that was seen last; without files it is
             always the current one.
@@ -38,6 +40,7 @@ class Alternatives:
         self.name = name
         self.policies = policies
         self._most_remembered = most_remembered
+        self.listed: tuple[Alternatives, ...] = (self,)
         self.follows_files = any(policy.trust_store() is not None for policy in policies)
         self.latest = self._new_memory()
 
@@ -104,3 +107,41 @@ class Alternatives:
 
     def _new_memory(self) -> Memory:
         return Memory([policy.trust_store() for policy in self.policies], self._most_remembered)
+
+
+class AnyPolicy:
+    """The policies of all names, in order, for a request that any of them may accept.
+
+    It has a memory of its own: which policy is the first that accepts a certificate must not depend
+    on what the memory of each policy contains.
+
+    Args:
+        listed: the policies of each name, in the order in which they are tried.
+        most_remembered: how many accepted certificates are remembered.
+
+    Attributes:
+        name: the name of the first policies; empty if there are none.
+        listed: the argument.
+        follows_files: whether a policy has files, which can change.
+        latest: the memory; use it only if no policy has files.
+    """
+
+    def __init__(self, listed: Sequence[Alternatives], most_remembered: int) -> None:
+        self.name = listed[0].name if listed else ""
+        self.listed = tuple(listed)
+        self._most_remembered = most_remembered
+        self.follows_files = any(alternatives.follows_files for alternatives in listed)
+        self.latest = Memory((), most_remembered)
+        self._belongs_to = (self._memories(), self.latest)
+
+    def memory(self) -> Memory:
+        """Return the memory of the current snapshot of all files; a new snapshot starts empty."""
+        memories, memory = self._belongs_to
+        current = self._memories()
+        if any(map(is_not, current, memories)):
+            memory = Memory((), self._most_remembered)
+            self._belongs_to = (current, memory)
+        return memory
+
+    def _memories(self) -> list[Memory]:
+        return [alternatives.memory() for alternatives in self.listed]

@@ -7,12 +7,14 @@ from typing import Any
 
 from arrcert.adapters import DEEPEST_STACK
 from arrcert.authorizer import Authorizer
+from arrcert.engine_io import log_polling
 from arrcert.exceptions import CertificateDenied
 from arrcert.gate import (
     FORBIDDEN,
     FORBIDDEN_TYPE,
     IDENTITY,
     PRIVATE,
+    SHARED_CACHES,
     Gate,
     forbidden_headers,
     private,
@@ -28,10 +30,15 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 ASGIApplication = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+_SHARED_CACHES = tuple(name.encode() for name in SHARED_CACHES)
 _PRIVATE = (b"cache-control", PRIVATE.encode())
 
 _DENIAL_RESPONSE = "websocket.http.response"
 """The ASGI extension that lets an app answer a WebSocket handshake with an HTTP response."""
+
+RESPONSE_STARTS = ("http.response.start", f"{_DENIAL_RESPONSE}.start")
+"""The messages with the headers of a response. An app can send the second in place of accepting a
+WebSocket."""
 
 POLICY_VIOLATION = 1008
 """The close code of RFC 6455 section 7.4.1. Before the handshake is accepted, a server answers 403
@@ -87,6 +94,7 @@ class ClientCertificateMiddleware:
             raise TypeError(f"app is {app!r}, which is not an ASGI app")
         self.app = app
         self.gate = Gate(authorizer, policy, exempt_paths)
+        self._was_examined = False
 
     @property
     def authorizer(self) -> Authorizer:
@@ -95,6 +103,10 @@ class ClientCertificateMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request or a handshake: with the app, or with the 403."""
+        if not self._was_examined:
+            # All routes exist at the start, or without a lifespan at the first request.
+            self._was_examined = True
+            log_polling(self.app)
         kind = scope["type"]
         if kind == "lifespan":
             await self.app(scope, receive, send)
@@ -114,7 +126,7 @@ class ClientCertificateMiddleware:
             await forbid(scope, receive, send)
             return
         set_identity(scope, identity)
-        await self.app(scope, receive, privately(send) if kind == "http" else send)
+        await self.app(scope, receive, privately(send))
 
 
 def is_guarded(app: object, kind: str = "websocket") -> bool:
@@ -149,11 +161,18 @@ def is_guarded(app: object, kind: str = "websocket") -> bool:
 
 
 def path_of(scope: Scope) -> str:
-    """Return the decoded path of a request or a handshake, without `root_path`."""
-    path, root = str(scope.get("path", "")), str(scope.get("root_path", "")).rstrip("/")
-    if root and (path == root or path.startswith(f"{root}/")):
-        path = path[len(root) :]
-    return path or "/"
+    """Return the decoded path of a request or a handshake, without `root_path`.
+
+    Returns:
+        The path. It is empty, so that it is never exempt, if frameworks remove this `root_path` in
+        different ways: it ends in a slash, or in the middle of a segment. daphne takes it from a
+        header of the client.
+    """
+    path, root = str(scope.get("path", "")), str(scope.get("root_path", ""))
+    if root in ("", "/") or not path.startswith(root.rstrip("/")):
+        return path or "/"
+    rest = path.removeprefix(root) or "/"
+    return rest if rest.startswith("/") and not root.endswith("/") else ""
 
 
 def set_identity(scope: Scope, identity: ClientIdentity | None) -> None:
@@ -203,7 +222,8 @@ def privately(send: Send) -> Send:
     """Return a `send` that keeps the response out of shared caches."""
 
     async def send_privately(message: Message) -> None:
-        await send(kept_private(message) if message["type"] == "http.response.start" else message)
+        is_start = message["type"] in RESPONSE_STARTS
+        await send(kept_private(message) if is_start else message)
 
     return send_privately
 
@@ -212,14 +232,19 @@ def kept_private(message: Message) -> Message:
     """Return the start of a response with a `Cache-Control` that keeps it out of shared caches.
 
     Args:
-        message: the message `http.response.start`. It is not changed.
+        message: one of `RESPONSE_STARTS`. It is not changed.
     """
-    headers = list(message.get("headers", ()))
+    # An iterable can be read only once.
+    headers = [
+        header
+        for header in message.get("headers", ())
+        if not header[0].lower().endswith(_SHARED_CACHES)
+    ]
     said = [value for name, value in headers if name.lower() == b"cache-control"]
     if said:
         cache_control = private([value.decode("latin-1") for value in said])
         if cache_control is None:
-            return message
+            return {**message, "headers": headers}
         headers = [header for header in headers if header[0].lower() != b"cache-control"]
         headers.append((b"cache-control", cache_control.encode("latin-1")))
     else:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from arrcert.access import DAYS_LEFT, is_first_entry, write_acceptance, write_entry
 from arrcert.access import logger as entries
-from arrcert.alternatives import Alternatives
+from arrcert.alternatives import Alternatives, AnyPolicy
 from arrcert.certificate import ClientCertificate, read_presented_certificate
 from arrcert.denials import DenialLog
 from arrcert.exceptions import (
@@ -69,8 +69,8 @@ class _Snapshot:
 
     Attributes:
         policies: the argument.
-        candidates: for each name, the alternatives of that policy. For None, the alternatives of
-            all policies, `default` first: any of them may accept the request.
+        candidates: for each name, the alternatives of that policy; for None all policies, `default`
+            first.
     """
 
     __slots__ = ("candidates", "policies")
@@ -78,11 +78,12 @@ class _Snapshot:
     def __init__(self, policies: Mapping[str, Sequence[Policy]], most_remembered: int) -> None:
         made = [Alternatives(name, listed, most_remembered) for name, listed in policies.items()]
         self.policies = policies
-        self.candidates: dict[str | None, tuple[Alternatives, ...]] = {
-            held.name: (held,) for held in made
-        }
         # Sorting is stable: the others keep their order.
-        self.candidates[None] = tuple(sorted(made, key=lambda held: held.name != _DEFAULT))
+        in_order = sorted(made, key=lambda held: held.name != _DEFAULT)
+        self.candidates: dict[str | None, Alternatives | AnyPolicy] = {
+            **{held.name: held for held in made},
+            None: AnyPolicy(in_order, most_remembered),
+        }
 
 
 class Authorizer:
@@ -496,28 +497,23 @@ class Authorizer:
         # answer is False.
         if type(forwarded) is Finding:
             return Denial(*forwarded)
-        # If there are several candidates, the memory may have the result of a later one, although
-        # an earlier one would also accept. Their roles may differ, and a role must not depend on
-        # what is remembered.
-        if at is None and (role is None or len(candidates) == 1):
-            for alternatives in candidates:
-                follows = alternatives.follows_files
-                memory = alternatives.memory() if follows else alternatives.latest
-                identity = memory.recall(forwarded)
-                if identity is not None:
-                    return identity if role is None else _with_role(identity, role)
+        if at is None:
+            memory = candidates.memory() if candidates.follows_files else candidates.latest
+            identity = memory.recall(forwarded)
+            if identity is not None:
+                return identity if role is None else _with_role(identity, role)
         if self._telemetry is None:
             return self._judge(forwarded, candidates, role, at)
         began = time.perf_counter()
         decided = self._judge(forwarded, candidates, role, at)
         seconds = time.perf_counter() - began
-        self._telemetry.measure(decided, candidates[0].name if candidates else "", seconds)
+        self._telemetry.measure(decided, candidates.name, seconds)
         return decided
 
     def _judge(
         self,
         forwarded: Forwarded,
-        candidates: Sequence[Alternatives],
+        candidates: Alternatives | AnyPolicy,
         role: str | None,
         at: datetime | None,
     ) -> ClientIdentity | Denial:
@@ -533,7 +529,10 @@ class Authorizer:
         if isinstance(presented, Finding):
             return Denial(*presented)
         first: Denial | None = None
-        for alternatives in candidates:
+        # The memories are read before the decision, so a result computed during a reload is stored
+        # with the old snapshot.
+        whole = candidates.memory()
+        for alternatives in candidates.listed:
             memory = alternatives.memory()
             moment = at or whole_second()
             decided = alternatives.decide(presented, moment, memory.trust_stores)
@@ -544,6 +543,8 @@ class Authorizer:
             look_again = identity.expiry.look(moment.timestamp(), self._expiry_warning_days)
             if at is None and acceptance.is_certain:
                 memory.remember(forwarded, identity, acceptance.until, look_again)
+                if whole is not memory:
+                    whole.remember(forwarded, identity, acceptance.until, look_again)
             return _with_role(identity, role)
         return first or Denial(DenialReason.MISCONFIGURED, "there is no policy")
 

@@ -116,6 +116,7 @@ class ClientCertificate:
             [certificate] = load_pem_x509_certificates(
                 pem.encode("utf-8") if isinstance(pem, str) else pem
             )
+        # No certificate or several are a ValueError. Hostile bytes may raise any exception.
         except Exception as error:
             raise CertificateDenied(
                 DenialReason.MALFORMED, f"not exactly one PEM certificate: {quote(error)}"

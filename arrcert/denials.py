@@ -23,17 +23,27 @@ SECONDS_TO_COUNT = 1.0
 """How long denials are counted before one record reports their number, in seconds."""
 
 
+_DISABLED = (
+    "the logger 'arrcert' is disabled, so arrcert logs no denial and no mistake in its"
+    ' configuration; write "disable_existing_loggers": False into the dictConfig of the site (for'
+    " fileConfig, disable_existing_loggers=False)"
+)
+
+
 class DenialLog:
     """Writes denials to the logger `arrcert`, and only counts them if there are very many.
 
     In each second, `MOST_IN_FULL` denials with the same policy and reason are logged in full. At
     the end of the second, a timer writes one record with the number of the others, even if no more
-    requests arrive.
+    requests arrive. If the site's configuration of logging has disabled the logger, the root logger
+    gets one ERROR that says so.
     """
 
     def __init__(self) -> None:
+        self._has_reported_disabled_logger = False
         _logs.add(self)
         self.reset()
+        self._report_disabled_logger()
 
     def reset(self) -> None:
         """Forget the counts and the timer, and make a new lock.
@@ -69,6 +79,7 @@ class DenialLog:
         `misconfigured` is an ERROR, every other reason a WARNING. The record does not hold the
         header's value.
         """
+        self._report_disabled_logger()
         level = _level(denial.reason)
         if not logger.isEnabledFor(level) or not self._admits(policy, denial.reason):
             return
@@ -108,6 +119,12 @@ class DenialLog:
                         "arrcert_count": count - MOST_IN_FULL,
                     },
                 )
+
+    def _report_disabled_logger(self) -> None:
+        """Log once that the logger is disabled, because only its records have the reasons."""
+        if logger.disabled and not self._has_reported_disabled_logger:
+            self._has_reported_disabled_logger = True
+            logging.getLogger().error("%s", _DISABLED)
 
     def _admits(self, policy: str, reason: DenialReason) -> bool:
         """Count a denial, and return whether to write it in full."""
@@ -168,19 +185,20 @@ def describe_request(
 
     Returns:
         The text, from the scope if there are both. It is empty if there is neither, or if the
-        server passed an object that is not a mapping.
+        server passed an object that is not a mapping. Spaces of the client are written as `%20`, so
+        that its path cannot imitate the rest of a record.
     """
     if isinstance(scope, Mapping):
-        return _one_line(f"{scope.get('method', 'WEBSOCKET')} {scope.get('path')}")
+        return _one_line(scope.get("method", "WEBSOCKET"), scope.get("path"))
     if isinstance(environ, Mapping):
         path = str(environ.get("SCRIPT_NAME", "")) + str(environ.get("PATH_INFO", ""))
         path = path.encode("latin-1", "replace").decode("utf-8", "replace")
-        return _one_line(f"{environ.get('REQUEST_METHOD')} {path}")
+        return _one_line(environ.get("REQUEST_METHOD"), path)
     return ""
 
 
-def _one_line(text: str) -> str:
-    """Escape and cut text as `quote` does, without the quotation marks."""
-    quoted = quote(text)
+def _one_line(method: object, path: object) -> str:
+    """Escape and cut a method and a path as `quote` does, without the quotation marks."""
+    quoted = quote(" ".join(str(text).replace(" ", "%20") for text in (method, path)))
     end = quoted.rindex(quoted[0])
     return quoted[1:end] + quoted[end + 1 :]

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple, final
 
+from arrcert.invisible import visible
+
 if TYPE_CHECKING:
     from arrcert.certificate import ClientCertificate
 
@@ -17,15 +19,15 @@ def quote(text: object) -> str:
 
     Args:
         text: any object; its `str()` is quoted. Control characters, line breaks, bidirectional
-            marks and backslashes are escaped as in a Python string. Text of more than 200
-            characters is cut.
+            marks, characters that nobody sees and backslashes are escaped as in a Python string.
+            Text of more than 200 characters is cut.
 
     The result is not safe for HTML.
     """
     shown = str(text)
     if len(shown) > _LONGEST_QUOTE:
-        return f"{shown[:_LONGEST_QUOTE]!r}... ({len(shown)} characters)"
-    return repr(shown)
+        return f"{visible(repr(shown[:_LONGEST_QUOTE]))}... ({len(shown)} characters)"
+    return visible(repr(shown))
 
 
 class ArrcertError(Exception):

@@ -1,11 +1,12 @@
 """What the WSGI and the ASGI middleware share: their arguments, and the denial.
 
-The framework adapters also use `private`.
+The framework adapters also use `private` and `SHARED_CACHES`.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -28,6 +29,16 @@ FORBIDDEN_TYPE = "text/plain; charset=utf-8"
 
 PRIVATE = "private"
 """The `Cache-Control` of a response to an authorized request, if the app does not set one."""
+
+SHARED_CACHES = ("-cache-control", "surrogate-control", "edge-control", "x-accel-expires")
+"""How the names of the response headers end, in lower case, by which an app addresses only shared
+caches. A cache that knows such a header ignores `Cache-Control` (RFC 9213 section 2.2). So a
+response to an authorized request is sent without them. The names in RFC 9213 end in
+`-Cache-Control`; the other three are those of surrogates (Edge Architecture Specification), Akamai
+and nginx."""
+
+# A comma inside a quoted text separates nothing (RFC 9110 section 5.6.4).
+_DIRECTIVE = re.compile(r'(?:[^,"]|"(?:[^"\\]|\\.)*"?)+')
 
 _EXEMPT_PATHS = "ARRCERT_EXEMPT_PATHS"
 
@@ -133,6 +144,7 @@ class Gate:
             why = f"the callable returned {quote(current)}, which is not an Authorizer"
         except ConfigurationError as error:
             raise deny_unconfigured(error, name, environ=environ, scope=scope) from error
+        # The callable is the site's own, and may raise any exception. Then the request is denied.
         except Exception as error:
             cause = error
             why = f"the callable that returns the authorizer failed: {quote(error)}"
@@ -162,15 +174,18 @@ def private(cache_control: Sequence[str]) -> str | None:
         cache_control: the values of the response's own header, in order.
 
     Returns:
-        The value to send, or None if the response does not need another one.
+        The value to send, or None if the response does not need another one. `no-store` is enough,
+        except together with `must-understand`, which tells caches to ignore it (section 5.2.2.3).
 
-    It does not affect caches inside the app.
+    It does not affect caches inside the app. The caller removes the headers of `SHARED_CACHES`.
     """
     if not cache_control:
         return PRIVATE
-    directives = [text for value in cache_control for text in map(str.strip, value.split(","))]
+    directives = [found.strip() for value in cache_control for found in _DIRECTIVE.findall(value)]
     words = [directive.lower() for directive in directives]
-    if "no-store" in words or ("private" in words and "public" not in words):
+    if "no-store" in words and "must-understand" not in words:
+        return None
+    if "private" in words and "public" not in words:
         return None
     kept = [text for text, word in zip(directives, words, strict=True) if word and word != "public"]
     return ", ".join(kept if "private" in words else [*kept, "private"])

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, NoReturn, final
 
 from arrcert.certificate import ClientCertificate
 from arrcert.exceptions import quote
+from arrcert.invisible import invisible_character
 from arrcert.key_vault import UNRESOLVED_REFERENCE, is_unresolved_reference
 from arrcert.names import require_plain
 
@@ -218,8 +219,8 @@ def why_no_name(name: str) -> str | None:
         The end of a sentence that begins with the name.
 
     A name is refused if some software may read it as another name: Unicode normalization would
-    change it (NFKC, UAX #15), or it contains invisible characters. It does not detect letters of
-    different scripts that look the same.
+    change it (NFKC, UAX #15), or it contains characters that nobody sees. It does not detect
+    letters of different scripts that look the same.
     """
     if not name:
         return "is empty"
@@ -232,6 +233,9 @@ def why_no_name(name: str) -> str | None:
         # Cc, Cf, Cs, Co, Cn: control, format, surrogate, private, unassigned. Zl, Zp: separators.
         if category[0] == "C" or category in ("Zl", "Zp"):
             return f"holds the control or format character U+{ord(character):04X}"
+    invisible = invisible_character(name)
+    if invisible is not None:
+        return f"holds the invisible character U+{ord(invisible):04X}"
     if not unicodedata.is_normalized("NFKC", name):
         return "is not in the Unicode normal form NFKC"
     return None

@@ -88,8 +88,13 @@ def name_of(layer: Any) -> str:
 
 def answers_of(layer: Any) -> str | None:
     """Return which requests a layer answers itself, or None if that is not known."""
-    answers = [ANSWERING.get(base) for base in map(_full_name, type(layer).__mro__)]
+    answers = map(ANSWERING.get, class_names(layer))
     return next((answer for answer in answers if answer is not None), None)
+
+
+def class_names(layer: Any) -> list[str]:
+    """Return the dotted names of a layer's class and of the classes that it derives from."""
+    return [_full_name(base) for base in type(layer).__mro__]
 
 
 def passes_on(layer: Any) -> bool:

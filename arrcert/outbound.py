@@ -281,6 +281,7 @@ def _parse_pkcs12(data: bytes, password: bytes | None, where: str) -> _Identity:
 def _opens_without_password(data: bytes) -> bool:
     try:
         pkcs12.load_pkcs12(data, None)
+    # As in _from_pkcs12.
     except Exception:
         return False
     return True

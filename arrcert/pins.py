@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from arrcert.certificate import ClientCertificate
 from arrcert.exceptions import CertificateDenied, quote
 from arrcert.identity import literal_identity_from, roles_from
+from arrcert.invisible import is_visible
 from arrcert.keys import public_key_fingerprint
 
 
@@ -289,7 +290,7 @@ def _why_no_certificate(entry: str, key: str) -> str:
 
 
 def _refuse_invisible(text: str) -> None:
-    invisible = next((character for character in text if not character.isprintable()), None)
+    invisible = next((character for character in text if not is_visible(character)), None)
     if invisible is not None:
         raise ValueError(
             f"holds the invisible character U+{ord(invisible):04X}, which the Windows"

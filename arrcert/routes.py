@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from arrcert.forwarding.exempt_paths import ExemptPaths
+from arrcert.invisible import is_visible
 
 ANY_OTHER_PATH = "any other path"
 """The path of the row for paths that lead to no route."""
@@ -205,6 +206,7 @@ def extend(shape: Shape, pattern: object, *, is_endpoint: bool) -> Shape:
         literal, variable, _ = text.partition("<")
         is_whole = not variable
     elif text.startswith("^"):
+        # The expression matches every text that begins with ^.
         literal, rest = _REGEX.fullmatch(text).groups()  # type: ignore[union-attr]
         is_whole = rest in ("$", r"\Z") if is_endpoint else rest == ""
     else:
@@ -466,7 +468,7 @@ def _line_of(end: End) -> str:
 
 def _printable(text: str) -> str:
     """Escape characters that would control a terminal or break a row."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return "".join(c if is_visible(c) else c.encode("unicode_escape").decode() for c in text)
 
 
 def _widths(table: Sequence[Sequence[str]], width: int) -> list[int]:

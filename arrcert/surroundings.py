@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from arrcert import asgi, wsgi
 from arrcert.adapters import DEEPEST_STACK
+from arrcert.engine_io import WRITE, offers_polling
 from arrcert.expiry import Ending
 from arrcert.layers import DISPATCHER, answers_of, inner, is_of_channels, layers, name_of, passes_on
 from arrcert.moments import timestamp
@@ -78,15 +79,21 @@ def describe(kind: str, layer: object, *, is_behind: bool) -> Layer:
         if check.exempt_paths.entries:
             meaning += f"; exempt: {', '.join(check.exempt_paths.entries)}"
         return Layer(kind, name, Effect.CHECKS, meaning)
+    polling = f"it offers long polling; {WRITE}" if offers_polling(layer) else ""
     if is_behind:
-        return Layer(kind, name, Effect.BEHIND)
+        return Layer(kind, name, Effect.BEHIND, polling)
     if passes_on(layer):
         return Layer(kind, name, Effect.PASSES)
     if name == DISPATCHER:
         return Layer(kind, name, Effect.PASSES, "paths to other apps, each of which has a row")
     answers = answers_of(layer)
     if answers is not None:
-        return Layer(kind, name, Effect.ANSWERS, f"it {answers} before any check")
+        return Layer(
+            kind,
+            name,
+            Effect.ANSWERS,
+            f"it {answers} before any check" + (polling and f"; {polling}"),
+        )
     return Layer(kind, name, Effect.UNKNOWN, "it may answer requests before any check")
 
 
@@ -112,6 +119,7 @@ def takes_scope(app: object) -> bool:
     Args:
         app: an app.
     """
+    # B004 recommends `callable`, but the function itself is needed.
     return inspect.iscoroutinefunction(app) or inspect.iscoroutinefunction(
         getattr(app, "__call__", None)  # noqa: B004
     )

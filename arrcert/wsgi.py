@@ -7,8 +7,17 @@ from types import TracebackType
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from arrcert.authorizer import Authorizer
+from arrcert.engine_io import log_polling
 from arrcert.exceptions import CertificateDenied
-from arrcert.gate import FORBIDDEN, IDENTITY, PRIVATE, Gate, forbidden_headers, private
+from arrcert.gate import (
+    FORBIDDEN,
+    IDENTITY,
+    PRIVATE,
+    SHARED_CACHES,
+    Gate,
+    forbidden_headers,
+    private,
+)
 
 __all__ = ["ClientCertificateMiddleware"]
 
@@ -65,6 +74,7 @@ class ClientCertificateMiddleware:
             raise TypeError(f"app is {app!r}, which is not a WSGI app")
         self.app = app
         self.gate = Gate(authorizer, policy, exempt_paths)
+        self._was_examined = False
 
     @property
     def authorizer(self) -> Authorizer:
@@ -73,6 +83,9 @@ class ClientCertificateMiddleware:
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer a request: with the app's response, or with the 403."""
+        if not self._was_examined:
+            self._was_examined = True
+            log_polling(self.app)
         gate = self.gate
         environ[IDENTITY] = None
         exempt_paths = gate.exempt_paths
@@ -99,6 +112,7 @@ def _privately(start_response: StartResponse) -> StartResponse:
         status: str, headers: list[tuple[str, str]], exc_info: _ExcInfo | None = None, /
     ) -> Callable[[bytes], object]:
         said = [value for name, value in headers if name.lower() == "cache-control"]
+        headers = [header for header in headers if not header[0].lower().endswith(SHARED_CACHES)]
         if not said:
             headers = [*headers, _PRIVATE]
         else:

@@ -18,7 +18,7 @@ from arrcert.adapters import Requirement, deny_unconfigured, require_role
 from arrcert.authorizer import Authorizer
 from arrcert.exceptions import CertificateDenied, ConfigurationError, DenialReason
 from arrcert.forwarding.exempt_paths import ExemptPaths
-from arrcert.gate import PRIVATE, private
+from arrcert.gate import PRIVATE, SHARED_CACHES, private
 from arrcert.identity import ClientIdentity
 from arrcert_django import conf
 from arrcert_django.signals import certificate_accepted, certificate_denied, certificate_expiring
@@ -153,6 +153,7 @@ def tell_accepted(request: HttpRequest, decisions: Decisions, identity: ClientId
     for signal, name, sent in _signals_of(request, decisions, identity):
         try:
             signal.send_robust(type(request), request=request, **sent)
+        # As in `authorize_request`. The client is accepted already.
         except Exception:
             _logger.exception(_RECEIVER_OF_ENTRY_FAILED, name)
 
@@ -231,13 +232,15 @@ def keep_private(response: _Response) -> _Response:
     """Keep the response to an authorized request out of shared caches.
 
     Args:
-        response: it gets `Cache-Control: private`, unless it says `no-store`. An object that is not
-            a response is returned unchanged.
+        response: it gets `Cache-Control: private`, unless it says `no-store`. It loses the headers
+            that address only shared caches. An object that is not a response is returned unchanged.
 
     It does not affect a page that the view itself has put into a cache.
     """
     if not isinstance(response, HttpResponseBase):
         return response
+    for name in [name for name in response.headers if name.lower().endswith(SHARED_CACHES)]:
+        del response.headers[name]
     said = response.headers.get("Cache-Control")
     # The middleware handles the response after the decorator, which may have set the header
     # already.
@@ -338,6 +341,7 @@ def _class_for_ninja(http_error: Any) -> type[PermissionDenied]:
     registered a handler for `PermissionDenied`, that handler is used.
     """
 
+    # The second base class is only known at run time.
     class PermissionDeniedInNinja(PermissionDenied, http_error):  # type: ignore[misc]
         def __init__(self) -> None:
             Exception.__init__(self)

@@ -13,7 +13,7 @@ from django.middleware.security import SecurityMiddleware
 from arrcert.adapters import requirement_named_by
 from arrcert.exceptions import ConfigurationError, Problem, quote
 from arrcert.settings import NOT_CONFIGURED
-from arrcert_django import conf, startup, websockets
+from arrcert_django import conf, startup, unguarded
 from arrcert_django.middleware import PROTECT_ALL_IS_FALSE, ClientCertificateMiddleware
 from arrcert_django.urlconf import registered_views, requirement_of_class
 
@@ -170,26 +170,25 @@ def check_views(**_: Any) -> list[checks.CheckMessage]:
 
 
 def check_websockets(**_: Any) -> list[checks.CheckMessage]:
-    """Report WebSockets of Channels that are not checked.
+    """Report WebSockets and HTTP requests that an ASGI app answers without a check.
 
     Returns:
         `arrcert.E006` if the whole site must be protected, Channels is installed, and
-        `ASGI_APPLICATION` is not inside `arrcert.asgi.ClientCertificateMiddleware`.
+        `ASGI_APPLICATION` answers requests outside `arrcert.asgi.ClientCertificateMiddleware`.
 
     Source: Django's documentation, "System check framework". It checks only the ASGI app that
-    `ASGI_APPLICATION` names. The site still serves: WebSockets of Channels do not pass through
-    Django, so arrcert cannot refuse them.
+    `ASGI_APPLICATION` names. The site still serves: such requests do not pass through Django, so
+    arrcert cannot refuse them. It does not report layers that arrcert does not know; the log does,
+    at the first request.
     """
-    problem = websockets.problem_of_websockets()
-    if problem is None:
-        return []
     return [
         checks.Error(
             str(problem),
-            hint="Until then clients without a certificate can open WebSockets. If this is"
+            hint="Until then clients without a certificate get these answers. If this is"
             ' intended, set SILENCED_SYSTEM_CHECKS = ["arrcert.E006"].',
             id="arrcert.E006",
         )
+        for problem in unguarded.problems_of_asgi(unknown_layers=False)
     ]
 
 

@@ -12,6 +12,7 @@ from django.http import HttpRequest
 
 from arrcert.adapters import (
     NOT_GIVEN,
+    decorator_text,
     exempt_view,
     mark_policy,
     require_policy_name,
@@ -44,7 +45,8 @@ def authorize_certificate(
     in `request.client_certificate`. If the middleware is installed, the view is checked only under
     this policy. The response is sent with `Cache-Control: private`, and a `cache_page` above the
     decorator does not store it. A `cache_page` below it gives the same page to every client that
-    the policy accepts.
+    the policy accepts. If the view raises an exception such as `Http404`, only the middleware can
+    make the response private.
 
     Args:
         view: the view.
@@ -95,16 +97,15 @@ def certificate_exempt(view: _View) -> _View:
 
 
 def _protect(view: Callable[..., Any], policy: str, role: str | None) -> Callable[..., Any]:
+    decorator = decorator_text(policy, role)
     require_view(
         view,
-        for_classes='@method_decorator(authorize_certificate, name="dispatch"), or use'
+        for_classes=f'@method_decorator({decorator}, name="dispatch"), or use'
         " ClientCertificateRequiredMixin",
     )
     if isinstance(view, FunctionType) and view.__code__.co_varnames[:1] == ("self",):
         # The decorator would use `self` as the request, and fail at the first request.
-        raise TypeError(
-            f"{view.__qualname__} is a method; write @method_decorator(authorize_certificate)"
-        )
+        raise TypeError(f"{view.__qualname__} is a method; write @method_decorator({decorator})")
 
     if iscoroutinefunction(view):
 

@@ -104,9 +104,9 @@ class ClientCertificateMiddleware:
         response: HttpResponseBase = self.get_response(request)
         if not decisions.is_released:
             try:
-                required = _required_to_release(request, decisions)
+                required, hint = _required_to_release(request, decisions)
                 if required is not None:
-                    authorize_request(request, *required)
+                    authorize_request(request, required.policy, required.role, hint=hint)
             except PermissionDenied as denied:
                 return _forbidden(request, denied, withheld=response)
         return keep_private(response) if decisions.accepted else response
@@ -124,9 +124,9 @@ class ClientCertificateMiddleware:
         response: HttpResponseBase = await self.get_response(request)
         if not decisions.is_released:
             try:
-                required = _required_to_release(request, decisions)
+                required, hint = _required_to_release(request, decisions)
                 if required is not None:
-                    await aauthorize_request(request, *required)
+                    await aauthorize_request(request, required.policy, required.role, hint=hint)
             except PermissionDenied as denied:
                 return await _aforbidden(request, denied, withheld=response)
         return keep_private(response) if decisions.accepted else response
@@ -264,19 +264,29 @@ def _hint(decisions: Decisions, view: object) -> str:
     )
 
 
-def _required_to_release(request: HttpRequest, decisions: Decisions) -> Requirement | None:
-    """Return what must accept the request before the response is sent, or None if nothing must.
+def _required_to_release(
+    request: HttpRequest, decisions: Decisions
+) -> tuple[Requirement | None, str]:
+    """Return what must accept the request before the response is sent, and a hint for the log.
 
     It is the policy that was checked before the view. If no view was checked (an unknown path, a
     response of another middleware, a cached page), it is the policy of the view at this path, or
-    `default`.
+    `default`. It is None if nothing must.
     """
     if decisions.view_was_seen:
-        return decisions.required
-    required = _named_by(request, _view_at_path(request))
-    if required is None and not _is_exempt_path(request, decisions):
-        required = Requirement(DEFAULT_POLICY)
-    return required
+        return decisions.required, ""
+    view = _view_at_path(request)
+    required = _named_by(request, view)
+    if required is not None or _is_exempt_path(request, decisions):
+        return required, ""
+    hint = ""
+    if view is None and decisions.accepted:
+        policy = quote(next(iter(decisions.accepted)))
+        hint = (
+            f"no view has this path, and the policy {policy} accepts the request; compare the path"
+            " with the URLconf, also its last slash"
+        )
+    return Requirement(DEFAULT_POLICY), hint
 
 
 def _view_at_path(request: HttpRequest) -> object:

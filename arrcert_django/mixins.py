@@ -64,7 +64,7 @@ class ClientCertificateRequiredMixin(_Base):
                 )
 
     @classonlymethod
-    def as_view(cls: Any, *args: Any, **initkwargs: Any) -> Callable[..., HttpResponseBase]:  # noqa: N805
+    def as_view(cls: Any, *args: Any, **initkwargs: Any) -> Callable[..., HttpResponseBase]:
         """Return the view with `authorize_certificate` around it.
 
         The check runs before the `dispatch` of a subclass, even if that method does not call

@@ -47,6 +47,7 @@ from arrcert_django import conf, startup
 from arrcert_django.authorization import aauthorize_request, authorize_request
 from arrcert_django.middleware import ClientCertificateMiddleware
 from arrcert_django.mixins import ClientCertificateRequiredMixin
+from arrcert_django.unguarded import describe_middleware
 from arrcert_django.urlconf import (
     DEEPEST_URLCONF,
     MOST_VIEWS,
@@ -58,25 +59,6 @@ from arrcert_django.urlconf import (
 )
 
 __all__ = ["report"]
-
-_ANSWERING = {
-    "corsheaders.middleware.CorsMiddleware": "answers preflights",
-    "django.middleware.cache.FetchFromCacheMiddleware": "answers with cached pages",
-    "django.middleware.common.CommonMiddleware": "redirects known paths without a slash",
-    "whitenoise.middleware.WhiteNoiseMiddleware": "answers requests for files",
-}
-"""Middlewares that answer some requests themselves, and which requests. Subclasses count too."""
-
-_PASSING = {
-    "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "django.contrib.messages.middleware.MessageMiddleware",
-    "django.contrib.sessions.middleware.SessionMiddleware",
-    "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "django.middleware.gzip.GZipMiddleware",
-    "django.middleware.security.SecurityMiddleware",
-}
-"""Middlewares that do not answer with content of the site before the check. A subclass may do
-so."""
 
 _AUTHORIZE = (authorize_request, aauthorize_request)
 _CALLS = Decision(
@@ -124,7 +106,7 @@ def report(app: object = None) -> Report:
     checks, layers, beside = _surroundings(app)
     if gate is not None:
         for path, entry in zip(settings.MIDDLEWARE[:gate], middleware, strict=False):
-            layers.append(_describe_middleware(path, entry))
+            layers.append(describe_middleware(path, entry))
         layers.append(Layer("MIDDLEWARE", settings.MIDDLEWARE[gate], Effect.CHECKS, "the gate"))
         exempt = configuration.exempt_paths
         checks.append(Check("gate", ("default",), exempt, "ARRCERT_EXEMPT_PATHS", True))
@@ -147,17 +129,6 @@ def _position_of_gate(middleware: Sequence[object]) -> int | None:
             # middleware before it.
             return factories[-1]
     return None
-
-
-def _describe_middleware(path: str, entry: object) -> Layer:
-    """Return the description of a middleware before arrcert's middleware."""
-    if path in _PASSING:
-        return Layer("MIDDLEWARE", path, Effect.PASSES)
-    for base in getattr(entry, "__mro__", ()):
-        answers = _ANSWERING.get(f"{base.__module__}.{base.__qualname__}")
-        if answers is not None:
-            return Layer("MIDDLEWARE", path, Effect.ANSWERS, f"it {answers} before the gate")
-    return Layer("MIDDLEWARE", path, Effect.UNKNOWN, "it may answer requests before the gate")
 
 
 def _problems_of_views() -> list[Any]:
@@ -219,8 +190,9 @@ class _Urlconf:
         for entry in exact_entries(checks):
             try:
                 self._exempt.setdefault(f"/{resolve(entry).route}", []).append(entry)
+            # The entry leads to no view, or the URLconf cannot be loaded. `routes` reports that.
             except Exception:  # noqa: S112
-                continue  # It leads to no view.
+                continue
 
     def routes(self) -> Iterator[Route]:
         """Yield the rows, in the order in which Django tries the routes."""

@@ -181,7 +181,9 @@ def _lists_middleware(middleware: tuple[str, ...]) -> bool:
 
 
 def _examine_urlconf() -> None:
-    """Refuse views that lost their check, and report open WebSockets, once for each URLconf.
+    """Refuse views that lost their check, and report what answers before the gate.
+
+    This is done once for each URLconf.
 
     Raises:
         ConfigurationError: a view is registered without the decorator above it, or nothing checks
@@ -198,9 +200,13 @@ def _examine_urlconf() -> None:
     if problems:
         raise ConfigurationError(problems)
     # That module imports this one.
-    from arrcert_django.websockets import log_open_websockets
+    from arrcert_django.unguarded import log_unguarded
 
-    log_open_websockets()
+    try:
+        log_unguarded()
+    except Exception:
+        # An app of a class that cannot be examined must not close the site.
+        _logger.exception("what answers before the gate cannot be examined")
     _examined_urlconf = urlconf
 
 

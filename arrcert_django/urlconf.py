@@ -251,6 +251,7 @@ def _registered(patterns: Iterable[Any], prefix: str, depth: int) -> Iterator[Re
             route = f"{prefix}{pattern.pattern}"
             included = getattr(pattern, "url_patterns", None)
             found = [] if included is not None else _functions_of(pattern, route)
+        # A view may be any object and raise any exception. Django's own checks report it.
         except Exception:  # noqa: S112
             continue
         yield from found

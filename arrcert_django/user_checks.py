@@ -78,7 +78,8 @@ def check_authentication(**_: Any) -> list[checks.CheckMessage]:
     Returns:
         `arrcert.W008` if `SessionAuthentication` comes before the authentication by certificate,
         or if only `SessionAuthentication` reads the user that `ClientCertificateUserMiddleware`
-        sets; `arrcert.W009` if the authentication requires another policy than the view.
+        sets; `arrcert.W009` if the authentication requires another policy than the view;
+        `arrcert.E008` if the `policies` of the authentication name a policy that does not exist.
 
     Source: Django REST framework's documentation, "Authentication". It does not see what
     `get_authenticators()` computes.
@@ -118,6 +119,7 @@ def _messages_of(name: str, view: object) -> Iterator[checks.CheckMessage]:
         )
     asked = requirement_of(view, None)
     for position in certificates:
+        yield from _errors_of_policies(name, listed[position])
         policy = policy_named_by(listed[position])
         if asked is not None and policy != asked.policy:
             yield checks.Warning(
@@ -129,13 +131,30 @@ def _messages_of(name: str, view: object) -> Iterator[checks.CheckMessage]:
             )
 
 
-def _unknown_policies(middleware: type[ClientCertificateUserMiddleware]) -> Iterator[Problem]:
-    if problems_of_policies(middleware):
+def _errors_of_policies(name: str, authentication: Any) -> Iterator[checks.CheckMessage]:
+    """Report unknown `policies` of an authentication, if they are not those of the base class."""
+    from arrcert_django.rest_framework import ClientCertificateAuthentication
+
+    if (
+        not _is_subclass(authentication, ClientCertificateAuthentication)
+        or authentication.policies is ClientCertificateAuthentication.policies
+    ):
         return
-    for policy in middleware.policies:
+    for problem in _unknown_policies(authentication):
+        yield checks.Error(
+            f"{problem} (the authentication of the view {name})",
+            hint="Correct the attribute of the class. No identity has an unknown policy.",
+            id="arrcert.E008",
+        )
+
+
+def _unknown_policies(declaring: Any) -> Iterator[Problem]:
+    if problems_of_policies(declaring):
+        return
+    for policy in declaring.policies:
         if policy not in _known_policies(policy):
             yield Problem(
-                f"{middleware.__qualname__}.policies",
+                f"{declaring.__qualname__}.policies",
                 f"names {quote(policy)}, which is not a policy in ARRCERT",
             )
 

@@ -207,18 +207,23 @@ def problems_of_order() -> list[Problem]:
     return problems
 
 
-def problems_of_policies(middleware: type[ClientCertificateUserMiddleware]) -> list[Problem]:
-    """Return what is wrong with the attribute `policies`, apart from unknown names."""
-    policies: object = middleware.policies
+def problems_of_policies(declaring: Any, *, may_be_empty: bool = False) -> list[Problem]:
+    """Return what is wrong with the attribute `policies`, apart from unknown names.
+
+    Args:
+        declaring: the class of the middleware, or an authentication of Django REST framework.
+        may_be_empty: whether an empty list is right, which means that no identity is a user.
+    """
+    policies: object = declaring.policies
     if (
         isinstance(policies, list | tuple | set | frozenset)
-        and policies
+        and (policies or may_be_empty)
         and all(isinstance(policy, str) and policy for policy in policies)
     ):
         return []
     return [
         Problem(
-            f"{middleware.__qualname__}.policies",
+            f"{declaring.__qualname__}.policies",
             f'is {policies!r}; write the names of policies, such as ("default",)',
         )
     ]

@@ -6,7 +6,6 @@ from collections.abc import Collection, Iterator, MutableMapping, Sequence
 from typing import Any, NamedTuple
 
 from starlette.applications import Starlette
-from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.routing import BaseRoute, Match, Mount, WebSocketRoute
 
 from arrcert.asgi import ClientCertificateMiddleware
@@ -32,24 +31,11 @@ from arrcert.surroundings import check_of, describe, describe_all, ends, layers_
 from arrcert_fastapi.dependency import RequireClientCertificate
 from arrcert_fastapi.extension import settings_of
 from arrcert_fastapi.gate import GateMiddleware
+from arrcert_fastapi.middlewares import describe_middleware, dotted
 from arrcert_fastapi.routes import calls_in, effective_routes
 
 _DEEPEST_MOUNT = 20
 """The largest depth of nested apps that is followed."""
-
-_ANSWERING = {
-    "starlette.middleware.cors.CORSMiddleware": "answers preflights",
-}
-"""Middlewares that answer some requests themselves, and which requests. Subclasses count too."""
-
-_PASSING = {
-    "starlette.middleware.gzip.GZipMiddleware",
-    "starlette.middleware.httpsredirect.HTTPSRedirectMiddleware",
-    "starlette.middleware.sessions.SessionMiddleware",
-    "starlette.middleware.trustedhost.TrustedHostMiddleware",
-}
-"""Middlewares that do not answer with content of the site before the check. A subclass may do
-so."""
 
 _WEBSOCKET = "WEBSOCKET"
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", _WEBSOCKET)
@@ -121,13 +107,13 @@ def _middlewares(app: object, shape: Shape, *, is_behind: bool) -> tuple[list[Ch
         if kind is GateMiddleware:
             exempt = options["exempt_paths"]
             check = Check("gate", ("default",), exempt, "ARRCERT_EXEMPT_PATHS")
-            layer = Layer("MIDDLEWARE", _dotted(kind), Effect.CHECKS, "the gate")
+            layer = Layer("MIDDLEWARE", dotted(kind), Effect.CHECKS, "the gate")
         elif isinstance(kind, type) and issubclass(kind, ClientCertificateMiddleware):
             made = kind(_no_app, *middleware.args, **options)
             check = check_of(made)
             layer = describe("MIDDLEWARE", made, is_behind=False)
         else:
-            layer = _describe_middleware(kind, options)
+            layer = describe_middleware(kind, options)
         if not checks and not is_behind:
             layers.append(layer)
         checks += [] if check is None else [check]
@@ -147,21 +133,6 @@ def _below(check: Check, shape: Shape) -> Iterator[Check]:
         exempt = ExemptPaths([f"{shape.start}{entry}" for entry in entries])
         yield check._replace(exempt_paths=exempt)
     # Below a variable part the exempt paths are not known, so the check is left out.
-
-
-def _describe_middleware(kind: Any, options: dict[str, Any]) -> Layer:
-    """Return the description of a middleware in front of the gate."""
-    name = _dotted(kind)
-    if isinstance(kind, type) and issubclass(kind, BaseHTTPMiddleware):
-        dispatch = options.get("dispatch")
-        name = name if dispatch is None else _dotted(dispatch)
-    if name in _PASSING:
-        return Layer("MIDDLEWARE", name, Effect.PASSES)
-    for base in getattr(kind, "__mro__", ()):
-        answers = _ANSWERING.get(_dotted(base))
-        if answers is not None:
-            return Layer("MIDDLEWARE", name, Effect.ANSWERS, f"it {answers} before the gate")
-    return Layer("MIDDLEWARE", name, Effect.UNKNOWN, "it may answer requests before any check")
 
 
 def _rows_of_app(app: Any, place: _Place) -> Iterator[Route]:
@@ -332,7 +303,3 @@ def _view(route: Any) -> str:
     if not hasattr(endpoint, "__qualname__"):
         return name_of(endpoint)
     return f"{endpoint.__module__}.{endpoint.__qualname__.rpartition('<locals>.')[2]}"
-
-
-def _dotted(named: Any) -> str:
-    return f"{named.__module__}.{getattr(named, '__qualname__', type(named).__qualname__)}"

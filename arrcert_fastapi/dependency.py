@@ -3,7 +3,7 @@
 # This module does not postpone annotations: FastAPI 0.115 cannot resolve the annotations of a
 # callable object, and would read the connection from the query string.
 
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from fastapi import HTTPException, WebSocketException
 from fastapi.requests import HTTPConnection
@@ -24,6 +24,14 @@ _NO_ARRCERT = (
 )
 
 
+_NOT_GIVEN: Any = None
+
+_NO_PARENTHESES = (
+    "the endpoint has Depends(RequireClientCertificate), which names no policy; write"
+    " Depends(RequireClientCertificate())"
+)
+
+
 class RequireClientCertificate:
     """A dependency that requires an authorized client certificate.
 
@@ -40,6 +48,8 @@ class RequireClientCertificate:
     Args:
         policy: the policy's name, `default` by default.
         role: the role that the identity must have; None, the default, for any.
+        connection: internal. FastAPI sets it if the class is the dependency, in place of an
+            instance. Then every request is denied as `misconfigured`.
 
     Raises:
         TypeError: the policy or the role is not a non-empty string.
@@ -53,7 +63,18 @@ class RequireClientCertificate:
     policy exists; `Arrcert` reports that at the start.
     """
 
-    def __init__(self, policy: str = "default", *, role: str | None = None) -> None:
+    def __init__(
+        self,
+        policy: str = "default",
+        *,
+        role: str | None = None,
+        connection: HTTPConnection = _NOT_GIVEN,  # FastAPI needs exactly this type.
+    ) -> None:
+        if connection is not _NOT_GIVEN:
+            # FastAPI calls the class itself. `policy` and `role` come from the query string.
+            scope = connection.scope
+            scope[DENIED] = True
+            _forbid(scope["type"], deny_misconfigured(_NO_PARENTHESES, "default", scope=scope))
         require_policy_name(policy)
         require_role(role)
         self.policy = policy

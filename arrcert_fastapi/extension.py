@@ -74,6 +74,7 @@ class Arrcert:
         app.add_middleware(
             GateMiddleware, fastapi=app, authorizer=authorizer, exempt_paths=read.exempt_paths
         )
+        # FastAPI's documentation, "Extending OpenAPI", replaces the method in this way.
         app.openapi = with_mutual_tls(app)  # type: ignore[method-assign]
         setattr(app.state, _ARRCERT, authorizer)
         setattr(app.state, _SETTINGS, read)

@@ -8,6 +8,7 @@ from fastapi import FastAPI
 
 from arrcert import Authorizer, CertificateDenied
 from arrcert.asgi import (
+    RESPONSE_STARTS,
     ASGIApplication,
     Message,
     Receive,
@@ -18,11 +19,13 @@ from arrcert.asgi import (
     path_of,
     set_identity,
 )
+from arrcert.engine_io import log_polling
 from arrcert.exceptions import quote
 from arrcert.forwarding.exempt_paths import ExemptPaths
 from arrcert.gate import IDENTITY
 from arrcert_fastapi.dependency import AUTHORIZER, DENIED, RequireClientCertificate
-from arrcert_fastapi.routes import endpoints, requirements_at
+from arrcert_fastapi.middlewares import problems_of_middlewares
+from arrcert_fastapi.routes import effective_routes, endpoints, requirements_at
 
 _DEFAULT = RequireClientCertificate()
 _FORBIDDEN = b'{"detail":"Forbidden"}'
@@ -62,6 +65,8 @@ class GateMiddleware:
         if not self._was_examined:
             # All routes exist at the start, or without a lifespan at the first request.
             self._was_examined = True
+            if IDENTITY not in scope:  # Otherwise a check of arrcert is around the app.
+                self._examine_middlewares()
             self._examine_routes()
         if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
@@ -91,7 +96,7 @@ class GateMiddleware:
             if identity is not None:
                 if DENIED not in scope:
                     self._authorizer.entered_asgi(scope, identity)
-                if kind == "http.response.start":
+                if kind in RESPONSE_STARTS:
                     message = kept_private(message)
             await send(message)
 
@@ -124,8 +129,16 @@ class GateMiddleware:
             required = ()
         return required or (_DEFAULT,)
 
+    def _examine_middlewares(self) -> None:
+        """Log the middlewares that may answer before the gate."""
+        for problem in problems_of_middlewares(self._fastapi, type(self)):
+            _logger.error("configuration: %s", problem)
+
     def _examine_routes(self) -> None:
         """Log mistakes in the routes, and the endpoints that only the gate guards."""
+        log_polling(self._fastapi)
+        for route in effective_routes(self._fastapi.routes):
+            log_polling(getattr(route, "app", None))
         only_gate = []
         for endpoint in endpoints(self._fastapi):
             for requirement in endpoint.requirements:
@@ -139,9 +152,9 @@ class GateMiddleware:
                     )
             if endpoint.lacks_parentheses:
                 _logger.error(
-                    "configuration: %s has Depends(RequireClientCertificate), which checks nothing;"
-                    " write Depends(RequireClientCertificate()); until then only the gate guards"
-                    " it, under the policy 'default'",
+                    "configuration: %s has Depends(RequireClientCertificate), which names no"
+                    " policy; write Depends(RequireClientCertificate()); until then every request"
+                    " is denied",
                     endpoint,
                 )
             elif not endpoint.requirements and not self._is_exempt(endpoint.path):

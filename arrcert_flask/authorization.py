@@ -20,7 +20,7 @@ from arrcert import (
 )
 from arrcert.access import DAYS_LEFT
 from arrcert.adapters import deny_misconfigured, require_policy_name, require_role
-from arrcert.gate import IDENTITY, private
+from arrcert.gate import IDENTITY, SHARED_CACHES, private
 from arrcert.settings import Settings
 from arrcert_flask.signals import certificate_accepted, certificate_denied, certificate_expiring
 
@@ -223,12 +223,15 @@ def keep_private(response: Response) -> None:
     """Keep the response to an authorized request out of shared caches.
 
     Args:
-        response: it gets `Cache-Control: private`, unless it says `no-store`.
+        response: it gets `Cache-Control: private`, unless it says `no-store`. It loses the headers
+            that address only shared caches.
 
     It does not affect caches inside the app, such as a memoized view.
     """
     headers = response.headers
     said = [value for name, value in headers if name.lower() == "cache-control"]
+    for name in [name for name, _ in headers if name.lower().endswith(SHARED_CACHES)]:
+        headers.remove(name)
     cache_control = private(said)
     if said and cache_control is not None:
         headers["Cache-Control"] = cache_control

@@ -43,6 +43,7 @@ def routes_command(is_json: bool, fail_on_open: bool, allowed: tuple[str, ...]) 
     from arrcert.routes import as_json, as_text, outcome
     from arrcert_flask.routes import report
 
+    # The annotation of `current_app` is the app itself, without this method.
     app = current_app._get_current_object()  # type: ignore[attr-defined]
     try:
         found = report(app)

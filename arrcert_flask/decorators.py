@@ -9,6 +9,7 @@ from typing import Any, TypeVar, overload
 
 from arrcert.adapters import (
     NOT_GIVEN,
+    decorator_text,
     exempt_view,
     mark_policy,
     require_policy_name,
@@ -58,7 +59,7 @@ def authorize_certificate(
 
 
 def _protect(view: Callable[..., Any], policy: str, role: str | None) -> Callable[..., Any]:
-    require_view(view, for_classes="decorators = [authorize_certificate] in the class")
+    require_view(view, for_classes=f"decorators = [{decorator_text(policy, role)}] in the class")
     wrapper: Callable[..., Any]
     if inspect.iscoroutinefunction(view):
 

@@ -76,6 +76,7 @@ def refuse_while_wrapped(app: Flask) -> None:
     """
     is_wrapped = _is_protected_as_a_whole(app) and any(problems_of_answering_wrappers(app))
     if is_wrapped and not isinstance(app.wsgi_app, Refusal):
+        # Flask's documentation wraps an app in this way.
         app.wsgi_app = Refusal(app)  # type: ignore[method-assign]
 
 

@@ -13,6 +13,7 @@ from flask import Flask, Response, current_app, request
 from arrcert import Authorizer, ConfigurationError, Problem
 from arrcert.adapters import Requirement, is_exempt_view, requirement_named_by
 from arrcert.authorizer import UnconfiguredAuthorizer
+from arrcert.engine_io import log_polling
 from arrcert.settings import NOT_CONFIGURED, Served, Settings, load
 from arrcert_flask.authorization import (
     Extension,
@@ -190,6 +191,7 @@ class _Gate:
             refuse_while_wrapped(self._app)
             raise ConfigurationError(problems)
         self._app_was_examined = True
+        log_polling(self._app.wsgi_app)
         for problem in (*suspicious(self._app, request.environ), *([too_late] if late else ())):
             _logger.error("configuration: %s", problem)
 

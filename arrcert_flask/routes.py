@@ -254,8 +254,9 @@ def _exempt_paths_by_rule(app: Flask, checks: Iterable[Check]) -> dict[int, list
         for method in ("GET", "POST", "PUT", "DELETE"):
             try:
                 rule, _ = matcher.match(entry, method=method, return_rule=True)
+            # The entry leads to no rule for this method, or a converter of the site has failed.
             except Exception:  # noqa: S112
-                continue  # It leads to no rule for this method.
+                continue
             if rule.rule != entry:
                 paths = found.setdefault(id(rule), [])
                 paths += [entry] if entry not in paths else []

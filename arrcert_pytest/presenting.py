@@ -128,7 +128,7 @@ def _django_client(headers: Mapping[str, str]) -> Any:
     from django.conf import settings
 
     if "rest_framework" in settings.INSTALLED_APPS:
-        from rest_framework.test import APIClient  # type: ignore[import-untyped,unused-ignore]
+        from rest_framework.test import APIClient
 
         return APIClient(headers=dict(headers))
     from django.test import Client

@@ -1,4 +1,4 @@
-"""A request as App Service's front end sends it, in the form that servers pass to an app."""
+"""A request from the front end of App Service, in the form that a server passes to an app."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ HEADERS = {
     "x-original-url": "/hellocert",
     "x-appservice-proto": "https",
 }
-"""The front end's headers beside the certificate. Together they are fifteen."""
+"""The headers that the front end sends with the certificate. There are fifteen in all."""
 
 HEADER, KEY = "x-arr-clientcert", "HTTP_X_ARR_CLIENTCERT"
 ISSUER = "Contoso Issuing CA"
@@ -34,7 +34,7 @@ POLICIES = {"default": {"fingerprints": [CERTIFICATE.sha256_fingerprint]}}
 
 
 def environ_of(path_info: str) -> dict[str, Any]:
-    """Return a request as gunicorn hands it over.
+    """Return the environ of a request, as gunicorn makes it.
 
     Args:
         path_info: the path of the page.
@@ -65,7 +65,7 @@ def environ_of(path_info: str) -> dict[str, Any]:
 
 
 def scope_of(path: str) -> dict[str, Any]:
-    """Return a request as uvicorn hands it over.
+    """Return the scope of a request, as uvicorn makes it.
 
     Args:
         path: the path of the page.

@@ -1,8 +1,8 @@
 """Cold decisions and denials, against the platform's sample and cryptography's bare verifier.
 
-A decision about a client is cold if nothing about the client is remembered, so each turn presents
-one certificate after the other. A denial is measured twice: for a client that comes again, as most
-do, and for clients in turn.
+A decision is cold if nothing about the client is remembered. So each call presents another
+certificate. A denial is measured twice: for a client that comes again, as most clients do, and for
+a series of different clients.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ RSA_2048 = functools.partial(rsa.generate_private_key, 65537, 2048)
 KINDS = {"P-256": P256, "RSA-2048": RSA_2048}
 
 IN_TURN = 100
-"""The number of certificates that a turn presents, one after the other."""
+"""The number of certificates that one turn presents."""
 
 ISSUER = "Contoso Issuing CA"
 
 
 class Pki:
-    """A CA and what it issued, all keys of one kind.
+    """A CA and its certificates. All keys are of one kind.
 
     Args:
         make_key: makes a private key.
         issuer: the CA's common name.
-        above: what issued the CA's certificate; None for a root.
+        above: the CA that issued this CA's certificate; None for a root CA.
     """
 
     def __init__(self, make_key: Any, issuer: str = ISSUER, above: Pki | None = None) -> None:
@@ -57,8 +57,8 @@ class Pki:
         """Return a client certificate as App Service writes it.
 
         Args:
-            common_name: of the subject.
-            named: the CA whose key the certificate names as its issuer's; this one by default.
+            common_name: the common name of the subject.
+            named: the CA whose key is in the authority key identifier; this CA by default.
         """
         certificate = self.sign(common_name, self._client_key.public_key(), named=named)
         return base64.b64encode(certificate.public_bytes(Encoding.DER))
@@ -129,12 +129,12 @@ def main() -> int:
     return 0
 
 
-# Each turn makes its own iterator, so that no turn ends before its calls.
+# Each turn makes its own iterator, which has enough certificates for all of its calls.
 _NEXT = "next(values).decode('latin-1')"
 
 
 def cold_calls(kind: str) -> Calls:
-    """Return statements about clients that enter.
+    """Return statements about clients that are accepted.
 
     Args:
         kind: the kind of all keys, one of `KINDS`.
@@ -172,7 +172,7 @@ def cold_calls(kind: str) -> Calls:
 
 
 def cold_rows(found: Costs, kind: str) -> list[Row]:
-    """Return the ratios of clients that enter."""
+    """Return the ratios for clients that are accepted."""
     return [
         found.ratio("control: sample / sample", "sample again", "sample"),
         found.ratio("cold, pinned, remembered / sample", "pinned, remembered", "sample", 1.5),
@@ -190,9 +190,9 @@ _REFUSE = "try: verify({0}.decode('latin-1'))\nexcept Exception: pass"
 
 
 def flood_calls() -> Calls:
-    """Return statements about clients under pins that do not enter. The log counts them.
+    """Return statements about clients that no pin accepts, and whose denials the log only counts.
 
-    The flood begins with the first denial, and its second lasts as long as the run.
+    The flood begins with the first denial, and lasts until the end of the run.
     """
     calls = denial_calls("P-256")
     logger = logging.getLogger("arrcert")
@@ -204,7 +204,7 @@ def flood_calls() -> Calls:
 
 
 def denial_calls(kind: str) -> Calls:
-    """Return statements about clients that do not enter.
+    """Return statements about clients that are denied.
 
     Args:
         kind: the kind of all keys, one of `KINDS`.
@@ -261,7 +261,7 @@ def varied(client: bytes) -> list[bytes]:
 
 
 def flood_rows(found: Costs) -> list[Row]:
-    """Return the ratios of clients under pins that do not enter."""
+    """Return the ratios for clients that no pin accepts."""
     return [
         found.ratio("control: sample / sample", "sample, stranger again", "sample, stranger"),
         found.ratio("no base64 / sample", "no_base64", "sample, no_base64", 1.0),
@@ -272,7 +272,7 @@ def flood_rows(found: Costs) -> list[Row]:
 
 
 def denial_rows(found: Costs) -> list[Row]:
-    """Return the ratios of clients that do not enter."""
+    """Return the ratios for clients that are denied."""
     rows = flood_rows(found)
     for name, what, goal in (
         ("impostor", "a CA of the same name", 2.0),
@@ -348,7 +348,7 @@ def large_calls() -> Calls:
 
 
 def large_rows(found: Costs) -> list[Row]:
-    """Return the ratios to a bare verifier with the same anchors and intermediates."""
+    """Return the ratios to a verifier alone, with the same anchors and intermediates."""
     return [
         found.ratio("control: bare verifier / bare verifier", "verifier again", "verifier"),
         found.ratio("one policy, one anchor / bare verifier", "one", "verifier"),

@@ -2,9 +2,9 @@
 
 Run it from the project's root: `python benchmarks/flood.py`. It starts the Flask sample site under
 gunicorn on the loopback interface, sends 200,000 requests over keep-alive connections and prints
-one table. It exits with 1 after an answer other than 403, a legitimate request that fails or waits,
-memory that grows, a worker that dies, or an error in the site's log. It takes a few minutes, and at
-most ten.
+one table. The exit code is 1 if a hostile request gets another answer than 403, a legitimate
+request fails or waits, the memory grows, a worker dies, or the log of the site has an error. The
+run takes a few minutes, at most ten.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ KNOCK_EVERY = 0.05
 SLOWEST = 1.0
 """The longest time of a legitimate request, in seconds."""
 MOST_GROWTH = 2.0
-"""Megabytes that a worker may grow by in the second half of the flood.
+"""The megabytes by which a worker may grow in the second half of the flood.
 
-Until then the allocator fills its arenas, one for each thread. An object that every request left
-behind, of 50 bytes or more, would show.
+In the first half the allocator fills its arenas, one for each thread. If each request left an
+object of 50 bytes or more behind, the growth would be above this limit.
 """
 SITE = Path(__file__).parent.parent / "sample_sites" / "flask_site"
 
@@ -53,8 +53,8 @@ class Flood:
     def __init__(self, authority: CertificateAuthority) -> None:
         self._random = random.Random()  # noqa: S311 - nothing here is a secret.
         self._number = itertools.count()
-        # The policy accepts only alice. The mutants are of her certificate, the strangers look like
-        # it.
+        # The policy accepts only alice. The mutants are made from her certificate, and the
+        # strangers' certificates look like it.
         self._alice = authority.issue("alice").certificate
         self._stranger = self_signed("alice", issuer=authority).certificate
         self.kinds: dict[str, Callable[[int], str]] = {
@@ -67,7 +67,7 @@ class Flood:
         self._in_turn = itertools.cycle(self.kinds.values())
 
     def next(self) -> str:
-        """Return the next value; callers share it under a lock."""
+        """Return the next value. Several threads may call this."""
         return next(self._in_turn)(next(self._number))
 
     def _text(self, number: int) -> str:
@@ -98,7 +98,7 @@ class Flood:
 
 
 class Attacker(threading.Thread):
-    """One keep-alive connection that sends what the flood gives."""
+    """One keep-alive connection that sends the values of the flood."""
 
     def __init__(self, port: int, flood: Flood, left: itertools.count[int], until: float) -> None:
         super().__init__(daemon=True)
@@ -108,7 +108,7 @@ class Attacker(threading.Thread):
     _lock = threading.Lock()
 
     def run(self) -> None:
-        """Send until the flood has run out, or the time."""
+        """Send until the flood has no more values, or until the time is over."""
         connection = None
         while time.monotonic() < self._until:
             with self._lock:
@@ -137,7 +137,7 @@ class Client(threading.Thread):
         self.done = threading.Event()
 
     def run(self) -> None:
-        """Send requests until it is told to stop."""
+        """Send requests until `done` is set."""
         while not self.done.wait(KNOCK_EVERY):
             self.visit()
 
@@ -187,7 +187,7 @@ def _base64(data: bytes | bytearray) -> str:
 
 
 def megabytes(pids: list[int]) -> list[float]:
-    """Return the resident memory of each process; Linux alone tells."""
+    """Return the resident memory of each process in megabytes. It works only on Linux."""
     pages = [int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in pids]
     return [count * os.sysconf("SC_PAGE_SIZE") / 2**20 for count in pages]
 
@@ -264,7 +264,7 @@ def _measure(server: subprocess.Popen[bytes], port: int, value: str, flood: Floo
     server_faults = sum(count for status, count in statuses.items() if status.startswith("5"))
     other = sent - statuses["403"] - server_faults
     growth = max(b - a for a, b in zip(half, after, strict=True))
-    time.sleep(SECONDS_TO_COUNT + 1)  # The log reports the last second's denials when it ends.
+    time.sleep(SECONDS_TO_COUNT + 1)  # Then the denials of the last second are logged.
     errors, denials = _read_log(log)
     slowest = max(client.seconds)
     median = sorted(client.seconds)[len(client.seconds) // 2]
@@ -301,7 +301,7 @@ def _listed(figures: list[float]) -> str:
 
 
 def _read_log(log: int) -> tuple[int, int]:
-    """Return how many errors, and how many denials, the site has logged in full or counted."""
+    """Return the number of errors and of denials in the log, with those that are only counted."""
     errors = denials = 0
     with open(os.dup(log), "rb") as file:
         file.seek(0)

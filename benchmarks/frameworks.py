@@ -72,7 +72,7 @@ def main() -> int:
 def rows_of(
     framework: str, make: Callable[[], Calls], goal: float, options: argparse.Namespace
 ) -> list[Row]:
-    """Measure one framework, and hand its bars to the picture."""
+    """Measure one framework, and add its bars to the picture."""
     found = costs(make, options=options)
     name, _, parts = framework.partition(": ")
     rows = [
@@ -126,8 +126,8 @@ def calls_of(requests: dict[str, Callable[[], object]], alone: str, **setups: st
 
     Args:
         requests: sends a request, by the name of the page.
-        alone: `wsgi` or `asgi`: the decision to measure beside.
-        setups: what runs before each turn of a page.
+        alone: `wsgi` or `asgi`, for the decision that is measured too.
+        setups: the code that runs before each turn of a page.
     """
     gunicorn_hook_ran()  # This is the setting of a gunicorn.conf.py that uses `arrcert.gunicorn`.
     authorizer = Authorizer({"default": Policy(fingerprints=[CERTIFICATE.sha256_fingerprint])})
@@ -164,7 +164,7 @@ def wsgi_call(application: Callable[..., Any]) -> Callable[[], object]:
 
 
 def expect_200(status: str, _headers: object, _exc_info: object = None) -> None:
-    """Take the answer's status; anything but a 200 ends the benchmark."""
+    """End the benchmark if the status of the answer is not 200."""
     if not status.startswith("200"):
         raise RuntimeError(status)
 
@@ -192,13 +192,13 @@ def asgi_call(application: Any) -> Callable[[], object]:
 
 LOOP = asyncio.new_event_loop()
 
-# Here, because a child process under valgrind imports this module and makes the apps.
+# At import, because a child process under valgrind imports this module and makes the apps.
 logging.disable(logging.CRITICAL)
 os.environ.setdefault("WEBSITE_SITE_NAME", "benchmark")
 
 
 def flask_calls() -> Calls:
-    """Return requests to Flask apps of one page each, and to one with an open page as well."""
+    """Return requests to Flask apps with one page each, and to an app with an open page too."""
 
     def page() -> str:
         return PAGE
@@ -260,15 +260,15 @@ async def async_sample_page(request: HttpRequest) -> HttpResponse:
 
 
 def urlconf(name: str, view: Callable[..., Any]) -> str:
-    """Make a URLconf of one page: Django tries the patterns of a URLconf in order."""
+    """Make a URLconf with one page, because Django tries the patterns of a URLconf in order."""
     module = types.ModuleType(f"urls_of_{name}")
-    module.urlpatterns = [path(PATH[1:], view)]  # type: ignore[attr-defined]
+    module.urlpatterns = [path(PATH[1:], view)]
     sys.modules[module.__name__] = module
     return module.__name__
 
 
 def use(name: str, *, is_protected: bool) -> None:
-    """Make a page the whole site: its URLconf, and what arrcert adds or does not add.
+    """Make a page the only page of the site, with or without arrcert.
 
     Args:
         name: the name of the URLconf.
@@ -279,17 +279,17 @@ def use(name: str, *, is_protected: bool) -> None:
     if is_protected:
         request_started.connect(refuse_to_serve, dispatch_uid="arrcert_django")
     else:
-        # A site without arrcert has no such receiver.
+        # This receiver is arrcert's, and a site without arrcert does not have it.
         request_started.disconnect(dispatch_uid="arrcert_django")
 
 
 def django_wsgi_calls() -> Calls:
-    """Return requests to Django sites of one page each, under WSGI."""
+    """Return requests to Django sites with one page each, under WSGI."""
     return django_calls(WSGIHandler, wsgi_call, "wsgi", page, sample_page)
 
 
 def django_asgi_calls() -> Calls:
-    """Return requests to Django sites of one page each, under ASGI."""
+    """Return requests to Django sites with one page each, under ASGI."""
     return django_calls(ASGIHandler, asgi_call, "asgi", async_page, async_sample_page)
 
 
@@ -300,12 +300,12 @@ def django_calls(
     view: Callable[..., Any],
     sample_view: Callable[..., Any],
 ) -> Calls:
-    """Return requests to sites of one page each."""
+    """Return requests to sites with one page each."""
     if not settings.configured:
         settings.configure(
             ARRCERT=POLICIES,
             ALLOWED_HOSTS=["*"],
-            SECRET_KEY="of a benchmark",  # noqa: S106
+            SECRET_KEY="of a benchmark",  # noqa: S106 - it protects nothing.
             INSTALLED_APPS=["arrcert_django"],
         )
         django.setup()

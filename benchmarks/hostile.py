@@ -53,12 +53,12 @@ class Case(NamedTuple):
 
 
 class _Public(NamedTuple):
-    """A public key without a private key."""
+    """A public key, in place of a pair of keys."""
 
     key: Any
 
     def public_key(self) -> Any:
-        """Return it."""
+        """Return the public key."""
         return self.key
 
 
@@ -96,16 +96,16 @@ def issue(
     issuer_name: x509.Name | None = None,
     is_expired: bool = False,
 ) -> x509.Certificate:
-    """Return a certificate for a key, signed with another.
+    """Return a certificate for one key, signed with another key.
 
     Args:
-        subject: its common name.
-        issuer: the issuer's common name.
-        key: the key that is certified.
-        signer: the key that signs.
-        is_ca: whether it is a CA.
-        names: its subject alternative names.
-        key_id: its key identifier and its issuer's; none by default.
+        subject: the common name of the subject.
+        issuer: the common name of the issuer.
+        key: the public key in the certificate.
+        signer: the private key that signs.
+        is_ca: whether it is a CA certificate.
+        names: the subject alternative names.
+        key_id: the value of both key identifiers, the subject's and the issuer's; none by default.
         extensions: more extensions, none of them critical.
         issuer_name: the issuer's whole name, in place of its common name.
         is_expired: whether its validity is over.
@@ -198,8 +198,7 @@ def cases() -> Iterator[Case]:
     def allowing(key_name: str, entry: str) -> dict[int, list[Policy]]:
         return {
             count: [
-                Policy(trust_anchors=pems[0], **{key_name: [entry.format(n)]})  # type: ignore[arg-type]
-                for n in range(count)
+                Policy(trust_anchors=pems[0], **{key_name: [entry.format(n)]}) for n in range(count)
             ]
             for count in COUNTS
         }
@@ -461,13 +460,14 @@ def insiders(pems: dict[int, str], key: Any) -> Iterator[Case]:
 
 
 def combined(keys: list[Any]) -> Iterator[Case]:
-    """Yield a request that is dear in several ways at once.
+    """Yield a request that is expensive for several reasons at once.
 
     Args:
         keys: P-384 keys of forwarded CAs, at least ten.
 
-    The leaf has many names. Ten CAs of one name with slow keys come with it. All of them name the
-    key of every fourth configured CA, which has the same name.
+    The leaf has many names. Ten CAs with slow keys and the same name come with it. Each of them
+    names the same key as its issuer's, and every fourth configured CA has this name and this key
+    identifier.
     """
     leaf_key = ec.generate_private_key(ec.SECP256R1())
     names = [x509.DNSName(f"{number:x}") for number in range(2300)]
@@ -496,9 +496,9 @@ def combined(keys: list[Any]) -> Iterator[Case]:
 
 
 def seconds(authorizer: Authorizer, headers: list[tuple[str, str]]) -> float:
-    """Return the quickest of some denials of a request, in seconds of CPU time.
+    """Return the shortest CPU time of several denials of a request, in seconds.
 
-    Each of them reads the certificate, as for a stranger who sends another one each time.
+    Each of them reads the certificate anew, as for a stranger who sends another one each time.
     """
     best = float("inf")
     for _ in range(5):
@@ -515,7 +515,7 @@ def seconds(authorizer: Authorizer, headers: list[tuple[str, str]]) -> float:
 
 
 def names_in_one_list() -> tuple[float, float]:
-    """Return the seconds for one name and for 1,000 names in one list."""
+    """Return the seconds for one name in a list and for 1,000 names."""
     certificate = as_many_as_fit(lambda n: f"{n:x}", x509.DNSName)
     key = ec.generate_private_key(ec.SECP256R1())
     root = issue("Root", "Root", key, key, is_ca=True).public_bytes(Encoding.PEM).decode()

@@ -1,8 +1,8 @@
 """Instructions per call, counted by valgrind's callgrind.
 
-A count is repeatable to a percent, also on a busy machine. The statements run in a process of their
-own under valgrind. Each of them runs n times and 2n times; the difference belongs to n calls, and
-what the counting itself costs cancels out.
+A count of the same code varies by about a percent, also on a busy machine. The statements run in a
+separate process under valgrind. Each of them runs n times and then 2n times. The difference is the
+count of n calls, without the cost of the counting itself.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Calls(NamedTuple):
     Attributes:
         statements: Python statements by their name.
         names: the global names that they use.
-        setups: what runs before each turn of a statement; it is not measured.
+        setups: the code that runs before each turn of a statement. It is not measured.
     """
 
     statements: Mapping[str, str]
@@ -50,7 +50,7 @@ class Calls(NamedTuple):
 
 
 def why_not() -> str | None:
-    """Return why instructions cannot be counted on this machine, None if they can."""
+    """Return why instructions cannot be counted on this machine; None if they can."""
     for program, what in (("valgrind", "valgrind"), ("cc", "a C compiler (cc)")):
         if shutil.which(program) is None:
             return f"{what} is not installed"
@@ -64,7 +64,7 @@ def count(make: Callable[..., Calls], *arguments: str) -> dict[str, float]:
 
     Args:
         make: a function of a benchmark's module.
-        arguments: what it is called with, in the process under valgrind.
+        arguments: the arguments of the function, in the process under valgrind.
     """
     module = Path(inspect.getfile(make)).stem
     with tempfile.TemporaryDirectory() as folder:
@@ -84,7 +84,7 @@ def count(make: Callable[..., Calls], *arguments: str) -> dict[str, float]:
 
 
 def _read(folder: Path) -> dict[str, float]:
-    """Return the instructions of one call by the statement, from callgrind's files."""
+    """Return the instructions of one call of each statement, from callgrind's files."""
     counts: dict[str, dict[int, int]] = {}
     for path in folder.glob("out*"):
         text = path.read_text()
@@ -106,7 +106,7 @@ def main() -> None:
         timer = timeit.Timer(statement, calls.setups.get(name, "pass"), globals=dict(calls.names))
         timer.timeit(WARM_UP)
         gc.collect()
-        # The first count is ignored, because it has work that is done once, such as binding
+        # The first count is ignored. It includes work that is done only once, such as binding
         # symbols.
         for number in (1, CALLS, 2 * CALLS):
             switch.begin()

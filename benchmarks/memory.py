@@ -1,4 +1,4 @@
-"""The share of requests that the memory of accepted certificates answers, for kinds of traffic."""
+"""The hit rate of the memory of accepted certificates, for several kinds of traffic."""
 
 from __future__ import annotations
 
@@ -57,12 +57,12 @@ def row(
 
 
 def in_turn(clients: int) -> Iterator[int]:
-    """Yield one client after the other, again and again."""
+    """Yield the clients in the same order, again and again."""
     return itertools.cycle(range(clients))
 
 
 def by_zipf(clients: int) -> Iterator[int]:
-    """Yield clients at random: the n-th most frequent one comes 1/n as often as the first."""
+    """Yield clients at random. The n-th most frequent client comes 1/n as often as the first."""
     chance = random.Random(SEED)  # noqa: S311 - nothing here is a secret.
     sums = list(itertools.accumulate(1 / number for number in range(1, clients + 1)))
     while True:
@@ -70,7 +70,7 @@ def by_zipf(clients: int) -> Iterator[int]:
 
 
 def one_off() -> Iterator[int]:
-    """Yield 500 clients at random, and after each of them, on average, one that comes once."""
+    """Yield 500 clients at random, and between them about as many clients that come only once."""
     chance = random.Random(SEED)  # noqa: S311 - nothing here is a secret.
     hot, strangers = by_zipf(500), itertools.count(1_000_000)
     while True:

@@ -1,4 +1,4 @@
-"""The WSGI and the ASGI middleware, around an app that does nothing else."""
+"""The cost of the WSGI and the ASGI middleware, around an app that does nothing."""
 
 from __future__ import annotations
 
@@ -62,19 +62,19 @@ async def asgi_app(_scope: dict[str, Any], _receive: object, send: Send) -> None
 
 
 def start_response(status: str, _headers: object, _exc_info: object = None) -> None:
-    """Take the answer's status; anything but a 200 ends the benchmark."""
+    """End the benchmark if the status of the answer is not 200."""
     if status != "200 OK":
         raise RuntimeError(status)
 
 
 async def send(message: dict[str, Any]) -> None:
-    """Take a message; any status but 200 ends the benchmark."""
+    """Take a message, and end the benchmark if its status is not 200."""
     if message.get("status", 200) != 200:
         raise RuntimeError(message)
 
 
 def run(request: Any) -> None:
-    """Run a coroutine that waits for nothing, without an event loop."""
+    """Run a coroutine without an event loop. It must not wait for anything."""
     try:
         request.send(None)
     except StopIteration:

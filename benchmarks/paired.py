@@ -1,9 +1,9 @@
-"""Costs side by side, and the table that all benchmarks print.
+"""The measuring of several statements together, and the table that all benchmarks print.
 
 The costs are CPU times of one process and, where valgrind is installed, instructions per call. Each
-round runs every statement once, in random order. Whatever slows one statement down slows the others
-down too, so a ratio of two times from such rounds holds from machine to machine. A ratio of
-instructions also holds on a busy machine.
+round runs every statement once, in random order. If something slows one statement down, it slows
+the others down too. So the ratio of two times is nearly the same on every machine. A ratio of
+instructions is nearly the same on a busy machine too.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ class Row(NamedTuple):
     """One line of a table.
 
     Attributes:
-        measure: what is compared with what.
-        found: the ratio, or another figure; None where it was not measured.
-        goal: what it must not pass; None where it is only told.
-        at_least: whether the goal is a floor.
-        unit: behind both figures.
-        beside: what else was seen; where nothing was measured, why.
-        of: what the figure is a ratio of.
+        measure: the two things that are compared.
+        found: the ratio or another figure; None if it was not measured.
+        goal: the limit for the figure; None if there is no limit.
+        at_least: whether the goal is the smallest allowed figure, not the largest.
+        unit: the unit of both figures.
+        beside: more figures. If nothing was measured, this is the reason.
+        of: the quantity of which the figure is a ratio.
     """
 
     measure: str
@@ -59,7 +59,7 @@ class Row(NamedTuple):
         """Whether the goal is reached; None without a goal or a figure."""
         if self.goal is None or self.found is None:
             return None
-        # The shown digits are compared, so that no table says that 0.20 misses a goal of 0.2.
+        # Compare the printed digits. Otherwise a table could say that 0.20 misses a goal of 0.2.
         found = round(self.found, 2)
         return found >= self.goal if self.at_least else found <= self.goal
 
@@ -69,7 +69,7 @@ class Bar(NamedTuple):
 
     Attributes:
         label: what answers the request.
-        unit: what the parts are counted in.
+        unit: the unit of the parts.
         parts: the cost of each part, in the order in which they are stacked.
     """
 
@@ -83,7 +83,7 @@ class Costs(NamedTuple):
 
     Attributes:
         seconds: the CPU seconds of each statement in each round.
-        instructions: the instructions of one call; empty where they were not counted.
+        instructions: the instructions of one call; empty if they were not counted.
         why_not: why they were not counted.
     """
 
@@ -92,7 +92,7 @@ class Costs(NamedTuple):
     why_not: str = ""
 
     def microseconds(self, name: str, less: str = "") -> float:
-        """Return the CPU time of a statement, or of what it costs more than another one.
+        """Return the CPU time of a statement, or how much more it takes than another statement.
 
         Args:
             name: the statement.
@@ -101,7 +101,7 @@ class Costs(NamedTuple):
         return (low(self.seconds[name]) - (low(self.seconds[less]) if less else 0)) * 1e6
 
     def counted(self, name: str, less: str = "") -> float:
-        """Return the instructions of a statement, or of what it costs more than another one."""
+        """Return the instructions of a statement, or how many more they are than another's."""
         return self.instructions[name] - (self.instructions[less] if less else 0)
 
     def ratio(
@@ -115,16 +115,16 @@ class Costs(NamedTuple):
         less_other: str | None = None,
         at_least: bool = False,
     ) -> Row:
-        """Return the row that compares two statements: by instructions, by time without them.
+        """Return the row that compares two statements, by instructions or else by time.
 
         Args:
-            measure: what is compared with what.
-            one: the statement whose cost is divided.
-            other: the statement whose cost divides.
-            goal: what the ratio must not pass; None where it is only told.
-            less: the statement whose cost is subtracted from `one`.
-            less_other: the same for `other`; by default what is subtracted from `one`.
-            at_least: whether the goal is a floor.
+            measure: the two things that are compared.
+            one: the statement whose cost is the numerator.
+            other: the statement whose cost is the denominator.
+            goal: the limit for the ratio; None if there is no limit.
+            less: the statement whose cost is subtracted from that of `one`.
+            less_other: the same for `other`; by default the statement `less`.
+            at_least: whether the goal is the smallest allowed ratio, not the largest.
         """
         less_other = less if less_other is None else less_other
         times = self.microseconds(one, less), self.microseconds(other, less_other)
@@ -141,11 +141,11 @@ class Costs(NamedTuple):
 
 
 def costs(make: Callable[..., Calls], *arguments: str, options: argparse.Namespace) -> Costs:
-    """Return what the statements cost that a function makes.
+    """Measure the statements that a function makes.
 
     Args:
         make: a function of a benchmark's module.
-        arguments: what it is called with.
+        arguments: the arguments of the function.
         options: the command line, as `options_from_command_line` returns it.
     """
     calls = make(*arguments)
@@ -167,7 +167,7 @@ def medians(
 
 
 def low(values: Sequence[float]) -> float:
-    """Return the low quantile of some turns."""
+    """Return the low quantile of the seconds of several turns."""
     return sorted(values)[int(len(values) * LOW)]
 
 
@@ -183,8 +183,8 @@ def turns(
     Args:
         statements: Python statements by their name.
         names: the global names that they use.
-        rounds: turns of each.
-        setups: what runs before each turn of a statement, which is not measured.
+        rounds: the number of turns of each statement.
+        setups: the code that runs before each turn of a statement. It is not measured.
     """
     timers = {
         name: timeit.Timer(
@@ -216,7 +216,7 @@ def options_from_command_line(description: str | None, default: int) -> argparse
 
     Args:
         description: the module's docstring.
-        default: the rounds without `--rounds`.
+        default: the number of rounds without `--rounds`.
     """
     parser = argparse.ArgumentParser(description=(description or "").splitlines()[0])
     parser.add_argument("--rounds", type=int, default=default, help="turns of each statement")
@@ -231,7 +231,7 @@ def rounds_from_command_line(description: str | None, default: int) -> int:
 
 
 def resident_megabytes() -> float:
-    """Return this process's resident memory; Linux alone tells."""
+    """Return the resident memory of this process in megabytes. It works only on Linux."""
     for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
         if line.startswith("VmRSS:"):
             return int(line.split()[1]) / 1024
@@ -239,7 +239,7 @@ def resident_megabytes() -> float:
 
 
 def print_table(title: str, rows: Sequence[Row]) -> None:
-    """Print the rows, aligned, and say of each goal whether it was reached."""
+    """Print the rows in columns, and whether each goal was reached."""
     width = max(len(row.measure) for row in rows)
     print(f"\n{title}\n{'measure':{width}}  {'found':>9}  {'goal':>10}")
     for row in rows:
@@ -259,7 +259,7 @@ def shown(row: Row) -> tuple[str, str]:
 
 
 def draw(bars: Sequence[Bar]) -> None:
-    """Hand bars to `run.py`, which draws the picture."""
+    """Pass bars to `run.py`, which draws the picture."""
     for bar in bars:
         _record({"bar": bar._asdict()})
 

@@ -30,9 +30,9 @@ def picture_of(bars: Sequence[Bar]) -> str:
     """Return the picture.
 
     Args:
-        bars: two of each framework, one after the other: with arrcert, and with the sample.
+        bars: two bars for each framework, first with arrcert, then with the sample.
 
-    Each framework has a scale of its own, because the costs of their requests differ widely.
+    Each framework has its own scale, because the costs of their requests differ widely.
     """
     pairs = [bars[index : index + 2] for index in range(0, len(bars), 2)]
     height = TOP + len(pairs) * (2 * STEP + GAP) + 8

@@ -1,4 +1,4 @@
-"""A policy of a million pins against one of one."""
+"""A policy with a million pins, compared with a policy with one pin."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def main() -> int:
 
 
 def loaded(pins: list[Any]) -> tuple[Policy, float, float]:
-    """Return a policy of some pins, the CPU seconds that it took, and the megabytes it holds."""
+    """Return a policy with some pins, the CPU seconds of its loading, and its megabytes."""
     gc.collect()
     before, started = resident_megabytes(), time.thread_time()
     policy = Policy(fingerprints=pins)

@@ -1,4 +1,4 @@
-"""What revocation lists cost: a decision under 10 and under 1,000,000 entries, and the load."""
+"""The cost of revocation lists with 10 and with 1,000,000 entries: a decision, and the loading."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from arrcert.trust.revocation import RevocationLists
 
 FEW, MANY = 10, 1_000_000
 WIDTH = 20
-"""Bytes of the longest serial number that RFC 5280 section 4.1.2.2 allows."""
+"""The bytes of the longest serial number that RFC 5280 section 4.1.2.2 allows."""
 ROUNDS, LOADS = 60, 3
 
 
@@ -44,7 +44,7 @@ def tlv(tag: int, *content: bytes) -> bytes:
 
 
 def made_list(ca: CertificateAuthority, entries: int) -> bytes:
-    """Sign a list of random serial numbers, each with a reason; pyca's builder takes minutes."""
+    """Sign a list of random serial numbers with reasons. pyca's builder would take minutes."""
     now = datetime.now(UTC)
     oid_reason, oid_ecdsa = bytes.fromhex("0603551d15"), bytes.fromhex("06082a8648ce3d040302")
     reason = tlv(0x30, tlv(0x30, oid_reason, tlv(0x04, b"\x0a\x01\x01")))
@@ -65,10 +65,10 @@ def made_list(ca: CertificateAuthority, entries: int) -> bytes:
 
 
 def longest_stall(work: Callable[[], Any]) -> tuple[Any, float, float]:
-    """Do work on a thread; return its result, its CPU seconds, and how long this thread stood.
+    """Run a function on a thread; return its result, its CPU seconds, and the longest stall.
 
     Args:
-        work: what is done.
+        work: the function. The stall is the longest time in which this thread could not run.
     """
     results: list[Any] = []
 
@@ -108,7 +108,7 @@ def main() -> int:
     many, seconds, stall = longest_stall(lambda: read(data, "many"))
     gc.collect()
     held = resident_megabytes() - before
-    # A stall is as long as the machine lets it be; the shortest of some is the least disturbed.
+    # Other programs can make a stall longer. So several are measured, and the shortest counts.
     bare_seconds, bare_stall = math.inf, math.inf
     for _ in range(LOADS):
         _, taken, stood = longest_stall(lambda: load_der_x509_crl(data))
@@ -169,10 +169,11 @@ def main() -> int:
 
 
 def table_of(data: bytes) -> bytearray:
-    """Parse a list, and put each serial number into one block of memory by code in Python.
+    """Parse a list, and let Python code put each serial number into one block of memory.
 
-    It is a hash table with open addressing, of which a quarter is empty. This is the usual way to
-    load a list into little memory. It does not check the signature or the extensions of the list.
+    The block is a hash table with open addressing, of which a quarter is empty. This is the usual
+    way to hold a list in little memory. It does not check the signature or the extensions of the
+    list.
     """
     crl = load_der_x509_crl(data)
     size = (len(crl) * 4 // 3 + 1) * WIDTH
@@ -187,7 +188,7 @@ def table_of(data: bytes) -> bytearray:
 
 
 def numbers_in(data: bytes) -> int:
-    """Parse a list and read each serial number, as users of cryptography must."""
+    """Parse a list and read each serial number, with the interface of cryptography."""
     return sum(1 for entry in load_der_x509_crl(data) if entry.serial_number)
 
 

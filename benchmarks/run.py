@@ -1,7 +1,8 @@
 """Run all benchmarks, and write one table and one picture into the page that shows them.
 
 Run it from the project's root: `make bench`. It ends within ten minutes. `--quick` is for the
-tests: few rounds, no instructions, and without the benchmarks that load a million entries.
+tests: it has few rounds, counts no instructions, and leaves out the benchmarks that load a million
+entries.
 """
 
 from __future__ import annotations
@@ -39,9 +40,9 @@ class Benchmark(NamedTuple):
 
     Attributes:
         script: the module's name.
-        seconds: how long it may take.
-        is_quick: whether it takes part in a quick run.
-        arguments: what it is started with in a full run.
+        seconds: the longest time that it may take.
+        is_quick: whether a quick run includes it.
+        arguments: its arguments in a full run.
     """
 
     script: str
@@ -111,12 +112,12 @@ def main() -> int:
 
 
 def run_all(benchmarks: list[Benchmark], record: Path, *, is_quick: bool) -> list[tuple[str, str]]:
-    """Run the benchmarks one after the other, and return which failed, with the reason.
+    """Run the benchmarks one after the other, and return the failed ones with the reason.
 
     Args:
-        benchmarks: what to run.
+        benchmarks: the benchmarks.
         record: the file to which they add their tables.
-        is_quick: whether few rounds are enough.
+        is_quick: whether this is a quick run.
     """
     begun, failed = time.monotonic(), []
     for number, (script, seconds, _, arguments) in enumerate(benchmarks, start=1):
@@ -142,18 +143,18 @@ def run_all(benchmarks: list[Benchmark], record: Path, *, is_quick: bool) -> lis
 
 
 def run_one(command: list[str], record: Path, seconds: float) -> str | None:
-    """Run one benchmark; return why it failed, None if it did not.
+    """Run one benchmark. Return why it failed, or None.
 
     Args:
-        command: the module's name, and the arguments.
+        command: the name of the module, and the arguments.
         record: the file to which it adds its tables.
-        seconds: how long it may take.
+        seconds: the longest time that it may take.
     """
     script, *arguments = command
     process = subprocess.Popen(
         [sys.executable, str(HERE / f"{script}.py"), *arguments],
         env=os.environ | {RECORD: str(record)},
-        start_new_session=True,  # So that servers which it started end with it.
+        start_new_session=True,  # The servers that it has started must end too.
     )
     try:
         code = process.wait(seconds)
@@ -183,7 +184,7 @@ def write(page: Path, tables: list[Table], bars: list[Bar]) -> None:
 
     Args:
         page: the page.
-        tables: what was measured.
+        tables: the tables of the benchmarks.
         bars: the bars of the picture.
     """
     text = page.read_text(encoding="utf-8")
@@ -192,7 +193,7 @@ def write(page: Path, tables: list[Table], bars: list[Bar]) -> None:
     page.write_text(f"{before}{BEGIN}\n{markdown(tables)}\n{END}{after}", encoding="utf-8")
     print(f"\nThe table is in {page}.")
     if bars:
-        # The page says where its picture lies.
+        # The page names the file of its picture.
         [link] = re.findall(r"!\[[^\]]*\]\(([^)]+\.svg)\)", text)
         picture = page.parent / link
         picture.write_text(picture_of(bars), encoding="utf-8")
@@ -200,7 +201,7 @@ def write(page: Path, tables: list[Table], bars: list[Bar]) -> None:
 
 
 def markdown(tables: list[Table]) -> str:
-    """Return one Markdown table of all rows, under a line that says where they were measured."""
+    """Return one Markdown table of all rows, below a line about the machine and the versions."""
     lines = [
         f"{where()}",
         "",
@@ -218,7 +219,7 @@ def markdown(tables: list[Table]) -> str:
 
 
 def signs(text: str) -> str:
-    """Return a goal with the signs of mathematics."""
+    """Return a goal with mathematical signs."""
     return text.replace("<=", "≤").replace(">=", "≥")
 
 
@@ -235,7 +236,7 @@ def where() -> str:
 
 
 def valgrind() -> str:
-    """Return the version of valgrind, or that it is missing."""
+    """Return the version of valgrind, or a text that says that it is missing."""
     if shutil.which("valgrind") is None:
         return "without valgrind"
     done = subprocess.run(["valgrind", "--version"], capture_output=True, text=True, check=True)

@@ -1,4 +1,4 @@
-"""What the platform's documentation does with the header, written anew as one function.
+"""The check of the header in the platform's documentation, rewritten as one function.
 
 https://learn.microsoft.com/azure/app-service/app-service-web-configure-tls-mutual-auth
 """
@@ -16,12 +16,12 @@ from cryptography.x509.oid import NameOID
 def documented_sample(
     thumbprint: str, common_name: str, issuer: str
 ) -> Callable[[str | None], bool]:
-    """Return the sample's check of a header's text: armour, parse, SHA-1, names, dates.
+    """Return the sample's check of a header: PEM lines, parsing, SHA-1, names, dates.
 
     Args:
-        thumbprint: SHA-1 over the DER, in hex.
-        common_name: of the subject.
-        issuer: the issuer's common name.
+        thumbprint: the SHA-1 of the DER, in hex.
+        common_name: the common name of the subject.
+        issuer: the common name of the issuer.
     """
     wanted = bytes.fromhex(thumbprint)
 
@@ -33,7 +33,7 @@ def documented_sample(
             certificate = load_pem_x509_certificate(text.encode("utf-8"))
         except ValueError:
             return False
-        if certificate.fingerprint(hashes.SHA1()) != wanted:  # noqa: S303 - as it stands there.
+        if certificate.fingerprint(hashes.SHA1()) != wanted:  # noqa: S303 - as in the documentation.
             return False
         subject = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value
         if subject != common_name:

@@ -1,4 +1,4 @@
-"""What `import arrcert` costs, against `import cryptography.x509`: each in a process of its own."""
+"""The cost of `import arrcert`, compared with `import cryptography.x509`, each in a new process."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TIMED = "import time; t = time.process_time(); import {}; print(time.process_tim
 def main() -> int:
     """Measure, and print the table."""
     rounds = rounds_from_command_line(__doc__, 21)
-    # Otherwise Python compiles the modules each time, which no site does.
+    # This compiles the modules once. Otherwise Python would compile them in each process.
     environment = {
         name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"
     }

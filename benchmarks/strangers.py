@@ -1,4 +1,4 @@
-"""200,000 strangers, each with another certificate: the memory and the time that they cost."""
+"""The memory and the time that 200,000 strangers cost, each with another certificate."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def main() -> int:
 def present(
     authorizer: Authorizer, der: bytes, serial: int, policies: list[str], numbers: range
 ) -> None:
-    """Present one certificate after the other, each with a serial number of its own."""
+    """Present certificates, each with another serial number."""
     at = der.index(serial.to_bytes((serial.bit_length() + 8) // 8, "big"))
     for number in numbers:
         other = der[:at] + b"\x01" + number.to_bytes(8, "big") + der[at + 9 :]

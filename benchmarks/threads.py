@@ -1,4 +1,4 @@
-"""Warm decisions of eight threads against those of one thread, also on free-threaded Python."""
+"""The warm decisions of eight threads and of one thread, also on free-threaded Python."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from arrcert.forwarding.gunicorn import gunicorn_hook_ran
 THREADS = 8
 SECONDS = 0.4
 FREE_THREADED = ("python3.14t", "python3.13t")
-"""The interpreters that are looked for."""
+"""The free-threaded interpreters that the benchmark looks for."""
 
 
 def main() -> int:
@@ -45,7 +45,7 @@ def row(measure: str, one: float, many: float) -> Row:
 
 
 def free_threaded() -> Row:
-    """Return the row of free-threaded Python, which a process of its own measures."""
+    """Return the row of free-threaded Python. A new process measures it."""
     measure = f"the same on free-threaded Python: {THREADS} threads / 1 thread"
     program = next(filter(None, map(shutil.which, FREE_THREADED)), None)
     if program is None:
@@ -61,9 +61,9 @@ def free_threaded() -> Row:
 
 
 def figures(rounds: int) -> tuple[float, float, float]:
-    """Return the best decisions a second of one thread, of one thread again, and of eight."""
+    """Return the most decisions in a second: of one thread, of one thread again, and of eight."""
     logging.disable(logging.CRITICAL)
-    gunicorn_hook_ran()  # As if `arrcert.gunicorn` stood in gunicorn.conf.py.
+    gunicorn_hook_ran()  # As with `arrcert.gunicorn` in gunicorn.conf.py.
     policy = Policy(fingerprints=[CERTIFICATE.sha256_fingerprint])
     authorizer = Authorizer({"default": policy})
     authorizer.authorize_wsgi(environ_of("/hellocert"))
@@ -76,7 +76,7 @@ def figures(rounds: int) -> tuple[float, float, float]:
 
 
 def decisions(authorizer: Authorizer, threads: int) -> float:
-    """Return how many warm decisions some threads make together in a second."""
+    """Return the number of warm decisions that some threads together make in a second."""
     counts = [0] * threads
     begun = threading.Barrier(threads + 1)
     stopped = threading.Event()

@@ -1,6 +1,6 @@
-"""The CPU time of gunicorn's worker for a request behind HAProxy: arrcert against the sample.
+"""The CPU time of gunicorn's worker for a request behind HAProxy, with arrcert and with the sample.
 
-Needs `haproxy`. HAProxy listens without TLS and sets the header itself, as it would with
+It needs `haproxy`. HAProxy listens without TLS, and sets the header to a fixed text in the form of
 `%[ssl_c_der,base64]`.
 """
 
@@ -29,7 +29,7 @@ from arrcert_flask import Arrcert, authorize_certificate
 
 HERE = Path(__file__).resolve().parent
 REQUESTS = 400
-"""Requests in one turn."""
+"""The number of requests in one turn."""
 
 PAGES = ("plain", "plain again", "sample", "arrcert")
 ISSUER = "Contoso Issuing CA"
@@ -38,7 +38,7 @@ GOAL = 0.35
 
 
 def application(page: str) -> flask.Flask:
-    """Return what gunicorn serves.
+    """Return the application that gunicorn serves.
 
     Args:
         page: one of `PAGES`.
@@ -117,7 +117,7 @@ def rows_of(seconds: dict[str, list[float]]) -> list[Row]:
 
 
 def ask(port: int, requests: int) -> None:
-    """Send requests over one connection; any answer but a 200 ends the benchmark."""
+    """Send requests over one connection. An answer other than 200 ends the benchmark."""
     with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
         for _ in range(requests):
             connection.sendall(b"GET / HTTP/1.1\r\nHost: site\r\n\r\n")
@@ -132,7 +132,7 @@ def ask(port: int, requests: int) -> None:
 
 
 def cpu_seconds(pid: int) -> float:
-    """Return the CPU time of a process in seconds; Linux alone tells."""
+    """Return the CPU time of a process in seconds. It works only on Linux."""
     return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e9
 
 
@@ -157,7 +157,7 @@ def gunicorn(page: str, environment: dict[str, str], folder: Path) -> Iterator[t
 
 @contextmanager
 def haproxy(backend: int, header_value: str, folder: Path) -> Iterator[int]:
-    """Put HAProxy before a port, and yield its own."""
+    """Run HAProxy in front of a port, and yield the port of HAProxy."""
     port = free_port()
     configuration = folder / f"haproxy {port}.cfg"
     configuration.write_text(
@@ -187,7 +187,7 @@ backend site
 @contextmanager
 def running(command: list[str], environment: dict[str, str], log: object) -> Iterator[int]:
     """Run a server until the block ends, and yield its process."""
-    process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)  # type: ignore[call-overload]
+    process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
     try:
         yield process.pid
     finally:
@@ -196,7 +196,7 @@ def running(command: list[str], environment: dict[str, str], log: object) -> Ite
 
 
 def wait_for(port: int, log: Path) -> None:
-    """Return when a server listens."""
+    """Wait until a server listens."""
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         with socket.socket() as client:

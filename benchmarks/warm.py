@@ -1,4 +1,4 @@
-"""Warm decisions: the same client again, against the platform's sample and the floor."""
+"""Warm decisions: the same client again, compared with the platform's sample and with the floor."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def main() -> int:
 def telemetry(found: Costs) -> Row:
     """Return the row of the metrics."""
     try:
-        import opentelemetry.sdk  # noqa: F401
+        import opentelemetry.sdk  # noqa: F401 - only to learn whether it is installed.
     except ImportError:
         why = "not measured: opentelemetry-sdk is not installed"
         return Row("with telemetry on / off, warm", None, 1.5, beside=why)
@@ -80,7 +80,7 @@ def telemetry(found: Costs) -> Row:
 
 
 def calls() -> Calls:
-    """Return the statements, and what they use: the same client for all."""
+    """Return the statements and the names that they use. All of them use the same client."""
     gunicorn_hook_ran()  # This is the setting of a gunicorn.conf.py that uses `arrcert.gunicorn`.
     logging.disable(logging.CRITICAL)
     pinned = Policy(fingerprints=[CERTIFICATE.sha256_fingerprint])

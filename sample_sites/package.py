@@ -59,7 +59,7 @@ def build_wheel(folder: Path) -> Path:
         SystemExit: pip failed, and has printed why.
     """
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", str(CLONE)]
-    done = subprocess.run([*command, "--wheel-dir", str(folder)], check=False)  # noqa: S603
+    done = subprocess.run([*command, "--wheel-dir", str(folder)], check=False)  # noqa: S603 - pip.
     if done.returncode != 0:
         sys.exit("The wheel of arrcert could not be built; pip says why above.")
     [wheel] = folder.glob("arrcert-*.whl")

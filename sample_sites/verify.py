@@ -55,6 +55,7 @@ def python_with_probe() -> Path:
 def _run(python: Path, *words: str, quiet: bool = False) -> int:
     output = subprocess.DEVNULL if quiet else None
     command = [str(python), *words]
+    # S603: the interpreter of the new environment, without a shell.
     done = subprocess.run(command, check=False, stdout=output, stderr=output)  # noqa: S603
     return done.returncode
 

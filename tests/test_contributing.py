@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import re
+import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -55,3 +58,24 @@ def test_hooks_call_make() -> None:
         command, target = hook["entry"].split()
         assert (command, target in TARGETS) == ("make", True)
         assert hook["language"] == "system"
+
+
+def test_no_test_skips_without_a_package_that_make_test_installs() -> None:
+    """A test that needs such a package fails without it, because a skip would look like success."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    extras = project["project"]["optional-dependencies"]
+    required = itertools.chain(project["dependency-groups"]["test"], *extras.values())
+    distributions = {re.match(r"[\w-]+", each)[0].lower() for each in required}
+    installed = {
+        name
+        for name, providers in packages_distributions().items()
+        if distributions & {provider.lower().replace("_", "-") for provider in providers}
+    }
+    assert {"click", "flask", "h2", "jwt", "OpenSSL"} <= installed
+    skipped = {
+        name.partition(".")[0]
+        for path in (ROOT / "tests").rglob("*.py")
+        for name in re.findall(r'importorskip\(\s*"([\w.]+)"', path.read_text(encoding="utf-8"))
+    }
+    assert "connexion" in skipped
+    assert not skipped & installed

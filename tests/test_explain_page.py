@@ -15,9 +15,6 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, pkcs12
 
-pytest.importorskip("click", reason="needs the extra dev")
-pytest.importorskip("rich", reason="needs the extra dev")
-
 from arrcert.moments import whole_second
 from arrcert.testing import CertificateAuthority
 

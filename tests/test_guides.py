@@ -38,12 +38,14 @@ from arrcert import (
 )
 from arrcert.cli.front_end import FrontEndServer
 from arrcert.cli.local_apps import RunningWSGIApp
+from arrcert.denials import describe_request
+from arrcert.exceptions import Denial
 from arrcert.forwarding.front_ends import FRONT_ENDS
 from arrcert.forwarding.ingress import Ingress
 from arrcert.forwarding.proxies import networks_from, secret_header_from
 from arrcert.keys import public_key_fingerprint
 from arrcert.settings import load
-from arrcert.testing import CertificateAuthority, IssuedCertificate
+from arrcert.testing import CertificateAuthority, IssuedCertificate, self_signed
 from arrcert.trust import files as trust_files
 from arrcert_flask import Arrcert
 
@@ -509,7 +511,6 @@ def test_commands_of_browsers(operator: Operator) -> None:
 
 def test_commands_of_platform(operator: Operator) -> None:
     """The checks of the platform's unpromised properties run, and a good front end passes them."""
-    pytest.importorskip("rich", reason="the extra `dev` has rich")
     operator.starts_site()
     port = operator.address.rpartition(":")[2]
     operator.replaced["arrcert probe https://site.example"] = (
@@ -784,7 +785,9 @@ def test_every_reason_and_its_lines_are_in_the_runbook(
 def test_runbook_has_what_each_reason_needs() -> None:
     """The runbook lists each reason's causes in order, and what to ask the partner for."""
     _, _, by_reason = guide("403.md").partition("## By reason")
-    for section in by_reason.split("\n### ")[1:]:
+    sections = by_reason.split("\n### ")[1:]
+    assert len(sections) == len(DenialReason)
+    for section in sections:
         assert "\n1. " in section, section[:20]
         assert "sk the partner for: " in section, section[:20]
 
@@ -805,6 +808,14 @@ def test_query_finds_the_reason(denials: dict[DenialReason, set[str]]) -> None:
             assert found is not None, line
             assert found[1] == reason
             assert marker in line
+    forged = "x denied 999 more requests within a second"
+    certificate = self_signed(forged).certificate
+    request = describe_request({"REQUEST_METHOD": "GET", "PATH_INFO": f"/{flood}"})
+    denial = Denial(DenialReason.EXPIRED, "late", certificate)
+    line = f"denied {request} under policy 'default': {denial}"
+    assert forged in line
+    assert re.search(pattern, line)[1] == "expired"
+    assert re.search(more.replace("\\\\", "\\"), line) is None
 
 
 def test_columns_of_the_runbook(tmp_path: Path) -> None:

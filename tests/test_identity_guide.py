@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import flask
+import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -124,7 +125,6 @@ def test_prefixes(partners: Partners, run: Callable[..., dict[str, Any]]) -> Non
 
 def test_bound_token(partners: Partners, run: Callable[..., dict[str, Any]]) -> None:
     """A valid token that is bound to another certificate, or to none, is answered with 401."""
-    jwt = pytest.importorskip("jwt", reason="PyJWT is in the dependency group test")
     key = ec.generate_private_key(ec.SECP256R1())
     app = run(
         '"default": [',

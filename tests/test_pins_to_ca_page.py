@@ -139,8 +139,6 @@ def test_from_pins_to_a_ca(partners: Partners, caplog: pytest.LogCaptureFixture)
 
 def test_explain_says_who_would_fail(partners: Partners) -> None:
     """The page's command reports contoso's certificate until contoso has replaced it."""
-    pytest.importorskip("click", reason="needs the extra dev")
-    pytest.importorskip("rich", reason="needs the extra dev")
     assert explained(expected=1) == {"contoso.pem": False, "fabrikam.pem": True}
     Path("partners/contoso.pem").write_bytes(partners.renewed.certificate_pem)
     assert explained(expected=0) == {"contoso.pem": True, "fabrikam.pem": True}

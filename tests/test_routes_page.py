@@ -10,10 +10,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
-pytest.importorskip("rich", reason="rich is missing: pip install 'arrcert[dev]'")
-
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "routes.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)

@@ -128,7 +128,10 @@ class Addresses(HTMLParser):
 
 def test_site_loads_nothing_from_another_host(site: Path) -> None:
     """The site serves each script, style, font and picture from its own host."""
-    for path in site.rglob("*.html"):
+    pages, styles = list(site.rglob("*.html")), list(site.rglob("*.css"))
+    assert pages
+    assert styles
+    for path in pages:
         text = path.read_text(encoding="utf-8")
         for address in Addresses(text).loaded:
             parts = urlsplit(address)
@@ -136,7 +139,7 @@ def test_site_loads_nothing_from_another_host(site: Path) -> None:
         # Material loads the program that draws Mermaid diagrams from another host.
         assert 'class="mermaid"' not in text, path
         assert "fonts.g" not in text
-    for path in site.rglob("*.css"):
+    for path in styles:
         addresses = re.findall(r"url\(([^)]*)\)", path.read_text(encoding="utf-8"))
         assert not [a for a in addresses if "//" in a and not a.strip("\"'").startswith("data:")]
 
@@ -153,7 +156,9 @@ def test_site_has_each_public_name(site: Path) -> None:
             assert f'id="{module.__name__}.{public}"' in text, public
     others = (site / "api-more" / "index.html").read_text(encoding="utf-8")
     others += (site / "api" / "index.html").read_text(encoding="utf-8")
-    for name in re.findall(r"`(arrcert\.\w+)`", arrcert.__doc__ or ""):
+    modules = re.findall(r"`(arrcert\.\w+)`", arrcert.__doc__ or "")
+    assert modules
+    for name in modules:
         assert name == "arrcert.cli" or f'id="{name}"' in others, name
     text = (site / "api-fastapi" / "index.html").read_text(encoding="utf-8")
     assert all(f'id="arrcert_fastapi.{public}"' in text for public in arrcert_fastapi.__all__)

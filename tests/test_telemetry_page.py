@@ -152,7 +152,6 @@ def test_names_in_prometheus(
     authority: CertificateAuthority, alice: IssuedCertificate, tmp_path: Path
 ) -> None:
     """The page's block exports each metric under the name that the page lists."""
-    pytest.importorskip("opentelemetry.exporter.prometheus", reason="the test group has it")
     tmp_path.chmod(0o700)
     (tmp_path / "ca.pem").write_bytes(authority.certificate_pem)
     (tmp_path / "ca.crl").write_bytes(authority.revocation_list())

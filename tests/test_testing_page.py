@@ -105,8 +105,6 @@ def pytest_command() -> list[str]:
 @pytest.fixture
 def site(project: Project) -> Project:
     """A function like `project`, in a folder with a Django site."""
-    pytest.importorskip("pytest_django", reason="needs the dependency group test")
-    pytest.importorskip("rest_framework", reason="needs the dependency group test")
     project("-m", "django", "startproject", "mysite", ".")
     return project
 
@@ -154,7 +152,6 @@ def test_django_without_pytest(site: Project) -> None:
 
 def test_fastapi(project: Project) -> None:
     """The tests of the FastAPI guide's app pass."""
-    pytest.importorskip("fastapi", reason="needs the dependency group test")
     [clients] = blocks("FastAPI and Starlette", "toml")
     [tests] = blocks("FastAPI and Starlette", "python")
     guide = (DOCS / "fastapi.md").read_text(encoding="utf-8")

@@ -40,7 +40,7 @@ def printed(*command: str, folder: Path, **environ: str) -> list[Text]:
         folder: Where it runs.
         environ: Further variables.
     """
-    done = subprocess.run(  # noqa: S603
+    done = subprocess.run(  # noqa: S603 - Only commands of this file.
         command,
         cwd=folder,
         env={**os.environ, "COLUMNS": str(COLUMNS), "FORCE_COLOR": "1", **environ},
@@ -123,7 +123,7 @@ def probe(folder: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         address = f"127.0.0.1:{free.getsockname()[1]}"
     with (folder / "log").open("wb") as log:
-        site = subprocess.Popen(  # noqa: S603
+        site = subprocess.Popen(  # noqa: S603 - The project's own command.
             [ARRCERT, "serve", "app:app", "--bind", address],
             cwd=folder,
             env={**os.environ, "ARRCERT_FINGERPRINTS": client.certificate.sha256_fingerprint},

@@ -166,6 +166,7 @@ def _readable(der: bytes, where: str) -> ClientCertificate:
 def _from_pem(data: bytes, where: str) -> Given:
     try:
         certificates = load_pem_x509_certificates(data)
+    # cryptography documents ValueError, but its InvalidVersion is not a ValueError.
     except Exception as error:
         raise NoCertificateError(f"{where} holds a broken certificate: {quote(error)}") from error
     ders = [der_of(certificate) for certificate in certificates]

@@ -171,6 +171,7 @@ class _Download:
     def _run(self) -> None:
         try:
             self._content = self._follow()
+        # This is a thread. The thread that waits for it raises the error.
         except Exception as error:
             self._failure = error
 
@@ -382,6 +383,7 @@ def _write_atomically(path: Path, data: bytes) -> None:
         Path(temporary).chmod(0o644)
         Path(temporary).replace(target)
     except BaseException:
+        # The first error says more than one of the removal.
         with contextlib.suppress(OSError):
             Path(temporary).unlink()
         raise

@@ -263,6 +263,7 @@ class FrontEndServer:
         if reason == "Unexpected EOF":
             return  # A port scan, or a browser that opens a connection in advance.
         if reason == "http request":
+            # The client may be gone.
             with contextlib.suppress(OSError):
                 await stream.write_in_plain(_PLAIN_HTTP_RESPONSE)
             reason = "the client spoke plain HTTP"
@@ -369,6 +370,7 @@ class _Exchange:
         """Answer a request in place of the server behind the front end."""
         self.status = status
         # This reads the end of a request without a body, so that the connection can be used again.
+        # After a request that breaks the protocol there is no end.
         with contextlib.suppress(h11.RemoteProtocolError):
             self._client.next_event()
         body = _BODIES[status]
@@ -392,7 +394,8 @@ class _Exchange:
         upload = asyncio.create_task(self._upload(server, writer))
         try:
             await self._download(server, reader, writer)
-            # Read the rest of the body, which the server did not wait for.
+            # Read the rest of the body, which the server did not wait for. A client that is too
+            # slow loses its connection.
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(IDLE_SECONDS):
                     await upload
@@ -400,6 +403,7 @@ class _Exchange:
             upload.cancel()
             await asyncio.gather(upload, return_exceptions=True)
             writer.close()
+            # The server may have closed it before.
             with contextlib.suppress(OSError):
                 await writer.wait_closed()
 

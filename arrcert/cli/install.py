@@ -107,6 +107,7 @@ def _replace(path: str, data: bytes) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
+        # The first error says more than one of the removal.
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise

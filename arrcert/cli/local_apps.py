@@ -201,6 +201,7 @@ class RunningCommand:
                 raise Failure(
                     f"the command ended with exit code {self.exit_code} before it listened"
                 )
+            # Until the command listens, the connection is refused.
             with contextlib.suppress(OSError):
                 socket.create_connection(self.address, timeout=1).close()
                 return

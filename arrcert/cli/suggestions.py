@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives import hashes
 
 from arrcert.exceptions import ConfigurationError, DenialReason, quote
 from arrcert.explanation import AlternativeResult, PolicyResult
+from arrcert.invisible import is_visible, visible
 from arrcert.keys import weakness_of_key
 from arrcert.moments import timestamp
 from arrcert.notation import Notation
@@ -259,7 +260,7 @@ def merged(
     held = whole.get(name)
     before = [] if held is None else list(held) if isinstance(held, list | tuple) else [held]
     whole[name] = [*before, policy] if before else dict(policy)
-    return _plain(whole)  # type: ignore[no-any-return]
+    return {name: _plain(held) for name, held in whole.items()}
 
 
 def _plain(value: Any) -> Any:
@@ -281,13 +282,13 @@ def as_json(value: Any) -> str:
     """
     text = json.dumps(value, ensure_ascii=False, indent=2)
     return "".join(
-        character if character.isprintable() or character == "\n" else json.dumps(character)[1:-1]
+        character if is_visible(character) or character == "\n" else json.dumps(character)[1:-1]
         for character in text
     )
 
 
 def as_python(value: Any) -> str:
-    """Return a Python expression with the indentation of JSON; `repr` escapes invisible characters.
+    """Return a Python expression with the indentation of JSON. Invisible characters are escaped.
 
     Args:
         value: what to write.
@@ -297,11 +298,13 @@ def as_python(value: Any) -> str:
 
 def _python_lines(value: Any) -> list[str]:
     if isinstance(value, Mapping) and value:
-        entries = [_after(f"{key!r}: ", _python_lines(held)) for key, held in value.items()]
+        entries = [
+            _after(f"{visible(repr(key))}: ", _python_lines(held)) for key, held in value.items()
+        ]
         return ["{", *_indented(entries), "}"]
     if isinstance(value, list) and value:
         return ["[", *_indented([_python_lines(held) for held in value]), "]"]
-    return [repr(value)]
+    return [visible(repr(value))]
 
 
 def _after(start: str, lines: Sequence[str]) -> list[str]:
@@ -333,7 +336,6 @@ def as_toml(name: str, policy: Mapping[str, str | Sequence[str]]) -> str:
 def _toml_text(text: str) -> str:
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     visible = (
-        character if character.isprintable() else f"\\U{ord(character):08x}"
-        for character in escaped
+        character if is_visible(character) else f"\\U{ord(character):08x}" for character in escaped
     )
     return f'"{"".join(visible)}"'

@@ -131,7 +131,8 @@ class TlsStream:
         """Close the connection. The client gets the end of the response first."""
         if self._writer.is_closing():
             return
-        with contextlib.suppress(SSL.Error, OSError, TimeoutError):
+        # The client may be gone, or not read the end in time.
+        with contextlib.suppress(SSL.Error, OSError):
             # This call fails before the handshake, and after the client has closed the connection.
             with contextlib.suppress(SSL.Error):
                 self._tls.shutdown()
@@ -147,6 +148,7 @@ class TlsStream:
     async def abort(self) -> None:
         """Close the connection at once."""
         self._writer.close()
+        # The client may have closed it before.
         with contextlib.suppress(OSError):
             await self._writer.wait_closed()
 
@@ -163,7 +165,7 @@ class TlsStream:
                 else:
                     self._tls.bio_shutdown()
             except SSL.Error:
-                # Send the TLS alert, which tells the client why.
+                # Send the TLS alert, which tells the client why, if it is still there.
                 with contextlib.suppress(OSError):
                     await self._flush()
                 raise
@@ -173,6 +175,7 @@ class TlsStream:
 
     async def _flush(self) -> None:
         """Send what OpenSSL has encrypted."""
+        # OpenSSL raises this error when it holds no more bytes.
         with contextlib.suppress(SSL.WantReadError):
             while True:
                 self._writer.write(self._tls.bio_read(64 * 1024))

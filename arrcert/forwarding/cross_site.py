@@ -19,6 +19,18 @@ SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 WEBSOCKET = "a WebSocket handshake"
 """The description of a request that opens a WebSocket, for the log."""
 
+SCRIPT_LIKE = frozenset(
+    {"audioworklet", "paintworklet", "script", "serviceworker", "sharedworker", "worker"}
+)
+"""The values of `Sec-Fetch-Dest` of a response that the page runs (the destinations that the Fetch
+standard calls script-like)."""
+
+EMPTY = "empty"
+"""The value of `Sec-Fetch-Dest` for requests that a script sends, such as `fetch`."""
+
+OWN_PAGES = frozenset({"same-origin", "none"})
+"""The values of `Sec-Fetch-Site` for the site's own pages, and for requests of the user."""
+
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#@*\s]+")
 
 
@@ -45,11 +57,27 @@ def origins_from(value: object, *, setting: str = "cross_site_origins") -> froze
             f" the usual one, without a path; {example}",
         )
         for entry in value
-        if not isinstance(entry, str) or not _ORIGIN.fullmatch(entry) or entry != entry.lower()
+        if not isinstance(entry, str) or not _is_origin(entry)
     ]
     if problems:
         raise ConfigurationError(problems)
     return frozenset(value)
+
+
+def _is_origin(entry: str) -> bool:
+    """Return whether a browser can send an entry as `Origin` (RFC 6454 section 6.2)."""
+    if not _ORIGIN.fullmatch(entry) or entry != entry.lower() or not entry.isascii():
+        return False
+    try:
+        parts = urlsplit(entry)
+        port = parts.port
+    except ValueError:
+        return False
+    # A browser sends the usual port of a scheme only by its absence, and a page has no ws URL.
+    if parts.scheme in ("ws", "wss") or (parts.scheme, port) in (("http", 80), ("https", 443)):
+        return False
+    labels = (parts.hostname or "").removesuffix(".").split(".")
+    return port != 0 and not entry.endswith(":") and "" not in labels
 
 
 def check_cross_site(
@@ -74,7 +102,7 @@ def check_cross_site(
     """
     if len(origin) == 1 and origin[0] in allowed:
         return None
-    if fetch_site and list(fetch_site) not in (["same-origin"], ["none"]):
+    if fetch_site and not _is_own(fetch_site):
         return _finding(request, f"Sec-Fetch-Site is {quote(', '.join(fetch_site))}", origin)
     # The Origin of a WebSocket handshake is always checked.
     if not origin or (fetch_site and request != WEBSOCKET):
@@ -82,6 +110,51 @@ def check_cross_site(
     if len(origin) == 1 and len(host) == 1 and _host_of(origin[0]) == host[0].lower():
         return None
     return _finding(request, f"the Host is {quote(', '.join(host))}", origin)
+
+
+def check_reading(
+    *,
+    fetch_site: Sequence[str],
+    fetch_dest: Sequence[str],
+    fetch_mode: Sequence[str],
+    origin: Sequence[str],
+    allowed: frozenset[str],
+) -> Finding | None:
+    """Return why a page of another site can read the response to a safe request, None if not.
+
+    A page can load a script from any site, without CORS, and the script runs in the page. So the
+    page can read a response that is a script (JSONP, for example the long polling of Socket.IO). A
+    service worker can use a response to `fetch(url, {mode: "no-cors"})` as such a script.
+
+    Args:
+        fetch_site: the values of `Sec-Fetch-Site`.
+        fetch_dest: the values of `Sec-Fetch-Dest`.
+        fetch_mode: the values of `Sec-Fetch-Mode`.
+        origin: the values of `Origin`.
+        allowed: the origins from which cross-site requests are allowed.
+
+    Navigation, frames, images, fonts, styles and requests with CORS pass, because the browser does
+    not show their responses to the page unless the site agrees. Clients that do not send
+    `Sec-Fetch-Site` and `Sec-Fetch-Dest` are not checked.
+    """
+    is_script = not SCRIPT_LIKE.isdisjoint(fetch_dest)
+    if not is_script and not (EMPTY in fetch_dest and "no-cors" in fetch_mode):
+        return None
+    if not fetch_site or _is_own(fetch_site) or (len(origin) == 1 and origin[0] in allowed):
+        return None
+    site, dest = quote(", ".join(fetch_site)), quote(", ".join(fetch_dest))
+    return Finding(
+        DenialReason.CROSS_SITE,
+        "a page of another site loads the response as a script, and can read it: Sec-Fetch-Site is"
+        f" {site}, and Sec-Fetch-Dest is {dest}; if this is intended, and the response is public,"
+        " list its path in ARRCERT_EXEMPT_PATHS; else the page must ask with CORS, such as"
+        ' <script crossorigin="use-credentials"> or fetch without mode "no-cors", from an origin'
+        " in ARRCERT_CROSS_SITE_ORIGINS",
+    )
+
+
+def _is_own(fetch_site: Sequence[str]) -> bool:
+    return len(fetch_site) == 1 and fetch_site[0] in OWN_PAGES
 
 
 def _host_of(origin: str) -> str | None:

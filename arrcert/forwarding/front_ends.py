@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from arrcert.exceptions import ConfigurationError, Problem, quote
 from arrcert.forwarding.encodings import ENCODINGS, ENCODINGS_WITH_CHAIN_HEADER
+from arrcert.key_vault import UNRESOLVED_REFERENCE, is_unresolved_reference
 from arrcert.notation import Notation
 
 
@@ -187,6 +188,8 @@ def _described_front_end(
     verify_value = description.get("verify_value")
     if "verify_value" in description and not (isinstance(verify_value, str) and verify_value):
         complain("verify_value", f'{quote(verify_value)} is not text; write "SUCCESS"')
+    elif verify_value and is_unresolved_reference(verify_value):
+        complain("verify_value", UNRESOLVED_REFERENCE)
     hops = description.get("trusted_hops", 1)
     if not isinstance(hops, int) or isinstance(hops, bool) or not 1 <= hops <= _MOST_HOPS:
         complain("trusted_hops", f"{quote(hops)} is not a number of hops; write 1 to {_MOST_HOPS}")

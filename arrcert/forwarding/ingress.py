@@ -13,7 +13,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from arrcert.exceptions import DenialReason, Finding, quote
-from arrcert.forwarding.cross_site import SAFE_METHODS, WEBSOCKET, check_cross_site
+from arrcert.forwarding.cross_site import (
+    EMPTY,
+    OWN_PAGES,
+    SAFE_METHODS,
+    SCRIPT_LIKE,
+    WEBSOCKET,
+    check_cross_site,
+    check_reading,
+)
 from arrcert.forwarding.encodings import byte_sequence_list, decode
 from arrcert.forwarding.front_ends import FrontEnd, fold_header_name
 from arrcert.forwarding.peers import check_asgi_peer, check_wsgi_peer, not_through
@@ -45,8 +53,17 @@ _USE_STRICT_SERVER = (
 )
 
 _FETCH_SITE, _ORIGIN, _HOST, _UPGRADE = "Sec-Fetch-Site", "Origin", "Host", "Upgrade"
-_OF_BROWSERS = {name.lower(): name for name in (_FETCH_SITE, _ORIGIN, _HOST, _UPGRADE)}
+_FETCH_DEST, _FETCH_MODE = "Sec-Fetch-Dest", "Sec-Fetch-Mode"
+_OF_BROWSERS = {
+    name.lower(): name for name in (_FETCH_SITE, _FETCH_DEST, _FETCH_MODE, _ORIGIN, _HOST, _UPGRADE)
+}
 """The headers that tell whether a browser sends a request from a page of another site."""
+
+_READING = SCRIPT_LIKE | {EMPTY}
+"""The values of `Sec-Fetch-Dest` with which the page that sends a request can read the response."""
+
+_DEST_NAME, _SITE_NAME = _FETCH_DEST.lower(), _FETCH_SITE.lower()
+_FETCH_LENGTH = len(_DEST_NAME)  # Both names have the same length.
 
 _HTTP_1 = frozenset({"HTTP/1.1", "HTTP/1.0", "1.1", "1.0"})
 """The usual versions of HTTP, as a WSGI environ and an ASGI scope write them."""
@@ -171,8 +188,12 @@ class Ingress:
             pairs = [(_text(name).encode("latin-1", "replace"), v) for name, v in real_headers]
             return self._from_raw({"headers": pairs}, _unsafe_in(pairs, method))
         is_safe = method in SAFE_METHODS and _UPGRADE_KEY not in environ
+        may_read = (
+            environ.get(_DEST_KEY) in _READING and environ.get(_SITE_KEY, "none") not in OWN_PAGES
+        )
         if (
             is_safe
+            and not may_read
             and not self._checks_other_headers
             and environ.get(_PROTO_KEY, "https") == "https"
         ):
@@ -182,7 +203,7 @@ class Ingress:
             name: [environ[key]] for name, key in self._environ_keys.items() if key in environ
         }
         unsafe = _unsafe(method, environ.get(_UPGRADE_KEY))
-        if unsafe is not None:
+        if unsafe is not None or may_read:
             headers |= {
                 name: [environ[key]]
                 for name, key in _ENVIRON_KEYS_OF_BROWSERS.items()
@@ -255,12 +276,20 @@ class Ingress:
             unsafe: a description of the request if its method is unsafe; None for a safe method.
         """
         headers: _Headers = {} if unsafe is None else _headers_of_browsers(pairs)
+        is_read = is_foreign = False
         look_alike: tuple[str, str] | None = None
         shortest, lengths, raw = self._shortest, self._lengths, self._raw
         for raw_name, raw_value in pairs:
             # These length checks skip nearly every header. They are safe, because folding a name
             # does not change its length.
-            if len(raw_name) < shortest:
+            size = len(raw_name)
+            if size == _FETCH_LENGTH and unsafe is None:
+                name = _text(raw_name).lower()
+                if name == _DEST_NAME:
+                    is_read = is_read or _text(raw_value) in _READING
+                elif name == _SITE_NAME:
+                    is_foreign = is_foreign or _text(raw_value) not in OWN_PAGES
+            if size < shortest:
                 continue
             wanted = None
             if isinstance(raw_name, bytes):
@@ -280,10 +309,14 @@ class Ingress:
             # A look-alike of X-Forwarded-Proto gives an attacker no advantage.
             if imitated is not None and imitated != _FORWARDED_PROTO:
                 look_alike = (name, imitated)
+        may_read = is_read and is_foreign
+        if may_read:
+            headers |= _headers_of_browsers(pairs)
         if look_alike is None:
             values = headers.get(self.front_end.header, _ABSENT)
             if (
                 unsafe is None
+                and not may_read
                 and not self._checks_other_headers
                 and headers.get(_FORWARDED_PROTO, _HTTPS) == _HTTPS
                 and len(values) == 1
@@ -318,6 +351,14 @@ class Ingress:
                 fetch_site=headers.get(_FETCH_SITE, ()),
                 origin=headers.get(_ORIGIN, ()),
                 host=headers.get(_HOST, ()),
+                allowed=self.cross_site_origins,
+            )
+        elif finding is None and _FETCH_DEST in headers:
+            finding = check_reading(
+                fetch_site=headers.get(_FETCH_SITE, ()),
+                fetch_dest=headers[_FETCH_DEST],
+                fetch_mode=headers.get(_FETCH_MODE, ()),
+                origin=headers.get(_ORIGIN, ()),
                 allowed=self.cross_site_origins,
             )
         if finding is None:
@@ -456,6 +497,7 @@ def wsgi_key(header: str) -> str:
 
 
 _UPGRADE_KEY, _PROTO_KEY = wsgi_key(_UPGRADE), wsgi_key(_FORWARDED_PROTO)
+_DEST_KEY, _SITE_KEY = wsgi_key(_FETCH_DEST), wsgi_key(_FETCH_SITE)
 _ENVIRON_KEYS_OF_BROWSERS = {name: wsgi_key(name) for name in _OF_BROWSERS.values()}
 
 

@@ -65,32 +65,64 @@ def check_asgi_peer(scope: Mapping[str, Any], trusted: Sequence[Network]) -> Fin
 
 
 def is_in_headers(address: object, port: object, values: Iterable[str]) -> bool:
-    """Return whether an address and its port were taken from the headers of a request.
+    """Return whether an address and its port may have been taken from the headers of a request.
 
-    A connection has a port, so port 0 means that the header did not name one. Any other port comes
-    from the element with the address, or from a separate header. If a header names the port of its
-    own connection, the server probably took the address from a header.
+    A connection has a port, so port 0 means that the header did not name one. Servers divide
+    headers in different ways, so the headers are not divided here: the address is searched in all
+    of them, and so is the number of the port.
 
     Args:
         address: the client address that the server reports.
         port: the client port that the server reports; None if there is none.
-        values: the values of all headers.
+        values: the values of all headers, decoded as Latin-1.
+
+    A front end that writes its own address and its own port of this connection into a header is
+    denied too.
     """
     number = _number(port)
     if number is None:
         return False
     if number == 0:
         return True
-    is_named = is_port_named = False
-    for value in values:
-        for element in re.split("[,;=]", value):
-            text = element.strip().strip('"')
-            host, _, end = text.rpartition(":")
-            if host.strip("[] ") == address and _number(end) == number:
-                return True
-            is_named |= text.strip("[]") == address
-            is_port_named |= _number(text) == number
-    return is_named and is_port_named
+    texts = [_readings(value) for value in values]
+    # Addresses are compared as they are written: a server reports the text of the header.
+    if not any(_stands_in(text, str(address).lower(), _OF_ADDRESSES) for text in texts):
+        return False
+    # `int`, which servers use, accepts underscores, leading zeros, and the digits of every script.
+    return any(
+        _stands_in(text.replace("_", ""), str(number), _DIGITS) or _OTHER_DIGITS.search(text)
+        for text in texts
+    )
+
+
+# A zero may stand before the number of a port.
+_DIGITS = frozenset("123456789")
+_OF_ADDRESSES = frozenset("0123456789abcdef.")
+_OTHER_DIGITS = re.compile(r"[^\D0-9]")
+
+
+def _readings(value: str) -> str:
+    """Return a header's value in lower case, and its other reading: some servers decode UTF-8."""
+    if value.isascii():
+        return value.lower()
+    return f"{value} {value.encode('latin-1', 'replace').decode('utf-8', 'replace')}".lower()
+
+
+def _stands_in(text: str, wanted: str, characters: frozenset[str]) -> bool:
+    """Return whether a text contains another one that is not part of a longer address or number.
+
+    Args:
+        text: the text.
+        wanted: what it may contain.
+        characters: those that may not stand directly before or after it.
+    """
+    start = text.find(wanted)
+    while start >= 0:
+        end = start + len(wanted)
+        if text[start - 1 : start] not in characters and text[end : end + 1] not in characters:
+            return True
+        start = text.find(wanted, start + 1)
+    return False
 
 
 def _number(text: object) -> int | None:
@@ -112,6 +144,9 @@ def _check_address(address: object, trusted: Sequence[Network]) -> Finding | Non
             f"the direct peer's address is {quote(address)}, and a Unix socket has none; let"
             " the server listen on an address, or remove ARRCERT_TRUSTED_PROXIES"
         )
+    # Only link-local addresses have a zone (RFC 4007). `ipaddress` ignores it in comparisons.
+    if "%" in str(peer) and not peer.is_link_local:
+        return not_through(f"the direct peer's address {quote(address)} has a zone, as no peer has")
     mapped = getattr(peer, "ipv4_mapped", None)
     if any((mapped or peer) in network for network in trusted):
         return None

@@ -159,6 +159,8 @@ class PolicyFile:
         with self._looking:
             try:
                 self._look()
+            # An error must end neither the thread that looks nor a request, because the last good
+            # content is still in use.
             except Exception as error:
                 unexpected = (Problem(FILE, repr(error)),)
                 if unexpected != self._reported:

@@ -256,6 +256,7 @@ class TelemetryOption(_Truth):
         is_wanted = super().read(value, notation)
         if is_wanted:
             try:
+                # Only to learn now whether the API is installed.
                 import arrcert.telemetry  # noqa: F401
             except ImportError as error:
                 raise ConfigurationError(

@@ -729,6 +729,7 @@ def _why_never(leaf: Certificate) -> str | None:
 def _weak_digest(certificate: Certificate) -> str | None:
     try:
         algorithm = certificate.signature_hash_algorithm
+    # cryptography does not know the algorithm.
     except Exception:
         return None
     return algorithm.name if isinstance(algorithm, hashes.SHA1 | hashes.MD5) else None
@@ -846,6 +847,7 @@ def why_unusable(authority: Certificate, *, is_anchor: bool) -> str | None:
         # broken certificate is an error at the start and not during a request.
         _ = authority.subject, authority.issuer
         _ = authority.not_valid_before_utc, authority.not_valid_after_utc
+    # Broken parts may raise any exception, here and below.
     except Exception as error:
         return f"has a name or a date that cannot be read: {quote(error)}"
     try:

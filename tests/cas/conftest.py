@@ -116,14 +116,15 @@ def start_server() -> Iterator[Callable[..., str]]:
 @pytest.fixture
 def fetch_crls(monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
     """A function that runs `arrcert fetch-crls` and returns what it prints."""
-    testing = pytest.importorskip("click.testing")
+    from click.testing import CliRunner
+
     from arrcert.cli import main
 
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
 
     def fetch(*arguments: str | Path) -> str:
-        result = testing.CliRunner().invoke(main, ["fetch-crls", *map(str, arguments)])
+        result = CliRunner().invoke(main, ["fetch-crls", *map(str, arguments)])
         assert result.exit_code == 0, result.output
         return str(result.stdout)
 

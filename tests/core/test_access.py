@@ -173,5 +173,6 @@ def test_a_fault_of_recording_denies_nobody(
     monkeypatch.setattr("arrcert.authorizer.write_entry", fail)
     assert authorizer.identify_wsgi(environ_of(alice)).name == "alice"
     [record] = caplog.records
+    assert record.name == "arrcert"
     assert record.getMessage() == "the entry of a client could not be recorded"
     assert record.exc_info is not None

@@ -14,6 +14,7 @@ from arrcert import DenialReason
 from arrcert.adapters import (
     NOT_GIVEN,
     Requirement,
+    decorator_text,
     deny_misconfigured,
     exempt_view,
     is_exempt_view,
@@ -74,7 +75,7 @@ class Page:
 class Unhashable:
     """A view without a hash."""
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None
 
     def __call__(self) -> str:
         """Return the page."""
@@ -139,6 +140,20 @@ def test_only_views_are_decorated(view: object, message: str) -> None:
     with pytest.raises(TypeError) as caught:
         require_view(view, for_classes="the other decorator")
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("policy", "role", "text"),
+    [
+        ("default", None, "authorize_certificate"),
+        ("partners", None, "authorize_certificate(policy='partners')"),
+        ("default", "orders", "authorize_certificate(role='orders')"),
+        ("it's", "orders", "authorize_certificate(policy=\"it's\", role='orders')"),
+    ],
+)
+def test_decorator_as_code(policy: str, role: str | None, text: str) -> None:
+    """An error message shows the decorator as it must be written."""
+    assert decorator_text(policy, role) == text
 
 
 @pytest.mark.parametrize("view", [bound_view, functools.partial(bound_view), Page().get, Slotted()])
@@ -327,7 +342,7 @@ def test_views_without_hash_or_weak_reference_are_not_reported(view: Callable[..
 def test_a_view_that_wraps_itself_ends_the_search() -> None:
     """The search ends at a view whose `__wrapped__` is the view itself."""
     view = new_view()
-    view.__wrapped__ = view  # type: ignore[attr-defined]
+    view.__wrapped__ = view
     protect(view)
     assert list(lost_decorators({"a": view})) == ["a"]
     mark_policy(view, "default")

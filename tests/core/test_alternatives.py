@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from arrcert import ClientCertificate, DenialReason, Policy
-from arrcert.alternatives import Alternatives
+from arrcert.alternatives import Alternatives, AnyPolicy
 from arrcert.exceptions import Denial, Finding
 from arrcert.moments import whole_second
 from arrcert.policy import Acceptance
@@ -143,6 +143,46 @@ def test_change_of_any_file_begins_an_empty_memory(
     assert after.trust_stores[position] is followed.trust_store()
     assert after.trust_stores[1 - position] is before.trust_stores[1 - position]
     assert alternatives.memory() is after
+
+
+@pytest.mark.parametrize("touched", ["default", "partners"])
+def test_change_of_any_file_empties_the_memory_of_all_policies(
+    touched: str,
+    tmp_path: Path,
+    authority: CertificateAuthority,
+    alice: IssuedCertificate,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With `policy=None`, a change of any policy's files makes all certificates be decided anew."""
+    monkeypatch.setattr(trust_files, "SECONDS_BETWEEN_LOOKS", 0.0)
+    listed = []
+    for name in ("default", "partners"):
+        anchors = tmp_path / f"{name}.pem"
+        anchors.write_bytes(authority.certificate_pem)
+        listed.append(Alternatives(name, [Policy(trust_anchors=anchors)], 9))
+    either = AnyPolicy(listed, 9)
+    assert (either.name, either.follows_files) == ("default", True)
+    before = either.memory()
+    before.remember("text", alice.certificate, alice.certificate.not_valid_after_utc)
+    assert either.memory() is before
+    changed = listed[["default", "partners"].index(touched)]
+    (tmp_path / f"{touched}.pem").write_bytes(CertificateAuthority("Another").certificate_pem)
+    own, until = changed.memory(), time.monotonic() + 10
+    while changed.memory() is own and time.monotonic() < until:
+        time.sleep(0.01)
+    after = either.memory()
+    assert after is not before
+    assert after.recall("text") is None
+    assert either.memory() is after
+
+
+def test_policies_without_files_have_one_memory() -> None:
+    """Without files, the memory of all policies is always the same one."""
+    listed = [Alternatives(name, [Policy(fingerprints=["A" * 64])], 9) for name in ("a", "b")]
+    either = AnyPolicy(listed, 9)
+    assert (either.name, either.follows_files, either.listed) == ("a", False, tuple(listed))
+    assert either.memory() is either.latest
+    assert AnyPolicy([], 9).name == ""
 
 
 def test_detail_of_many_alternatives_is_short(impostor: IssuedCertificate) -> None:

@@ -28,6 +28,7 @@ ORDER = [
     "key_vault",
     "moments",
     "notation",
+    "invisible",
     "exceptions",
     "denials",
     "adapters",
@@ -76,6 +77,7 @@ ORDER = [
     "settings",
     "authorizer",
     "layers",
+    "engine_io",
     "gate",
     "wsgi",
     "asgi",
@@ -221,6 +223,7 @@ def test_adapters_know_no_x509_and_not_each_other() -> None:
     for adapter, framework in adapters.items():
         others = {other for other in adapters.values() if other != framework}
         forbidden = {"cryptography", "OpenSSL", *others, *(f"arrcert_{other}" for other in others)}
+        assert framework in packages(adapter)
         assert packages(adapter) & forbidden == set()
         assert packages(CORE) & {framework, f"arrcert_{framework}"} == set()
 

@@ -292,7 +292,7 @@ def test_an_unknown_scope_does_not_pass(authorizer: Authorizer, alice: IssuedCer
     [
         ("/health", "", b"/health", True),
         ("/app/health", "/app", b"/app/health", True),
-        ("/app/health", "/app/", b"/app/health", True),
+        ("/app/health", "/app/", b"/app/health", False),
         # This server does not put the root path into the path.
         ("/health", "/app", b"/health", True),
         ("/apphealth", "/app", b"/apphealth", False),
@@ -341,6 +341,38 @@ def test_what_a_certificate_opened_is_private(
     assert [value for name, value in start["headers"] if name.lower() == b"cache-control"] == sent
     assert body == {"type": "http.response.body", "body": b"entered"}
     assert b"Cache-Control" in [name for name, _ in site.headers] or not said
+
+
+def test_no_shared_cache_is_told_otherwise(
+    authorizer: Authorizer, alice: IssuedCertificate
+) -> None:
+    """An accepted request gets no header by which a cache ignores `Cache-Control` (RFC 9213)."""
+    targeted = (b"CDN-Cache-Control", b"Surrogate-Control", b"edge-control", b"x-accel-expires")
+    for said in ((), ((b"cache-control", b"no-store"),)):
+        site = Site(*((name, b"max-age=600") for name in targeted), (b"x-other", b"1"), *said)
+        start, _ = call(ClientCertificateMiddleware(site, authorizer), alice)
+        expected = said or ((b"cache-control", b"private"),)
+        assert start["headers"][1:] == [(b"x-other", b"1"), *expected]
+
+
+@pytest.mark.parametrize(
+    ("said", "sent"), [(b"public", b"private"), (b"no-store", b"no-store"), (None, b"private")]
+)
+@pytest.mark.parametrize("kind", ["http", "websocket"])
+def test_every_answer_is_private(
+    authorizer: Authorizer, alice: IssuedCertificate, kind: str, said: bytes | None, sent: bytes
+) -> None:
+    """Headers may be given as an iterator, and a WebSocket may be answered with a response."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        prefix = "websocket." if scope["type"] == "websocket" else ""
+        more = [] if said is None else [(b"cache-control", said)]
+        headers = iter([(b"content-type", b"text/plain"), *more])
+        await send({"type": f"{prefix}http.response.start", "status": 404, "headers": headers})
+
+    guarded = ClientCertificateMiddleware(app, authorizer)
+    [start] = call(guarded, alice, type=kind, extensions={"websocket.http.response": {}})
+    assert list(start["headers"]) == [(b"content-type", b"text/plain"), (b"cache-control", sent)]
 
 
 def test_a_page_that_is_open_may_be_public(authorizer: Authorizer) -> None:
@@ -519,11 +551,14 @@ def test_authorizer_that_decides_is_shown(authorizer: Authorizer) -> None:
     [
         ({}, "/"),
         ({"path": "/x", "root_path": "/"}, "/x"),
-        ({"path": "/appX/x", "root_path": "/appX/"}, "/x"),
+        ({"path": "/app/x", "root_path": "/app"}, "/x"),
+        ({"path": "/app/x", "root_path": "/app/"}, ""),
+        ({"path": "/app", "root_path": "/app/"}, ""),
         ({"path": "/app", "root_path": "/app"}, "/"),
-        ({"path": "/apps/x", "root_path": "/app"}, "/apps/x"),
+        ({"path": "/apps/x", "root_path": "/app"}, ""),
+        ({"path": "/other/x", "root_path": "/app"}, "/other/x"),
     ],
 )
 def test_path_without_the_root(scope: dict[str, str], path: str) -> None:
-    """The root path is removed only as whole segments, and an empty path is the root."""
+    """The root path is removed as whole segments; where frameworks differ, no path is exempt."""
     assert path_of(scope) == path

@@ -184,9 +184,7 @@ def test_certificate_that_cannot_be_read_whole_is_malformed(
     anchored = Policy(fingerprints=pins, trust_anchors=authority.certificate_pem.decode())
     assert Authorizer({"default": by_key}).authorize(alice.header_value)
     for policies in (pinned, by_key, anchored, [anchored, pinned]):
-        error = denied(
-            lambda policies=policies: Authorizer({"default": policies}).authorize(value)  # type: ignore[misc]
-        )
+        error = denied(lambda policies=policies: Authorizer({"default": policies}).authorize(value))
         assert (error.reason, error.certificate) == (DenialReason.MALFORMED, None)
         assert error.reasons == (DenialReason.MALFORMED,)
         assert error.detail.startswith("not a certificate: ")
@@ -255,7 +253,7 @@ def test_accepted_certificate_is_readable(changes: list[tuple[int, int]]) -> Non
     policy = Policy(fingerprints=[hashlib.sha256(der).hexdigest()])
     with warnings.catch_warnings():
         # cryptography warns of unusual serial numbers and parameters, but reads them.
-        warnings.simplefilter("ignore")
+        warnings.simplefilter("ignore", UserWarning)
         try:
             certificate: ClientCertificate | None = Authorizer({"default": policy}).authorize(value)
         except CertificateDenied as error:
@@ -661,7 +659,7 @@ def test_request_is_checked_before_the_memory(
         [(HEADER, value), (HEADER, value)],
         [(HEADER, value), ("X-Forwarded-Proto", "http")],
     ):
-        denied(lambda pairs=pairs: authorizer.authorize_headers(pairs))  # type: ignore[misc]
+        denied(lambda pairs=pairs: authorizer.authorize_headers(pairs))
 
 
 def test_memory_ends_with_the_certificate(
@@ -697,7 +695,7 @@ def test_last_second_counts_in_every_zone(hours: int, authority: CertificateAuth
         authorizer = Authorizer({"default": policy})
         assert authorizer.authorize(client.header_value, at=late) == client.certificate
         error = denied(
-            lambda authorizer=authorizer: authorizer.authorize(  # type: ignore[misc]
+            lambda authorizer=authorizer: authorizer.authorize(
                 client.header_value, at=late + timedelta(seconds=1)
             )
         )
@@ -766,7 +764,7 @@ def test_denials_of_a_flood_are_whole_and_all_told(
     monkeypatch.setattr(denials, "SECONDS_TO_COUNT", 60.0)
     values = [impostor.header_value, None, "no base64"]
     raised = [
-        denied(lambda value=value: authorizer.authorize(value))  # type: ignore[misc]
+        denied(lambda value=value: authorizer.authorize(value))
         for _ in range(5)
         for value in values
     ]
@@ -790,7 +788,7 @@ def test_denial_is_not_remembered(authorizer: Authorizer, impostor: IssuedCertif
     for _ in range(3):
         denied(lambda: authorizer.authorize(impostor.header_value))
         denied(lambda: authorizer.authorize(None))
-    assert not authorizer._snapshot.candidates["default"][0].memory()._accepted
+    assert not authorizer._snapshot.candidates["default"].memory()._accepted
 
 
 @pytest.mark.parametrize("policy", ["default", "partners"])
@@ -899,7 +897,7 @@ def test_memory_is_bounded(authority: CertificateAuthority, decisions: list[obje
     assert len(decisions) == 3
     authorizer.authorize(clients[2].header_value)
     assert len(decisions) == 4
-    assert len(authorizer._snapshot.candidates["default"][0].memory()._accepted) == 2
+    assert len(authorizer._snapshot.candidates["default"].memory()._accepted) == 2
 
 
 def test_reload_between_decision_and_remembering(
@@ -1016,6 +1014,39 @@ def test_an_app_without_policies_denies_every_request(
     assert authorizer.find_wsgi({"HTTP_X_ARR_CLIENTCERT": alice.header_value}) is None
     assert authorizer.find_asgi(scope) is None
     assert len(caplog.records) == len(decisions)
+
+
+def test_first_policy_that_accepts_does_not_depend_on_what_is_remembered(
+    authority: CertificateAuthority,
+    alice: IssuedCertificate,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With `policy=None` the identity is that of `default`, also after its file was replaced."""
+    monkeypatch.setattr(trust_files, "SECONDS_BETWEEN_LOOKS", 0.0)
+    anchors = tmp_path / "ca.pem"
+    anchors.write_bytes(authority.certificate_pem)
+    default = Policy(trust_anchors=anchors, identity="employee", roles=["staff"])
+    pins = [alice.certificate.sha256_fingerprint]
+    partners = Policy(fingerprints=pins, identity="partner", roles=["orders"])
+    authorizer = Authorizer({"partners": partners, "default": default})
+    text = alice.header_value
+
+    def names() -> set[str | None]:
+        return {authorizer.identify(text, None).name for _ in range(3)}
+
+    assert authorizer.identify(text, "partners").name == "partner"
+    assert names() == {"employee"}
+    before = default.trust_store()
+    anchors.write_bytes(authority.certificate_pem + b"\n")
+    until = time.monotonic() + 10
+    while default.trust_store() is before and time.monotonic() < until:
+        time.sleep(0.01)
+    assert default.trust_store() is not before
+    assert names() == {"employee"}
+    assert authorizer.identify(text, None, "staff").name == "employee"
+    with pytest.raises(CertificateDenied, match="grants the roles 'staff', not 'orders'"):
+        authorizer.identify(text, None, "orders")
 
 
 def test_role_does_not_depend_on_what_is_remembered(alice: IssuedCertificate) -> None:

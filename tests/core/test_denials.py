@@ -342,6 +342,26 @@ os.waitpid(child, 0)
     ]
 
 
+def test_disabled_logger_is_reported_once(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`dictConfig` disables the loggers that exist, which the root logger reports once."""
+    denial = Denial(DenialReason.EXPIRED, "late")
+    log = DenialLog()
+    log.write(denial, "default")
+    assert [record.name for record in caplog.records] == ["arrcert"]
+    caplog.clear()
+    monkeypatch.setattr(logging.getLogger("arrcert"), "disabled", True)
+    for _ in range(2):
+        log.write(denial, "default")
+    DenialLog()
+    assert [(record.name, record.levelname) for record in caplog.records] == [
+        ("root", "ERROR"),
+        ("root", "ERROR"),
+    ]
+    assert '"disable_existing_loggers": False' in caplog.messages[0]
+
+
 # --- the description of a request ----------------------------------------------------------------
 
 
@@ -356,6 +376,7 @@ os.waitpid(child, 0)
         ({"REQUEST_METHOD": "GET", "PATH_INFO": "/\u20ac"}, "GET /?"),
         ({"REQUEST_METHOD": "G\n", "PATH_INFO": "/\r\n"}, r"G\n /\r\n"),
         ({"REQUEST_METHOD": "GET", "PATH_INFO": "/'\""}, "GET /\\'\""),
+        ({"REQUEST_METHOD": "A B", "PATH_INFO": "/c d\u00a0e"}, "A%20B /c%20d\ufffde"),
         ({}, "None "),
     ],
 )
@@ -370,6 +391,7 @@ def test_wsgi_request_is_described(environ: dict[str, Any], text: str) -> None:
         ({"method": "GET", "path": "/x", "query_string": b"a=1"}, "GET /x"),
         ({"type": "websocket", "path": "/ws"}, "WEBSOCKET /ws"),
         ({"method": "GET", "path": "/\u202e\x1b"}, r"GET /\u202e\x1b"),
+        ({"method": "A B", "path": "/c d\u00a0e\u2003"}, r"A%20B /c%20d\xa0e\u2003"),
         ({}, "WEBSOCKET None"),
     ],
 )

@@ -220,6 +220,17 @@ def test_the_length_of_the_denial_is_right() -> None:
         (["max-age=60", "PRIVATE"], None),
         (["no-store"], None),
         (["public, No-Store"], None),
+        (
+            ["must-understand, no-store, max-age=9"],
+            "must-understand, no-store, max-age=9, private",
+        ),
+        (["no-store", "Must-Understand"], "no-store, Must-Understand, private"),
+        (["must-understand, no-store, private"], None),
+        (['x="a, no-store, b"'], 'x="a, no-store, b", private'),
+        (['no-cache="A, private, B", public'], 'no-cache="A, private, B", private'),
+        (['x="a\\", private, b", private'], None),
+        (['x="a\\", private, b"'], 'x="a\\", private, b", private'),
+        (['x="unclosed, no-store'], 'x="unclosed, no-store, private'),
     ],
 )
 def test_a_response_is_private(said: list[str], sent: str | None) -> None:

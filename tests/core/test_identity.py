@@ -460,6 +460,15 @@ def test_denial_says_what_was_found() -> None:
         "Zoe\u0308",
         "\ufb01ne",
         "\U000e0041dmin",
+        "admin\ufe0f",
+        "admin\u034f",
+        "\u180badmin",
+        "ad\u17b4min",
+        "admin\U000e0100",
+        "admin\u115f",
+        "admin\u1160",
+        "ad\u2800min",
+        "ad\u1680min",
         "a" * (LONGEST_NAME + 1),
     ],
 )
@@ -484,6 +493,7 @@ def test_reason_of_a_refused_name() -> None:
     """The reason of a refused name is written as the end of a sentence."""
     assert why_no_name("") == "is empty"
     assert why_no_name("a\n b") == "holds the control or format character U+000A"
+    assert why_no_name("ab\ufe0f") == "holds the invisible character U+FE0F"
     assert why_no_name("x" * 2049) == "has more than 2048 characters"
     assert why_no_name("x" * 2048) is None
     assert tuple(identity_from("x")) == ("x", None, "")
@@ -655,7 +665,7 @@ def test_templates_never_give_a_name_that_did_not_match(
     policy = Policy(
         fingerprints=[certificate.sha256_fingerprint],
         identity=f"x:{{{field}}}:y",
-        **allowed,  # type: ignore[arg-type]
+        **allowed,
     )
     held = {
         "common_name": common_names if len(common_names) == 1 else [],

@@ -33,7 +33,7 @@ def by_another_name() -> None:
 
 def by_attribute() -> Any:
     """Call a function of the same name in a module."""
-    return inspection.authorize_request()  # type: ignore[attr-defined]
+    return inspection.authorize_request()
 
 
 def nested() -> Callable[[], None]:

@@ -61,7 +61,7 @@ def test_variable_without_a_value() -> None:
 def test_layer_that_wraps_itself() -> None:
     """The search ends at a layer that wraps itself."""
     layer = Layer("app", None)
-    layer.app = layer  # type: ignore[attr-defined]
+    layer.app = layer
     assert list(layers(layer)) == [layer]
 
 

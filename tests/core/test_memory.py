@@ -131,7 +131,7 @@ def test_memory_in_which_all_are_in_use_takes_a_newcomer() -> None:
         identity, since, until = IDENTITY, 0.0, 0.0
         is_in_use = property(lambda _: True, lambda *_: None)
 
-    memory._accepted = dict.fromkeys(memory._accepted, AlwaysInUse())  # type: ignore[arg-type]
+    memory._accepted = dict.fromkeys(memory._accepted, AlwaysInUse())
     fill(memory, "last")
     assert is_remembered(memory, "last")
 

@@ -8,7 +8,6 @@ import json
 import logging
 import os
 import re
-import shutil
 import ssl
 import stat
 import subprocess
@@ -310,8 +309,6 @@ def test_what_openssl_writes(
     source = write(CERTIFICATES + pem_key())
     command = ["openssl", "pkcs12", "-export", *legacy, "-in", str(source)]
     command += ["-out", str(tmp_path / "made.p12"), "-passout", f"pass:{PASSWORD}"]
-    if shutil.which("openssl") is None:
-        pytest.skip("the openssl binary is missing")
     subprocess.run(command, check=True, capture_output=True)
     context = client_ssl_context(tmp_path / "made.p12", PASSWORD, cafile)
     with serving() as port:
@@ -665,11 +662,13 @@ def test_missing_thumbprint(platform: Path) -> None:
     assert mistake(wanted).endswith("or *; the folder cannot be read: No such file or directory")
 
 
-def test_file_name_in_lower_case(platform: Path) -> None:
-    """The platform's file is found in any case of its name."""
+def test_file_name_in_lower_case(platform: Path, serving: Running, cafile: Path) -> None:
+    """The platform's file is found in any case of its name, and its certificate is presented."""
     [file] = platform.iterdir()
     file.rename(platform / file.name.lower())
-    client_ssl_context(CALLER.certificate.sha1_fingerprint)
+    context = client_ssl_context(CALLER.certificate.sha1_fingerprint, cafile=cafile)
+    with serving() as port:
+        assert ask(context, port)["thumbprint"] == CALLER.certificate.sha1_fingerprint
 
 
 def test_another_thumbprint(platform: Path) -> None:

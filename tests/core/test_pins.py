@@ -29,6 +29,16 @@ END_OF_JANUARY = datetime(2027, 1, 31, 23, 59, 59, tzinfo=UTC)
 
 LONG_AGO = "0001-01-01T00:00:00+23:00"
 
+# The digits of a digest, of the right length or one byte longer, with and without separators.
+DIGITS = st.one_of(
+    st.binary(min_size=size, max_size=size + 1).flatmap(
+        lambda digest: st.sampled_from(
+            [digest.hex(), digest.hex(" "), f" {digest.hex().upper()}\n"]
+        )
+    )
+    for size in (20, 32)
+)
+
 PARSERS: tuple[Callable[[object], Pin], ...] = (fingerprint_pin, public_key_pin)
 
 
@@ -194,7 +204,12 @@ def test_error_for_a_pasted_certificate_holds_its_pin(alice: IssuedCertificate) 
         assert str(public_key_fingerprint(alice.certificate.x509)) in why_not(public_key_pin, text)
 
 
-@given(st.text(max_size=80) | st.dictionaries(st.text(max_size=12), st.text(max_size=80)))
+@given(
+    st.text(max_size=80)
+    | st.dictionaries(st.text(max_size=12), st.text(max_size=80))
+    | DIGITS
+    | st.fixed_dictionaries({"fingerprint": DIGITS})
+)
 def test_any_entry_is_a_pin_or_a_value_error(entry: Any) -> None:
     """Any entry is a pin with all its digits, or raises a `ValueError`."""
     for parse in PARSERS:
@@ -268,7 +283,11 @@ def test_first_pin_of_some_digits_counts() -> None:
     assert list(plain) == [Pin(SHA256)]
 
 
-@given(st.text(alphabet="0123456789abcdefABCDEF: \n\u00a0xg", max_size=70) | st.binary(max_size=9))
+@given(
+    st.text(alphabet="0123456789abcdefABCDEF: \n\u00a0xg", max_size=70)
+    | st.binary(max_size=9)
+    | DIGITS
+)
 def test_digits_are_read_as_a_pin_is(entry: object) -> None:
     """An entry of digits alone has the same bytes as the same digits in a mapping."""
     digest = digest_of_digits(entry)

@@ -187,7 +187,7 @@ class TestRules:
             key = "unfinished"
 
         with pytest.raises(TypeError, match="abstract"):
-            Unfinished("value", Notation.PYTHON)  # type: ignore[abstract]
+            Unfinished("value", Notation.PYTHON)
         assert Unfinished not in RULES
 
     def test_end_of_a_decision_is_the_earliest(self, alice: IssuedCertificate) -> None:

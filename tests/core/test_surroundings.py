@@ -95,7 +95,7 @@ def test_which_app_is_asgi(authorizer: Authorizer) -> None:
 def test_app_that_cannot_be_seen(authorizer: Authorizer) -> None:
     """A check protects an app even if the app's name cannot be found."""
     guarded = WSGIMiddleware(wsgi_app, authorizer)
-    guarded.app = None  # type: ignore[assignment]
+    guarded.app = None
     [row] = report_of_any_app(guarded, is_asgi=False).routes
     assert row.decision.verdict is Verdict.PROTECTED
 

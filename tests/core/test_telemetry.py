@@ -388,7 +388,7 @@ def test_flask_is_counted_once_a_request(read: Read, alice: IssuedCertificate) -
     app = flask.Flask(__name__)
     app.config.update(settings_of(alice), ARRCERT_PROTECT_ALL=True, TESTING=True)
     Arrcert(app)
-    app.wsgi_app = WSGIMiddleware(app.wsgi_app, authorizer_of(app))  # type: ignore[method-assign]
+    app.wsgi_app = WSGIMiddleware(app.wsgi_app, authorizer_of(app))
 
     @app.get("/")
     @authorize_certificate
@@ -430,7 +430,7 @@ def test_plain_asgi_is_counted(read: Read, alice: IssuedCertificate) -> None:
 
 def test_fastapi_is_counted_once_a_request(read: Read, alice: IssuedCertificate) -> None:
     """The gate and a dependency count a request once, and so does the gate alone."""
-    fastapi = pytest.importorskip("fastapi", reason="the test group has fastapi")
+    import fastapi
     from fastapi.testclient import TestClient
 
     from arrcert_fastapi import Arrcert as ArrcertFastAPI

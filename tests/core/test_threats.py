@@ -41,7 +41,7 @@ def reason(authorizer: Authorizer, pairs: list[tuple[str, str]]) -> DenialReason
         (authorizer.authorize_asgi, scope),
     ):
         try:
-            authorize(request)  # type: ignore[operator]
+            authorize(request)
         except CertificateDenied as denied:
             reasons.append(denied.reason)
         else:

@@ -265,6 +265,28 @@ def test_what_a_certificate_opened_is_private(
     assert ("X-Other", "1") in headers
 
 
+TARGETED = [
+    "CDN-Cache-Control",
+    "Cloudflare-CDN-Cache-Control",
+    "Surrogate-Control",
+    "edge-control",
+    "X-Accel-Expires",
+]
+
+
+@pytest.mark.parametrize("said", [(), (("Cache-Control", "no-store"),)])
+def test_no_shared_cache_is_told_otherwise(
+    authorizer: Authorizer, alice: IssuedCertificate, said: tuple[tuple[str, str], ...]
+) -> None:
+    """An accepted request gets no header by which a cache ignores `Cache-Control` (RFC 9213)."""
+    site = Site(*((name, "max-age=600") for name in TARGETED), ("Surrogate-Key", "a"), *said)
+    app = ClientCertificateMiddleware(site, authorizer, exempt_paths=["/open"])
+    expected = said or (("Cache-Control", "private"),)
+    assert call(app, alice)[1][1:] == [("Surrogate-Key", "a"), *expected]
+    _, headers, _ = call(app, path="/open")
+    assert [name for name, _ in headers][1:6] == TARGETED
+
+
 def test_cache_control_may_be_in_capitals(authorizer: Authorizer, alice: IssuedCertificate) -> None:
     """The name of the header is read without regard to case, and replaced once."""
     site = Site(("CACHE-CONTROL", "public"), ("Cache-Control", "max-age=9"))

@@ -102,9 +102,9 @@ def site(settings: Any) -> Site:
         **more: Any,
     ) -> None:
         urlconf = ModuleType("urls_of_the_test")
-        urlconf.urlpatterns = list(routes)  # type: ignore[attr-defined]
+        urlconf.urlpatterns = list(routes)
         if handler403 is not None:
-            urlconf.handler403 = handler403  # type: ignore[attr-defined]
+            urlconf.handler403 = handler403
         settings.ROOT_URLCONF = urlconf
         settings.MIDDLEWARE = list(middleware)
         if not any(entry.endswith(OURS_OR_SUBCLASS) for entry in middleware):

@@ -7,6 +7,8 @@ from typing import Any
 from django.apps import apps
 from django.core.checks import Tags
 from django.core.checks.registry import registry
+from django.http import HttpResponse
+from django.urls import path
 
 from arrcert_django import checks
 
@@ -33,3 +35,13 @@ def test_the_modules_import_before_django_is_configured() -> None:
     """The modules import without configured settings, as Django's own modules do."""
     code = "import arrcert_django.decorators, arrcert_django.mixins, arrcert_django.middleware"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_every_request_has_the_attributes(site: Any, visit: Any) -> None:
+    """Without the gate and without a decorator, the identity and the certificate are None."""
+
+    def view(request: Any) -> HttpResponse:
+        return HttpResponse(f"{request.client_identity} {request.client_certificate}")
+
+    site(path("", view), middleware=["django.middleware.common.CommonMiddleware"])
+    assert visit("/").content == b"None None"

@@ -8,6 +8,7 @@ import pytest
 from django.http import HttpResponse
 from django.test import Client
 from django.urls import path
+from rest_framework.test import APIClient
 
 from arrcert_pytest.clients import Clients, set_environment
 from arrcert_pytest.presenting import AsClient, django_policies
@@ -66,10 +67,9 @@ def test_environment_suffices(
 
 def test_client_of_rest_framework(as_client: AsClient, clients: Clients, settings: Any) -> None:
     """If Django REST framework is installed, its test client presents the certificate."""
-    test = pytest.importorskip("rest_framework.test", reason="needs the dependency group test")
     assert "rest_framework" in settings.INSTALLED_APPS
     with django_policies(clients.policies):
         client = as_client("alice")
-        assert type(client) is test.APIClient
+        assert type(client) is APIClient
         assert client.get("/").content == b"alice"
         assert client.post("/", {"a": 1}, format="json").content == b"alice"

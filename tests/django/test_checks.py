@@ -5,7 +5,8 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from django.core.checks import CheckMessage, Error, Tags, Warning, run_checks  # noqa: A004
+from django.core.checks import CheckMessage, Error, Tags, run_checks
+from django.core.checks import Warning as CheckWarning
 from django.core.management import call_command
 from django.core.management.base import SystemCheckError
 from django.http import HttpRequest, HttpResponse
@@ -77,7 +78,7 @@ def test_no_policy_at_all_is_a_warning(settings: Any) -> None:
     """Without any configuration there is one warning, so commands that serve nothing work."""
     del settings.ARRCERT
     [message] = _messages()
-    assert (message.id, isinstance(message, Warning)) == ("arrcert.W006", True)
+    assert (message.id, isinstance(message, CheckWarning)) == ("arrcert.W006", True)
     assert message.hint
     assert "ARRCERT" in message.msg
     call_command("check", tags=["security"])
@@ -110,7 +111,7 @@ def test_a_missing_middleware_is_a_warning(settings: Any) -> None:
     """A missing middleware is only a warning, so that commands that serve nothing work."""
     settings.MIDDLEWARE = [SECURITY, COMMON]
     [message] = _messages()
-    assert (message.id, isinstance(message, Warning)) == ("arrcert.W001", True)
+    assert (message.id, isinstance(message, CheckWarning)) == ("arrcert.W001", True)
     assert OURS in message.msg
     assert "ARRCERT_PROTECT_ALL = False" in message.msg
     del settings.ARRCERT
@@ -195,7 +196,7 @@ def test_a_warning_of_the_configuration_is_a_warning(settings: Any) -> None:
     past = CertificateAuthority("Past CA", not_after=datetime.now(UTC) - timedelta(hours=1))
     settings.ARRCERT = settings.ARRCERT | {"past": {"trust_anchors": past.certificate_pem.decode()}}
     [message] = _messages()
-    assert (message.id, isinstance(message, Warning)) == ("arrcert.W004", True)
+    assert (message.id, isinstance(message, CheckWarning)) == ("arrcert.W004", True)
     assert message.msg.startswith('ARRCERT["past"]["trust_anchors"]: ')
     assert message.hint
 
@@ -222,7 +223,7 @@ def test_the_middleware_without_its_policy_is_a_warning(
         assert _ids() == ["arrcert.W001"]
         return
     [message] = _messages()
-    assert (message.id, isinstance(message, Warning)) == ("arrcert.W005", True)
+    assert (message.id, isinstance(message, CheckWarning)) == ("arrcert.W005", True)
     assert message.msg == (
         'ARRCERT has no policy "default", which the middleware uses for every view that names none;'
         ' there is "Default", "b".'
@@ -257,7 +258,7 @@ class _Odd:
 
 def _urlconf(*routes: Any) -> ModuleType:
     urlconf = ModuleType("urls_of_the_test")
-    urlconf.urlpatterns = list(routes)  # type: ignore[attr-defined]
+    urlconf.urlpatterns = list(routes)
     return urlconf
 
 

@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import re
 import weakref
 from functools import partial, wraps
 from io import BytesIO
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from asgiref.sync import iscoroutinefunction
@@ -104,7 +105,7 @@ def test_a_denial_is_permission_denied_without_text(stranger: IssuedCertificate)
     assert caught.value.args == ()
     assert isinstance(caught.value.__cause__, CertificateDenied)
     assert caught.value.__cause__.reason is DenialReason.FINGERPRINT_NOT_ALLOWED
-    assert not hasattr(request, "client_certificate")
+    assert cast("Any", request).client_certificate is None
 
 
 def test_a_403_page_that_shows_the_exception_shows_nothing(
@@ -355,7 +356,7 @@ def test_classes_are_not_decorated() -> None:
 def test_a_positional_policy_is_refused() -> None:
     """A positional policy is an error that says what to write."""
     with pytest.raises(TypeError, match=r"write @authorize_certificate\(policy='partners'\)"):
-        authorize_certificate("partners")  # type: ignore[call-overload]
+        authorize_certificate("partners")
 
 
 @pytest.mark.parametrize("policy", ["", None, 1, ["partners"]])
@@ -370,7 +371,21 @@ def test_what_cannot_be_called_is_refused() -> None:
     for wrong, shown in ((1, "1"), (None, "None; check that the decorator below it returns")):
         for decorate in (authorize_certificate, authorize_certificate()):
             with pytest.raises(TypeError, match=f"decorates a view, not {shown}"):
-                decorate(wrong)  # type: ignore[arg-type, call-overload]
+                decorate(wrong)
+
+
+def test_advice_repeats_the_arguments() -> None:
+    """The error shows the decorator with the policy and the role that it was given."""
+    decorate = authorize_certificate(policy="partners", role="orders")
+    wanted = "@method_decorator(authorize_certificate(policy='partners', role='orders')"
+    with pytest.raises(TypeError, match=re.escape(f'write {wanted}, name="dispatch")')):
+        decorate(View)
+    with pytest.raises(TypeError, match=re.escape(f"is a method; write {wanted})")):
+
+        class Bare(View):
+            @authorize_certificate(policy="partners", role="orders")
+            def get(self, request: Any) -> HttpResponse:
+                raise AssertionError("not reached")
 
 
 def test_a_bare_method_is_refused() -> None:
@@ -490,7 +505,7 @@ def test_an_exemption_is_not_shared_by_equality(site: Any, visit: Any) -> None:
             return hash(_public)
 
     class Unhashable(Equal):
-        __hash__ = None  # type: ignore[assignment]
+        __hash__ = None
 
     certificate_exempt(_public)
     site(path("a", Equal()), path("b", Unhashable()))

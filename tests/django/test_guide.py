@@ -13,7 +13,7 @@ import pytest
 from django.contrib.auth.models import AnonymousUser, User
 from django.core.exceptions import MiddlewareNotUsed, PermissionDenied
 from django.core.signals import request_finished, request_started
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.test import RequestFactory
 from django.urls import path, register_converter
@@ -69,6 +69,25 @@ def test_views(
         answers = [visit(url, who).status_code for who in (None, allowed, partner)]
         assert answers == [403, 403, 200]
     assert visit("/public").content == b"for everybody"
+
+
+@pytest.mark.parametrize("middleware", [(OURS,), ()])
+def test_not_found_pages_are_private(
+    site: Any, visit: Any, settings: Any, middleware: tuple[str, ...], allowed: IssuedCertificate
+) -> None:
+    """The gate makes the page of an exception private, and without it the handler of the guide."""
+
+    @authorize_certificate
+    def missing(request: HttpRequest) -> HttpResponse:
+        raise Http404
+
+    site(path("missing", missing), middleware=middleware)
+    if not middleware:
+        assert "Cache-Control" not in visit("/missing", allowed).headers
+        settings.ROOT_URLCONF.handler404 = run("handler404")["handler404"]
+    answer = visit("/missing", allowed)
+    assert answer.status_code == 404
+    assert "private" in answer["Cache-Control"]
 
 
 def test_checks_in_your_own_code(
@@ -394,9 +413,6 @@ ORIGIN = "https://pages.example"
 @pytest.fixture
 def cors(site: Any, settings: Any) -> None:
     """A usual site with the lines of the guide."""
-    pytest.importorskip(
-        "corsheaders", reason="the package django-cors-headers (group test) is missing"
-    )
     lines = run(
         "corsheaders",
         INSTALLED_APPS=list(settings.INSTALLED_APPS),

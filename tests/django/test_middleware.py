@@ -199,6 +199,24 @@ def test_an_unknown_path_is_403_to_strangers_and_404_to_others(
     assert visit("/known").content == visit("/unknown").content
 
 
+def test_denial_of_an_unknown_path_says_so(
+    site: Any, visit: Any, partner: IssuedCertificate, stranger: IssuedCertificate, caplog: Any
+) -> None:
+    """If no view has the path of a client that another policy accepts, the log says so."""
+    site(path("orders/", _partners(_hello)))
+    assert visit("/orders/", partner).status_code == 200
+    for url, who, is_told in (
+        ("/orders", partner, True),
+        ("/none", partner, True),
+        ("/orders", stranger, False),
+    ):
+        caplog.clear()
+        assert visit(url, who).status_code == 403
+        [record] = [record for record in caplog.records if hasattr(record, "arrcert_reason")]
+        assert record.arrcert_policy == "default"
+        assert ("no view has this path, and the policy 'partners'" in record.message) == is_told
+
+
 def test_an_unknown_path_shows_no_routes_in_debug_mode(site: Any, visit: Any) -> None:
     """A denied client does not get the debug 404 page, which lists all routes."""
     site(path("known-to-few", _hello), DEBUG=True)
@@ -304,7 +322,7 @@ class _Marking(_SyncOnly):
     """Adds a header to responses of views."""
 
     def process_view(self, request: HttpRequest, *args: Any) -> None:
-        request.marked = True  # type: ignore[attr-defined]
+        request.marked = True
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         response = super().__call__(request)
@@ -497,6 +515,38 @@ def test_the_site_s_cache_keeps_exempt_pages(
     assert visit("/exempt").status_code == 200
     assert visit("/exempt").status_code == 403
     assert visit("/exempt", allowed).status_code == 200
+
+
+@pytest.mark.parametrize("middleware", [[OURS], []])
+def test_no_shared_cache_is_told_otherwise(
+    site: Any, visit: Any, middleware: list[str], allowed: IssuedCertificate
+) -> None:
+    """An authorized request gets no header by which a cache ignores `Cache-Control` (RFC 9213)."""
+    targeted = ("CDN-Cache-Control", "Surrogate-Control", "edge-control", "X-Accel-Expires")
+
+    def view(request: HttpRequest) -> HttpResponse:
+        return HttpResponse(headers=dict.fromkeys(targeted, "max-age=600"))
+
+    site(
+        path("", authorize_certificate(view)),
+        path("class", _answering(view)),
+        path("open", certificate_exempt(view)),
+        middleware=middleware,
+    )
+    for url in ("/", "/class"):
+        headers = visit(url, allowed).headers
+        assert not [name for name in targeted if name in headers]
+        assert headers["Cache-Control"] == "private"
+    assert all(name in visit("/open").headers for name in targeted)
+
+
+def _answering(view: Any) -> Any:
+    class Answering(ClientCertificateRequiredMixin, View):  # type: ignore[misc]
+        def get(self, request: HttpRequest) -> HttpResponse:
+            answer: HttpResponse = view(request)
+            return answer
+
+    return Answering.as_view()
 
 
 @pytest.mark.parametrize("middleware", [[OURS], []])
@@ -723,10 +773,10 @@ def test_an_exempt_path_below_a_script_name(site: Any) -> None:
     check = ClientCertificateMiddleware(lambda request: HttpResponse())
     mounted = RequestFactory().get("/site/health", SCRIPT_NAME="/site")
     mounted.path_info = "/health"
-    assert check(mounted).status_code == 200  # type: ignore[union-attr]
+    assert check(mounted).status_code == 200
     faked = RequestFactory().get("/health/secret", SCRIPT_NAME="/health")
     faked.path_info = "/secret"
-    assert check(faked).status_code == 403  # type: ignore[union-attr]
+    assert check(faked).status_code == 403
 
 
 @pytest.mark.parametrize(
@@ -783,7 +833,7 @@ class _Counting(_SyncOnly):
 
 def _counting(request: HttpRequest) -> HttpResponse:
     reached.append("view")
-    identity = request.client_identity  # type: ignore[attr-defined]
+    identity = request.client_identity
     return HttpResponse("nobody" if identity is None else f"{identity.policy}")
 
 
@@ -830,8 +880,8 @@ class _Looking(_SyncOnly):
     """A middleware that records the identity before the view is known."""
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        identity = request.client_identity  # type: ignore[attr-defined]
-        certificate = request.client_certificate  # type: ignore[attr-defined]
+        identity = request.client_identity
+        certificate = request.client_certificate
         assert (identity is None) == (certificate is None)
         seen_identities.append(None if identity is None else identity.policy)
         return super().__call__(request)
@@ -1045,9 +1095,9 @@ def test_a_withheld_response_is_closed(site: Any, visit: Any, partner: IssuedCer
         next(chunks)
         return StreamingHttpResponse(chunks)
 
-    answers["/file"] = lambda: FileResponse(file)  # type: ignore[assignment, return-value]
+    answers["/file"] = lambda: FileResponse(file)
     answers["/page"] = lambda: _Page(told)
-    answers["/stream"] = streaming  # type: ignore[assignment]
+    answers["/stream"] = streaming
     site(middleware=[OURS, f"{__name__}._Answering"])
     for url in answers:
         assert visit(url, partner).status_code == 403
@@ -1082,21 +1132,21 @@ def test_closing_a_withheld_response_keeps_the_urlconf(
         seen.append(get_urlconf())
         return HttpResponse("tenant", status=403)
 
-    tenant.handler403 = handler  # type: ignore[attr-defined]
+    tenant.handler403 = handler
     site(path("", _hello), middleware=[OURS, f"{__name__}._Tenant"])
     assert visit("/unknown", partner).content == b"tenant"
     assert seen == [tenant]
 
 
 tenant = ModuleType("urls_of_a_tenant")
-tenant.urlpatterns = []  # type: ignore[attr-defined]
+tenant.urlpatterns = []
 
 
 class _Tenant(_SyncOnly):
     """Sets the request's own URLconf."""
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        request.urlconf = tenant  # type: ignore[assignment]
+        request.urlconf = tenant
         return super().__call__(request)
 
 
@@ -1330,6 +1380,6 @@ def test_the_async_call_can_be_awaited_by_hand(allowed: IssuedCertificate) -> No
 
     async def go() -> Any:
         request = AsyncRequestFactory().get("/", headers=allowed.headers)
-        return await ClientCertificateMiddleware(get_response)(request)  # type: ignore[misc]
+        return await ClientCertificateMiddleware(get_response)(request)
 
     assert asyncio.run(go()).content == b"inner"

@@ -223,7 +223,7 @@ def test_listed_after_view_it_is_an_error() -> None:
     """A class that lists the mixin after View is an error, because the mixin would not run."""
     with pytest.raises(TypeError, match=r"Late lists ClientCertificateRequiredMixin after View"):
 
-        class Late(View, ClientCertificateRequiredMixin):  # type: ignore[misc]
+        class Late(View, ClientCertificateRequiredMixin):
             pass
 
     class Another(ClientCertificateRequiredMixin):
@@ -263,9 +263,9 @@ def test_a_base_whose_as_view_takes_arguments(
 
     class ViewSet(View):
         @classonlymethod
-        def as_view(cls: Any, actions: dict[str, str], **initkwargs: Any) -> Any:  # type: ignore[override]  # noqa: N805
+        def as_view(cls: Any, actions: dict[str, str], **initkwargs: Any) -> Any:
             def view(request: HttpRequest) -> Any:
-                return getattr(cls(**initkwargs), actions[request.method.lower()])(request)  # type: ignore[union-attr]
+                return getattr(cls(**initkwargs), actions[request.method.lower()])(request)
 
             return view
 

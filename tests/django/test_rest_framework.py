@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from hashlib import sha256
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Group, User
 from django.core.cache import cache
+from django.core.exceptions import ValidationError
+from django.db import models
 from django.test import Client, override_settings
 from django.urls import path
 from django.views import View
@@ -40,6 +43,7 @@ from arrcert_django.rest_framework import (
 )
 from arrcert_django.urlconf import requirement_of
 from arrcert_django.user_checks import check_authentication
+from arrcert_django.users import ClientCertificateUserMiddleware
 
 GATE = "arrcert_django.middleware.ClientCertificateMiddleware"
 SESSION = "django.contrib.sessions.middleware.SessionMiddleware"
@@ -126,6 +130,93 @@ def test_user_and_identity(
         answer = visit("/", denied)
         assert answer.status_code == 403
         assert "WWW-Authenticate" not in answer
+
+
+class DevicesAuthentication(ClientCertificateAuthentication):
+    """An authentication under the policy of a CA that issues any name."""
+
+    policy = "devices"
+
+
+class DeclaredAuthentication(DevicesAuthentication):
+    """Declares that the identities of that policy are users."""
+
+    policies = ["default", "devices"]
+
+
+class NobodyAuthentication(ClientCertificateAuthentication):
+    """Declares that no client is a user."""
+
+    policies = ()
+
+
+class DeclaringMiddleware(ClientCertificateUserMiddleware):
+    """Declares the same for the whole site."""
+
+    policies = ("devices",)
+
+
+class AdminPage(Page):
+    """A view for the admins of Django."""
+
+    authentication_classes = [DevicesAuthentication]
+    permission_classes = [IsAdminUser]
+
+
+@pytest.fixture
+def device(settings: Any) -> IssuedCertificate:
+    """A device that its CA calls `admin`, beside an admin of that name."""
+    devices = CertificateAuthority("Device CA")
+    settings.ARRCERT["devices"] = {
+        "trust_anchors": devices.certificate_pem.decode(),
+        "identity": "{common_name}",
+    }
+    User.objects.create_superuser("admin")
+    return devices.issue("admin")
+
+
+@GATES
+def test_device_with_the_name_of_the_admin_is_not_the_admin(
+    site: Any, visit: Any, middleware: list[str], device: IssuedCertificate, caplog: Any
+) -> None:
+    """An identity is a Django user only under a policy that the authentication declares."""
+    caplog.set_level("DEBUG", "arrcert")
+    site(
+        path("admin", AdminPage.as_view()),
+        path("any", Page.as_view(authentication_classes=[DevicesAuthentication])),
+        path("declared", AdminPage.as_view(authentication_classes=[DeclaredAuthentication])),
+        middleware=middleware,
+    )
+    assert visit("/admin", device).status_code == 403
+    assert "the policy 'devices' is not in DevicesAuthentication.policies" in caplog.text
+    assert visit("/any", device).json() == ["admin", "CertificateUser", "devices"]
+    assert visit("/declared", device).json() == ["admin", "User", "devices"]
+
+
+def test_no_client_is_a_user_if_no_policy_is_declared(
+    site: Any, visit: Any, alice: IssuedCertificate
+) -> None:
+    """With an empty list every client is a `CertificateUser`, also under `default`."""
+    site(path("", Page.as_view(authentication_classes=[NobodyAuthentication])))
+    assert visit("/", alice).json() == ["alice", "CertificateUser", "default"]
+    assert check_authentication() == []
+
+
+def test_session_beside_a_client_that_is_no_user(site: Any, device: IssuedCertificate) -> None:
+    """The session of a user of the same name does not make the client that user."""
+    site(path("", AdminPage.as_view()), middleware=WHOLE)
+    client = Client(headers=device.headers)
+    client.force_login(User.objects.get(username="admin"))
+    assert client.get("/").status_code == 403
+
+
+def test_policy_that_the_middleware_declares(
+    site: Any, visit: Any, device: IssuedCertificate
+) -> None:
+    """A policy that the middleware for users declares needs no second declaration."""
+    declaring = f"{__name__}.DeclaringMiddleware"
+    site(path("", AdminPage.as_view()), middleware=[*WHOLE[:3], declaring])
+    assert visit("/", device).json() == ["admin", "User", "devices"]
 
 
 def test_denial_carries_its_cause(site: Any, visit: Any, stranger: IssuedCertificate) -> None:
@@ -320,6 +411,9 @@ def test_names_are_checked_when_the_class_is_made(arguments: Any) -> None:
         HasClientCertificate(*arguments)
     with pytest.raises(TypeError, match="policy is"):
         type("Wrong", (ClientCertificateAuthentication,), {"policy": None})
+    for policies in ("partners", "", None, [7], [""]):
+        with pytest.raises(TypeError, match=r"Wrong\.policies: is .*; write the names of policies"):
+            type("Wrong", (ClientCertificateAuthentication,), {"policies": policies})
 
 
 @pytest.fixture
@@ -349,6 +443,102 @@ def test_throttling_counts_by_identity(
     assert visit("/", first).status_code == 429
     assert visit("/", second).status_code == 429
     assert visit("/", alice).status_code == 200
+
+
+@pytest.mark.usefixtures("_throttled")
+@pytest.mark.filterwarnings("error::django.core.cache.CacheKeyWarning")
+def test_throttle_of_one_client_is_not_that_of_another(
+    site: Any, visit: Any, authority: CertificateAuthority, alice: IssuedCertificate
+) -> None:
+    """No name gives a client the key of a user's throttle, or a key that a cache refuses."""
+
+    class Slow(ScopedRateThrottle):
+        THROTTLE_RATES = {"orders": "1/day"}
+
+    class Orders(Page):
+        throttle_classes = [Slow]
+        throttle_scope = "orders"
+
+    site(path("", Orders.as_view()))
+    key = str(User.objects.get(username="alice").pk)
+    assert visit("/", alice).status_code == 200
+    assert visit("/", alice).status_code == 429
+    for name in (key, f"certificate:{key}", "a b", "A B", "Zoë " * 10 + "Z"):
+        assert visit("/", authority.issue(name)).status_code == 200
+        assert visit("/", authority.issue(name)).status_code == 429
+
+
+class Account(models.Model):
+    """A user model whose primary key is text."""
+
+    name = models.CharField(primary_key=True, max_length=200)
+
+    class Meta:
+        """A model without a table."""
+
+        app_label = "accounts_of_the_test"
+        managed = False
+
+
+class Device(models.Model):
+    """A user model whose primary key is a UUID."""
+
+    uuid = models.UUIDField(primary_key=True)
+
+    class Meta:
+        """A model without a table."""
+
+        app_label = "accounts_of_the_test"
+        managed = False
+
+
+class Row(models.Model):
+    """A row that belongs to a user."""
+
+    account = models.ForeignKey(Account, models.CASCADE)
+    device = models.ForeignKey(Device, models.CASCADE)
+
+    class Meta:
+        """A model without a table."""
+
+        app_label = "accounts_of_the_test"
+        managed = False
+
+
+UUID = "12345678123456781234567812345678"
+
+
+@pytest.mark.parametrize("name", ["1", "01", "1.0", "boss", UUID, f"urn:uuid:{UUID}"])
+def test_client_has_no_rows_of_a_user(
+    site: Any, visit: Any, authority: CertificateAuthority, name: str
+) -> None:
+    """Neither the user object of a client nor its `pk` finds a row of a user with that key."""
+    boss = User.objects.create_user("the boss", pk=1)
+    boss.groups.add(Group.objects.create(name="secret"))
+    found: list[Any] = []
+
+    class Groups(Page):
+        def get(self, request: Any) -> Response:
+            rows = User.groups.through.objects
+            for value in (request.user, request.user.pk):
+                for condition in ("user", "user_id", "user__pk"):
+                    try:
+                        found.extend(rows.filter(**{condition: value}))
+                    except (TypeError, ValueError) as error:
+                        found.append(type(error))
+            with pytest.raises(TypeError, match=r"no row belongs to it; use request\.auth\.name"):
+                rows.update(user=request.user)
+            with pytest.raises(TypeError, match="no row belongs to it"):
+                Row.objects.filter(account=request.user)
+            assert request.user.pk not in (name, request.user.username)
+            for key in (request.user, request.user.pk):
+                with pytest.raises((TypeError, ValidationError)):
+                    Row.objects.filter(device=key)
+            return Response()
+
+    site(path("", Groups.as_view()))
+    assert visit("/", authority.issue(name)).status_code == 200
+    assert found == [TypeError] * 3 + [ValueError] * 3
 
 
 def test_browsable_api(
@@ -457,6 +647,11 @@ def test_checks_of_policies(site: Any, settings: Any) -> None:
     [unknown] = check_views()
     assert unknown.id == "arrcert.E003"
     assert "Misspelt names the policy 'partnrs', which does not exist" in unknown.msg
+    site(path("", Page.as_view(authentication_classes=[DeclaredAuthentication])))
+    [unknown] = check_authentication()
+    assert unknown.id == "arrcert.E008"
+    assert "DeclaredAuthentication.policies: names 'devices', which is not a policy" in unknown.msg
+    site(path("", Mismatched.as_view()), path("misspelt", Misspelt.as_view()))
     settings.ARRCERT = {}
     assert [message.id for message in check_authentication()] == ["arrcert.W009"]
     assert check_views() == []
@@ -467,6 +662,7 @@ def test_checks_of_policies(site: Any, settings: Any) -> None:
 def test_certificate_user() -> None:
     """A `CertificateUser` has no permissions, and is equal only to one of the same name."""
     user = CertificateUser("7")
+    assert user.pk == f"certificate:{sha256(b'7').hexdigest()}"
     assert user == CertificateUser("7")
     assert len({user, CertificateUser("7")}) == 1
     assert user != CertificateUser("8")
@@ -615,7 +811,7 @@ def test_site_whose_views_check_their_policy_serves(
 ) -> None:
     """The permission, the decorator and the mixin each check the policy without the gate."""
 
-    class Mixed(ClientCertificateRequiredMixin, Open):  # type: ignore[misc]
+    class Mixed(ClientCertificateRequiredMixin, Open):
         certificate_policy = "partners"
 
     site(

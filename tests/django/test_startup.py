@@ -43,7 +43,7 @@ def factory(get_response: Any) -> Any:
     return ClientCertificateMiddleware(get_response)
 
 
-factory.async_capable = True  # type: ignore[attr-defined]
+factory.async_capable = True
 
 
 class Subclassed(ClientCertificateMiddleware):
@@ -140,7 +140,7 @@ def test_test_client_is_left_as_it_was(site: Any, settings: Any) -> None:
 
 
 # Django does not close the file of the request's body if a receiver raises.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings("ignore:.*SpooledTemporaryFile:pytest.PytestUnraisableExceptionWarning")
 def test_asgi_application_is_refused_too(site: Any, settings: Any) -> None:
     """Django's own ASGI application raises before it sends anything."""
     site(path("", _hello), middleware=[COMMON])

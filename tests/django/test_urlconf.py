@@ -438,7 +438,7 @@ def test_urlconf_module_is_walked_as_a_whole(site: Any, visit: Any) -> None:
 
     authorize_certificate(view)
     nested = ModuleType("nested")
-    nested.urlpatterns = [path("b/", include([path("c", view)]))]  # type: ignore[attr-defined]
+    nested.urlpatterns = [path("b/", include([path("c", view)]))]
     site(path("a/", include(nested)))
     with pytest.raises(ConfigurationError, match="at 'a/b/c'"):
         visit("/")

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from channels.generic.websocket import WebsocketConsumer
+from channels.routing import ProtocolTypeRouter, URLRouter
 from django.conf import settings
+from django.core.asgi import get_asgi_application
+from django.http import HttpRequest, HttpResponse
+from django.urls import path
+
+from arrcert.asgi import ClientCertificateMiddleware
+from arrcert_django.authorization import current_authorizer
 
 settings.configure(
     SECRET_KEY="channels",
@@ -20,15 +28,6 @@ settings.configure(
     },
 )
 
-from channels.generic.websocket import WebsocketConsumer  # noqa: E402
-from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
-from django.core.asgi import get_asgi_application  # noqa: E402
-from django.http import HttpRequest, HttpResponse  # noqa: E402
-from django.urls import path  # noqa: E402
-
-from arrcert.asgi import ClientCertificateMiddleware  # noqa: E402
-from arrcert_django.authorization import current_authorizer  # noqa: E402
-
 
 class Consumer(WebsocketConsumer):
     """Accepts every handshake."""
@@ -43,7 +42,7 @@ class Consumer(WebsocketConsumer):
 
 def page(request: HttpRequest) -> HttpResponse:
     """Return the identity of the request."""
-    certificate = request.client_certificate  # type: ignore[attr-defined]
+    certificate = request.client_certificate
     return HttpResponse(certificate.common_name if certificate else "nobody")
 
 

@@ -13,7 +13,6 @@ import logging
 import os
 import re
 import sys
-import warnings
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -23,7 +22,7 @@ sys.path.insert(0, os.getcwd())
 import django
 from django.conf import settings
 from django.test import Client
-from django.urls import get_resolver, resolve
+from django.urls import Resolver404, get_resolver, resolve
 from django.utils.module_loading import import_string
 from django.utils.regex_helper import normalize
 
@@ -110,7 +109,6 @@ def accepts_websocket(application: Any, path: str) -> bool:
 
 def main() -> None:
     """Compare, and print the result."""
-    warnings.simplefilter("ignore")
     logging.disable(logging.CRITICAL)
     django.setup()
     from arrcert_django.routes import report
@@ -124,7 +122,7 @@ def main() -> None:
     for text, path, view in endpoints(get_resolver(), "/", "/"):
         try:
             is_hidden = resolve(path).func is not view
-        except Exception:
+        except Resolver404:
             is_hidden = True
         if is_hidden:
             # Django answers with the first of several routes with the same path.

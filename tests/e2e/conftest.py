@@ -293,6 +293,7 @@ class Running(NamedTuple):
 def _read_answer(connection: socket.socket) -> bytes:
     """Read one HTTP/1.1 answer, with any way to mark its end."""
     answer = b""
+    # A server may break off or stay silent. Then the answer is what came before.
     with contextlib.suppress(ConnectionError, TimeoutError, ssl.SSLError):
         while not _is_whole(answer) and (chunk := connection.recv(65536)):
             answer += chunk

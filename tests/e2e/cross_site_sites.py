@@ -32,8 +32,28 @@ const asked = (method, headers, body) => fetch("{site}/act", {{
     method, headers, body, credentials: "include",
     mode: method === "POST" && !headers ? "no-cors" : "cors",
 }}).then(answer => answer.type === "opaque" ? "opaque" : String(answer.status), () => "refused");
+const ran = () => new Promise(done => {{
+    window.loaded = done;
+    const script = document.createElement("script");
+    script.src = "{site}/data.js?" + Math.random();
+    script.onerror = () => done("refused");
+    document.body.append(script);
+}});
+const work = async () => {{
+    const ready = new Promise(done => navigator.serviceWorker.oncontrollerchange = done);
+    await navigator.serviceWorker.register("/worker.js");
+    await ready;
+}};
 </script>"""
 """The page of both sites. On the guarded site `site` is empty."""
+
+WORKER = """
+onactivate = event => event.waitUntil(clients.claim());
+onfetch = event => {
+    if (event.request.url.includes("/data.js")) event.respondWith(fetch(event.request));
+};
+"""
+"""A service worker of the other site. It asks for the script itself, and gives it to the page."""
 
 
 def write(scope: dict[str, Any], what: str) -> None:
@@ -44,10 +64,16 @@ def write(scope: dict[str, Any], what: str) -> None:
         file.write(f"{what} {scope.get('method', 'WEBSOCKET')} {scope['path']} {certificate}\n")
 
 
-async def answer(send: Send, status: int, body: str, *headers: tuple[bytes, bytes]) -> None:
+async def answer(
+    send: Send,
+    status: int,
+    body: str,
+    *headers: tuple[bytes, bytes],
+    content_type: bytes = b"text/html",
+) -> None:
     """Send a response."""
     text = body.encode()
-    own = [(b"content-type", b"text/html"), (b"content-length", str(len(text)).encode())]
+    own = [(b"content-type", content_type), (b"content-length", str(len(text)).encode())]
     await send({"type": "http.response.start", "status": status, "headers": [*own, *headers]})
     await send({"type": "http.response.body", "body": text})
 
@@ -63,6 +89,9 @@ async def site(scope: dict[str, Any], receive: Receive, send: Send) -> None:
     if scope["path"] == "/":
         host = dict(scope["headers"])[b"host"].decode()
         await answer(send, 200, PAGE.format(site="", socket=f"wss://{host}"))
+        return
+    if scope["path"] == "/data.js":
+        await answer(send, 200, "loaded('secret')", content_type=b"text/javascript")
         return
     write(scope, "acted")
     allowed = os.environ.get("ARRCERT_CROSS_SITE_ORIGINS", "").encode()
@@ -87,5 +116,8 @@ async def arriving(scope: dict[str, Any], receive: Receive, send: Send) -> None:
 
 async def other_site(scope: dict[str, Any], receive: Receive, send: Send) -> None:
     """Serve the page that attacks the site whose address is in the query."""
+    if scope["path"] == "/worker.js":
+        await answer(send, 200, WORKER, content_type=b"text/javascript")
+        return
     site = scope["query_string"].decode()
     await answer(send, 200, PAGE.format(site=site, socket=site.replace("https", "wss", 1)))

@@ -8,6 +8,8 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.urls import path
 from forty_partners import told_by_worker
 
+from arrcert_django.decorators import authorize_certificate
+
 settings.configure(
     SECRET_KEY="forty partners",
     ALLOWED_HOSTS=["*"],
@@ -19,8 +21,6 @@ settings.configure(
     ],
 )
 
-from arrcert_django.decorators import authorize_certificate  # noqa: E402
-
 
 def health(request: HttpRequest) -> HttpResponse:
     """Answer every client."""
@@ -29,13 +29,13 @@ def health(request: HttpRequest) -> HttpResponse:
 
 def whoami(request: HttpRequest) -> HttpResponse:
     """Answer with the identity."""
-    return JsonResponse({"name": request.client_identity.name})  # type: ignore[attr-defined]
+    return JsonResponse({"name": request.client_identity.name})
 
 
 @authorize_certificate(role="orders")
 def orders(request: HttpRequest) -> HttpResponse:
     """Answer with the identity, if it has the role."""
-    return JsonResponse({"name": request.client_identity.name})  # type: ignore[attr-defined]
+    return JsonResponse({"name": request.client_identity.name})
 
 
 urlpatterns = [path("health", health), path("whoami", whoami), path("orders", orders)]

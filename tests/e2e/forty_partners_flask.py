@@ -22,14 +22,14 @@ def health() -> str:
 @authorize_certificate
 def whoami() -> ResponseReturnValue:
     """Answer with the identity."""
-    return jsonify(name=get_client_identity().name)  # type: ignore[union-attr]
+    return jsonify(name=get_client_identity().name)
 
 
 @flask.get("/orders")
 @authorize_certificate(role="orders")
 def orders() -> ResponseReturnValue:
     """Answer with the identity, if it has the role."""
-    return jsonify(name=get_client_identity().name)  # type: ignore[union-attr]
+    return jsonify(name=get_client_identity().name)
 
 
 app = told_by_worker(flask)

@@ -7,6 +7,10 @@ from django.core.wsgi import get_wsgi_application
 from django.http import HttpRequest, HttpResponse
 from django.urls import path
 from forty_partners import told_by_worker
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from arrcert_django.rest_framework import HasClientCertificate
 
 settings.configure(
     SECRET_KEY="forty partners",
@@ -26,11 +30,8 @@ settings.configure(
     },
 )
 
-from rest_framework.request import Request  # noqa: E402
-from rest_framework.response import Response  # noqa: E402
+# This import reads the settings.
 from rest_framework.views import APIView  # noqa: E402
-
-from arrcert_django.rest_framework import HasClientCertificate  # noqa: E402
 
 
 def health(request: HttpRequest) -> HttpResponse:
@@ -43,7 +44,7 @@ class WhoAmI(APIView):
 
     def get(self, request: Request) -> Response:
         """Answer with the user, which has the name of the identity."""
-        assert request.user.pk == request.auth.name
+        assert str(request.user) == request.auth.name
         return Response({"name": request.user.get_username()})
 
 

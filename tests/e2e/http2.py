@@ -52,6 +52,7 @@ def ask(
     }
     block = [*(usual | dict(pseudo)).items(), *headers]
     answer = b""
+    # A server may break off. The caller reads in the site's log what was decided.
     with contextlib.ExitStack() as stack, contextlib.suppress(OSError, H2Error):
         connection = stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout))
         if over_tls:

@@ -45,12 +45,12 @@ def twisted(app: Any, port: int) -> None:
     from twisted.web.server import Site
     from twisted.web.wsgi import WSGIResource
 
-    reactor.listenTCP(  # type: ignore[attr-defined]
+    reactor.listenTCP(
         port,
-        Site(WSGIResource(reactor, reactor.getThreadPool(), app)),  # type: ignore[attr-defined]
+        Site(WSGIResource(reactor, reactor.getThreadPool(), app)),
         interface="127.0.0.1",
     )
-    reactor.run()  # type: ignore[attr-defined]
+    reactor.run()
 
 
 def tornado(app: Any, port: int) -> None:

@@ -231,6 +231,24 @@ def test_a_page_of_another_site_is_refused(window: Any, sites: Sites) -> None:
     assert ["cross_site" in line and sites.other in line for line in told] == [True] * 3
 
 
+def test_a_page_of_another_site_reads_no_script(window: Any, sites: Sites) -> None:
+    """The site's own page runs its script; another site's page does not, with a service worker too.
+
+    Without CORS, a page runs scripts of any site, and so reads what they hold.
+    """
+    page = window(sites)
+    assert page.goto(sites.url).status == 200
+    assert page.evaluate("ran()") == "secret"
+    before = len(sites.log())
+    assert page.goto(f"{sites.other}/?{sites.url}").status == 200
+    assert page.evaluate("ran()") == "refused"
+    page.evaluate("work()")
+    assert page.evaluate("ran()") == "refused"
+    told = [line for line in sites.log()[before:].splitlines() if line.startswith("denied")]
+    assert ["cross_site" in line and "/data.js" in line for line in told] == [True] * 2
+    assert "Sec-Fetch-Dest is 'empty'" in told[1]
+
+
 def test_json_of_another_site_ends_at_its_preflight(window: Any, friends: Sites) -> None:
     """A cross-site PUT fails at its preflight, even from a listed origin.
 

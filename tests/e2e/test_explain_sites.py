@@ -13,10 +13,6 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("click", reason="needs the extra dev")
-pytest.importorskip("flask", reason="needs the extra flask")
-pytest.importorskip("django", reason="needs the extra django")
-
 from arrcert.testing import CertificateAuthority
 
 pytestmark = pytest.mark.matrix

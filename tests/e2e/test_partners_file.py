@@ -121,7 +121,6 @@ def partners(tmp_path: Path, authority: CertificateAuthority) -> Partners:
 @pytest.fixture
 def port(serve: Any, partners: Partners) -> Iterator[int]:
     """A site of four workers that follows the file."""
-    pytest.importorskip("gunicorn", reason="the package gunicorn (group test) is missing")
     with serve(GUNICORN, ARRCERT_FILE=str(partners.path)) as site:
         deadline = time.monotonic() + 60
         workers: set[str] = set()

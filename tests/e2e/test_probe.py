@@ -14,11 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jsonschema
 import pytest
-
-pytest.importorskip("rich", reason="the extra `dev` has rich")
-pytest.importorskip("h2", reason="the extra `dev` has h2")
-
 from click.testing import CliRunner
 
 from arrcert.cli.commands import main
@@ -446,7 +443,6 @@ def behind(serve: Any, pki: Path, case: Case) -> Iterator[tuple[int, int]]:
 @pytest.mark.parametrize("name", CASES)
 def test_front_ends_and_holes(serve: Any, pki: Path, name: str) -> None:
     """Each planted hole is found by its own check, and a correct front end by none."""
-    jsonschema = pytest.importorskip("jsonschema", reason="the group `test` has jsonschema")
     case = CASES[name]
     with behind(serve, pki, case) as (port, plain):
         words = [

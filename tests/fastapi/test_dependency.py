@@ -267,3 +267,25 @@ def test_a_request_within_a_request_is_checked_by_itself(
         return statuses
 
     assert visit("/batch", alice, "POST").json() == [403, 403, 200]
+
+
+@pytest.mark.parametrize("query", ["", "?policy=partners", "?policy=&role=", "?connection=1"])
+def test_class_without_parentheses_denies_everybody(query: str, caplog: Any) -> None:
+    """An app without a gate whose dependency is the class itself answers nobody."""
+    app = FastAPI()
+    app.get("/a", dependencies=[Depends(RequireClientCertificate)])(lambda: "in")
+
+    @app.websocket("/ws", dependencies=[Depends(RequireClientCertificate)])
+    async def socket(websocket: WebSocket) -> None:
+        raise AssertionError("not reached")
+
+    client = TestClient(app)
+    answer = client.get(f"/a{query}")
+    assert (answer.status_code, answer.json()) == (403, {"detail": "Forbidden"})
+    with pytest.raises(WebSocketDisconnect), client.websocket_connect(f"/ws{query}"):
+        raise AssertionError("not reached")
+    denials = [record for record in caplog.records if record.name == "arrcert"]
+    assert len(denials) == 2
+    for record in denials:
+        assert vars(record)["arrcert_reason"] == "misconfigured"
+        assert "write Depends(RequireClientCertificate())" in record.message

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
-from fastapi import Depends, FastAPI, Request, WebSocket
+from fastapi import APIRouter, Depends, FastAPI, Request, WebSocket
 from fastapi.testclient import TestClient
 from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
@@ -74,6 +75,33 @@ def test_exempt_path_is_open(
     app.get("/health")(lambda: "ok")
     answer = visit("/health")
     assert (answer.json(), "cache-control" in answer.headers) == ("ok", False)
+
+
+@pytest.mark.parametrize("root_path", ["", "/files", "/files/", "/fi"])
+def test_root_path_of_a_client_exempts_nothing(app: FastAPI, root_path: str) -> None:
+    """Daphne takes the root path from a header; no value of it opens a path that is not exempt."""
+    app.get("/files/{name:path}")(lambda name: f"secret {name}")
+    app.get("/health")(lambda: "ok")
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return {"type": "http.request"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http",
+        "http_version": "1.1",
+        "method": "GET",
+        "scheme": "https",
+        "path": "/files/health",
+        "root_path": root_path,
+        "headers": [],
+        "query_string": b"",
+    }
+    asyncio.run(app(scope, receive, send))
+    assert b"secret" not in b"".join(message.get("body", b"") for message in sent)
 
 
 def test_dependency_of_an_exempt_path_holds(
@@ -192,11 +220,11 @@ def test_start_tells_of_unknown_policies(
 def test_start_tells_of_missing_parentheses(
     app: FastAPI, visit: Any, alice: IssuedCertificate, bob: IssuedCertificate, caplog: Any
 ) -> None:
-    """`Depends` with the class itself is an ERROR, and the gate checks `default` instead."""
+    """`Depends` with the class itself is an ERROR, and every request is denied."""
     app.get("/a", dependencies=[Depends(RequireClientCertificate)])(lambda: "in")
-    assert visit("/a").status_code == visit("/a", bob).status_code == 403
-    assert visit("/a", alice).json() == "in"
-    assert "GET /a has Depends(RequireClientCertificate), which checks nothing" in caplog.text
+    for who in (None, alice, bob):
+        assert visit("/a", who).status_code == 403
+    assert "GET /a has Depends(RequireClientCertificate), which names no policy" in caplog.text
 
 
 def test_fault_while_finding_the_route_opens_nothing(
@@ -237,6 +265,29 @@ def test_app_of_an_older_fastapi(
     app.get("/partners", dependencies=[PARTNERS])(lambda: "in")
     assert visit("/partners", bob).json() == "in"
     assert visit("/partners").status_code == 403
+
+
+@pytest.mark.parametrize("is_included", [False, True])
+def test_long_polling_of_socket_io_is_an_error_in_the_log(
+    app: FastAPI,
+    visit: Any,
+    alice: IssuedCertificate,
+    is_included: bool,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A mounted server of Socket.IO that offers long polling is one ERROR in the log."""
+    socketio = pytest.importorskip(
+        "socketio", reason="python-socketio is missing: pip install --group test"
+    )
+    router = APIRouter() if is_included else app
+    for path, transports in (("/polling", None), ("/websocket", ["websocket"])):
+        server = socketio.AsyncServer(async_mode="asgi", transports=transports)
+        router.mount(path, socketio.ASGIApp(server, socketio_path=""))
+    if is_included:
+        app.include_router(router)
+    for _ in range(2):
+        visit("/", alice)
+    assert caplog.text.count('write transports=["websocket"]') == 1
 
 
 def test_middleware_that_is_added_later_stands_around_the_gate(settings: dict[str, Any]) -> None:

@@ -18,6 +18,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
+from starlette.testclient import WebSocketDenialResponse
 
 from arrcert import ClientIdentity
 from arrcert.testing import IssuedCertificate
@@ -52,7 +53,6 @@ def test_first_app(alice: IssuedCertificate, bob: IssuedCertificate) -> None:
 @pytest.mark.parametrize("line", ["arrcert routes shop.main:app", "arrcert explain client.pem"])
 def test_commands(tmp_path: Path, bob: IssuedCertificate, line: str) -> None:
     """The commands about open endpoints and about a certificate work with the first app."""
-    pytest.importorskip("rich", reason="rich is missing: pip install 'arrcert[dev]'")
     [code] = [block for block in BLOCKS if "app = FastAPI()" in block]
     (tmp_path / "shop").mkdir()
     (tmp_path / "shop" / "main.py").write_text(code)
@@ -75,6 +75,30 @@ def test_commands(tmp_path: Path, bob: IssuedCertificate, line: str) -> None:
     else:
         row = r"/orders +GET +shop.main.orders +partners +dependency, role"
         assert re.search(row, done.stdout)
+
+
+def test_socket_io(alice: IssuedCertificate, bob: IssuedCertificate, caplog: Any) -> None:
+    """The handler greets a client by name, and the server offers no long polling."""
+    socketio = pytest.importorskip(
+        "socketio", reason="python-socketio is missing: pip install --group test"
+    )
+    app = FastAPI()
+    Arrcert(app)
+    run("socketio.AsyncServer", app=app, socketio=socketio)
+    client = TestClient(app)
+    address = "/socket.io/?EIO=4&transport="
+    for who in ({}, bob.headers):
+        assert client.get(f"{address}polling", headers=who).status_code == 403
+        with pytest.raises(WebSocketDenialResponse):
+            client.websocket_connect(f"{address}websocket", headers=who).__enter__()
+    assert client.get(f"{address}polling", headers=alice.headers).status_code == 400
+    upgrade = {**alice.headers, "Upgrade": "websocket"}
+    with client.websocket_connect(f"{address}websocket", headers=upgrade) as socket:
+        assert socket.receive_text().startswith("0")
+        socket.send_text("40")
+        received = [socket.receive_text() for _ in range(2)]
+    assert '42["hello","alice"]' in received
+    assert "offers long polling" not in caplog.text
 
 
 def test_cors(alice: IssuedCertificate) -> None:

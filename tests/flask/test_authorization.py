@@ -228,6 +228,24 @@ def test_a_response_that_is_not_stored_says_so_as_the_app_wrote_it(
     assert answer.headers["Cache-Control"] == "no-store"
 
 
+def test_no_shared_cache_is_told_otherwise(site: Flask, alice: IssuedCertificate) -> None:
+    """An authorized request gets no header by which a cache ignores `Cache-Control` (RFC 9213)."""
+    targeted = ("CDN-Cache-Control", "Surrogate-Control", "edge-control", "X-Accel-Expires")
+
+    @site.after_request
+    def cacheable(response: Response) -> Response:
+        for name in targeted:
+            response.headers.add(name, "max-age=600")
+            response.headers.add(name, "public")
+        return response
+
+    client = site.test_client()
+    answer = client.get("/protected", headers=alice.headers)
+    assert not set(targeted) & set(answer.headers.keys())
+    assert answer.headers["Cache-Control"] == "private"
+    assert set(targeted) <= set(client.get("/open").headers.keys())
+
+
 def test_a_hook_from_before_the_extension_makes_nothing_public(
     config: dict[str, Any], alice: IssuedCertificate
 ) -> None:

@@ -276,7 +276,7 @@ def test_gate_stands_before_other_hooks(config: dict[str, Any], alice: IssuedCer
     app = Flask(__name__)
     app.config.update(config, ARRCERT_PROTECT_ALL=True)
     app.url_value_preprocessor(lambda endpoint, values: acted.append("preprocessor"))
-    app.before_request(lambda: acted.append("hook") or "answered")  # type: ignore[func-returns-value]
+    app.before_request(lambda: acted.append("hook") or "answered")
     Arrcert(app)
     assert status(app, "/") == 403
     assert not acted
@@ -421,7 +421,7 @@ def test_inside_the_wsgi_middleware_flask_does_not_run(
     """Inside the middleware, a denied request opens no session, and runs no signal or teardown."""
     counter = Counter()
     app = counting_app(config, counter, ARRCERT_PROTECT_ALL=True)
-    app.wsgi_app = WSGIMiddleware(app.wsgi_app, authorizer_of(app))  # type: ignore[method-assign]
+    app.wsgi_app = WSGIMiddleware(app.wsgi_app, authorizer_of(app))
     receivers = {signal: counter.counts(signal.name) for signal in SIGNALS}
     for signal, receiver in receivers.items():
         signal.connect(receiver, app)
@@ -536,3 +536,24 @@ def test_a_file_among_static_files_is_an_error(tmp_path: Path) -> None:
     app = Flask(__name__, root_path=str(tmp_path), static_folder=None)
     app.config["ARRCERT_FILE"] = str(file)
     Arrcert(app)
+
+
+def test_dict_config_that_disables_loggers(tmp_path: Path) -> None:
+    """A site with Flask's usual logging and a denial has a line that says what to write."""
+    program = """
+import logging.config
+from flask import Flask
+from arrcert_flask import Arrcert
+root = {"level": "INFO", "handlers": ["console"]}
+handlers = {"console": {"class": "logging.StreamHandler"}}
+logging.config.dictConfig({"version": 1, "handlers": handlers, "root": root})
+app = Flask("site")
+app.config.update(ARRCERT={"default": {"fingerprints": ["ab" * 32]}}, ARRCERT_PROTECT_ALL=True)
+Arrcert(app)
+assert app.test_client().get("/").status_code == 403
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("the logger 'arrcert' is disabled") == 1

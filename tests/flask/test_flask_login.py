@@ -8,17 +8,16 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import flask_login
 import pytest
 from flask import Flask
 
-flask_login = pytest.importorskip("flask_login", reason="needs the dependency group test")
-
-from arrcert.testing import CertificateAuthority, IssuedCertificate, self_signed  # noqa: E402
+from arrcert.testing import CertificateAuthority, IssuedCertificate, self_signed
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "flask-login.md").read_text(encoding="utf-8")
 
 
-class User(flask_login.UserMixin):  # type: ignore[misc, name-defined, unused-ignore]
+class User(flask_login.UserMixin):
     """A user of the site."""
 
     def __init__(self, name: str, is_active: bool = True) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,11 @@ import pytest
 from flask import Blueprint, Flask, request
 from flask.views import MethodView
 from flask_sock import Sock
+from flask_socketio import SocketIO
 
 import arrcert_flask
 from arrcert.testing import IssuedCertificate
+from arrcert.wsgi import ClientCertificateMiddleware
 
 DOCS = Path(__file__).parents[2] / "docs"
 GUIDE = (DOCS / "flask.md").read_text(encoding="utf-8")
@@ -100,6 +103,20 @@ def test_admin(app: Flask, alice: IssuedCertificate, bob: IssuedCertificate) -> 
     assert statuses(app, "/admin/", None, alice, bob) == [403, 403, 200]
 
 
+def test_server_of_socket_io(
+    config: dict[str, Any], alice: IssuedCertificate, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The server is inside the middleware, offers no long polling, and is no error in the log."""
+    app = Flask(__name__)
+    app.config.update(config, SECRET_KEY="x")
+    arrcert_flask.Arrcert(app)
+    run("SocketIO(app", app=app, SocketIO=functools.partial(SocketIO, async_mode="threading"))
+    authorizer = arrcert_flask.authorizer_of(app)
+    app.wsgi_app = ClientCertificateMiddleware(app.wsgi_app, authorizer)  # type: ignore[method-assign]
+    assert statuses(app, "/socket.io/?EIO=4&transport=polling", None, alice) == [403, 400]
+    assert "offers long polling" not in caplog.text
+
+
 def test_handler_of_socket_io(app: Flask, alice: IssuedCertificate, bob: IssuedCertificate) -> None:
     """The handler refuses a client that the policy denies, and accepts the others."""
 
@@ -157,7 +174,6 @@ PREFLIGHT = {"Origin": ORIGIN, "Access-Control-Request-Method": "PUT"}
 
 def cors_app(config: dict[str, Any], *, answers_preflights: bool) -> Flask:
     """Return an app with the lines of the guide."""
-    pytest.importorskip("flask_cors", reason="the package flask-cors (group test) is missing")
     [class_of_browsers] = [
         block
         for block in re.findall(

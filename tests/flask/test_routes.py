@@ -566,7 +566,10 @@ def test_layers_around_an_app(app: Flask) -> None:
 
 def test_mounts_of_a_dispatcher(app: Flask, config: dict[str, Any]) -> None:
     """Each mounted app has rows, and a check around it or around the dispatcher decides."""
-    other: Any = lambda environ, start: []  # noqa: E731
+
+    def other(environ: Any, start: Any) -> list[bytes]:
+        return []
+
     guarded = ClientCertificateMiddleware(other, authorizer_of(app), policy="partners")
     app.wsgi_app = DispatcherMiddleware(app.wsgi_app, {"/open": other, "/guarded": guarded})
     found = report(app)

@@ -72,9 +72,7 @@ def test_an_entry_is_sent_once_a_request(
 ) -> None:
     """The gate, a middleware, a decorator and the view decide, and one signal has the identity."""
     app = app_of(config)
-    app.wsgi_app = ClientCertificateMiddleware(  # type: ignore[method-assign]
-        app.wsgi_app, authorizer_of(app), policy=None
-    )
+    app.wsgi_app = ClientCertificateMiddleware(app.wsgi_app, authorizer_of(app), policy=None)
     for number in (1, 2):
         assert app.test_client().get("/", headers=alice.headers).status_code == 200
         assert len(told) == number
@@ -121,9 +119,7 @@ def test_a_certificate_that_ends_soon_is_sent_once_a_day(
     pins = {"fingerprints": [soon.certificate.sha256_fingerprint], "identity": "fabrikam"}
     app = app_of({"ARRCERT": {"default": pins}})
     if has_middleware:
-        app.wsgi_app = ClientCertificateMiddleware(  # type: ignore[method-assign]
-            app.wsgi_app, authorizer_of(app)
-        )
+        app.wsgi_app = ClientCertificateMiddleware(app.wsgi_app, authorizer_of(app))
     for _ in range(3):
         assert app.test_client().get("/", headers=soon.headers).status_code == 200
     assert [name for name, _, _ in told] == ["accepted", "expiring", "accepted", "accepted"]

@@ -10,6 +10,7 @@ import pytest
 from flask import Flask, request
 from flask.views import MethodView
 from flask_admin import Admin, AdminIndexView, BaseView, expose
+from flask_openapi3 import OpenAPI
 from flask_smorest import Api, Blueprint
 from flask_sock import Sock
 from flask_socketio import SocketIO
@@ -54,7 +55,10 @@ def test_websocket_of_flask_sock_is_denied_before_its_handshake(
     """A stranger's handshake is denied for a decorated handler, and in a protected app."""
     for site in (app, protected_app):
         sock = Sock(site)
-        view: Any = lambda _: None  # noqa: E731
+
+        def view(_: Any) -> None:
+            """Do nothing."""
+
         sock.route("/ws")(authorize_certificate(view) if site is app else view)
         # The handshake fails after the check, because the test client offers no socket.
         assert statuses(site, "ws://localhost/ws", None) == [403]
@@ -71,12 +75,15 @@ class Chat:
     Args:
         app: the app.
         policy: the policy that `connect` asks for, None for none.
+        transports: what the server offers, None for long polling and WebSockets.
     """
 
-    def __init__(self, app: Flask, policy: str | None = None) -> None:
+    def __init__(
+        self, app: Flask, policy: str | None = None, transports: list[str] | None = None
+    ) -> None:
         self._app = app
         self.received: list[str] = []
-        server = SocketIO(app, async_mode="threading")
+        server = SocketIO(app, async_mode="threading", transports=transports)
 
         @server.on("connect")
         def connect(_: object = None) -> bool:
@@ -132,6 +139,28 @@ def test_socket_io_inside_the_middleware(
     assert chat.says_hello(bob) == 200
     assert chat.received == ["text"]
     assert statuses(protected_app, "/", alice, bob) == [404, 403]
+
+
+def test_long_polling_of_socket_io_is_an_error_in_the_log(
+    config: dict[str, Any], alice: IssuedCertificate, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A server with long polling is one ERROR, inside the middleware and in an app without it.
+
+    Every client with an accepted certificate that knows a session's id would act in it.
+    """
+    for has_middleware in (True, False):
+        for transports, told in ((None, 1), (["websocket"], 0)):
+            caplog.clear()
+            app = Flask(__name__)
+            app.config.update(config, ARRCERT_PROTECT_ALL=has_middleware, SECRET_KEY="x")
+            Arrcert(app)
+            chat = Chat(app, transports=transports)
+            if has_middleware:
+                app.wsgi_app = ClientCertificateMiddleware(app.wsgi_app, authorizer_of(app))
+            for _ in range(2):
+                assert statuses(app, "/", alice) == [404]
+            assert caplog.text.count('write transports=["websocket"]') == told
+            assert chat.says_hello(alice) == (400 if transports else 200)
 
 
 # Flask-Admin. -------------------------------------------------------------------------------------
@@ -228,8 +257,7 @@ def test_decorator_above_a_route_of_flask_openapi3_is_refused(
     config: dict[str, Any], alice: IssuedCertificate
 ) -> None:
     """A decorator above a route of flask-openapi3 is found, although the route wraps the view."""
-    flask_openapi3 = pytest.importorskip("flask_openapi3")
-    lost_app, kept_app = (flask_openapi3.OpenAPI(__name__) for _ in range(2))
+    lost_app, kept_app = (OpenAPI(__name__) for _ in range(2))
     for app in (lost_app, kept_app):
         app.config.update(config)
         Arrcert(app)
@@ -269,7 +297,7 @@ def who() -> str:
 
 def in_connexion(config: dict[str, Any]) -> Any:
     """Return a Connexion app with an operation for each policy, protected as a whole."""
-    connexion = pytest.importorskip("connexion")
+    connexion = pytest.importorskip("connexion", reason="run: pip install --group apps")
     from connexion.resolver import Resolver
 
     views = {
@@ -287,8 +315,9 @@ def in_connexion(config: dict[str, Any]) -> Any:
 
 def answers(app: Any, path: str, *clients: IssuedCertificate | None) -> list[Any]:
     """Return the answer to each client: its status, or the text of a 200."""
-    httpx = pytest.importorskip("httpx")
     import asyncio
+
+    import httpx
 
     async def ask() -> list[Any]:
         found = []

@@ -224,8 +224,8 @@ def test_a_wrapper_that_wraps_itself_ends_the_search(
 ) -> None:
     """The search ends at a wrapper that it has seen."""
     outer = Unknown(protected_app.wsgi_app)
-    outer.wsgi_app = outer  # type: ignore[attr-defined]
-    protected_app.wsgi_app = outer  # type: ignore[method-assign]
+    outer.wsgi_app = outer
+    protected_app.wsgi_app = outer
     assert status(protected_app, "/", alice) == 404
     assert len(caplog.records) == 1
 

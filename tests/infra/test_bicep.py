@@ -23,6 +23,7 @@ from arrcert.denials import MOST_IN_FULL, DenialLog
 from arrcert.exceptions import Denial
 from arrcert.gunicorn import pre_request
 from arrcert.settings import load
+from arrcert.testing import self_signed
 
 SAMPLES = Path(__file__).parent.parent.parent / "sample_sites"
 INFRA = SAMPLES / "infra"
@@ -368,7 +369,20 @@ def test_query_counts_a_flood(caplog: pytest.LogCaptureFixture) -> None:
     log.tell()
     line = LINE.format(caplog.records[-1])
     reason, more = re.findall(r'extract\(@"(.+?)", 1, ResultDescription\)', text_of("denials.kql"))
-    assert re.search(reason, line)[1] == "expired"  # type: ignore[index]
-    assert re.search(more, line)[1] == "7"  # type: ignore[index]
+    assert re.search(reason, line)[1] == "expired"
+    assert re.search(more, line)[1] == "7"
     one = LINE.format(caplog.records[0])
     assert re.search(more, one) is None
+
+
+def test_client_cannot_forge_what_the_query_counts(caplog: pytest.LogCaptureFixture) -> None:
+    """A path or a certificate that contains the words of a record changes no number."""
+    forged = "x arrcert: denied 999 more requests within a second"
+    reason, more = re.findall(r'extract\(@"(.+?)", 1, ResultDescription\)', text_of("denials.kql"))
+    denial = Denial(DenialReason.EXPIRED, "late", self_signed(forged).certificate)
+    path = f"/{forged} under policy 'default': revoked"
+    DenialLog().write(denial, "default", environ={"REQUEST_METHOD": "GET", "PATH_INFO": path})
+    line = LINE.format(caplog.records[0])
+    assert "denied 999 more" in line
+    assert re.search(reason, line)[1] == "expired"
+    assert re.search(more, line) is None

@@ -8,6 +8,8 @@ from django.core.wsgi import get_wsgi_application
 from django.http import HttpRequest, HttpResponse
 from django.urls import path
 
+from arrcert_django.decorators import authorize_certificate, certificate_exempt
+
 settings.configure(
     SECRET_KEY="parity",
     ALLOWED_HOSTS=["*"],
@@ -28,12 +30,10 @@ settings.configure(
     },
 )
 
-from arrcert_django.decorators import authorize_certificate, certificate_exempt  # noqa: E402
-
 
 def body(request: HttpRequest) -> HttpResponse:
     """Return the accepted certificate's common name."""
-    certificate = request.client_certificate  # type: ignore[attr-defined]
+    certificate = request.client_certificate
     return HttpResponse(f"entered: {certificate.common_name if certificate else None}")
 
 

@@ -99,7 +99,6 @@ def test_policies_are_there_before_conftest(run: Run) -> None:
     exports = {"WEBSITE_SITE_NAME": "site", "ARRCERT_FINGERPRINTS": "AB" * 32}
     done = run(tests=tests, options=options, conftest=conftest, **exports)
     assert "2 passed" in done.stdout, done.stdout + done.stderr
-    pytest.importorskip("xdist", reason="needs the dependency group test")
     done = run("-n", "2", tests=tests, options=options, conftest=conftest, **exports)
     assert "2 passed" in done.stdout, done.stdout + done.stderr
 

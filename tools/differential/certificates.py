@@ -1,4 +1,4 @@
-"""A certificate as its parts, any of which may be changed before it is signed."""
+"""The parts of a certificate. A variation may change each of them before the signing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tools.differential import der
 from tools.differential.keys import Key, Signature
 
 AT = datetime(2026, 6, 1, 12, 0, 0, tzinfo=UTC)
-"""The moment at which every chain is checked."""
+"""The time at which every chain is checked."""
 
 Extension = tuple[str, bool, bytes]
 """The dotted object identifier, whether it is critical, and the DER of the value."""
@@ -68,7 +68,7 @@ class Certificate:
     def sign(self, issuer: Certificate) -> bytes:
         """Return the DER, signed by an issuer."""
         signer = self.signer or issuer.key
-        # The algorithm is part of the signed bytes, but only signing determines it.
+        # The signed bytes contain the algorithm, but only a signature tells which one it is.
         algorithm = self.inner_algorithm or _algorithm(signer, self.digest, self.scheme)
         body = self._body(algorithm, issuer.subject if self.issuer is None else self.issuer)
         for change in self.before_signing:
@@ -125,7 +125,7 @@ def attribute(number: str, text: str, tag: int = der.UTF8) -> bytes:
 
 @functools.lru_cache(4096)
 def moment(at: datetime) -> bytes:
-    """Return a time as RFC 5280 section 4.1.2.5 wants it: UTCTime until 2049."""
+    """Return a time in the form of RFC 5280 section 4.1.2.5: UTCTime until 2049."""
     if 1950 <= at.year < 2050:
         return der.tlv(der.UTC_TIME, f"{at:%y%m%d%H%M%SZ}".encode())
     return generalized(at)

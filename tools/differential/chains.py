@@ -30,7 +30,7 @@ class Chain(NamedTuple):
     """A chain, as each implementation gets it, with its variations.
 
     Attributes:
-        number: the number of the chain; with the seed it makes the chain again.
+        number: the number of the chain. The seed and this number make the same chain again.
         leaf: the DER of the client certificate.
         intermediates: the DER of each CA certificate that is not trusted.
         anchors: the DER of each trust anchor.
@@ -49,11 +49,11 @@ class Draft:
 
     Attributes:
         path: the leaf, the intermediates and the anchor.
-        more_intermediates: certificates beside the path, each with its issuer.
-        more_anchors: likewise.
+        more_intermediates: intermediates that are not on the path, each with its issuer.
+        more_anchors: trust anchors that are not on the path, each with its issuer.
         left_out: certificates of the path that no implementation gets.
-        root: the issuer of an anchor that is not self-signed, else None.
-        random: the source of every choice.
+        root: the issuer of the anchor; None if the anchor is self-signed.
+        random: the random numbers for all choices.
     """
 
     def __init__(self, chance: random.Random, depth: int) -> None:
@@ -88,13 +88,13 @@ class Draft:
         return self.path[-1]
 
     def issuer_of(self, certificate: Certificate) -> Certificate:
-        """Return the certificate above one of the path. The anchor is above itself."""
+        """Return the issuer of a certificate of the path; a self-signed anchor is its own."""
         if certificate is self.anchor:
             return self.root or certificate
         return self.path[self.path.index(certificate) + 1]
 
     def insert_intermediate(self) -> Certificate:
-        """Put another CA between the leaf and its issuer, and return it."""
+        """Add a CA between the leaf and its issuer, and return the CA."""
         added = make_authority(len(self.path), self.random)
         self.path.insert(1, added)
         set_key_identifiers(added, self.path[2])
@@ -102,7 +102,7 @@ class Draft:
         return added
 
     def sign(self, number: int, variations: tuple[str, ...]) -> Chain:
-        """Sign everything."""
+        """Sign every certificate, and return the chain."""
         signed = [
             (certificate, certificate.sign(self.issuer_of(certificate)))
             for certificate in self.path
@@ -115,7 +115,7 @@ class Draft:
 
 
 def make_authority(index: int, chance: random.Random, role: str = "intermediate") -> Certificate:
-    """Return a CA certificate with what everybody accepts."""
+    """Return a CA certificate that every implementation accepts."""
     authority = Certificate(
         role,
         name(

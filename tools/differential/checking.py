@@ -1,4 +1,4 @@
-"""Check one chain with all implementations, and whether the verdicts are explained."""
+"""Compare the verdicts on one chain, and find those that nothing explains."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Failure(NamedTuple):
         kind: one of the four kinds above.
         number: the number of the chain.
         text: the variations and the verdicts.
-        other: the implementation with the other verdict, empty if there is none.
+        other: the implementation that gave the other verdict; empty if there is none.
     """
 
     kind: str
@@ -37,8 +37,8 @@ class Result(NamedTuple):
     """The result for one chain.
 
     Attributes:
-        differences: (class, other implementation) of each difference that is explained.
-        failures: what is not explained.
+        differences: the class and the other implementation of each explained difference.
+        failures: the verdicts that nothing explains.
     """
 
     differences: list[tuple[str, str]]

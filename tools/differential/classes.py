@@ -1,7 +1,7 @@
-"""Classes of differences, each with its reason. A difference outside them is a failure.
+"""Classes of differences, each with its reason. A difference in no class is a failure.
 
-A class says which side denies, with which words, and what was done to the chain. So a class covers
-no difference that only looks alike: the words are those of the check that the class is about.
+A class says which side denies, with which text, and which variation the chain has. The text is that
+of one check. So the class does not cover another difference that only looks similar.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ class Class(NamedTuple):
         name: its name in the table.
         kind: `STRICTER` (arrcert denies), `DECIDED` (arrcert accepts, as documented), or `THEIRS`
             (arrcert accepts, and the other one applies a rule of its own or reads less).
-        others: the implementations that it is about.
+        others: the other implementations that may differ in this way.
         words: a regular expression for the text of the denial.
         done: a regular expression for the name of a variation of the chain.
         why: the reason, for the table.
-        also: a regular expression for another variation, where the difference needs two.
+        also: a regular expression for a second variation, if the difference needs two.
     """
 
     name: str

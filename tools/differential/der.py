@@ -1,7 +1,7 @@
-"""The few DER encodings that a certificate is made of (X.690).
+"""The DER encodings that a certificate consists of (X.690).
 
-The functions encode what they are given. They do not check that it is allowed, because the minted
-certificates must be able to break rules.
+The functions encode what they are given. They do not check whether it is allowed, because some
+certificates must break the rules on purpose.
 """
 
 from __future__ import annotations

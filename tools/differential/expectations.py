@@ -1,9 +1,9 @@
 """The verdict that arrcert must give on each variation, read from `expected.txt`.
 
-The comparison alone does not notice a fault that all implementations share, or one of arrcert's
-that looks like a known difference. So the file states the verdict on each variation. A chain with a
-variation that must be denied must be denied. A chain whose variations must all be accepted must be
-accepted.
+The comparison alone does not find an error that all implementations share, or an error of arrcert
+that looks like a known difference. For this reason the file has the right verdict on each
+variation. If one variation of a chain must be denied, the chain must be denied. If every variation
+must be accepted, the chain must be accepted.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Keys from fixed numbers, so that the same seed gives the same certificates.
+"""Keys that are made from fixed numbers, so that the same seed gives the same certificates.
 
-These keys are public: this file has every number that they come from.
+These keys are not secret, because all of their numbers are in this file.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from tools.differential import der
 
 DIGESTS: dict[str, hashes.HashAlgorithm] = {
-    "md5": hashes.MD5(),  # noqa: S303 - Refused everywhere, and that is what is compared.
+    "md5": hashes.MD5(),  # noqa: S303 - Weak on purpose: it must be denied.
     "sha1": hashes.SHA1(),  # noqa: S303
     "sha224": hashes.SHA224(),
     "sha256": hashes.SHA256(),
@@ -53,7 +53,7 @@ _CURVES: dict[str, tuple[ec.EllipticCurve, str]] = {
     "secp256k1": (ec.SECP256K1(), "sha256"),
     "brainpoolP256r1": (ec.BrainpoolP256R1(), "sha256"),
 }
-# The distance to the next primes above two numbers that are derived from a size.
+# For each size: the distances from two fixed numbers of that size to the next prime numbers.
 _PRIMES = {1024: (340, 194), 2048: (566, 870), 3072: (792, 898)}
 
 
@@ -122,7 +122,7 @@ def _pss(digest: str, salt: int) -> bytes:
 
 @functools.cache
 def key(kind: str, number: int = 0) -> Key:
-    """Return a key of a kind; another number gives another key."""
+    """Return a key of a kind. Each number gives another key."""
     name = f"{kind}/{number}"
     if kind in _CURVES:
         curve, digest = _CURVES[kind]

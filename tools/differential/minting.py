@@ -1,4 +1,4 @@
-"""Chains by number: the same seed and number make the same chain."""
+"""Make chains. The same seed and number always make the same chain."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def mint(seed: int, number: int) -> Chain:
     """Make one chain.
 
     Args:
-        seed: the seed of the whole run.
-        number: the number of the chain in it.
+        seed: the seed of the run.
+        number: the number of the chain in the run.
     """
     chance = random.Random(f"{seed}/{number}")  # noqa: S311 - Nothing here is secret.
     count = _COUNTS[chance.randrange(len(_COUNTS))]
@@ -52,9 +52,9 @@ def mint_with(chance: random.Random, number: int, chosen: Sequence[Variation]) -
     """Make a chain with some variations.
 
     Args:
-        chance: the source of every other choice.
-        number: the number that the chain gets.
-        chosen: the variations; they must not exclude each other.
+        chance: the random numbers for all other choices.
+        number: the number of the chain.
+        chosen: the variations. They must not exclude each other.
     """
     depth = _DEPTHS[chance.randrange(len(_DEPTHS))]
     if not depth and any(each.role == "intermediate" for each in chosen):

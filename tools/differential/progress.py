@@ -1,4 +1,4 @@
-"""The progress of a run: a bar on a terminal, or else a line from time to time."""
+"""The progress of a run: a bar on a terminal, otherwise a line every twenty seconds."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from types import TracebackType
 from typing import Any
 
 SECONDS_BETWEEN_LINES = 20.0
-"""The seconds between two lines if the output is not a terminal."""
+"""The seconds between two lines, if the output is not a terminal."""
 
 
 class Progress:
     """A context manager that shows the progress.
 
     Args:
-        total: how many chains there are to do.
+        total: the number of chains in the run.
     """
 
     def __init__(self, total: int) -> None:
@@ -51,11 +51,11 @@ class Progress:
             self._bar.stop()
 
     def advance(self, chains: int, failures: int) -> None:
-        """Show that so many chains more are done.
+        """Show that more chains are done.
 
         Args:
-            chains: how many.
-            failures: how many verdicts are not explained so far.
+            chains: the number of chains since the last call.
+            failures: the number of verdicts in the whole run that nothing explains.
         """
         self._done += chains
         if self._bar:

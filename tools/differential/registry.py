@@ -15,12 +15,12 @@ AUTHORITIES = ("intermediate", "anchor")
 
 
 class Variation(NamedTuple):
-    """One thing that can be wrong or odd about a chain.
+    """One change that makes a chain wrong or unusual.
 
     Attributes:
-        name: the role and what is changed, `leaf: keyUsage is absent`.
-        role: `leaf`, `intermediate`, `anchor`; `chain` for a change of the whole chain.
-        claims: what the change touches. Two variations with a common claim exclude each other.
+        name: the role and the change, such as `leaf: keyUsage is absent`.
+        role: `leaf`, `intermediate` or `anchor`; `chain` if the whole chain is changed.
+        claims: what the change touches. A chain has no two variations with the same claim.
         change: the function that does it.
         area: the name of the module that defines it.
     """
@@ -40,10 +40,10 @@ def variation(roles: str | Iterable[str], text: str, *aspects: str) -> Callable[
     """Register a function as a variation.
 
     Args:
-        roles: the certificates that it can be done to, or `chain`.
-        text: what is changed.
-        aspects: what the change touches: `dates` is that of the same certificate, `leaf.dates` that
-            of the leaf. `chain` excludes every other variation.
+        roles: the roles of the certificates that it can change, or `chain`.
+        text: the change, in words.
+        aspects: what the change touches. `dates` means the dates of the changed certificate,
+            `leaf.dates` those of the leaf. `alone` excludes every other variation.
     """
 
     def register(change: Change) -> Change:
@@ -73,9 +73,9 @@ def extension_change(
     """Register a variation that sets one extension, or removes it if the value is None.
 
     Args:
-        module: the `__name__` of the module that calls.
+        module: the `__name__` of the calling module.
         roles: as for `variation`.
-        text: likewise.
+        text: as for `variation`.
         number: the dotted object identifier of the extension.
         value: the DER of the value.
         critical: whether the extension is critical.

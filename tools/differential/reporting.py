@@ -23,7 +23,7 @@ BEGIN, END = "<!-- figures -->", "<!-- end of figures -->"
 
 
 def compared_table(state: State) -> Iterator[str]:
-    """Yield the Markdown rows of how often the verdicts agree."""
+    """Yield the rows of the Markdown table that counts equal and different verdicts."""
     yield (
         "| implementation | chains | both accept | both deny | arrcert alone denies"
         " | arrcert alone accepts |"
@@ -46,7 +46,7 @@ def compared_table(state: State) -> Iterator[str]:
 
 
 def class_table(state: State, kind: str) -> Iterator[str]:
-    """Yield the Markdown rows of the classes of one kind.
+    """Yield the rows of the Markdown table of the classes of one kind.
 
     Args:
         state: the state of a run.

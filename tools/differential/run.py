@@ -1,7 +1,7 @@
 """Mint chains, and compare arrcert's verdict with that of other implementations.
 
-Exits with 1 if a verdict has no explanation. `docs/differential.md` explains the method and every
-class of differences.
+The program exits with 1 if a verdict has no explanation. `docs/differential.md` describes the
+method, and explains every class of differences.
 """
 
 from __future__ import annotations
@@ -28,17 +28,24 @@ BLOCK = 500
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run, or show one chain or the result of a run."""
+    """Compare chains, or show one chain, or show the result of a run."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--chains", type=int, default=10_000, help="how many")
-    parser.add_argument("--seed", type=int, default=1, help="another seed makes other chains")
+    parser.add_argument("--chains", type=int, default=10_000, help="number of chains")
+    parser.add_argument("--seed", type=int, default=1, help="each seed gives other chains")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
-    parser.add_argument("--folder", type=Path, default=Path(".differential"), help="state, program")
-    parser.add_argument("--gnutls-every", type=int, default=10, help="ask GnuTLS about every Nth")
-    parser.add_argument("--pyhanko-every", type=int, default=50, help="likewise")
-    parser.add_argument("--show", type=int, metavar="NUMBER", help="print one chain, its verdicts")
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        default=Path(".differential"),
+        help="state, Go program",
+    )
+    parser.add_argument("--gnutls-every", type=int, default=10, help="one chain in N is for GnuTLS")
+    parser.add_argument(
+        "--pyhanko-every", type=int, default=50, help="one chain in N is for pyhanko"
+    )
+    parser.add_argument("--show", type=int, metavar="NUMBER", help="print a chain and its verdicts")
     parser.add_argument("--result", action="store_true", help="print the result so far")
-    parser.add_argument("--write", type=Path, metavar="PAGE", help="put the result into a page")
+    parser.add_argument("--write", type=Path, metavar="PAGE", help="write the result into a page")
     given = parser.parse_args(arguments)
     given.folder.mkdir(parents=True, exist_ok=True)
     path = given.folder / f"state-{given.seed}.json"
@@ -100,9 +107,9 @@ def compare(plan: workers.Plan, blocks: list[int], state: State, path: Path, job
 
 
 def look_again(plan: workers.Plan, state: State) -> None:
-    """Compare the unexplained chains of an interrupted run again.
+    """Compare the unexplained chains of an earlier run again.
 
-    So a run can go on after arrcert was mended or a class was added.
+    After a fix in arrcert or a new class, the run can therefore continue, and need not start again.
     """
     worker = workers.Worker(plan)
     for failure in list(state.failures):

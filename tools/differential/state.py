@@ -12,7 +12,7 @@ from typing import Any
 from tools.differential.checking import Failure
 
 MOST_FAILURES = 500
-"""How many failures are kept in full; all of them are counted."""
+"""The number of failures that are kept with their text. All failures are counted."""
 
 CountKey = tuple[str, ...]
 
@@ -22,13 +22,14 @@ class State:
 
     Args:
         seed: the seed of the chains.
-        size: how many chains one block has.
+        size: the number of chains in a block.
 
     Attributes:
         done: the numbers of the blocks that are complete.
-        counts: how often each thing was seen; a key is a tuple of texts.
-        failures: the first failures.
-        seconds: how long the run took, all parts together.
+        counts: how often each event happened. A key is a tuple of texts, such as
+            `("chains", "accepted")`.
+        failures: the first failures, at most `MOST_FAILURES`.
+        seconds: the duration of the run, without the time between its parts.
         versions: the version of each implementation.
     """
 
@@ -48,13 +49,13 @@ class State:
         self.failures += list(failures)[: MOST_FAILURES - len(self.failures)]
 
     def remove(self, failure: Failure) -> None:
-        """Remove a failure that is explained by now."""
+        """Remove a failure that now has an explanation."""
         self.failures.remove(failure)
         self.counts["failure", failure.kind] -= 1
         self.counts += Counter()  # Drops counts of zero.
 
     def save(self, path: Path) -> None:
-        """Write the state; an interruption leaves the old file or the new one."""
+        """Write the state. If this is interrupted, the file has its old content or the new one."""
         content = {
             "seed": self.seed,
             "size": self.size,

@@ -1,4 +1,4 @@
-"""The work on one block of chains, in a process of its own."""
+"""Workers: each is a process that mints and compares blocks of chains."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tools.differential.state import CountKey
 from tools.differential.verdicts import Verdict
 
 BATCH = 40
-"""How many chains are sent to Go at once. Its answers must fit into a pipe."""
+"""The number of chains that are sent to Go at once. The answers must fit into a pipe."""
 
 
 class Plan(NamedTuple):
@@ -25,9 +25,9 @@ class Plan(NamedTuple):
 
     Attributes:
         seed: the seed of the chains.
-        size: how many chains one block has.
-        every: of each implementation that is there, every how manyth chain it is asked about.
-        go_program: the compiled program, None without Go.
+        size: the number of chains in a block.
+        every: a number N for each installed implementation, which is asked about every Nth chain.
+        go_program: the compiled Go program; None without a Go compiler.
     """
 
     seed: int
@@ -67,7 +67,7 @@ class Worker:
             for number in range(start, min(start + BATCH, end)):
                 try:
                     chains.append(mint(self._plan.seed, number))
-                # A mistake of this tool must not end a long run. It is reported like the others.
+                # An error in this tool must not end a long run. It is reported as a failure.
                 except Exception as error:
                     failures.append(Failure(EXCEPTION_FAILURE, number, f"minting: {error!r}"))
             for chain, ours, others in self.ask(chains):
@@ -91,7 +91,7 @@ class Worker:
         """
         if self._go:
             self._go.send(chains)
-        # Go works on the chains meanwhile.
+        # Meanwhile, Go verifies the same chains.
         asked = [(chain, arrcert.verdict(chain), self._ask_others(chain)) for chain in chains]
         if self._go:
             for (_, _, others), theirs in zip(asked, self._go.receive(len(chains)), strict=True):

@@ -55,7 +55,7 @@ def main() -> int:
     if arguments.child:
         fuzz(*arguments.child)
     try:
-        import atheris  # noqa: F401
+        import atheris  # noqa: F401 - Only to learn whether it is installed.
     except ImportError:
         print("atheris is missing; it comes for Python 3.11 to 3.13 on Linux: make fuzz does it")
         return 2
@@ -162,7 +162,7 @@ def mutator(seeds: Sequence[bytes]) -> Callable[[bytes, int, int], bytes]:
     import atheris
 
     def mutate(data: bytes, longest: int, seed: int) -> bytes:
-        draw = random.Random(seed)  # noqa: S311
+        draw = random.Random(seed)  # noqa: S311 - Nothing here is secret.
         match draw.randrange(3):
             case 0:
                 mutated: bytes = atheris.Mutate(data, longest)

@@ -510,6 +510,7 @@ def _pins() -> Target:
 
     def run(data: bytes) -> None:
         entries: list[object] = [data, data.decode("utf-8", "surrogateescape")]
+        # Most inputs are no JSON. The others are tried as JSON values too.
         with contextlib.suppress(ValueError, RecursionError):
             entries.append(json.loads(data))
         for entry in entries:

@@ -406,7 +406,7 @@ class _Finder:
         before = _header(statement)
         old = _put(place, node)
         is_whole = old is statement
-        after = _header(node if is_whole else statement)  # type: ignore[arg-type]
+        after = _header(node if is_whole else statement)
         _put(place, old)
         if isinstance(statement, ast.Try):
             before, after = f"except {ast.unparse(old)}", "except ()"

@@ -178,7 +178,7 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         return spec
 
     def exec_module(self, module: ModuleType) -> None:
-        exec(self.code, module.__dict__)  # noqa: S102
+        exec(self.code, module.__dict__)  # noqa: S102 - The project's own module, mutated.
 
 
 def main() -> int:
@@ -244,6 +244,7 @@ def _warm_up() -> None:
     os.environ.pop("ARRCERT", None)
     # The compiled test files stay in the copy of the tree, for every process.
     sys.dont_write_bytecode = False
+    # F401: an import is all that is wanted.
     import hypothesis
     import pytest  # noqa: F401
     from cryptography import x509  # noqa: F401
@@ -314,7 +315,7 @@ def _baseline(tree: Path, folder: Path) -> Baseline:
     if code:
         print(log.read_text(errors="replace"))
         sys.exit("the tests fail in the unchanged tree; repair that first")
-    baseline: Baseline = pickle.loads(noted.read_bytes())  # noqa: S301
+    baseline: Baseline = pickle.loads(noted.read_bytes())  # noqa: S301 - `run` wrote it above.
     return baseline
 
 

@@ -179,7 +179,7 @@ class _Search:
         names = [parameter.arg for parameter in (*function.args.posonlyargs, *function.args.args)]
         if isinstance(call.func, ast.Attribute) and names[:1] in (["self"], ["cls"]):
             del names[0]
-        at = call.args.index(argument)  # type: ignore[arg-type]
+        at = call.args.index(argument)
         return at < len(names) and (function, names[at]) in self.names
 
     def names_used_in_text(self) -> Iterator[tuple[Scope, str]]:

@@ -252,6 +252,7 @@ class Connection:
         Args:
             data: the bytes, exactly as they are sent.
         """
+        # The site may answer and close the connection before it has read everything.
         with contextlib.suppress(ConnectionError, ssl.SSLError):
             self._socket.sendall(data)
 

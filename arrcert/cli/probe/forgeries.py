@@ -42,6 +42,7 @@ class Form(Check):
     without: tuple[str, ...] = ()
     shows: str = ""
 
+    # In the base class it is an attribute, which mypy lets no property replace.
     @property
     def requests(self) -> int:  # type: ignore[override]
         """The largest number of requests that the check sends."""

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from arrcert.cli.probe.report import Report, Row, Verdict
 from arrcert.exceptions import quote
+from arrcert.invisible import is_visible
 
 WIDTH = 80
 """The width in characters if the output is not a terminal."""
@@ -164,7 +165,7 @@ def _capital(text: str) -> str:
 
 def _visible(text: str) -> str:
     """Return text without bytes that a terminal obeys."""
-    if text.isprintable():
+    if is_visible(text):
         return text
     return quote(text)[1:-1]
 

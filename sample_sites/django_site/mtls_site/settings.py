@@ -29,7 +29,7 @@ if not SECRET_KEY:
             "DJANGO_SECRET_KEY is not set. Generate one with:"
             " python -c 'import secrets; print(secrets.token_urlsafe(50))'"
         )
-    SECRET_KEY = "django-insecure-for-development-only"  # noqa: S105
+    SECRET_KEY = "django-insecure-for-development-only"  # noqa: S105 - with DEBUG only.
 if SECRET_KEY.startswith("@Microsoft.KeyVault("):
     raise ImproperlyConfigured(
         "DJANGO_SECRET_KEY is a Key Vault reference that App Service did not resolve, and anybody"

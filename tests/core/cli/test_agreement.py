@@ -34,8 +34,6 @@ from arrcert.moments import whole_second
 from arrcert.presented import Presented
 from arrcert.testing import CertificateAuthority, self_signed
 
-pytest.importorskip("click", reason="needs the extra dev")
-
 PAIRS = 100_000
 PAIRS_EVERY_DAY = 1_500
 NAMES = ["alice", "bob", "Alice"]

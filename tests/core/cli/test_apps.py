@@ -8,8 +8,6 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("click")
-
 from arrcert.cli.apps import Failure, load_app, takes_asgi_arguments, takes_wsgi_arguments
 
 APP = """

@@ -18,8 +18,6 @@ from cryptography.hazmat.primitives.serialization import (
     pkcs12,
 )
 
-pytest.importorskip("click", reason="needs the extra dev")
-
 from arrcert.cli.certificates import (
     LONGEST_SOURCE,
     Given,

@@ -20,11 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-pytest.importorskip("click")
-pytest.importorskip("h11")
-pytest.importorskip("OpenSSL")
-
 from click.testing import CliRunner, Result
 from cryptography import x509
 

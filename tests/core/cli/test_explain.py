@@ -11,12 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, pkcs12
-
-pytest.importorskip("click", reason="needs the extra dev")
-pytest.importorskip("rich", reason="needs the extra dev")
-
 from click.testing import CliRunner, Result
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, pkcs12
 
 from arrcert import Policy
 from arrcert.cli.commands import main

@@ -21,9 +21,6 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa, x25519
 from cryptography.x509.oid import NameOID
 
-pytest.importorskip("h11")
-pytest.importorskip("OpenSSL")
-
 from arrcert.cli import front_end
 from arrcert.cli.front_end import FrontEndServer
 from arrcert.cli.local_apps import RunningWSGIApp

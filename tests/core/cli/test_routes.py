@@ -10,10 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-pytest.importorskip("click")
-pytest.importorskip("rich", reason="rich is missing: pip install 'arrcert[dev]'")
-
 from click.testing import CliRunner, Result
 
 from arrcert.cli import main
@@ -129,7 +125,6 @@ def test_flask_app(make_module: Any) -> None:
 
 def test_fastapi_app(make_module: Any) -> None:
     """`arrcert routes` shows a FastAPI app's endpoints, and what its gate protects."""
-    pytest.importorskip("fastapi", reason="fastapi is missing: pip install 'arrcert[fastapi]'")
     module = make_module(FASTAPI)
     expected = {
         "/hello GET": "protected",

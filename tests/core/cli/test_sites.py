@@ -8,9 +8,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-
-pytest.importorskip("click", reason="needs the extra dev")
-
 from click import ClickException
 
 from arrcert.cli.sites import Site, site_of_app, site_of_environment, site_of_file
@@ -108,7 +105,6 @@ class TestApps:
         self, make_module: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """A Flask app has its settings in its config or in the environment."""
-        pytest.importorskip("flask")
         name = make_module(
             f"""
             from flask import Flask
@@ -134,7 +130,6 @@ class TestApps:
         self, make_module: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """A Flask app that denies every request because it has no policies is an error."""
-        pytest.importorskip("flask")
         monkeypatch.setenv("FLASK_RUN_FROM_CLI", "true")
         name = make_module(
             "from flask import Flask\nfrom arrcert_flask import Arrcert\n"
@@ -146,7 +141,6 @@ class TestApps:
         self, make_module: Callable[[str], str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
         """A FastAPI app has its settings in a mapping, in the environment, or in a file."""
-        pytest.importorskip("fastapi", reason="needs the extra fastapi")
         name = make_module(
             f"""
             from fastapi import FastAPI
@@ -216,7 +210,6 @@ class TestApps:
         self, make_module: Callable[[str], str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
         """An app that follows a file has the policies of the file."""
-        pytest.importorskip("flask")
         file = tmp_path / "etc" / "partners.toml"
         file.parent.mkdir(mode=0o700)
         file.write_bytes(sealed(f'[[default]]\nfingerprints = ["{PIN}"]\n'.encode()))

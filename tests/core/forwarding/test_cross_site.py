@@ -8,6 +8,9 @@ import pytest
 
 from arrcert import Authorizer, CertificateDenied, ConfigurationError, DenialReason, Policy
 from arrcert.forwarding.cross_site import origins_from
+from arrcert.forwarding.front_ends import FRONT_ENDS
+from arrcert.forwarding.ingress import Ingress
+from arrcert.forwarding.proxies import secret_header_from
 from arrcert.settings import load
 from arrcert.testing import IssuedCertificate
 
@@ -122,6 +125,91 @@ def test_safe_methods_are_not_checked(
     assert reasons(authorizer, CROSS_SITE, method, alice) == {None}
 
 
+SCRIPT = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "script"}
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "TRACE"])
+@pytest.mark.parametrize(
+    "headers",
+    [
+        SCRIPT,
+        SCRIPT | {"Sec-Fetch-Site": "same-site"},
+        SCRIPT | {"Sec-Fetch-Site": "unheard-of"},
+        SCRIPT | {"Host": SITE, "Origin": OTHER, "Sec-Fetch-Mode": "cors"},
+        SCRIPT | {"Sec-Fetch-Dest": "worker", "Sec-Fetch-Mode": "same-origin"},
+        SCRIPT | {"Sec-Fetch-Dest": "sharedworker"},
+        SCRIPT | {"Sec-Fetch-Dest": "serviceworker"},
+        SCRIPT | {"Sec-Fetch-Dest": "audioworklet"},
+        SCRIPT | {"Sec-Fetch-Dest": "paintworklet"},
+        SCRIPT | {"Sec-Fetch-Dest": "empty"},
+    ],
+    ids=str,
+)
+def test_script_in_a_page_of_another_site_is_denied(
+    authorizer: Authorizer, alice: IssuedCertificate, method: str, headers: dict[str, str]
+) -> None:
+    """A response that a page of another site can run as a script is denied, with any method."""
+    assert reasons(authorizer, headers, method, alice) == {DenialReason.CROSS_SITE}
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Sec-Fetch-Dest": "script"},
+        SCRIPT | {"Sec-Fetch-Site": "same-origin"},
+        SCRIPT | {"Sec-Fetch-Site": "none"},
+        SCRIPT | {"Origin": "https://app.example", "Sec-Fetch-Mode": "cors"},
+        SCRIPT | {"Sec-Fetch-Dest": "empty", "Sec-Fetch-Mode": "cors", "Origin": OTHER},
+        SCRIPT | {"Sec-Fetch-Dest": "empty", "Sec-Fetch-Site": "same-origin"},
+        *(
+            SCRIPT | {"Sec-Fetch-Dest": dest}
+            for dest in ("image", "font", "style", "video", "audio", "track", "manifest")
+        ),
+        *(
+            SCRIPT | {"Sec-Fetch-Dest": dest, "Sec-Fetch-Mode": "navigate"}
+            for dest in ("document", "iframe", "frame", "embed", "object")
+        ),
+    ],
+    ids=str,
+)
+def test_what_a_page_of_another_site_cannot_read_passes(
+    authorizer: Authorizer, alice: IssuedCertificate, headers: dict[str, str]
+) -> None:
+    """Navigation, frames, images, CORS, listed origins and the site's own scripts pass."""
+    assert reasons(authorizer, headers, "GET", alice) == {None}
+
+
+def test_script_behind_a_front_end_with_a_secret(alice: IssuedCertificate) -> None:
+    """A script of another site is denied too if other headers of the front end are checked."""
+    authorizer = Authorizer(
+        {"default": Policy(fingerprints=[alice.certificate.sha256_fingerprint])},
+        front_end=Ingress(
+            FRONT_ENDS["app-service"],
+            secret_header=secret_header_from(
+                {"header": "X-Secret", "secrets": ["s" * 16]}, setting="S"
+            ),
+        ),
+    )
+    headers = SCRIPT | {"X-Secret": "s" * 16}
+    assert reasons(authorizer, headers, "GET", alice) == {DenialReason.CROSS_SITE}
+    assert reasons(authorizer, headers | {"Sec-Fetch-Dest": "image"}, "GET", alice) == {None}
+
+
+def test_denial_of_a_script_names_what_to_write(
+    authorizer: Authorizer, alice: IssuedCertificate
+) -> None:
+    """The detail names the headers and the two settings. A script without CORS has no Origin."""
+    with pytest.raises(CertificateDenied) as caught:
+        authorizer.authorize_wsgi(wsgi(SCRIPT, "GET", alice))
+    assert caught.value.detail == (
+        "a page of another site loads the response as a script, and can read it: Sec-Fetch-Site is"
+        " 'cross-site', and Sec-Fetch-Dest is 'script'; if this is intended, and the response is"
+        " public, list its path in ARRCERT_EXEMPT_PATHS; else the page must ask with CORS, such as"
+        ' <script crossorigin="use-credentials"> or fetch without mode "no-cors", from an origin'
+        " in ARRCERT_CROSS_SITE_ORIGINS"
+    )
+
+
 @pytest.mark.parametrize(
     ("headers", "expected"),
     [
@@ -202,12 +290,39 @@ def test_remembered_certificate_is_checked_again(
         " https://app.contoso.com",
         "",
         7,
+        "https://app.contoso.com:443",
+        "http://app.contoso.com:80",
+        "https://app.contoso.com:",
+        "https://app.contoso.com:0",
+        "https://app.contoso.com:99999",
+        "https://app.contoso.com:https",
+        "https://app..contoso.com",
+        "https://b\u00fccher.example",
+        "wss://app.contoso.com",
+        "https://[::1",
     ],
 )
 def test_origin_that_can_never_match_stops_the_start(entry: Any) -> None:
     """An entry that no browser sends as an origin stops the start."""
     with pytest.raises(ConfigurationError, match="is no origin"):
         origins_from([entry])
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        "https://app.contoso.com",
+        "https://app.contoso.com.",
+        "https://app.contoso.com:80",
+        "http://app.contoso.com:443",
+        "https://[::1]:8443",
+        "http://[::1]",
+        "chrome-extension://abcdefgh",
+    ],
+)
+def test_origin_that_a_browser_sends(entry: str) -> None:
+    """An origin may have another port than the usual one, an IPv6 address, or another scheme."""
+    assert origins_from([entry]) == {entry}
 
 
 def test_origins_come_from_settings() -> None:

@@ -15,6 +15,7 @@ from arrcert.forwarding.front_ends import (
     why_names_are_not_proven,
     why_no_header_name,
 )
+from arrcert.key_vault import UNRESOLVED_REFERENCE
 from arrcert.notation import Notation
 from arrcert.testing import IssuedCertificate
 
@@ -186,6 +187,15 @@ def test_described_front_end_promises_nothing_about_tls(alice: IssuedCertificate
             {"header": "X-C", "verify_header": "X-V", "verify_value": 0},
             'S["verify_value"]',
             "'0' is not text",
+        ),
+        (
+            {
+                "header": "X-C",
+                "verify_header": "X-V",
+                "verify_value": "@Microsoft.KeyVault(SecretUri=https://v.vault.azure.net/s)",
+            },
+            'S["verify_value"]',
+            UNRESOLVED_REFERENCE,
         ),
         (
             {"header": "X-C", "verify_header": "X-V", "verify_value": 1},

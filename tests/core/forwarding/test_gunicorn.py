@@ -23,7 +23,7 @@ from arrcert.forwarding.gunicorn import (
 def _new_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the process look like one under gunicorn 27 that has found no facts yet."""
     module = ModuleType("gunicorn")
-    module.version_info = (27, 0, 1)  # type: ignore[attr-defined]
+    module.version_info = (27, 0, 1)
     monkeypatch.setitem(sys.modules, "gunicorn", module)
     monkeypatch.setattr(gunicorn, "_known", None)
     monkeypatch.setattr(gunicorn, "_speaks_proxy_protocol", None)
@@ -140,7 +140,7 @@ def test_http2_of_some_versions_is_unsafe(
     version: tuple[int, ...], protocols: list[str], is_unsafe: bool
 ) -> None:
     """From 25.0 to 26.1 gunicorn applies no policy to the names of headers over HTTP/2."""
-    sys.modules["gunicorn"].version_info = version  # type: ignore[attr-defined]
+    sys.modules["gunicorn"].version_info = version
     found = seen_from_worker(SimpleNamespace(http_protocols=protocols))
     assert found.unsafe_setting == ("http_protocols=h2" if is_unsafe else "")
 
@@ -156,7 +156,7 @@ def test_proxy_protocol_is_read_from_the_worker(mode: object, speaks: bool) -> N
     frame = {"__name__": "gunicorn.workers.gasgi", "ask": gunicorn_speaks_proxy_protocol}
     exec(code, frame)
     worker = SimpleNamespace(cfg=SimpleNamespace(proxy_protocol=mode))
-    assert frame["run"](worker) is speaks  # type: ignore[operator]
+    assert frame["run"](worker) is speaks
     assert gunicorn_speaks_proxy_protocol() is speaks
 
 

@@ -12,6 +12,12 @@ from arrcert.exceptions import DenialReason, Finding
 from arrcert.forwarding import gunicorn
 from arrcert.forwarding.peers import check_asgi_peer, check_wsgi_peer, is_in_headers
 
+
+def _latin1(text: str) -> str:
+    """Return how a server that decodes headers as Latin-1 shows a text in UTF-8."""
+    return text.encode().decode("latin-1")
+
+
 TRUSTED = [ipaddress.ip_network("10.1.0.0/16"), ipaddress.ip_network("fd00::/8")]
 
 
@@ -44,12 +50,20 @@ def replaced(finding: Finding | None) -> bool:
         ("10.1.0.1", "4711", ["04711", "10.1.0.1, 10.1.0.2"], True),
         ("10.1.0.1", 4711, ['192.0.2.1, "10.1.0.1:4711" '], True),
         ("fd00::1", 4711, ["[fd00::1]", "4711"], True),
-        ("10.1.0.1", 4711, ["X10.1.0.1:4711"], False),
-        ("10.1.0.1", 4711, ["X10.1.0.1", "4711"], False),
+        ("10.1.0.1", 4711, ["for:10.1.0.1;port:4711"], True),
+        ("10.1.0.1", 4711, ["10.1.0.1:443", "10.1.0.2:4711"], True),
+        ("::ffff:10.1.0.1%a=b", 4711, ["[::ffff:10.1.0.1%a=b]:4711"], True),
+        ("::ffff:10.1.0.1%a;b", 4711, ["[::FFFF:10.1.0.1%a;b]:4711"], True),
+        ("::ffff:10.1.0.1%a,b", 4711, ["::ffff:10.1.0.1%a,b", "4711"], True),
+        ("10.1.0.1", 4711, ["10.1.0.1", _latin1("\uff14\uff17\uff11\uff11")], True),
+        ("10.1.0.1", 4711, ["10.1.0.1", _latin1("\u0664\u0667\u0661\u0661")], True),
+        ("fd00::1%\uff11", 4711, [_latin1("fd00::1%\uff11"), "4711"], True),
+        ("10.1.0.1", 4711, ["10.1.0.10:4711", "110.1.0.1:4711", "10.1.0.1.5:4711"], False),
+        ("10.1.0.1", 4711, ["10.1.0.1:14711", "10.1.0.1:47111"], False),
+        ("a::a", 4711, ["ba::a::a", "4711"], True),
         ("10.1.0.1", 4711, [], False),
         ("10.1.0.1", 4711, ["10.1.0.1"], False),
         ("10.1.0.1", 4711, ["4711"], False),
-        ("10.1.0.1", 4711, ["10.1.0.1:443", "10.1.0.2:4711"], False),
         ("10.1.0.1", None, ["10.1.0.1"], False),
         ("10.1.0.1", "", ["10.1.0.1", ""], False),
     ],
@@ -57,8 +71,45 @@ def replaced(finding: Finding | None) -> bool:
 def test_address_and_port_from_headers(
     address: str, port: object, values: list[str], expected: bool
 ) -> None:
-    """The address comes from the headers if they name the port of the connection too."""
+    """An address may come from the headers if they contain it and the port of the connection."""
     assert is_in_headers(address, port, values) is expected
+
+
+def test_headers_are_searched_in_linear_time() -> None:
+    """Long headers cost one search each, whatever separators and partial matches they contain."""
+    steps = 0
+
+    class Counted(str):
+        """A text that counts how often it is searched."""
+
+        def find(self, *arguments: Any) -> int:
+            nonlocal steps
+            steps += 1
+            return super().find(*arguments)
+
+        def lower(self) -> Counted:
+            return self
+
+    for text in (";" * 60_000, "10.1.0.2:4711," * 4_000, "=" * 60_000):
+        assert not is_in_headers("10.1.0.1", 4711, [Counted(text)])
+    assert steps == 3
+
+
+@pytest.mark.parametrize(
+    ("address", "is_trusted"),
+    [
+        ("fd00::1", True),
+        ("fd00::1%eth0", False),
+        ("::ffff:10.1.0.1", True),
+        ("::ffff:10.1.0.1%a=b", False),
+        ("fe80::1%eth0", True),
+    ],
+)
+def test_only_a_link_local_peer_has_a_zone(address: str, is_trusted: bool) -> None:
+    """An address with a zone is no peer's unless it is link-local, so it is denied."""
+    networks = [*TRUSTED, ipaddress.ip_network("fe80::/10")]
+    finding = check_asgi_peer({"client": (address, 4711), "headers": []}, networks)
+    assert (finding is None) is is_trusted
 
 
 def test_asgi_peer() -> None:

@@ -282,12 +282,12 @@ def test_memory_ends_with_the_generation(site: Site) -> None:
     """Each new content of the file starts with an empty memory."""
     site.verdicts()
     before = site.authorizer._current()
-    assert len(before.candidates["default"][0].memory()._accepted) == 2
+    assert len(before.candidates["default"].memory()._accepted) == 2
     site.replace(sealed(policies(BOB, ALICE)))
     site.look()
     after = site.authorizer._current()
     assert after is not before
-    assert not after.candidates["default"][0].memory()._accepted
+    assert not after.candidates["default"].memory()._accepted
     assert site.authorizer.identify(BOB.header_value).alternative == 0
     assert site.authorizer._current() is after
 
@@ -559,6 +559,18 @@ def test_forked_process_follows_the_file(path: Path) -> None:
     assert site.file._thread is not None
     assert site.file._thread is not old
     assert site.verdicts() == (True, False)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+def test_fork_replaces_the_locks(site: Site) -> None:
+    """A child process has free locks, and its first request looks at the file."""
+    with site.file._looking, site.file._starting:
+        child = os.fork()
+        if child == 0:
+            locks = (site.file._looking, site.file._starting)
+            are_free = all(lock.acquire(blocking=False) for lock in locks)
+            os._exit(0 if are_free and site.file._overdue_at == 0.0 else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def test_late_look_is_waited_for(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

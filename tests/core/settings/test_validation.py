@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from arrcert import CertificateDenied, ConfigurationError
 from arrcert.exceptions import Finding
 from arrcert.notation import Notation
 from arrcert.policy import PARAMETERS
-from arrcert.settings import NOT_CONFIGURED, Settings, load
+from arrcert.settings import NOT_CONFIGURED, Settings, load, load_environment
 from arrcert.settings.validation import Place
 from arrcert.testing import CertificateAuthority, IssuedCertificate
 
@@ -584,6 +585,16 @@ def test_warnings_name_the_place() -> None:
     ]
     flat = load({}, ON_APP_SERVICE | {"ARRCERT_FINGERPRINTS": json.dumps([retired])})
     assert [setting for setting, _ in flat.warnings()] == ["ARRCERT_FINGERPRINTS"]
+
+
+def test_warnings_of_the_environment_are_logged(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A site without a framework logs each warning at the start, on the logger `arrcert`."""
+    retired = {"fingerprint": PIN, "not_after": "2020-01-31"}
+    monkeypatch.setenv("ARRCERT_FINGERPRINTS", json.dumps([retired]))
+    [warning] = load_environment().warnings()
+    assert caplog.record_tuples == [("arrcert", logging.WARNING, f"configuration: {warning}")]
 
 
 # --- how requests reach the app ------------------------------------------------------------------

@@ -563,11 +563,23 @@ class TestScope:
                 stated(data, url)
         with pytest.raises(ValueError, match=r"without a distribution point.*only the file"):
             stated(whole, URL.value)
-        with pytest.raises(ValueError, match="holds 2 revocation lists"):
-            stated(data + data, URL.value)
+        for several in (data + data, data + data + b"the second of 20"):
+            with pytest.raises(ValueError, match="holds 2 revocation lists"):
+                stated(several, URL.value)
         by_name = limited(full_name=[x509.DirectoryName(authority.name)])
         with pytest.raises(ValueError, match="point 'CN=Contoso Issuing CA,O=Contoso', not for"):
             stated(authority.revocation_list(extensions=[(by_name, True)]), URL.value)
+
+    def test_stated_point_of_a_list_with_the_name_of_a_block(self) -> None:
+        """A list in DER is one list, even if the name of its CA is the first line of two blocks."""
+        ca = CertificateAuthority("-----BEGIN X509 CRL-----" * 2)
+        [only] = read_revocation_lists(
+            der_of(ca.revocation_list(extensions=[(limited(full_name=[URL]), True)])),
+            source=SOURCE,
+            issuers=[ca.x509],
+            distribution_point=URL.value,
+        )
+        assert only.is_for_no_point
 
     def test_delta(self, authority: CertificateAuthority) -> None:
         """A delta list, which holds only changes, is refused."""

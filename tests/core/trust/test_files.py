@@ -331,6 +331,24 @@ def test_earlier_list_of_another_scope_does_not_count(
     assert is_trusted(settled(files), client)
 
 
+@pytest.mark.usefixtures("looks")
+def test_list_of_another_scope_may_come_beside_a_newer_list(
+    tmp_path: Path, authority: CertificateAuthority
+) -> None:
+    """An earlier list of another scope does not matter if the old list has a newer one."""
+    client, now = authority.issue("client"), datetime.now(UTC).replace(microsecond=0)
+    path, hour = tmp_path / "ca.crl", timedelta(hours=1)
+    for_cas = point(only_contains_ca_certs=True)
+    path.write_bytes(authority.revocation_list(number=1, last_update=now - hour))
+    files = TrustFiles([authority.certificate_pem.decode()], (), [path])
+    assert is_trusted(settled(files), client)
+    path.write_bytes(
+        authority.revocation_list(client, number=2, last_update=now)
+        + authority.revocation_list(last_update=now - 2 * hour, extensions=[for_cas])
+    )
+    assert not is_trusted(settled(files), client)
+
+
 def test_lists_without_effect_are_warnings(tmp_path: Path, authority: CertificateAuthority) -> None:
     """A list for attribute certificates does not stop the start, but is a warning."""
     path = tmp_path / "attributes.crl"
@@ -491,6 +509,17 @@ def test_forked_process_has_a_new_lock(authority: CertificateAuthority) -> None:
     files._starting.acquire()
     module._replace_locks()
     assert files._starting.acquire(timeout=1)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+def test_fork_replaces_the_lock(authority: CertificateAuthority) -> None:
+    """A child process has a free lock, because a request would wait for the held one forever."""
+    files = TrustFiles([authority.certificate_pem.decode()])
+    with files._starting:
+        child = os.fork()
+        if child == 0:
+            os._exit(0 if files._starting.acquire(blocking=False) else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 # --- warnings ------------------------------------------------------------------------------------

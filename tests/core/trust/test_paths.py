@@ -66,6 +66,9 @@ def name(common_name: str, email: str | None = None) -> x509.Name:
     return x509.Name(attributes)
 
 
+SHA256 = hashes.SHA256()
+
+
 def sign(
     subject: x509.Name,
     key: Any,
@@ -73,7 +76,7 @@ def sign(
     issuer_key: Any,
     extensions: Extensions = (),
     *,
-    algorithm: hashes.HashAlgorithm | None = hashes.SHA256(),  # noqa: B008
+    algorithm: hashes.HashAlgorithm | None = SHA256,
     not_before: datetime = NOW - timedelta(days=1),
     not_after: datetime = NOW + timedelta(days=1),
 ) -> x509.Certificate:

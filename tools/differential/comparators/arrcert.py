@@ -19,8 +19,8 @@ def verdict(chain: Chain) -> Verdict:
     """Ask a policy as a site does. A policy that cannot be made accepts no certificate."""
     try:
         with warnings.catch_warnings():
-            # cryptography warns of serial numbers that are not positive.
-            warnings.simplefilter("ignore")
+            # cryptography warns of serial numbers that are not positive, and of long names.
+            warnings.simplefilter("ignore", UserWarning)
             policy = Policy(
                 trust_anchors=[_pem(anchor) for anchor in chain.anchors],
                 intermediates=[_pem(each) for each in chain.intermediates] or None,

@@ -1,6 +1,6 @@
 """GnuTLS: the function that `certtool --verify` calls, gnutls_x509_trust_list_verify_crt2.
 
-certtool itself has no option for the moment in Debian 12, so the library is called.
+certtool of Debian 12 has no option for the time of the check, so the library is called directly.
 """
 
 from __future__ import annotations
@@ -71,11 +71,11 @@ def verdict(chain: Chain) -> Verdict:
     presented: list[ctypes.c_void_p] = []
     library.gnutls_x509_trust_list_init(ctypes.byref(trusted), 0)
     try:
-        # The list owns its anchors from then on.
+        # From here on the list owns the anchors, and releases them.
         anchors = [_load(library, anchor) for anchor in chain.anchors]
         library.gnutls_x509_trust_list_add_cas(trusted, _array(anchors), len(anchors), 0)
         for each in (chain.leaf, *chain.intermediates):
-            presented.append(_load(library, each))  # noqa: PERF401 - A later one may fail.
+            presented.append(_load(library, each))  # noqa: PERF401 - If a later one fails, these are released.
         purpose = _TypedData(_KEY_PURPOSE, CLIENT_AUTH.encode(), len(CLIENT_AUTH))
         status = ctypes.c_uint()
         code = library.gnutls_x509_trust_list_verify_crt2(

@@ -106,7 +106,7 @@ class Go:
 
 def version(program: Path) -> str:
     """Return the version of Go."""
-    done = subprocess.run(  # noqa: S603
+    done = subprocess.run(  # noqa: S603 - The program that `build` made.
         [str(program)], check=True, capture_output=True, text=True
     )
     return done.stdout.strip()

@@ -1,7 +1,7 @@
 """OpenSSL: the library that pyOpenSSL is built with, by X509_verify_cert.
 
-The purpose is sslclient, as for `openssl verify -purpose sslclient`. Every anchor is trusted, also
-one that is not self-signed (`-partial_chain`).
+The check is that of `openssl verify -purpose sslclient -partial_chain`. With `-partial_chain`, a
+trust anchor need not be self-signed.
 """
 
 from __future__ import annotations

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import importlib.metadata
 import logging
-import warnings
 from datetime import timedelta
 
 from tools.differential.certificates import AT
@@ -31,25 +30,21 @@ def verdict(chain: Chain) -> Verdict:
 
     logging.getLogger("pyhanko_certvalidator").setLevel(logging.CRITICAL)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            context = ValidationContext(
-                trust_roots=[
-                    x509.Certificate.load(anchor, strict=True) for anchor in chain.anchors
-                ],
-                other_certs=[x509.Certificate.load(e, strict=True) for e in chain.intermediates],
-                moment=AT,
-                allow_fetching=False,
-                revocation_mode="soft-fail",
-                time_tolerance=timedelta(),
+        context = ValidationContext(
+            trust_roots=[x509.Certificate.load(anchor, strict=True) for anchor in chain.anchors],
+            other_certs=[x509.Certificate.load(e, strict=True) for e in chain.intermediates],
+            moment=AT,
+            allow_fetching=False,
+            revocation_mode="soft-fail",
+            time_tolerance=timedelta(),
+        )
+        leaf = x509.Certificate.load(chain.leaf, strict=True)
+        validator = CertificateValidator(leaf, validation_context=context)
+        asyncio.run(
+            validator.async_validate_usage(
+                key_usage=set(), extended_key_usage={"client_auth"}, extended_optional=True
             )
-            leaf = x509.Certificate.load(chain.leaf, strict=True)
-            validator = CertificateValidator(leaf, validation_context=context)
-            asyncio.run(
-                validator.async_validate_usage(
-                    key_usage=set(), extended_key_usage={"client_auth"}, extended_optional=True
-                )
-            )
+        )
     # It raises its own errors, and those of asn1crypto and cryptography for what it cannot read.
     except Exception as error:
         return Verdict(False, f"{type(error).__name__}: {' '.join(str(error).split())}")

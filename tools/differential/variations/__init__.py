@@ -1,1 +1,1 @@
-"""What can be wrong or odd about a chain, one module for each area."""
+"""The changes that make a chain wrong or unusual. Each module has one area."""

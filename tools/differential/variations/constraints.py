@@ -43,11 +43,11 @@ _CLAIMS = [
 
 
 class Names(NamedTuple):
-    """What the leaf is called.
+    """The names of the leaf.
 
     Attributes:
-        text: for the name of the variation.
-        alternatives: the subject alternative names; None for no extension.
+        text: the words for the name of the variation.
+        alternatives: the subject alternative names; None to leave the extension out.
         common_name: the subject's common name.
         email: an emailAddress in the subject.
     """

@@ -100,7 +100,7 @@ def _with_constructed(whole: bytes) -> bytes:
 
 
 def _raw_extension(text: str, number: str, make: Callable[[bytes], bytes]) -> None:
-    """Write one extension in another way; its value stays."""
+    """Write one extension in another encoding, with the same value."""
 
     def change(_draft: Draft, certificate: Certificate) -> None:
         if number in certificate.extensions:

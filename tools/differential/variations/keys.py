@@ -38,7 +38,7 @@ def _signed_with(text: str, kind: str, digest: str, scheme: str = "") -> None:
         draft.issuer_of(certificate).key = key(kind)
         certificate.digest, certificate.scheme = digest, scheme
 
-    # The key of the issuer changes with it, so nothing else may touch a key.
+    # This changes the key of the issuer too, so no other variation may change a key.
     for role in ROLES:
         claims = ["signature", "leaf.signature", "intermediate.signature", "anchor.signature"]
         variation(role, f"is signed with {text}", *claims, "intermediate.key", "anchor.key")(change)

@@ -195,7 +195,7 @@ def _empty_ca_subject(_draft: Draft, certificate: Certificate) -> None:
 
 
 def _issuer(text: str, make: Callable[[str], bytes], *, plain: str = "Contoso CA") -> None:
-    """Write the issuer's name in another way than the CA writes it."""
+    """Write the name of the issuer in another encoding than the CA."""
 
     def change(draft: Draft, certificate: Certificate) -> None:
         issuer = draft.issuer_of(certificate)

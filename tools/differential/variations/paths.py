@@ -18,7 +18,7 @@ from tools.differential.registry import variation
 
 
 def _twin(certificate: Certificate) -> Certificate:
-    """Return a copy with other dictionaries and lists."""
+    """Return a copy of a certificate with its own dictionaries and lists."""
     twin = copy.copy(certificate)
     twin.extensions = dict(certificate.extensions)
     twin.more_extensions = list(certificate.more_extensions)

@@ -74,7 +74,7 @@ for _roles, _text, _value, _critical in (
 )
 def _path_too_long(draft: Draft, certificate: Certificate) -> None:
     if certificate is draft.path[1]:
-        # Of the lowest CA no value is too small. A CA below makes it the second.
+        # No value is too small for the lowest CA. So another CA is inserted below it.
         draft.insert_intermediate()
     length = draft.path.index(certificate) - 2
     certificate.set(

@@ -1,7 +1,7 @@
 """Random changes of the encoding, before the certificate is signed.
 
-The verdict is not known in advance. The mutations work on the tree of DER values, so that most
-of the result is still DER: the point is to reach the readers of each field.
+The right verdict is not known. The changes work on the tree of DER values. So most of the result is
+still DER, and the implementations read each field of it.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ _VALUES = (
 
 
 def _nodes(encoded: bytes, begin: int, end: int, path: tuple[int, ...]) -> list[tuple[int, ...]]:
-    """Return the path of each value: the positions of its ancestors and its own."""
+    """Return for each value a list of positions: those of its ancestors, then its own."""
     found: list[tuple[int, ...]] = []
     while begin < end:
         tag, inner, stop = der.split(encoded, begin)
@@ -65,14 +65,14 @@ def _nodes(encoded: bytes, begin: int, end: int, path: tuple[int, ...]) -> list[
         if tag & _CONSTRUCTED:
             found += _nodes(encoded, inner, stop, (*path, begin))
         elif tag == der.OCTETS and stop - inner > 2 and encoded[inner] in (0x30, 3, 4):
-            # An extension value, which is DER again.
+            # The value of an extension, which contains DER.
             found += _nodes(encoded, inner, stop, (*path, begin))
         begin = stop
     return found
 
 
 def _replace(encoded: bytes, path: tuple[int, ...], replacement: bytes) -> bytes:
-    """Put something in the place of a value, and correct the lengths of its ancestors."""
+    """Replace a value, and correct the lengths of its ancestors."""
     *ancestors, place = path
     stop = der.split(encoded, place)[2]
     for ancestor in reversed(ancestors):
@@ -116,7 +116,7 @@ def _wild(body: bytes, chance: random.Random, count: int) -> bytes:
             path = chance.choice(paths)
             body = _replace(body, path, _change(body, path, chance))
         except IndexError:
-            # An earlier change has made a value that ends too late.
+            # After an earlier change, a value ends behind its parent.
             return body
     return body
 
@@ -134,7 +134,7 @@ def _register(text: str, count: int) -> None:
 
 
 def _transplant(text: str, pick: Callable[[Draft], Certificate]) -> None:
-    """Put an extension of another certificate of the chain into this one (frankencert)."""
+    """Copy an extension of another certificate of the chain into this one (frankencert)."""
 
     def change(draft: Draft, certificate: Certificate) -> None:
         donor = pick(draft)

@@ -7,12 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jsonschema
 import pytest
-
-pytest.importorskip("rich")
-pytest.importorskip("h2")
-pytest.importorskip("OpenSSL")
-
 from click.testing import CliRunner
 
 from arrcert.cli.commands import main
@@ -54,7 +50,6 @@ def client_files(tmp_path_factory: pytest.TempPathFactory, alice: IssuedCertific
 @pytest.fixture(scope="session")
 def probe(client_files: list[str]) -> Callable[..., Probed]:
     """A function that probes a URL quickly, and validates its JSON by the documented schema."""
-    jsonschema = pytest.importorskip("jsonschema", reason="the group `test` has jsonschema")
     schema = json.loads((ROOT / "docs" / "probe.schema.json").read_text())
 
     def probe(url: str, *arguments: str) -> Probed:

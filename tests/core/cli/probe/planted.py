@@ -97,19 +97,22 @@ class PlantedSite:
 
     def __exit__(self, *_exception: object) -> None:
         for listener in (self._listener, self._plain):
+            # Some systems refuse to shut down a socket that only listens.
             with contextlib.suppress(OSError):
                 listener.shutdown(socket.SHUT_RDWR)
             listener.close()
 
     def _accept(self, listener: socket.socket, serve: object) -> None:
+        # `__exit__` closes the listener, which ends this thread.
         with contextlib.suppress(OSError):
             while True:
                 raw, _ = listener.accept()
                 threading.Thread(target=self._guard, args=(serve, raw), daemon=True).start()
 
     def _guard(self, serve: object, raw: socket.socket) -> None:
+        # The probe breaks the protocols on purpose, and closes connections at any time.
         with raw, contextlib.suppress(OSError, SSL.Error, H2Error, EOFError, ValueError):
-            serve(raw)  # type: ignore[operator]
+            serve(raw)
 
     def _serve_tls(self, raw: socket.socket) -> None:
         connection = SSL.Connection(self._context, raw)
@@ -131,6 +134,7 @@ class PlantedSite:
             self._serve_http2(wire, value)
         else:
             self._serve_http1(wire, value, is_tls=True)
+        # The client may have closed it before.
         with contextlib.suppress(SSL.Error):
             connection.shutdown()
 
@@ -412,6 +416,7 @@ class Wire:
 
 
 def _common_name(text: str) -> str:
+    # A forged header may hold anything.
     with contextlib.suppress(ValueError):
         certificate = x509.load_der_x509_certificate(base64.b64decode(text))
         return str(certificate.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)[0].value)

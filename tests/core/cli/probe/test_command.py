@@ -247,4 +247,5 @@ def test_bytes_of_the_site_do_not_reach_the_terminal() -> None:
     from arrcert.cli.probe.screen import _visible
 
     assert _visible("a\x1b[31mb") == "a\\x1b[31mb"
+    assert _visible("pa\ufe0fge") == "pa\\ufe0fge"
     assert _visible("page") == "page"
