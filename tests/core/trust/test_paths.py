@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import itertools
 import subprocess
 from collections.abc import Iterable, Sequence
@@ -22,7 +23,7 @@ from cryptography.x509.oid import (
     ObjectIdentifier,
 )
 
-from arrcert import ClientCertificate, DenialReason
+from arrcert import Authorizer, CertificateDenied, ClientCertificate, DenialReason, Policy
 from arrcert.exceptions import Finding
 from arrcert.testing import CertificateAuthority, IssuedCertificate, self_signed
 from arrcert.trust import paths as trust
@@ -1368,3 +1369,31 @@ def test_location_of_an_issuer_is_read_once(monkeypatch: pytest.MonkeyPatch) -> 
         assert isinstance(found, Finding)
         assert found.detail.endswith("; somewhere")
     assert len(calls) == 1
+
+
+def test_request_of_an_insider_costs_one_validation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A whole request with the chain of a sub-CA costs one validation for forty alternatives."""
+    key = ec.generate_private_key(ec.SECP384R1())
+    own = sign(name("partner"), key, name("CA"), KEYS["ca"], [(CA, True), (UNKNOWN, True)])
+    made = [sign(name("partner"), key, name("partner"), key, [(CA, True)]) for _ in range(9)]
+    end = sign(name("x"), KEYS["client"], name("partner"), key)
+    top, *others = (pem_of(ca) for ca in (root(), *other_anchors(40)))
+    policies = [Policy(trust_anchors=[top, other], clock_skew=60) for other in others]
+    authorizer = Authorizer({"default": policies}, front_end="rfc9440")
+    chain = ", ".join(item_of(ca) for ca in [*made, own])
+    headers = [("Client-Cert", item_of(end)), ("Client-Cert-Chain", chain)]
+    counted = Counted(monkeypatch)
+    with pytest.raises(CertificateDenied) as caught:
+        authorizer.authorize_headers(headers, method="GET")
+    assert caught.value.reasons == (DenialReason.UNTRUSTED,) * 40
+    assert counted.searches == 1
+
+
+def pem_of(certificate: x509.Certificate) -> str:
+    """Return a certificate as PEM text."""
+    return certificate.public_bytes(Encoding.PEM).decode()
+
+
+def item_of(certificate: x509.Certificate) -> str:
+    """Return a certificate as RFC 9440 writes it."""
+    return f":{base64.b64encode(certificate.public_bytes(Encoding.DER)).decode()}:"
