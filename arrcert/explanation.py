@@ -25,6 +25,7 @@ from arrcert.moments import timestamp, whole_second
 from arrcert.policy import Policy
 from arrcert.presented import Presented
 from arrcert.rules import Decision, KeyRule, Rule, TrustAnchors
+from arrcert.trust.crls import RevocationList
 from arrcert.trust.paths import Path, TrustStore, has_signed
 
 __all__ = ["AlternativeResult", "PathResult", "PolicyResult", "RuleResult", "Step", "explain"]
@@ -140,6 +141,7 @@ def explain(
     *,
     forwarded: Sequence[Certificate] = (),
     others: Sequence[Certificate] = (),
+    lists_at: datetime | None = None,
 ) -> dict[str, PolicyResult]:
     """Return what each policy says about a certificate.
 
@@ -149,22 +151,73 @@ def explain(
         at: the time to judge for, a timezone-aware `datetime`; now by default.
         forwarded: CA certificates that the front end forwarded with it.
         others: CA certificates that the site does not have. They are shown if the path needs them.
+        lists_at: a time before `at`, such as now. A revocation list that is current at this time
+            counts as current at `at` too, because the CA will have replaced it. None, the default,
+            to judge the lists for `at` only.
 
     Raises:
-        ValueError: `at` is naive.
+        ValueError: `at` or `lists_at` is naive.
 
     The result contains what the policies require, such as names and pins. Show it only to
     operators. This does not check the request, the front end, or whether the client has the private
     key. It does not log a decision.
     """
     moment = whole_second(at)
+    lists_moment = None if lists_at is None else whole_second(lists_at)
     results = {}
     for name, alternatives in policies.items():
         # The number of signatures that are verified for one request is limited. So each policy gets
         # a new object.
         presented = Presented(certificate, forwarded)
-        results[name] = _explain_policy(name, presented, alternatives, moment, others)
+        results[name] = _explain_policy(name, presented, alternatives, moment, others, lists_moment)
     return results
+
+
+def trust_store_of(policy: Policy, lists_at: datetime | None) -> TrustStore | None:
+    """Return the current trust store of a policy; None without trust anchors.
+
+    Args:
+        policy: the policy.
+        lists_at: as in `explain`.
+    """
+    trust_store = policy.trust_store()
+    if trust_store is None or lists_at is None or not trust_store.checks_revocation:
+        return trust_store
+    return _ListsOf(trust_store, lists_at)
+
+
+class _ListsOf(TrustStore):
+    """A trust store for which lists that are current at an earlier time stay current.
+
+    Args:
+        held: the trust store of a policy with revocation lists.
+        lists_at: the earlier time, a timezone-aware `datetime`.
+    """
+
+    checks_revocation = True
+
+    def __init__(self, held: TrustStore, lists_at: datetime) -> None:
+        super().__init__(held.anchors, held.intermediates)
+        self._held = held
+        self._lists_at = lists_at
+
+    def check_revocation(self, path: Path, at: datetime) -> Finding | None:
+        """Check the lists for a time, and for the earlier time if the status is then unknown."""
+        finding = self._held.check_revocation(path, at)
+        if finding is None or finding.reason is not DenialReason.REVOCATION_UNKNOWN:
+            return finding
+        return self._held.check_revocation(path, self._lists_at)
+
+    def next_update_of(self, path: Path, at: datetime) -> datetime | None:
+        """Return until when the lists are current; None if they are current only before."""
+        if self._held.check_revocation(path, at) is not None:
+            return None
+        return self._held.next_update_of(path, at)
+
+    @property
+    def revocation_lists(self) -> Sequence[RevocationList]:
+        """The revocation lists."""
+        return self._held.revocation_lists
 
 
 @contextmanager
@@ -188,8 +241,9 @@ def _explain_policy(
     policies: Sequence[Policy],
     at: datetime,
     others: Sequence[Certificate],
+    lists_at: datetime | None,
 ) -> PolicyResult:
-    trust_stores = [policy.trust_store() for policy in policies]
+    trust_stores = [trust_store_of(policy, lists_at) for policy in policies]
     with _quiet():
         # This is the real decision. The result shows what it would log.
         decided = Alternatives(name, policies, 0).decide(presented, at, trust_stores)

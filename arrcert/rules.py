@@ -372,7 +372,12 @@ class PinRule(ListRule, is_base=True):
         """Yield a warning for each pin after its end date."""
         for pin in self.pins.described():
             if pin.not_after is not None and pin.not_after < at:
-                yield Problem(self.key, f"the pin {pin} expired at {pin.not_after}; remove it")
+                whose = "" if pin.identity is None else f" of {quote(pin.identity)}"
+                yield Problem(
+                    self.key,
+                    f"the pin {pin}{whose} expired at {pin.not_after}; remove it, or extend its"
+                    " not_after if the partner still uses it",
+                )
 
 
 def problem_of_proof(key: str, rules: Mapping[str, KeyRule]) -> Iterator[Problem]:

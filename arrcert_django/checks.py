@@ -248,7 +248,8 @@ def _protects_all() -> bool:
     try:
         return conf.build().settings.protect_all
     except ConfigurationError:
-        return True
+        # Another check reports the mistakes.
+        return conf.setting("ARRCERT_PROTECT_ALL") is not False
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
+from django.conf import settings
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponseForbidden
 from django.http.response import HttpResponseBase
@@ -81,8 +82,12 @@ class ClientCertificateMiddleware:
     def __init__(self, get_response: Callable[[HttpRequest], _Response]) -> None:
         # System checks do not run under get_wsgi_application(), so a mistake must stop the start
         # here. The result is not stored, because each request uses the current settings.
-        if not conf.refresh().settings.protect_all:
+        configuration = conf.refresh().settings
+        if not configuration.protect_all:
             raise ConfigurationError([PROTECT_ALL_IS_FALSE])
+        if "arrcert.W004" not in settings.SILENCED_SYSTEM_CHECKS:
+            for problem in configuration.warnings():
+                _logger.warning("configuration: %s", problem)
         startup.remember_active()
         self.get_response: Any = get_response
         self._is_async = iscoroutinefunction(get_response)

@@ -152,21 +152,15 @@ def imported(path: str) -> object:
 
 
 def refuse_without_middleware() -> None:
-    """Raise an error if the whole site must be protected and the middleware is not active.
+    """Raise an error if the configuration has mistakes, or the middleware is missing.
 
     Raises:
-        ConfigurationError: no middleware is active although `ARRCERT_PROTECT_ALL` is not False, or
-            the configuration has mistakes and no middleware has reported them.
+        ConfigurationError: there is no configuration or it has mistakes, and no middleware has
+            reported them; or no middleware is active although `ARRCERT_PROTECT_ALL` is not False.
     """
     if is_active() or _lists_middleware(tuple(settings.MIDDLEWARE)):
         return
-    try:
-        protects_all = conf.current().settings.protect_all
-    except ConfigurationError:
-        if getattr(settings, "ARRCERT_PROTECT_ALL", None) is not False:
-            raise
-        return  # Views with the decorator or the mixin deny requests and log the mistakes.
-    if protects_all:
+    if conf.current().settings.protect_all:
         raise ConfigurationError([NOT_ACTIVE])
 
 

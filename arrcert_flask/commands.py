@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+import sys
 
 import click
 from flask import current_app
@@ -41,6 +41,7 @@ def routes_command(is_json: bool, fail_on_open: bool, allowed: tuple[str, ...]) 
     """
     # Other commands and the site itself do not need these modules.
     from arrcert.routes import as_json, as_text, outcome
+    from arrcert.terminal import width_of
     from arrcert_flask.routes import report
 
     # The annotation of `current_app` is the app itself, without this method.
@@ -49,8 +50,7 @@ def routes_command(is_json: bool, fail_on_open: bool, allowed: tuple[str, ...]) 
         found = report(app)
     except ConfigurationError as error:
         raise _Refused(f"the app refuses to serve: {error}") from error
-    width = shutil.get_terminal_size().columns
-    click.echo(as_json(found) if is_json else as_text(found, width))
+    click.echo(as_json(found) if is_json else as_text(found, width_of(sys.stdout)))
     lines, exit_code = outcome(found, fail_on_open=fail_on_open, allowed=allowed)
     for line in lines:
         click.echo(line, err=True)

@@ -22,6 +22,7 @@ NOT_DECIDING = {
     "arrcert/routes.py": "It is the report of the route audit, which no request meets.",
     "arrcert/surroundings.py": "It is a part of the route audit, which no request meets.",
     "arrcert/telemetry.py": "It counts what is decided.",
+    "arrcert/terminal.py": "It measures the terminal for the commands.",
     "arrcert/testing.py": "It makes certificates for tests.",
     "arrcert_django/apps.py": "It registers the system checks.",
     "arrcert_django/checks.py": "It reports mistakes at start-up. The middleware does not ask it.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import re
+import shlex
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -71,6 +72,10 @@ def _content_of(path: Path) -> bytes:
     try:
         with open(path, "rb") as file:
             return file.read(LONGEST_SOURCE + 1)
+    except IsADirectoryError as error:
+        raise NoCertificateError(
+            f"{quote(path)} is a folder; use --all {shlex.quote(str(path))}"
+        ) from error
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else error
         raise NoCertificateError(
@@ -159,7 +164,8 @@ def _decoded(text: str) -> bytes:
 def _readable(der: bytes, where: str) -> ClientCertificate:
     certificate = read_certificate(der)
     if isinstance(certificate, Finding):
-        raise NoCertificateError(f"{where}: {certificate.detail}")
+        why = _why_cut_off(der)
+        raise NoCertificateError(f"{where} {why}" if why else f"{where}: {certificate.detail}")
     return certificate
 
 
@@ -168,11 +174,53 @@ def _from_pem(data: bytes, where: str) -> Given:
         certificates = load_pem_x509_certificates(data)
     # cryptography documents ValueError, but its InvalidVersion is not a ValueError.
     except Exception as error:
-        raise NoCertificateError(f"{where} holds a broken certificate: {quote(error)}") from error
+        why = _why_broken(data) or f"holds a broken certificate: {quote(error)}"
+        raise NoCertificateError(f"{where} {why}") from error
     ders = [der_of(certificate) for certificate in certificates]
     leaf = next((der for der in ders if not _is_ca(der)), ders[0])
     others = (other for other, der in zip(certificates, ders, strict=True) if der != leaf)
     return Given(_readable(leaf, where), "PEM", others=tuple(others))
+
+
+_BEGIN = re.compile(rb"-----BEGIN (?:X509 )?CERTIFICATE-----")
+_END = re.compile(rb"-----END (?:X509 )?CERTIFICATE-----")
+_COPY = "copy the whole file again"
+
+
+def _why_broken(data: bytes) -> str | None:
+    """Return in plain words what is wrong with PEM certificates, None if it is something else."""
+    _, *blocks = _BEGIN.split(data)
+    for number, block in enumerate(blocks, start=1):
+        which = "the certificate" if len(blocks) == 1 else f"certificate {number}"
+        body, *rest = _END.split(block, maxsplit=1)
+        if not rest:
+            return (
+                f"is cut off or damaged: after {which} the line -----END CERTIFICATE----- is"
+                f" missing; {_COPY}"
+            )
+        try:
+            der = base64.b64decode(b"".join(body.split()), validate=True)
+        except ValueError:
+            return f"is cut off or damaged: the text of {which} is not whole base64; {_COPY}"
+        why = _why_cut_off(der)
+        if why is not None:
+            return why
+    return None
+
+
+def _why_cut_off(der: bytes) -> str | None:
+    """Return that DER has fewer bytes than its header says (X.690 section 8.1.3), else None."""
+    if len(der) < 2 or der[0] != 0x30:
+        return None
+    size = der[1]
+    begin = 2
+    if size >= 0x80:
+        begin += size - 0x80
+        size = int.from_bytes(der[2:begin])
+    # A certificate begins with a second SEQUENCE. Other bytes are not a part of one.
+    if len(der) >= begin + size or der[begin : begin + 1] != b"\x30":
+        return None
+    return f"is cut off: it has {len(der)} of the {begin + size} bytes of a certificate; {_COPY}"
 
 
 def _is_ca(der: bytes) -> bool:

@@ -10,16 +10,16 @@ import io
 import json
 import os
 import re
+import shlex
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from arrcert.certificate import ClientCertificate
 from arrcert.cli.apps import Failure
 from arrcert.cli.certificates import (
     Given,
@@ -27,6 +27,7 @@ from arrcert.cli.certificates import (
     PasswordNeededError,
     read_given,
 )
+from arrcert.cli.folders import rows_of
 from arrcert.cli.options import read_file
 from arrcert.cli.sites import Site, site_of_app, site_of_environment, site_of_file
 from arrcert.cli.suggestions import (
@@ -43,12 +44,18 @@ from arrcert.explanation import (
     policy_as_json,
 )
 from arrcert.moments import timestamp, whole_second
+from arrcert.policy import Policy
 from arrcert.presented import Presented
 
 if TYPE_CHECKING:
     from arrcert.cli.report import Report
 
 ACCEPTED, DENIED = 0, 1
+
+BY_TODAYS_LISTS = (
+    "revocation is judged by today's revocation lists: a list that is current today counts as"
+    " current at that time, and a later list may revoke more certificates"
+)
 
 
 def _parse_moment(
@@ -73,22 +80,30 @@ def _parse_moment(
 @click.option(
     "--policy",
     metavar="NAME",
-    help="Judge only by this policy. By default all policies are shown, and the policy 'default'"
-    " decides the exit code.",
+    help="Judge only by this policy: the one in the log line of a denial. By default all policies"
+    " are shown, and one that accepts the certificate is enough.",
 )
 @click.option(
     "--at",
     metavar="MOMENT",
     callback=_parse_moment,
     help="Judge for another time: 2027-01-31 (the first second of the day in UTC), or"
-    " 2027-01-31T12:00:00Z.",
+    " 2027-01-31T12:00:00Z. For a later time, the revocation lists of today count as current.",
 )
 @click.option(
     "--all",
     "folder",
     metavar="DIR",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="Judge every certificate in a folder, and print a table.",
+    help="Judge every certificate in a folder, and print a table. Those that expire first are at"
+    " the top.",
+)
+@click.option(
+    "--within",
+    metavar="DAYS",
+    type=click.IntRange(0, 100_000),
+    help="With --all: show only certificates that expire within this number of days, or that have"
+    " expired. The exit code is 1 if there are any.",
 )
 @click.option(
     "--file",
@@ -116,6 +131,7 @@ def explain_command(
     policy: str | None,
     at: datetime | None,
     folder: Path | None,
+    within: int | None,
     file: Path | None,
     app: str | None,
     password_file: Path | None,
@@ -131,28 +147,30 @@ def explain_command(
     those of the site. Only the certificate is judged. The command does not check the request, the
     front end, or whether the client has the private key.
 
-    The exit code is 0 if the certificate may enter, 1 if it may not, and 2 if there is no
+    The exit code is 0 if a policy accepts the certificate, 1 if none does, and 2 if there is no
     certificate, the settings have mistakes, or the options are wrong. With --all it is 0 only if
-    all certificates may enter.
+    each certificate is accepted. With --policy only that policy counts.
     """
     if (certificate is None) == (folder is None):
         raise click.UsageError("write one of CERT and --all DIR.")
+    if within is not None and folder is None:
+        raise click.UsageError("--within needs --all DIR.")
     if file is not None and app is not None:
         raise click.UsageError("write one of --file and --app.")
     report = None if is_json else _report()
     site = _site(file, app)
+    others: dict[str, Sequence[Policy]] = {}
     if policy is not None:
         _require(policy, site)
+        others = {name: held for name, held in site.policies.items() if name != policy}
         site = site._replace(policies={policy: site.policies[policy]})
-    judged_by = policy or "default"
     password = None
     if password_file is not None:
         password = read_file("--password-file", password_file).rstrip(b"\r\n")
     if folder is not None:
-        _require(judged_by, site)
-        _explain_all(folder, site, judged_by, at or whole_second(), password, report)
+        _explain_all(folder, site, at, within, password, report)
     else:
-        _explain_one(str(certificate), site, judged_by, at, password, report)
+        _explain_one(str(certificate), site, others, at, password, report)
 
 
 def _report() -> Report:
@@ -193,7 +211,7 @@ def _require(policy: str, site: Site) -> None:
 def _explain_one(
     argument: str,
     site: Site,
-    judged_by: str,
+    others: Mapping[str, Sequence[Policy]],
     at: datetime | None,
     password: bytes | None,
     report: Report | None,
@@ -201,7 +219,7 @@ def _explain_one(
     given = _given(argument, site, password)
     now = whole_second()
     moment = at or now
-    _require(judged_by, site)
+    lists_at = now if moment > now else None
     presented = Presented(given.certificate, given.forwarded)
     results = explain(
         given.certificate,
@@ -209,25 +227,43 @@ def _explain_one(
         moment,
         forwarded=given.forwarded,
         others=given.others,
+        lists_at=lists_at,
     )
-    result = results[judged_by]
+    accepted_by = [name for name in results if results[name].accepted]
     reasons: list[str] = []
     found: list[Suggestion] = []
-    if not result.accepted:
+    if not accepted_by:
         reasons = why_to_suggest_nothing(presented, results, moment, now)
-        found = [] if reasons else suggestions(presented, result, moment)
+        if not reasons and len(results) == 1:
+            [result] = results.values()
+            found = suggestions(presented, result, moment, lists_at)
+            elsewhere = explain(
+                given.certificate, others, moment, forwarded=given.forwarded, lists_at=lists_at
+            )
+            found = [_warned(suggestion, result.name, elsewhere) for suggestion in found]
         if site.folder is not None:
             found = [_relative(suggestion, site.folder) for suggestion in found]
+    # The operator says under which policy a client may enter: a client of one policy must never be
+    # suggested for another one, such as that of the admin.
+    asked = ""
+    if not accepted_by and not reasons and len(results) > 1:
+        asked = _which_policy(results)
     notes = list(_notes(given, site, moment, now))
     if report is None:
-        paste = merged(site.written, judged_by, found[0].policy) if found else None
+        paste = None
+        if found:
+            [name] = results
+            paste = merged(site.written, name, found[0].policy)
         _print_json(
             {
                 "at": timestamp(moment),
+                "accepted_by": accepted_by,
                 "certificate": certificate_as_json(given.certificate, moment),
                 "policies": {name: policy_as_json(results[name]) for name in results},
                 "notes": notes,
-                "warnings": list(found[0].warnings) if found else reasons,
+                "warnings": list(found[0].warnings)
+                if found
+                else [*reasons, *filter(None, [asked])],
                 "paste": None if paste is None else {"ARRCERT": paste},
             }
         )
@@ -235,9 +271,49 @@ def _explain_one(
         report.certificate(given, moment, notes)
         for policy_result in results.values():
             report.policy(policy_result)
-        if not result.accepted:
-            report.suggestions(given.certificate, judged_by, found, reasons, site)
-    raise SystemExit(ACCEPTED if result.accepted else DENIED)
+        if asked:
+            report.say(asked)
+        elif not accepted_by:
+            report.suggestions(given.certificate, list(results), found, reasons, site)
+        elif len(results) > 1:
+            report.say(_nothing_to_write(accepted_by, results))
+    raise SystemExit(ACCEPTED if accepted_by else DENIED)
+
+
+def _warned(suggestion: Suggestion, name: str, elsewhere: Mapping[str, PolicyResult]) -> Suggestion:
+    """Return a suggestion for a policy, with a warning if other policies accept the certificate."""
+    accepted_by = [other for other, result in elsewhere.items() if result.accepted]
+    if not accepted_by:
+        return suggestion
+    warning = (
+        f"the certificate enters under the policy {', '.join(map(quote, accepted_by))} already; do"
+        f" this only if its owner may also enter everywhere where {quote(name)} is required"
+    )
+    return suggestion._replace(warnings=(warning, *suggestion.warnings))
+
+
+def _which_policy(results: Mapping[str, PolicyResult]) -> str:
+    names = list(results)
+    return (
+        f"None of the {len(names)} policies accepts it: {', '.join(map(quote, names))}. To see what"
+        " to write, name the policy of the log line of the denial, for example: --policy"
+        f" {shlex.quote(names[-1])}"
+    )
+
+
+def _nothing_to_write(accepted_by: Sequence[str], results: Mapping[str, PolicyResult]) -> str:
+    word = "policy" if len(accepted_by) == 1 else "policies"
+    sentence = (
+        f"This certificate enters under the {word} {', '.join(map(quote, accepted_by))}; there is"
+        " nothing to write."
+    )
+    others = [name for name in results if name not in accepted_by]
+    if others:
+        sentence += (
+            " If the log line of a denial names another policy, first find out whether this client"
+            " may enter there; --policy NAME shows what to write for it."
+        )
+    return sentence
 
 
 def _given(argument: str, site: Site, password: bytes | None) -> Given:
@@ -280,10 +356,9 @@ def _notes(given: Given, site: Site, moment: datetime, now: datetime) -> Iterato
             " most front ends forward only the client's certificate"
         )
     if moment > now:
-        yield (
-            "revocation lists and files are judged as they are today; at that time there may be"
-            " newer ones"
-        )
+        yield "files are judged as they are today; at that time there may be newer ones"
+        if _checks_revocation(site):
+            yield BY_TODAYS_LISTS
 
 
 def _relative(suggestion: Suggestion, folder: Path) -> Suggestion:
@@ -312,58 +387,54 @@ def _print_json(value: Mapping[str, Any]) -> None:
 def _explain_all(
     folder: Path,
     site: Site,
-    judged_by: str,
-    moment: datetime,
+    at: datetime | None,
+    within: int | None,
     password: bytes | None,
     report: Report | None,
 ) -> NoReturn:
-    rows: list[tuple[str, ClientCertificate | None, dict[str, PolicyResult], str]] = []
-    for path in sorted(folder.iterdir()):
-        if path.name.startswith(".") or not path.is_file() or _holds_a_key_alone(path):
-            continue
-        try:
-            given = read_given(str(path), site.front_end, password)
-        except NoCertificateError as error:
-            rows.append((path.name, None, {}, str(error)))
-        except PasswordNeededError:
-            rows.append((path.name, None, {}, "has a password; write --password-file FILE"))
-        else:
-            results = explain(
-                given.certificate,
-                site.policies,
-                moment,
-                forwarded=given.forwarded,
-                others=given.others,
-            )
-            rows.append((path.name, given.certificate, results, ""))
-    if not any(certificate for _, certificate, _, _ in rows):
-        raise Failure(f"--all: {quote(folder)} holds no certificate")
-    rows.sort(key=lambda row: (row[1] is None, row[1] and row[1].not_valid_after_utc))
+    now = whole_second()
+    moment = at or now
+    rows = rows_of(folder, site, moment, now if moment > now else None, password)
+    total = len(rows)
+    if within is not None:
+        # A file that cannot be read stays: it may hold a certificate that expires.
+        longest = timedelta(days=within)
+        rows = [
+            row
+            for row in rows
+            if row.certificate is None or row.certificate.not_valid_after_utc - moment <= longest
+        ]
+    notes = [BY_TODAYS_LISTS] if moment > now and _checks_revocation(site) else []
+    names = list(site.policies)
     if report is None:
         _print_json(
             {
                 "at": timestamp(moment),
-                "policy": judged_by,
+                "policy": names[0] if len(names) == 1 else None,
                 "certificates": [
                     {
-                        "file": name,
-                        "accepted": bool(results) and results[judged_by].accepted,
-                        "problem": problem or None,
-                        "certificate": certificate and certificate_as_json(certificate, moment),
-                        "policies": {name: policy_as_json(results[name]) for name in results},
+                        "file": row.file,
+                        "accepted": bool(row.accepted_by),
+                        "accepted_by": row.accepted_by,
+                        "problem": row.problem or None,
+                        "certificate": row.certificate
+                        and certificate_as_json(row.certificate, moment),
+                        "policies": {
+                            name: policy_as_json(result) for name, result in row.results.items()
+                        },
                     }
-                    for name, certificate, results, problem in rows
+                    for row in rows
                 ],
+                "notes": notes,
             }
         )
     else:
-        report.folder(folder, judged_by, moment, rows)
-    are_all_accepted = all(results and results[judged_by].accepted for _, _, results, _ in rows)
-    raise SystemExit(ACCEPTED if are_all_accepted else DENIED)
+        report.folder(folder, names, moment, rows, total, within, notes)
+    is_good = not rows if within is not None else all(row.accepted_by for row in rows)
+    raise SystemExit(ACCEPTED if is_good else DENIED)
 
 
-def _holds_a_key_alone(path: Path) -> bool:
-    """Return whether a file holds a private key and no certificate. Such a file is not judged."""
-    with open(path, "rb") as file:
-        data = file.read(64 * 1024)
-    return b"PRIVATE KEY-----" in data and b"CERTIFICATE-----" not in data
+def _checks_revocation(site: Site) -> bool:
+    """Return whether a policy has revocation lists."""
+    trust_stores = (policy.trust_store() for held in site.policies.values() for policy in held)
+    return any(store is not None and store.checks_revocation for store in trust_stores)

@@ -13,7 +13,7 @@ import click
 
 from arrcert.cli.apps import Failure
 from arrcert.exceptions import ConfigurationError, Problem, quote
-from arrcert.settings.contents import sealed, unsealed, why_writable
+from arrcert.settings.contents import parsed, sealed, unsealed, why_writable
 from arrcert.settings.file import read_generation, warnings_of
 
 
@@ -67,12 +67,13 @@ def install_file(new: Path, target: Path) -> list[str]:
     real = os.path.realpath(target)
     try:
         text, _ = unsealed(new.read_bytes())
+        # Parse it here too: below, errors would name the target, which is not the broken file.
+        parsed(text)
     except ValueError as error:
         raise ConfigurationError([Problem("", f"{quote(new)} {error}")]) from error
-    data = sealed(text)
-    generation = read_generation(text, real, hashlib.sha256(data).hexdigest())
+    generation = read_generation(text, real, hashlib.sha256(text).hexdigest())
     said = [f"warning: {problem}" for problem in warnings_of(generation.places)]
-    _replace(real, data)
+    _replace(real, sealed(text))
     why = why_writable(os.path.abspath(target), real, os.stat(real).st_mode)
     if why is not None:
         said.append(f"warning: the site refuses {quote(real)}: it {why}")

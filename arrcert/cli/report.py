@@ -7,7 +7,7 @@ colours.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TextIO
@@ -19,6 +19,7 @@ from rich.text import Text
 
 from arrcert.certificate import ClientCertificate
 from arrcert.cli.certificates import Given
+from arrcert.cli.folders import Row
 from arrcert.cli.sites import Site
 from arrcert.cli.suggestions import Suggestion, as_json, as_python, as_toml, merged
 from arrcert.exceptions import quote
@@ -33,6 +34,7 @@ from arrcert.explanation import (
 from arrcert.keys import description_of_key
 from arrcert.moments import timestamp
 from arrcert.presented import Presented
+from arrcert.terminal import UNLIMITED, width_of
 
 MOST_NAMES = 20
 """How many names of a certificate are shown."""
@@ -52,7 +54,9 @@ class Report:
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        self._console = Console(file=stream, highlight=False, markup=False, emoji=False)
+        self._console = Console(
+            file=stream, width=width_of(stream), highlight=False, markup=False, emoji=False
+        )
 
     def certificate(self, given: Given, at: datetime, notes: Sequence[str]) -> None:
         """Print the facts of a certificate."""
@@ -175,17 +179,24 @@ class Report:
             )
         self._print(steps, 4)
 
+    def say(self, sentence: str) -> None:
+        """Print a sentence after the verdicts."""
+        self._line()
+        self._print(Text(sentence), 0)
+
     def suggestions(
         self,
         certificate: ClientCertificate,
-        name: str,
+        names: Sequence[str],
         found: Sequence[Suggestion],
         reasons: Sequence[str],
         site: Site,
     ) -> None:
-        """Print what to write, or why nothing is suggested."""
+        """Print what to write, or why nothing is suggested. Suggestions are for one policy."""
+        name = names[0]
+        which = f"policy {quote(name)}" if len(names) == 1 else "a policy"
         self._line()
-        self._heading(f"What to write, so that policy {quote(name)} accepts it")
+        self._heading(f"What to write, so that {which} accepts it")
         for reason in reasons:
             self._item("-", Text.assemble(("Nothing: ", f"{STRONG} {BAD}"), reason))
         if not found and not reasons:
@@ -227,40 +238,52 @@ class Report:
     def folder(
         self,
         folder: Path,
-        name: str,
+        names: Sequence[str],
         at: datetime,
-        rows: Sequence[tuple[str, ClientCertificate | None, Mapping[str, PolicyResult], str]],
+        rows: Sequence[Row],
+        total: int,
+        within: int | None,
+        notes: Sequence[str],
     ) -> None:
         """Print the certificates of a folder as a table. Those that expire first are at the top."""
-        self._heading(f"Policy {quote(name)} at {timestamp(at)}: {quote(folder)}")
+        is_one = len(names) == 1
+        which = f"Policy {quote(names[0])}" if is_one else f"{len(names)} policies"
+        self._heading(f"{which} at {timestamp(at)}: {quote(folder)}")
         table = Table(box=None, pad_edge=False, header_style=STRONG)
         table.add_column("verdict", width=8)
         table.add_column("days", justify="right", width=5)
-        table.add_column("file", overflow="fold", max_width=22)
-        table.add_column("subject", overflow="fold", max_width=22)
+        # With three such columns, a reason in the last column must still fit into one line.
+        widest: int | None = 22 if is_one else max(11, min(22, (self._console.width - 48) // 3))
+        if self._console.width == UNLIMITED:
+            widest = None
+        table.add_column("file", overflow="fold", max_width=widest)
+        table.add_column("subject", overflow="fold", max_width=widest)
+        if not is_one:
+            table.add_column("accepted by", overflow="fold", max_width=widest)
         table.add_column("why", overflow="fold")
-        for file, certificate, results, problem in rows:
-            if certificate is None:
-                why = Text(f"no certificate: {problem}")
-                table.add_row(Text("none", BAD), Text("-"), Text(_bare(file)), Text("-"), why)
-                continue
-            result = results[name]
-            table.add_row(
-                Text("accepted", GOOD) if result.accepted else Text("DENIED", f"{STRONG} {BAD}"),
-                Text(str(days_left(certificate, at))),
-                Text(_bare(file)),
-                Text(_bare(certificate.common_name or certificate.subject)),
-                Text(_why(result)),
+        for row in rows:
+            table.add_row(*_cells(row, at, is_one=is_one))
+        if rows:
+            self._print(table, 0)
+        if within is None:
+            accepted = sum(1 for row in rows if row.accepted_by)
+            self._heading(f"{accepted} of {total} accepted")
+        else:
+            unread = sum(1 for row in rows if row.certificate is None)
+            more = f"; files that cannot be read: {unread}" if unread else ""
+            days = "1 day" if within == 1 else f"{within} days"
+            self._heading(
+                f"{len(rows) - unread} of {total - unread} expire within {days} or have expired"
+                f"{more}"
             )
-        self._print(table, 0)
-        accepted = sum(1 for _, _, results, _ in rows if results and results[name].accepted)
-        self._heading(f"{accepted} of {len(rows)} accepted")
+        for note in notes:
+            self._item("-", Text.assemble(("Note: ", STRONG), note))
 
     def _heading(self, text: str) -> None:
         self._print(Text(text, STRONG), 0)
 
     def _print(self, content: Table | Text, indent: int = 2) -> None:
-        self._write(Padding(content, (0, 0, 0, indent)))
+        self._write(Padding(content, (0, 0, 0, indent), expand=False))
 
     def _item(self, mark: str, content: Text) -> None:
         """Print an entry of a list, with all lines below each other."""
@@ -305,6 +328,30 @@ def _bare(text: str) -> str:
     """Escape text as `quote` does, without the quotation marks."""
     quoted = quote(text)
     return quoted[1:-1] if quoted[0] == quoted[-1] else quoted
+
+
+def _cells(row: Row, at: datetime, *, is_one: bool) -> list[Text]:
+    """Return the cells of a row. Without `is_one` one of them names the policies that accept."""
+    certificate, accepted_by = row.certificate, row.accepted_by
+    if certificate is None:
+        none = [Text("none", BAD), Text("-"), Text(_bare(row.file)), Text("-")]
+        return [*none, *([] if is_one else [Text("-")]), Text(f"no certificate: {row.problem}")]
+    cells = [
+        Text("accepted", GOOD) if accepted_by else Text("DENIED", f"{STRONG} {BAD}"),
+        Text(str(days_left(certificate, at))),
+        Text(_bare(row.file)),
+        Text(_bare(certificate.common_name or certificate.subject)),
+    ]
+    if not is_one:
+        cells.append(Text(", ".join(map(_bare, accepted_by)) or "-"))
+    # Several policies may accept it for one reason, or deny it for one.
+    names_of: dict[str, list[str]] = {}
+    for name in accepted_by or row.results:
+        names_of.setdefault(_why(row.results[name]), []).append(_bare(name))
+    if len(names_of) == 1:
+        return [*cells, Text(*names_of)]
+    whys = (f"{', '.join(names)}: {why}" for why, names in names_of.items())
+    return [*cells, Text("; ".join(whys))]
 
 
 def _why(result: PolicyResult) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import os
-import shutil
 import sys
 from collections.abc import Iterable
 from typing import Any
@@ -16,6 +15,7 @@ from arrcert.exceptions import ConfigurationError
 from arrcert.layers import name_of
 from arrcert.routes import HEADINGS, Report, as_json, notes, outcome
 from arrcert.surroundings import layers_around, report_of_any_app, takes_scope
+from arrcert.terminal import width_of
 
 _SETTINGS = "DJANGO_SETTINGS_MODULE"
 
@@ -162,7 +162,7 @@ def _print_table(report: Report) -> None:
             f"arrcert routes needs {missing.name}; run: pip install 'arrcert[dev]', or write --json"
         ) from None
     # rich prints no colours into a pipe.
-    console = Console(width=shutil.get_terminal_size().columns, highlight=False)
+    console = Console(width=width_of(sys.stdout), highlight=False)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for heading in HEADINGS:
         table.add_column(heading, overflow="fold")

@@ -61,9 +61,8 @@ def site_of_file(path: Path) -> Site:
         Failure: the file cannot be read, or the settings have mistakes.
     """
     try:
-        data = path.read_bytes()
-        text, _ = unsealed(data)
-        generation = read_generation(text, os.path.realpath(path), hashlib.sha256(data).hexdigest())
+        text, _ = unsealed(path.read_bytes())
+        generation = read_generation(text, os.path.realpath(path), hashlib.sha256(text).hexdigest())
     except OSError as error:
         raise Failure(f"--file: cannot read {quote(path)}: {error.strerror}") from error
     except ValueError as error:

@@ -14,11 +14,12 @@ from typing import Any, NamedTuple
 from cryptography.hazmat.primitives import hashes
 
 from arrcert.exceptions import ConfigurationError, DenialReason, quote
-from arrcert.explanation import AlternativeResult, PolicyResult
+from arrcert.explanation import AlternativeResult, PolicyResult, trust_store_of
 from arrcert.invisible import is_visible, visible
 from arrcert.keys import weakness_of_key
 from arrcert.moments import timestamp
 from arrcert.notation import Notation
+from arrcert.pins import Pin
 from arrcert.policy import Acceptance, Policy
 from arrcert.presented import Presented
 from arrcert.rules import Fingerprints, Identity, PinRule, Roles, SourceRule
@@ -74,7 +75,49 @@ def why_to_suggest_nothing(
         reasons.append("its signature algorithm is unknown; have it issued again")
     if isinstance(algorithm, hashes.SHA1 | hashes.MD5):
         reasons.append(f"it is signed with {algorithm.name}, which is weak; have it issued again")
-    return reasons + _why_revoked(presented, results, at)
+    return reasons + _why_revoked(presented, results, at) + _expired_pins(presented, results, at)
+
+
+def _expired_pins(
+    presented: Presented, results: Mapping[str, PolicyResult], at: datetime
+) -> list[str]:
+    """Return a sentence for each expired pin without which nothing would deny the certificate."""
+    sentences = []
+    for name, result in results.items():
+        for alternative in result.alternatives:
+            failed = {rule.key for rule in alternative.failed}
+            pins = [
+                _expired_pin(presented, rule, at)
+                for rule in alternative.policy.rules
+                if isinstance(rule, PinRule) and rule.key in failed
+            ]
+            if None in pins or len(pins) < len(failed):
+                continue  # A later end date would not be enough.
+            for pin in filter(None, pins):
+                whose = "" if pin.identity is None else f" of {quote(pin.identity)}"
+                sentences.append(
+                    f"policy {quote(name)} has a pin for it already: the pin {quote(pin)}{whose},"
+                    f" which has expired at {timestamp(pin.not_after or at)}; if the partner still"
+                    " uses this certificate, write a later not_after, and no second pin"
+                )
+    return sentences
+
+
+def _expired_pin(presented: Presented, rule: PinRule, at: datetime) -> Pin | None:
+    """Return the pin of a rule for a certificate, if it has expired; else None."""
+    for value in _pinned_values(presented, rule):
+        pin = rule.pins.find(value)
+        if pin is not None and pin.not_after is not None and pin.not_after < at:
+            return pin
+    return None
+
+
+def _pinned_values(presented: Presented, rule: PinRule) -> tuple[str | None, ...]:
+    """Return the values of a certificate that a rule may pin."""
+    certificate = presented.certificate
+    if isinstance(rule, Fingerprints):
+        return (certificate.sha256_fingerprint, certificate.sha1_fingerprint)
+    return (presented.public_key_fingerprint,)
 
 
 def _why_revoked(
@@ -108,49 +151,52 @@ def _lists_that_revoke(
                 yield finding.detail
 
 
-def suggestions(presented: Presented, result: PolicyResult, at: datetime) -> list[Suggestion]:
+def suggestions(
+    presented: Presented, result: PolicyResult, at: datetime, lists_at: datetime | None = None
+) -> list[Suggestion]:
     """Return the ways to let a certificate in under a policy, the safest first.
 
     Args:
         presented: a certificate for which `why_to_suggest_nothing` has no reason.
         result: what the policy says. It denies the certificate.
         at: the time in question, a timezone-aware `datetime`.
+        lists_at: as in `arrcert.explanation.explain`.
 
     A certificate that is not valid yet is tested at the first second of its validity.
     """
     moment = max(at, presented.certificate.not_valid_before_utc)
     candidates = [_pin(presented, result)]
     candidates += [
-        _path_and_name(presented, alternative, moment)
+        _path_and_name(presented, alternative, moment, lists_at)
         for alternative in result.alternatives
         if alternative.path is not None
     ]
     found: list[Suggestion] = []
     for suggestion in candidates:
         is_new = all(suggestion.policy != other.policy for other in found)
-        if is_new and _admits(suggestion.policy, presented, moment):
+        if is_new and _admits(suggestion.policy, presented, moment, lists_at):
             found.append(suggestion)
     return found
 
 
-def _admits(written: Mapping[str, Any], presented: Presented, at: datetime) -> bool:
+def _admits(
+    written: Mapping[str, Any], presented: Presented, at: datetime, lists_at: datetime | None
+) -> bool:
     try:
         policy = Policy.from_mapping(written, Notation.PYTHON)
     except ConfigurationError:
         return False
-    return isinstance(policy.decide(presented, at, policy.trust_store()), Acceptance)
+    return isinstance(policy.decide(presented, at, trust_store_of(policy, lists_at)), Acceptance)
 
 
 def _pin(presented: Presented, result: PolicyResult) -> Suggestion:
     certificate = presented.certificate
     warnings = ["first make sure, by another channel, that this certificate belongs to the partner"]
-    fingerprints = (certificate.sha256_fingerprint, certificate.sha1_fingerprint)
     for alternative in result.alternatives:
         for rule in alternative.policy.rules:
             if isinstance(rule, PinRule):
-                known = (presented.public_key_fingerprint,)
-                pins = fingerprints if isinstance(rule, Fingerprints) else known
-                if any(rule.pins.find(pin) for pin in pins):
+                pins = map(rule.pins.find, _pinned_values(presented, rule))
+                if any(pins):
                     warnings.append(
                         "the policy has a pin for it that does not admit it; find out why before"
                         " you add another"
@@ -158,7 +204,12 @@ def _pin(presented: Presented, result: PolicyResult) -> Suggestion:
         trust_store = alternative.policy.trust_store()
         if trust_store is not None and trust_store.checks_revocation:
             warnings.append("a pin is not checked against revocation lists")
-    if certificate.is_ca:
+    if certificate.is_ca and has_signed(certificate.x509, certificate.x509):
+        warnings.append(
+            "it is self-signed and has CA:TRUE, as `openssl req -x509` makes it; you can pin it if"
+            " it is the client's own certificate, but not the certificate of a CA"
+        )
+    elif certificate.is_ca:
         warnings.append(
             "it is a CA certificate: ask for a certificate that was issued for a client"
         )
@@ -207,7 +258,10 @@ def _template_of(policy: Policy) -> str | None:
 
 
 def _path_and_name(
-    presented: Presented, alternative: AlternativeResult, at: datetime
+    presented: Presented,
+    alternative: AlternativeResult,
+    at: datetime,
+    lists_at: datetime | None,
 ) -> Suggestion:
     certificate = presented.certificate
     written: dict[str, Any] = {
@@ -230,7 +284,7 @@ def _path_and_name(
         written["issuers"] = [certificate.issuer]
     template = _template_of(alternative.policy)
     has_identity = template is not None and _admits(
-        {**written, "identity": template}, presented, at
+        {**written, "identity": template}, presented, at, lists_at
     )
     if has_identity:
         written["identity"] = template

@@ -41,7 +41,7 @@ class Content(NamedTuple):
 
     Attributes:
         path: the path with all links resolved.
-        sha256: the SHA-256 of all bytes.
+        sha256: the SHA-256 of `text`. If the first line has a checksum, they are equal.
         changed: the size, and the time of the last change. They show that the file was written
             again, even with the same bytes.
         text: the bytes that the checksum covers, or all bytes; without a byte order mark.
@@ -99,7 +99,7 @@ def read_content(path: str, *, served: Iterable[Served] = (), ignore_mode: bool 
     text, is_sealed = unsealed(data)
     return Content(
         real,
-        hashlib.sha256(data).hexdigest(),
+        hashlib.sha256(text).hexdigest(),
         (status.st_size, status.st_mtime_ns),
         text,
         is_sealed,

@@ -53,7 +53,7 @@ class Generation(NamedTuple):
         policies: each policy's name and its alternatives, in order.
         places: every policy with the place where it is written.
         path: the path of the file without links.
-        sha256: the SHA-256 of the file.
+        sha256: the SHA-256 of the text, without a line that holds this checksum.
         trust_folder: the object that opened the files that the policies name.
         changed_at: when the file was changed last, in seconds since the epoch.
     """
@@ -79,7 +79,7 @@ def read_generation(
     Args:
         text: the TOML text.
         path: the path of the file without links. Paths in the text are relative to its folder.
-        sha256: the SHA-256 of the file.
+        sha256: the SHA-256 of the text.
         before: the generation that is in use.
         changed_at: when the file was changed last, in seconds since the epoch.
 

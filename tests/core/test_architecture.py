@@ -81,6 +81,7 @@ ORDER = [
     "gate",
     "wsgi",
     "asgi",
+    "terminal",
     "routes",
     "surroundings",
     "gunicorn",

@@ -245,6 +245,30 @@ def test_moment_is_now_or_aware(alice: IssuedCertificate) -> None:
         explain(alice.certificate, policies, end.replace(tzinfo=None))
 
 
+def test_lists_of_an_earlier_time(authority: CertificateAuthority) -> None:
+    """With `lists_at`, a list that is current then counts later, and a revoked client is denied."""
+    now = whole_second()
+    alice, bob = authority.issue("alice"), authority.issue("bob")
+    crl = authority.revocation_list(bob, next_update=now + 9 * DAY).decode()
+    policy = Policy(trust_anchors=authority.certificate_pem.decode(), crls=crl)
+
+    def reason(issued: IssuedCertificate, days: int, lists_at: datetime | None) -> str:
+        at = now + days * DAY
+        [answer] = explain(issued.certificate, {"p": [policy]}, at, lists_at=lists_at).values()
+        [rule] = [rule for rule in answer.alternatives[0].rules if rule.key == "revocation"]
+        return rule.detail if answer.denial is None else answer.denial.reason
+
+    assert reason(alice, 20, None) == DenialReason.REVOCATION_UNKNOWN
+    assert reason(alice, 20, now) == "not revoked"
+    assert reason(alice, 5, now).startswith("not revoked; known until ")
+    assert reason(alice, 20, now + 10 * DAY) == DenialReason.REVOCATION_UNKNOWN
+    assert reason(bob, 20, now) == DenialReason.REVOKED
+    without = Policy(trust_anchors=authority.certificate_pem.decode())
+    assert explain(alice.certificate, {"p": [without]}, lists_at=now)["p"].accepted
+    with pytest.raises(ValueError, match="must be an aware datetime"):
+        explain(alice.certificate, {"p": [policy]}, lists_at=datetime(2030, 1, 1))
+
+
 def test_identity_is_a_rule(authority: CertificateAuthority, alice: IssuedCertificate) -> None:
     """The row `identity` has the name that the client gets, or the reason that it has none."""
 

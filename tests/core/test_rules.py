@@ -468,9 +468,11 @@ class TestFingerprints:
             (
                 "fingerprints",
                 f"the pin {alice.certificate.sha256_fingerprint} (old gateway) expired at {last};"
-                " remove it",
+                " remove it, or extend its not_after if the partner still uses it",
             )
         ]
+        named = Policy(fingerprints=[{**entry, "identity": "fabrikam"}])
+        assert "(old gateway) of 'fabrikam' expired at" in named.warnings(late)[0].message
 
     def test_one_of_two_fingerprints_may_retire(self, alice: IssuedCertificate) -> None:
         """A certificate with one expired pin is accepted by a pin on its other fingerprint."""

@@ -20,7 +20,7 @@ from django.views import View
 from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt
 
-from arrcert import CertificateDenied, DenialReason
+from arrcert import CertificateDenied, ConfigurationError, DenialReason
 from arrcert.testing import IssuedCertificate
 from arrcert_django.decorators import authorize_certificate, certificate_exempt
 
@@ -172,13 +172,17 @@ def test_an_unknown_policy_denies_and_is_an_error_in_the_log(
 def test_a_broken_configuration_denies_and_is_an_error_in_the_log(
     site: Any, visit: Any, allowed: IssuedCertificate, caplog: Any
 ) -> None:
-    """Without the middleware, a mistake in the configuration is a 403 and not a 500."""
-    site(path("", authorize_certificate(_name)), middleware=[], ARRCERT={})
-    assert visit("/", allowed).status_code == 403
+    """With a mistake in the configuration, a view denies, and the site refuses to serve."""
+    view = authorize_certificate(_name)
+    site(path("", view), middleware=[], ARRCERT={})
+    with pytest.raises(PermissionDenied):
+        view(RequestFactory().get("/", headers=allowed.headers))
     (record,) = [record for record in caplog.records if record.name == "arrcert"]
     assert record.levelname == "ERROR"
     assert record.arrcert_reason == "misconfigured"
     assert "ARRCERT: " in record.message
+    with pytest.raises(ConfigurationError, match=r"ARRCERT: '\{\}' is not a mapping"):
+        visit("/", allowed)
 
 
 def test_a_request_is_checked_once_for_each_policy(

@@ -437,9 +437,13 @@ def run(*arguments: str) -> tuple[str, str]:
     return out.getvalue(), err.getvalue()
 
 
-def test_command_prints_a_plain_table(site: Any) -> None:
-    """The table of the command is plain text of at most 80 columns."""
-    site(path("a/very/long/path/that/goes/on/and/on/<int:number>/<slug:name>/", _index))
+def test_command_prints_a_plain_table(site: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The table of the command is plain text. It is wrapped only to a width that is given."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+    long = "a/very/long/path/that/goes/on/and/on/for/orders/invoices/<int:number>/<slug:name>/"
+    site(path(long, _index))
+    assert long in run()[0]
+    monkeypatch.setenv("COLUMNS", "80")
     out, _ = run()
     assert out.startswith("PATH")
     assert max(map(len, out.splitlines())) <= 80

@@ -24,7 +24,7 @@ from django.urls import path
 from django.views import View
 
 from arrcert.exceptions import ConfigurationError
-from arrcert.testing import IssuedCertificate
+from arrcert.testing import CertificateAuthority, IssuedCertificate
 from arrcert_django.decorators import authorize_certificate, certificate_exempt
 from arrcert_django.middleware import ClientCertificateMiddleware
 from arrcert_django.mixins import ClientCertificateRequiredMixin
@@ -164,6 +164,25 @@ def test_asgi_application_is_refused_too(site: Any, settings: Any) -> None:
         asyncio.run(get_asgi_application()(scope, receive, send))
     assert sent == []
     gc.collect()
+
+
+# Warnings. ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("is_silenced", [False, True])
+def test_warnings_of_the_configuration_are_in_the_log(
+    site: Any, visit: Any, is_silenced: bool, caplog: Any
+) -> None:
+    """A server runs no checks, so the start logs what they warn of, unless it is silenced."""
+    policy = {"trust_anchors": CertificateAuthority("CA").certificate_pem.decode()}
+    site(
+        path("", _hello),
+        ARRCERT={"default": policy | {"common_names": ["*.contoso.com"]}},
+        SILENCED_SYSTEM_CHECKS=["arrcert.W004"] * is_silenced,
+    )
+    assert visit("/").status_code == 403
+    told = [message for message in caplog.messages if message.startswith("configuration: ")]
+    assert any("*.contoso.com" in message for message in told) is not is_silenced
 
 
 # Lost decorators. ---------------------------------------------------------------------------------

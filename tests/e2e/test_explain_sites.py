@@ -130,8 +130,10 @@ def test_settings_of_django(tmp_path: Path, app: str) -> None:
     assert (code, answer["policies"]["default"]["accepted"]) == (0, True)
     assert answer["policies"]["partners"]["reason"] == "fingerprint_not_allowed"
     answer, code = explain(tmp_path, "bob.pem", "--app", app)
-    assert (code, answer["policies"]["default"]["reason"]) == (1, "common_name_not_allowed")
-    assert answer["policies"]["partners"]["accepted"]
+    assert (code, answer["policies"]["default"]["reason"]) == (0, "common_name_not_allowed")
+    assert (answer["accepted_by"], answer["paste"]) == (["partners"], None)
+    answer, code = explain(tmp_path, "bob.pem", "--app", app, "--policy", "default")
+    assert code == 1
     # The suggestion keeps the other policies and the path.
     pasted = answer["paste"]["ARRCERT"]
     assert pasted["default"][0]["trust_anchors"] == str(folder / "ca.pem")

@@ -599,8 +599,15 @@ def run(app: Flask, *arguments: str) -> tuple[int, str, str]:
     return result.exit_code, result.stdout, result.stderr
 
 
-def test_command_prints_a_plain_table(protected_app: Flask) -> None:
-    """The table of the command is plain text of at most 80 columns."""
+def test_command_prints_a_plain_table(
+    protected_app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The table of the command is plain text. It is wrapped only to a width that is given."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+    path = "/orders/" + "invoices-of-a-partner/" * 6
+    protected_app.add_url_rule(path, "invoices", lambda: "")
+    assert path in run(protected_app)[1]
+    monkeypatch.setenv("COLUMNS", "80")
     protected_app.add_url_rule("/health", "health", lambda: "")
     code, out, _ = run(protected_app)
     assert code == 0

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from arrcert.cli.probe.checks import Check, Finding
-from arrcert.cli.probe.connection import Answer, can_see_handshakes, is_refusal_by_tls
+from arrcert.cli.probe.connection import (
+    NOT_TRUSTED,
+    NOTHING_LISTENS,
+    Answer,
+    Endpoint,
+    can_see_handshakes,
+    is_refusal_by_tls,
+)
 from arrcert.cli.probe.report import Row, Verdict
 from arrcert.cli.probe.site import Calibration, Site, is_same
 
@@ -29,8 +36,8 @@ def calibrate(site: Site) -> Iterator[Row]:
         site: the site. Its attribute `calibration` is set.
 
     Raises:
-        NoCalibrationError: the allowed client does not get in, or a client without a certificate
-            is not refused.
+        NoCalibrationError: the allowed client does not get in, a client without a certificate is
+            not refused, or no answer comes.
         SilentError: the site has stopped answering.
     """
     site.check = "01 no certificate"
@@ -41,8 +48,10 @@ def calibrate(site: Site) -> Iterator[Row]:
         f"GET {site.path} without a certificate",
         str(nobody),
         Verdict.OK if is_refused else Verdict.UNKNOWN,
-        "It is refused." if is_refused else "It is not refused.",
+        _meaning_of(nobody, is_refused=is_refused),
     )
+    if nobody.status is None and not is_refused:
+        raise NoCalibrationError(_why_no_answer(nobody, site.endpoint))
     if nobody.entered:
         raise NoCalibrationError(
             f"{site.path} is open to everybody; name a page that needs a certificate. If this page"
@@ -100,6 +109,27 @@ def calibrate(site: Site) -> Iterator[Row]:
     if not allowed.entered:
         raise NoCalibrationError(_why_not_allowed(allowed, asked=bool(first or later)))
     site.calibration = Calibration(allowed, stranger, nobody, first, later)
+
+
+def _meaning_of(answer: Answer, *, is_refused: bool) -> str:
+    if is_refused:
+        return "It is refused."
+    return "No answer came." if answer.status is None else "It is not refused."
+
+
+def _why_no_answer(answer: Answer, endpoint: Endpoint) -> str:
+    """Return why the first request got no answer, and what to do."""
+    host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
+    address = f"{host}:{endpoint.port}"
+    if answer.failure == NOTHING_LISTENS:
+        return f"nothing listens at {address}; check the host and the port of the URL"
+    if answer.failure.startswith(NOT_TRUSTED):
+        problem = answer.failure.removeprefix(f"{NOT_TRUSTED}: ").rstrip(".")
+        return (
+            f"{NOT_TRUSTED} ({problem}); use --cacert FILE with the certificate of its CA, or"
+            " --insecure"
+        )
+    return f"no answer came from {address} ({answer})"
 
 
 def _why_not_allowed(answer: Answer, *, asked: bool) -> str:

@@ -21,6 +21,10 @@ SECONDS = 10.0
 
 MOST_BODY_BYTES = 1024 * 1024
 _MOST_HEAD_BYTES = 256 * 1024
+
+NOT_TRUSTED = "the site's certificate is not trusted"
+NOTHING_LISTENS = "nothing listens"
+
 _CERTIFICATE_AUTHORITIES = 47
 """The extension of TLS 1.3 that names acceptable CAs (RFC 8446 section 4.2.4)."""
 
@@ -359,13 +363,13 @@ def why(error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return "timed out"
     if isinstance(error, ssl.SSLCertVerificationError):
-        return f"the site's certificate is not trusted: {error.verify_message}"
+        return f"{NOT_TRUSTED}: {error.verify_message}"
     if isinstance(error, ssl.SSLError):
         # This is a constant of OpenSSL, such as TLSV13_ALERT_CERTIFICATE_REQUIRED. It contains no
         # text from the server.
         return f"TLS: {str(error.reason or 'failed').lower().replace('_', ' ')}"
     if isinstance(error, ConnectionRefusedError):
-        return "nothing listens"
+        return NOTHING_LISTENS
     if isinstance(error, ConnectionError):
         return "closed"
     if isinstance(error, OSError):

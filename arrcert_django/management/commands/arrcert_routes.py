@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from argparse import ArgumentParser
 from typing import Any
 
@@ -10,6 +9,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from arrcert.exceptions import ConfigurationError
 from arrcert.routes import as_json, as_text, outcome
+from arrcert.terminal import width_of
 from arrcert_django.routes import report
 
 
@@ -51,7 +51,7 @@ class Command(BaseCommand):
             found = report()
         except ConfigurationError as error:
             raise CommandError(f"the site refuses to serve: {error}", returncode=2) from error
-        width = shutil.get_terminal_size().columns
+        width = width_of(self.stdout)
         self.stdout.write(as_json(found) if options["json"] else as_text(found, width))
         lines, exit_code = outcome(
             found, fail_on_open=options["fail_on_open"], allowed=options["allow"]

@@ -145,6 +145,32 @@ def test_what_is_no_certificate(alice: IssuedCertificate, authority: Certificate
     assert alice.private_key_pem.decode().splitlines()[1] not in key
 
 
+def test_broken_file(alice: IssuedCertificate, authority: CertificateAuthority) -> None:
+    """An error about a file that is cut off or damaged says so in plain words."""
+    pem, der = alice.certificate_pem, alice.certificate.der
+    lines = pem.splitlines(keepends=True)
+    no_end = "'file' is cut off or damaged: after the certificate the line -----END CERTIFICATE--"
+    assert problem(pem[:300]).startswith(no_end)
+    damaged_ca = authority.certificate_pem.replace(b"MII", b"M*I", 1)
+    assert problem(pem + damaged_ca).startswith(
+        "'file' is cut off or damaged: the text of certificate 2 is not whole base64"
+    )
+    damaged = pem.replace(lines[1][4:5], b"*")
+    assert problem(damaged) == (
+        "'file' is cut off or damaged: the text of the certificate is not whole base64; copy the"
+        " whole file again"
+    )
+    cut = f"of the {len(der)} bytes of a certificate; copy the whole file again"
+    assert problem(b"".join([*lines[:4], lines[-1]])) == f"'file' is cut off: it has 144 {cut}"
+    assert problem(der[:200]) == f"'file' is cut off: it has 200 {cut}"
+    assert problem(base64.b64encode(der[:201])) == f"'file' is cut off: it has 201 {cut}"
+    not_a_certificate = base64.b64encode(b"1" + der[1:])
+    block = b"-----BEGIN CERTIFICATE-----\n%s\n-----END CERTIFICATE-----\n"
+    assert "holds a broken certificate" in problem(block % not_a_certificate)
+    short = base64.b64encode(b"0\x03\x02\x01\x01")
+    assert "holds a broken certificate" in problem(block % short)
+
+
 def test_where_the_argument_leads(
     alice: IssuedCertificate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -156,9 +182,13 @@ def test_where_the_argument_leads(
     standard_input = io.TextIOWrapper(io.BytesIO(alice.certificate.der))
     monkeypatch.setattr(sys, "stdin", standard_input)
     assert read_given("-", APP_SERVICE).form == "DER"
-    for argument in (str(tmp_path / "missing.pem"), str(tmp_path), "a\0b", "x" * 300):
+    for argument in (str(tmp_path / "missing.pem"), "a\0b", "x" * 300):
         with pytest.raises(NoCertificateError, match="cannot be read: "):
             read_given(argument, APP_SERVICE)
+    folder = tmp_path / "our partners"
+    folder.mkdir()
+    with pytest.raises(NoCertificateError, match=r"our partners' is a folder; use --all '.*/our p"):
+        read_given(str(folder), APP_SERVICE)
 
 
 def test_der_of_a_certificate_that_is_ascii_in_part(alice: IssuedCertificate) -> None:

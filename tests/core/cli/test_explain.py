@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -76,6 +77,21 @@ def test_every_rule_is_printed() -> None:
     assert max(map(len, result.stdout.splitlines())) <= 80
     assert not any(line.endswith(" ") for line in result.stdout.splitlines())
     assert "\x1b" not in result.stdout
+
+
+def test_nothing_is_wrapped_in_a_pipe(
+    folder: Path, authority: CertificateAuthority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a terminal, no word of the output is broken."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+    name = "gateway-of-a-partner-in-another-country"
+    (folder / f"{name}.pem").write_bytes(authority.issue(name).certificate_pem)
+    invoked = CliRunner().invoke(main, ["explain", "--all", "."])
+    [row] = [line for line in invoked.stdout.splitlines() if f"{name}.pem" in line]
+    assert row.split()[2:] == [f"{name}.pem", name, "fingerprint_not_allowed"]
+    invoked = CliRunner().invoke(main, ["explain", f"{name}.pem"])
+    assert f"wanted: '{PIN}'\n" in invoked.stdout
+    assert not any(line.endswith(" ") for line in invoked.stdout.splitlines())
 
 
 def test_json_is_what_the_decision_says(alice: IssuedCertificate) -> None:
@@ -199,13 +215,14 @@ def test_another_day(folder: Path, alice: IssuedCertificate) -> None:
     assert answer["at"] == "2150-01-31T00:00:00Z"
     assert answer["policies"]["default"]["reason"] == "expired"
     assert any("at that time there may be newer ones" in note for note in answer["notes"])
+    assert not any("revocation" in note for note in answer["notes"])
     answer = told("alice.pem", "--at", "2020-01-31T12:00:00+02:00")
     assert answer["at"] == "2020-01-31T10:00:00Z"
     assert answer["policies"]["default"]["reason"] == "not_yet_valid"
 
 
 def test_policies(monkeypatch: pytest.MonkeyPatch, alice: IssuedCertificate) -> None:
-    """All policies are shown. The exit code is that of --policy, or of `default`."""
+    """All policies are shown. One that accepts is enough, unless --policy names another."""
     pinned = {"fingerprint": alice.certificate.sha256_fingerprint, "note": "Fabrikam\x1b[1m"}
     policies = {
         "default": {"fingerprints": [PIN]},
@@ -213,16 +230,85 @@ def test_policies(monkeypatch: pytest.MonkeyPatch, alice: IssuedCertificate) -> 
     }
     monkeypatch.setenv("ARRCERT", json.dumps(policies))
     result = run("alice.pem")
-    assert result.exit_code == 1
+    assert result.exit_code == 0
     text = words(result)
+    assert "Policy 'default': DENIED" in text
     assert "Policy 'partners': accepted" in text
     assert "note of the pin: 'Fabrikam\\x1b[1m'" in text
     assert "Alternative 1: denies" in text
     assert "Alternative 2: accepts" in text
     result = run("alice.pem", "--policy", "partners")
     assert (result.exit_code, "'default'" in result.stdout) == (0, False)
-    monkeypatch.setenv("ARRCERT", json.dumps({"partners": policies["partners"]}))
-    assert "write one of 'partners' after --policy" in run("alice.pem").stderr
+    assert run("alice.pem", "--policy", "default").exit_code == 1
+    assert (
+        "write one of 'default', 'partners' after --policy"
+        in run("alice.pem", "--policy", "p").stderr
+    )
+    monkeypatch.setenv("ARRCERT", json.dumps({"partners": {"fingerprints": [PIN]}}))
+    assert "so that policy 'partners' accepts it" in words(run("alice.pem"))
+
+
+class TestSeveralPolicies:
+    def test_a_client_of_one_policy_is_not_suggested_for_another(
+        self, alice: IssuedCertificate, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """If a policy accepts the certificate, nothing is suggested for the policy `default`."""
+        fingerprint = alice.certificate.sha256_fingerprint
+        policies = {
+            "default": {"fingerprints": [PIN]},
+            "partners": {"fingerprints": [fingerprint]},
+        }
+        monkeypatch.setenv("ARRCERT", json.dumps(policies))
+        text = words(run("alice.pem"))
+        assert "enters under the policy 'partners'; there is nothing to write" in text
+        assert "What to write" not in text
+        assert '"fingerprints"' not in text
+        answer = told("alice.pem")
+        assert (answer["accepted_by"], answer["paste"]) == (["partners"], None)
+        # The operator may still ask for the other policy, and is warned.
+        warning = (
+            "Warning: the certificate enters under the policy 'partners' already; do this only"
+        )
+        assert warning in words(run("alice.pem", "--policy", "default"))
+        assert (
+            "everywhere where 'default'" in told("alice.pem", "--policy", "default")["warnings"][0]
+        )
+        policies["default"]["fingerprints"].append(fingerprint)
+        monkeypatch.setenv("ARRCERT", json.dumps(policies))
+        assert "under the policies 'default', 'partners'; there is" in words(run("alice.pem"))
+
+    def test_the_operator_names_the_policy(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """If no policy accepts it, a suggestion needs --policy, and is for that policy only."""
+        policies = {"default": {"fingerprints": [PIN]}, "our partners": {"fingerprints": [PIN]}}
+        monkeypatch.setenv("ARRCERT", json.dumps(policies))
+        result = run("alice.pem")
+        assert result.exit_code == 1
+        text = words(result)
+        assert "None of the 2 policies accepts it: 'default', 'our partners'." in text
+        assert "name the policy of the log line of the denial, for example: --policy 'our" in text
+        assert "What to write" not in text
+        assert '"fingerprints"' not in text
+        answer = told("alice.pem")
+        assert (answer["accepted_by"], answer["paste"]) == ([], None)
+        assert "--policy 'our partners'" in answer["warnings"][0]
+        text = words(run("alice.pem", "--policy", "our partners"))
+        assert "What to write, so that policy 'our partners' accepts it" in text
+        assert "enters under" not in text
+        pasted = told("alice.pem", "--policy", "our partners")["paste"]["ARRCERT"]
+        assert pasted["default"] == {"fingerprints": [PIN]}
+        assert len(pasted["our partners"]) == 2
+
+    def test_no_policy_may_accept_it(
+        self, folder: Path, authority: CertificateAuthority, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The reason to suggest nothing is printed, and no policy needs to be named."""
+        old = authority.issue("carol", not_after=whole_second() - DAY)
+        (folder / "carol.pem").write_bytes(old.certificate_pem)
+        policies = {"default": {"fingerprints": [PIN]}, "partners": {"fingerprints": [PIN]}}
+        monkeypatch.setenv("ARRCERT", json.dumps(policies))
+        text = words(run("carol.pem"))
+        assert "so that a policy accepts it - Nothing: it has expired at " in text
+        assert "--policy" not in text
 
 
 def test_hostile_certificate(folder: Path) -> None:
@@ -297,6 +383,113 @@ class TestFolder:
         result = run("--all", ".")
         assert result.exit_code == 0
         assert "alternative 2: fingerprints (old gateway)" in words(result)
+
+    def test_several_policies(
+        self,
+        folder: Path,
+        alice: IssuedCertificate,
+        authority: CertificateAuthority,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """A certificate is denied only if no policy accepts it. A column names those that do."""
+        (folder / "ca.pem").rename(folder / ".ca.pem")
+        for name in ("bob", "carol"):
+            (folder / f"{name}.pem").write_bytes(authority.issue(name).certificate_pem)
+        pin = {"fingerprint": alice.certificate.sha256_fingerprint, "note": "gateway"}
+        by_name = {"trust_anchors": ".ca.pem", "common_names": ["alice", "bob"]}
+        policies = {"default": by_name, "partners": {"fingerprints": [pin]}}
+        monkeypatch.setenv("ARRCERT", json.dumps(policies))
+        result = run("--all", ".")
+        assert result.exit_code == 1
+        assert result.stdout.startswith("2 policies at ")
+        text = words(result)
+        assert "bob.pem bob default trust_anchors" in text
+        assert "alice.pem alice default, default: trust_anchors; partners partners:" in text
+        assert "fingerprints (gateway)" in text
+        assert "carol.pem carol - default:" in text
+        assert "2 of 3 accepted" in text
+        answer = told("--all", ".")
+        assert answer["policy"] is None
+        rows = {row["file"]: row for row in answer["certificates"]}
+        assert rows["alice.pem"]["accepted_by"] == ["default", "partners"]
+        assert (rows["bob.pem"]["accepted"], rows["carol.pem"]["accepted"]) == (True, False)
+        (folder / "carol.pem").unlink()
+        (folder / "notes.txt").write_text("hello")
+        assert "none - notes.txt - - no certificate: " in words(run("--all", "."))
+        (folder / "notes.txt").unlink()
+        assert run("--all", ".").exit_code == 0
+        result = run("--all", ".", "--policy", "partners")
+        assert (result.exit_code, "accepted by" in result.stdout) == (1, False)
+        assert told("--all", ".", "--policy", "partners")["policy"] == "partners"
+
+    def test_reason_of_all_policies(
+        self, folder: Path, alice: IssuedCertificate, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """If all policies deny a certificate for the same reason, it is written once."""
+        policies = {"default": {"fingerprints": [PIN]}, "partners": {"fingerprints": [PIN]}}
+        monkeypatch.setenv("ARRCERT", json.dumps(policies))
+        assert "alice - fingerprint_not_allowed" in words(run("--all", "."))
+
+    def test_todays_lists_count_for_a_later_day(
+        self,
+        folder: Path,
+        alice: IssuedCertificate,
+        authority: CertificateAuthority,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """For a later day, a list that is current today counts as current; the output says so."""
+        bob = authority.issue("bob")
+        (folder / "ca.pem").rename(folder / ".ca.pem")
+        (folder / "bob.pem").write_bytes(bob.certificate_pem)
+        now = whole_second()
+        crl = authority.revocation_list(bob, next_update=now + DAY)
+        (folder / ".ca.crl").write_bytes(crl)
+        policy = {"trust_anchors": ".ca.pem", "common_names": ["carol"], "crls": ".ca.crl"}
+        monkeypatch.setenv("ARRCERT", json.dumps({"default": policy}))
+        day = (now + 20 * DAY).date().isoformat()
+        # Another name is suggested, as today.
+        text = words(run("alice.pem", "--at", day))
+        assert "ok revocation not revoked" in text
+        assert "Allow the name in certificates of a CA" in text
+        policy["common_names"] = ["alice", "bob"]
+        monkeypatch.setenv("ARRCERT", json.dumps({"default": policy}))
+        assert "known until" in words(run("alice.pem"))
+        result = run("alice.pem", "--at", day)
+        assert result.exit_code == 0
+        assert "known until" not in words(result)
+        assert "Note: revocation is judged by today's revocation lists: " in words(result)
+        result = run("--all", ".", "--at", day)
+        text = words(result)
+        assert re.search(r"accepted \d+ alice.pem", text)
+        assert re.search(r"DENIED \d+ bob.pem bob revoked", text)
+        assert "Note: revocation is judged by today's revocation lists: " in text
+        assert "today's revocation lists" in told("--all", ".", "--at", day)["notes"][0]
+        assert "revocation lists" not in run("--all", ".").stdout
+        crl = authority.revocation_list(last_update=now - 9 * DAY, next_update=now - DAY)
+        (folder / ".ca.crl").write_bytes(crl)
+        assert "alice revocation_unknown" in words(run("--all", ".", "--at", day))
+
+    def test_within(
+        self, folder: Path, alice: IssuedCertificate, authority: CertificateAuthority
+    ) -> None:
+        """--within shows what expires in that number of days, and exits with 1 if anything does."""
+        (folder / "ca.pem").rename(folder / ".ca.pem")
+        bob = authority.issue("bob", not_after=whole_second() + 10 * DAY + timedelta(hours=1))
+        (folder / "bob.pem").write_bytes(bob.certificate_pem)
+        result = run("--all", ".", "--within", "11")
+        assert result.exit_code == 1
+        assert "bob.pem" in result.stdout
+        assert "alice.pem" not in result.stdout
+        assert "1 of 2 expire within 11 days or have expired" in words(result)
+        [row] = told("--all", ".", "--within", "11")["certificates"]
+        assert row["file"] == "bob.pem"
+        result = run("--all", ".", "--within", "1")
+        assert (result.exit_code, "0 of 2 expire within 1 day or" in words(result)) == (0, True)
+        assert "verdict" not in result.stdout
+        (folder / "notes.txt").write_text("hello")
+        result = run("--all", ".", "--within", "1")
+        assert (result.exit_code, "files that cannot be read: 1" in words(result)) == (1, True)
+        assert run("alice.pem", "--within", "1").exit_code == 2
 
     def test_files_without_a_certificate(self, folder: Path, alice: IssuedCertificate) -> None:
         """A file without a certificate is not accepted, and a folder without any is exit code 2."""

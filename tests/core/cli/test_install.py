@@ -50,9 +50,10 @@ def test_file_is_sealed(new: Path, target: Path) -> None:
     assert target.read_bytes() == sealed(TEXT.encode())
     content = read_content(str(target))
     assert content.is_sealed
-    assert result.stdout == (
-        f"{target}: installed, SHA-256 {content.sha256}; policies: default (1)\n"
-    )
+    first_line = target.read_text().partition("\n")[0]
+    checksum = first_line.removeprefix("# arrcert sha256=")
+    assert content.sha256 == checksum
+    assert result.stdout == f"{target}: installed, SHA-256 {checksum}; policies: default (1)\n"
     assert result.stderr == ""
     assert mode(target) == 0o644
     assert os.listdir(target.parent) == [target.name]
@@ -88,6 +89,7 @@ def test_bad_file_is_refused(new: Path, target: Path, text: str, what: str) -> N
     assert result.exit_code == 1
     assert result.stderr.startswith(f"{new}: refused: ")
     assert what in result.stderr
+    assert target.name not in result.stderr
     assert result.stdout == ""
     assert target.read_text() == "old"
 

@@ -183,10 +183,16 @@ def test_fail_on_open(make_module: Any) -> None:
     assert invoke(f"{module}:guarded", "--fail-on-open").exit_code == 0
 
 
-def test_table_is_plain_and_narrow(make_module: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In a pipe the table has no colours and at most 80 columns."""
+def test_table_in_a_pipe(make_module: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a pipe the table has no colours, and no word is broken. COLUMNS limits its width."""
     monkeypatch.delenv("COLUMNS", raising=False)
-    result = invoke(f"{make_module(FLASK)}:app")
+    path = "/orders/" + "invoices-of-a-partner/" * 6
+    module = make_module(FLASK.replace('"/hello"', repr(path)))
+    [row] = [line for line in invoke(f"{module}:app").stdout.splitlines() if path in line]
+    assert row.split()[0] == path
+    monkeypatch.setenv("COLUMNS", "80")
+    result = invoke(f"{module}:app")
+    assert path not in result.stdout
     assert result.exit_code == 0
     assert result.stdout.split()[:5] == ["PATH", "METHODS", "VIEW", "POLICY", "DECIDED"]
     assert "\x1b" not in result.stdout

@@ -237,7 +237,42 @@ def test_warnings_of_a_pin(authority: CertificateAuthority) -> None:
     assert any("has a pin for it" in warning for warning in pin.warnings)
     ca = ClientCertificate.from_pem(authority.certificate_pem)
     _, [pin] = asked(ca, OTHER_PIN)
+    assert any("you can pin it if it is the client's own" in warning for warning in pin.warnings)
+    below = CertificateAuthority("Issuing", issuer=authority)
+    _, [pin] = asked(ClientCertificate.from_pem(below.certificate_pem), OTHER_PIN)
     assert any("it is a CA certificate" in warning for warning in pin.warnings)
+
+
+def test_expired_pin_needs_no_second_one(authority: CertificateAuthority) -> None:
+    """If only an expired pin denies a certificate, its end date is suggested, and no second pin."""
+    alice = authority.issue("alice").certificate
+    key = public_key_fingerprint(alice.x509)
+    retired = {
+        "fingerprint": alice.sha1_fingerprint,
+        "not_after": "2020-01-01",
+        "note": "old gateway",
+        "identity": "fabrikam",
+    }
+    retired_key = {"public_key": key, "not_after": "2020-01-01"}
+    [reason], _ = asked(alice, Policy(fingerprints=[retired]))
+    assert reason == (
+        f"policy 'p' has a pin for it already: the pin '{alice.sha1_fingerprint} (old gateway)' of"
+        " 'fabrikam', which has expired at 2020-01-01T23:59:59Z; if the partner still uses this"
+        " certificate, write a later not_after, and no second pin"
+    )
+    [reason], _ = asked(alice, Policy(public_keys=[retired_key]))
+    assert f"the pin '{key}', which has expired at" in reason
+    both = Policy(fingerprints=[retired], public_keys=[retired_key])
+    assert len(asked(alice, both)[0]) == 2
+    # A later end date is not enough, or another alternative is not about this certificate.
+    pem = authority.certificate_pem.decode()
+    for policy in (
+        Policy(fingerprints=[retired], public_keys=[PIN]),
+        Policy(fingerprints=[retired], trust_anchors=pem, common_names=["bob"]),
+        Policy(fingerprints=[{"fingerprint": alice.sha1_fingerprint, "not_after": "2999-01-01"}]),
+        OTHER_PIN,
+    ):
+        assert asked(alice, policy)[0] == []
 
 
 def test_certificate_that_is_not_valid_yet(authority: CertificateAuthority) -> None:

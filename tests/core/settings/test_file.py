@@ -272,7 +272,8 @@ def test_sealed_change_counts_at_the_first_look(
     assert site.verdicts() == (True, True)
     site.look()
     assert site.verdicts() == (True, False)
-    assert "is in use (1 policies, SHA-256 " in caplog.text
+    checksum = sealed(policies(ALICE)).split(b"\n")[0].partition(b"=")[2].decode()
+    assert f"is in use (1 policies, SHA-256 {checksum})" in caplog.text
     site.replace(sealed(policies(BOB, ALICE)))
     site.look()
     assert site.verdicts() == (True, True)

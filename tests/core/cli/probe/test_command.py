@@ -149,7 +149,9 @@ def test_a_site_whose_certificate_is_not_trusted(
     with PlantedSite(alice) as site:
         result = run(site.url, *client_files, "--json", "--rate=1000")
     assert result.exit_code == 2
-    assert "the site's certificate is not trusted" in json.loads(result.stdout)["verdict"]
+    verdict = json.loads(result.stdout)["verdict"]
+    assert verdict.startswith("no calibration: the site's certificate is not trusted (")
+    assert verdict.endswith("); use --cacert FILE with the certificate of its CA, or --insecure")
 
 
 def test_cacert(probe: Any, alice: IssuedCertificate, tmp_path: Path) -> None:

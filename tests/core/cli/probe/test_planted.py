@@ -5,6 +5,9 @@ The front ends here are Python, in this process; `tests/e2e/test_probe.py` has t
 
 from __future__ import annotations
 
+import socket
+import threading
+
 import pytest
 
 from arrcert.testing import IssuedCertificate
@@ -165,7 +168,22 @@ def test_a_site_that_is_not_there(probe) -> None:
     """If the site does not answer, there is no calibration."""
     probed = probe("https://127.0.0.1:9/")
     assert probed.exit_code == 2
-    assert "without a certificate / gives nothing listens and not 403" in probed.verdict
+    assert "no calibration: nothing listens at 127.0.0.1:9; check the host" in probed.verdict
+    assert probed.rows["no certificate"]["meaning"] == "No answer came."
+    probed = probe("https://[::1]:9/")
+    assert "[::1]:9" in probed.verdict
+
+
+def test_a_site_that_does_not_speak_tls(probe) -> None:
+    """A server that closes every connection is no site whose page is open."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        closing = threading.Thread(target=lambda: listening.accept()[0].close())
+        closing.start()
+        probed = probe(f"https://127.0.0.1:{port}/")
+        closing.join()
+    assert probed.exit_code == 2
+    assert f"no calibration: no answer came from 127.0.0.1:{port} (" in probed.verdict
 
 
 def test_any_certificate(probe, alice: IssuedCertificate) -> None:
