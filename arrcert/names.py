@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TypeVar
 
 from cryptography.x509 import Name
 from cryptography.x509.oid import NameOID
@@ -50,6 +53,13 @@ def issuer(entry: str) -> str | Name:
         raise ValueError(f"is not an RFC 4514 name; {_rfc4514_hint(entry)}") from error
 
 
+_Key = TypeVar("_Key")
+
+MOST_MATCHES = 3
+"""How many names of a certificate `matching` returns. One is an identity, and of several an error
+shows the first. So the cost does not grow with the number of names times the number of policies."""
+
+
 class PresentedNames:
     """The subject alternative names of a certificate, prepared once for all allowlists.
 
@@ -73,13 +83,79 @@ class PresentedNames:
         uris: Iterable[str] = (),
         email_addresses: Iterable[str] = (),
     ) -> None:
-        self.dns_names = frozenset(map(_folded, dns_names))
+        # The names in the order of the certificate, each once.
+        self._dns_names = tuple(dict.fromkeys(map(_folded, dns_names)))
+        self._uris = tuple(dict.fromkeys(uris))
+        self._email_addresses = tuple(dict.fromkeys(email_addresses))
+        self.dns_names = frozenset(self._dns_names)
         self.parent_domains = frozenset(filter(None, map(_parent_domain, self.dns_names)))
-        self.uris = frozenset(uris)
+        self.uris = frozenset(self._uris)
         self.uri_folders = frozenset(
             folder for uri in self.uris if not _is_ambiguous(uri) for folder in _folders_above(uri)
         )
-        self.email_addresses = frozenset(map(_mailbox_and_host, email_addresses))
+        self.email_addresses = frozenset(map(_mailbox_and_host, self._email_addresses))
+
+    @property
+    def first_dns_names(self) -> Sequence[str]:
+        """The first DNS names, in lower case."""
+        return self._dns_names[:MOST_MATCHES]
+
+    @property
+    def first_uris(self) -> Sequence[str]:
+        """The first URIs."""
+        return self._uris[:MOST_MATCHES]
+
+    @property
+    def first_email_addresses(self) -> Sequence[str]:
+        """The first e-mail addresses."""
+        return self._email_addresses[:MOST_MATCHES]
+
+    @functools.cached_property
+    def dns_names_by_parent_domain(self) -> dict[str, list[str]]:
+        """The first DNS names for each part after a first label."""
+        return _first_of_each(
+            (parent, name)
+            for name in self._dns_names
+            if (parent := _parent_domain(name)) is not None
+        )
+
+    @functools.cached_property
+    def uris_by_folder(self) -> dict[str, list[str]]:
+        """The first URIs below each folder, without URIs whose path is ambiguous."""
+        return _first_of_each(
+            (folder, uri)
+            for uri in self._uris
+            if not _is_ambiguous(uri)
+            for folder in _folders_above(uri)
+        )
+
+    @functools.cached_property
+    def spellings_of_email_addresses(self) -> dict[tuple[str, str], list[str]]:
+        """The first e-mail addresses for each mailbox and host, as they are in the certificate."""
+        return _first_of_each(
+            (_mailbox_and_host(address), address) for address in self._email_addresses
+        )
+
+
+def _first_of_each(pairs: Iterable[tuple[_Key, str]]) -> dict[_Key, list[str]]:
+    """Return the first names for each key."""
+    found: dict[_Key, list[str]] = {}
+    for key, name in pairs:
+        names = found.setdefault(key, [])
+        if len(names) < MOST_MATCHES:
+            names.append(name)
+    return found
+
+
+def _first(names: Iterable[str]) -> list[str]:
+    """Return the first names that differ."""
+    found: list[str] = []
+    for name in names:
+        if name not in found:
+            found.append(name)
+            if len(found) == MOST_MATCHES:
+                break
+    return found
 
 
 class DNSNames:
@@ -111,13 +187,12 @@ class DNSNames:
         else:
             raise ValueError("would match a whole top-level domain; write *.partner.example")
 
-    def matching(self, presented: PresentedNames) -> set[str]:
-        """Return the DNS names of a certificate that are allowed, in lower case."""
-        return {
-            name
-            for name in presented.dns_names
-            if name in self._names or _parent_domain(name) in self._domains
-        }
+    def matching(self, presented: PresentedNames) -> list[str]:
+        """Return the first DNS names of a certificate that are allowed, in lower case."""
+        exact = self._names & presented.dns_names
+        domains = self._domains & presented.parent_domains
+        below = (presented.dns_names_by_parent_domain[domain] for domain in sorted(domains))
+        return _first(itertools.chain(sorted(exact), *below))
 
     def entries(self) -> set[str] | None:
         """Return every name that can match, None if they cannot be listed."""
@@ -154,11 +229,11 @@ class EmailAddresses:
         _require_host(host, mistake)
         self._addresses.add((mailbox, host))
 
-    def matching(self, email_addresses: Iterable[str]) -> set[str]:
-        """Return those e-mail addresses of a certificate that are allowed."""
-        return {
-            address for address in email_addresses if _mailbox_and_host(address) in self._addresses
-        }
+    def matching(self, presented: PresentedNames) -> list[str]:
+        """Return the first e-mail addresses of a certificate that are allowed."""
+        found = sorted(self._addresses & presented.email_addresses)
+        spellings = (presented.spellings_of_email_addresses[address] for address in found)
+        return _first(itertools.chain.from_iterable(spellings))
 
     def entries(self) -> set[str]:
         """Return every address that can match. The case of the host does not count."""
@@ -231,14 +306,12 @@ class URIs:
         else:
             self._folders.add(folder[1])
 
-    def matching(self, presented: PresentedNames) -> set[str]:
-        """Return the URIs of a certificate that are allowed."""
-        return {
-            uri
-            for uri in presented.uris
-            if uri in self._uris
-            or (not _is_ambiguous(uri) and not self._folders.isdisjoint(_folders_above(uri)))
-        }
+    def matching(self, presented: PresentedNames) -> list[str]:
+        """Return the first URIs of a certificate that are allowed."""
+        exact = self._uris & presented.uris
+        folders = self._folders & presented.uri_folders
+        below = (presented.uris_by_folder[folder] for folder in sorted(folders))
+        return _first(itertools.chain(sorted(exact), *below))
 
     def entries(self) -> set[str] | None:
         """Return every URI that can match, None if they cannot be listed."""

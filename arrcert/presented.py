@@ -44,6 +44,11 @@ class Presented:
         return PresentedNames(certificate.dns_names, certificate.uris, certificate.email_addresses)
 
     @functools.cached_property
+    def size_of_issuer(self) -> int:
+        """The number of attributes in the issuer's name."""
+        return len(tuple(self.certificate.x509.issuer))
+
+    @functools.cached_property
     def shown_dns_names(self) -> str:
         """The DNS names for a log, in quotation marks."""
         return quote(", ".join(self.certificate.dns_names) or "none")

@@ -29,6 +29,7 @@ from arrcert.identity import (
 from arrcert.key_vault import UNRESOLVED_REFERENCE, is_unresolved_reference
 from arrcert.keys import SMALLEST_CURVE, SMALLEST_RSA_KEY, description_of_key
 from arrcert.moments import timestamp
+from arrcert.names import MOST_MATCHES
 from arrcert.notation import Form, Notation
 from arrcert.pins import Pin, Pins, digest_of_digits, fingerprint_pin, public_key_pin
 from arrcert.presented import Presented
@@ -37,7 +38,8 @@ from arrcert.trust.files import ListOfPoint, Source, TrustFiles, TrustFolder
 from arrcert.trust.paths import Path, TrustStore
 
 MOST_HINTS = 20
-"""How many names of a certificate are compared without regard to case for a hint in a denial."""
+"""How many names of a certificate are compared without regard to case for a hint in a denial, and
+how many usages a denial shows."""
 
 LARGEST_CLOCK_SKEW = 300
 """The largest clock skew in seconds. If clocks differ by more, correct them instead."""
@@ -664,9 +666,9 @@ class CommonNames(NameRule):
         name = names.common_name(entry)
         self._names.add(name)
 
-    def matching(self, presented: Presented) -> set[str]:
+    def matching(self, presented: Presented) -> list[str]:
         """Return the common name if it is allowed."""
-        return self._names & only_common_name(presented)
+        return [name for name in only_common_name(presented) if name in self._names]
 
     def possible(self) -> set[str] | None:
         """Return every name that can match."""
@@ -708,8 +710,8 @@ class AlternativeNameRule(NameRule, is_base=True):
     what: ClassVar[str]
 
     @abstractmethod
-    def matching(self, presented: Presented) -> set[str]:
-        """Return the names of a certificate that are allowed."""
+    def matching(self, presented: Presented) -> list[str]:
+        """Return the first names of a certificate that are allowed."""
 
     @abstractmethod
     def possible(self) -> set[str] | None:
@@ -748,8 +750,8 @@ class DNSNames(AlternativeNameRule):
         """Add a DNS name."""
         self._names.add(entry)
 
-    def matching(self, presented: Presented) -> set[str]:
-        """Return the DNS names of a certificate that are allowed."""
+    def matching(self, presented: Presented) -> list[str]:
+        """Return the first DNS names of a certificate that are allowed."""
         return self._names.matching(presented.names)
 
     def possible(self) -> set[str] | None:
@@ -786,8 +788,8 @@ class URIs(AlternativeNameRule):
         """Add a URI."""
         self._uris.add(entry)
 
-    def matching(self, presented: Presented) -> set[str]:
-        """Return the URIs of a certificate that are allowed."""
+    def matching(self, presented: Presented) -> list[str]:
+        """Return the first URIs of a certificate that are allowed."""
         return self._uris.matching(presented.names)
 
     def possible(self) -> set[str] | None:
@@ -825,9 +827,9 @@ class EmailAddresses(AlternativeNameRule):
         """Add an e-mail address."""
         self._addresses.add(entry)
 
-    def matching(self, presented: Presented) -> set[str]:
-        """Return the e-mail addresses of a certificate that are allowed."""
-        return self._addresses.matching(presented.certificate.email_addresses)
+    def matching(self, presented: Presented) -> list[str]:
+        """Return the first e-mail addresses of a certificate that are allowed."""
+        return self._addresses.matching(presented.names)
 
     def possible(self) -> set[str] | None:
         """Return every e-mail address that can match, but for the case of its host."""
@@ -859,6 +861,7 @@ class Issuers(NameRule):
     def read(self, value: object, notation: Notation) -> None:
         """Read each issuer."""
         self.issuers: set[str | Name] = set()
+        self._largest = 0
         super().read(value, notation)
 
     def add_name(self, entry: str) -> None:
@@ -866,6 +869,7 @@ class Issuers(NameRule):
         issuer = names.issuer(entry)
         self.issuers.add(issuer)
         if isinstance(issuer, Name):
+            self._largest = max(self._largest, len(tuple(issuer)))
             # A whole name can be written in several ways. This is the form in which arrcert shows
             # it.
             self._entries[issuer.rfc4514_string().lower()] = entry
@@ -874,11 +878,14 @@ class Issuers(NameRule):
         """Return why the issuer is not allowed."""
         certificate = decision.certificate
         issuer = certificate.x509.issuer
-        if certificate.issuer_common_name in self.issuers or issuer in self.issuers:
+        # A name with more attributes than every entry equals none. Such a name is not hashed for
+        # each policy, because it may have a thousand attributes.
+        may_match = decision.presented.size_of_issuer <= self._largest
+        if certificate.issuer_common_name in self.issuers or (may_match and issuer in self.issuers):
             decision.has_allowed_issuer = True
             return None
         detail = f"the issuer {quote(certificate.issuer)} is not allowed"
-        if Name(reversed(issuer.rdns)) in self.issuers:
+        if may_match and Name(reversed(issuer.rdns)) in self.issuers:
             detail += "; the list holds this name in reverse order, most general part first"
         else:
             detail += self.hint_of_case([certificate.issuer_common_name or "", certificate.issuer])
@@ -902,10 +909,10 @@ class ClientAuthentication(Rule):
         if decision.certificate.permits_client_auth:
             return None
         usages = decision.certificate.extended_key_usages or ()
-        held = ", ".join(usage.dotted_string for usage in usages) or "none"
+        held = ", ".join(usage.dotted_string for usage in usages[:MOST_HINTS]) or "none"
         return Finding(
             DenialReason.WRONG_USAGE,
-            f"its extended key usage lacks clientAuth; it holds {quote(held)}",
+            f"its extended key usage lacks clientAuth; it holds {quote(held)}{_more(usages)}",
         )
 
     def wanted(self, decision: Decision) -> str:
@@ -917,7 +924,8 @@ class ClientAuthentication(Rule):
         usages = decision.certificate.extended_key_usages
         if usages is None:
             return "no extended key usage"
-        return quote(", ".join(_USAGES.get(usage, usage.dotted_string) for usage in usages))
+        shown = (_USAGES.get(usage, usage.dotted_string) for usage in usages[:MOST_HINTS])
+        return quote(", ".join(shown)) + _more(usages)
 
 
 class StrongKey(Rule):
@@ -1281,29 +1289,30 @@ class Identity(KeyRule):
                 return None
             found = f"the name {quote(value)} {why}"
         else:
-            found = f"it holds {quote(', '.join(sorted(values)) or 'none')}"
+            shown = values[: MOST_MATCHES - 1]
+            more = " and more" if len(values) > len(shown) else ""
+            found = f"it holds {quote(', '.join(shown) or 'none')}{more}"
         which = "allowed by the policy" if self._list is not None else "in the certificate"
         return Finding(
             DenialReason.NO_IDENTITY,
             f"the identity {quote(self.template)} needs exactly one name {which}, and {found}",
         )
 
-    def _values(self, presented: Presented) -> set[str] | frozenset[str]:
-        """Return the values of the field that the certificate has."""
+    def _values(self, presented: Presented) -> Sequence[str]:
+        """Return the first values of the field that the certificate has."""
         if self._list is not None:
             return self._list.matching(presented)
-        certificate = presented.certificate
         match self.template.field:
             case "common_name":
                 return only_common_name(presented)
             case "dns_name":
-                return presented.names.dns_names
+                return presented.names.first_dns_names
             case "uri":
-                return presented.names.uris
+                return presented.names.first_uris
             case "email_address":
-                return frozenset(certificate.email_addresses)
+                return presented.names.first_email_addresses
             case _:
-                return {certificate.sha256_fingerprint}
+                return [presented.certificate.sha256_fingerprint]
 
     def warnings(self, at: datetime, rules: Mapping[str, KeyRule]) -> Iterator[Problem]:
         """Yield a warning if several CAs of the policy can give different clients one name."""
@@ -1334,10 +1343,10 @@ _LISTS = {
 """The key that lists the allowed names of a template's field."""
 
 
-def only_common_name(presented: Presented) -> frozenset[str]:
+def only_common_name(presented: Presented) -> Sequence[str]:
     """Return the subject's common name, empty unless there is exactly one."""
     found = presented.certificate.common_name
-    return frozenset() if found is None else frozenset({found})
+    return () if found is None else (found,)
 
 
 def only_issuer(rules: Mapping[str, KeyRule]) -> Hashable | None:
@@ -1431,6 +1440,12 @@ _USAGES = {
     }.items()
 }
 """The names of the most common extended key usages (RFC 5280 section 4.2.1.12)."""
+
+
+def _more(usages: Sequence[object]) -> str:
+    """Return how many usages are not shown; empty if all are."""
+    more = len(usages) - MOST_HINTS
+    return f" and {more:,} more" if more > 0 else ""
 
 
 def _one_of(entries: Sequence[str], count: int | None = None) -> str:

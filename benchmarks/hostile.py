@@ -1,4 +1,7 @@
-"""The most expensive request of a stranger, under 1, 40 and 1,000 alternatives."""
+"""The most expensive request of a stranger or an insider, under 1, 40 and 1,000 alternatives.
+
+An insider holds a certificate that a configured CA issued: a client's, or that of a sub-CA.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import gc
 import logging
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -15,7 +18,12 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509.oid import NameOID
+from cryptography.x509.oid import (
+    AuthorityInformationAccessOID,
+    ExtendedKeyUsageOID,
+    NameOID,
+    ObjectIdentifier,
+)
 from paired import Row, print_table
 
 from arrcert import Authorizer, CertificateDenied, Policy
@@ -84,6 +92,9 @@ def issue(
     is_ca: bool = False,
     names: Any = (),
     key_id: bytes = b"",
+    extensions: Any = (),
+    issuer_name: x509.Name | None = None,
+    is_expired: bool = False,
 ) -> x509.Certificate:
     """Return a certificate for one key, signed with another key.
 
@@ -95,16 +106,19 @@ def issue(
         is_ca: whether it is a CA certificate.
         names: the subject alternative names.
         key_id: the value of both key identifiers, the subject's and the issuer's; none by default.
+        extensions: more extensions, none of them critical.
+        issuer_name: the issuer's whole name, in place of its common name.
+        is_expired: whether its validity is over.
     """
     now = datetime.now(UTC)
     builder = (
         x509.CertificateBuilder()
         .subject_name(named(subject))
-        .issuer_name(named(issuer))
+        .issuer_name(issuer_name or named(issuer))
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
+        .not_valid_before(now - timedelta(days=2))
+        .not_valid_after(now + timedelta(days=-1 if is_expired else 1))
         .add_extension(x509.BasicConstraints(is_ca, None), critical=True)
     )
     if names:
@@ -115,6 +129,8 @@ def issue(
             x509.AuthorityKeyIdentifier(key_id, None, None),
         ):
             builder = builder.add_extension(extension, critical=False)
+    for extension in extensions:
+        builder = builder.add_extension(extension, critical=False)
     return builder.sign(signer, hashes.SHA256())
 
 
@@ -131,13 +147,26 @@ def sequence(certificate: x509.Certificate) -> str:
 def as_many_as_fit(make: Any, kind: Any) -> x509.Certificate:
     """Return a stranger's certificate with as many names as the header's limit allows."""
     key = ec.generate_private_key(ec.SECP256R1())
+    return largest(
+        lambda count: issue(
+            "stranger", "stranger", key, key, names=[kind(make(n)) for n in range(count)]
+        )
+    )
+
+
+def largest(make: Callable[[int], x509.Certificate], most: int = LONGEST) -> x509.Certificate:
+    """Return the certificate of the most parts that the header's limit allows.
+
+    Args:
+        make: makes a certificate with a number of parts.
+        most: the limit, in characters of base64.
+    """
     low, high = 1, 6000
-    best = issue("stranger", "stranger", key, key, names=[kind(make(0))])
+    best = make(1)
     while low < high:
         middle = (low + high + 1) // 2
-        names = [kind(make(number)) for number in range(middle)]
-        certificate = issue("stranger", "stranger", key, key, names=names)
-        if len(bare(certificate)) <= LONGEST:
+        certificate = make(middle)
+        if len(bare(certificate)) <= most:
             low, best = middle, certificate
         else:
             high = middle - 1
@@ -236,6 +265,8 @@ def cases() -> Iterator[Case]:
                 },
             )
     yield from combined(p384)
+    yield from details(pems, anchored())
+    yield from insiders(pems, key)
     for_all = slow_key()
     yield Case(
         "a forwarded CA whose RSA key has a long exponent and signed the leaf",
@@ -308,6 +339,126 @@ def cases() -> Iterator[Case]:
     )
 
 
+def details(pems: dict[int, str], anchored: dict[int, list[Policy]]) -> Iterator[Case]:
+    """Yield a stranger's certificates with much that a denial could show.
+
+    Args:
+        pems: the configured CAs.
+        anchored: policies with one of them each.
+    """
+    key = ec.generate_private_key(ec.SECP256R1())
+
+    def with_usages(count: int) -> x509.Certificate:
+        usages = x509.ExtendedKeyUsage([ObjectIdentifier("1.3")] * count)
+        return issue("stranger", "stranger", key, key, extensions=[usages])
+
+    def with_urls(count: int) -> x509.Certificate:
+        access = x509.AuthorityInformationAccess(
+            [
+                x509.AccessDescription(
+                    AuthorityInformationAccessOID.CA_ISSUERS,
+                    x509.UniformResourceIdentifier(f"a:{number:x}"),
+                )
+                for number in range(count)
+            ]
+        )
+        return issue("stranger", "Unknown", key, key, extensions=[access])
+
+    def with_attributes(count: int) -> x509.Certificate:
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a")] * count)
+        return issue("stranger", "", key, key, issuer_name=name)
+
+    by_issuer = {
+        count: [Policy(trust_anchors=pems[0], issuers=[f"CN=CA {n},O=b"]) for n in range(count)]
+        for count in COUNTS
+    }
+    for what, make, policies in (
+        ("thousands of extended key usages", with_usages, anchored),
+        ("hundreds of URLs of its issuer", with_urls, anchored),
+        ("an issuer with a thousand attributes", with_attributes, by_issuer),
+    ):
+        header = [("X-ARR-ClientCert", bare(largest(make)))]
+        yield Case(what, header, "app-service", policies)
+
+
+def insiders(pems: dict[int, str], key: Any) -> Iterator[Case]:
+    """Yield requests of those who hold a certificate of the first configured CA.
+
+    Args:
+        pems: the configured CAs.
+        key: their key.
+    """
+    two_anchors = {
+        count: [Policy(trust_anchors=[pems[0], pems[n]], clock_skew=60) for n in range(count)]
+        for count in COUNTS
+    }
+
+    def forwards(what: str, leaf: x509.Certificate, chain: list[x509.Certificate]) -> Case:
+        headers = [
+            ("Client-Cert", sequence(leaf)),
+            ("Client-Cert-Chain", ", ".join(map(sequence, chain))),
+        ]
+        return Case(f"an insider: {what}", headers, "rfc9440", two_anchors)
+
+    for curve in (ec.SECP256R1(), ec.SECP384R1(), ec.SECP521R1()):
+        keys = [ec.generate_private_key(curve) for _ in range(4)]
+        own = keys[0]
+        leaf = issue("x", "partner", own, own)
+        made = [issue("partner", "partner", own, own, is_ca=True) for _ in range(9)]
+        certified = issue("partner", "Root 0", own, key)
+        yield forwards(f"a leaf, nine CAs with its {curve.name} key", leaf, [*made, certified])
+        sub = issue("partner", "Root 0", own, key, is_ca=True, is_expired=True)
+        yield forwards(f"a sub-CA, nine CAs with its {curve.name} key", leaf, [*made, sub])
+        for name, what in (("Level {}", "27 paths"), ("partner", "27 paths of one name")):
+            levels = [
+                issue(name.format(n), name.format(n + 1), keys[n], keys[n + 1], is_ca=True)
+                for n in range(3)
+                for _ in range(3)
+            ]
+            sub = issue(name.format(3), "Root 0", keys[3], key, is_ca=True, is_expired=True)
+            leaf = issue("x", name.format(0), own, own)
+            yield forwards(f"a sub-CA, {what}, {curve.name}", leaf, [*levels, sub])
+
+    def constrained(count: int) -> x509.Certificate:
+        none = x509.NameConstraints(None, [x509.DNSName(f"{n:x}.q") for n in range(count)])
+        return issue("partner", "Root 0", own, key, is_ca=True, extensions=[none])
+
+    def many_names(count: int) -> x509.Certificate:
+        names = [x509.DNSName(f"{number:x}") for number in range(count)]
+        return issue("x", "partner", own, own, names=names)
+
+    yield forwards(
+        "a sub-CA, names and name constraints",
+        largest(many_names, LONGEST - 2),
+        [largest(constrained, LONGEST - 2)],
+    )
+    for what, kind, make, template, allowed in (
+        ("URIs", x509.UniformResourceIdentifier, "a://b/{:x}", "{uri}", {"uris": ["a://b/*"]}),
+        ("DNS names", x509.DNSName, "{:x}.b.c", "{dns_name}", {"dns_names": ["*.b.c"]}),
+        ("mail addresses", x509.RFC822Name, "{:x}@b", "{email_address}", {}),
+    ):
+
+        def named_by(
+            count: int, kind: Callable[[str], x509.GeneralName] = kind, make: str = make
+        ) -> x509.Certificate:
+            names = [kind(make.format(number)) for number in range(count)]
+            usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH])
+            return issue("x", "Root 0", own, key, names=names, extensions=[usage])
+
+        yield Case(
+            f"an insider: many {what} for one identity",
+            [("X-ARR-ClientCert", bare(largest(named_by)))],
+            "app-service",
+            {
+                count: [
+                    Policy(trust_anchors=pems[0], identity=f"p{n}:{template}", **allowed)  # type: ignore[arg-type]
+                    for n in range(count)
+                ]
+                for count in COUNTS
+            },
+        )
+
+
 def combined(keys: list[Any]) -> Iterator[Case]:
     """Yield a request that is expensive for several reasons at once.
 
@@ -359,7 +510,7 @@ def seconds(authorizer: Authorizer, headers: list[tuple[str, str]]) -> float:
         except CertificateDenied:
             best = min(best, time.thread_time() - start)
         else:
-            raise AssertionError("the stranger entered")
+            raise AssertionError("the client entered")
     return best
 
 
@@ -379,7 +530,7 @@ def names_in_one_list() -> tuple[float, float]:
 def main() -> int:
     """Measure, and print the tables."""
     logging.disable(logging.CRITICAL)
-    print("The most expensive request of a stranger, CPU time\n")
+    print("The most expensive request of a stranger or an insider, CPU time\n")
     head = [f"{count:,} alternatives" for count in COUNTS]
     print(f"{'request':80}" + "".join(f"{text:>19}" for text in head))
     most_expensive = dict.fromkeys(COUNTS, (0.0, ""))

@@ -33,14 +33,14 @@ def where_issuer_is(certificate: Certificate) -> str:
     except Exception:
         return ""
     urls = [
-        quote(description.access_location.value)
+        description.access_location.value
         for description in access
         if description.access_method == AuthorityInformationAccessOID.CA_ISSUERS
         and isinstance(description.access_location, UniformResourceIdentifier)
     ]
     if not urls:
         return ""
-    shown = " or ".join(urls[:_MOST_LOCATIONS])
+    shown = " or ".join(map(quote, urls[:_MOST_LOCATIONS]))
     more = f" and {len(urls) - _MOST_LOCATIONS} more" if len(urls) > _MOST_LOCATIONS else ""
     return (
         f"; the certificate says that the CA certificate can be downloaded from {shown}{more};"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -27,7 +27,7 @@ from arrcert.exceptions import DenialReason, Finding, quote
 from arrcert.keys import weakness_of_rsa_key
 from arrcert.trust.crls import RevocationList
 from arrcert.trust.locations import where_issuer_is
-from arrcert.trust.name_constraints import unsupported_constraint, violation
+from arrcert.trust.name_constraints import comparisons, unsupported_constraint, violation
 from arrcert.trust.revocation import RevocationLists
 
 Path = list[Certificate]
@@ -35,17 +35,28 @@ Path = list[Certificate]
 
 
 class _Link(NamedTuple):
-    """The leaf, or a forwarded CA certificate that signed it directly or indirectly.
+    """The leaf, or a CA certificate that signed it directly or indirectly.
 
     Attributes:
         certificate: the certificate.
+        digest: its SHA-256. `cryptography` is slow to hash and to compare large certificates.
+        subject: its subject's name, in RFC 4514 form.
         issuer: its issuer's name, in RFC 4514 form.
         issuer_key_id: its authority key identifier; None without one.
     """
 
     certificate: Certificate
+    digest: bytes
+    subject: str
     issuer: str
     issuer_key_id: bytes | None
+
+    @classmethod
+    def of(cls, signer: Signer) -> _Link:
+        """Return the facts of a CA certificate that are needed to find its issuer."""
+        ca = signer.certificate
+        issuer = ca.issuer.rfc4514_string()
+        return cls(ca, signer.digest, signer.subject, issuer, _authority_key_id(ca))
 
 
 class Signer(NamedTuple):
@@ -53,22 +64,52 @@ class Signer(NamedTuple):
 
     Attributes:
         certificate: the certificate.
+        digest: its SHA-256.
+        subject: its subject's name, in RFC 4514 form.
+        key: the numbers of its public key; None if no path is validated with such a key.
         key_id: its subject key identifier (RFC 5280 section 4.2.1.2); None without one.
         effort: the cost of one verification with its key, relative to a P-256 key.
+        store: the certificate alone, as the trust anchor of a path. `cryptography` keeps its key
+            there.
     """
 
     certificate: Certificate
+    digest: bytes
+    subject: str
+    key: rsa.RSAPublicNumbers | ec.EllipticCurvePublicNumbers | None
     key_id: bytes | None
     effort: int
+    store: Store
 
     @classmethod
     def of(cls, certificate: Certificate) -> Signer:
         """Return the facts of a certificate that are needed before a signature is verified."""
-        return cls(certificate, _subject_key_id(certificate), _effort_of(certificate))
+        digest = certificate.fingerprint(hashes.SHA256())
+        subject = certificate.subject.rfc4514_string()
+        key, effort = _key_and_effort_of(certificate)
+        key_id = _subject_key_id(certificate)
+        return cls(certificate, digest, subject, key, key_id, effort, Store([certificate]))
+
+    @property
+    def entity(self) -> tuple[object, ...]:
+        """The name and the key. A path in which they occur twice has a loop (RFC 4158, 2.4.2)."""
+        return (self.subject, self.key)
 
     def is_named_by(self, link: _Link) -> bool:
         """Return whether the authority key identifier of a certificate is that of this one."""
         return self.key_id is not None and self.key_id == link.issuer_key_id
+
+
+class _Issuers(NamedTuple):
+    """The configured issuers of a certificate.
+
+    Attributes:
+        link: the certificate.
+        configured: the configured certificates that signed it; trust anchors are first.
+    """
+
+    link: _Link
+    configured: Sequence[Signer]
 
 
 class TrustStore:
@@ -90,15 +131,15 @@ class TrustStore:
     ) -> None:
         self.anchors = frozenset(anchors)
         self.intermediates = frozenset(intermediates)
-        self._builder = (
-            PolicyBuilder()
-            .store(Store(list(self.anchors)))
-            .extension_policies(ca_policy=_CA_EXTENSIONS, ee_policy=_LEAF_EXTENSIONS)
-        )
         self._by_subject: dict[str, list[Signer]] = {}
+        anchor_digests = []
         for authority in self.anchors | self.intermediates:
-            subject = authority.subject.rfc4514_string()
-            self._by_subject.setdefault(subject, []).append(Signer.of(authority))
+            signer = Signer.of(authority)
+            self._by_subject.setdefault(signer.subject, []).append(signer)
+            if authority in self.anchors:
+                anchor_digests.append(signer.digest)
+        self.anchor_digests = frozenset(anchor_digests)
+        self._issuers: dict[bytes, _Issuers] = {}
         self._revocation_lists = revocation_lists
 
     @property
@@ -109,6 +150,29 @@ class TrustStore:
     def signers_named(self, name: str) -> Sequence[Signer]:
         """Return the configured certificates whose subject is a name, in RFC 4514 form."""
         return self._by_subject.get(name, ())
+
+    def issuers_of(self, authority: Signer) -> _Issuers:
+        """Return the configured certificates that may have signed a configured certificate.
+
+        Args:
+            authority: the configured certificate.
+
+        If there are several of that name, their signatures are verified once for each snapshot. A
+        single one is not verified, because every path is validated anyway.
+        """
+        if authority.digest not in self._issuers:
+            link = _Link.of(authority)
+            signers = self.signers_named(link.issuer)
+            if len(signers) > 1:
+                signers = [ca for ca in signers if has_signed(ca.certificate, link.certificate)]
+            self._issuers[authority.digest] = _Issuers(link, self.anchors_first(signers))
+        return self._issuers[authority.digest]
+
+    def anchors_first(self, signers: Sequence[Signer]) -> Sequence[Signer]:
+        """Return configured certificates with the trust anchors first."""
+        if len(signers) < 2:
+            return signers
+        return sorted(signers, key=lambda signer: signer.digest not in self.anchor_digests)
 
     def authenticate(
         self,
@@ -168,35 +232,6 @@ class TrustStore:
         names = {authority.subject for authority in path[1:]}
         return [crl for crl in self.revocation_lists if crl.issuer in names]
 
-    def verify(
-        self,
-        certificate: ClientCertificate,
-        at: datetime,
-        clock_skew: timedelta,
-        intermediates: Iterable[Certificate],
-    ) -> Path | str:
-        """Return the path that `cryptography` finds, or its error message.
-
-        Args:
-            certificate: the leaf.
-            at: the time, a timezone-aware `datetime`.
-            clock_skew: the largest difference of clocks.
-            intermediates: CA certificates that came with the leaf.
-        """
-        moments = [at, at - clock_skew, at + clock_skew] if clock_skew else [at]
-        failure = ""
-        for moment in moments:
-            # A verifier checks the dates for only one time.
-            verifier = self._builder.time(moment).build_client_verifier()
-            try:
-                return verifier.verify(
-                    certificate.x509, [*self.intermediates, *intermediates]
-                ).chain
-            # cryptography documents VerificationError; hostile bytes may raise something else.
-            except Exception as error:
-                failure = quote(error)
-        return failure
-
 
 MOST_FORWARDED_EFFORT = 60
 """The part of the limit that forwarded CA certificates may use, in units of `effort`. It allows ten
@@ -207,26 +242,45 @@ MOST_UNNAMED_EFFORT = 100
 certificate names by its authority key identifier (RFC 5280 section 4.2.1.1), in units of
 `effort`."""
 
-MOST_EFFORT = 136
-"""The limit of verifications for one request, over all alternatives, in units of `effort`."""
+MOST_NAMED_EFFORT = 136
+"""The part of the limit after which no further configured CA certificate is tried, in units of
+`effort`."""
+
+MOST_EFFORT = 160
+"""The limit for one request, over all alternatives, in units of `effort`. It includes the
+signatures that `cryptography` verifies again when it validates a path."""
+
+MOST_INTERMEDIATES = 8
+"""How many CA certificates may be between the leaf and the trust anchor."""
+
+_COMPARISONS = 1000
+"""How many comparisons of a name with a name constraint cost as much as one P-256 signature."""
+
+MOST_STEPS = 2000
+"""How many times, over all alternatives, the search follows a certificate to an issuer."""
+
+
+_Graph = dict[bytes, _Issuers]
+"""The issuers of the leaf and of each CA certificate that leads to it, by the SHA-256 of each."""
 
 
 class PathSearch:
     """The search for certification paths of one presented certificate.
 
-    One search is used for all trust stores. It verifies each signature once, and calls
-    `cryptography` once for each distinct set of CA certificates. It calls `cryptography` only if a
-    configured CA has signed the leaf or a forwarded CA certificate that leads to it. So the cost of
-    a stranger's certificate does not grow with the number of policies. There is one exception. If a
-    leaf names the key of its only possible issuer, it is most likely genuine. Then `cryptography`
-    is called at once, which saves a second verification of the same signature. After `cryptography`
-    has refused the leaf, this is not done again.
+    One search is used for all trust stores. It verifies each signature once, and builds the paths
+    itself. It gives `cryptography` one path at a time, with its trust anchor alone, and each path
+    once for all trust stores. So `cryptography` never searches among certificates that a client
+    chose, and the cost does not grow with the number of policies. A path is built only if a
+    configured CA has signed the leaf or a forwarded CA certificate that leads to it. There is one
+    exception. If a leaf names the key of its only possible issuer, it is most likely genuine. Then
+    `cryptography` is called at once, which saves a second verification of the same signature. After
+    `cryptography` has refused the leaf, this is not done again.
 
-    The cost of the verifications for one request is limited (`MOST_EFFORT`). If a CA was not
-    tried, the denial says so. The limit matters only if more than a hundred configured CAs have the
-    same name, or more than forty if a long chain is forwarded. CAs with P-384 and P-521 keys count
-    as six. Then a client may enter if its certificate names the CA by its authority key identifier.
-    Without the identifier, not every CA is tried.
+    The cost of one request is limited (`MOST_EFFORT`). If a CA or a path was not tried, the denial
+    says so. The limit matters only if more than a hundred configured CAs have the same name, or
+    more than forty if a long chain is forwarded. CAs with P-384 and P-521 keys count as six. Then a
+    client may enter if its certificate names the CA by its authority key identifier. Without the
+    identifier, not every CA is tried.
 
     Args:
         certificate: the leaf.
@@ -240,9 +294,15 @@ class PathSearch:
         self._certificate = certificate
         self._forwarded = forwarded
         self._links: list[_Link] | None = None
-        self._signed: dict[tuple[Certificate, Certificate], bool] = {}
+        self._linked_by_subject: dict[str, list[Signer]] = {}
+        self._no_cas: set[str] = set()
+        self._signed: dict[tuple[bytes, bytes], bool] = {}
+        self._validated: dict[object, Path | Finding | str] = {}
         self._found: dict[object, Path | Finding] = {}
         self._effort = 0
+        self._effort_of_paths = 0
+        self._steps = 0
+        self._locations: dict[bytes, str] = {}
         self._left_out = ""
 
     def find(
@@ -268,32 +328,150 @@ class PathSearch:
                 "it is a CA certificate (CA:TRUE, what `openssl req -x509` makes), which is not"
                 " accepted as a client's; pin its fingerprint in a policy without trust_anchors",
             )
-        if self._names_its_only_signer(trust_store, clock_skew):
-            verified = trust_store.verify(certificate, at, clock_skew, ())
-            if not isinstance(verified, str):
-                return _within_constraints(verified)
-        is_anchor = certificate.x509 in trust_store.anchors
-        if not is_anchor and not self._is_signed_by_any(trust_store):
+        is_anchor = self._linked()[0].digest in trust_store.anchor_digests
+        if not is_anchor and self._names_its_only_signer(trust_store):
+            graph = self._graph(trust_store, are_leafs_issuers_verified=False)
+            first = next(self._paths(graph, trust_store.anchor_digests), None)
+            validated = None if first is None else self._validate(first, at, clock_skew)
+            if isinstance(validated, list):
+                return validated
+        graph = self._graph(trust_store)
+        if not is_anchor and not any(issuers.configured for issuers in graph.values()):
             return _no_path(self._why_not_signed(trust_store))
-        forwarded = [link.certificate for link in self._linked()[1:]]
-        verified = trust_store.verify(certificate, at, clock_skew, forwarded)
-        if isinstance(verified, str):
-            why = self._why_not_verified(trust_store, at) or self._missing_link(trust_store)
-            return _no_path("; ".join(filter(None, (why or verified, self._left_out))))
-        return _within_constraints(verified)
+        # The paths depend on those configured certificates alone that lead to the leaf.
+        used = frozenset(ca.digest for issuers in graph.values() for ca in issuers.configured)
+        anchors = used & trust_store.anchor_digests
+        if not anchors and not is_anchor:
+            return self._none_valid(trust_store, at, "")
+        key = (used, anchors, is_anchor, at, clock_skew)
+        if key not in self._found:
+            paths = iter([()]) if is_anchor else self._paths(graph, anchors)
+            self._found[key] = self._first_valid(paths, trust_store, at, clock_skew)
+        return self._found[key]
 
-    def _names_its_only_signer(self, trust_store: TrustStore, clock_skew: timedelta) -> bool:
+    def _first_valid(
+        self,
+        paths: Iterator[tuple[Signer, ...]],
+        trust_store: TrustStore,
+        at: datetime,
+        clock_skew: timedelta,
+    ) -> Path | Finding:
+        """Return the first valid path, or why there is none."""
+        failure = ""
+        violated: Finding | None = None
+        for above in paths:
+            validated = self._validate(above, at, clock_skew)
+            if isinstance(validated, list):
+                return validated
+            if validated is None:
+                break
+            if isinstance(validated, Finding):
+                violated = violated or validated
+            else:
+                failure = failure or validated
+        return violated or self._none_valid(trust_store, at, failure)
+
+    def _none_valid(self, trust_store: TrustStore, at: datetime, failure: str) -> Finding:
+        why = self._why_not_verified(trust_store, at) or self._missing_link(trust_store) or failure
+        if not why and not self._left_out:
+            why = (
+                "the CA certificates that lead to it form no path to a trust anchor with at most"
+                f" {MOST_INTERMEDIATES} intermediates"
+            )
+        return _no_path("; ".join(filter(None, (why, self._left_out))))
+
+    def _names_its_only_signer(self, trust_store: TrustStore) -> bool:
         """Return whether the leaf names the key of the only configured CA with its issuer's name.
 
         The answer is False if a signature was already verified or left out. So an attacker who
-        names the key of each CA causes only one more verification. With a clock skew `cryptography`
-        may be called several times, so the answer is False, too.
+        names the key of each CA causes only one more verification.
         """
-        if self._forwarded or self._signed or self._left_out or clock_skew:
+        if self._forwarded or self._signed or self._left_out:
             return False
         [leaf] = self._linked()
         signers = trust_store.signers_named(leaf.issuer)
         return len(signers) == 1 and signers[0].is_named_by(leaf)
+
+    def _graph(self, trust_store: TrustStore, *, are_leafs_issuers_verified: bool = True) -> _Graph:
+        """Return the issuers of the leaf and of each CA certificate that leads to it.
+
+        Args:
+            trust_store: the anchors and intermediates.
+            are_leafs_issuers_verified: False to take the configured CAs with the name of the leaf's
+                issuer without verifying its signature.
+        """
+        anchors = trust_store.anchor_digests
+        graph: _Graph = {}
+        for link in self._linked():
+            named = trust_store.signers_named(link.issuer)
+            if named and are_leafs_issuers_verified:
+                named = [signer for signer in named if self._has_signed(signer, link)]
+            if link.digest not in anchors:
+                graph[link.digest] = _Issuers(link, trust_store.anchors_first(named))
+        configured = [signer for issuers in graph.values() for signer in issuers.configured]
+        for signer in configured:  # The list grows while it is walked.
+            if signer.digest not in anchors and signer.digest not in graph:
+                graph[signer.digest] = trust_store.issuers_of(signer)
+                configured += graph[signer.digest].configured
+        return graph
+
+    def _paths(
+        self, graph: _Graph, anchors: frozenset[bytes], above: tuple[Signer, ...] = ()
+    ) -> Iterator[tuple[Signer, ...]]:
+        """Yield the CA certificates of each path, from the leaf's issuer to the trust anchor.
+
+        Args:
+            graph: the issuers of each certificate.
+            anchors: the SHA-256 of each trust anchor.
+            above: the CA certificates to start from; none to start from the leaf.
+        """
+        link, issuers = graph[above[-1].digest if above else self._linked()[0].digest]
+        configured = {signer.digest for signer in issuers}
+        for signer in (*issuers, *self._linked_by_subject.get(link.issuer, ())):
+            self._steps += 1
+            if self._steps > MOST_STEPS:
+                self._left_out = _TOO_MANY_PATHS
+                return
+            if any(signer.entity == other.entity for other in above):
+                continue
+            if signer.digest not in configured and not self._verify(
+                signer, link, MOST_FORWARDED_EFFORT
+            ):
+                continue
+            if signer.digest in anchors:
+                yield (*above, signer)
+            elif len(above) < MOST_INTERMEDIATES:
+                yield from self._paths(graph, anchors, (*above, signer))
+
+    def _validate(
+        self, above: tuple[Signer, ...], at: datetime, clock_skew: timedelta
+    ) -> Path | Finding | str | None:
+        """Return a path if it is valid, else why it is not.
+
+        Args:
+            above: the CA certificates, from the leaf's issuer to the trust anchor.
+            at: the time, a timezone-aware `datetime`.
+            clock_skew: the largest difference of clocks.
+
+        Returns:
+            The path; a finding if it violates name constraints; else the error message of
+            `cryptography`. None if the limit is reached.
+        """
+        path = [self._certificate.x509, *(signer.certificate for signer in above)]
+        moment = _moment_within(path, at, clock_skew)
+        key = (tuple(signer.digest for signer in above), moment)
+        if key not in self._validated:
+            effort = _effort_of_path(above) + comparisons(path) // _COMPARISONS
+            if self._effort + self._effort_of_paths + effort > MOST_EFFORT:
+                self._left_out = _TOO_MANY_PATHS
+                return None
+            self._effort_of_paths += effort
+            valid = validate(path, above[-1].store if above else Store(path), moment)
+            violated = None if isinstance(valid, str) else violation(valid)
+            self._validated[key] = (
+                valid if violated is None else Finding(DenialReason.UNTRUSTED, violated)
+            )
+        return self._validated[key]
 
     def _linked(self) -> list[_Link]:
         """Return the leaf and the forwarded CA certificates that signed it, directly or indirectly.
@@ -301,14 +479,20 @@ class PathSearch:
         Other forwarded certificates cannot be part of a path.
         """
         if self._links is None:
-            self._links = [_link(self._certificate.x509, self._certificate.issuer)]
+            leaf = self._certificate
+            digest = bytes.fromhex(leaf.sha256_fingerprint)
+            key_id = _authority_key_id(leaf.x509)
+            self._links = [_Link(leaf.x509, digest, leaf.subject, leaf.issuer, key_id)]
             left: dict[str, list[Signer]] = {}
             for ca in dict.fromkeys(self._forwarded):
-                if ca != self._certificate.x509:
-                    left.setdefault(ca.subject.rfc4514_string(), []).append(Signer.of(ca))
+                if _is_ca(ca):
+                    signer = Signer.of(ca)
+                    left.setdefault(signer.subject, []).append(signer)
+                else:
+                    self._no_cas.add(ca.subject.rfc4514_string())
             for link in self._links:  # The list grows while it is walked.
                 for signer in tuple(left.get(link.issuer, ())):
-                    signed = self._verify(signer, link.certificate, MOST_FORWARDED_EFFORT)
+                    signed = self._verify(signer, link, MOST_FORWARDED_EFFORT)
                     if signed is None:
                         self._left_out = (
                             "the CA certificates that came with it cost more to verify than is"
@@ -316,23 +500,15 @@ class PathSearch:
                             " end forward the certificate's own chain alone"
                         )
                     elif signed:
-                        issuer = signer.certificate.issuer.rfc4514_string()
-                        self._links.append(_link(signer.certificate, issuer))
+                        self._links.append(_Link.of(signer))
                         left[link.issuer].remove(signer)
+                        self._linked_by_subject.setdefault(signer.subject, []).append(signer)
         return self._links
-
-    def _is_signed_by_any(self, trust_store: TrustStore) -> bool:
-        """Return whether a configured CA has signed the leaf or a certificate that leads to it."""
-        return any(
-            self._has_signed(signer, link)
-            for link in self._linked()
-            for signer in trust_store.signers_named(link.issuer)
-        )
 
     def _has_signed(self, signer: Signer, link: _Link) -> bool:
         """Return whether a configured CA has signed a certificate; False if a limit is reached."""
-        most = MOST_EFFORT if signer.is_named_by(link) else MOST_UNNAMED_EFFORT
-        signed = self._verify(signer, link.certificate, most)
+        most = MOST_NAMED_EFFORT if signer.is_named_by(link) else MOST_UNNAMED_EFFORT
+        signed = self._verify(signer, link, most)
         if signed is None:
             self._left_out = (
                 f"more CAs of the name {quote(link.issuer)} are configured than are tried for one"
@@ -341,20 +517,21 @@ class PathSearch:
             )
         return bool(signed)
 
-    def _verify(self, signer: Signer, certificate: Certificate, most: int) -> bool | None:
+    def _verify(self, signer: Signer, link: _Link, most: int) -> bool | None:
         """Return whether a CA has signed a certificate; None if it is not tried.
 
         Args:
             signer: the CA.
-            certificate: the certificate with the signature.
-            most: the effort that the request may have cost afterwards.
+            link: the certificate with the signature.
+            most: the effort that such signatures may have cost afterwards.
         """
-        pair = (signer.certificate, certificate)
+        pair = (signer.digest, link.digest)
         if pair not in self._signed:
-            if self._effort + signer.effort > most:
+            effort = self._effort + signer.effort
+            if effort > most or effort + self._effort_of_paths > MOST_EFFORT:
                 return None
             self._effort += signer.effort
-            self._signed[pair] = has_signed(*pair)
+            self._signed[pair] = has_signed(signer.certificate, link.certificate)
         return self._signed[pair]
 
     def _why_not_signed(self, trust_store: TrustStore) -> str:
@@ -374,15 +551,16 @@ class PathSearch:
         ends = []
         for link in links:  # The list grows while it is walked.
             signers = [
-                signer.certificate
+                signer
                 for signer in trust_store.signers_named(link.issuer)
                 if self._has_signed(signer, link)
             ]
-            if not trust_store.anchors.isdisjoint(signers):
+            digests = [signer.digest for signer in signers]
+            if not trust_store.anchor_digests.isdisjoint(digests):
                 return None
-            known = [known.certificate for known in links]
-            links += [_link(ca, ca.issuer.rfc4514_string()) for ca in signers if ca not in known]
-            if signers in ([], [link.certificate]):
+            known = {known.digest for known in links}
+            links += [_Link.of(ca) for ca in signers if ca.digest not in known]
+            if digests in ([], [link.digest]):
                 ends.append(link)
         # If CAs certify each other, there may be no end. Then no link is missing.
         return self._where_it_ends(ends[-1], trust_store) if ends else None
@@ -407,9 +585,9 @@ class PathSearch:
         link, issuer = last.certificate, quote(last.issuer)
         signed = "the certificate"
         begin, place = "", "intermediates"
-        if link != self._certificate.x509:
-            subject = quote(link.subject.rfc4514_string())
-            if link.subject == link.issuer and self._has_signed_itself(link):
+        if last is not self._linked()[0]:
+            subject = quote(last.subject)
+            if last.subject == last.issuer and self._has_signed_itself(last):
                 return (
                     f"it ends at the CA certificate {subject}, which signed itself and is not among"
                     " the trust anchors; if you trust it, add it to trust_anchors"
@@ -427,30 +605,67 @@ class PathSearch:
             return (
                 f"{begin}a CA of the name {issuer} is configured, but another key signed {signed}"
             )
+        no_ca = "; the one that came with it is no CA" if last.issuer in self._no_cas else ""
         return (
-            f"{begin}no CA certificate of the name {issuer} is configured; add it to {place}"
-            f"{where_issuer_is(link)}"
+            f"{begin}no CA certificate of the name {issuer} is configured{no_ca}; add it to {place}"
+            f"{self._where_issuer_is(last)}"
         )
 
-    def _has_signed_itself(self, ca: Certificate) -> bool:
+    def _where_issuer_is(self, link: _Link) -> str:
+        """Return where the issuer's certificate can be downloaded; read once for all policies."""
+        if link.digest not in self._locations:
+            self._locations[link.digest] = where_issuer_is(link.certificate)
+        return self._locations[link.digest]
+
+    def _has_signed_itself(self, link: _Link) -> bool:
         """Return whether a CA certificate has signed itself; False if the limit is reached."""
-        return bool(self._verify(Signer.of(ca), ca, MOST_FORWARDED_EFFORT))
+        signed = self._signed.get((link.digest, link.digest))
+        if signed is None:
+            signed = self._verify(Signer.of(link.certificate), link, MOST_FORWARDED_EFFORT)
+        return bool(signed)
 
 
-def _within_constraints(path: Path) -> Path | Finding:
-    """Return a path, or how it violates the name constraints of its CAs."""
-    violated = violation(path)
-    return path if violated is None else Finding(DenialReason.UNTRUSTED, violated)
+_TOO_MANY_PATHS = (
+    "the paths of CA certificates that lead to it cost more to validate than is spent on one"
+    " request, because they are many or have many name constraints, so not all of them were tried;"
+    " let the front end forward the certificate's own chain alone"
+)
 
 
-def _link(certificate: Certificate, issuer: str) -> _Link:
+def _moment_within(path: Path, at: datetime, clock_skew: timedelta) -> datetime:
+    """Return the moment for which a path is validated.
+
+    `cryptography` checks the dates of all certificates for one moment. With a clock skew, this is
+    the first of three moments at which all of them are valid, or `at` if there is none.
+    """
+    if not clock_skew:
+        return at
+    begin = max(certificate.not_valid_before_utc for certificate in path)
+    end = min(certificate.not_valid_after_utc for certificate in path)
+    moments = (at, at - clock_skew, at + clock_skew)
+    return next((moment for moment in moments if begin <= moment <= end), at)
+
+
+def _effort_of_path(above: Sequence[Signer]) -> int:
+    """Return what it costs to validate a path.
+
+    Args:
+        above: the CA certificates, from the leaf's issuer to the trust anchor.
+
+    For each signature, `cryptography` may try all keys of CAs with the issuer's name.
+    """
+    return 1 + sum(
+        other.effort for signer in above for other in above if other.subject == signer.subject
+    )
+
+
+def _authority_key_id(certificate: Certificate) -> bytes | None:
     try:
         extension = certificate.extensions.get_extension_for_class(AuthorityKeyIdentifier)
-        key_id = extension.value.key_identifier
     # The extension is missing or broken. The search reports that to the operator.
     except Exception:
-        key_id = None
-    return _Link(certificate, issuer, key_id)
+        return None
+    return extension.value.key_identifier
 
 
 def _subject_key_id(certificate: Certificate) -> bytes | None:
@@ -469,23 +684,29 @@ _RSA_BITS = 40 * 3072**2
 more."""
 
 
-def _effort_of(certificate: Certificate) -> int:
-    """Return what it costs to verify a signature with a certificate's key; P-256 costs 1."""
+def _key_and_effort_of(
+    certificate: Certificate,
+) -> tuple[rsa.RSAPublicNumbers | ec.EllipticCurvePublicNumbers | None, int]:
+    """Return the numbers of a certificate's key, and what it costs to verify a signature with it.
+
+    A key on P-256 costs 1. Keys with which no path is validated have no numbers here.
+    """
     try:
         key = certificate.public_key()
     # No signature is verified with such a key.
     except Exception:
-        return 1
+        return None, 1
     if isinstance(key, rsa.RSAPublicKey):
         # The exponents of CA keys have at most 17 bits. With an exponent as long as the key, a
         # verification costs as much as signing.
-        return 1 + key.public_numbers().e.bit_length() * key.key_size**2 // _RSA_BITS
+        numbers = key.public_numbers()
+        return numbers, 1 + numbers.e.bit_length() * key.key_size**2 // _RSA_BITS
     if isinstance(key, ec.EllipticCurvePublicKey):
         if isinstance(key.curve, ec.SECP256R1):
-            return 1
+            return key.public_numbers(), 1
         if isinstance(key.curve, ec.SECP384R1 | ec.SECP521R1):
-            return 6
-    return _OTHER_KEY
+            return key.public_numbers(), 6
+    return None, _OTHER_KEY
 
 
 def _no_path(why: str) -> Finding:
@@ -512,6 +733,33 @@ def _weak_digest(certificate: Certificate) -> str | None:
     except Exception:
         return None
     return algorithm.name if isinstance(algorithm, hashes.SHA1 | hashes.MD5) else None
+
+
+def validate(path: Path, anchor: Store, at: datetime) -> Path | str:
+    """Return a path if it is valid (RFC 5280 section 6), or the error message of `cryptography`.
+
+    Args:
+        path: the certificates from the leaf to the trust anchor.
+        anchor: the trust anchor alone.
+        at: the time, a timezone-aware `datetime`.
+
+    This does not check revocation, and name constraints only for the subject alternative name.
+    """
+    verifier = _BUILDER.store(anchor).time(at).build_client_verifier()
+    try:
+        return verifier.verify(path[0], path[1:-1]).chain
+    # cryptography documents VerificationError; hostile bytes may raise something else.
+    except Exception as error:
+        return quote(error)
+
+
+def _is_ca(certificate: Certificate) -> bool:
+    """Return whether the basic constraints say CA:TRUE; False if they cannot be read."""
+    try:
+        return certificate.extensions.get_extension_for_class(BasicConstraints).value.ca
+    # The extension is missing, or hostile bytes raise any exception.
+    except Exception:
+        return False
 
 
 def has_signed(ca: Certificate, certificate: Certificate) -> bool:
@@ -575,6 +823,11 @@ _LEAF_EXTENSIONS = (
     .may_be_present(SubjectAlternativeName, Criticality.AGNOSTIC, None)
     .may_be_present(AuthorityKeyIdentifier, Criticality.AGNOSTIC, None)
     .may_be_present(ExtendedKeyUsage, Criticality.AGNOSTIC, _require_client_auth)
+)
+_BUILDER = (
+    PolicyBuilder()
+    .extension_policies(ca_policy=_CA_EXTENSIONS, ee_policy=_LEAF_EXTENSIONS)
+    .max_chain_depth(MOST_INTERMEDIATES)
 )
 
 

@@ -410,4 +410,37 @@ def test_matching_names_are_those_that_are_allowed() -> None:
     allowed = uris("urn:a", FOLDER)
     below, ambiguous = "spiffe://partner.example/ns/gw", "spiffe://partner.example/ns/../gw"
     presented = names.PresentedNames(uris=["urn:a", "urn:b", below, ambiguous])
-    assert allowed.matching(presented) == {"urn:a", below}
+    assert allowed.matching(presented) == ["urn:a", below]
+    hosts = dns_names("A.example", "*.b.example", "a.b.example")
+    presented = names.PresentedNames(["a.EXAMPLE", "a.b.example", "*.b.example", "c"])
+    assert hosts.matching(presented) == ["a.b.example", "a.example"]
+    mail = email_addresses("a@b.example")
+    presented = names.PresentedNames(email_addresses=["a@B.example", "A@b.example", "a@b.example"])
+    assert mail.matching(presented) == ["a@B.example", "a@b.example"]
+
+
+def test_few_matching_names_are_returned() -> None:
+    """Of many names that match, the first three are returned, which is enough for a denial."""
+    many = range(50)
+    for matching, presented in (
+        (
+            dns_names("*.b.example").matching,
+            names.PresentedNames(dns_names=[f"h{number}.b.example" for number in many]),
+        ),
+        (
+            uris(FOLDER).matching,
+            names.PresentedNames(uris=[f"spiffe://partner.example/ns/{n}" for n in many]),
+        ),
+        (
+            email_addresses(*(f"a{number}@b.example" for number in many)).matching,
+            names.PresentedNames(email_addresses=[f"a{number}@b.example" for number in many]),
+        ),
+    ):
+        assert len(matching(presented)) == names.MOST_MATCHES
+    presented = names.PresentedNames(["A", "a", *"bcd"], [*"aabcd"], [*"aabcd"])
+    for first in (
+        presented.first_dns_names,
+        presented.first_uris,
+        presented.first_email_addresses,
+    ):
+        assert first == ("a", "b", "c")

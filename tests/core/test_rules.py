@@ -923,6 +923,34 @@ class TestIssuers:
         assert found.reason is DenialReason.ISSUER_NOT_ALLOWED
         assert found.detail.startswith(f"the issuer {certificate.issuer!r} is not allowed")
 
+    def test_large_issuer_is_not_compared_with_every_policy(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """An issuer with more attributes than any entry is never hashed, nor turned around."""
+        hashed: list[x509.Name] = []
+        hash_of = x509.Name.__hash__
+
+        def counted(issuer: x509.Name) -> int:
+            hashed.append(issuer)
+            return hash_of(issuer)
+
+        organizations = [(NameOID.ORGANIZATION_NAME, str(number)) for number in range(500)]
+        certificate = made(issuer=name(*organizations))
+        small = made(issuer=name(*organizations[:2]))
+        policies = [
+            pinned(certificate, issuers=[f"O={number},O=Contoso", "Contoso CA"])
+            for number in range(40)
+        ]
+        monkeypatch.setattr(x509.Name, "__hash__", counted)
+        presented = Presented(certificate)
+        for policy in policies:
+            decided = policy.decide(presented, whole_second(None), None)
+            assert isinstance(decided, Finding)
+            assert decided.reason is DenialReason.ISSUER_NOT_ALLOWED
+        assert hashed == []
+        denial(pinned(small, issuers=["O=0,O=Contoso"]), small)
+        assert len(hashed) > 0
+
     def test_issuer_written_the_other_way_round_is_named(self) -> None:
         """The denial of an issuer in reverse order names the order: the most general one first."""
         certificate = made(issuer=CONTOSO)
@@ -1028,6 +1056,17 @@ class TestClientAuthentication:
             found = denial(pinned(certificate), certificate)
             assert found.reason is DenialReason.WRONG_USAGE
             assert found.detail == f"its extended key usage lacks clientAuth; it holds '{held}'"
+
+    def test_many_usages_are_cut(self) -> None:
+        """A denial shows the first twenty usages, and how many more there are."""
+        usages = [ObjectIdentifier(f"1.3.{number}") for number in range(1020)]
+        certificate = made(extensions=[x509.ExtendedKeyUsage(usages)])
+        detail = denial(pinned(certificate), certificate).detail
+        shown = ", ".join(f"1.3.{number}" for number in range(20))
+        assert detail.endswith(f"it holds '{shown}' and 1,000 more")
+        [rule] = [rule for rule in pinned(certificate).rules if rule.label == "extended key usage"]
+        decision = Decision(Presented(certificate), whole_second(None), None)
+        assert rule.found(decision) == f"'{shown}' and 1,000 more"
 
 
 def with_unknown_key(client: IssuedCertificate) -> ClientCertificate:

@@ -303,7 +303,7 @@ CLASSES = (
         "a path of more than eight intermediates",
         STRICTER,
         ANY,
-        r"exceeds max depth",
+        r"form no path to a trust anchor with at most 8 intermediates",
         r"nine intermediates|certify each other",
         "The length of a path is limited, so that a search ends.",
     ),

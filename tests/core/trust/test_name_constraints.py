@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from arrcert.trust.name_constraints import unsupported_constraint, violation
+from arrcert.trust.name_constraints import comparisons, unsupported_constraint, violation
 
 KEY = ec.generate_private_key(ec.SECP256R1())
 NOW = datetime.now(UTC)
@@ -250,3 +250,24 @@ def test_ca_is_not_bound_by_its_own_constraints() -> None:
     assert violation([made(["x"]), ca]) is None
     between = made(["ca.b.example"])
     assert violation([made(["x"]), between, made(["CA"], constraints=limits)]) is None
+
+
+def test_comparisons_are_counted_without_making_them() -> None:
+    """Each name below a CA counts once for each constraint of it; one in a subject counts more."""
+    three = x509.NameConstraints([dns("a.example"), dns("b.example")], [dns("c.a.example")])
+    ca, sub = made(["CA"], constraints=three), made(["Sub", "Sub 2"], ["sub@a.example"])
+    leaf = made([], constraints=x509.SubjectAlternativeName([dns("x.a.example")] * 5))
+    assert comparisons([leaf, sub, ca]) == 3 * 5 + 3 * 8 * 3
+    assert comparisons([leaf, ca, sub, ca]) == 2 * 3 * 5 + 3 * 8 * 4
+    assert comparisons([leaf, sub]) == comparisons([leaf]) == 0
+
+
+def test_constraints_that_cannot_be_read_hide_no_others() -> None:
+    """Broken extensions count nothing, and those of the other certificates still count."""
+    broken, names = (
+        made(["Sub"], constraints=x509.UnrecognizedExtension(oid, b"\x05\x00"))
+        for oid in (x509.NameConstraints.oid, x509.SubjectAlternativeName.oid)
+    )
+    ca = made(["CA"], constraints=x509.NameConstraints([dns("a.example")], None))
+    assert comparisons([made(["x"]), ca, broken, names]) == 8
+    assert comparisons([names, ca]) == 8

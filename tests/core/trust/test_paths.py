@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import itertools
 import subprocess
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -21,7 +23,7 @@ from cryptography.x509.oid import (
     ObjectIdentifier,
 )
 
-from arrcert import ClientCertificate, DenialReason
+from arrcert import Authorizer, CertificateDenied, ClientCertificate, DenialReason, Policy
 from arrcert.exceptions import Finding
 from arrcert.testing import CertificateAuthority, IssuedCertificate, self_signed
 from arrcert.trust import paths as trust
@@ -683,18 +685,18 @@ class Counted:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.signatures = 0
         self.searches = 0
-        has_signed, verify = trust.has_signed, TrustStore.verify
+        has_signed, validate = trust.has_signed, trust.validate
 
         def counted_has_signed(ca: x509.Certificate, certificate: x509.Certificate) -> bool:
             self.signatures += 1
             return has_signed(ca, certificate)
 
-        def counted_verify(store: TrustStore, *arguments: Any) -> Any:
+        def counted_validate(*arguments: Any) -> trust.Path | str:
             self.searches += 1
-            return verify(store, *arguments)
+            return validate(*arguments)
 
         monkeypatch.setattr(trust, "has_signed", counted_has_signed)
-        monkeypatch.setattr(TrustStore, "verify", counted_verify)
+        monkeypatch.setattr(trust, "validate", counted_validate)
 
 
 def test_path_is_searched_once_for_each_set_of_authorities(
@@ -731,7 +733,7 @@ def test_client_that_may_be_an_impostor_costs_a_signature_before_the_search(
     for end, anchors in ((leaf(), [ca]), (named, [root()]), (named, [ca, renewed])):
         counted = Counted(monkeypatch)
         assert isinstance(PathSearch(end).find(TrustStore(anchors), NOW), list)
-        assert (counted.signatures, counted.searches) == (1, 1)
+        assert (counted.signatures, counted.searches) == (len(anchors), 1)
         monkeypatch.undo()
 
 
@@ -748,16 +750,16 @@ def test_impostor_who_names_a_key_costs_one_search_more(monkeypatch: pytest.Monk
     assert (counted.signatures, counted.searches) == (1, 1)
 
 
-def test_impostor_who_names_a_key_costs_one_signature_with_a_clock_skew(
+def test_impostor_who_names_a_key_costs_no_more_with_a_clock_skew(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """With a clock skew, a stranger who names a CA's key costs one signature and no search."""
+    """A clock skew adds no search, because a path is validated for one moment alone."""
     ca = root([(CA, True), (CA_SKI, False)])
     impostor = sign(name("alice"), KEYS["client"], name("CA"), KEYS["client"], [(AKI, False)])
     counted = Counted(monkeypatch)
     found = PathSearch(client(impostor)).find(TrustStore([ca]), NOW, timedelta(minutes=1))
     assert isinstance(found, Finding)
-    assert (counted.signatures, counted.searches) == (1, 0)
+    assert (counted.signatures, counted.searches) == (1, 1)
 
 
 def test_no_search_where_no_authority_has_the_issuers_name(
@@ -839,7 +841,7 @@ def test_authorities_that_a_certificate_names_by_their_key_are_bounded_too(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A stranger who writes the identifier of a CA's key costs a bounded number of signatures."""
-    monkeypatch.setattr(trust, "MOST_EFFORT", 3)
+    monkeypatch.setattr(trust, "MOST_NAMED_EFFORT", 3)
     counted = Counted(monkeypatch)
     renewed = [root([(CA, True), (CA_SKI, False)]) for _ in range(5)]
     impostor = sign(name("alice"), KEYS["client"], name("CA"), KEYS["client"], [(AKI, False)])
@@ -916,7 +918,7 @@ def test_all_that_one_request_may_cost(monkeypatch: pytest.MonkeyPatch) -> None:
         found = search.find(TrustStore([ca]), NOW)
     assert isinstance(found, Finding)
     assert "are configured than are tried for one request" in found.detail
-    assert counted.signatures == 10 + 6 + (trust.MOST_EFFORT - 60 - 36)
+    assert counted.signatures == 10 + 6 + (trust.MOST_NAMED_EFFORT - 60 - 36)
 
 
 def test_denial_of_a_broken_path_says_what_was_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -1129,3 +1131,269 @@ def test_forwarded_chain_leads_to_an_anchor(authority: CertificateAuthority) -> 
         middle.x509,
         authority.x509,
     ]
+
+
+# --- what a client can forward ------------------------------------------------------------------
+
+
+def other_anchors(number: int) -> list[x509.Certificate]:
+    """Make CAs of other names, so that each alternative can have a set of anchors of its own."""
+    key = KEYS["client"]
+    return [
+        sign(name(f"Other {n}"), key, name(f"Other {n}"), key, [(CA, True)]) for n in range(number)
+    ]
+
+
+EXPIRED = {"not_after": NOW - timedelta(seconds=1)}
+
+
+@pytest.mark.parametrize("clock_skew", [0, 60])
+def test_client_certificate_is_no_issuer(monkeypatch: pytest.MonkeyPatch, clock_skew: int) -> None:
+    """A forwarded certificate that is no CA is not part of any path, and is not searched.
+
+    Its holder forwards it with CA certificates that bear its name and its key.
+    """
+    key = ec.generate_private_key(ec.SECP384R1())
+    own = sign(name("partner"), key, name("CA"), KEYS["ca"], [(END_ENTITY, True)])
+    made = [sign(name("partner"), key, name("partner"), key, [(CA, True)]) for _ in range(9)]
+    end = client(sign(name("x"), KEYS["client"], name("partner"), key))
+    counted = Counted(monkeypatch)
+    search = PathSearch(end, [*made, own])
+    for other in other_anchors(40):
+        found = search.find(TrustStore([root(), other]), NOW, timedelta(seconds=clock_skew))
+        assert isinstance(found, Finding)
+    assert counted.searches == 0
+    assert counted.signatures == 10
+    bare = sign(name("partner"), key, name("CA"), KEYS["ca"])
+    for forwarded in (own, bare):
+        found = PathSearch(end, [forwarded]).find(TrustStore([root()]), NOW)
+        assert isinstance(found, Finding)
+        assert (
+            "no CA certificate of the name 'CN=partner' is configured; the one that came with it is"
+            " no CA; add it to intermediates"
+        ) in found.detail
+
+
+@pytest.mark.parametrize("clock_skew", [0, 60])
+def test_path_is_validated_once_for_all_alternatives(
+    monkeypatch: pytest.MonkeyPatch, clock_skew: int
+) -> None:
+    """A path to a CA is validated once, whatever else each alternative trusts, and once in time.
+
+    The holder of a sub-CA forwards it with CA certificates that bear its name and its key. A path
+    holds a name with a key only once.
+    """
+    key = ec.generate_private_key(ec.SECP384R1())
+    own = sign(name("partner"), key, name("CA"), KEYS["ca"], [(CA, True), (UNKNOWN, True)])
+    made = [sign(name("partner"), key, name("partner"), key, [(CA, True)]) for _ in range(9)]
+    end = client(sign(name("x"), KEYS["client"], name("partner"), key))
+    top = root()
+    counted = Counted(monkeypatch)
+    search = PathSearch(end, [*made, own])
+    for other in other_anchors(40):
+        found = search.find(TrustStore([top, other]), NOW, timedelta(seconds=clock_skew))
+        assert isinstance(found, Finding)
+    assert counted.searches == 1
+
+
+def layers(number: int, certificates: int, *, is_valid: bool = True) -> list[x509.Certificate]:
+    """Make CAs of several levels below CA, with several certificates for each of them.
+
+    Args:
+        number: the number of levels. The lowest CA is Level 0, with the key "issuing".
+        certificates: the number of certificates for each.
+        is_valid: False if the certificate of the highest level has expired.
+    """
+    keys = [KEYS["issuing"], *(ec.generate_private_key(ec.SECP256R1()) for _ in range(number - 1))]
+    cas = [(name(f"Level {n}"), key) for n, key in enumerate(keys)]
+    forwarded = [
+        sign(*ca, *issuer, [(CA, True)])
+        for ca, issuer in itertools.pairwise(cas)
+        for _ in range(certificates)
+    ]
+    dates = {} if is_valid else EXPIRED
+    return [*forwarded, sign(*cas[-1], name("CA"), KEYS["ca"], [(CA, True)], **dates)]
+
+
+def below(forwarded_name: str) -> ClientCertificate:
+    """Make a client certificate that a CA with the key "issuing" issued."""
+    return client(sign(name("x"), KEYS["client"], name(forwarded_name), KEYS["issuing"]))
+
+
+def test_validated_paths_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The paths that a client can make of forwarded CA certificates count towards the limit."""
+    top = root()
+    counted = Counted(monkeypatch)
+    search = PathSearch(below("Level 0"), layers(4, 3, is_valid=False))
+    for other in other_anchors(40):
+        found = search.find(TrustStore([top, other]), NOW)
+        assert isinstance(found, Finding)
+        assert "cost more to validate than is spent on one request" in found.detail
+    # There are 27 paths. Each has five signatures, and counts one more.
+    assert counted.searches == (trust.MOST_EFFORT - counted.signatures) // 6 < 27
+
+
+def test_signatures_after_paths_are_bounded_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was spent on paths is not spent again on the signatures of other alternatives."""
+    monkeypatch.setattr(trust, "MOST_EFFORT", 7)
+    counted = Counted(monkeypatch)
+    search = PathSearch(leaf())
+    for renewed in (root() for _ in range(10)):
+        search.find(TrustStore([renewed]), NOW + timedelta(days=9))
+    assert counted.signatures + 2 * counted.searches == 7
+
+
+def test_steps_of_the_search_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A search that follows too many issuers ends, and the denial says so."""
+    monkeypatch.setattr(trust, "MOST_STEPS", 3)
+    search = PathSearch(below("Level 0"), layers(4, 1))
+    found = search.find(TrustStore([root()]), NOW)
+    assert isinstance(found, Finding)
+    assert "cost more to validate than is spent on one request" in found.detail
+
+
+def test_valid_path_is_found_beside_invalid_ones() -> None:
+    """If an expired certificate of a forwarded CA came with the valid one, the path is found."""
+    top = root()
+    lower, upper = layers(2, 1)
+    end = below("Level 0")
+    for ca in (lower, upper):
+        holder = SimpleNamespace(public_key=ca.public_key)
+        expired = sign(ca.subject, holder, name("CA"), KEYS["ca"], [(CA, True)], **EXPIRED)
+        path = PathSearch(end, [expired, lower, upper]).find(TrustStore([top]), NOW)
+        assert path == [end.x509, lower, upper, top]
+
+
+def test_configured_certificate_below_a_forwarded_one() -> None:
+    """A path may lead from a configured CA over a forwarded CA to the anchor.
+
+    The client forwards the expired certificate of the configured CA.
+    """
+    top = root()
+    upper = sign(name("Level 1"), KEYS["ca"], name("CA"), KEYS["ca"], [(CA, True)])
+    level_0 = (name("Level 0"), KEYS["issuing"], name("Level 1"), KEYS["ca"], [(CA, True)])
+    old, renewed = sign(*level_0, **EXPIRED), sign(*level_0)
+    end = below("Level 0")
+    path = PathSearch(end, [old, upper]).find(TrustStore([top], [renewed]), NOW)
+    assert path == [end.x509, renewed, upper, top]
+
+
+def test_forwarded_authorities_of_one_name_with_several_keys() -> None:
+    """A CA that renewed its key twice, with certificates of its own name, is followed."""
+    keys = [KEYS["issuing"], *(ec.generate_private_key(ec.SECP256R1()) for _ in range(2))]
+    first, second = (
+        sign(name("Renewed"), key, name("Renewed"), older, [(CA, True)])
+        for key, older in itertools.pairwise(keys)
+    )
+    third = sign(name("Renewed"), keys[2], name("CA"), KEYS["ca"], [(CA, True)])
+    end, top = below("Renewed"), root()
+    search = PathSearch(end, [third, second, first])
+    assert search.find(TrustStore([top]), NOW) == [end.x509, first, second, third, top]
+    assert isinstance(search.find(TrustStore([top]), NOW + timedelta(days=9)), Finding)
+    # `cryptography` may try each key of the name for each signature.
+    effort = trust._effort_of_path([Signer.of(ca) for ca in (first, second, third, top)])
+    assert effort == 1 + 3 * 3 + 1
+
+
+def test_path_that_violates_constraints_hides_no_other() -> None:
+    """A path that violates name constraints is the reason only if no other path is valid."""
+    top = root()
+    none_with_mail = x509.NameConstraints([x509.RFC822Name("other.example")], None)
+    limited, free = (
+        sign(name("Level 0"), KEYS["issuing"], name("CA"), KEYS["ca"], [(CA, True), *more])
+        for more in ([(none_with_mail, True)], [])
+    )
+    subject = name("x", "x@contoso.example")
+    end = client(sign(subject, KEYS["client"], name("Level 0"), KEYS["issuing"]))
+    path = PathSearch(end, [limited, free]).find(TrustStore([top]), NOW)
+    assert path == [end.x509, free, top]
+    found = PathSearch(end, [limited]).find(TrustStore([top]), NOW)
+    assert isinstance(found, Finding)
+    assert "violates the name constraints of the CA 'CN=Level 0'" in found.detail
+
+
+def test_names_and_constraints_count_towards_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many names below a forwarded CA with many name constraints are not compared."""
+    hosts = [x509.DNSName(f"h{number}.example") for number in range(500)]
+    constraints = x509.NameConstraints(None, [x509.DNSName(f"no{n}.example") for n in range(500)])
+    sub = sign(
+        name("Sub"), KEYS["issuing"], name("CA"), KEYS["ca"], [(CA, True), (constraints, True)]
+    )
+    top = root()
+    counted = Counted(monkeypatch)
+    for count, expected in ((100, True), (500, False)):
+        names = (x509.SubjectAlternativeName(hosts[:count]), False)
+        end = client(sign(name("x"), KEYS["client"], name("Sub"), KEYS["issuing"], [names]))
+        found = PathSearch(end, [sub]).find(TrustStore([top]), NOW)
+        assert isinstance(found, list) == expected
+    assert isinstance(found, Finding)
+    assert "have many name constraints, so not all of them were tried" in found.detail
+    assert counted.searches == 1
+
+
+def test_path_that_is_too_long_is_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A path with more than eight intermediates is denied, and the denial says so."""
+    counted = Counted(monkeypatch)
+    found = PathSearch(below("Level 0"), layers(9, 1)).find(TrustStore([root()]), NOW)
+    assert isinstance(found, Finding)
+    assert "form no path to a trust anchor with at most 8 intermediates" in found.detail
+    assert counted.searches == 0
+
+
+def test_configured_authorities_are_verified_once_for_each_snapshot(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """If several anchors have one name, which of them signed an intermediate is found once."""
+    other = sign(name("CA"), KEYS["client"], name("CA"), KEYS["client"], [(CA, True)])
+    issuing = sign(name("Level 0"), KEYS["issuing"], name("CA"), KEYS["ca"], [(CA, True)])
+    store = TrustStore([root(), other], [issuing])
+    counted = Counted(monkeypatch)
+    for number in (1, 2):
+        assert isinstance(PathSearch(below("Level 0")).find(store, NOW), list)
+        # The leaf for each request, and the intermediate with each of the two anchors.
+        assert counted.signatures == number + 2
+
+
+def test_location_of_an_issuer_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The addresses that a certificate shows for its issuer are read once for all alternatives."""
+    calls: list[x509.Certificate] = []
+
+    def counted_where_issuer_is(certificate: x509.Certificate) -> str:
+        calls.append(certificate)
+        return "; somewhere"
+
+    monkeypatch.setattr(trust, "where_issuer_is", counted_where_issuer_is)
+    search = PathSearch(leaf())
+    for anchor in other_anchors(40):
+        found = search.find(TrustStore([anchor]), NOW)
+        assert isinstance(found, Finding)
+        assert found.detail.endswith("; somewhere")
+    assert len(calls) == 1
+
+
+def test_request_of_an_insider_costs_one_validation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A whole request with the chain of a sub-CA costs one validation for forty alternatives."""
+    key = ec.generate_private_key(ec.SECP384R1())
+    own = sign(name("partner"), key, name("CA"), KEYS["ca"], [(CA, True), (UNKNOWN, True)])
+    made = [sign(name("partner"), key, name("partner"), key, [(CA, True)]) for _ in range(9)]
+    end = sign(name("x"), KEYS["client"], name("partner"), key)
+    top, *others = (pem_of(ca) for ca in (root(), *other_anchors(40)))
+    policies = [Policy(trust_anchors=[top, other], clock_skew=60) for other in others]
+    authorizer = Authorizer({"default": policies}, front_end="rfc9440")
+    chain = ", ".join(item_of(ca) for ca in [*made, own])
+    headers = [("Client-Cert", item_of(end)), ("Client-Cert-Chain", chain)]
+    counted = Counted(monkeypatch)
+    with pytest.raises(CertificateDenied) as caught:
+        authorizer.authorize_headers(headers, method="GET")
+    assert caught.value.reasons == (DenialReason.UNTRUSTED,) * 40
+    assert counted.searches == 1
+
+
+def pem_of(certificate: x509.Certificate) -> str:
+    """Return a certificate as PEM text."""
+    return certificate.public_bytes(Encoding.PEM).decode()
+
+
+def item_of(certificate: x509.Certificate) -> str:
+    """Return a certificate as RFC 9440 writes it."""
+    return f":{base64.b64encode(certificate.public_bytes(Encoding.DER)).decode()}:"

@@ -40,7 +40,7 @@ def test_a_missing_check_is_found(
 
 def test_a_denial_without_reason_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """A denial of a good chain by arrcert is found."""
-    monkeypatch.setattr(paths.TrustStore, "verify", lambda *_arguments: "no reason")
+    monkeypatch.setattr(paths, "validate", lambda *_arguments: "no reason")
     assert counted("failure")["failure", "unexplained denial"] > 0
     assert counted("failure")["failure", "unexplained difference"] > 0
 
