@@ -90,8 +90,12 @@ class Operator:
     def verdict(self, settings: str, client: IssuedCertificate) -> str | None:
         """Return why the settings of the page deny a client, or None if they accept it."""
         policy = Policy.from_mapping(json.loads(settings)["default"], Notation.JSON)
+        environ = {
+            **{"REQUEST_METHOD": "GET", "PATH_INFO": "/hellocert"},
+            "HTTP_X_ARR_CLIENTCERT": client.header_value,
+        }
         try:
-            Authorizer({"default": policy}).authorize(client.header_value)
+            Authorizer({"default": policy}).authorize_wsgi(environ)
         except CertificateDenied as denied:
             return denied.reason.value
         return None
