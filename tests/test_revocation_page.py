@@ -91,7 +91,8 @@ class Operator:
         """Return why the settings of the page deny a client, or None if they accept it."""
         policy = Policy.from_mapping(json.loads(settings)["default"], Notation.JSON)
         environ = {
-            **{"REQUEST_METHOD": "GET", "PATH_INFO": "/hellocert"},
+            "REQUEST_METHOD": "GET",
+            "PATH_INFO": "/hellocert",
             "HTTP_X_ARR_CLIENTCERT": client.header_value,
         }
         try:

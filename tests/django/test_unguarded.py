@@ -19,7 +19,6 @@ from channels.generic.websocket import WebsocketConsumer
 from channels.routing import ProtocolTypeRouter, URLRouter
 from channels.security.websocket import AllowedHostsOriginValidator
 from channels.sessions import CookieMiddleware
-from channels.testing import WebsocketCommunicator
 from django.core.asgi import get_asgi_application
 from django.core.checks import Tags, run_checks
 from django.core.wsgi import get_wsgi_application
@@ -99,11 +98,12 @@ def test_exempt_paths_of_channels(site: Any, url: str, root_path: str, is_open: 
     guarded = ClientCertificateMiddleware(sockets, current_authorizer, exempt_paths=["/public/*"])
 
     async def connect() -> None:
-        communicator = WebsocketCommunicator(guarded, url)
-        communicator.scope |= {"root_path": root_path, "scheme": "wss"}
+        scope = {"type": "websocket", "path": url, "root_path": root_path, "headers": []}
+        communicator = ApplicationCommunicator(guarded, scope)
+        await communicator.send_input({"type": "websocket.connect"})
         with suppress(ValueError):  # No route.
-            await communicator.connect()
-        await communicator.disconnect()
+            await communicator.receive_output()
+        communicator.stop(exceptions=False)
 
     asyncio.run(connect())
     assert reached == [url] * is_open
