@@ -335,7 +335,7 @@ def test_comparison_with_the_sample(authority: CertificateAuthority) -> None:
     cases = {
         f"{listed} that was issued for servers only": (servers, servers, "wrong_usage"),
         f"{listed} with an RSA key of 1024 bits": (weak, weak, "weak_key"),
-        "a renewed certificate of a partner's CA": (first, renewed, None),
+        "a renewed client certificate, issued by a partner's CA": (first, renewed, None),
     }
     assert rows.keys() == cases.keys()
     for name, (pinned, presented, reason) in cases.items():
