@@ -533,7 +533,7 @@ class Authorizer:
         # with the old snapshot.
         whole = candidates.memory()
         for alternatives in candidates.listed:
-            memory = alternatives.memory()
+            memory = whole if alternatives is candidates else alternatives.memory()
             moment = at or whole_second()
             decided = alternatives.decide(presented, moment, memory.trust_stores)
             if isinstance(decided, Denial):

@@ -17,6 +17,7 @@ from arrcert.policy import Acceptance
 from arrcert.presented import Presented
 from arrcert.testing import CertificateAuthority, IssuedCertificate
 from arrcert.trust import files as trust_files
+from arrcert.trust.paths import TrustStore
 
 
 def decide(certificate: ClientCertificate, *policies: Policy) -> Acceptance | Denial:
@@ -174,6 +175,26 @@ def test_change_of_any_file_empties_the_memory_of_all_policies(
     assert after is not before
     assert after.recall("text") is None
     assert either.memory() is after
+
+
+def test_policies_without_files_are_not_asked_for_them(
+    tmp_path: Path, authority: CertificateAuthority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A look-up under any policy asks only those for their files that have some."""
+    (tmp_path / "ca.pem").write_bytes(authority.certificate_pem)
+    followed = Alternatives("a", [Policy(trust_anchors=tmp_path / "ca.pem")], 9)
+    pinned = Alternatives("b", [Policy(fingerprints=["A" * 64])] * 50, 9)
+    either = AnyPolicy([followed, pinned], 9)
+    asked: list[Policy] = []
+    original = Policy.trust_store
+
+    def spy(self: Policy) -> TrustStore | None:
+        asked.append(self)
+        return original(self)
+
+    monkeypatch.setattr(Policy, "trust_store", spy)
+    either.memory()
+    assert asked == list(followed.policies)
 
 
 def test_policies_without_files_have_one_memory() -> None:
